@@ -1,0 +1,25 @@
+//! Every bound of the guest, as a named constant with its reason. Reaching one is an error that names it, never a trap.
+
+/// Columns of a table, counted at the top level. The widest tables seen have some hundreds; this leaves room and keeps a plan small.
+pub const MAX_COLUMNS: usize = 10_000;
+
+/// Levels of nesting in a column's type. A column that is not nested has depth 1.
+pub const MAX_DEPTH: usize = 32;
+
+/// Fields of a schema, nested ones included.
+pub const MAX_FIELDS: usize = 50_000;
+
+/// Bytes of a table's or a column's name.
+pub const MAX_NAME_BYTES: usize = 4_096;
+
+/// Bytes of a schema's metadata, fields included.
+pub const MAX_METADATA_BYTES: usize = 1 << 20;
+
+/// Bytes of one message (an Arrow IPC stream): the limit of CloudQuery's gRPC.
+pub const MAX_MESSAGE_BYTES: usize = 200 << 20;
+
+/// Bytes an encoder gathers before it writes them out. Big enough to make a call cheap, small enough to stay in the cache.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Bytes of an object key: the limit of S3.
+pub const MAX_KEY_BYTES: usize = 1_024;

@@ -1,0 +1,23 @@
+//! The host half of Lakegate: it lends a sandboxed destination a clock, randomness, a log and one way out, and sends what comes out to S3.
+//!
+//! The way of a row: [`session`] reads the table's name from the IPC header and routes the message to a lane; [`lane`] owns one store and
+//! one guest instance; the guest's bytes come back through `imports::object_store`, are cut into parts by [`upload`], counted by
+//! [`staging`], authorised by [`policy`], sent by [`s3`], and written down in the [`ledger`].
+
+pub mod bindings;
+pub mod cli;
+pub mod engine;
+pub mod grpc;
+pub mod imports;
+pub mod lane;
+pub mod ledger;
+pub mod limits;
+pub mod local_store;
+pub mod object;
+pub mod payload;
+pub mod policy;
+pub mod s3;
+pub mod session;
+pub mod source;
+pub mod staging;
+pub mod upload;

@@ -1,0 +1,2 @@
+//! The `lakegate` command.
+fn main() {}
