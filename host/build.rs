@@ -1,4 +1,6 @@
 //! Builds the guest for wasm32, makes it a component, refuses imports outside the allow-list, and embeds it; compiles the protocol.
+#![expect(clippy::print_stderr, reason = "a build script speaks through its streams")]
+
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +9,15 @@ use std::{env, fs};
 /// The imports a component may have. Patch versions of `wasi:` names do not count.
 const ALLOWED_IMPORTS: &str = include_str!("allowed-imports.txt");
 
-fn main() -> Result<()> {
+fn main() {
+    if let Err(error) = build() {
+        // One readable cause; `Result` from main would print a backtrace.
+        eprintln!("{error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<()> {
     let host = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("no CARGO_MANIFEST_DIR")?);
     let root = host.parent().context("the host crate has no parent folder")?.to_path_buf();
     let out = PathBuf::from(env::var_os("OUT_DIR").context("no OUT_DIR")?);
