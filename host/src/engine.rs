@@ -1,17 +1,218 @@
 //! One wasmtime engine a process, the compiled component, and the threads guests run on.
+//!
+//! The component is checked when it is built and again here: it may import nothing that is not on [`allowed_imports`]. Compiling takes
+//! seconds, so the result is kept in a cache directory of the user; see [`cache`].
 
+pub mod cache;
+
+use crate::bindings::{Configuration, Destination, DestinationPre, SpecProblem, SyncContext};
+use crate::imports::{LaneContext, State};
+use crate::limits;
+use anyhow::{Context, Result, bail};
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine, OptLevel, Store, UpdateDeadline};
+
+/// The component that this build embeds.
+pub fn component_bytes() -> &'static [u8] {
+    include_bytes!(env!("LAKEGATE_COMPONENT"))
+}
+
+/// The interfaces a component may import.
+pub fn allowed_imports() -> impl Iterator<Item = &'static str> {
+    include_str!("../allowed-imports.txt").lines()
+}
 
 /// What every session of a process shares.
-#[derive(Debug)]
-pub struct Runtime {}
+pub struct Runtime {
+    engine: Engine,
+    pre: DestinationPre<State>,
+    guests: Option<tokio::runtime::Runtime>,
+    instances: AtomicU64,
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Dropping a runtime inside another one would block its thread; guests hold nothing that must be waited for here.
+        if let Some(guests) = self.guests.take() {
+            guests.shutdown_background();
+        }
+    }
+}
 
 impl Runtime {
     /// Makes the engine and compiles (or loads from the user's cache) the embedded component. Takes seconds the first time.
     ///
     /// # Errors
     /// The component is refused, or the machine cannot run it.
-    pub fn new() -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self {}))
+    pub fn new() -> Result<Arc<Self>> {
+        Self::with_component(component_bytes())
+    }
+
+    /// The same with another component of the same world.
+    ///
+    /// # Errors
+    /// The component is no component, too large, or imports what is not on the list.
+    pub fn with_component(wasm: &[u8]) -> Result<Arc<Self>> {
+        if wasm.len() > limits::MAX_COMPONENT_BYTES {
+            bail!("the component has {} bytes; at most {} are accepted", wasm.len(), limits::MAX_COMPONENT_BYTES);
+        }
+        let engine = Engine::new(&config()).map_err(anyhow::Error::from).context("this machine cannot run WebAssembly")?;
+        let component = cache::load_or_compile(&engine, wasm)?;
+        for name in imports(&engine, &component) {
+            if !allowed_imports().any(|allowed| same_interface(&name, allowed)) {
+                bail!("the component imports `{name}`, which it may not; allowed are: {}", allowed_imports().collect::<Vec<_>>().join(", "));
+            }
+        }
+        let mut linker = Linker::new(&engine);
+        Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
+        let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build()?;
+        start_ticker(&engine)?;
+        Ok(Arc::new(Self { engine, pre, guests: Some(guests), instances: AtomicU64::new(0) }))
+    }
+
+    /// What the component imports.
+    ///
+    /// # Errors
+    /// The bytes are no component.
+    pub fn imports_of(wasm: &[u8]) -> Result<Vec<String>> {
+        let engine = Engine::new(&config())?;
+        let component = cache::load_or_compile(&engine, wasm)?;
+        Ok(imports(&engine, &component))
+    }
+
+    /// Where guests run: threads of their own, so that encoding never delays a socket.
+    pub(crate) fn guests(&self) -> &tokio::runtime::Handle {
+        self.guests.as_ref().expect("the guest threads live as long as the runtime").handle()
+    }
+
+    /// A store with every limit set, and an instance in it.
+    pub(crate) async fn instantiate(&self, lane: LaneContext, memory_bytes: u64) -> Result<(Store<State>, Destination)> {
+        let number = self.instances.fetch_add(1, Ordering::Relaxed);
+        let mut store = Store::new(&self.engine, State::new(lane, memory_bytes, number));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
+        store.set_max_component_handles(limits::MAX_RESOURCES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            state.cpu_ticks += 1;
+            if Duration::from_millis(10) * state.cpu_ticks > limits::MAX_CALL_CPU {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        let instance = self.pre.instantiate_async(&mut store).await.map_err(anyhow::Error::from).context("cannot start a guest")?;
+        Ok((store, instance))
+    }
+
+    /// The JSON Schema of the spec, asked of a throw-away instance.
+    ///
+    /// # Errors
+    /// The guest failed.
+    pub async fn spec_schema(self: &Arc<Self>) -> Result<String> {
+        let this = self.clone();
+        self.guests()
+            .spawn(async move {
+                let (mut store, guest) = this.instantiate(LaneContext::detached(), CONFIGURE_MEMORY_BYTES).await?;
+                guest.lakegate_destination_sink().call_spec_schema(&mut store).await.map_err(|trap| store.data().explain(&trap))
+            })
+            .await?
+    }
+
+    /// Checks a spec in a throw-away instance, so that nothing of it stays in the memory of a session.
+    ///
+    /// # Errors
+    /// The outer: the guest failed. The inner: every problem of the spec.
+    pub async fn configure(self: &Arc<Self>, spec: &str, sync_id: &str) -> Result<Result<Configuration, Vec<SpecProblem>>> {
+        let (this, spec, context) = (self.clone(), spec.to_owned(), SyncContext { sync_id: sync_id.to_owned() });
+        self.guests()
+            .spawn(async move {
+                let (mut store, guest) = this.instantiate(LaneContext::detached(), CONFIGURE_MEMORY_BYTES).await?;
+                let sink = guest.lakegate_destination_sink();
+                sink.call_configure(&mut store, &spec, &context).await.map_err(|trap| store.data().explain(&trap))
+            })
+            .await?
+    }
+}
+
+/// Memory of an instance that only checks a spec.
+const CONFIGURE_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Only what the component needs: Cranelift, no WASI, no threads, no garbage collection, no component-model async. Nearly all advisories of
+/// recent years lie in what is off here.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
+        .wasm_exceptions(false)
+        .gc_support(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false)
+        .memory_may_move(false)
+        .memory_init_cow(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        .async_stack_zeroing(true);
+    config
+}
+
+fn imports(engine: &Engine, component: &Component) -> Vec<String> {
+    component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Equal names, but for the patch version of `wasi:` interfaces.
+fn same_interface(name: &str, allowed: &str) -> bool {
+    let without_patch = |text: &str| text.starts_with("wasi:").then(|| text.rsplit_once('.').map(|(head, _)| head.to_owned())).flatten();
+    name == allowed || without_patch(name).is_some_and(|head| without_patch(allowed) == Some(head))
+}
+
+/// Advances the epoch until the engine is gone.
+fn start_ticker(engine: &Engine) -> Result<()> {
+    let weak = engine.weak();
+    std::thread::Builder::new().name("lakegate-epoch".into()).spawn(move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(limits::EPOCH_TICK);
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_versions_of_wasi_do_not_count() {
+        for (name, allowed, same) in [
+            ("wasi:random/random@0.2.0", "wasi:random/random@0.2.6", true),
+            ("wasi:random/random@0.3.0", "wasi:random/random@0.2.6", false),
+            ("wasi:random/insecure@0.2.6", "wasi:random/random@0.2.6", false),
+            ("lakegate:destination/log@0.1.1", "lakegate:destination/log@0.1.0", false),
+        ] {
+            assert_eq!(same_interface(name, allowed), same, "{name} against {allowed}");
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! Rows in, rows claimed, rows confirmed: the books of a write, per table.
+//!
+//! A table has done well only if, at the end, rows in = rows claimed by finished objects = rows in objects that the store has confirmed.
+//! The first cause of a table's failure is kept; later ones are logged where they happen.
 
 use crate::object::ObjectKey;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 /// An object that the store has confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +48,13 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// A failure of a class.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into() }
+    }
+}
+
 /// How one table fared in a write.
 #[derive(Debug, Clone)]
 pub struct TableReport {
@@ -55,10 +68,11 @@ pub struct TableReport {
     pub receipts: Vec<Receipt>,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
+    /// Its place among the failures.
+    failed_as: u64,
 }
 
-/// How a write fared, table by table, in the order the tables first appeared (failed ones in the order they failed come first in
-/// [`WriteReport::failures`]).
+/// How a write fared, table by table, in the order the tables first appeared.
 #[derive(Debug, Clone, Default)]
 pub struct WriteReport {
     /// Every table seen.
@@ -68,7 +82,9 @@ pub struct WriteReport {
 impl WriteReport {
     /// The tables that failed, in the order in which they failed.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
-        self.tables.iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?)))
+        let mut failed: Vec<_> = self.tables.iter().filter(|table| table.failure.is_some()).collect();
+        failed.sort_by_key(|table| table.failed_as);
+        failed.into_iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?)))
     }
 }
 
@@ -81,4 +97,251 @@ pub struct Totals {
     pub bytes: u64,
     /// Confirmed objects.
     pub objects: u64,
+}
+
+/// The books of one write.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    books: Mutex<Books>,
+    settled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    order: Vec<Arc<str>>,
+    accounts: HashMap<Arc<str>, Account>,
+    failures: u64,
+    unsettled: usize,
+    totals: Totals,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    rows_in: u64,
+    claimed: u64,
+    confirmed: u64,
+    receipts: Vec<Receipt>,
+    failure: Option<(u64, Failure)>,
+    stopped: bool,
+    opened: bool,
+}
+
+impl Books {
+    fn account(&mut self, table: &Arc<str>) -> &mut Account {
+        if !self.accounts.contains_key(table) {
+            self.order.push(table.clone());
+        }
+        self.accounts.entry(table.clone()).or_default()
+    }
+
+    fn record(&mut self, table: &Arc<str>, failure: Failure, stop: bool) -> bool {
+        let number = self.failures;
+        let account = self.account(table);
+        account.stopped |= stop;
+        if account.failure.is_some() {
+            return false;
+        }
+        account.failure = Some((number, failure));
+        self.failures += 1;
+        true
+    }
+}
+
+impl Ledger {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // A panic elsewhere leaves the books as they were between two lines; they are still the best account there is.
+        self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Rows (or, with 0, a schema) of a table came in. False if the table has failed: the rows are then not to be sent on.
+    pub(crate) fn admit(&self, table: &Arc<str>, rows: u64) -> bool {
+        let mut books = self.books();
+        books.totals.rows += rows;
+        let account = books.account(table);
+        account.rows_in += rows;
+        !account.stopped
+    }
+
+    /// True if the table has failed.
+    pub(crate) fn is_stopped(&self, table: &str) -> bool {
+        self.books().accounts.get(table).is_some_and(|account| account.stopped)
+    }
+
+    /// True if an object of the table has been opened.
+    pub(crate) fn has_opened(&self, table: &str) -> bool {
+        self.books().accounts.get(table).is_some_and(|account| account.opened)
+    }
+
+    /// An upload of the table begins; the write does not end before it is settled.
+    pub(crate) fn begin_upload(self: &Arc<Self>, table: &Arc<str>) -> Unsettled {
+        let mut books = self.books();
+        books.unsettled += 1;
+        books.account(table).opened = true;
+        Unsettled(self.clone())
+    }
+
+    /// A finished object claims to hold rows of the table.
+    ///
+    /// # Errors
+    /// More are claimed than came in. The table has then failed.
+    pub(crate) fn claim(&self, table: &Arc<str>, rows: u64) -> Result<(), Failure> {
+        let mut books = self.books();
+        let account = books.account(table);
+        let claimed = account.claimed.saturating_add(rows);
+        if claimed > account.rows_in {
+            let message = format!("the component claims {claimed} rows of {} that came in", account.rows_in);
+            let failure = Failure::new(FailureClass::Unexpected, message);
+            books.record(table, failure.clone(), true);
+            return Err(failure);
+        }
+        account.claimed = claimed;
+        Ok(())
+    }
+
+    /// The store has confirmed an object.
+    pub(crate) fn confirm(&self, table: &Arc<str>, receipt: Receipt) {
+        let mut books = self.books();
+        books.totals.bytes += receipt.bytes;
+        books.totals.objects += 1;
+        let account = books.account(table);
+        account.confirmed += receipt.rows;
+        account.receipts.push(receipt);
+    }
+
+    /// The table fails and takes no more rows. True if this is its first cause.
+    pub(crate) fn fail(&self, table: &Arc<str>, failure: Failure) -> bool {
+        tracing::error!(table = &**table, error = failure.message, "The table failed.");
+        self.books().record(table, failure, true)
+    }
+
+    /// A message about the table is refused; its rows go on.
+    pub(crate) fn refuse(&self, table: &Arc<str>, failure: Failure) {
+        tracing::error!(table = &**table, error = failure.message, "A message is refused.");
+        self.books().record(table, failure, false);
+    }
+
+    /// Waits until every upload is settled: confirmed, failed, or aborted.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let change = self.settled.notified();
+            if self.books().unsettled == 0 {
+                return;
+            }
+            change.await;
+        }
+    }
+
+    /// Totals so far.
+    pub fn totals(&self) -> Totals {
+        self.books().totals
+    }
+
+    /// Closes the books: a table whose rows do not add up has failed.
+    pub(crate) fn audit(&self) -> WriteReport {
+        let mut books = self.books();
+        for table in books.order.clone() {
+            let account = books.account(&table);
+            let (rows_in, claimed, confirmed) = (account.rows_in, account.claimed, account.confirmed);
+            if account.failure.is_none() && !(rows_in == claimed && claimed == confirmed) {
+                let message = format!("the books do not add up: {rows_in} rows in, {claimed} claimed, {confirmed} confirmed");
+                tracing::error!(table = &*table, error = message, "The table failed.");
+                books.record(&table, Failure::new(FailureClass::Unexpected, message), true);
+            }
+        }
+        let order = books.order.clone();
+        let tables = order.iter().map(|table| books.account(table).report(table)).collect();
+        WriteReport { tables }
+    }
+}
+
+impl Account {
+    fn report(&self, table: &str) -> TableReport {
+        let (failed_as, failure) = self.failure.clone().map_or((0, None), |(number, failure)| (number, Some(failure)));
+        TableReport {
+            table: table.to_owned(),
+            rows_in: self.rows_in,
+            rows_confirmed: self.confirmed,
+            receipts: self.receipts.clone(),
+            failure,
+            failed_as,
+        }
+    }
+}
+
+/// An upload that is not settled yet; dropping it settles it.
+#[derive(Debug)]
+pub(crate) struct Unsettled(Arc<Ledger>);
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.0.books().unsettled -= 1;
+        self.0.settled.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(rows: u64) -> Receipt {
+        Receipt { table: "t".into(), key: ObjectKey::parse("t/1").unwrap(), bytes: 10, rows, etag: "e".into(), checksum: None }
+    }
+
+    #[track_caller]
+    fn check(rows_in: u64, claimed: u64, confirmed: u64, failure: Option<&str>) {
+        let (ledger, table) = (Ledger::default(), Arc::from("t"));
+        ledger.admit(&table, rows_in);
+        let claim = ledger.claim(&table, claimed);
+        if confirmed > 0 {
+            ledger.confirm(&table, receipt(confirmed));
+        }
+        let report = ledger.audit();
+        assert_eq!(report.failures().map(|(_, failure)| failure.message.as_str()).next(), failure);
+        assert_eq!(claim.is_err(), claimed > rows_in);
+    }
+
+    #[test]
+    fn rows_add_up_or_the_table_fails() {
+        check(5, 5, 5, None);
+        check(0, 0, 0, None);
+        check(5, 4, 4, Some("the books do not add up: 5 rows in, 4 claimed, 4 confirmed"));
+        check(5, 5, 0, Some("the books do not add up: 5 rows in, 5 claimed, 0 confirmed"));
+        check(5, 6, 6, Some("the component claims 6 rows of 5 that came in"));
+    }
+
+    #[test]
+    fn the_first_cause_is_kept_and_failures_keep_their_order() {
+        let ledger = Ledger::default();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        ledger.admit(&a, 1);
+        assert!(ledger.fail(&b, Failure::new(FailureClass::Storage, "first")));
+        assert!(!ledger.fail(&b, Failure::new(FailureClass::Data, "second")));
+        assert!(ledger.fail(&a, Failure::new(FailureClass::Data, "third")));
+        let report = ledger.audit();
+        let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.message.as_str())).collect();
+        assert_eq!(failures, [("b", "first"), ("a", "third")]);
+        assert!(!ledger.admit(&b, 1), "a failed table takes no more rows");
+    }
+
+    #[test]
+    fn a_refused_message_fails_the_table_in_the_report_but_its_rows_go_on() {
+        let (ledger, table) = (Ledger::default(), Arc::from("t"));
+        ledger.refuse(&table, Failure::new(FailureClass::Data, "DeleteStale: not implemented"));
+        assert!(ledger.admit(&table, 1));
+        assert_eq!(ledger.audit().failures().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn settled_waits_for_every_upload() {
+        let ledger = Arc::new(Ledger::default());
+        let upload = ledger.begin_upload(&Arc::from("t"));
+        let waiting = tokio::spawn({
+            let ledger = ledger.clone();
+            async move { ledger.settled().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(upload);
+        waiting.await.unwrap();
+    }
 }

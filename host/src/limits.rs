@@ -1,1 +1,56 @@
-//! To be written.
+//! Every bound of the host, as a named constant with its reason.
+
+use std::time::Duration;
+
+/// Bytes of one message from a client: the limit of CloudQuery's gRPC, both ways.
+pub const MAX_MESSAGE_BYTES: usize = 200 << 20;
+
+/// Open objects of a lane. A sync of some thousands of tables under `no_rotate` has that many open at once.
+pub const MAX_OPEN_OBJECTS: u32 = 4_096;
+
+/// Entries of a lane's resource table: every open object, and room for those just being dropped.
+pub const MAX_RESOURCES: usize = MAX_OPEN_OBJECTS as usize + 64;
+
+/// Bytes of one `upload.write`. The guest writes 1 MiB at most; 16 MiB leaves room for other guests.
+pub const MAX_CHUNK_BYTES: usize = 16 << 20;
+
+/// Bytes that the arguments of one host call may hold: a chunk, and its call. More traps.
+pub const HOSTCALL_FUEL: usize = MAX_CHUNK_BYTES + (1 << 20);
+
+/// Random bytes of one call. The guest asks for 16.
+pub const MAX_RANDOM_BYTES: u64 = 4_096;
+
+/// Bytes of a line that a guest logs, before it is cut.
+pub const MAX_LOG_LINE_BYTES: usize = 2_048;
+
+/// Lines that a guest may log in a second; the rest is counted and dropped.
+pub const MAX_LOG_LINES_PER_SECOND: u32 = 200;
+
+/// How often the epoch advances: the grain of CPU accounting, and the longest a guest keeps a thread before it yields.
+pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// Time a guest may compute in one call. The largest message takes seconds; this ends a loop that never would.
+pub const MAX_CALL_CPU: Duration = Duration::from_secs(120);
+
+/// Bytes of messages that wait for a lane. A larger message waits alone.
+pub const LANE_QUEUE_BYTES: usize = 16 << 20;
+
+/// Requests to the store at once, per session. Each takes a socket; 64 keep a long fat line full and stay far below `ulimit -n 512`.
+pub const MAX_REQUESTS: usize = 64;
+
+/// Chunks below this are gathered, so that a million tiny writes do not become a million allocations.
+pub const SMALL_CHUNK_BYTES: usize = 16 << 10;
+
+/// Bytes of a schema message that the router remembers, and how many of them.
+pub const MAX_CACHED_SCHEMA_BYTES: usize = 64 << 10;
+/// See [`MAX_CACHED_SCHEMA_BYTES`].
+pub const MAX_CACHED_SCHEMAS: usize = 1_024;
+
+/// Bytes of a table's name.
+pub const MAX_TABLE_NAME_BYTES: usize = 4_096;
+
+/// Bytes of a component brought from outside.
+pub const MAX_COMPONENT_BYTES: usize = 16 << 20;
+
+/// Elements of a guest's tables (function references). The component has some thousands.
+pub const MAX_TABLE_ELEMENTS: usize = 100_000;

@@ -1,5 +1,555 @@
 //! One object on its way: collects the guest's bytes, cuts parts, and hands them to the store.
+//!
+//! An [`Upload`] is the guest's handle. What has been cut belongs to a *job*, a task on the I/O threads that outlives the handle: it
+//! awaits the store, writes the receipt, and owes the abort. Dropping the handle unfinished ends the job's channel, and the job aborts.
+
+use crate::bindings::{ObjectAttributes, PutError};
+use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
+use crate::limits::MAX_REQUESTS;
+use crate::object::{ContentType, ObjectKey, PutObject};
+use crate::payload::Payload;
+use crate::policy::{Authorized, Policy};
+use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
+use crate::staging::{InFlight, Share, StagedPart, Staging};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The session's one way out: policy, store, and the budgets all lanes share.
+#[derive(Debug)]
+pub struct Outlet {
+    client: S3Client,
+    policy: Policy,
+    staging: Arc<Staging>,
+    in_flight: Arc<InFlight>,
+    requests: Arc<Semaphore>,
+    keys: Arc<Keys>,
+    io: tokio::runtime::Handle,
+}
+
+impl Outlet {
+    /// A way out to `client` under `policy`; jobs run on `io`.
+    ///
+    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered (one a table; keys with a UUID never repeat,
+    /// and there is no end of them).
+    pub fn new(
+        client: S3Client,
+        policy: Policy,
+        staging: Arc<Staging>,
+        in_flight: Arc<InFlight>,
+        keys_repeat: bool,
+        io: tokio::runtime::Handle,
+    ) -> Arc<Self> {
+        let keys = Arc::new(Keys { remember: keys_repeat, states: Mutex::default() });
+        Arc::new(Self { client, policy, staging, in_flight, requests: Arc::new(Semaphore::new(MAX_REQUESTS)), keys, io })
+    }
+
+    /// Checks and authorises what the guest asked for.
+    ///
+    /// # Errors
+    /// `invalid`: no good key or content type, or the key is being written. `denied`: the policy. The table has then failed.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        attributes: &ObjectAttributes,
+        table: Arc<str>,
+        ledger: Arc<Ledger>,
+        lane: usize,
+    ) -> Result<Upload, PutError> {
+        let refuse = |class, error: PutError| {
+            ledger.fail(&table, Failure::new(class, text(&error)));
+            error
+        };
+        let request = (|| {
+            Ok(PutObject { key: ObjectKey::parse(&attributes.key)?, content_type: ContentType::parse(&attributes.content_type)? })
+        })();
+        let request = request.map_err(|error: crate::object::InvalidObject| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
+        let put = self.policy.authorize(request).map_err(|denied| refuse(FailureClass::Denied, PutError::Denied(denied.0)))?;
+        let (open, turn) = self.keys.open(&put.get().key, &table).map_err(|other| {
+            let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
+            refuse(FailureClass::Data, PutError::Invalid(message))
+        })?;
+        let unsettled = ledger.begin_upload(&table);
+        tracing::debug!(lane, table = &*table, key = put.get().key.as_str(), "An object is opened.");
+        Ok(Upload {
+            outlet: self.clone(),
+            staged: self.staging.part(),
+            failed: Arc::default(),
+            state: State::Small(Start { put, table, ledger, turn, _unsettled: unsettled }),
+            _open: open,
+            parts: 0,
+            bytes: 0,
+        })
+    }
+}
 
 /// The host's side of the guest's `upload` resource.
 #[derive(Debug)]
-pub struct Upload {}
+pub struct Upload {
+    outlet: Arc<Outlet>,
+    staged: StagedPart,
+    failed: Arc<OnceLock<StoreErrorKind>>,
+    state: State,
+    parts: u32,
+    bytes: u64,
+    _open: OpenKey,
+}
+
+/// Has anything been handed to a job?
+#[derive(Debug)]
+enum State {
+    /// Not yet: the object may still become one put.
+    Small(Start),
+    /// The job has the first part.
+    Running(mpsc::UnboundedSender<Command>, Arc<str>, Arc<Ledger>),
+    /// Only while the state changes.
+    Moving,
+}
+
+/// What a job is made of.
+#[derive(Debug)]
+struct Start {
+    put: Authorized<PutObject>,
+    table: Arc<str>,
+    ledger: Arc<Ledger>,
+    turn: KeyTurn,
+    _unsettled: Unsettled,
+}
+
+/// What a handle tells its job; the end of the channel means: abort.
+#[derive(Debug)]
+enum Command {
+    /// A full part.
+    Part(Payload, Share),
+    /// The rest, and how many rows the object holds.
+    Finish(Payload, Share, u64),
+}
+
+impl Upload {
+    /// Appends bytes; waits while too many are on their way.
+    ///
+    /// # Errors
+    /// `quota`: no room, or too many parts. Else as the store answered an earlier part.
+    pub(crate) async fn write(&mut self, mut chunk: Bytes) -> Result<(), PutError> {
+        self.check()?;
+        while !chunk.is_empty() {
+            let Some(part_bytes) = self.outlet.client.part_bytes(self.parts + 1) else {
+                return Err(self.refuse(FailureClass::Storage, PutError::Quota(self.outlet.client.too_many_parts(self.bytes))));
+            };
+            let room = part_bytes.saturating_sub(self.staged.bytes());
+            if room == 0 {
+                self.cut_part();
+                continue;
+            }
+            let piece = chunk.split_to(chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            self.bytes += piece.len() as u64;
+            self.staged.append(piece);
+            if let Err(full) = self.outlet.staging.balance().await {
+                return Err(self.refuse(FailureClass::Storage, PutError::Quota(full.0)));
+            }
+        }
+        self.outlet.in_flight.room().await;
+        self.check()
+    }
+
+    /// Hands the object over to the store. Does not wait.
+    ///
+    /// # Errors
+    /// The claim is refused, or a part has failed already.
+    pub(crate) fn finish(mut self, rows: u64) -> Result<(), PutError> {
+        self.check()?;
+        let (table, ledger) = self.account();
+        ledger.claim(&table, rows).map_err(|failure| PutError::Invalid(failure.message))?;
+        let payload = self.staged.take();
+        let share = self.outlet.in_flight.take(payload.length());
+        self.send(Command::Finish(payload, share, rows));
+        Ok(())
+    }
+
+    /// A part is full and more bytes have come: only now is it sure that one put will not do.
+    fn cut_part(&mut self) {
+        let payload = self.staged.take();
+        let share = self.outlet.in_flight.take(payload.length());
+        self.parts += 1;
+        self.send(Command::Part(payload, share));
+    }
+
+    /// Sends a command to the job, which the first one starts.
+    fn send(&mut self, command: Command) {
+        self.state = match std::mem::replace(&mut self.state, State::Moving) {
+            State::Small(start) => {
+                let (commands, inbox) = mpsc::unbounded_channel();
+                let (table, ledger) = (start.table.clone(), start.ledger.clone());
+                let job = Job { outlet: self.outlet.clone(), start, failed: self.failed.clone() };
+                self.outlet.io.spawn(job.run(inbox));
+                State::Running(commands, table, ledger)
+            }
+            other => other,
+        };
+        if let State::Running(commands, ..) = &self.state {
+            // A job that has failed no longer listens; `check` tells the guest why.
+            let _ = commands.send(command);
+        }
+    }
+
+    fn check(&self) -> Result<(), PutError> {
+        self.failed.get().map_or(Ok(()), |kind| Err(put_error(*kind)))
+    }
+
+    fn account(&self) -> (Arc<str>, Arc<Ledger>) {
+        match &self.state {
+            State::Small(start) => (start.table.clone(), start.ledger.clone()),
+            State::Running(_, table, ledger) => (table.clone(), ledger.clone()),
+            State::Moving => unreachable!("the state moves only within `send`"),
+        }
+    }
+
+    fn refuse(&self, class: FailureClass, error: PutError) -> PutError {
+        let (table, ledger) = self.account();
+        ledger.fail(&table, Failure::new(class, text(&error)));
+        error
+    }
+
+    /// The table whose rows the object holds.
+    pub(crate) fn table(&self) -> Arc<str> {
+        self.account().0
+    }
+}
+
+/// What the guest hears of a failure of the store: the host's words, never the store's, which may name bucket or account.
+fn put_error(kind: StoreErrorKind) -> PutError {
+    match kind {
+        StoreErrorKind::Denied => PutError::Denied("the store does not allow the object".into()),
+        StoreErrorKind::Unavailable => PutError::Unavailable("the store did not take the object in time".into()),
+        StoreErrorKind::Rejected => PutError::Rejected("the store refused the object".into()),
+        StoreErrorKind::Unknown => PutError::Unavailable("the store left the outcome open".into()),
+        StoreErrorKind::Quota => PutError::Quota("a limit of the store is reached".into()),
+    }
+}
+
+/// The text of a put error.
+pub(crate) fn text(error: &PutError) -> &str {
+    match error {
+        PutError::Denied(text) | PutError::Quota(text) | PutError::Invalid(text) | PutError::Unavailable(text) | PutError::Rejected(text) => text,
+    }
+}
+
+/// The task that brings one object home.
+struct Job {
+    outlet: Arc<Outlet>,
+    start: Start,
+    failed: Arc<OnceLock<StoreErrorKind>>,
+}
+
+/// A finished object, confirmed.
+struct Done {
+    stored: Stored,
+    bytes: u64,
+    rows: u64,
+}
+
+impl Job {
+    async fn run(self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        // A late retry of an earlier object of this key must not overtake newer rows.
+        self.start.turn.wait().await;
+        match self.drive(&mut inbox).await {
+            Ok(Some(done)) => self.confirm(done),
+            Ok(None) => {}
+            Err(error) => {
+                let _ = self.failed.set(error.kind);
+                self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, error.message));
+            }
+        }
+    }
+
+    /// Follows the commands; `None` if the object was given up.
+    async fn drive(&self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Result<Option<Done>, StoreError> {
+        match inbox.recv().await {
+            None => Ok(None),
+            Some(Command::Finish(payload, share, rows)) => {
+                let bytes = payload.length();
+                let _request = self.request().await;
+                let stored = self.outlet.client.put(&self.start.put, payload).await?;
+                drop(share);
+                Ok(Some(Done { stored, bytes, rows }))
+            }
+            Some(Command::Part(payload, share)) => {
+                let upload = {
+                    let _request = self.request().await;
+                    self.outlet.client.create(&self.start.put).await?
+                };
+                let mut guard = AbortGuard::new(Arc::new(upload), self);
+                let done = self.drive_parts(&guard.upload, (payload, share), inbox).await;
+                if matches!(done, Ok(Some(_))) {
+                    guard.disarm();
+                } else {
+                    guard.abort().await;
+                }
+                done
+            }
+        }
+    }
+
+    async fn drive_parts(
+        &self,
+        upload: &Arc<Multipart>,
+        first: (Payload, Share),
+        inbox: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Result<Option<Done>, StoreError> {
+        let mut sending = JoinSet::new();
+        let (mut parts, mut bytes, mut count) = (Vec::new(), 0, 0);
+        let mut send = |sending: &mut JoinSet<_>, payload: Payload, share: Share| {
+            count += 1;
+            bytes += payload.length();
+            sending.spawn(send_part(self.outlet.requests.clone(), upload.clone(), count, payload, share));
+        };
+        send(&mut sending, first.0, first.1);
+        let mut rows = None;
+        // Ends when the handle has finished or given up, and every part has been answered; at the first failure at once.
+        let outcome = loop {
+            tokio::select! {
+                command = inbox.recv(), if rows.is_none() => match command {
+                    Some(Command::Part(payload, share)) => send(&mut sending, payload, share),
+                    Some(Command::Finish(payload, share, claimed)) => {
+                        rows = Some(claimed);
+                        if payload.length() > 0 {
+                            send(&mut sending, payload, share);
+                        }
+                    }
+                    None => break Ok(None),
+                },
+                Some(sent) = sending.join_next() => match sent {
+                    Ok(Ok(part)) => parts.push(part),
+                    Ok(Err(error)) => break Err(error),
+                    Err(panic) => break Err(StoreError { kind: StoreErrorKind::Unknown, message: format!("sending a part failed: {panic}") }),
+                },
+                else => break Ok(rows),
+            }
+        };
+        // Parts on their way are cut off, so that none lands after the abort.
+        sending.shutdown().await;
+        let Some(rows) = outcome? else { return Ok(None) };
+        parts.sort_unstable_by_key(|part: &Part| part.number);
+        let _request = self.request().await;
+        let stored = upload.complete(parts, bytes).await?;
+        Ok(Some(Done { stored, bytes, rows }))
+    }
+
+    async fn request(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.outlet.requests.acquire().await.ok()
+    }
+
+    fn confirm(&self, done: Done) {
+        let Start { put, table, ledger, turn, .. } = &self.start;
+        let key = put.get().key.clone();
+        tracing::debug!(table = &**table, key = key.as_str(), rows = done.rows, bytes = done.bytes, "An object is confirmed.");
+        if let Some(rows) = turn.confirmed(done.rows)
+            && rows > 0
+        {
+            tracing::warn!(table = &**table, key = key.as_str(), rows, "An object written earlier in this sync was overwritten.");
+        }
+        let Stored { etag, checksum } = done.stored;
+        ledger.confirm(table, Receipt { table: table.to_string(), key, bytes: done.bytes, rows: done.rows, etag, checksum });
+    }
+}
+
+async fn send_part(
+    requests: Arc<Semaphore>,
+    upload: Arc<Multipart>,
+    number: u32,
+    payload: Payload,
+    share: Share,
+) -> Result<Part, StoreError> {
+    let _request = requests.acquire().await;
+    let part = upload.put_part(number, payload).await;
+    drop(share);
+    part
+}
+
+/// The duty to abort a multipart upload; it travels with the task, and survives its panic.
+struct AbortGuard {
+    upload: Arc<Multipart>,
+    key: ObjectKey,
+    io: tokio::runtime::Handle,
+    armed: bool,
+}
+
+impl AbortGuard {
+    fn new(upload: Arc<Multipart>, job: &Job) -> Self {
+        Self { upload, key: job.start.put.get().key.clone(), io: job.outlet.io.clone(), armed: true }
+    }
+
+    fn disarm(&mut self) {
+        self.armed = false;
+    }
+
+    async fn abort(&mut self) {
+        self.disarm();
+        abort(&self.upload, &self.key).await;
+    }
+}
+
+impl Drop for AbortGuard {
+    fn drop(&mut self) {
+        if self.armed {
+            let (upload, key) = (self.upload.clone(), self.key.clone());
+            self.io.spawn(async move { abort(&upload, &key).await });
+        }
+    }
+}
+
+async fn abort(upload: &Multipart, key: &ObjectKey) {
+    if let Err(error) = upload.abort().await {
+        tracing::warn!(
+            key = key.as_str(),
+            upload = upload.id(),
+            error = error.message,
+            "An unfinished upload could not be aborted; a lifecycle rule of the bucket will remove it."
+        );
+    }
+}
+
+/// The keys of a session: which are being written, and which uploads are not settled.
+#[derive(Debug)]
+struct Keys {
+    remember: bool,
+    states: Mutex<HashMap<ObjectKey, KeyState>>,
+}
+
+#[derive(Debug, Default)]
+struct KeyState {
+    /// The table whose handle is open.
+    open: Option<Arc<str>>,
+    /// Uploads that are not settled, and the token of the youngest.
+    unsettled: usize,
+    last: Option<CancellationToken>,
+    /// Rows of the last confirmed object.
+    confirmed: Option<u64>,
+}
+
+/// The guest is writing this key. Dropping it says that it no longer is.
+#[derive(Debug)]
+struct OpenKey {
+    keys: Arc<Keys>,
+    key: ObjectKey,
+}
+
+/// One upload's place in the order of its key. Dropping it settles it.
+#[derive(Debug)]
+struct KeyTurn {
+    keys: Arc<Keys>,
+    key: ObjectKey,
+    before: Option<CancellationToken>,
+    settled: CancellationToken,
+}
+
+impl Keys {
+    fn states(&self) -> MutexGuard<'_, HashMap<ObjectKey, KeyState>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place. The error is the table that is writing this key now.
+    fn open(self: &Arc<Self>, key: &ObjectKey, table: &Arc<str>) -> Result<(OpenKey, KeyTurn), Arc<str>> {
+        let mut states = self.states();
+        let state = states.entry(key.clone()).or_default();
+        if let Some(other) = &state.open {
+            return Err(other.clone());
+        }
+        state.open = Some(table.clone());
+        state.unsettled += 1;
+        let settled = CancellationToken::new();
+        let before = state.last.replace(settled.clone());
+        let open = OpenKey { keys: self.clone(), key: key.clone() };
+        Ok((open, KeyTurn { keys: self.clone(), key: key.clone(), before, settled }))
+    }
+
+    fn update(&self, key: &ObjectKey, change: impl FnOnce(&mut KeyState)) {
+        let mut states = self.states();
+        let Some(state) = states.get_mut(key) else { return };
+        change(state);
+        if state.unsettled == 0 {
+            state.last = None;
+            if state.open.is_none() && !(self.remember && state.confirmed.is_some()) {
+                states.remove(key);
+            }
+        }
+    }
+}
+
+impl Drop for OpenKey {
+    fn drop(&mut self) {
+        self.keys.update(&self.key, |state| state.open = None);
+    }
+}
+
+impl KeyTurn {
+    /// Waits until the upload before this one is settled.
+    async fn wait(&self) {
+        if let Some(before) = &self.before {
+            before.cancelled().await;
+        }
+    }
+
+    /// The object is there. Answers how many rows the one it replaced had.
+    fn confirmed(&self, rows: u64) -> Option<u64> {
+        self.keys.states().get_mut(&self.key)?.confirmed.replace(rows)
+    }
+}
+
+impl Drop for KeyTurn {
+    fn drop(&mut self) {
+        self.settled.cancel();
+        self.keys.update(&self.key, |state| state.unsettled -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(remember: bool) -> (Arc<Keys>, ObjectKey, Arc<str>) {
+        (Arc::new(Keys { remember, states: Mutex::default() }), ObjectKey::parse("k").unwrap(), "t".into())
+    }
+
+    #[test]
+    fn a_key_has_one_writer_at_a_time() {
+        let (keys, key, table) = keys(true);
+        let (open, turn) = keys.open(&key, &table).unwrap();
+        assert_eq!(&*keys.open(&key, &"u".into()).unwrap_err(), "t");
+        drop(open);
+        assert!(keys.open(&key, &"u".into()).is_ok(), "handed over, though not settled");
+        drop(turn);
+    }
+
+    #[tokio::test]
+    async fn an_upload_waits_for_the_one_before() {
+        let (keys, key, table) = keys(true);
+        let (open, first) = keys.open(&key, &table).unwrap();
+        drop(open);
+        let (_open, second) = keys.open(&key, &table).unwrap();
+        let waiting = tokio::spawn(async move {
+            second.wait().await;
+            second
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        assert_eq!(first.confirmed(3), None);
+        drop(first);
+        assert_eq!(waiting.await.unwrap().confirmed(4), Some(3), "the replaced object's rows");
+    }
+
+    #[test]
+    fn keys_are_forgotten_unless_they_may_repeat() {
+        for remember in [false, true] {
+            let (keys, key, table) = keys(remember);
+            let (open, turn) = keys.open(&key, &table).unwrap();
+            drop(open);
+            turn.confirmed(1);
+            drop(turn);
+            assert_eq!(keys.states().len(), usize::from(remember));
+        }
+    }
+}

@@ -95,6 +95,11 @@ impl S3Client {
         Err(StoreError { kind: StoreErrorKind::Unavailable, message: "not built yet".into() })
     }
 
+    /// The words for an object that needs more parts than the store allows; names the part size that would fit.
+    pub fn too_many_parts(&self, bytes: u64) -> String {
+        format!("{bytes} bytes")
+    }
+
     /// How many bytes part `number` (from 1) is to have; `None` past the last part that the store's limit of 10,000 allows.
     pub fn part_bytes(&self, number: u32) -> Option<u64> {
         let _ = number;
