@@ -70,7 +70,10 @@ impl Runtime {
         let component = cache::load_or_compile(&engine, wasm)?;
         for name in imports(&engine, &component) {
             if !allowed_imports().any(|allowed| same_interface(&name, allowed)) {
-                bail!("the component imports `{name}`, which it may not; allowed are: {}", allowed_imports().collect::<Vec<_>>().join(", "));
+                bail!(
+                    "the component imports `{name}`, which it may not; allowed are: {}",
+                    allowed_imports().collect::<Vec<_>>().join(", ")
+                );
             }
         }
         let mut linker = Linker::new(&engine);

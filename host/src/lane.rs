@@ -1,1 +1,357 @@
-//! To be written.
+//! A lane: one task that owns one store with one guest instance, and works off a queue bounded by bytes.
+//!
+//! Nothing ever cancels a call of the guest: that would destroy every open object of the lane. A trap fails the tables open here, aborts
+//! their uploads by dropping the store, and the lane starts afresh with the next message.
+
+use crate::bindings::exports::lakegate::destination::sink::Guest as Sink;
+use crate::bindings::{Progress, PutError, SessionLimits, WriteError};
+use crate::engine::Runtime;
+use crate::imports::{LaneContext, State};
+use crate::ledger::{Failure, FailureClass, Ledger};
+use crate::limits::{LANE_QUEUE_BYTES, MAX_OPEN_OBJECTS};
+use crate::upload::{Upload, text};
+use bytes::Bytes;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
+
+/// What a lane is asked to do, in order.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A write begins; these are its books.
+    Begin(Arc<Ledger>),
+    /// A table's schema.
+    Migrate(Message),
+    /// Rows.
+    Insert(Message),
+    /// The type of message changes.
+    Barrier,
+    /// The table has failed elsewhere: drop what it has open here.
+    Abandon(Arc<str>),
+    /// The write ends well: finish every object.
+    End(oneshot::Sender<()>),
+    /// The write ends badly: abort every object.
+    Abort(oneshot::Sender<()>),
+}
+
+/// A message on its way to the guest.
+#[derive(Debug)]
+pub(crate) struct Message {
+    table: Arc<str>,
+    ipc: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The sending end of a lane's queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    queue: mpsc::UnboundedSender<Work>,
+    room: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// How fine the queue's room is counted: a semaphore has not enough permits for bytes.
+const ROOM_UNIT_BYTES: usize = 1 << 10;
+
+impl Lane {
+    /// Tries to queue rows or a schema; gives the bytes back if there is no room now.
+    pub(crate) fn try_message(&self, table: &Arc<str>, ipc: Bytes) -> Result<Message, Bytes> {
+        match self.room.clone().try_acquire_many_owned(units(ipc.len())) {
+            Ok(room) => Ok(Message { table: table.clone(), ipc, _room: room }),
+            Err(_) => Err(ipc),
+        }
+    }
+
+    /// Waits for room. A message larger than the queue waits until the queue is empty, and goes alone.
+    pub(crate) async fn message(&self, table: &Arc<str>, ipc: Bytes) -> Message {
+        let room = self.room.clone().acquire_many_owned(units(ipc.len())).await.expect("the semaphore is never closed");
+        Message { table: table.clone(), ipc, _room: room }
+    }
+
+    /// Queues work. A lane that has died takes none; the books will tell.
+    pub(crate) fn send(&self, work: Work) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ = self.queue.send(work);
+    }
+
+    /// The queue, as the other lanes know it.
+    pub(crate) fn peer(&self) -> Peer {
+        Peer { queue: self.queue.downgrade(), waiting: self.waiting.clone() }
+    }
+
+    /// True if the lane has nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+
+    /// Queues work that ends with a word, and waits for the word. Returns at once if the lane has died.
+    pub(crate) async fn ask(&self, work: impl FnOnce(oneshot::Sender<()>) -> Work) {
+        let (done, waiting) = oneshot::channel();
+        self.send(work(done));
+        let _ = waiting.await;
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    let most = LANE_QUEUE_BYTES / ROOM_UNIT_BYTES;
+    u32::try_from(bytes.div_ceil(ROOM_UNIT_BYTES).clamp(1, most)).expect("the queue has fewer than 2^32 units")
+}
+
+/// What all lanes of a session share.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) settings: String,
+    pub(crate) guest_memory_bytes: u64,
+    pub(crate) origin: Instant,
+    /// The queues of all lanes, for `abandon`; set once they are made. Weak: a lane ends when its session lets go of it.
+    pub(crate) lanes: OnceLock<Vec<Peer>>,
+}
+
+/// Another lane's queue.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    queue: mpsc::WeakUnboundedSender<Work>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Peer {
+    fn abandon(&self, table: &Arc<str>) {
+        if let Some(queue) = self.queue.upgrade() {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            let _ = queue.send(Work::Abandon(table.clone()));
+        }
+    }
+}
+
+/// Starts a lane with its instance.
+///
+/// # Errors
+/// The guest could not be started; a bug of ours or of the component.
+pub(crate) async fn start(crew: Arc<Crew>, context: LaneContext) -> anyhow::Result<Lane> {
+    let (queue, inbox) = mpsc::unbounded_channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let lane = Lane { queue, room: Arc::new(Semaphore::new(LANE_QUEUE_BYTES / ROOM_UNIT_BYTES)), waiting: waiting.clone() };
+    let guests = crew.runtime.guests().clone();
+    let mut actor = Actor { crew, context, guest: None, ledger: Arc::default(), deadline: None };
+    let (ready, started) = oneshot::channel();
+    guests.spawn(async move {
+        let made = actor.guest().await.map(|_| ());
+        let fit = made.is_ok();
+        if ready.send(made).is_ok() && fit {
+            actor.run(inbox, &waiting).await;
+        }
+    });
+    started.await.map_err(|_| anyhow::anyhow!("a lane died while it was started"))??;
+    Ok(lane)
+}
+
+struct Actor {
+    crew: Arc<Crew>,
+    context: LaneContext,
+    guest: Option<Guest>,
+    ledger: Arc<Ledger>,
+    deadline: Option<u64>,
+}
+
+/// A running instance with its session.
+struct Guest {
+    store: Store<State>,
+    sink: Sink,
+    session: ResourceAny,
+}
+
+impl Actor {
+    async fn run(&mut self, mut inbox: mpsc::UnboundedReceiver<Work>, waiting: &AtomicUsize) {
+        loop {
+            if self.deadline.is_some_and(|deadline| deadline <= self.now()) {
+                self.deadline = None;
+                self.many(|guest, now| Box::pin(async move { guest.sink.session().call_tick(&mut guest.store, guest.session, now).await }))
+                    .await;
+            }
+            let sleep = self.deadline.map(|deadline| self.crew.origin + std::time::Duration::from_nanos(deadline));
+            let work = tokio::select! {
+                work = inbox.recv() => work,
+                () = sleep_until(sleep) => continue,
+            };
+            let Some(work) = work else { return };
+            self.work(work).await;
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            self.renew().await;
+        }
+    }
+
+    async fn work(&mut self, work: Work) {
+        match work {
+            Work::Begin(ledger) => self.ledger = ledger,
+            Work::Migrate(message) => self.one(message, Call::Migrate).await,
+            Work::Insert(message) => self.one(message, Call::Insert).await,
+            Work::Barrier => {
+                self.many(|guest, now| {
+                    Box::pin(async move { guest.sink.session().call_barrier(&mut guest.store, guest.session, now).await })
+                })
+                .await;
+            }
+            Work::Abandon(table) => self.abandon(&table).await,
+            Work::End(done) => {
+                self.many(|guest, now| {
+                    Box::pin(async move { guest.sink.session().call_end_write(&mut guest.store, guest.session, now).await })
+                })
+                .await;
+                let _ = done.send(());
+            }
+            Work::Abort(done) => {
+                // Dropping the store drops its uploads, and each aborts.
+                (self.guest, self.deadline) = (None, None);
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// A call that concerns one table.
+    async fn one(&mut self, message: Message, call: Call) {
+        let Message { table, ipc, _room } = message;
+        if self.ledger.is_stopped(&table) {
+            return;
+        }
+        let (now, ledger) = (self.now(), self.ledger.clone());
+        let guest = match self.guest().await {
+            Ok(guest) => guest,
+            Err(error) => return self.fail(&table, Failure::new(FailureClass::Unexpected, format!("{error:#}"))),
+        };
+        guest.store.data_mut().begin_call(Some((table.clone(), ledger)));
+        let session = guest.sink.session();
+        let answer = match call {
+            Call::Migrate => session.call_migrate_table(&mut guest.store, guest.session, &ipc, now).await,
+            Call::Insert => session.call_insert(&mut guest.store, guest.session, &ipc, now).await,
+        };
+        match answer {
+            Ok(Ok(deadline)) => self.deadline = deadline,
+            Ok(Err(error)) => self.fail(&table, failure(error)),
+            Err(trap) => self.trapped(&trap, Some(&table)),
+        }
+    }
+
+    /// A call that concerns many tables.
+    async fn many<F>(&mut self, call: F)
+    where
+        F: for<'a> FnOnce(&'a mut Guest, u64) -> std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Progress>> + Send + 'a>>,
+    {
+        let now = self.now();
+        // No instance: nothing is open.
+        let Some(guest) = &mut self.guest else { return };
+        guest.store.data_mut().begin_call(None);
+        match call(guest, now).await {
+            Ok(progress) => {
+                self.deadline = progress.deadline;
+                for failed in progress.failures {
+                    self.fail(&failed.table.into(), failure(failed.error));
+                }
+            }
+            Err(trap) => self.trapped(&trap, None),
+        }
+    }
+
+    async fn abandon(&mut self, table: &str) {
+        let Some(guest) = &mut self.guest else { return };
+        guest.store.data_mut().begin_call(None);
+        if let Err(trap) = guest.sink.session().call_abandon(&mut guest.store, guest.session, table).await {
+            self.trapped(&trap, None);
+        }
+    }
+
+    /// The table fails here, so the other lanes drop what they have of it.
+    fn fail(&self, table: &Arc<str>, failure: Failure) {
+        self.ledger.fail(table, failure);
+        let lanes = self.crew.lanes.get().map(Vec::as_slice).unwrap_or_default();
+        for (number, lane) in lanes.iter().enumerate() {
+            if number != self.context.lane {
+                lane.abandon(table);
+            }
+        }
+    }
+
+    /// The instance is gone: every table with an object open here fails, and so does the one being written.
+    fn trapped(&mut self, trap: &wasmtime::Error, during: Option<&Arc<str>>) {
+        let Some(mut guest) = self.guest.take() else { return };
+        self.deadline = None;
+        let cause = guest.store.data().explain(trap);
+        let doing = during.map_or_else(String::new, |table| format!(" while it wrote the table {table:?}"));
+        tracing::error!(lane = self.context.lane, error = format!("{trap:?}"), "The component trapped{doing}: {cause}");
+        let open = guest.store.data_mut().resources.iter_mut();
+        let mut tables: Vec<Arc<str>> = open.filter_map(|entry| entry.downcast_ref::<Upload>().map(Upload::table)).collect();
+        tables.extend(during.cloned());
+        tables.sort_unstable();
+        tables.dedup();
+        drop(guest);
+        for table in &tables {
+            self.fail(table, Failure::new(FailureClass::Unexpected, format!("{cause}{doing}")));
+        }
+    }
+
+    /// Linear memory never shrinks: past the high-water mark an instance with nothing open makes room for a fresh one.
+    async fn renew(&mut self) {
+        let high_water = self.crew.guest_memory_bytes / 2;
+        let Some(guest) = &mut self.guest else { return };
+        if guest.store.data().limiter.used_bytes() < high_water || guest.store.data().open_objects > 0 {
+            return;
+        }
+        guest.store.data_mut().begin_call(None);
+        match guest.sink.session().call_idle(&mut guest.store, guest.session).await {
+            Ok(true) => (self.guest, self.deadline) = (None, None),
+            Ok(false) => {}
+            Err(trap) => self.trapped(&trap, None),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.crew.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    async fn guest(&mut self) -> anyhow::Result<&mut Guest> {
+        if self.guest.is_none() {
+            let crew = &self.crew;
+            let (mut store, instance) = crew.runtime.instantiate(self.context.clone(), crew.guest_memory_bytes).await?;
+            let sink = instance.lakegate_destination_sink().clone();
+            let limits = SessionLimits { encoder_bytes: crew.guest_memory_bytes / 2, open_objects: MAX_OPEN_OBJECTS };
+            let opened = sink.session().call_open(&mut store, &crew.settings, limits).await;
+            let session = match opened {
+                Ok(session) => session.map_err(|message| anyhow::anyhow!("the component refuses its own settings: {message}"))?,
+                Err(trap) => return Err(store.data().explain(&trap)),
+            };
+            self.guest = Some(Guest { store, sink, session });
+        }
+        Ok(self.guest.as_mut().expect("made just above"))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    Migrate,
+    Insert,
+}
+
+/// What the guest says went wrong. A failure of the store has been written down by its upload with the store's own words, and stays.
+fn failure(error: WriteError) -> Failure {
+    match error {
+        WriteError::Data(message) => Failure::new(FailureClass::Data, message),
+        WriteError::Store(error) => {
+            let class = match &error {
+                PutError::Denied(_) => FailureClass::Denied,
+                PutError::Invalid(_) => FailureClass::Unexpected,
+                PutError::Quota(_) | PutError::Unavailable(_) | PutError::Rejected(_) => FailureClass::Storage,
+            };
+            Failure::new(class, text(&error))
+        }
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

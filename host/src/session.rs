@@ -5,12 +5,25 @@
 
 use crate::bindings::{Configuration, SpecProblem};
 use crate::engine::Runtime;
-use crate::ledger::{Totals, WriteReport};
-use crate::s3::{ConnectOptions, StoreError};
+use crate::imports::LaneContext;
+use crate::lane::{self, Crew, Lane, Work};
+use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
+use crate::message::Inspector;
+use crate::object::{ContentType, ObjectKey, PutObject};
+use crate::payload::Payload;
+use crate::policy::{Grant, Policy};
+use crate::s3::{ConnectOptions, S3Client, StoreError};
+use crate::staging::{InFlight, Staging};
+use crate::upload::Outlet;
 use bytes::Bytes;
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+pub use crate::message::InvalidMessage;
 
 /// How a destination uses the machine.
 #[derive(Debug, Clone)]
@@ -77,9 +90,7 @@ pub enum OpenError {
 /// A destination that can be opened any number of times. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Destination {
-    #[expect(dead_code, reason = "skeleton")]
     runtime: Arc<Runtime>,
-    #[expect(dead_code, reason = "skeleton")]
     options: Options,
 }
 
@@ -94,7 +105,7 @@ impl Destination {
     /// # Errors
     /// The component failed.
     pub async fn spec_schema(&self) -> anyhow::Result<String> {
-        anyhow::bail!("not built yet")
+        self.runtime.spec_schema().await
     }
 
     /// Checks a spec (JSON), sends nothing.
@@ -102,8 +113,8 @@ impl Destination {
     /// # Errors
     /// [`OpenError::Spec`], or [`OpenError::Unexpected`].
     pub async fn configure(&self, spec: &str, sync_id: &str) -> Result<Configuration, OpenError> {
-        let _ = (spec, sync_id);
-        Err(OpenError::Unexpected("not built yet".into()))
+        let checked = self.runtime.configure(spec, sync_id).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))?;
+        checked.map_err(OpenError::Spec)
     }
 
     /// Checks the spec, resolves credentials, puts the test object, and starts the lanes.
@@ -111,23 +122,75 @@ impl Destination {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(&self, spec: &str, sync_id: &str) -> Result<Session, OpenError> {
-        let _ = (spec, sync_id);
-        Err(OpenError::Unexpected("not built yet".into()))
+        let (configuration, client, policy) = self.connect(spec, sync_id).await?;
+        for warning in &configuration.warnings {
+            tracing::warn!(field = warning.field, "{}", warning.message);
+        }
+        self.start(configuration, client, policy).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))
     }
 
-    /// Does everything `open` does up to and including the test object (put even if the spec switches it off), with a fresh sync id.
+    /// Does everything `open` does up to and including the test object, with a sync id of its own.
     ///
     /// # Errors
     /// [`OpenError`].
     pub async fn test_connection(&self, spec: &str) -> Result<(), OpenError> {
-        let _ = spec;
-        Err(OpenError::Unexpected("not built yet".into()))
+        let sync_id =
+            uuid::Builder::from_random_bytes(random_bytes().map_err(|error| OpenError::Unexpected(error.to_string()))?).into_uuid();
+        self.connect(spec, &sync_id.to_string()).await.map(|_| ())
+    }
+
+    async fn connect(&self, spec: &str, sync_id: &str) -> Result<(Configuration, S3Client, Policy), OpenError> {
+        let configuration = self.configure(spec, sync_id).await?;
+        let policy = Policy::new(Grant::from_spec(&configuration.target));
+        let client = S3Client::connect(&configuration.target, &self.options.connect).await.map_err(OpenError::Connect)?;
+        if let Some(object) = &configuration.test_object {
+            let request =
+                (|| Ok(PutObject { key: ObjectKey::parse(&object.key)?, content_type: ContentType::parse(&object.content_type)? }))();
+            let request = request.map_err(|error: crate::object::InvalidObject| OpenError::Unexpected(error.0))?;
+            let put = policy.authorize(request).map_err(|denied| OpenError::Denied(denied.0))?;
+            client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
+        }
+        Ok((configuration, client, policy))
+    }
+
+    async fn start(&self, configuration: Configuration, client: S3Client, policy: Policy) -> anyhow::Result<Session> {
+        let options = &self.options;
+        let staging = Staging::new(options.memory_bytes, options.spill.clone());
+        let in_flight = InFlight::new(options.in_flight_bytes);
+        let outlet = Outlet::new(client, policy, staging, in_flight, !configuration.splittable, tokio::runtime::Handle::current());
+        let crew = Arc::new(Crew {
+            runtime: self.runtime.clone(),
+            settings: configuration.settings,
+            guest_memory_bytes: options.guest_memory_bytes,
+            origin: Instant::now(),
+            lanes: OnceLock::new(),
+        });
+        let contexts = (0..options.lanes.get()).map(|lane| LaneContext { outlet: Some(outlet.clone()), lane, seed: options.seed });
+        let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
+        let _ = crew.lanes.set(lanes.iter().map(Lane::peer).collect());
+        Ok(Session { inner: Arc::new(Inner { lanes, splittable: configuration.splittable, outlet, writing: AtomicBool::new(false) }) })
     }
 }
 
-/// An opened destination: lanes, store connection, books.
+fn random_bytes() -> Result<[u8; 16], getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// An opened destination: lanes, store connection, books. Dropping it ends its lanes.
 #[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    lanes: Vec<Lane>,
+    splittable: bool,
+    outlet: Arc<Outlet>,
+    writing: AtomicBool,
+}
 
 /// Another write is running.
 #[derive(Debug, thiserror::Error)]
@@ -140,21 +203,61 @@ impl Session {
     /// # Errors
     /// [`InUse`].
     pub fn write(&self) -> Result<Write, InUse> {
-        Err(InUse)
+        if self.inner.writing.swap(true, Ordering::AcqRel) {
+            return Err(InUse);
+        }
+        let ledger = Arc::new(Ledger::default());
+        for lane in &self.inner.lanes {
+            lane.send(Work::Begin(ledger.clone()));
+        }
+        Ok(Write {
+            inner: self.inner.clone(),
+            ledger,
+            homes: HashMap::new(),
+            next_home: 0,
+            inspector: Inspector::default(),
+            last: None,
+            ended: false,
+        })
     }
 
-    /// Ends the session: a running write is aborted, unfinished uploads are aborted and awaited.
-    pub async fn close(self) {}
+    /// What is staged in memory, spilled, and in flight, in bytes.
+    pub fn held_bytes(&self) -> Held {
+        self.inner.outlet.held_bytes()
+    }
 }
 
-/// A message that is not a table's schema or rows: garbage in the IPC header, no table name, a bound exceeded. Nothing of it was used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidMessage(pub String);
+/// Bytes that a session holds on the host's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Parts not yet full, in memory.
+    pub staged: u64,
+    /// The spill file.
+    pub spill_file: u64,
+    /// Cut or finished, and not yet confirmed.
+    pub in_flight: u64,
+}
 
 /// One write. Dropping it aborts what it has open, in the background; [`Write::abort`] does so and waits.
 #[derive(Debug)]
-pub struct Write {}
+pub struct Write {
+    inner: Arc<Inner>,
+    ledger: Arc<Ledger>,
+    /// The lane that each table lives on.
+    homes: HashMap<Arc<str>, usize>,
+    next_home: usize,
+    inspector: Inspector,
+    last: Option<Kind>,
+    ended: bool,
+}
+
+/// The type of a message. When it changes, rotating tables finish their objects, as in the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Migrate,
+    Insert,
+    Refused,
+}
 
 impl Write {
     /// A table's schema. Waits while the table's lane is full.
@@ -162,35 +265,124 @@ impl Write {
     /// # Errors
     /// [`InvalidMessage`]. A table's own failure is reported by [`Write::finish`].
     pub async fn migrate_table(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
-        let _ = ipc;
+        let header = self.inspector.inspect(&ipc)?;
+        self.turn_to(Kind::Migrate);
+        if self.ledger.admit(&header.table, 0) {
+            let lane = self.home(&header.table);
+            let message = lane.message(&header.table, ipc).await;
+            lane.send(Work::Migrate(message));
+        }
         Ok(())
     }
 
-    /// Rows. Waits while the table's lane is full. Rows of a table that has failed are dropped.
+    /// Rows. Waits while the table's lane is full. Rows of a table that has failed are counted and dropped.
     ///
     /// # Errors
     /// [`InvalidMessage`].
     pub async fn insert(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
-        let _ = ipc;
+        let header = self.inspector.inspect(&ipc)?;
+        self.turn_to(Kind::Insert);
+        if !self.ledger.admit(&header.table, header.rows) {
+            return Ok(());
+        }
+        let home = self.home(&header.table);
+        let (lane, message) = match home.try_message(&header.table, ipc) {
+            Ok(message) => (home, message),
+            Err(ipc) => match self.helper(&header.table) {
+                Some(lane) => {
+                    let message = lane.message(&header.table, ipc).await;
+                    (lane, message)
+                }
+                None => {
+                    let message = home.message(&header.table, ipc).await;
+                    (home, message)
+                }
+            },
+        };
+        lane.send(Work::Insert(message));
         Ok(())
     }
 
     /// A message that this destination refuses (`DeleteStale`, `DeleteRecords`): a change of message type, and a failure that
-    /// [`Write::finish`] reports for the table, after whose message the table's other rows go on as before.
+    /// [`Write::finish`] reports for the table, whose rows go on as before.
     pub async fn refuse(&mut self, table: &str, reason: &str) {
-        let _ = (table, reason);
+        self.turn_to(Kind::Refused);
+        self.ledger.refuse(&table.into(), Failure::new(FailureClass::Data, reason));
     }
 
     /// Totals so far.
     pub fn totals(&self) -> Totals {
-        Totals::default()
+        self.ledger.totals()
+    }
+
+    /// The books, for a progress bar that runs beside the write.
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.clone()
     }
 
     /// The input has ended well: finishes every object, awaits the store, and closes the books.
-    pub async fn finish(self) -> WriteReport {
-        WriteReport::default()
+    pub async fn finish(mut self) -> WriteReport {
+        self.ask_all(Work::End).await;
+        self.ledger.settled().await;
+        self.end();
+        self.ledger.audit()
     }
 
     /// The input has ended badly: aborts every open object, awaits the finished ones, claims nothing.
-    pub async fn abort(self) {}
+    pub async fn abort(mut self) {
+        self.ask_all(Work::Abort).await;
+        self.ledger.settled().await;
+        self.end();
+    }
+
+    /// A change of message type puts a barrier into every lane's queue; nobody waits for it.
+    fn turn_to(&mut self, kind: Kind) {
+        if self.last.replace(kind).is_some_and(|last| last != kind) {
+            for lane in &self.inner.lanes {
+                lane.send(Work::Barrier);
+            }
+        }
+    }
+
+    /// The lane a table lives on; tables are dealt out in turn.
+    fn home(&mut self, table: &Arc<str>) -> Lane {
+        let lanes = self.inner.lanes.len();
+        let number = *self.homes.entry(table.clone()).or_insert_with(|| {
+            self.next_home = (self.next_home + 1) % lanes;
+            self.next_home
+        });
+        self.inner.lanes[number].clone()
+    }
+
+    /// A lane with nothing to do that may help with a table whose home is full: only where rows of one table may go into several objects
+    /// at the same time, and only once the home has opened one.
+    fn helper(&self, table: &Arc<str>) -> Option<Lane> {
+        (self.inner.splittable && self.ledger.has_opened(table))
+            .then(|| self.inner.lanes.iter().find(|lane| lane.is_idle()).cloned())
+            .flatten()
+    }
+
+    async fn ask_all(&self, work: fn(tokio::sync::oneshot::Sender<()>) -> Work) {
+        futures::future::join_all(self.inner.lanes.iter().map(|lane| lane.ask(work))).await;
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.inner.writing.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let (inner, ledger) = (self.inner.clone(), self.ledger.clone());
+        self.inner.outlet.io().spawn(async move {
+            futures::future::join_all(inner.lanes.iter().map(|lane| lane.ask(Work::Abort))).await;
+            ledger.settled().await;
+            inner.writing.store(false, Ordering::Release);
+        });
+    }
 }

@@ -99,7 +99,8 @@ impl Staging {
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let made = tempfile::tempfile_in(folder).map_err(|error| NoRoom(format!("cannot make a spill file in {}: {error}", folder.display())))?;
+        let made =
+            tempfile::tempfile_in(folder).map_err(|error| NoRoom(format!("cannot make a spill file in {}: {error}", folder.display())))?;
         Ok(slot.insert(Arc::new(SpillFile { file: Arc::new(made), space: Mutex::default() })).clone())
     }
 

@@ -10,6 +10,7 @@ use crate::object::{ContentType, ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::{Authorized, Policy};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
+use crate::session::Held;
 use crate::staging::{InFlight, Share, StagedPart, Staging};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -47,6 +48,16 @@ impl Outlet {
         Arc::new(Self { client, policy, staging, in_flight, requests: Arc::new(Semaphore::new(MAX_REQUESTS)), keys, io })
     }
 
+    /// Where jobs run.
+    pub(crate) fn io(&self) -> &tokio::runtime::Handle {
+        &self.io
+    }
+
+    /// Bytes held on the host's side.
+    pub(crate) fn held_bytes(&self) -> Held {
+        Held { staged: self.staging.memory_bytes(), spill_file: self.staging.spill_file_bytes(), in_flight: self.in_flight.bytes() }
+    }
+
     /// Checks and authorises what the guest asked for.
     ///
     /// # Errors
@@ -62,9 +73,8 @@ impl Outlet {
             ledger.fail(&table, Failure::new(class, text(&error)));
             error
         };
-        let request = (|| {
-            Ok(PutObject { key: ObjectKey::parse(&attributes.key)?, content_type: ContentType::parse(&attributes.content_type)? })
-        })();
+        let request =
+            (|| Ok(PutObject { key: ObjectKey::parse(&attributes.key)?, content_type: ContentType::parse(&attributes.content_type)? }))();
         let request = request.map_err(|error: crate::object::InvalidObject| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
         let put = self.policy.authorize(request).map_err(|denied| refuse(FailureClass::Denied, PutError::Denied(denied.0)))?;
         let (open, turn) = self.keys.open(&put.get().key, &table).map_err(|other| {
@@ -232,7 +242,11 @@ fn put_error(kind: StoreErrorKind) -> PutError {
 /// The text of a put error.
 pub(crate) fn text(error: &PutError) -> &str {
     match error {
-        PutError::Denied(text) | PutError::Quota(text) | PutError::Invalid(text) | PutError::Unavailable(text) | PutError::Rejected(text) => text,
+        PutError::Denied(text)
+        | PutError::Quota(text)
+        | PutError::Invalid(text)
+        | PutError::Unavailable(text)
+        | PutError::Rejected(text) => text,
     }
 }
 

@@ -48,7 +48,9 @@ impl Random {
 impl Host for State {
     fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
         if length > MAX_RANDOM_BYTES {
-            return Err(wasmtime::Error::msg(format!("{length} random bytes were asked for; at most {MAX_RANDOM_BYTES} are given at once")));
+            return Err(wasmtime::Error::msg(format!(
+                "{length} random bytes were asked for; at most {MAX_RANDOM_BYTES} are given at once"
+            )));
         }
         self.random.fill(length as usize)
     }
