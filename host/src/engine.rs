@@ -32,6 +32,7 @@ pub struct Runtime {
     pre: DestinationPre<State>,
     guests: Option<tokio::runtime::Runtime>,
     instances: AtomicU64,
+    call_cpu: Duration,
 }
 
 impl fmt::Debug for Runtime {
@@ -55,14 +56,14 @@ impl Runtime {
     /// # Errors
     /// The component is refused, or the machine cannot run it.
     pub fn new() -> Result<Arc<Self>> {
-        Self::with_component(component_bytes())
+        Self::with_component(component_bytes(), limits::MAX_CALL_CPU)
     }
 
-    /// The same with another component of the same world.
+    /// The same with another component of the same world, and another bound on the time a guest may compute in one call.
     ///
     /// # Errors
     /// The component is no component, too large, or imports what is not on the list.
-    pub fn with_component(wasm: &[u8]) -> Result<Arc<Self>> {
+    pub fn with_component(wasm: &[u8], call_cpu: Duration) -> Result<Arc<Self>> {
         if wasm.len() > limits::MAX_COMPONENT_BYTES {
             bail!("the component has {} bytes; at most {} are accepted", wasm.len(), limits::MAX_COMPONENT_BYTES);
         }
@@ -81,7 +82,7 @@ impl Runtime {
         let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
         let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build()?;
         start_ticker(&engine)?;
-        Ok(Arc::new(Self { engine, pre, guests: Some(guests), instances: AtomicU64::new(0) }))
+        Ok(Arc::new(Self { engine, pre, guests: Some(guests), instances: AtomicU64::new(0), call_cpu }))
     }
 
     /// What the component imports.
@@ -107,10 +108,11 @@ impl Runtime {
         store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
         store.set_max_component_handles(limits::MAX_RESOURCES);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| {
+        let call_cpu = self.call_cpu;
+        store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
             state.cpu_ticks += 1;
-            if Duration::from_millis(10) * state.cpu_ticks > limits::MAX_CALL_CPU {
+            if limits::EPOCH_TICK * state.cpu_ticks > call_cpu {
                 return Ok(UpdateDeadline::Interrupt);
             }
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))

@@ -142,7 +142,7 @@ mod tests {
     use arrow_schema::{DataType, Field, Schema};
 
     fn stream(table: Option<&str>, batches: &[usize]) -> Vec<u8> {
-        let metadata = table.map(|name| ("cq:table_name".to_owned(), name.to_owned())).into_iter().collect();
+        let metadata: HashMap<String, String> = table.map(|name| ("cq:table_name".to_owned(), name.to_owned())).into_iter().collect();
         let schema = Arc::new(Schema::new_with_metadata(vec![Field::new("id", DataType::Int64, false)], metadata));
         let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
         for rows in batches {

@@ -72,7 +72,7 @@ impl State {
     pub(crate) fn explain(&self, trap: &wasmtime::Error) -> anyhow::Error {
         let cause = match trap.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => {
-                format!("the component computed for more than {} s in one call", crate::limits::MAX_CALL_CPU.as_secs())
+                format!("the component computed for more than {:?} in one call", crate::limits::EPOCH_TICK * (self.cpu_ticks - 1))
             }
             Some(_) if self.limiter.refused => {
                 format!("the component needs more than its {} bytes of memory", self.limiter.limit_bytes)

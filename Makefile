@@ -1,0 +1,47 @@
+# Everything a newcomer types. Each target does its own set-up; rustup is all that must be there.
+.PHONY: demo test lint bench dist setup peers clean-demo
+
+CARGO ?= cargo
+DEMO_DIR ?= target/demo
+
+## Writes example files through the sandbox to an S3 store in target/demo, and shows what is there.
+demo: setup
+	$(CARGO) build --quiet -p lakegate
+	rm -rf $(DEMO_DIR)
+	@echo '$$ lakegate load examples/quickstart/*.csv --to s3://demo/{{TABLE}}/{{UUID}}.{{FORMAT}} --format parquet --local $(DEMO_DIR)'
+	@target/debug/lakegate load examples/quickstart/*.csv --to 's3://demo/{{TABLE}}/{{UUID}}.{{FORMAT}}' --format parquet --local $(DEMO_DIR)
+	@echo '$$ lakegate sync examples/quickstart/sync.yml --local $(DEMO_DIR)'
+	@target/debug/lakegate sync examples/quickstart/sync.yml --local $(DEMO_DIR)
+	@echo 'Objects in $(DEMO_DIR):'
+	@find $(DEMO_DIR) -type f -not -path '*/.lakegate*' -exec ls -l {} + | awk '{print $$5, $$9}'
+
+## All tests. Set LAKEGATE_REQUIRE_ALL=1 to make a tier that cannot run (no Python, no Go) a failure instead of a word.
+test: setup peers
+	$(CARGO) test --workspace
+
+## Formatting, clippy, documentation, and the rules about who may depend on whom.
+lint: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --quiet
+	sh tests/check-dependencies.sh
+
+## Throughput of the encoders, in the sandbox and out, beside polars, pyarrow and duckdb. ARGS='--scale 0.1'
+bench: setup peers
+	$(CARGO) run --release -p lakegate-tests --bin bench -- $(ARGS)
+
+## A stripped binary and its checksum in target/dist.
+dist: setup
+	$(CARGO) build --release -p lakegate
+	mkdir -p target/dist
+	cp target/release/lakegate target/dist/lakegate
+	strip target/dist/lakegate
+	cd target/dist && sha256sum lakegate > lakegate.sha256 && cat lakegate.sha256
+
+## The wasm target, which rustup does not install by itself.
+setup:
+	@rustup target list --installed | grep -q '^wasm32-unknown-unknown$$' || rustup target add wasm32-unknown-unknown
+
+## The programs that some tests compare with or talk to: MinIO, moto, pyarrow, polars, duckdb.
+peers:
+	@sh tests/setup.sh

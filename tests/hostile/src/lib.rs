@@ -1,0 +1,226 @@
+//! A guest that does, on request, what a guest should not.
+//!
+//! It decodes no rows. A message says what to do in its bytes: `behave=WORD;rows=N;` anywhere in it (the tests put it into the schema's
+//! metadata). `ok` writes an object and finishes it; `hold` keeps it open until the write ends; the other words are attacks.
+#![cfg(target_arch = "wasm32")]
+
+mod bindings {
+    #![allow(
+        missing_docs,
+        unsafe_code,
+        unreachable_pub,
+        unsafe_op_in_unsafe_fn,
+        clippy::all,
+        clippy::allow_attributes,
+        reason = "generated"
+    )]
+    wit_bindgen::generate!({ path: "../../wit", world: "destination", generate_all });
+    use super::Hostile;
+    export!(Hostile);
+}
+
+use bindings::exports::lakegate::destination::sink::{
+    Configuration, CredentialSource, Guest, GuestSession, Progress, Session, SessionLimits, SpecProblem, StorageTarget, SyncContext,
+    WriteError,
+};
+use bindings::lakegate::destination::log;
+use bindings::lakegate::destination::object_store::{ObjectAttributes, PutError, Upload};
+use std::cell::RefCell;
+
+struct Hostile;
+
+struct Held {
+    table: String,
+    upload: Upload,
+    rows: u64,
+}
+
+#[derive(Default)]
+struct State {
+    held: RefCell<Vec<Held>>,
+    objects: RefCell<u64>,
+}
+
+/// The text between `key=` and `;`.
+fn word(ipc: &[u8], key: &str) -> Option<String> {
+    let key = format!("{key}=");
+    let start = ipc.windows(key.len()).position(|window| window == key.as_bytes())? + key.len();
+    let length = ipc[start..].iter().position(|byte| *byte == b';')?;
+    String::from_utf8(ipc[start..start + length].to_vec()).ok()
+}
+
+fn attributes(key: String) -> ObjectAttributes {
+    ObjectAttributes { key, content_type: "text/plain".into() }
+}
+
+#[expect(unconditional_recursion, reason = "the attack")]
+#[inline(never)]
+fn recurse(depth: u64) -> u64 {
+    std::hint::black_box([depth; 64]).iter().sum::<u64>() + recurse(depth + 1)
+}
+
+fn spin() -> ! {
+    let mut count = 0_u64;
+    loop {
+        count = std::hint::black_box(count.wrapping_add(1));
+    }
+}
+
+impl State {
+    fn obey(&self, ipc: &[u8]) -> Result<(), PutError> {
+        let table = word(ipc, "name").unwrap_or_default();
+        let rows = word(ipc, "rows").and_then(|rows| rows.parse().ok()).unwrap_or(0);
+        let number = {
+            let mut objects = self.objects.borrow_mut();
+            *objects += 1;
+            *objects
+        };
+        let key = word(ipc, "key").unwrap_or_else(|| format!("{table}/{number}"));
+        match word(ipc, "behave").as_deref() {
+            Some("ok") => {
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(format!("{rows} rows of {table}").as_bytes())?;
+                Upload::finish(upload, rows)
+            }
+            Some("hold") => {
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(&vec![b'h'; 6 << 20])?;
+                upload.write(b"and more")?;
+                self.held.borrow_mut().push(Held { table, upload, rows });
+                Ok(())
+            }
+            Some("panic") => panic!("asked to panic"),
+            Some("trap") => core::arch::wasm32::unreachable(),
+            Some("spin") => spin(),
+            Some("allocate") => {
+                let mut all = Vec::new();
+                loop {
+                    all.push(std::hint::black_box(vec![1_u8; 16 << 20]));
+                }
+            }
+            Some("recurse") => {
+                std::hint::black_box(recurse(0));
+                Ok(())
+            }
+            Some("handles") => {
+                let mut all = Vec::new();
+                for copy in 0_u32.. {
+                    all.push(Upload::open(&attributes(format!("{key}/{copy}")))?);
+                }
+                Ok(())
+            }
+            Some("tiny") => {
+                let upload = Upload::open(&attributes(key))?;
+                for _ in 0..1_000_000 {
+                    upload.write(b"x")?;
+                }
+                Upload::finish(upload, rows)
+            }
+            Some("huge") => {
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(&vec![0; (16 << 20) + 1])?;
+                Upload::finish(upload, rows)
+            }
+            Some("fuel") => {
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(&vec![0; 20 << 20])?;
+                Upload::finish(upload, rows)
+            }
+            Some("lie") => {
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(b"lies")?;
+                Upload::finish(upload, rows + 1)
+            }
+            Some("swallow") => Ok(()),
+            Some("shout") => {
+                for line in 0..100_000 {
+                    log::write(log::Level::Info, &format!("line {line} {}", "x".repeat(4_000)));
+                }
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(b"hoarse")?;
+                Upload::finish(upload, rows)
+            }
+            other => panic!("unknown behaviour {other:?}"),
+        }
+    }
+}
+
+impl Guest for Hostile {
+    type Session = State;
+
+    fn spec_schema() -> String {
+        "{}".into()
+    }
+
+    fn configure(spec: String, _context: SyncContext) -> Result<Configuration, Vec<SpecProblem>> {
+        std::panic::set_hook(Box::new(|info| log::write(log::Level::Error, &info.to_string())));
+        if spec.contains("spin-in-configure") {
+            spin();
+        }
+        Ok(Configuration {
+            target: StorageTarget {
+                bucket: "hostile".into(),
+                region: "us-east-1".into(),
+                endpoint: None,
+                skip_tls_verify: false,
+                path_style: true,
+                acl: None,
+                encryption: None,
+                credentials: CredentialSource { profile: None, role_arn: None, role_session_name: None, external_id: None },
+                max_retries: Some(0),
+                max_backoff_seconds: 1,
+                part_size_bytes: None,
+                log_requests: false,
+            },
+            test_object: None,
+            format: "csv".into(),
+            content_type: "text/plain".into(),
+            splittable: false,
+            settings: spec,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+fn progress() -> Progress {
+    Progress { deadline: None, failures: Vec::new() }
+}
+
+impl GuestSession for State {
+    fn open(_settings: String, _limits: SessionLimits) -> Result<Session, String> {
+        std::panic::set_hook(Box::new(|info| log::write(log::Level::Error, &info.to_string())));
+        Ok(Session::new(Self::default()))
+    }
+
+    fn migrate_table(&self, ipc: Vec<u8>, _now: u64) -> Result<Option<u64>, WriteError> {
+        self.insert(ipc, 0)
+    }
+
+    fn insert(&self, ipc: Vec<u8>, _now: u64) -> Result<Option<u64>, WriteError> {
+        self.obey(&ipc).map(|()| None).map_err(WriteError::Store)
+    }
+
+    fn tick(&self, _now: u64) -> Progress {
+        progress()
+    }
+
+    fn barrier(&self, _now: u64) -> Progress {
+        progress()
+    }
+
+    fn end_write(&self, _now: u64) -> Progress {
+        for held in self.held.borrow_mut().drain(..) {
+            // The host reports a failure by itself.
+            let _ = Upload::finish(held.upload, held.rows);
+        }
+        progress()
+    }
+
+    fn abandon(&self, table: String) {
+        self.held.borrow_mut().retain(|held| held.table != table);
+    }
+
+    fn idle(&self) -> bool {
+        self.held.borrow().is_empty()
+    }
+}
