@@ -116,22 +116,21 @@ impl Document {
     }
 
     pub(super) fn text(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<String> {
-        // The one string that is none: half of a surrogate pair.
-        self.read(name, "a string of whole characters", problems, |raw| serde_json::from_str(raw.get()).ok())
+        self.read(name, STRING, problems, |raw| serde_json::from_str(raw.get()).ok())
     }
 
     pub(super) fn flag(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<bool> {
-        self.read(name, "true or false", problems, |raw| serde_json::from_str(raw.get()).ok())
+        self.read(name, BOOLEAN, problems, |raw| serde_json::from_str(raw.get()).ok())
     }
 
     /// A whole number, written as one: like Go, `1e3` and `1.0` are not.
     pub(super) fn integer(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<i64> {
-        self.read(name, "a whole number of at most 64 bits", problems, |raw| raw.get().parse().ok())
+        self.read(name, INTEGER, problems, |raw| raw.get().parse().ok())
     }
 
     pub(super) fn object(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<Document> {
         let prefix = format!("{}{name}.", self.prefix);
-        self.read(name, "an object", problems, |raw| if Kind::of(raw) == Kind::Object { Self::of(raw, &prefix).ok() } else { None })
+        self.read(name, OBJECT, problems, |raw| if Kind::of(raw) == Kind::Object { Self::of(raw, &prefix).ok() } else { None })
     }
 
     /// What nobody asked for, in the order written.
@@ -146,7 +145,7 @@ impl Document {
     fn read<T>(
         &mut self,
         name: &'static str,
-        wanted: &str,
+        wanted: Wanted,
         problems: &mut Vec<SpecProblem>,
         decode: impl Fn(&RawValue) -> Option<T>,
     ) -> Field<T> {
@@ -165,7 +164,8 @@ impl Document {
             return Field::Given(value);
         }
         let field = format!("{}{name}", self.prefix);
-        problems.push(SpecProblem { message: format!("{}`{field}` must be {wanted}, not {kind}", self.decoding), field });
+        let found = if kind == wanted.kind { wanted.flaw.to_owned() } else { kind.to_string() };
+        problems.push(SpecProblem { message: format!("{}`{field}` must be {}, not {found}", self.decoding, wanted.words), field });
         Field::Wrong
     }
 
@@ -178,6 +178,21 @@ impl Document {
         Ok(Self { members, ..Self::empty(prefix) })
     }
 }
+
+/// What a field is to hold.
+#[derive(Clone, Copy)]
+struct Wanted {
+    kind: Kind,
+    words: &'static str,
+    /// What a value of the right kind has that could still not be read.
+    flaw: &'static str,
+}
+
+const STRING: Wanted = Wanted { kind: Kind::String, words: "a string", flaw: "one with half a surrogate pair" };
+const BOOLEAN: Wanted = Wanted { kind: Kind::Bool, words: "true or false", flaw: "another word" };
+const INTEGER: Wanted =
+    Wanted { kind: Kind::Number, words: "a whole number", flaw: "one with a fraction, an exponent or more than 64 bits" };
+const OBJECT: Wanted = Wanted { kind: Kind::Object, words: "an object", flaw: "one with half a surrogate pair in a name" };
 
 /// A problem of decoding one field, in the words of the caller.
 pub(super) fn undecodable(field: &str, words: &str) -> SpecProblem {
@@ -277,7 +292,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Null => "null",
             Self::Bool => "a boolean",
-            Self::Number => "such a number",
+            Self::Number => "a number",
             Self::String => "a string",
             Self::Array => "an array",
             Self::Object => "an object",
