@@ -110,3 +110,26 @@ fn tidy_object(members: &mut Map<String, Value>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Spec;
+    use super::*;
+
+    /// What the schema accepts and refuses is promised in the integration tests, which have a validator.
+    #[test]
+    fn names_exactly_the_fields_that_are_read() {
+        let schema: Value = serde_json::from_str(&write()).unwrap();
+        let properties = schema["properties"].as_object().unwrap();
+        assert_eq!(properties.len(), 25);
+        for (name, property) in properties {
+            assert!(property["description"].is_string(), "{name} is not explained");
+            // An array is wrong wherever it stands, and what is unknown is not looked at.
+            let problems = Spec::parse(&json!({name: []}).to_string(), "s").unwrap_err();
+            assert!(problems.iter().any(|it| it.field == *name && it.message.contains("not an array")), "{name} is unknown to the reader");
+        }
+        for nested in ["Credentials", "ServerSideEncryption", "CsvSpec", "JsonSpec", "ParquetSpec"] {
+            assert_eq!(schema["$defs"][nested]["additionalProperties"], json!(false), "{nested}");
+        }
+    }
+}

@@ -438,7 +438,6 @@ fn the_recorded_inits_come_out_as_in_the_reference() {
             (found, _) => panic!("{name}: {found:?} is not {init}"),
         }
     }
-    println!("{} recorded inits, {refused} of them refused", scenarios.len());
     assert_eq!((scenarios.len(), refused), (56, 25));
 }
 
