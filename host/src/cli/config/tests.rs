@@ -312,6 +312,6 @@ fn files_are_read_together() {
     assert_eq!((config.sources.len(), config.destinations.len()), (1, 1));
     assert_eq!(config.destinations[0].origin, Origin { file: directory.path().join("2.yaml"), document: 1 });
     let missing = directory.path().join("3.yml");
-    let errors = Config::load(&[missing.clone()], &Surroundings::of_process()).unwrap_err();
+    let errors = Config::load(std::slice::from_ref(&missing), &Surroundings::of_process()).unwrap_err();
     assert!(errors.0.len() == 1 && errors.to_string().starts_with(&missing.display().to_string()), "{errors}");
 }
