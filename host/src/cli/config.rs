@@ -26,10 +26,19 @@ use std::path::{Path, PathBuf};
 /// What `sync` is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// At least one, in the order written; no two of one name.
+    /// In the order written; no two of one name.
     pub sources: Vec<Source>,
-    /// At least one, in the order written; no two of one name.
+    /// In the order written; no two of one name.
     pub destinations: Vec<Destination>,
+}
+
+/// What a configuration must be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// A sync: at least one source and one destination.
+    Sync,
+    /// To be looked at: at least one of either.
+    Any,
 }
 
 /// Where rows come from.
@@ -171,13 +180,18 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake found.
-    pub fn load(paths: &[PathBuf], surroundings: &Surroundings<'_>) -> Result<Self, ConfigErrors> {
+    pub fn load(paths: &[PathBuf], extent: Extent, surroundings: &Surroundings<'_>) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
         let texts = files::read(paths, &mut problems);
-        Self::of(&texts, surroundings, problems)
+        Self::of(&texts, extent, surroundings, problems)
     }
 
-    fn of(texts: &[files::Text], surroundings: &Surroundings<'_>, mut problems: Vec<ConfigProblem>) -> Result<Self, ConfigErrors> {
+    fn of(
+        texts: &[files::Text],
+        extent: Extent,
+        surroundings: &Surroundings<'_>,
+        mut problems: Vec<ConfigProblem>,
+    ) -> Result<Self, ConfigErrors> {
         let mut config = Self { sources: Vec::new(), destinations: Vec::new() };
         for text in texts {
             for (index, document) in files::documents(&text.content).into_iter().enumerate() {
@@ -187,7 +201,7 @@ impl Config {
         }
         // Half a configuration would make mistakes of its own: names that are unknown only because their document could not be read.
         if problems.is_empty() {
-            problems = config.across();
+            problems = config.across(extent);
         }
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
     }
@@ -205,25 +219,38 @@ impl Config {
     }
 
     /// What the documents say about each other.
-    fn across(&self) -> Vec<ConfigProblem> {
-        let mut problems = Vec::new();
-        for (kind, count) in [("source", self.sources.len()), ("destination", self.destinations.len())] {
-            if count == 0 {
-                let message = format!("there is no {kind}; expected at least one document with `kind: {kind}`");
-                problems.push(ConfigProblem { origin: None, field: String::new(), message });
-            }
-        }
+    fn across(&self, extent: Extent) -> Vec<ConfigProblem> {
+        let mut problems = self.lacking(extent);
         twice("source", self.sources.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
         let destinations = twice("destination", self.destinations.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
+        // Without destinations every name would be unknown.
+        if destinations.is_empty() {
+            return problems;
+        }
         for source in &self.sources {
             for name in source.destinations.iter().filter(|it| !destinations.contains_key(it.as_str())) {
                 let known: Vec<_> = destinations.keys().copied().collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                let message = format!("there is no destination {name:?}; there is: {known}");
+                let message = format!("there is no destination {name:?}; there is: {}", known.join(", "));
                 problems.push(source.origin.problem("spec.destinations", message));
             }
         }
         problems
+    }
+
+    /// The kinds that must be there and are not.
+    fn lacking(&self, extent: Extent) -> Vec<ConfigProblem> {
+        let lacks = |message: String| ConfigProblem { origin: None, field: String::new(), message };
+        let kinds = [("source", self.sources.is_empty()), ("destination", self.destinations.is_empty())];
+        let lacking = kinds.into_iter().filter(|(_, empty)| *empty).map(|(kind, _)| kind);
+        match extent {
+            Extent::Sync => {
+                lacking.map(|kind| lacks(format!("there is no {kind}; expected at least one document with `kind: {kind}`"))).collect()
+            }
+            Extent::Any if lacking.count() == kinds.len() => {
+                vec![lacks("there is neither a source nor a destination; expected at least one document".to_owned())]
+            }
+            Extent::Any => Vec::new(),
+        }
     }
 }
 
