@@ -12,6 +12,9 @@ use std::fmt;
 /// What precedes an error of decoding, in the reference as here.
 const UNMARSHAL: &str = "failed to unmarshal s3 spec: ";
 
+/// Bytes of a spec. Real ones have some hundreds; this leaves room and keeps what is read far below the memory of an instance.
+const MAX_SPEC_BYTES: usize = 1 << 20;
+
 /// How much of a field's name an error quotes. Names in a spec are a stranger's and may be of any length.
 const QUOTED_CHARS: usize = 100;
 
@@ -101,6 +104,9 @@ impl Document {
             return Ok(Self::empty(""));
         }
         let refused = |words: String| SpecProblem { field: String::new(), message: format!("{UNMARSHAL}{words}") };
+        if json.len() > MAX_SPEC_BYTES {
+            return Err(refused(format!("the spec has {} bytes; at most {MAX_SPEC_BYTES} are possible", json.len())));
+        }
         let raw: Box<RawValue> = serde_json::from_str(json).map_err(|error| refused(error.to_string()))?;
         match Kind::of(&raw) {
             Kind::Null => Ok(Self::empty("")),
@@ -297,5 +303,44 @@ impl fmt::Display for Kind {
             Self::Array => "an array",
             Self::Object => "an object",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_spec_is_bounded_from_both_sides() {
+        let spec = |bytes: usize| format!("{{{}}}", " ".repeat(bytes - 2));
+        assert!(Document::parse(&spec(MAX_SPEC_BYTES)).is_ok());
+        let problem = Document::parse(&spec(MAX_SPEC_BYTES + 1)).unwrap_err();
+        assert_eq!(problem.message, "failed to unmarshal s3 spec: the spec has 1048577 bytes; at most 1048576 are possible");
+    }
+
+    #[test]
+    fn keys_match_as_in_go() {
+        let check = |written: &str, name: &str, expected: bool| assert_eq!(same_key(written, name), expected, "{written}");
+        check("bucket", "bucket", true);
+        check("BuCKet", "bucket", true);
+        check("buc\u{212a}et", "bucket", true);
+        check("u\u{17f}e_path_\u{17f}tyle", "use_path_style", true);
+        check("bucket ", "bucket", false);
+        check("b\u{fc}cket", "bucket", false);
+        check("", "bucket", false);
+    }
+
+    #[test]
+    fn slips_of_the_pen() {
+        let check = |written: &str, name: &str, expected: bool| assert_eq!(is_slip_of(written, name), expected, "{written} for {name}");
+        check("bukket", "bucket", true);
+        check("bucke", "bucket", true);
+        check("regoin", "region", true);
+        check("batchsize", "batch_size", true);
+        check("act", "acl", true);
+        check("abc", "acl", false);
+        check("x", "acl", false);
+        check("prefix", "bucket", false);
+        check("\u{fc}", "acl", false);
     }
 }
