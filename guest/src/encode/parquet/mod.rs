@@ -12,6 +12,8 @@ mod cells;
 mod choice;
 mod convert;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use super::{Encode, EncodeError, Output};
 use crate::host::PutError;
@@ -71,6 +73,8 @@ const CREATED_BY: &str = concat!("lakegate version ", env!("CARGO_PKG_VERSION"))
 /// What the Parquet objects of a session share: options, plans, a staging buffer, and the count of replaced text.
 pub struct ParquetShared {
     options: ParquetOptions,
+    /// [`ROW_GROUP_BYTES`], but in tests.
+    most_bytes: usize,
     plans: Vec<(Rc<TableSchema>, Rc<Shape>)>,
     staging: Spout,
     replaced: Rc<Cell<u64>>,
@@ -79,7 +83,7 @@ pub struct ParquetShared {
 impl ParquetShared {
     /// Makes the shared part for a session.
     pub fn new(options: ParquetOptions) -> Self {
-        Self { options, plans: Vec::new(), staging: Spout::default(), replaced: Rc::default() }
+        Self { options, most_bytes: ROW_GROUP_BYTES, plans: Vec::new(), staging: Spout::default(), replaced: Rc::default() }
     }
 
     /// Begins an object for rows of this schema.
@@ -90,6 +94,7 @@ impl ParquetShared {
         Ok(Box::new(Parquet {
             shape: self.shape(schema)?,
             most_rows: self.options.max_row_group_rows.get(),
+            most_bytes: self.most_bytes,
             staging: self.staging.clone(),
             replaced: self.replaced.clone(),
             gathered: Gathered::default(),
@@ -180,6 +185,7 @@ impl Shape {
 struct Parquet {
     shape: Rc<Shape>,
     most_rows: u64,
+    most_bytes: usize,
     staging: Spout,
     replaced: Rc<Cell<u64>>,
     gathered: Gathered,
@@ -205,7 +211,7 @@ impl Encode for Parquet {
             let count = (rows.end - start).min(room).min(PIECE_ROWS);
             self.take(batch, start, count)?;
             start += count;
-            if self.rows() == self.most_rows || self.group_bytes() >= ROW_GROUP_BYTES {
+            if self.rows() == self.most_rows || self.group_bytes() >= self.most_bytes {
                 self.cut(out)?;
             }
         }
