@@ -1,10 +1,13 @@
-//! How fast Parquet is encoded, and how small: data like TPC-H lineitem, in 10,000-row objects and in one.
+//! How fast Parquet is encoded, and how small, in 10,000-row objects and in one: of an Arrow IPC stream of flat columns in batches of
+//! 10,000 rows, or of made-up data in the shape of TPC-H lineitem.
 //!
 //! ```text
-//! cargo run --profile guest -p lakegate-guest --example encode_parquet [ROWS]
+//! cargo run --profile guest -p lakegate-guest --example encode_parquet [FILE.arrows]
 //! ```
 
-use arrow_array::{ArrayRef, BinaryArray, Date32Array, Decimal128Array, Int32Array, Int64Array, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BinaryArray, Date32Array, Decimal128Array, Int32Array, Int64Array, RecordBatch};
+use arrow_ipc::reader::StreamReader;
 use arrow_schema::{DataType, Field, Schema};
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
@@ -22,12 +25,20 @@ const SMALL_BATCH_ROWS: usize = 50;
 const ROUNDS: usize = 5;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let rows = std::env::args().nth(1).map_or(Ok(DEFAULT_ROWS), |rows| rows.parse())?;
-    let schema = schema();
-    let batches: Vec<RecordBatch> = (0..rows).step_by(BATCH_ROWS).map(|start| batch(&schema, start)).collect::<Result<_, _>>()?;
+    let (schema, batches) = match std::env::args().nth(1) {
+        Some(path) => load(&path)?,
+        None => {
+            let schema = schema();
+            let batches = (0..DEFAULT_ROWS).step_by(BATCH_ROWS).map(|start| batch(&schema, start)).collect::<Result<_, _>>()?;
+            (schema, batches)
+        }
+    };
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let small: Vec<RecordBatch> = batches
         .iter()
-        .flat_map(|batch| (0..batch.num_rows()).step_by(SMALL_BATCH_ROWS).map(|at| batch.slice(at, SMALL_BATCH_ROWS)))
+        .flat_map(|batch| {
+            (0..batch.num_rows()).step_by(SMALL_BATCH_ROWS).map(|at| batch.slice(at, SMALL_BATCH_ROWS.min(batch.num_rows() - at)))
+        })
         .collect();
     let arrow: usize = batches.iter().map(arrow_bytes).sum();
     let mut out = std::io::stdout().lock();
@@ -86,6 +97,28 @@ fn encode(schema: &Rc<TableSchema>, batches: &[RecordBatch], object: usize) -> R
         encoder.finish(&mut out)?;
     }
     Ok(out)
+}
+
+type Table = (Rc<TableSchema>, Vec<RecordBatch>);
+
+fn load(path: &str) -> Result<Table, Box<dyn std::error::Error>> {
+    let reader = StreamReader::try_new(std::fs::File::open(path)?, None)?;
+    let logical = reader.schema();
+    let twin = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => field.as_ref().clone().with_data_type(DataType::Binary),
+        _ => field.as_ref().clone(),
+    };
+    let physical = Arc::new(Schema::new(logical.fields().iter().map(twin).collect::<Vec<_>>()));
+    let batches = reader.map(|batch| {
+        let batch = batch?;
+        let columns = batch.columns().iter().map(|column| match column.as_string_opt::<i32>() {
+            Some(text) => Arc::new(BinaryArray::from(text.clone())) as ArrayRef,
+            None => column.clone(),
+        });
+        RecordBatch::try_new(physical.clone(), columns.collect())
+    });
+    let batches = batches.collect::<Result<_, _>>()?;
+    Ok((Rc::new(TableSchema { table: "measured".into(), logical, physical }), batches))
 }
 
 fn schema() -> Rc<TableSchema> {

@@ -47,7 +47,7 @@ const GATHER_ROWS: usize = 1_024;
 
 /// Bytes gathered before column writers take them: at least this, and [`GATHER_BYTES_A_LEAF`] for each leaf. A column writer costs
 /// some KiB whatever it holds, so fewer bytes than that are cheaper kept as they are.
-const GATHER_BYTES: usize = 64 << 10;
+const GATHER_BYTES: usize = 256 << 10;
 
 /// See [`GATHER_BYTES`].
 const GATHER_BYTES_A_LEAF: usize = 2 << 10;
