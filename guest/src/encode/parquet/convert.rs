@@ -1,7 +1,7 @@
 //! Arrays as the column writers want them: the work a [`Convert`] names.
 
-use super::cells;
 use super::plan::{Column, Convert};
+use super::{array_bytes, cells};
 use crate::encode::EncodeError;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -9,8 +9,8 @@ use arrow_array::types::{
     TimestampNanosecondType, TimestampSecondType,
 };
 use arrow_array::{
-    Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray, OffsetSizeTrait,
-    StructArray,
+    AnyDictionaryArray, Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray,
+    OffsetSizeTrait, StructArray,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, FieldRef};
@@ -18,6 +18,10 @@ use std::sync::Arc;
 
 /// Milliseconds of a second, and nanoseconds of a microsecond.
 const THOUSAND: i32 = 1_000;
+
+/// Bytes that the values of one piece of a dictionary column may take once they are looked up. A small message can name a large value many
+/// times; this keeps it from taking all memory.
+const MOST_LOOKED_UP_BYTES: usize = 256 << 20;
 
 /// What a cell of invalid UTF-8 has in place of each byte that is not part of a character.
 const REPLACEMENT: &str = "\u{fffd}";
@@ -57,6 +61,9 @@ fn apply(convert: &Convert, array: &ArrayRef, replaced: &mut u64) -> Result<Arra
         }
         Convert::Dictionary(value) => {
             let dictionary = array.as_any_dictionary_opt().ok_or_else(unexpected)?;
+            if looked_up_bytes(dictionary) > MOST_LOOKED_UP_BYTES {
+                return Err(format!("its dictionary's values would take more than {} MiB", MOST_LOOKED_UP_BYTES >> 20));
+            }
             // Looked up first: the dictionary may be far larger than the rows at hand.
             let flat = arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(words)?;
             apply(value, &flat, replaced)
@@ -89,6 +96,20 @@ fn apply(convert: &Convert, array: &ArrayRef, replaced: &mut u64) -> Result<Arra
             let inner = inner.as_struct_opt().ok_or_else(unexpected)?.clone();
             Ok(Arc::new(MapArray::try_new(entry.clone(), offsets, inner, map.nulls().cloned(), *sorted).map_err(words)?))
         }
+    }
+}
+
+/// Bytes of a dictionary column's values, each counted as often as it is named.
+fn looked_up_bytes(dictionary: &dyn AnyDictionaryArray) -> usize {
+    let values = dictionary.values();
+    // Asking an empty dictionary for its keys panics.
+    if values.is_empty() {
+        return 0;
+    }
+    let keys = dictionary.normalized_keys();
+    match values.data_type().primitive_width() {
+        Some(width) => keys.len() * width,
+        None => keys.iter().fold(0, |sum: usize, key| sum.saturating_add(array_bytes(&values.slice(*key, 1)))),
     }
 }
 

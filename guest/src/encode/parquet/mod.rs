@@ -374,7 +374,7 @@ fn merged(batches: &[RecordBatch]) -> Result<RecordBatch, EncodeError> {
 
 /// Bytes of a batch's values, without what its buffers hold besides.
 fn batch_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| array_bytes(column)).sum()
+    batch.columns().iter().map(array_bytes).sum()
 }
 
 fn array_bytes(array: &ArrayRef) -> usize {

@@ -249,6 +249,27 @@ fn dictionaries_are_looked_up() {
 }
 
 #[test]
+fn an_empty_dictionary_of_nulls_is_nulls() {
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values::<&[u8], _>([]));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::new_null(3), values));
+    assert_eq!(round_trip(dictionary).null_count(), 3);
+}
+
+#[test]
+fn a_dictionary_that_would_swell_is_refused() {
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; 1 << 20]]));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; 257]), values));
+    let schema = table(vec![Field::new("swelling", dictionary.data_type().clone(), true)]);
+    let rows = batch(&schema, vec![dictionary]);
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
+    let mut out = Collected::default();
+    let error = encoder.write(&rows, 0..257, &mut out).and_then(|()| encoder.finish(&mut out)).expect_err("257 MiB");
+    assert!(error.to_string().contains("\"swelling\""), "{error}");
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
+    encoder.write(&rows, 0..200, &mut out).and_then(|()| encoder.finish(&mut out)).expect("200 MiB");
+}
+
+#[test]
 fn columns_that_parquet_has_no_type_for_are_text() {
     let check = |array: ArrayRef, expected: &[Option<&str>]| {
         assert_eq!(round_trip(array).as_string::<i32>().iter().collect::<Vec<_>>(), expected);
