@@ -26,6 +26,7 @@ const CASES: usize = 18;
 const DEFAULT_ROW_GROUP_ROWS: u64 = 134_217_728;
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the count is what a reader of the log looks for")]
 fn parquet_equals_the_reference() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/cases");
     let mut folders: Vec<PathBuf> = std::fs::read_dir(cases).expect("golden cases").map(|entry| entry.expect("an entry").path()).collect();

@@ -11,7 +11,7 @@ pub mod text;
 
 use crate::host::PutError;
 use crate::ipc::TableSchema;
-use crate::spec::{Compression, CsvOptions, Format};
+use crate::spec::{Compression, Format};
 use arrow_array::RecordBatch;
 use std::ops::Range;
 use std::rc::Rc;
@@ -70,8 +70,7 @@ pub struct Encoders {
 }
 
 enum Shared {
-    Csv(CsvOptions),
-    Json,
+    Text,
     Parquet(parquet::ParquetShared),
 }
 
@@ -83,8 +82,7 @@ impl Encoders {
             Compression::Gzip => Some(gzip::GzipShared::default()),
         };
         match format {
-            Format::Csv(options) => Self { format: Shared::Csv(options), gzip },
-            Format::Json => Self { format: Shared::Json, gzip },
+            Format::Csv(_) | Format::Json => Self { format: Shared::Text, gzip },
             Format::Parquet(options) => Self { format: Shared::Parquet(parquet::ParquetShared::new(options)), gzip: None },
         }
     }
@@ -95,7 +93,7 @@ impl Encoders {
     /// [`EncodeError::Data`] if the format cannot hold a column.
     pub fn open(&mut self, schema: &Rc<TableSchema>) -> Result<Box<dyn Encode>, EncodeError> {
         let encoder = match &mut self.format {
-            Shared::Csv(_) | Shared::Json => return Err(EncodeError::Data("not built yet".into())),
+            Shared::Text => return Err(EncodeError::Data("not built yet".into())),
             Shared::Parquet(shared) => shared.open(schema)?,
         };
         Ok(match &self.gzip {
@@ -108,7 +106,7 @@ impl Encoders {
     /// reference does, without counting.
     pub fn take_replaced_text(&mut self) -> u64 {
         match &self.format {
-            Shared::Csv(_) | Shared::Json => 0,
+            Shared::Text => 0,
             Shared::Parquet(shared) => shared.take_replaced(),
         }
     }

@@ -20,6 +20,10 @@ const LEAST_VALUES: usize = 16;
 /// A leaf gets a dictionary if at most this many eighths of its sampled values are different.
 const MOST_DISTINCT_EIGHTHS: usize = 7;
 
+/// Leaves of a row group that may have a dictionary. Each begins with some 48 KiB of hash table, so this keeps the widest tables (10,000
+/// columns) from taking all of an instance's memory before their first row.
+const MOST_DICTIONARIES: usize = 512;
+
 /// Equal neighbours from which on a dictionary packs a run better than snappy does.
 const LONG_RUN: usize = 8;
 
@@ -33,6 +37,7 @@ pub(super) fn dictionaries(columns: &[ArrayRef]) -> Vec<bool> {
     for column in columns {
         choose(column, &mut set, &mut choices);
     }
+    choices.iter_mut().filter(|chosen| **chosen).skip(MOST_DICTIONARIES).for_each(|chosen| *chosen = false);
     choices
 }
 
@@ -184,6 +189,13 @@ mod tests {
         check(Arc::new(Int64Array::new_null(10_000)), &[false]);
         check(Arc::new(Int64Array::from(vec![1; LEAST_VALUES - 1])), &[false]);
         check(Arc::new(BooleanArray::from(vec![true; 100])), &[false]);
+    }
+
+    #[test]
+    fn only_so_many_leaves_get_one() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![7; 100]));
+        let choices = dictionaries(&vec![column; MOST_DICTIONARIES + 1]);
+        assert_eq!((choices.iter().filter(|chosen| **chosen).count(), choices.last()), (MOST_DICTIONARIES, Some(&false)));
     }
 
     #[test]

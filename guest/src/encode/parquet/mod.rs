@@ -39,18 +39,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// far below an instance's memory.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
-/// Rows converted at once. Bounds the copies that conversion makes.
+/// Rows converted at once, and gathered at most. Bounds the copies that conversion makes.
 const PIECE_ROWS: usize = 16 << 10;
 
-/// Rows gathered before column writers take them: the writers' own batch size, from which on their cost a call no longer shows.
-const GATHER_ROWS: usize = 1_024;
-
-/// Bytes gathered before column writers take them: at least this, and [`GATHER_BYTES_A_LEAF`] for each leaf. A column writer costs
-/// some KiB whatever it holds, so fewer bytes than that are cheaper kept as they are.
+/// Bytes gathered before column writers take them: at least this, and [`GATHER_BYTES_A_LEAF`] for each leaf. Enough rows that a writer's
+/// cost a call does not show, and that a sample of them tells which columns repeat.
 const GATHER_BYTES: usize = 256 << 10;
 
-/// See [`GATHER_BYTES`].
-const GATHER_BYTES_A_LEAF: usize = 2 << 10;
+/// See [`GATHER_BYTES`]. A column writer takes 5 to 50 KiB whatever it holds, so fewer bytes than this are cheaper kept as they are.
+const GATHER_BYTES_A_LEAF: usize = 8 << 10;
 
 /// Gathered batches that are merged into one: keeps small records from holding a set of arrays each.
 const MERGE_BATCHES: usize = 32;
@@ -255,7 +252,7 @@ impl Parquet {
     fn take(&mut self, batch: &RecordBatch, start: usize, count: usize) -> Result<(), EncodeError> {
         let piece = batch.slice(start, count);
         let bytes = batch_bytes(&piece);
-        if self.gathered.rows + count < GATHER_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
+        if self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
             return self.gathered.keep(piece, bytes, batch.num_rows());
         }
         let whole = self.gathered.take_with(piece)?;

@@ -104,7 +104,7 @@ fn row_groups_are_bounded_by_bytes_and_leave_at_once() {
     }
     assert!(out.bytes.len() > 200_000, "finished row groups have left");
     encoder.finish(&mut out).expect("collected");
-    assert!(group_rows(&out.bytes).len() >= 3);
+    assert!(group_rows(&out.bytes).len() > 1);
     assert_eq!(read_numbers(&out.bytes), (0..100_000).collect::<Vec<_>>());
 }
 
