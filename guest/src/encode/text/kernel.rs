@@ -10,7 +10,13 @@ use std::ops::Range;
 ///
 /// # Errors
 /// [`ValueError`] if a value has no text.
-pub(crate) fn fill(lane: &mut Lane, bound: &Bound<'_>, rows: Range<usize>, separators: Separators, spare: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(crate) fn fill(
+    lane: &mut Lane,
+    bound: &Bound<'_>,
+    rows: Range<usize>,
+    separators: Separators,
+    spare: &mut Vec<u8>,
+) -> Result<(), ValueError> {
     general(lane, bound, rows, separators, spare)
 }
 
@@ -45,7 +51,13 @@ fn may_need_quotes(values: &Values<'_>, delimiter: u8) -> bool {
         return true;
     }
     match values {
-        Values::Text(_) | Values::Json(_) | Values::Interval(_) | Values::List(..) | Values::Struct(..) | Values::Map(..) | Values::Dictionary(..) => true,
+        Values::Text(_)
+        | Values::Json(_)
+        | Values::Interval(_)
+        | Values::List(..)
+        | Values::Struct(..)
+        | Values::Map(..)
+        | Values::Dictionary(..) => true,
         Values::Null | Values::Bool(_) | Values::Int(_) | Values::Float(_) | Values::Binary { .. } | Values::FixedBinary(_) => false,
         Values::Date(_) | Values::TimeOfDay(..) | Values::Timestamp(..) | Values::Duration(..) | Values::Decimal(..) => false,
         Values::Uuid(_) | Values::Inet(_) | Values::Mac(_) => false,
