@@ -44,7 +44,8 @@ fn open(schema: &Rc<TableSchema>, spec: &serde_json::Value, shared: &TextShared)
 /// Shows where two texts part, a few dozen bytes either side.
 fn first_difference(actual: &[u8], expected: &[u8]) -> String {
     let at = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
-    let around = |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())]).into_owned();
+    let around =
+        |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())]).into_owned();
     format!("at byte {at}\n  actual   {:?}\n  expected {:?}", around(actual), around(expected))
 }
 
