@@ -63,6 +63,3 @@ impl TextShared {
         Ok(plan)
     }
 }
-
-#[cfg(test)]
-mod tests;
