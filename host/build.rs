@@ -21,9 +21,7 @@ fn build() -> Result<()> {
     let host = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("no CARGO_MANIFEST_DIR")?);
     let root = host.parent().context("the host crate has no parent folder")?.to_path_buf();
     let out = PathBuf::from(env::var_os("OUT_DIR").context("no OUT_DIR")?);
-    for input in
-        ["../guest/src", "../guest/Cargo.toml", "../wit", "../Cargo.lock", "../Cargo.toml", "allowed-imports.txt", "proto", "build.rs"]
-    {
+    for input in ["../guest/src", "../guest/Cargo.toml", "../wit", "../Cargo.lock", "../Cargo.toml", "allowed-imports.txt", "proto", "build.rs"] {
         println!("cargo::rerun-if-changed={input}");
     }
     let core = build_guest(&root, &out)?;
@@ -49,17 +47,7 @@ fn build_guest(root: &Path, out: &Path) -> Result<Vec<u8>> {
             cargo.env_remove(&key);
         }
     }
-    cargo.current_dir(root).args([
-        "build",
-        "-p",
-        "lakegate-guest",
-        "--lib",
-        "--target",
-        "wasm32-unknown-unknown",
-        "--profile",
-        "guest",
-        "--locked",
-    ]);
+    cargo.current_dir(root).args(["build", "-p", "lakegate-guest", "--lib", "--target", "wasm32-unknown-unknown", "--profile", "guest", "--locked"]);
     if env::var_os("CARGO_FEATURE_GZIP_MINIZ").is_some() {
         cargo.args(["--no-default-features", "--features", "gzip-miniz"]);
     }
