@@ -4,7 +4,7 @@ use super::{IpcError, TableSchema};
 use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES};
 use arrow_schema::{DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
-use std::collections::HashMap;
+use arrow_schema::Metadata;
 use std::sync::Arc;
 
 /// Where a schema names its table.
@@ -37,7 +37,7 @@ struct Census {
 }
 
 impl Census {
-    fn count_metadata(&mut self, metadata: &HashMap<String, String>) -> Result<(), IpcError> {
+    fn count_metadata(&mut self, metadata: &Metadata) -> Result<(), IpcError> {
         self.metadata_bytes += metadata.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         bound("the schema's metadata", self.metadata_bytes, MAX_METADATA_BYTES, "bytes")
     }
