@@ -63,3 +63,6 @@ impl TextShared {
         Ok(plan)
     }
 }
+
+#[cfg(test)]
+mod tests;

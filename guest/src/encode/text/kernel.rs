@@ -109,10 +109,10 @@ const ZEROS: u128 = 0x3030_3030_3030_3030_3030_3030_3030_3030;
 #[inline(always)]
 fn digits(value: u64) -> u64 {
     // Four digits a lane of 32 bits, then two a lane of 16, then one a byte. The factors are reciprocals, exact for lanes this small.
-    let fours = value / 10_000 | (value % 10_000) << 32;
-    let hundreds = (fours * 10_486 >> 20) & 0x0000_007f_0000_007f;
+    let fours = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let twos = hundreds | (fours - hundreds * 100) << 16;
-    let tens = (twos * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
     tens | (twos - tens * 10) << 8
 }
 
