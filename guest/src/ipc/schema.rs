@@ -2,9 +2,9 @@
 
 use super::{IpcError, TableSchema};
 use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES};
+use arrow_schema::Metadata;
 use arrow_schema::{DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
-use arrow_schema::Metadata;
 use std::sync::Arc;
 
 /// Where a schema names its table.
