@@ -50,6 +50,7 @@ fn first_difference(actual: &[u8], expected: &[u8]) -> String {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the count of cases is for the reader of the test's output")]
 fn text_equals_the_reference_byte_for_byte() {
     let (mut cases, mut skipped, mut wrong) = (0, 0, Vec::new());
     let shared = TextShared::default();

@@ -241,7 +241,16 @@ fn fill_strings(lane: &mut Lane, bound: &Bound<'_>, bytes: Bytes<'_>, rows: Rang
         }
     };
     if !plain {
-        return false;
+        let Separators::Csv { delimiter } = separators else { return false };
+        for row in rows {
+            let start = lane.text.len();
+            if !nulls.is_some_and(|nulls| nulls.is_null(row)) {
+                push_csv_field(&mut lane.text, &data[bytes.offset(row)..bytes.offset(row + 1)], delimiter);
+            }
+            lane.starts.push(start);
+            lane.lengths.push((lane.text.len() - start) as u32);
+        }
+        return true;
     }
     lane.source = Source::Borrowed;
     lane.quoted = separators == Separators::Json;
