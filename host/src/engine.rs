@@ -156,7 +156,7 @@ const CONFIGURE_MEMORY_BYTES: u64 = 64 << 20;
 
 /// Only what the component needs: Cranelift, no WASI, no threads, no garbage collection, no component-model async. Nearly all advisories of
 /// recent years lie in what is off here.
-fn config() -> Config {
+pub fn config() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)

@@ -226,7 +226,8 @@ fn decompressed(body: &[u8]) -> Result<Vec<u8>> {
 /// The ids of the rows in any of the three formats.
 fn ids(plain: &[u8]) -> Result<Vec<i64>> {
     if plain.starts_with(b"PAR1") {
-        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::copy_from_slice(plain))?.build()?;
+        let reader =
+            parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::copy_from_slice(plain))?.build()?;
         let mut all = Vec::new();
         for batch in reader {
             let batch = batch?;

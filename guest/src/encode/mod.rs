@@ -64,14 +64,27 @@ pub trait Encode {
 
 /// What encoders of one format share within a session: options, plans per schema, scratch buffers.
 pub struct Encoders {
-    format: Format,
-    compression: Compression,
+    format: Shared,
+    /// Present if text is to be gzipped.
+    gzip: Option<gzip::GzipShared>,
+}
+
+enum Shared {
+    Text,
+    Parquet(parquet::ParquetShared),
 }
 
 impl Encoders {
-    /// Makes the shared part for a session.
+    /// Makes the shared part for a session. Parquet compresses its own pages: around it `compression` does nothing.
     pub fn new(format: Format, compression: Compression) -> Self {
-        Self { format, compression }
+        let gzip = match compression {
+            Compression::None => None,
+            Compression::Gzip => Some(gzip::GzipShared::default()),
+        };
+        match format {
+            Format::Csv(_) | Format::Json => Self { format: Shared::Text, gzip },
+            Format::Parquet(options) => Self { format: Shared::Parquet(parquet::ParquetShared::new(options)), gzip: None },
+        }
     }
 
     /// Begins an object for rows of this schema.
@@ -79,9 +92,22 @@ impl Encoders {
     /// # Errors
     /// [`EncodeError::Data`] if the format cannot hold a column.
     pub fn open(&mut self, schema: &Rc<TableSchema>) -> Result<Box<dyn Encode>, EncodeError> {
-        let _ = (self.compression, schema);
+        let encoder = match &mut self.format {
+            Shared::Text => return Err(EncodeError::Data("not built yet".into())),
+            Shared::Parquet(shared) => shared.open(schema)?,
+        };
+        Ok(match &self.gzip {
+            Some(shared) => gzip::wrap(encoder, shared),
+            None => encoder,
+        })
+    }
+
+    /// How many values had invalid UTF-8 replaced by U+FFFD since this was last asked. Text formats keep such bytes or replace them as the
+    /// reference does, without counting.
+    pub fn take_replaced_text(&mut self) -> u64 {
         match &self.format {
-            Format::Csv(_) | Format::Json | Format::Parquet(_) => Err(EncodeError::Data("not built yet".into())),
+            Shared::Text => 0,
+            Shared::Parquet(shared) => shared.take_replaced(),
         }
     }
 }

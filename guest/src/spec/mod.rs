@@ -1,5 +1,18 @@
-//! The spec of a destination, checked. [`Spec::parse`] is the only way to make one; `raw` holds the form as written, its rules and its
-//! JSON Schema.
+//! The spec of a destination, checked. [`Spec::parse`] is the only way to make one.
+//!
+//! `document` reads a JSON object as Go does, `raw` is the form as written, `rules` checks it and fills in defaults, `schema` says the same
+//! as a JSON Schema. What is checked is split in two: [`Target`] goes to the host, [`Settings`] to the session, and neither holds anything
+//! of the other.
+
+mod document;
+mod duration;
+mod endpoint;
+mod raw;
+mod rules;
+mod schema;
+mod settings;
+#[cfg(test)]
+mod tests;
 
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;
@@ -25,6 +38,21 @@ pub struct Spec {
     pub settings: Settings,
     /// Unknown fields, which nobody will heed.
     pub warnings: Vec<SpecProblem>,
+}
+
+impl Spec {
+    /// Checks a spec, as JSON; nothing at all and `null` mean `{}`. `sync_id` is the invocation's, perhaps empty.
+    ///
+    /// # Errors
+    /// Every problem there is, in the reference's order: wrong types first, then rules. One problem has the reference's text.
+    pub fn parse(json: &str, sync_id: &str) -> Result<Self, Vec<SpecProblem>> {
+        rules::check(json, sync_id)
+    }
+}
+
+/// The JSON Schema of a spec, draft 2020-12.
+pub fn json_schema() -> String {
+    schema::write()
 }
 
 /// The storage a spec asks for. Mirrors `storage-target` of `wit/destination.wit`, where the fields are explained.
@@ -85,6 +113,30 @@ pub struct Settings {
     pub content_type: String,
 }
 
+impl Settings {
+    /// For the way from the instance that checked the spec to the one that works by it.
+    pub fn to_json(&self) -> String {
+        settings::write(self)
+    }
+
+    /// Reads what [`Settings::to_json`] wrote, and checks it again.
+    ///
+    /// # Errors
+    /// What is wrong, if it is not something that [`Spec::parse`] makes.
+    pub fn from_json(json: &str) -> Result<Self, String> {
+        settings::read(json)
+    }
+
+    /// `{{FORMAT}}`: the format's name, `.gz` added under gzip.
+    pub fn format_extension(&self) -> &'static str {
+        match (&self.format, self.compression) {
+            (Format::Csv(_), Compression::Gzip) => "csv.gz",
+            (Format::Json, Compression::Gzip) => "json.gz",
+            (format, _) => format.name(),
+        }
+    }
+}
+
 /// When an object is finished and the next one begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
@@ -120,6 +172,17 @@ pub enum Format {
     Parquet(ParquetOptions),
 }
 
+impl Format {
+    /// As the spec names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Csv(_) => "csv",
+            Self::Json => "json",
+            Self::Parquet(_) => "parquet",
+        }
+    }
+}
+
 /// Options of CSV.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CsvOptions {
@@ -127,6 +190,12 @@ pub struct CsvOptions {
     pub delimiter: u8,
     /// Leave the line of column names out?
     pub skip_header: bool,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self { delimiter: b',', skip_header: false }
+    }
 }
 
 /// Options of Parquet.
@@ -140,6 +209,14 @@ pub struct ParquetOptions {
     pub max_row_group_rows: NonZeroU64,
 }
 
+impl Default for ParquetOptions {
+    fn default() -> Self {
+        /// 128 Mi rows, the reference's default: far more than any object has in practice.
+        const ROWS: NonZeroU64 = NonZeroU64::new(134_217_728).unwrap();
+        Self { version: ParquetVersion::V2Latest, root_repetition: RootRepetition::Repeated, max_row_group_rows: ROWS }
+    }
+}
+
 /// The Parquet format version, as the spec names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the format's")]
@@ -150,6 +227,24 @@ pub enum ParquetVersion {
     V2Latest,
 }
 
+impl ParquetVersion {
+    const ALL: [Self; 4] = [Self::V1_0, Self::V2_4, Self::V2_6, Self::V2Latest];
+
+    /// As the spec names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1_0 => "v1.0",
+            Self::V2_4 => "v2.4",
+            Self::V2_6 => "v2.6",
+            Self::V2Latest => "v2Latest",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
 /// The repetition of Parquet's root schema element (Snowflake and others read it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are Parquet's")]
@@ -158,4 +253,22 @@ pub enum RootRepetition {
     Required,
     Optional,
     Repeated,
+}
+
+impl RootRepetition {
+    const ALL: [Self; 4] = [Self::Undefined, Self::Required, Self::Optional, Self::Repeated];
+
+    /// As the spec names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Undefined => "undefined",
+            Self::Required => "required",
+            Self::Optional => "optional",
+            Self::Repeated => "repeated",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
 }

@@ -1,1 +1,5 @@
 //! To be written.
+
+pub mod config;
+pub mod logging;
+pub mod serve;

@@ -1,1 +1,26 @@
-//! To be written.
+//! The CloudQuery plugin protocol, version 3: what the CLI and its sources speak to a destination.
+//!
+//! [`server`] answers the calls, [`status`] is the only file that knows gRPC's status, [`listen`] opens the port, and [`authority`] repairs
+//! a header that clients on a unix socket send and this stack would refuse.
+
+pub mod authority;
+pub mod listen;
+pub mod server;
+mod status;
+
+/// The messages and the service of `cloudquery.plugin.v3`, and of discovery.
+pub mod proto {
+    #![expect(missing_docs, reason = "generated; documented in proto/")]
+
+    /// `cloudquery.plugin.v3`.
+    pub mod plugin {
+        tonic::include_proto!("cloudquery.plugin.v3");
+    }
+    /// `cloudquery.discovery.v1`.
+    pub mod discovery {
+        tonic::include_proto!("cloudquery.discovery.v1");
+    }
+}
+
+/// The largest message either way: what the protocol's other clients and servers allow.
+pub const MAX_MESSAGE_BYTES: usize = 200 << 20;

@@ -1,0 +1,200 @@
+//! Arrays as the column writers want them: the work a [`Convert`] names.
+
+use super::plan::{Column, Convert};
+use super::{array_bytes, cells};
+use crate::encode::EncodeError;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ByteArrayType, GenericBinaryType, Time32MillisecondType, Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
+};
+use arrow_array::{
+    AnyDictionaryArray, Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray,
+    OffsetSizeTrait, StructArray,
+};
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+use arrow_schema::{ArrowError, DataType, FieldRef};
+use std::sync::Arc;
+
+/// Milliseconds of a second, and nanoseconds of a microsecond.
+const THOUSAND: i32 = 1_000;
+
+/// Bytes that the values of one piece of a dictionary column may take once they are looked up. A small message can name a large value many
+/// times; this keeps it from taking all memory.
+const MOST_LOOKED_UP_BYTES: usize = 256 << 20;
+
+/// What a cell of invalid UTF-8 has in place of each byte that is not part of a character.
+const REPLACEMENT: &str = "\u{fffd}";
+
+/// Converts the array of a column. `replaced` counts the values whose invalid UTF-8 had to be replaced.
+///
+/// # Errors
+/// [`EncodeError::Data`], naming the column.
+pub(super) fn convert(column: &Column, array: &ArrayRef, replaced: &mut u64) -> Result<ArrayRef, EncodeError> {
+    apply(&column.convert, array, replaced)
+        .map_err(|why| EncodeError::Data(format!("column {:?} of type {}: {why}", column.name, array.data_type())))
+}
+
+/// Why an array could not be converted; never a value of it.
+type Why = String;
+
+fn apply(convert: &Convert, array: &ArrayRef, replaced: &mut u64) -> Result<ArrayRef, Why> {
+    match convert {
+        Convert::Keep => Ok(array.clone()),
+        Convert::Utf8 => match array.data_type() {
+            DataType::Binary => valid_utf8(array, array.as_binary::<i32>(), replaced),
+            DataType::LargeBinary => valid_utf8(array, array.as_binary::<i64>(), replaced),
+            _ => Err(unexpected()),
+        },
+        Convert::Text(text) => cells::column(*text, array.as_ref()).map(|cells| Arc::new(cells) as ArrayRef),
+        Convert::TimeSeconds => {
+            let array = array.as_primitive_opt::<Time32SecondType>().ok_or_else(unexpected)?;
+            Ok(Arc::new(array.unary::<_, Time32MillisecondType>(|seconds| seconds.wrapping_mul(THOUSAND))))
+        }
+        Convert::TimestampSeconds => {
+            let array = array.as_primitive_opt::<TimestampSecondType>().ok_or_else(unexpected)?;
+            Ok(Arc::new(array.unary::<_, TimestampMillisecondType>(|seconds| seconds.wrapping_mul(THOUSAND.into()))))
+        }
+        Convert::TimestampNanos => {
+            let array = array.as_primitive_opt::<TimestampNanosecondType>().ok_or_else(unexpected)?;
+            Ok(Arc::new(array.unary::<_, TimestampMicrosecondType>(|nanos| nanos / i64::from(THOUSAND))))
+        }
+        Convert::Dictionary(value) => {
+            let dictionary = array.as_any_dictionary_opt().ok_or_else(unexpected)?;
+            if looked_up_bytes(dictionary) > MOST_LOOKED_UP_BYTES {
+                return Err(format!("its dictionary's values would take more than {} MiB", MOST_LOOKED_UP_BYTES >> 20));
+            }
+            // Looked up first: the dictionary may be far larger than the rows at hand.
+            let flat = arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(words)?;
+            apply(value, &flat, replaced)
+        }
+        Convert::List(item, element) => match array.data_type() {
+            DataType::List(_) => list(array.as_list::<i32>(), item, element, replaced).map(|list: ListArray| Arc::new(list) as ArrayRef),
+            DataType::LargeList(_) => {
+                list(array.as_list::<i64>(), item, element, replaced).map(|list: LargeListArray| Arc::new(list) as ArrayRef)
+            }
+            DataType::FixedSizeList(_, size) => {
+                let list = array.as_fixed_size_list();
+                let values = apply(element, list.values(), replaced)?;
+                let list = FixedSizeListArray::try_new_with_length(item.clone(), *size, values, list.nulls().cloned(), list.len());
+                Ok(Arc::new(list.map_err(words)?))
+            }
+            _ => Err(unexpected()),
+        },
+        Convert::Struct(fields, children) => {
+            let array = array.as_struct_opt().ok_or_else(unexpected)?;
+            let columns = children.iter().zip(array.columns()).map(|(child, column)| apply(child, column, replaced));
+            let columns = columns.collect::<Result<Vec<_>, _>>()?;
+            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, array.nulls().cloned()).map_err(words)?))
+        }
+        Convert::Map(entry, entries) => {
+            let map = array.as_map_opt().ok_or_else(unexpected)?;
+            let DataType::Map(_, sorted) = array.data_type() else { return Err(unexpected()) };
+            let (offsets, start, end) = rebased(map.offsets());
+            let inner: ArrayRef = Arc::new(map.entries().slice(start, end - start));
+            let inner = apply(entries, &inner, replaced)?;
+            let inner = inner.as_struct_opt().ok_or_else(unexpected)?.clone();
+            Ok(Arc::new(MapArray::try_new(entry.clone(), offsets, inner, map.nulls().cloned(), *sorted).map_err(words)?))
+        }
+    }
+}
+
+/// Bytes of a dictionary column's values, each counted as often as it is named.
+fn looked_up_bytes(dictionary: &dyn AnyDictionaryArray) -> usize {
+    let values = dictionary.values();
+    // Asking an empty dictionary for its keys panics.
+    if values.is_empty() {
+        return 0;
+    }
+    let keys = dictionary.normalized_keys();
+    match values.data_type().primitive_width() {
+        Some(width) => keys.len() * width,
+        None => keys.iter().fold(0, |sum: usize, key| sum.saturating_add(array_bytes(&values.slice(*key, 1)))),
+    }
+}
+
+fn list<O: OffsetSizeTrait>(
+    list: &GenericListArray<O>,
+    item: &FieldRef,
+    element: &Convert,
+    replaced: &mut u64,
+) -> Result<GenericListArray<O>, Why> {
+    let (offsets, start, end) = rebased(list.offsets());
+    let values = apply(element, &list.values().slice(start, end - start), replaced)?;
+    GenericListArray::try_new(item.clone(), offsets, values, list.nulls().cloned()).map_err(words)
+}
+
+/// Offsets from zero, and the range of the child they spoke of: a slice of a long list column touches only its own elements.
+fn rebased<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> (OffsetBuffer<O>, usize, usize) {
+    let (first, last) = (offsets.first(), offsets.last());
+    let (start, end) = (first.as_usize(), last.as_usize());
+    if start == 0 {
+        return (offsets.clone(), start, end);
+    }
+    let moved: Vec<O> = offsets.iter().map(|offset| *offset - first).collect();
+    (OffsetBuffer::new(ScalarBuffer::from(moved)), start, end)
+}
+
+/// The array itself if every value is UTF-8, else a copy with each stray byte replaced.
+fn valid_utf8<O: OffsetSizeTrait>(
+    array: &ArrayRef,
+    values: &GenericByteArray<GenericBinaryType<O>>,
+    replaced: &mut u64,
+) -> Result<ArrayRef, Why>
+where
+    GenericBinaryType<O>: ByteArrayType<Native = [u8], Offset = O>,
+{
+    if all_utf8(values) {
+        return Ok(array.clone());
+    }
+    let mut bytes = Vec::with_capacity(values.value_data().len());
+    let mut offsets = Vec::with_capacity(values.len() + 1);
+    offsets.push(O::zero());
+    for row in 0..values.len() {
+        if values.is_valid(row) && append_text(values.value(row), &mut bytes) {
+            *replaced += 1;
+        }
+        offsets.push(O::from_usize(bytes.len()).ok_or("more than 2 GiB of text in one record batch")?);
+    }
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+    let valid = GenericByteArray::<GenericBinaryType<O>>::try_new(offsets, bytes.into(), values.nulls().cloned());
+    Ok(Arc::new(valid.map_err(words)?))
+}
+
+/// Is each value UTF-8? Text that is UTF-8 as a whole and is cut only between characters is so in each of its values.
+fn all_utf8<O: OffsetSizeTrait>(values: &GenericByteArray<GenericBinaryType<O>>) -> bool
+where
+    GenericBinaryType<O>: ByteArrayType<Native = [u8], Offset = O>,
+{
+    let offsets = values.value_offsets();
+    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return true };
+    let data = values.value_data();
+    let Some(used) = data.get(first.as_usize()..last.as_usize()) else { return false };
+    if used.is_ascii() {
+        return true;
+    }
+    let is_boundary = |offset: &O| data.get(offset.as_usize()).is_none_or(|byte| (*byte as i8) >= -0x40);
+    // The last offset may stand before bytes of values that a slice has left out; `from_utf8` has judged that end already.
+    std::str::from_utf8(used).is_ok() && offsets.iter().take(offsets.len() - 1).all(is_boundary)
+}
+
+/// Appends a cell as UTF-8, and tells whether anything had to be replaced. As the reference's JSON does: one U+FFFD a stray byte.
+fn append_text(cell: &[u8], text: &mut Vec<u8>) -> bool {
+    let mut replaced = false;
+    for chunk in cell.utf8_chunks() {
+        text.extend_from_slice(chunk.valid().as_bytes());
+        for _ in chunk.invalid() {
+            text.extend_from_slice(REPLACEMENT.as_bytes());
+            replaced = true;
+        }
+    }
+    replaced
+}
+
+fn unexpected() -> Why {
+    "the rows do not have the type of their schema".into()
+}
+
+fn words(error: ArrowError) -> Why {
+    error.to_string()
+}

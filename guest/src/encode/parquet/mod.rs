@@ -1,0 +1,459 @@
+//! Apache Parquet, on the column writers of the `parquet` crate.
+//!
+//! An object is a run of row groups and a footer. Rows are gathered as they came until they are worth the column writers' attention, then
+//! converted ([`convert`]) to what the plan of their schema ([`plan`]) says, and encoded. A row group ends at the spec's number of rows, at
+//! [`ROW_GROUP_BYTES`], when memory is wanted back, or with the object; it leaves at once, so that what an object holds does not grow with
+//! what it has written, but for the footer's few hundred bytes a column chunk.
+//!
+//! What is written: data pages v1, snappy everywhere, statistics and page index, dictionaries where values repeat ([`choice`]), no Arrow
+//! schema. One input always gives one output.
+
+mod cells;
+mod choice;
+mod convert;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use super::{Encode, EncodeError, Output};
+use crate::host::PutError;
+use crate::ipc::TableSchema;
+use crate::limits::CHUNK_BYTES;
+use crate::spec::{ParquetOptions, ParquetVersion};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::ArrowNativeType;
+use arrow_schema::DataType;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use plan::Plan;
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of encoded and buffered data at which a row group ends, whatever its rows: half of a usual row group of other writers, and
+/// far below an instance's memory.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Rows converted at once, and gathered at most. Bounds the copies that conversion makes.
+const PIECE_ROWS: usize = 16 << 10;
+
+/// Bytes gathered before column writers take them: at least this, and [`GATHER_BYTES_A_LEAF`] for each leaf. Enough rows that a writer's
+/// cost a call does not show, and that a sample of them tells which columns repeat.
+const GATHER_BYTES: usize = 256 << 10;
+
+/// See [`GATHER_BYTES`]. A column writer takes 5 to 50 KiB whatever it holds, so fewer bytes than this are cheaper kept as they are.
+const GATHER_BYTES_A_LEAF: usize = 8 << 10;
+
+/// Gathered batches that are merged into one: keeps small records from holding a set of arrays each.
+const MERGE_BATCHES: usize = 32;
+
+/// Memory of an array beside its buffers.
+const ARRAY_BYTES: usize = 200;
+
+/// Memory of a column writer beside what it says it holds.
+const WRITER_BYTES: usize = 4 << 10;
+
+/// Memory of a column chunk's metadata and page index, kept for the footer.
+const CHUNK_METADATA_BYTES: usize = 1 << 10;
+
+/// Schemas whose plan is remembered. A session sees one schema a table, and again after a migration.
+const PLANS: usize = 256;
+
+/// Who wrote the file, in the form that readers parse.
+const CREATED_BY: &str = concat!("lakegate version ", env!("CARGO_PKG_VERSION"));
+
+/// What the Parquet objects of a session share: options, plans, a staging buffer, and the count of replaced text.
+pub struct ParquetShared {
+    options: ParquetOptions,
+    /// [`ROW_GROUP_BYTES`], but in tests.
+    most_bytes: usize,
+    plans: Vec<(Rc<TableSchema>, Rc<Shape>)>,
+    staging: Spout,
+    replaced: Rc<Cell<u64>>,
+}
+
+impl ParquetShared {
+    /// Makes the shared part for a session.
+    pub fn new(options: ParquetOptions) -> Self {
+        Self { options, most_bytes: ROW_GROUP_BYTES, plans: Vec::new(), staging: Spout::default(), replaced: Rc::default() }
+    }
+
+    /// Begins an object for rows of this schema.
+    ///
+    /// # Errors
+    /// [`EncodeError::Data`] if Parquet cannot hold a column.
+    pub fn open(&mut self, schema: &Rc<TableSchema>) -> Result<Box<dyn Encode>, EncodeError> {
+        Ok(Box::new(Parquet {
+            shape: self.shape(schema)?,
+            most_rows: self.options.max_row_group_rows.get(),
+            most_bytes: self.most_bytes,
+            staging: self.staging.clone(),
+            replaced: self.replaced.clone(),
+            gathered: Gathered::default(),
+            group: None,
+            file: None,
+            chunks_written: 0,
+        }))
+    }
+
+    /// How many values had invalid UTF-8 replaced since this was last asked.
+    pub fn take_replaced(&self) -> u64 {
+        self.replaced.take()
+    }
+
+    fn shape(&mut self, schema: &Rc<TableSchema>) -> Result<Rc<Shape>, EncodeError> {
+        if let Some((_, shape)) = self.plans.iter().find(|(known, _)| Rc::ptr_eq(known, schema)) {
+            return Ok(shape.clone());
+        }
+        let shape = Rc::new(Shape::new(plan::plan(schema, &self.options)?, self.options.version));
+        if self.plans.len() == PLANS {
+            self.plans.remove(0);
+        }
+        self.plans.push((schema.clone(), shape.clone()));
+        Ok(shape)
+    }
+}
+
+/// A plan, and what is derived from it once.
+struct Shape {
+    plan: Plan,
+    /// Of the file: version, creator, metadata.
+    file_properties: WriterPropertiesPtr,
+    /// The maker of the last row group's column writers, with the dictionaries it was made for.
+    factory: RefCell<Option<(Vec<bool>, Rc<ArrowRowGroupWriterFactory>)>>,
+    gather_bytes: usize,
+}
+
+impl Shape {
+    fn new(plan: Plan, version: ParquetVersion) -> Self {
+        // This is the number in the footer. Pages and encodings are those of version 1 (see `factory`), as the reference writes them.
+        let version = match version {
+            ParquetVersion::V1_0 => WriterVersion::PARQUET_1_0,
+            ParquetVersion::V2_4 | ParquetVersion::V2_6 | ParquetVersion::V2Latest => WriterVersion::PARQUET_2_0,
+        };
+        let metadata = if plan.metadata.is_empty() { None } else { Some(plan.metadata.clone()) };
+        let properties = WriterProperties::builder()
+            .set_writer_version(version)
+            .set_created_by(CREATED_BY.into())
+            .set_key_value_metadata(metadata)
+            .build();
+        let gather_bytes = GATHER_BYTES.max(plan.arrow.flattened_fields().len() * GATHER_BYTES_A_LEAF);
+        Self { plan, file_properties: Arc::new(properties), factory: RefCell::default(), gather_bytes }
+    }
+
+    /// Column writers for a row group that begins with these converted columns.
+    fn writers(&self, columns: &[ArrayRef], row_group: usize) -> Result<Vec<ArrowColumnWriter>, EncodeError> {
+        let dictionaries = choice::dictionaries(columns);
+        let known = self.factory.borrow().as_ref().filter(|(made_for, _)| *made_for == dictionaries).map(|(_, factory)| factory.clone());
+        let factory = match known {
+            Some(factory) => factory,
+            None => {
+                let factory = Rc::new(self.factory(&dictionaries)?);
+                *self.factory.borrow_mut() = Some((dictionaries, factory.clone()));
+                factory
+            }
+        };
+        factory.create_column_writers(row_group).map_err(failed)
+    }
+
+    fn factory(&self, dictionaries: &[bool]) -> Result<ArrowRowGroupWriterFactory, EncodeError> {
+        // A factory takes its properties from a file writer; this one writes no file.
+        let model =
+            |properties| SerializedFileWriter::new(std::io::sink(), self.plan.parquet.clone(), Arc::new(properties)).map_err(failed);
+        let mut properties = WriterProperties::builder()
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_compression(Compression::SNAPPY)
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_dictionary_enabled(false);
+        let plain = model(properties.clone().build())?;
+        for (leaf, _) in plain.schema_descr().columns().iter().zip(dictionaries).filter(|(_, chosen)| **chosen) {
+            properties = properties.set_column_dictionary_enabled(leaf.path().clone(), true);
+        }
+        Ok(ArrowRowGroupWriterFactory::new(&model(properties.build())?, self.plan.arrow.clone()))
+    }
+}
+
+/// Writes one object.
+struct Parquet {
+    shape: Rc<Shape>,
+    most_rows: u64,
+    most_bytes: usize,
+    staging: Spout,
+    replaced: Rc<Cell<u64>>,
+    gathered: Gathered,
+    /// The row group that has column writers.
+    group: Option<Group>,
+    /// Made when the first row group leaves.
+    file: Option<SerializedFileWriter<Spout>>,
+    /// Column chunks that the footer will list.
+    chunks_written: usize,
+}
+
+/// A row group that is being encoded.
+struct Group {
+    writers: Vec<ArrowColumnWriter>,
+    rows: u64,
+}
+
+impl Encode for Parquet {
+    fn write(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut dyn Output) -> Result<(), EncodeError> {
+        let mut start = rows.start;
+        while start < rows.end {
+            let room = usize::try_from(self.most_rows - self.rows()).unwrap_or(usize::MAX);
+            let count = (rows.end - start).min(room).min(PIECE_ROWS);
+            self.take(batch, start, count)?;
+            start += count;
+            if self.rows() == self.most_rows || self.group_bytes() >= self.most_bytes {
+                self.cut(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn held_bytes(&self) -> usize {
+        let file = if self.file.is_some() { self.chunks_written * CHUNK_METADATA_BYTES } else { 0 };
+        self.group_bytes() + file
+    }
+
+    fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError> {
+        self.cut(out)
+    }
+
+    fn finish(mut self: Box<Self>, out: &mut dyn Output) -> Result<(), EncodeError> {
+        self.cut(out)?;
+        self.staging.clear();
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.new_file()?,
+        };
+        file.finish().map_err(failed)?;
+        Ok(self.staging.hand_on(out)?)
+    }
+}
+
+impl Parquet {
+    /// Rows of the row group so far.
+    fn rows(&self) -> u64 {
+        self.gathered.rows as u64 + self.group.as_ref().map_or(0, |group| group.rows)
+    }
+
+    /// Memory of the row group so far.
+    fn group_bytes(&self) -> usize {
+        let writers = self.group.iter().flat_map(|group| &group.writers);
+        self.gathered.bytes + writers.map(|writer| writer.memory_size() + WRITER_BYTES).sum::<usize>()
+    }
+
+    /// Gathers rows, or encodes them with all that is gathered.
+    fn take(&mut self, batch: &RecordBatch, start: usize, count: usize) -> Result<(), EncodeError> {
+        let piece = batch.slice(start, count);
+        let bytes = batch_bytes(&piece);
+        if self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
+            return self.gathered.keep(piece, bytes, batch.num_rows());
+        }
+        let whole = self.gathered.take_with(piece)?;
+        self.encode(&whole)
+    }
+
+    /// Hands rows to the column writers.
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(), EncodeError> {
+        let plan = &self.shape.plan;
+        let mut replaced = 0;
+        let columns = plan.columns.iter().zip(batch.columns());
+        let columns = columns.map(|(column, array)| convert::convert(column, array, &mut replaced)).collect::<Result<Vec<_>, _>>()?;
+        self.replaced.set(self.replaced.get() + replaced);
+
+        let mut group = match self.group.take() {
+            Some(group) => group,
+            None => {
+                let ordinal = self.file.as_ref().map_or(0, |file| file.flushed_row_groups().len());
+                Group { writers: self.shape.writers(&columns, ordinal)?, rows: 0 }
+            }
+        };
+        let mut writers = group.writers.iter_mut();
+        for ((column, field), array) in plan.columns.iter().zip(plan.arrow.fields()).zip(&columns) {
+            let named = |error: ParquetError| EncodeError::Data(format!("column {:?}: {error}", column.name));
+            for leaf in compute_leaves(field, array).map_err(named)? {
+                let writer = writers.next().ok_or_else(|| EncodeError::Data(format!("column {:?} has too many leaves", column.name)))?;
+                writer.write(&leaf).map_err(named)?;
+            }
+        }
+        group.rows += batch.num_rows() as u64;
+        self.group = Some(group);
+        Ok(())
+    }
+
+    /// Ends the row group, if there is one, and sends it off.
+    fn cut(&mut self, out: &mut dyn Output) -> Result<(), EncodeError> {
+        if let Some(rest) = self.gathered.take()? {
+            self.encode(&rest)?;
+        }
+        let Some(group) = self.group.take() else { return Ok(()) };
+        self.staging.clear();
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.new_file()?,
+        };
+        let mut row_group = file.next_row_group().map_err(failed)?;
+        self.chunks_written += group.writers.len();
+        // One column after another, so that no more than one is in memory twice.
+        for writer in group.writers {
+            writer.close().and_then(|chunk| chunk.append_to_row_group(&mut row_group)).map_err(failed)?;
+            self.staging.hand_on_chunks(out)?;
+        }
+        row_group.close().map_err(failed)?;
+        file.flush().map_err(|error| failed(error.into()))?;
+        self.file = Some(file);
+        Ok(self.staging.hand_on(out)?)
+    }
+
+    fn new_file(&self) -> Result<SerializedFileWriter<Spout>, EncodeError> {
+        let shape = &self.shape;
+        SerializedFileWriter::new(self.staging.clone(), shape.plan.parquet.clone(), shape.file_properties.clone()).map_err(failed)
+    }
+}
+
+/// Rows that wait to be worth encoding, as they came.
+#[derive(Default)]
+struct Gathered {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Keeps a piece of a batch of `whole_rows` rows.
+    fn keep(&mut self, piece: RecordBatch, bytes: usize, whole_rows: usize) -> Result<(), EncodeError> {
+        self.rows += piece.num_rows();
+        self.bytes += bytes + piece.num_columns() * ARRAY_BYTES;
+        // A slice keeps all of its message alive. A good part of one may; a small part is copied out.
+        let piece = if piece.num_rows() * 2 < whole_rows { merged(&[piece.slice(0, 0), piece])? } else { piece };
+        self.batches.push(piece);
+        if self.batches.len() == MERGE_BATCHES {
+            let one = merged(&self.batches)?;
+            self.bytes = batch_bytes(&one) + one.num_columns() * ARRAY_BYTES;
+            self.batches = vec![one];
+        }
+        Ok(())
+    }
+
+    /// Takes all, if there is any.
+    fn take(&mut self) -> Result<Option<RecordBatch>, EncodeError> {
+        let Self { batches, .. } = std::mem::take(self);
+        if batches.is_empty() { Ok(None) } else { merged(&batches).map(Some) }
+    }
+
+    /// Takes all, with one more piece after it.
+    fn take_with(&mut self, piece: RecordBatch) -> Result<RecordBatch, EncodeError> {
+        let Self { mut batches, .. } = std::mem::take(self);
+        if batches.is_empty() {
+            return Ok(piece);
+        }
+        batches.push(piece);
+        merged(&batches)
+    }
+}
+
+/// One batch of several, copied; a single one as it is.
+fn merged(batches: &[RecordBatch]) -> Result<RecordBatch, EncodeError> {
+    match batches {
+        [one] => Ok(one.clone()),
+        [first, ..] => {
+            arrow_select::concat::concat_batches(first.schema_ref(), batches).map_err(|error| EncodeError::Data(error.to_string()))
+        }
+        [] => Err(EncodeError::Data("no rows to merge".into())),
+    }
+}
+
+/// Bytes of a batch's values, without what its buffers hold besides.
+fn batch_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(array_bytes).sum()
+}
+
+fn array_bytes(array: &ArrayRef) -> usize {
+    let span = |child: &ArrayRef, first: usize, last: usize| array_bytes(&child.slice(first, last - first));
+    let nulls = if array.nulls().is_some() { array.len().div_ceil(8) } else { 0 };
+    let values = match array.data_type() {
+        DataType::Binary => 4 * array.len() + span_of(array.as_binary::<i32>().value_offsets()).len(),
+        DataType::LargeBinary => 8 * array.len() + span_of(array.as_binary::<i64>().value_offsets()).len(),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let used = span_of(list.value_offsets());
+            4 * array.len() + span(list.values(), used.start, used.end)
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            let used = span_of(list.value_offsets());
+            8 * array.len() + span(list.values(), used.start, used.end)
+        }
+        DataType::Map(_, _) => {
+            let map = array.as_map();
+            let used = span_of(map.value_offsets());
+            4 * array.len() + map.entries().columns().iter().map(|child| span(child, used.start, used.end)).sum::<usize>()
+        }
+        DataType::FixedSizeList(_, _) => array_bytes(array.as_fixed_size_list().values()),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(array_bytes).sum(),
+        DataType::FixedSizeBinary(width) => array.len() * width.as_usize(),
+        DataType::Boolean => array.len().div_ceil(8),
+        other => match other.primitive_width() {
+            Some(width) => array.len() * width,
+            // Dictionaries and nulls.
+            None => array.get_buffer_memory_size(),
+        },
+    };
+    nulls + values
+}
+
+fn span_of<O: ArrowNativeType>(offsets: &[O]) -> Range<usize> {
+    offsets.first().map_or(0, |first| first.as_usize())..offsets.last().map_or(0, |last| last.as_usize())
+}
+
+fn failed(error: ParquetError) -> EncodeError {
+    EncodeError::Data(format!("the Parquet writer failed: {error}"))
+}
+
+/// The staging buffer that file writers write to, shared by the objects of a session. It holds nothing between calls.
+#[derive(Clone, Default)]
+struct Spout(Arc<Mutex<Vec<u8>>>);
+
+impl Spout {
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what an object that failed or was dropped left behind.
+    fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// Hands on once there is a chunk's worth.
+    fn hand_on_chunks(&self, out: &mut dyn Output) -> Result<(), PutError> {
+        if self.lock().len() >= CHUNK_BYTES { self.hand_on(out) } else { Ok(()) }
+    }
+
+    fn hand_on(&self, out: &mut dyn Output) -> Result<(), PutError> {
+        let mut staged = self.lock();
+        for chunk in staged.chunks(CHUNK_BYTES) {
+            out.write(chunk)?;
+        }
+        staged.clear();
+        // A large column chunk passes through; its room is not kept.
+        staged.shrink_to(CHUNK_BYTES);
+        Ok(())
+    }
+}
+
+impl std::io::Write for Spout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,408 @@
+use super::*;
+use crate::spec::RootRepetition;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use arrow_array::builder::{BinaryBuilder, FixedSizeListBuilder, Int64Builder, LargeListBuilder, ListBuilder, MapBuilder};
+use arrow_array::{
+    BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int32Array, Int64Array, StructArray, types::Int32Type,
+};
+use arrow_buffer::i256;
+use arrow_schema::{Field, Fields, IntervalUnit, Schema, TimeUnit};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::num::NonZeroU64;
+
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    largest: usize,
+}
+
+impl Output for Collected {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        assert!(!bytes.is_empty(), "an output takes at least one byte");
+        self.bytes.extend_from_slice(bytes);
+        self.largest = self.largest.max(bytes.len());
+        Ok(())
+    }
+}
+
+fn shared(most_rows: u64) -> ParquetShared {
+    ParquetShared::new(ParquetOptions {
+        version: ParquetVersion::V2Latest,
+        root_repetition: RootRepetition::Repeated,
+        max_row_group_rows: NonZeroU64::new(most_rows).expect("at least one row"),
+    })
+}
+
+/// A table whose columns are of these types; text as its binary twin.
+fn table(fields: Vec<Field>) -> Rc<TableSchema> {
+    let twin = |field: &Field| match field.data_type() {
+        DataType::Utf8 => field.clone().with_data_type(DataType::Binary),
+        _ => field.clone(),
+    };
+    let physical = fields.iter().map(twin).collect::<Vec<_>>();
+    Rc::new(TableSchema { table: "t".into(), logical: Arc::new(Schema::new(fields)), physical: Arc::new(Schema::new(physical)) })
+}
+
+fn batch(schema: &TableSchema, columns: Vec<ArrayRef>) -> RecordBatch {
+    RecordBatch::try_new(schema.physical.clone(), columns).expect("columns of the schema")
+}
+
+fn metadata(file: &[u8]) -> ParquetMetaData {
+    ParquetMetaDataReader::new().parse_and_finish(&Bytes::copy_from_slice(file)).expect("a footer")
+}
+
+fn group_rows(file: &[u8]) -> Vec<i64> {
+    metadata(file).row_groups().iter().map(|group| group.num_rows()).collect()
+}
+
+fn read(file: &[u8]) -> Vec<RecordBatch> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(file)).expect("a Parquet file");
+    reader.build().expect("a reader").map(|batch| batch.expect("a batch")).collect()
+}
+
+fn numbers(count: i64) -> (Rc<TableSchema>, RecordBatch) {
+    let schema = table(vec![Field::new("n", DataType::Int64, false)]);
+    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+    let rows = batch(&schema, vec![column]);
+    (schema, rows)
+}
+
+fn read_numbers(file: &[u8]) -> Vec<i64> {
+    read(file).iter().flat_map(|batch| batch.column(0).as_primitive::<arrow_array::types::Int64Type>().values().to_vec()).collect()
+}
+
+#[test]
+fn row_groups_have_exactly_the_rows_asked_for() {
+    let check = |rows: i64, most: u64, expected: &[i64]| {
+        let (schema, batch) = numbers(rows);
+        let mut out = Collected::default();
+        let mut encoder = shared(most).open(&schema).expect("a plain column");
+        encoder.write(&batch, 0..batch.num_rows(), &mut out).expect("collected");
+        encoder.finish(&mut out).expect("collected");
+        assert_eq!(group_rows(&out.bytes), expected, "{rows} rows, at most {most} a group");
+        assert_eq!(read_numbers(&out.bytes), (0..rows).collect::<Vec<_>>());
+    };
+    check(5, 2, &[2, 2, 1]);
+    check(4, 2, &[2, 2]);
+    check(3, 1, &[1, 1, 1]);
+    check(5_000, 2_000, &[2_000, 2_000, 1_000]);
+    check(40_000, u64::MAX, &[40_000]);
+}
+
+#[test]
+fn row_groups_are_bounded_by_bytes_and_leave_at_once() {
+    let (schema, rows) = numbers(100_000);
+    let mut shared = shared(u64::MAX);
+    shared.most_bytes = 200_000;
+    let mut encoder = shared.open(&schema).expect("a plain column");
+    let mut out = Collected::default();
+    for start in (0..100_000).step_by(10_000) {
+        encoder.write(&rows, start..start + 10_000, &mut out).expect("collected");
+        assert!(encoder.held_bytes() < 300_000, "{} bytes held", encoder.held_bytes());
+    }
+    assert!(out.bytes.len() > 200_000, "finished row groups have left");
+    encoder.finish(&mut out).expect("collected");
+    assert!(group_rows(&out.bytes).len() > 1);
+    assert_eq!(read_numbers(&out.bytes), (0..100_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_empty_table_is_a_footer() {
+    let (schema, _) = numbers(0);
+    let mut out = Collected::default();
+    shared(1).open(&schema).expect("a plain column").finish(&mut out).expect("collected");
+    assert_eq!(group_rows(&out.bytes), [0; 0]);
+    assert_eq!(metadata(&out.bytes).file_metadata().schema_descr().num_columns(), 1);
+}
+
+#[test]
+fn few_rows_are_held_without_writers_and_relief_gives_them_up() {
+    let (schema, rows) = numbers(1_000);
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a plain column");
+    let mut out = Collected::default();
+    for start in (0..1_000).step_by(10) {
+        encoder.write(&rows, start..start + 10, &mut out).expect("collected");
+    }
+    assert!(out.bytes.is_empty());
+    let held = encoder.held_bytes();
+    assert!((8_000..8_000 + (MERGE_BATCHES + 1) * ARRAY_BYTES).contains(&held), "{held} bytes held for 8,000");
+    encoder.relieve(&mut out).expect("collected");
+    assert_eq!(encoder.held_bytes(), CHUNK_METADATA_BYTES);
+    assert!(!out.bytes.is_empty());
+    encoder.relieve(&mut out).expect("nothing to give up");
+    encoder.finish(&mut out).expect("collected");
+    assert_eq!(group_rows(&out.bytes), [1_000]);
+    assert_eq!(read_numbers(&out.bytes), (0..1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn output_comes_in_chunks() {
+    let schema = table(vec![Field::new("s", DataType::Binary, false)]);
+    let mut state = 7_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(3 * CHUNK_BYTES)
+    .collect();
+    let rows = batch(&schema, vec![Arc::new(BinaryArray::from_iter_values(noise.chunks(1_000)))]);
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a plain column");
+    let mut out = Collected::default();
+    encoder.write(&rows, 0..rows.num_rows(), &mut out).expect("collected");
+    encoder.finish(&mut out).expect("collected");
+    assert!(out.largest <= CHUNK_BYTES && out.bytes.len() > 3 * CHUNK_BYTES);
+}
+
+#[test]
+fn invalid_utf8_is_replaced_and_counted() {
+    let mut shared = shared(u64::MAX);
+    let schema = table(vec![Field::new("s", DataType::Utf8, true), Field::new("b", DataType::Binary, true)]);
+    let cells: [Option<&[u8]>; 5] = [Some("né".as_bytes()), Some(b"a\xffb\xc3"), None, Some(b"\xf0\x9f\x98"), Some(b"")];
+    let column: ArrayRef = Arc::new(BinaryArray::from_iter(cells));
+    let rows = batch(&schema, vec![column.clone(), column]);
+    let mut out = Collected::default();
+    let mut encoder = shared.open(&schema).expect("plain columns");
+    encoder.write(&rows, 0..5, &mut out).expect("collected");
+    encoder.finish(&mut out).expect("collected");
+    assert_eq!((shared.take_replaced(), shared.take_replaced()), (2, 0));
+    let read = read(&out.bytes);
+    let text: Vec<_> = read[0].column(0).as_string::<i32>().iter().collect();
+    assert_eq!(text, [Some("né"), Some("a\u{fffd}b\u{fffd}"), None, Some("\u{fffd}\u{fffd}\u{fffd}"), Some("")]);
+    assert_eq!(read[0].column(1).as_binary::<i32>().iter().collect::<Vec<_>>(), cells, "bytes that are not text stay");
+}
+
+#[test]
+fn text_that_is_whole_only_together_is_replaced_cell_by_cell() {
+    let mut shared = shared(u64::MAX);
+    let schema = table(vec![Field::new("s", DataType::Utf8, false)]);
+    let rows = batch(&schema, vec![Arc::new(BinaryArray::from_iter_values([&b"a\xc3"[..], &b"\xa9b"[..], "é".as_bytes()]))]);
+    let mut out = Collected::default();
+    let mut encoder = shared.open(&schema).expect("a plain column");
+    encoder.write(&rows, 0..3, &mut out).expect("collected");
+    encoder.finish(&mut out).expect("collected");
+    assert_eq!(shared.take_replaced(), 2);
+}
+
+#[test]
+fn what_parquet_cannot_hold_is_refused_by_name_and_type() {
+    let check = |field: Field, path: &str, data_type: &str| {
+        let error = shared(1).open(&table(vec![Field::new("id", DataType::Int64, false), field])).err().expect("a refusal").to_string();
+        assert!(error.contains(&format!("{path:?}")) && error.contains(data_type), "{error}");
+    };
+    check(Field::new("d", DataType::Decimal128(5, -2), true), "d", "Decimal128(5, -2)");
+    check(Field::new("d", DataType::Decimal256(3, 5), true), "d", "Decimal256(3, 5)");
+    check(Field::new("v", DataType::BinaryView, true), "v", "BinaryView");
+    check(Field::new("s", DataType::Struct(Fields::empty()), true), "s", "Struct");
+    check(Field::new("z", DataType::FixedSizeBinary(0), true), "z", "FixedSizeBinary(0)");
+    check(Field::new("n", DataType::Null, false), "n", "Null");
+    let inner = Field::new("deep", DataType::Decimal128(9, -1), true);
+    let list = Field::new("l", DataType::List(Arc::new(Field::new("item", DataType::Struct(vec![inner].into()), true))), true);
+    check(list, "l.item.deep", "Decimal128(9, -1)");
+    assert!(shared(1).open(&table(Vec::new())).err().expect("a refusal").to_string().contains("no columns"));
+}
+
+#[test]
+fn a_null_in_a_column_that_has_none_is_an_error_that_names_it() {
+    let fields: Fields = vec![Field::new("inner", DataType::Int64, true)].into();
+    let rows: ArrayRef = Arc::new(StructArray::new(fields, vec![Arc::new(Int64Array::new_null(3))], None));
+    let strict = Field::new("s", DataType::Struct(vec![Field::new("inner", DataType::Int64, false)].into()), true);
+    let schema = table(vec![strict]);
+    let loose = RecordBatch::try_from_iter([("s", rows)]).expect("one column");
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a struct");
+    let mut out = Collected::default();
+    let error = encoder.write(&loose, 0..3, &mut out).and_then(|()| encoder.finish(&mut out)).expect_err("a null");
+    assert!(error.to_string().contains("\"s\""), "{error}");
+}
+
+#[test]
+fn decimals_of_every_precision_come_back() {
+    for precision in 1..=38_u8 {
+        let largest = 10_i128.pow(u32::from(precision)) - 1;
+        let values = Decimal128Array::from(vec![Some(largest), Some(-largest), Some(0), None]).with_precision_and_scale(precision, 1);
+        check_column(Arc::new(values.expect("digits that fit")));
+    }
+    for precision in [1_u8, 39, 50, 76] {
+        let largest =
+            i256::from_i128(10).checked_pow(u32::from(precision)).and_then(|power| power.checked_sub(i256::ONE)).expect("76 digits");
+        let values = Decimal256Array::from(vec![Some(largest), largest.checked_neg(), None]).with_precision_and_scale(precision, 0);
+        let values = values.expect("digits that fit");
+        let read = round_trip(Arc::new(values.clone()));
+        let read: Vec<Option<i256>> = match read.data_type() {
+            DataType::Decimal128(_, _) => {
+                read.as_primitive::<arrow_array::types::Decimal128Type>().iter().map(|value| value.map(i256::from_i128)).collect()
+            }
+            _ => read.as_primitive::<arrow_array::types::Decimal256Type>().iter().collect(),
+        };
+        assert_eq!(read, values.iter().collect::<Vec<_>>(), "{precision} digits");
+    }
+}
+
+#[test]
+fn dictionaries_are_looked_up() {
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([&b"x"[..], b"y"]));
+    let keys = Int32Array::from(vec![Some(1), None, Some(0), Some(1)]);
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys, values));
+    let read = round_trip(dictionary);
+    assert_eq!(read.as_binary::<i32>().iter().collect::<Vec<_>>(), [Some(&b"y"[..]), None, Some(b"x"), Some(b"y")]);
+}
+
+#[test]
+fn an_empty_dictionary_of_nulls_is_nulls() {
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values::<&[u8], _>([]));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::new_null(3), values));
+    assert_eq!(round_trip(dictionary).null_count(), 3);
+}
+
+#[test]
+fn a_dictionary_that_would_swell_is_refused() {
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; 1 << 20]]));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; 257]), values));
+    let schema = table(vec![Field::new("swelling", dictionary.data_type().clone(), true)]);
+    let rows = batch(&schema, vec![dictionary]);
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
+    let mut out = Collected::default();
+    let error = encoder.write(&rows, 0..257, &mut out).and_then(|()| encoder.finish(&mut out)).expect_err("257 MiB");
+    assert!(error.to_string().contains("\"swelling\""), "{error}");
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
+    encoder.write(&rows, 0..200, &mut out).and_then(|()| encoder.finish(&mut out)).expect("200 MiB");
+}
+
+#[test]
+fn columns_that_parquet_has_no_type_for_are_text() {
+    let check = |array: ArrayRef, expected: &[Option<&str>]| {
+        assert_eq!(round_trip(array).as_string::<i32>().iter().collect::<Vec<_>>(), expected);
+    };
+    let durations = arrow_array::DurationMicrosecondArray::from(vec![Some(-5), None, Some(70)]);
+    assert_eq!(durations.data_type(), &DataType::Duration(TimeUnit::Microsecond));
+    check(Arc::new(durations), &[Some("-5us"), None, Some("70us")]);
+    let months = arrow_array::IntervalYearMonthArray::from(vec![Some(14), None]);
+    assert_eq!(months.data_type(), &DataType::Interval(IntervalUnit::YearMonth));
+    check(Arc::new(months), &[Some("14"), None]);
+    check(Arc::new(arrow_array::LargeBinaryArray::from(vec![Some(&b"\x00\xff"[..]), None])), &[Some("AP8="), None]);
+}
+
+/// Writes one column and reads it back.
+fn round_trip(array: ArrayRef) -> ArrayRef {
+    let schema = table(vec![Field::new("c", array.data_type().clone(), true)]);
+    let rows = batch(&schema, vec![array]);
+    let mut out = Collected::default();
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a column that fits");
+    encoder.write(&rows, 0..rows.num_rows(), &mut out).expect("collected");
+    encoder.finish(&mut out).expect("collected");
+    let read = read(&out.bytes);
+    read.first().expect("rows").column(0).clone()
+}
+
+fn check_column(array: ArrayRef) {
+    assert_eq!(&round_trip(array.clone()), &array);
+}
+
+type Nested = Vec<Option<Vec<Option<i64>>>>;
+
+/// One row of the property test's table.
+type Row = (Option<i64>, Option<Vec<u8>>, Nested, Option<Vec<Option<i64>>>, Option<[Option<i64>; 2]>, Vec<(u8, Option<f64>)>);
+
+fn row() -> impl Strategy<Value = Row> {
+    let cell = || proptest::option::of(0..20_i64);
+    (
+        cell(),
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20)),
+        proptest::collection::vec(proptest::option::of(proptest::collection::vec(cell(), 0..3)), 0..3),
+        proptest::option::of(proptest::collection::vec(cell(), 0..4)),
+        proptest::option::of([cell(), cell()]),
+        proptest::collection::vec((any::<u8>(), proptest::option::of(-1e9..1e9_f64)), 0..3),
+    )
+}
+
+/// The rows as columns: number, bytes, list of lists, struct of a large list and a fixed-size list, map.
+fn columns(rows: &[Row]) -> Vec<ArrayRef> {
+    let mut lists = ListBuilder::new(ListBuilder::new(Int64Builder::new()));
+    let mut large = LargeListBuilder::new(Int64Builder::new());
+    let mut fixed = FixedSizeListBuilder::new(Int64Builder::new(), 2);
+    let mut map = MapBuilder::new(None, BinaryBuilder::new(), arrow_array::builder::Float64Builder::new());
+    for (_, _, outer, numbers, pair, entries) in rows {
+        for inner in outer {
+            lists.values().append_option(inner.clone());
+        }
+        lists.append(!outer.is_empty());
+        large.append_option(numbers.clone());
+        fixed.values().append_slice(&[0; 0]);
+        pair.unwrap_or_default().iter().for_each(|cell| fixed.values().append_option(*cell));
+        fixed.append(pair.is_some());
+        for (key, value) in entries {
+            map.keys().append_value([*key]);
+            map.values().append_option(*value);
+        }
+        map.append(!entries.is_empty()).expect("as many keys as values");
+    }
+    let pair: Vec<(&str, ArrayRef)> = vec![("large", Arc::new(large.finish())), ("fixed", Arc::new(fixed.finish()))];
+    vec![
+        Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.0))),
+        Arc::new(BinaryArray::from_iter(rows.iter().map(|row| row.1.as_deref()))),
+        Arc::new(lists.finish()),
+        Arc::new(StructArray::try_from(pair).expect("equal lengths")),
+        Arc::new(map.finish()),
+    ]
+}
+
+/// A value as text, whatever the list type it is kept in.
+fn shown(array: &ArrayRef, row: usize) -> String {
+    if array.is_null(row) {
+        return "null".into();
+    }
+    let all = |values: ArrayRef| format!("[{}]", (0..values.len()).map(|at| shown(&values, at)).collect::<Vec<_>>().join(","));
+    match array.data_type() {
+        DataType::Int64 => array.as_primitive::<arrow_array::types::Int64Type>().value(row).to_string(),
+        DataType::Float64 => array.as_any().downcast_ref::<Float64Array>().expect("floats").value(row).to_string(),
+        DataType::Binary => format!("{:?}", array.as_binary::<i32>().value(row)),
+        DataType::List(_) => all(array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => all(array.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(_, _) => all(array.as_fixed_size_list().value(row)),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|child| shown(child, row)).collect::<Vec<_>>().join(";"),
+        DataType::Map(_, _) => all(Arc::new(array.as_map().value(row))),
+        other => panic!("the test has no column of {other}"),
+    }
+}
+
+fn shown_rows(batches: &[RecordBatch]) -> Vec<String> {
+    let row = |batch: &RecordBatch, row| batch.columns().iter().map(|column| shown(column, row)).collect::<Vec<_>>().join(" | ");
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |at| row(batch, at))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn rows_come_back_however_they_are_cut(
+        rows in proptest::collection::vec(row(), 1..80),
+        cuts in proptest::collection::vec((1..40_usize, any::<bool>()), 1..12),
+        most in prop_oneof![Just(u64::MAX), 1..30_u64],
+    ) {
+        let arrays = columns(&rows);
+        let fields = arrays.iter().enumerate().map(|(at, array)| Field::new(format!("c{at}"), array.data_type().clone(), true));
+        let schema = table(fields.collect());
+        let all = batch(&schema, arrays);
+        let write = || {
+            let (mut out, mut start) = (Collected::default(), 0);
+            let mut encoder = shared(most).open(&schema).expect("types that fit");
+            for (count, relieved) in cuts.iter().cycle() {
+                let end = (start + count).min(all.num_rows());
+                encoder.write(&all, start..end, &mut out).expect("collected");
+                if *relieved {
+                    encoder.relieve(&mut out).expect("collected");
+                }
+                start = end;
+                if start == all.num_rows() {
+                    break;
+                }
+            }
+            encoder.finish(&mut out).expect("collected");
+            out.bytes
+        };
+        let file = write();
+        prop_assert!(group_rows(&file).iter().all(|rows| *rows as u64 <= most));
+        prop_assert_eq!(shown_rows(&read(&file)), shown_rows(std::slice::from_ref(&all)));
+        prop_assert!(file == write(), "one input, one output");
+    }
+}

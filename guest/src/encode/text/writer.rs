@@ -1,0 +1,263 @@
+//! Blocks of rows to output: plan, lanes, lengths, scatter, flush.
+
+use super::TextShared;
+use super::kernel;
+use super::lane::{Lane, SLACK_BYTES, Source, Target};
+use super::plan::Column;
+use super::value::{Bound, Values};
+use crate::encode::{Encode, EncodeError, Output};
+use crate::ipc::TableSchema;
+use crate::limits::CHUNK_BYTES;
+use arrow_array::RecordBatch;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Rows of a block at most: its cells and its output stay within the fast caches.
+const MAX_BLOCK_ROWS: usize = 256;
+
+/// Rows of a block at least, however many columns there are.
+const MIN_BLOCK_ROWS: usize = 8;
+
+/// Cells of a block, roughly: what bounds the rows of a block of a wide table.
+const BLOCK_CELLS: usize = 16_384;
+
+/// Arrow bytes of a block that are fine without a closer look; above, the block is halved until it is below or a single row.
+const MAX_BLOCK_BYTES: usize = CHUNK_BYTES / 4;
+
+/// What stands between cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Separators {
+    /// Fields of CSV, by their delimiter.
+    Csv {
+        /// One ASCII byte.
+        delimiter: u8,
+    },
+    /// Members of JSON objects.
+    Json,
+}
+
+/// A table's rows in a format: all that does not depend on values.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) separators: Separators,
+    /// What is written before the first row.
+    pub(crate) header: Vec<u8>,
+    /// In the order of output: the text before a cell, and the column the cell is of.
+    pub(crate) pieces: Vec<(Vec<u8>, usize)>,
+    /// The text after the last cell of a row.
+    pub(crate) end: Vec<u8>,
+}
+
+/// Buffers that every encoder of a session uses in turn.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    lanes: Vec<Lane>,
+    at: Vec<usize>,
+    prefix: Vec<u8>,
+    spare: Vec<u8>,
+    staging: Vec<u8>,
+    staged: usize,
+}
+
+/// Writes one object of CSV or JSON lines.
+#[derive(Debug)]
+pub(crate) struct TextEncoder {
+    plan: Rc<Vec<Column>>,
+    frame: Rc<Frame>,
+    shared: TextShared,
+    begun: bool,
+}
+
+impl TextEncoder {
+    /// Begins an object. `frame` is made from the names of the columns.
+    pub(crate) fn open(schema: &Rc<TableSchema>, shared: &TextShared, frame: impl FnOnce(&TableSchema) -> Frame) -> Result<Self, EncodeError> {
+        let plan = shared.plan(schema)?;
+        Ok(Self { plan, frame: Rc::new(frame(schema)), shared: shared.clone(), begun: false })
+    }
+}
+
+impl Encode for TextEncoder {
+    fn write(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut dyn Output) -> Result<(), EncodeError> {
+        if rows.start > rows.end || rows.end > batch.num_rows() || batch.num_columns() != self.plan.len() {
+            return Err(EncodeError::Data("the rows do not fit the table's schema".into()));
+        }
+        let mut bounds = Vec::with_capacity(self.plan.len());
+        for (column, array) in self.plan.iter().zip(batch.columns()) {
+            let bound = Bound::new(&column.kind, array.as_ref())
+                .map_err(|mismatch| EncodeError::Data(format!("column `{}`: {}", column.name, mismatch.0)))?;
+            bounds.push(bound);
+        }
+        let shared = &mut *self.shared.0.borrow_mut();
+        let mut job = Job { plan: &self.plan, frame: &self.frame, bounds: &bounds, scratch: &mut shared.scratch, out };
+        job.scratch.staged = 0;
+        // A record without rows is a record: its object holds the names of the columns.
+        if !self.begun {
+            job.stage(&self.frame.header)?;
+        }
+        if !rows.is_empty() {
+            job.write(rows)?;
+        }
+        job.flush()?;
+        self.begun = true;
+        Ok(())
+    }
+
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
+    fn relieve(&mut self, _: &mut dyn Output) -> Result<(), EncodeError> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: &mut dyn Output) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+/// One call of `write`.
+struct Job<'a> {
+    plan: &'a [Column],
+    frame: &'a Frame,
+    bounds: &'a [Bound<'a>],
+    scratch: &'a mut Scratch,
+    out: &'a mut dyn Output,
+}
+
+impl Job<'_> {
+    fn write(&mut self, rows: Range<usize>) -> Result<(), EncodeError> {
+        let most = (BLOCK_CELLS / self.bounds.len().max(1)).clamp(MIN_BLOCK_ROWS, MAX_BLOCK_ROWS);
+        let whole = self.weight(rows.clone());
+        let mut start = rows.start;
+        while start < rows.end {
+            let mut end = rows.end.min(start + most);
+            while whole > MAX_BLOCK_BYTES && end - start > 1 && self.weight(start..end) > MAX_BLOCK_BYTES {
+                end = start + (end - start) / 2;
+            }
+            self.block(start..end)?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn weight(&self, rows: Range<usize>) -> usize {
+        self.bounds.iter().map(|bound| bound.weight(rows.clone())).fold(0, usize::saturating_add)
+    }
+
+    /// Encodes a few rows: every column to its lane, every lane to its place.
+    fn block(&mut self, rows: Range<usize>) -> Result<(), EncodeError> {
+        let count = rows.len();
+        self.scratch.lanes.resize_with(self.bounds.len().max(self.scratch.lanes.len()), Lane::default);
+        self.scratch.at.clear();
+        self.scratch.at.resize(count, 0);
+        // Constant bytes of a row: what stands between cells, and quotes that every cell of a lane has.
+        let mut constant = self.frame.end.len();
+        for (prefix, column) in &self.frame.pieces {
+            let lane = &mut self.scratch.lanes[*column];
+            lane.clear();
+            kernel::fill(lane, &self.bounds[*column], rows.clone(), self.frame.separators, &mut self.scratch.spare)
+                .map_err(|error| EncodeError::Data(format!("column `{}`: {error}", self.plan[*column].name)))?;
+            lane.measure();
+            constant += prefix.len() + 2 * usize::from(lane.quoted);
+            for (at, &length) in self.scratch.at.iter_mut().zip(&lane.lengths) {
+                *at += length as usize;
+            }
+        }
+        let total = self.scratch.at.iter().fold(count * constant, |sum, length| sum.saturating_add(*length));
+        if total > CHUNK_BYTES {
+            return self.stream(count);
+        }
+        if self.scratch.staged + total > CHUNK_BYTES {
+            self.flush()?;
+        }
+        self.scratch.staging.resize(CHUNK_BYTES + SLACK_BYTES, 0);
+        let mut start = self.scratch.staged;
+        for at in &mut self.scratch.at {
+            start += std::mem::replace(at, start) + constant;
+        }
+        self.scatter();
+        self.scratch.staged = start;
+        Ok(())
+    }
+
+    /// Scatters the lanes of a block, whose rows start at `scratch.at`.
+    fn scatter(&mut self) {
+        let Scratch { lanes, at, prefix, staging, .. } = &mut *self.scratch;
+        let mut target = Target { out: staging, at };
+        // The shortest that the rest of a row can be.
+        let mut rest = self.frame.end.len();
+        for (text, column) in &self.frame.pieces {
+            rest += text.len() + lanes[*column].shortest + 2 * usize::from(lanes[*column].quoted);
+        }
+        let mut close = false;
+        for (text, column) in &self.frame.pieces {
+            let lane = &lanes[*column];
+            prefix.clear();
+            prefix.extend(close.then_some(b'"'));
+            prefix.extend_from_slice(text);
+            prefix.extend(lane.quoted.then_some(b'"'));
+            rest -= prefix.len() + lane.shortest;
+            target.scatter(prefix, lane, borrowed(lane, &self.bounds[*column]), rest);
+            close = lane.quoted;
+        }
+        prefix.clear();
+        prefix.extend(close.then_some(b'"'));
+        prefix.extend_from_slice(&self.frame.end);
+        target.end_rows(prefix);
+    }
+
+    /// Writes a block that is larger than the staging buffer, row by row and piece by piece.
+    fn stream(&mut self, count: usize) -> Result<(), EncodeError> {
+        let lanes = std::mem::take(&mut self.scratch.lanes);
+        let result = self.stream_rows(&lanes, count);
+        self.scratch.lanes = lanes;
+        result
+    }
+
+    fn stream_rows(&mut self, lanes: &[Lane], count: usize) -> Result<(), EncodeError> {
+        for row in 0..count {
+            for (prefix, column) in &self.frame.pieces {
+                let lane = &lanes[*column];
+                let quote: &[u8] = if lane.quoted { b"\"" } else { b"" };
+                self.stage(prefix)?;
+                self.stage(quote)?;
+                self.stage(lane.cell(row, borrowed(lane, &self.bounds[*column])))?;
+                self.stage(quote)?;
+            }
+            self.stage(&self.frame.end)?;
+        }
+        Ok(())
+    }
+
+    /// Appends bytes to the staging buffer, writing it out whenever it is full.
+    fn stage(&mut self, mut bytes: &[u8]) -> Result<(), EncodeError> {
+        self.scratch.staging.resize(CHUNK_BYTES + SLACK_BYTES, 0);
+        while !bytes.is_empty() {
+            if self.scratch.staged == CHUNK_BYTES {
+                self.flush()?;
+            }
+            let start = self.scratch.staged;
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - start));
+            self.scratch.staging[start..start + now.len()].copy_from_slice(now);
+            self.scratch.staged += now.len();
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), EncodeError> {
+        let staged = std::mem::take(&mut self.scratch.staged);
+        if staged > 0 {
+            self.out.write(&self.scratch.staging[..staged])?;
+        }
+        Ok(())
+    }
+}
+
+/// The buffer that a lane's cells are in, if it is the column's own.
+fn borrowed<'a>(lane: &Lane, bound: &Bound<'a>) -> &'a [u8] {
+    match (&bound.values, lane.source) {
+        (Values::Text(bytes), Source::Borrowed) => bytes.data().unwrap_or_default(),
+        _ => &[],
+    }
+}

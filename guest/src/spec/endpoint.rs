@@ -1,0 +1,97 @@
+//! The URL of a store. Parsed just far enough to tell a user's slip now rather than as a failed connection later; the host parses it again.
+
+use super::document::preview;
+
+/// Bytes of a URL.
+const MAX_BYTES: usize = 2_048;
+
+/// Says what is wrong with an endpoint. The words never repeat a user name or password.
+pub(super) fn check(url: &str) -> Result<(), String> {
+    if url.len() > MAX_BYTES {
+        return Err(format!("`endpoint` has {} bytes; at most {MAX_BYTES} are possible", url.len()));
+    }
+    if url.contains('@') {
+        return Err("`endpoint` must not hold a user name or password; credentials come from the default chain or `credentials`".to_owned());
+    }
+    let refused = || format!("`endpoint` must be a URL such as https://host:9000, not \"{}\"", preview(url));
+    let (scheme, rest) = url.split_once("://").ok_or_else(refused)?;
+    if !["http", "https"].iter().any(|it| scheme.eq_ignore_ascii_case(it)) || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(refused());
+    }
+    if rest.contains(['?', '#']) {
+        return Err("`endpoint` must not have a query or a fragment".to_owned());
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    if has_host(authority) { Ok(()) } else { Err(refused()) }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn has_host(authority: &str) -> bool {
+    let (host_is_there, after) = match authority.strip_prefix('[').and_then(|it| it.split_once(']')) {
+        Some((address, after)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), after),
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            let (host, after) = authority.split_at(end);
+            (!host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)), after)
+        }
+    };
+    let port_is_good = match after.strip_prefix(':') {
+        Some(port) => port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|it| it != 0),
+        None => after.is_empty(),
+    };
+    host_is_there && port_is_good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_urls_of_stores() {
+        for url in [
+            "https://s3.example.com",
+            "http://127.0.0.1:9000",
+            "HTTP://localhost:9000/",
+            "https://minio_1.internal:443/base/path",
+            "http://[::1]:9000",
+            "https://[2001:db8::1]",
+            "https://account.r2.cloudflarestorage.com",
+        ] {
+            assert_eq!(check(url), Ok(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_url_of_a_store() {
+        for url in [
+            "localhost:9000",
+            "s3.example.com",
+            "ftp://host",
+            "http://",
+            "http:///bucket",
+            "https://:9000",
+            "http://host:",
+            "http://host:0",
+            "http://host:+80",
+            "http://host:65536",
+            "http://ho st",
+            "http://host/a b",
+            "http://[::1",
+            "http://[nope]:80",
+            "http://[::1]80",
+            "http://host:80:80",
+            "unix:///tmp/x",
+        ] {
+            assert_eq!(check(url), Err(format!("`endpoint` must be a URL such as https://host:9000, not \"{url}\"")), "{url}");
+        }
+        assert_eq!(check("http://h?x=1").unwrap_err(), "`endpoint` must not have a query or a fragment");
+        assert_eq!(check("http://h/#x").unwrap_err(), "`endpoint` must not have a query or a fragment");
+        assert!(check(&format!("http://{}", "h".repeat(MAX_BYTES))).unwrap_err().contains("at most 2048"));
+    }
+
+    #[test]
+    fn repeats_no_password() {
+        let words = check("http://user:hunter2@host").unwrap_err();
+        assert!(!words.contains("hunter2") && !words.contains("user:"), "{words}");
+    }
+}

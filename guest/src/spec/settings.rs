@@ -1,0 +1,175 @@
+//! [`Settings`] as JSON: how they get from the instance that checked the spec to the one that works by it.
+//!
+//! The text passes through the host, so it is checked again on arrival: whatever is read here keeps the promises of the types.
+
+use super::rules::{check_content_type, is_delimiter};
+use super::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Rotation, Settings};
+use crate::path::PathTemplate;
+use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    path: String,
+    sync_id: String,
+    format: WireFormat,
+    gzip: bool,
+    rows: Option<NonZeroU64>,
+    bytes: Option<NonZeroU64>,
+    age_nanoseconds: Option<NonZeroU64>,
+    athena: bool,
+    empty_objects: bool,
+    content_type: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+enum WireFormat {
+    Csv { delimiter: u8, skip_header: bool },
+    Json {},
+    Parquet { version: String, root_repetition: String, max_row_group_rows: NonZeroU64 },
+}
+
+/// Cannot fail: a struct of texts and numbers has no key that is not a text.
+pub(super) fn write(settings: &Settings) -> String {
+    let (rows, bytes, age) = match settings.rotation {
+        Rotation::Never => (None, None, None),
+        Rotation::Every { rows, bytes, age } => (rows, bytes, age),
+    };
+    let wire = Wire {
+        path: settings.path.as_str().to_owned(),
+        sync_id: settings.sync_id.clone(),
+        format: match &settings.format {
+            Format::Csv(it) => WireFormat::Csv { delimiter: it.delimiter, skip_header: it.skip_header },
+            Format::Json => WireFormat::Json {},
+            Format::Parquet(it) => WireFormat::Parquet {
+                version: it.version.name().to_owned(),
+                root_repetition: it.root_repetition.name().to_owned(),
+                max_row_group_rows: it.max_row_group_rows,
+            },
+        },
+        gzip: settings.compression == Compression::Gzip,
+        rows,
+        bytes,
+        // Ages come from a signed 64-bit count of nanoseconds, so none is cut here.
+        age_nanoseconds: age.and_then(|it| NonZeroU64::new(u64::try_from(it.as_nanos()).unwrap_or(u64::MAX))),
+        athena: settings.athena,
+        empty_objects: settings.empty_objects,
+        content_type: settings.content_type.clone(),
+    };
+    serde_json::to_string(&wire).unwrap_or_default()
+}
+
+pub(super) fn read(json: &str) -> Result<Settings, String> {
+    let wire: Wire = serde_json::from_str(json).map_err(|error| format!("the session settings cannot be read: {error}"))?;
+    wire.check().map_err(|words| format!("the session settings are not ones that `configure` makes: {words}"))
+}
+
+impl Wire {
+    fn check(self) -> Result<Settings, String> {
+        let path =
+            PathTemplate::parse(&self.path).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))?;
+        if path.has_sync_id() && self.sync_id.is_empty() {
+            return Err("the path has {{SYNC_ID}} and there is no sync id".to_owned());
+        }
+        check_content_type(&self.content_type)?;
+        let format = self.format.check()?;
+        let is_parquet = matches!(format, Format::Parquet(_));
+        if self.gzip && is_parquet {
+            return Err("gzip around parquet".to_owned());
+        }
+        if self.empty_objects && !is_parquet {
+            return Err("empty objects of another format than parquet".to_owned());
+        }
+        let rotation = if path.has_uuid() {
+            Rotation::Every { rows: self.rows, bytes: self.bytes, age: self.age_nanoseconds.map(|it| Duration::from_nanos(it.get())) }
+        } else if (self.rows, self.bytes, self.age_nanoseconds) == (None, None, None) {
+            Rotation::Never
+        } else {
+            return Err("limits of an object, and no {{UUID}} in the path".to_owned());
+        };
+        Ok(Settings {
+            path,
+            sync_id: self.sync_id,
+            format,
+            compression: if self.gzip { Compression::Gzip } else { Compression::None },
+            rotation,
+            athena: self.athena,
+            empty_objects: self.empty_objects,
+            content_type: self.content_type,
+        })
+    }
+}
+
+impl WireFormat {
+    fn check(self) -> Result<Format, String> {
+        match self {
+            Self::Csv { delimiter, skip_header } if is_delimiter(delimiter) => Ok(Format::Csv(CsvOptions { delimiter, skip_header })),
+            Self::Csv { delimiter, .. } => Err(format!("byte {delimiter} as a delimiter")),
+            Self::Json {} => Ok(Format::Json),
+            Self::Parquet { version, root_repetition, max_row_group_rows } => Ok(Format::Parquet(ParquetOptions {
+                version: ParquetVersion::parse(&version).ok_or("an unknown parquet version")?,
+                root_repetition: RootRepetition::parse(&root_repetition).ok_or("an unknown root repetition")?,
+                max_row_group_rows,
+            })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Spec;
+
+    use super::*;
+
+    fn settings(spec: &str) -> Settings {
+        Spec::parse(spec, "sync-1").unwrap_or_else(|problems| panic!("{spec}: {problems:?}")).settings
+    }
+
+    #[test]
+    fn come_back_as_they_were() {
+        for spec in [
+            r#"{"bucket":"b","region":"r","path":"{{TABLE}}/{{UUID}}","format":"csv"}"#,
+            r#"{"bucket":"b","region":"r","path":"x","format":"csv","no_rotate":true,"compression":"gzip","format_spec":{"delimiter":"\t","skip_header":true}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{SYNC_ID}}/{{UUID}}","format":"json","athena":true,"batch_size":1,"batch_size_bytes":0,"batch_timeout":"1ns"}"#,
+            r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","write_empty_objects_for_empty_tables":true,"content_type":"x/y","format_spec":{"version":"v1.0","root_repetition":"undefined","max_row_group_length":7}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{TABLE}}","format":"json","batch_size":0,"batch_size_bytes":0,"batch_timeout":"0"}"#,
+            r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"json","batch_size":9223372036854775807,"batch_size_bytes":9223372036854775807,"batch_timeout":"2562047h"}"#,
+        ] {
+            let settings = settings(spec);
+            assert_eq!(Settings::from_json(&settings.to_json()), Ok(settings), "{spec}");
+        }
+    }
+
+    #[test]
+    fn hold_nothing_of_the_target() {
+        let spec = r#"{"bucket":"canary-bucket","region":"canary-region","path":"{{TABLE}}/{{UUID}}","format":"csv","endpoint":"http://canary-host",
+            "acl":"private","local_profile":"canary-profile","server_side_encryption_configuration":{"server_side_encryption":"aws:kms","sse_kms_key_id":"canary-key"}}"#;
+        let json = settings(spec).to_json();
+        assert!(!json.contains("canary"), "{json}");
+    }
+
+    #[test]
+    fn are_checked_again() {
+        let good = settings(r#"{"bucket":"b","region":"r","path":"{{TABLE}}/{{UUID}}","format":"csv"}"#).to_json();
+        let check = |from: &str, to: &str, expected: &str| {
+            assert!(good.contains(from), "{good} has no {from}");
+            let error = Settings::from_json(&good.replace(from, to)).expect_err(to);
+            assert!(error.contains(expected), "{error}");
+        };
+        check("{{TABLE}}/", "../", "relative paths");
+        check("{{TABLE}}/{{UUID}}", "", "`path` is required");
+        check("{{TABLE}}/{{UUID}}", "{{TABLE}}", "no {{UUID}}");
+        check("\"delimiter\":44", "\"delimiter\":34", "byte 34 as a delimiter");
+        check("\"delimiter\":44", "\"delimiter\":200", "byte 200 as a delimiter");
+        check("text/csv", "text/\\u0000csv", "`content_type`");
+        check("\"empty_objects\":false", "\"empty_objects\":true", "empty objects");
+        check("\"rows\":10000", "\"rows\":0", "cannot be read");
+        check("\"athena\":", "\"thing\":1,\"athena\":", "unknown field `thing`");
+        let parquet = r#"{"parquet":{"version":"v9","root_repetition":"repeated","max_row_group_rows":1}}"#;
+        check(r#"{"csv":{"delimiter":44,"skip_header":false}}"#, parquet, "unknown parquet version");
+        assert!(Settings::from_json("").is_err() && Settings::from_json("null").is_err() && Settings::from_json("[]").is_err());
+    }
+}

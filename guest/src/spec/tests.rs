@@ -1,0 +1,463 @@
+//! What a spec may say, as tables of promises.
+
+use super::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// A spec that is right, with members of `changes` put over it (`null` takes one away).
+fn with(changes: Value) -> String {
+    let mut spec = json!({"bucket": "b", "region": "r", "path": "{{TABLE}}/{{UUID}}.{{FORMAT}}", "format": "csv"});
+    if let (Value::Object(spec), Value::Object(changes)) = (&mut spec, changes) {
+        spec.extend(changes);
+    }
+    spec.to_string()
+}
+
+fn parsed(spec: &str) -> Spec {
+    Spec::parse(spec, "sync-1").unwrap_or_else(|problems| panic!("{spec}: {problems:?}"))
+}
+
+fn messages(spec: &str, sync_id: &str) -> Vec<String> {
+    Spec::parse(spec, sync_id).err().unwrap_or_default().into_iter().map(|it| it.message).collect()
+}
+
+#[track_caller]
+fn refused(changes: Value, expected: &[&str]) {
+    let spec = with(changes);
+    assert_eq!(messages(&spec, "sync-1"), expected, "{spec}");
+}
+
+#[track_caller]
+fn accepted(changes: Value) -> Spec {
+    parsed(&with(changes))
+}
+
+const UUID_WITH_NO_ROTATE: &str = "`path` should not contain {{UUID}} when `no_rotate` = true";
+const NO_ROTATE_WITH_BATCHING: &str = "`no_rotate` cannot be used with non-zero `batch_size`, `batch_size_bytes` or `batch_timeout_ms`";
+const BATCHING_WITHOUT_UUID: &str =
+    "`path` should contain {{UUID}} when using a non-zero `batch_size`, `batch_size_bytes` or `batch_timeout_ms`";
+const NOT_CLEAN: &str = "`path` should not contain relative paths or duplicate slashes";
+
+#[test]
+fn the_least_spec_has_the_defaults() {
+    let spec = accepted(json!({}));
+    assert_eq!(
+        spec,
+        Spec {
+            target: Target {
+                bucket: "b".into(),
+                region: "r".into(),
+                endpoint: None,
+                skip_tls_verify: false,
+                path_style: false,
+                acl: None,
+                encryption: None,
+                credentials: CredentialSource::default(),
+                max_retries: None,
+                max_backoff_seconds: 30,
+                part_size_bytes: None,
+                log_requests: false,
+            },
+            test_write: true,
+            settings: Settings {
+                path: PathTemplate::parse("{{TABLE}}/{{UUID}}.{{FORMAT}}").unwrap(),
+                sync_id: "sync-1".into(),
+                format: Format::Csv(CsvOptions { delimiter: b',', skip_header: false }),
+                compression: Compression::None,
+                rotation: Rotation::Every {
+                    rows: NonZeroU64::new(10_000),
+                    bytes: NonZeroU64::new(52_428_800),
+                    age: Some(Duration::from_secs(30)),
+                },
+                athena: false,
+                empty_objects: false,
+                content_type: "text/csv".into(),
+            },
+            warnings: vec![],
+        }
+    );
+}
+
+#[test]
+fn every_field_arrives() {
+    let spec = accepted(json!({
+        "path": "x/{{SYNC_ID}}/{{TABLE}}/{{UUID}}", "format": "parquet", "write_empty_objects_for_empty_tables": true,
+        "credentials": {"local_profile": "p", "role_arn": "arn:aws:iam::1:role/x", "role_session_name": "s", "external_id": "e"},
+        "batch_size": 7, "batch_size_bytes": 8, "batch_timeout": "1m1.5s", "acl": "bucket-owner-read",
+        "format_spec": {"version": "v2.4", "root_repetition": "required", "max_row_group_length": 9},
+        "compression": "", "athena": true, "test_write": false, "content_type": "a/b", "endpoint": "http://h:1", "endpoint_skip_tls_verify": true,
+        "use_path_style": true, "server_side_encryption_configuration": {"sse_kms_key_id": "k", "server_side_encryption": "aws:kms"},
+        "max_retries": 0, "max_backoff": 5, "part_size": 5_242_880, "aws_debug": true
+    }));
+    assert_eq!(
+        spec.target,
+        Target {
+            bucket: "b".into(),
+            region: "r".into(),
+            endpoint: Some("http://h:1".into()),
+            skip_tls_verify: true,
+            path_style: true,
+            acl: Some("bucket-owner-read".into()),
+            encryption: Some(Encryption { algorithm: "aws:kms".into(), kms_key_id: Some("k".into()) }),
+            credentials: CredentialSource {
+                profile: Some("p".into()),
+                role_arn: Some("arn:aws:iam::1:role/x".into()),
+                role_session_name: Some("s".into()),
+                external_id: Some("e".into()),
+            },
+            max_retries: Some(0),
+            max_backoff_seconds: 5,
+            part_size_bytes: Some(5_242_880),
+            log_requests: true,
+        }
+    );
+    assert!(!spec.test_write);
+    assert_eq!(
+        spec.settings,
+        Settings {
+            path: PathTemplate::parse("x/{{SYNC_ID}}/{{TABLE}}/{{UUID}}").unwrap(),
+            sync_id: "sync-1".into(),
+            format: Format::Parquet(ParquetOptions {
+                version: ParquetVersion::V2_4,
+                root_repetition: RootRepetition::Required,
+                max_row_group_rows: NonZeroU64::new(9).unwrap(),
+            }),
+            compression: Compression::None,
+            rotation: Rotation::Every { rows: NonZeroU64::new(7), bytes: NonZeroU64::new(8), age: Some(Duration::from_millis(61_500)) },
+            athena: true,
+            empty_objects: true,
+            content_type: "a/b".into(),
+        }
+    );
+}
+
+#[test]
+fn one_mistake_has_the_references_text() {
+    refused(json!({"bucket": ""}), &["`bucket` is required"]);
+    refused(json!({"bucket": null}), &["`bucket` is required"]);
+    refused(json!({"region": ""}), &["`region` is required"]);
+    refused(json!({"path": ""}), &["`path` is required"]);
+    refused(json!({"path": "/x/{{UUID}}"}), &["`path` should not start with a \"/\""]);
+    for path in ["a//{{UUID}}", "./{{UUID}}", "a/../{{UUID}}", "../{{UUID}}", "{{UUID}}/", "{{UUID}}/."] {
+        refused(json!({"path": path}), &[NOT_CLEAN]);
+    }
+    refused(json!({"path": "a\u{7}/{{UUID}}"}), &["`path` should not contain control characters"]);
+    let empty_objects = "`write_empty_objects_for_empty_tables` can only be used with `parquet` format";
+    refused(json!({"write_empty_objects_for_empty_tables": true}), &[empty_objects]);
+    for field in ["local_profile", "role_arn", "role_session_name", "external_id"] {
+        refused(json!({"local_profile": "p", "credentials": {field: "x"}}), &["`local_profile` cannot be used with `credentials`"]);
+    }
+    refused(json!({"no_rotate": true}), &[UUID_WITH_NO_ROTATE]);
+    for limit in [json!({"batch_size": 1}), json!({"batch_size_bytes": 1}), json!({"batch_timeout": "1ns"})] {
+        let mut changes = json!({"no_rotate": true, "path": "x"});
+        changes.as_object_mut().unwrap().extend(limit.as_object().unwrap().clone());
+        refused(changes, &[NO_ROTATE_WITH_BATCHING]);
+    }
+    refused(json!({"path": "x"}), &[BATCHING_WITHOUT_UUID]);
+    refused(json!({"path": "x/{{uuid}}"}), &[BATCHING_WITHOUT_UUID]);
+    refused(json!({"path": "x", "batch_size": 0, "batch_size_bytes": 0}), &[BATCHING_WITHOUT_UUID]);
+    refused(json!({"path": "x", "batch_size": 0, "batch_size_bytes": 0, "batch_timeout": "1s"}), &[BATCHING_WITHOUT_UUID]);
+    refused(json!({"acl": "world-writable"}), &["invalid `acl` value: world-writable"]);
+    refused(json!({"format": "avro"}), &["unknown format avro"]);
+    refused(json!({"format": "CSV"}), &["unknown format CSV"]);
+    refused(json!({"format": ""}), &["unknown format "]);
+    refused(json!({"format": null}), &["unknown format "]);
+    refused(json!({"compression": "zstd"}), &["`compression` must be either empty or `gzip`"]);
+    refused(json!({"format": "parquet", "compression": "gzip"}), &["compression is not supported for parquet format"]);
+}
+
+#[test]
+fn format_spec_is_strict() {
+    refused(json!({"format_spec": {"delim": ";"}}), &["json: unknown field \"delim\""]);
+    refused(json!({"format": "json", "format_spec": {"x": 1}}), &["json: unknown field \"x\""]);
+    refused(json!({"format": "parquet", "format_spec": {"delimiter": ";"}}), &["json: unknown field \"delimiter\""]);
+    for delimiter in ["ab", "é", "\"", "\r", "\n", "\u{0}"] {
+        refused(json!({"format_spec": {"delimiter": delimiter}}), &["delimiter must be a single character"]);
+    }
+    let parquet = |options: Value| json!({"format": "parquet", "format_spec": options});
+    refused(parquet(json!({"version": "v3"})), &["invalid version: v3. Allowed values are v1.0, v2.4, v2.6, v2Latest"]);
+    refused(
+        parquet(json!({"root_repetition": "sometimes"})),
+        &["invalid rootRepetition: sometimes. Allowed values are undefined, required, optional, repeated"],
+    );
+    refused(parquet(json!({"max_row_group_length": -1})), &["invalid: maxRowGroupLength: -1. Must be zero or positive"]);
+    refused(json!({"format_spec": {"delimiter": 5}}), &["`format_spec.delimiter` must be a string, not a number"]);
+    refused(json!({"format_spec": "x"}), &["failed to unmarshal s3 spec: `format_spec` must be an object, not a string"]);
+    // Nobody knows what an unknown format's options mean.
+    refused(json!({"format": "avro", "format_spec": {"x": 1}}), &["unknown format avro"]);
+}
+
+#[test]
+fn format_spec_has_defaults() {
+    let check = |changes: Value, expected: Format| assert_eq!(accepted(changes).settings.format, expected);
+    let csv = |delimiter, skip_header| Format::Csv(CsvOptions { delimiter, skip_header });
+    check(json!({"format_spec": null}), csv(b',', false));
+    check(json!({"format_spec": {}}), csv(b',', false));
+    check(json!({"format_spec": {"delimiter": ""}}), csv(b',', false));
+    check(json!({"format_spec": {"delimiter": "\t", "Skip_Header": true}}), csv(b'\t', true));
+    check(json!({"format": "json", "format_spec": {}}), Format::Json);
+    let default = Format::Parquet(ParquetOptions::default());
+    check(json!({"format": "parquet"}), default.clone());
+    check(json!({"format": "parquet", "format_spec": {"version": "", "root_repetition": null, "max_row_group_length": 0}}), default);
+}
+
+#[test]
+fn wrong_types_are_told_of_by_field() {
+    let unmarshal = |words: &str| format!("failed to unmarshal s3 spec: {words}");
+    let check = |changes: Value, words: &str| refused(changes, &[&unmarshal(words)]);
+    check(json!({"bucket": 5}), "`bucket` must be a string, not a number");
+    let half = with(json!({})).replace("\"b\"", "\"\\ud800\"");
+    assert_eq!(messages(&half, "s"), [unmarshal("`bucket` must be a string, not one with half a surrogate pair")]);
+    check(json!({"path": ["x"]}), "`path` must be a string, not an array");
+    check(json!({"format": {}}), "`format` must be a string, not an object");
+    check(json!({"batch_size": "10"}), "`batch_size` must be a whole number, not a string");
+    check(json!({"batch_size": 1.5}), "`batch_size` must be a whole number, not one with a fraction, an exponent or more than 64 bits");
+    check(json!({"batch_size": 1e3}), "`batch_size` must be a whole number, not one with a fraction, an exponent or more than 64 bits");
+    check(
+        json!({"batch_size": u64::MAX}),
+        "`batch_size` must be a whole number, not one with a fraction, an exponent or more than 64 bits",
+    );
+    check(json!({"batch_timeout": 30}), "`batch_timeout` must be a string, not a number");
+    check(json!({"batch_timeout": "soon"}), "`batch_timeout`: time: invalid duration \"soon\"");
+    check(json!({"batch_timeout": "30"}), "`batch_timeout`: time: missing unit in duration \"30\"");
+    check(json!({"no_rotate": "yes"}), "`no_rotate` must be true or false, not a string");
+    check(json!({"no_rotate": 1}), "`no_rotate` must be true or false, not a number");
+    check(json!({"credentials": "x"}), "`credentials` must be an object, not a string");
+    check(json!({"credentials": {"role_arn": false}}), "`credentials.role_arn` must be a string, not a boolean");
+    check(json!({"server_side_encryption_configuration": []}), "`server_side_encryption_configuration` must be an object, not an array");
+}
+
+#[test]
+fn what_is_no_object_is_no_spec() {
+    let check = |spec: &str, expected: &str| assert_eq!(messages(spec, "s"), [expected], "{spec}");
+    check("[]", "failed to unmarshal s3 spec: the spec must be an object, not an array");
+    check("\"secret\"", "failed to unmarshal s3 spec: the spec must be an object, not a string");
+    check("{", "failed to unmarshal s3 spec: EOF while parsing an object at line 1 column 1");
+    check("{} {}", "failed to unmarshal s3 spec: trailing characters at line 1 column 4");
+    check("{\"bucket\": secret}", "failed to unmarshal s3 spec: expected value at line 1 column 12");
+    let nothing = ["`bucket` is required", "`region` is required", "`path` is required", "unknown format "];
+    for spec in ["", " \n", "null", "{}"] {
+        assert_eq!(messages(spec, "s"), nothing, "{spec:?}");
+    }
+}
+
+#[test]
+fn go_reads_keys_in_any_case_and_the_last_of_several() {
+    let check = |spec: &str, bucket: &str| {
+        let spec = spec.replace("REST", r#""region":"r","path":"{{UUID}}","format":"json""#);
+        let spec = parsed(&spec);
+        assert_eq!((spec.target.bucket.as_str(), spec.warnings.as_slice()), (bucket, [].as_slice()));
+    };
+    check(r#"{"bucket":"a",REST}"#, "a");
+    check(r#"{"BUCKET":"a",REST}"#, "a");
+    check(r#"{"bucket":"a","Bucket":"b",REST}"#, "b");
+    check(r#"{"Bucket":"b","bucket":"a",REST}"#, "a");
+    check(r#"{"bucKet":"a",REST}"#, "a");
+    check(r#"{"bucket":5,"bucket":"a",REST}"#, "a");
+    check(r#"{"bucket":"\u0061",REST}"#, "a");
+    let spec = r#"{"bucket":"a","bucket":null,"region":"r","path":"{{UUID}}","format":"json"}"#;
+    assert_eq!(messages(spec, "s"), ["`bucket` is required"]);
+}
+
+#[test]
+fn our_own_rules_name_field_value_and_what_would_do() {
+    refused(json!({"max_retries": -1}), &["`max_retries` must be between 0 and 1000, not -1"]);
+    refused(json!({"max_retries": 1_001}), &["`max_retries` must be between 0 and 1000, not 1001"]);
+    refused(json!({"max_backoff": -1}), &["`max_backoff` must be between 0 and 86400, not -1"]);
+    refused(json!({"part_size": 5_242_879}), &["`part_size` must be between 5242880 and 5368709120, not 5242879"]);
+    refused(json!({"part_size": 5_368_709_121_i64}), &["`part_size` must be between 5242880 and 5368709120, not 5368709121"]);
+    assert_eq!(accepted(json!({"part_size": 5_368_709_120_i64, "max_retries": 1_000})).target.max_retries, Some(1_000));
+    refused(json!({"endpoint": "localhost:9000"}), &["`endpoint` must be a URL such as https://host:9000, not \"localhost:9000\""]);
+    refused(json!({"content_type": "a/b\nx: y"}), &["`content_type` must be 1 to 256 printable characters of ASCII"]);
+    refused(json!({"content_type": "x".repeat(257)}), &["`content_type` must be 1 to 256 printable characters of ASCII"]);
+    assert_eq!(accepted(json!({"content_type": "x".repeat(256)})).settings.content_type.len(), 256);
+}
+
+#[test]
+fn encryption_is_checked() {
+    let sse = |value: Value| json!({"server_side_encryption_configuration": value});
+    let allowed = "Allowed values are AES256, aws:kms, aws:kms:dsse";
+    refused(sse(json!({})), &[&format!("invalid `server_side_encryption` value: . {allowed}")]);
+    refused(sse(json!({"server_side_encryption": "aes256"})), &[&format!("invalid `server_side_encryption` value: aes256. {allowed}")]);
+    refused(sse(json!({"server_side_encryption": "aws:kms"})), &["`sse_kms_key_id` is required with aws:kms"]);
+    refused(
+        sse(json!({"server_side_encryption": "aws:kms", "sse_kms_key_id": "a b"})),
+        &["`sse_kms_key_id` must be at most 2048 letters, digits and signs of ASCII"],
+    );
+    let check = |value: Value, expected: Option<(&str, Option<&str>)>| {
+        let found = accepted(sse(value)).target.encryption;
+        let expected = expected.map(|(algorithm, key)| Encryption { algorithm: algorithm.into(), kms_key_id: key.map(str::to_owned) });
+        assert_eq!(found, expected);
+    };
+    check(json!(null), None);
+    check(json!({"server_side_encryption": "AES256"}), Some(("AES256", None)));
+    check(json!({"server_side_encryption": "AES256", "sse_kms_key_id": ""}), Some(("AES256", None)));
+    check(json!({"server_side_encryption": "aws:kms:dsse", "sse_kms_key_id": "arn:k"}), Some(("aws:kms:dsse", Some("arn:k"))));
+}
+
+#[test]
+fn seven_mistakes_are_seven_problems_in_order() {
+    let spec = json!({
+        "region": "", "path": "/a//{{TABLE}}", "format": "parquet", "compression": "gzip", "acl": "mine", "batch_size": "many",
+        "format_spec": {"version": "v9"}, "part_size": 1
+    });
+    let problems = Spec::parse(&spec.to_string(), "").unwrap_err();
+    let found: Vec<_> = problems.iter().map(|it| (it.field.as_str(), it.message.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("batch_size", "failed to unmarshal s3 spec: `batch_size` must be a whole number, not a string"),
+            ("bucket", "`bucket` is required"),
+            ("region", "`region` is required"),
+            ("path", "`path` should not start with a \"/\""),
+            ("path", NOT_CLEAN),
+            ("path", BATCHING_WITHOUT_UUID),
+            ("acl", "invalid `acl` value: mine"),
+            ("format_spec.version", "invalid version: v9. Allowed values are v1.0, v2.4, v2.6, v2Latest"),
+            ("compression", "compression is not supported for parquet format"),
+            ("part_size", "`part_size` must be between 5242880 and 5368709120, not 1"),
+        ]
+    );
+}
+
+#[test]
+fn a_sync_id_in_the_path_needs_one() {
+    let spec = with(json!({"path": "{{SYNC_ID}}/{{UUID}}"}));
+    assert_eq!(messages(&spec, ""), ["path contains {{SYNC_ID}}. Upgrade your CLI to use this path variable"]);
+    assert_eq!(parsed(&spec).settings.sync_id, "sync-1");
+    assert_eq!(messages(&with(json!({})), ""), Vec::<String>::new());
+}
+
+#[test]
+fn a_path_without_table_is_completed() {
+    let check = |changes: Value, expected: &str| assert_eq!(accepted(changes).settings.path.as_str(), expected);
+    check(json!({"path": "p/{{UUID}}"}), "p/{{UUID}}/{{TABLE}}.csv.{{UUID}}");
+    check(json!({"path": "p", "no_rotate": true}), "p/{{TABLE}}.csv");
+    check(json!({"path": "p", "no_rotate": true, "compression": "gzip", "format": "json"}), "p/{{TABLE}}.json");
+    check(json!({"path": "p/{{TABLE_HYPHEN}}", "no_rotate": true}), "p/{{TABLE_HYPHEN}}/{{TABLE}}.csv");
+    check(json!({"path": "p/{{TABLE}}", "no_rotate": true}), "p/{{TABLE}}");
+    check(json!({"path": "p", "batch_size": 0, "batch_size_bytes": 0, "batch_timeout": "0"}), "p/{{TABLE}}.csv.{{UUID}}");
+}
+
+#[test]
+fn rotation_is_the_paths_and_limits_of_zero_or_less_are_none() {
+    let check = |changes: Value, expected: Rotation| assert_eq!(accepted(changes).settings.rotation, expected);
+    let every = |rows, bytes, age| Rotation::Every { rows: NonZeroU64::new(rows), bytes: NonZeroU64::new(bytes), age };
+    let age = Some(Duration::from_secs(30));
+    check(json!({"batch_size": 0}), every(0, 52_428_800, age));
+    check(json!({"batch_size": -5, "batch_size_bytes": -1, "batch_timeout": "-1s"}), every(0, 0, None));
+    check(json!({"batch_timeout": "0"}), every(10_000, 52_428_800, None));
+    check(json!({"path": "{{TABLE}}", "no_rotate": true}), Rotation::Never);
+    check(json!({"path": "{{TABLE}}", "no_rotate": true, "batch_size": 0, "batch_timeout": "-1s"}), Rotation::Never);
+    check(json!({"path": "{{TABLE}}", "batch_size": 0, "batch_size_bytes": 0, "batch_timeout": "0s"}), Rotation::Never);
+}
+
+#[test]
+fn content_type_and_extension_follow_format_and_compression() {
+    let check = |format: &str, compression: &str, content_type: &str, extension: &str| {
+        let settings = accepted(json!({"format": format, "compression": compression})).settings;
+        assert_eq!((settings.content_type.as_str(), settings.format_extension()), (content_type, extension));
+    };
+    check("csv", "", "text/csv", "csv");
+    check("csv", "gzip", "application/gzip", "csv.gz");
+    check("json", "", "application/json", "json");
+    check("json", "gzip", "application/gzip", "json.gz");
+    check("parquet", "", "application/vnd.apache.parquet", "parquet");
+}
+
+#[test]
+fn credentials_may_be_empty_or_either_way() {
+    let check = |changes: Value, profile: Option<&str>| assert_eq!(accepted(changes).target.credentials.profile.as_deref(), profile);
+    check(json!({"local_profile": "p", "credentials": {}}), Some("p"));
+    check(json!({"local_profile": "p", "credentials": {"role_arn": "", "external_id": null}}), Some("p"));
+    check(json!({"local_profile": "", "credentials": {"local_profile": "q"}}), Some("q"));
+    check(json!({"credentials": null}), None);
+}
+
+#[test]
+fn unknown_fields_are_warned_of_and_never_quoted_at_length() {
+    let check = |changes: Value, expected: &[(&str, &str)]| {
+        let warnings = accepted(changes).warnings;
+        let found: Vec<_> = warnings.iter().map(|it| (it.field.as_str(), it.message.as_str())).collect();
+        assert_eq!(found, expected);
+    };
+    check(json!({"bukket": "x"}), &[("bukket", "unknown field `bukket`; did you mean `bucket`?")]);
+    check(json!({"table_filter": "x"}), &[("table_filter", "unknown field `table_filter`")]);
+    check(
+        json!({"credentials": {"role_am": "x"}}),
+        &[("credentials.role_am", "unknown field `credentials.role_am`; did you mean `role_arn`?")],
+    );
+    check(
+        json!({"server_side_encryption_configuration": {"server_side_encryption": "AES256", "k": 1}}),
+        &[("server_side_encryption_configuration.k", "unknown field `server_side_encryption_configuration.k`")],
+    );
+    let long = accepted(json!({"x".repeat(5_000): 1})).warnings;
+    assert!(long.len() == 1 && long[0].message.len() < 150);
+    let many: serde_json::Map<String, Value> = (0..1_000).map(|i| (format!("field-{i}"), json!(1))).collect();
+    assert_eq!(accepted(Value::Object(many)).warnings.len(), 50);
+}
+
+/// What the reference says to a configuration, from the recording; what follows "failed to unmarshal s3 spec: " is free.
+#[test]
+fn the_recorded_inits_come_out_as_in_the_reference() {
+    const LAYOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/layout/");
+    const PREFIX: &str = "INTERNAL: failed to init plugin: failed to initialize client: ";
+    const FREE: &str = "failed to unmarshal s3 spec: ";
+    let read = |name: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(format!("{LAYOUT}{name}")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let (scenarios, expected) = (read("scenarios.json"), read("expected.json"));
+    let mut refused = 0;
+    for scenario in &scenarios {
+        let name = &scenario["name"];
+        let expected = expected.iter().find(|it| it["name"] == *name).unwrap();
+        let init = expected["init"].as_str().unwrap();
+        // With no connection nothing is parsed; a store's own refusal is not ours to give.
+        if scenario["no_connection"] == true || init.ends_with("failed to write test file to S3") {
+            continue;
+        }
+        let mut spec = scenario["spec"].clone();
+        for (field, value) in [("bucket", "bucket"), ("region", "us-east-1"), ("endpoint", "http://127.0.0.1:9000")] {
+            spec.as_object_mut().unwrap().entry(field).or_insert_with(|| json!(value));
+        }
+        if scenario["prefix"] != false
+            && let Some(path) = spec["path"].as_str()
+        {
+            spec["path"] = json!(format!("prefix/{path}"));
+        }
+        let sync_id = scenario["invocation_id"].as_str().unwrap_or("4d5e");
+        match (Spec::parse(&spec.to_string(), sync_id), init.strip_prefix(PREFIX)) {
+            (Ok(_), None) => assert_eq!(init, "OK", "{name}"),
+            (Err(problems), Some(text)) => {
+                refused += 1;
+                assert_eq!(problems.len(), 1, "{name}: {problems:?}");
+                let message = &problems[0].message;
+                assert!(message == text || text.starts_with(FREE) && message.starts_with(FREE), "{name}: {message}");
+            }
+            (found, _) => panic!("{name}: {found:?} is not {init}"),
+        }
+    }
+    assert_eq!((scenarios.len(), refused), (56, 25));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_parsed_or_refused(text in "\\PC{0,60}", sync_id in ".{0,4}") {
+        let _ = Spec::parse(&text, &sync_id);
+    }
+
+    #[test]
+    fn any_object_is_parsed_or_refused(
+        fields in proptest::collection::vec((
+            "(bucket|region|path|format|Batch_Size|batch_timeout|format_spec|credentials|endpoint|no_rotate|x)",
+            "(null|true|-?[0-9]{1,30}|1e9|\"\"|\"csv\"|\"parquet\"|\"\\{\\{UUID\\}\\}/a\"|\"-1.5h\"|\"\\\\ud800\"|\\[\\]|\\{\"delimiter\":\"é\",\"x\":\\{\\}\\})",
+        ), 0..12),
+    ) {
+        let members: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        match Spec::parse(&format!("{{{}}}", members.join(",")), "s") {
+            Ok(spec) => prop_assert_eq!(Settings::from_json(&spec.settings.to_json()), Ok(spec.settings)),
+            Err(problems) => prop_assert!(!problems.is_empty() && problems.iter().all(|it| !it.message.is_empty())),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Golden cases of CSV and JSON lines: for each input, the bytes that the reference writes.
+
+mod stream;
+
+use lakegate_guest::encode::text::TextShared;
+use lakegate_guest::encode::{Encode, EncodeError, Output, csv, json};
+use lakegate_guest::host::PutError;
+use lakegate_guest::ipc::TableSchema;
+use lakegate_guest::spec::CsvOptions;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Outputs there are: three text files for each of the ten cases.
+const CASES: usize = 30;
+
+#[derive(Default)]
+struct Collected(Vec<u8>);
+
+impl Output for Collected {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        assert!(!bytes.is_empty() && bytes.len() <= lakegate_guest::limits::CHUNK_BYTES, "a chunk has a byte and no more than the limit");
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/cases")
+}
+
+fn open(schema: &Rc<TableSchema>, spec: &serde_json::Value, shared: &TextShared) -> Option<Result<Box<dyn Encode>, EncodeError>> {
+    let options = &spec["format_spec"];
+    match spec["format"].as_str() {
+        Some("json") => Some(json::open(schema, shared)),
+        Some("csv") => {
+            let delimiter = options["delimiter"].as_str().map_or(b',', |text| text.as_bytes()[0]);
+            let skip_header = options["skip_header"].as_bool().unwrap_or(false);
+            Some(csv::open(schema, CsvOptions { delimiter, skip_header }, shared))
+        }
+        _ => None,
+    }
+}
+
+/// Shows where two texts part, a few dozen bytes either side.
+fn first_difference(actual: &[u8], expected: &[u8]) -> String {
+    let at = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    let around = |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())]).into_owned();
+    format!("at byte {at}\n  actual   {:?}\n  expected {:?}", around(actual), around(expected))
+}
+
+#[test]
+fn text_equals_the_reference_byte_for_byte() {
+    let (mut cases, mut skipped, mut wrong) = (0, 0, Vec::new());
+    let shared = TextShared::default();
+    for folder in std::fs::read_dir(golden()).expect("golden cases").map(|entry| entry.expect("a folder").path()) {
+        let (schema, batches) = stream::read(&std::fs::read(folder.join("input.arrows")).expect("input"));
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(folder.join("case.json")).expect("list")).expect("json");
+        for case in &list {
+            let file = folder.join(case["file"].as_str().expect("a file name"));
+            let Some(encoder) = open(&schema, &case["spec"], &shared) else { continue };
+            if case.get("error").is_some() {
+                skipped += 1;
+                continue;
+            }
+            let mut encoder = encoder.expect("every type has a text");
+            let mut out = Collected::default();
+            for batch in &batches {
+                encoder.write(batch, 0..batch.num_rows(), &mut out).expect("rows have a text");
+            }
+            encoder.finish(&mut out).expect("nothing is left to write");
+            let expected = std::fs::read(&file).expect("expected bytes");
+            if out.0 != expected {
+                wrong.push(format!("{}: {}", file.display(), first_difference(&out.0, &expected)));
+            }
+            cases += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    println!("{cases} cases, {skipped} skipped");
+    assert_eq!((cases, skipped), (CASES, 0));
+}

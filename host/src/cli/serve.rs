@@ -1,0 +1,153 @@
+//! `lakegate serve`: the plugin that the CloudQuery CLI launches, with the arguments of a Go plugin.
+//!
+//! It listens first and compiles meanwhile, since a client waits five seconds for a connection and any time for Init.
+
+use super::logging::{self, LogFormat, LogLevel};
+use crate::grpc::listen::{Listener, Network};
+use crate::grpc::server::{self, PLUGIN_NAME, Server};
+use crate::session::Destination;
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The CLI kills five seconds after it asks; what is aborted must be by then.
+const STOP_TIME: Duration = Duration::from_millis(4_500);
+
+/// The arguments of a plugin of the Go SDK.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Where to listen: HOST:PORT, or the path of a unix socket.
+    #[arg(long, default_value = "localhost:7777")]
+    pub address: String,
+    /// The kind of network.
+    #[arg(long, value_enum, default_value = "tcp")]
+    pub network: Network,
+    /// How much to log.
+    #[arg(long, value_enum, default_value = "info")]
+    pub log_level: LogLevel,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Accepted for the launcher's sake: nothing is ever reported to anyone.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub no_sentry: bool,
+    /// Accepted for the launcher's sake; no traces are sent.
+    #[arg(long)]
+    pub otel_endpoint: Option<String>,
+    /// Accepted for the launcher's sake.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    pub otel_endpoint_insecure: bool,
+    /// Accepted for the launcher's sake; no license is needed.
+    #[arg(long)]
+    pub license: Option<PathBuf>,
+}
+
+/// Serves until SIGINT or SIGTERM. `make` compiles the component; it runs on a thread of its own while the server listens.
+///
+/// `unknown` are the flags that [`tolerate`] took out.
+///
+/// # Errors
+/// The address cannot be listened on, or the transport failed.
+pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Result<Destination> + Send + 'static) -> Result<()> {
+    // An embedder may have a log of its own already.
+    let _own_log = logging::start(args.log_level, args.log_format);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let listener = Listener::bind(args.network, &args.address).await.with_context(|| format!("cannot listen on {}", args.address))?;
+    tracing::info!(address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
+    unknown.iter().for_each(|flag| tracing::warn!(flag, "Unknown flag ignored."));
+    if args.otel_endpoint.is_some() {
+        tracing::warn!("No traces are sent: --otel-endpoint is ignored.");
+    }
+    let stop = CancellationToken::new();
+    let server = Server::new(server::compiling(make), stop.clone());
+    let serving = listener.serve(&server, stop.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended.context("the server failed"),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("Stopping: what is open is aborted.");
+    stop.cancel();
+    // The connections' last words and the session's uploads at the same time; a client that does not hang up is left.
+    let down = tokio::time::timeout(STOP_TIME, async {
+        server.shut_down().await;
+        let _last_words = tokio::time::timeout(STOP_TIME / 4, serving).await;
+    });
+    if down.await.is_err() {
+        tracing::warn!("Not everything could be aborted in time; unfinished uploads may remain.");
+    }
+    Ok(())
+}
+
+/// Takes out of a `serve` command line the flags that `command` does not know, with their values, and answers their names: a newer CLI may
+/// pass flags that this plugin has never heard of, and must not fail for it.
+pub fn tolerate(arguments: impl IntoIterator<Item = OsString>, command: &clap::Command) -> (Vec<OsString>, Vec<String>) {
+    let (mut kept, mut unknown) = (Vec::new(), Vec::new());
+    let mut arguments = arguments.into_iter().peekable();
+    let is_value = |next: &OsString| !next.to_string_lossy().starts_with('-');
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy().into_owned();
+        let Some(flag) = text.strip_prefix("--").filter(|flag| !flag.is_empty()) else {
+            kept.push(argument);
+            continue;
+        };
+        let (name, inline) = flag.split_once('=').map_or((flag, false), |(name, _)| (name, true));
+        let known = command.get_arguments().find(|known| known.get_long() == Some(name));
+        let takes_next = known.is_some_and(|known| known.get_action().takes_values() && !known.is_require_equals_set());
+        if known.is_some() || matches!(name, "help" | "version") {
+            kept.push(argument);
+            if takes_next && !inline {
+                kept.extend(arguments.next());
+            }
+        } else {
+            unknown.push(format!("--{name}"));
+            if !inline {
+                arguments.next_if(is_value);
+            }
+        }
+    }
+    (kept, unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args as _, FromArgMatches as _};
+
+    fn command() -> clap::Command {
+        ServeArgs::augment_args(clap::Command::new("serve"))
+    }
+
+    fn parse(line: &str) -> (ServeArgs, Vec<String>) {
+        let (kept, unknown) = tolerate(line.split(' ').map(OsString::from), &command());
+        let matches = command().try_get_matches_from(kept).expect("known flags parse");
+        (ServeArgs::from_arg_matches(&matches).expect("all there"), unknown)
+    }
+
+    #[test]
+    fn the_line_of_the_cli_is_understood() {
+        let (args, unknown) = parse(
+            "serve --log-level debug --log-format json --network unix --address /tmp/cq-a.sock --no-sentry --license f --otel-endpoint e --otel-endpoint-insecure",
+        );
+        assert_eq!((args.network, args.log_level, args.log_format), (Network::Unix, LogLevel::Debug, LogFormat::Json));
+        assert_eq!((args.address.as_str(), args.no_sentry, args.otel_endpoint_insecure), ("/tmp/cq-a.sock", true, true));
+        assert_eq!(unknown, [""; 0]);
+    }
+
+    #[test]
+    fn defaults_are_the_sdks() {
+        let (args, _) = parse("serve");
+        assert_eq!((args.address.as_str(), args.network, args.log_format), ("localhost:7777", Network::Tcp, LogFormat::Text));
+    }
+
+    #[test]
+    fn unknown_flags_go_with_their_values() {
+        let (args, unknown) = parse("serve --new-thing 7 --no-sentry --other=secret --last --address a:1");
+        assert_eq!(unknown, ["--new-thing", "--other", "--last"]);
+        assert_eq!((args.address.as_str(), args.no_sentry), ("a:1", true));
+    }
+}

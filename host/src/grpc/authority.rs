@@ -1,0 +1,351 @@
+//! Repairs the `:authority` header of clients that dial a unix socket.
+//!
+//! The Go and C clients send the socket's path as the authority, percent-encoded (`%2Ftmp%2Fcq.sock`). Rust's HTTP types refuse a `%`
+//! there and the stream would be reset before any code of ours sees it. [`RepairAuthority`] sits between the socket and the HTTP/2 stack:
+//! it follows the frames and replaces the value of an `:authority` literal that holds a path.
+//!
+//! Invariants:
+//! - A replacement is never longer than what it replaces. So the receiver's dynamic table evicts no entry the sender still has, and a
+//!   later reference by index finds the repaired value.
+//! - What needs no repair passes unchanged, byte for byte. So does everything after the first thing that is not HTTP/2 or not HPACK: to
+//!   refuse it is the HTTP/2 stack's business.
+//! - At most one header block is held back, and at most [`MAX_BLOCK_BYTES`] of it.
+
+mod hpack;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::transport::server::Connected;
+
+/// What a client says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Length (3), type (1), flags (1), stream (4).
+const FRAME_HEADER_BYTES: usize = 9;
+/// HTTP/2's default limit of a frame, which the server behind does not raise: longer blocks go on in CONTINUATION frames.
+const MAX_FRAME_BYTES: usize = 16_384;
+/// Header blocks beyond this pass unrepaired. gRPC requests have a few hundred bytes, and the server behind refuses 16 KiB of headers.
+const MAX_BLOCK_BYTES: usize = 64 << 10;
+/// Read at a time when frames have to be looked at.
+const SCRATCH_BYTES: usize = 16 << 10;
+
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
+/// Exclusive bit and stream (4), weight (1).
+const PRIORITY_BYTES: usize = 5;
+
+/// A connection whose incoming `:authority` headers are repaired; writes pass as they are.
+#[derive(Debug)]
+pub struct RepairAuthority<S> {
+    inner: S,
+    repair: Repair,
+    ready: Vec<u8>,
+    taken: usize,
+    scratch: Box<[u8]>,
+}
+
+impl<S> RepairAuthority<S> {
+    /// Repairs what comes from `inner`.
+    pub fn new(inner: S) -> Self {
+        Self { inner, repair: Repair::default(), ready: Vec::new(), taken: 0, scratch: vec![0; SCRATCH_BYTES].into() }
+    }
+
+    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) {
+        let rest = self.ready.get(self.taken..).unwrap_or_default();
+        let count = rest.len().min(buf.remaining());
+        buf.put_slice(rest.get(..count).unwrap_or_default());
+        self.taken += count;
+        if self.taken >= self.ready.len() {
+            self.ready.clear();
+            self.taken = 0;
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for RepairAuthority<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if !this.ready.is_empty() {
+                this.hand_over(buf);
+                return Poll::Ready(Ok(()));
+            }
+            // Payloads are most of what comes: they go straight into the reader's buffer.
+            let plain = this.repair.passing().min(buf.remaining());
+            if plain > 0 {
+                let mut direct = ReadBuf::new(buf.initialize_unfilled_to(plain));
+                ready!(Pin::new(&mut this.inner).poll_read(cx, &mut direct))?;
+                let count = direct.filled().len();
+                buf.advance(count);
+                this.repair.passed(count);
+                return Poll::Ready(Ok(()));
+            }
+            let mut scratch = ReadBuf::new(&mut this.scratch);
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut scratch))?;
+            if scratch.filled().is_empty() {
+                // The end. What was held back belongs to a frame that will never be whole; the stack behind is to see that.
+                this.repair.give_up(&mut this.ready);
+                this.hand_over(buf);
+                return Poll::Ready(Ok(()));
+            }
+            this.repair.push(scratch.filled(), &mut this.ready);
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for RepairAuthority<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl<S> Connected for RepairAuthority<S> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+/// The repair without the socket: bytes in, bytes out.
+#[derive(Debug, Default)]
+struct Repair {
+    state: State,
+    /// Bytes seen of something not yet whole, untouched.
+    held: Vec<u8>,
+    names: hpack::Names,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before and in the connection preface.
+    #[default]
+    Preface,
+    /// Before and in a frame's header, or a HEADERS frame and its CONTINUATIONs.
+    Frame,
+    /// So many bytes of a payload that is none of our business.
+    Payload(usize),
+    /// No longer HTTP/2 as we know it: everything passes.
+    Raw,
+}
+
+impl Repair {
+    /// Bytes that may pass unseen.
+    fn passing(&self) -> usize {
+        match self.state {
+            State::Preface | State::Frame => 0,
+            State::Payload(left) => left,
+            State::Raw => usize::MAX,
+        }
+    }
+
+    /// So many have passed.
+    fn passed(&mut self, count: usize) {
+        if let State::Payload(left) = self.state {
+            let left = left.saturating_sub(count);
+            self.state = if left == 0 { State::Frame } else { State::Payload(left) };
+        }
+    }
+
+    /// Takes what came, adds what may go on to `out`.
+    fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
+        while !input.is_empty() {
+            let plain = self.passing().min(input.len());
+            let (now, later) = input.split_at(plain);
+            out.extend_from_slice(now);
+            self.passed(plain);
+            input = later;
+            if !input.is_empty() && self.passing() == 0 {
+                input = self.hold(input, out);
+            }
+        }
+    }
+
+    /// Holds what is needed to see the next whole thing, deals with it once it is there, and answers the rest.
+    fn hold<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        let missing = self.wanted().saturating_sub(self.held.len());
+        let (now, later) = input.split_at(missing.min(input.len()));
+        self.held.extend_from_slice(now);
+        if self.held.len() >= self.wanted() {
+            self.settle(out);
+        }
+        later
+    }
+
+    /// How much must be held before something can be decided.
+    fn wanted(&self) -> usize {
+        match self.state {
+            State::Preface => PREFACE.len(),
+            _ => {
+                let (mut at, mut wanted) = (0, FRAME_HEADER_BYTES);
+                while let Some(frame) = FrameHeader::at(&self.held, at) {
+                    if frame.kind != HEADERS && frame.kind != CONTINUATION || at + frame.total() > MAX_BLOCK_BYTES {
+                        return at + FRAME_HEADER_BYTES;
+                    }
+                    wanted = at + frame.total();
+                    if frame.has(END_HEADERS) {
+                        break;
+                    }
+                    at = wanted;
+                    wanted += FRAME_HEADER_BYTES;
+                }
+                wanted
+            }
+        }
+    }
+
+    /// Enough is held to decide.
+    fn settle(&mut self, out: &mut Vec<u8>) {
+        if self.state == State::Preface {
+            return if self.held == PREFACE { self.release(State::Frame, out) } else { self.give_up(out) };
+        }
+        let Some(first) = FrameHeader::at(&self.held, 0) else { return };
+        if first.kind == CONTINUATION || (first.kind == HEADERS && first.total() > MAX_BLOCK_BYTES) {
+            return self.give_up(out);
+        }
+        if first.kind != HEADERS {
+            let next = if first.length == 0 { State::Frame } else { State::Payload(first.length) };
+            return self.release(next, out);
+        }
+        match Block::join(&self.held) {
+            Joined::Whole(block) => match hpack::repair(&block.fields, &mut self.names) {
+                Ok(None) => self.release(State::Frame, out),
+                Ok(Some(fields)) => {
+                    block.write(&fields, out);
+                    self.held.clear();
+                }
+                Err(hpack::Malformed) => self.give_up(out),
+            },
+            Joined::Unfinished => {}
+            Joined::Broken => self.give_up(out),
+        }
+    }
+
+    fn release(&mut self, next: State, out: &mut Vec<u8>) {
+        out.append(&mut self.held);
+        self.state = next;
+    }
+
+    /// Lets everything pass from now on.
+    fn give_up(&mut self, out: &mut Vec<u8>) {
+        self.release(State::Raw, out);
+    }
+}
+
+/// The nine bytes before every payload.
+#[derive(Debug, Clone, Copy)]
+struct FrameHeader {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: [u8; 4],
+}
+
+impl FrameHeader {
+    fn at(bytes: &[u8], at: usize) -> Option<Self> {
+        let &[a, b, c, kind, flags, s0, s1, s2, s3] = bytes.get(at..)?.first_chunk::<FRAME_HEADER_BYTES>()?;
+        Some(Self { length: usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c), kind, flags, stream: [s0, s1, s2, s3] })
+    }
+
+    fn total(self) -> usize {
+        FRAME_HEADER_BYTES + self.length
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// The header block of one request, joined from its frames.
+#[derive(Debug)]
+struct Block {
+    flags: u8,
+    stream: [u8; 4],
+    priority: Vec<u8>,
+    fields: Vec<u8>,
+}
+
+enum Joined {
+    Whole(Block),
+    Unfinished,
+    Broken,
+}
+
+impl Block {
+    fn join(held: &[u8]) -> Joined {
+        Self::try_join(held).unwrap_or(Joined::Broken)
+    }
+
+    /// `None`: frames that do not belong together, or padding longer than its frame.
+    fn try_join(held: &[u8]) -> Option<Joined> {
+        let first = FrameHeader::at(held, 0)?;
+        let Some(mut payload) = held.get(FRAME_HEADER_BYTES..first.total()) else { return Some(Joined::Unfinished) };
+        if first.has(PADDED) {
+            let (&padding, rest) = payload.split_first()?;
+            payload = rest.get(..rest.len().checked_sub(padding.into())?)?;
+        }
+        let (priority, fields) = payload.split_at_checked(if first.has(PRIORITY) { PRIORITY_BYTES } else { 0 })?;
+        let mut block = Self {
+            flags: (first.flags & !PADDED) | END_HEADERS,
+            stream: first.stream,
+            priority: priority.to_vec(),
+            fields: fields.to_vec(),
+        };
+        let (mut frame, mut at) = (first, 0);
+        while !frame.has(END_HEADERS) {
+            at += frame.total();
+            let Some(next) = FrameHeader::at(held, at) else { return Some(Joined::Unfinished) };
+            if next.kind != CONTINUATION || next.stream != first.stream || at + next.total() > MAX_BLOCK_BYTES {
+                return None;
+            }
+            let Some(more) = held.get(at + FRAME_HEADER_BYTES..at + next.total()) else { return Some(Joined::Unfinished) };
+            block.fields.extend_from_slice(more);
+            frame = next;
+        }
+        Some(Joined::Whole(block))
+    }
+
+    /// Writes it as frames with other fields, without padding.
+    fn write(&self, fields: &[u8], out: &mut Vec<u8>) {
+        let (head, mut rest) = fields.split_at(fields.len().min(MAX_FRAME_BYTES - PRIORITY_BYTES));
+        let flags = if rest.is_empty() { self.flags } else { self.flags & !END_HEADERS };
+        write_frame(HEADERS, flags, self.stream, &[&self.priority, head], out);
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(MAX_FRAME_BYTES));
+            write_frame(CONTINUATION, if later.is_empty() { END_HEADERS } else { 0 }, self.stream, &[now], out);
+            rest = later;
+        }
+    }
+}
+
+fn write_frame(kind: u8, flags: u8, stream: [u8; 4], payload: &[&[u8]], out: &mut Vec<u8>) {
+    let length: usize = payload.iter().map(|piece| piece.len()).sum();
+    let [_, .., a, b, c] = length.to_be_bytes();
+    out.extend_from_slice(&[a, b, c, kind, flags]);
+    out.extend_from_slice(&stream);
+    payload.iter().for_each(|piece| out.extend_from_slice(piece));
+}
+
+#[cfg(test)]
+mod tests;

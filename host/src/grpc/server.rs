@@ -1,0 +1,325 @@
+//! The plugin's answers.
+//!
+//! One [`Slot`] holds what Init made. Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's
+//! `plugin already in use`. A Write ends in one of three ways: half-close (the books are closed and reported), a break (a bad message, a
+//! client that is gone, the end of the process: everything open is aborted), never anything between.
+
+use super::MAX_MESSAGE_BYTES;
+use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
+use super::proto::discovery::get_versions;
+use super::proto::plugin::plugin_server::{Plugin, PluginServer};
+use super::proto::plugin::{
+    close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, transform, transform_schema, write,
+};
+use super::status::{Refusal, failure_line, of_report};
+use crate::ledger::WriteReport;
+use crate::session::{Destination, OpenError, Session, Write};
+use futures::future::{BoxFuture, Shared};
+use futures::stream::Empty;
+use futures::{FutureExt, StreamExt};
+use std::str;
+use std::sync::Arc;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status, Streaming};
+
+/// What the plugin calls itself: specs and logs know it by this name.
+pub const PLUGIN_NAME: &str = "s3";
+/// The protocol versions spoken.
+const PROTOCOL_VERSIONS: [i32; 1] = [3];
+
+const NO_READ: &str = "Read is not offered: it needs permission to get objects, and this destination asks for PutObject alone";
+const NO_SYNC: &str = "Sync is not offered: this plugin is a destination, not a source";
+const NO_TRANSFORM: &str = "Transform is not offered: this plugin is a destination, not a transformer";
+const NO_TRANSFORM_SCHEMA: &str = "TransformSchema is not offered: this plugin is a destination, not a transformer";
+
+/// A destination that may still be compiling.
+pub type Pending = Shared<BoxFuture<'static, Result<Destination, Arc<str>>>>;
+
+/// What Init made.
+#[derive(Debug)]
+enum Slot {
+    /// No Init yet, or a Close since, or the last Init failed.
+    Empty,
+    /// Init was told not to connect: it has looked at nothing.
+    Unconnected,
+    Open(Session),
+}
+
+/// The plugin and its discovery. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    destination: Pending,
+    slot: Arc<Mutex<Slot>>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("stopping", &self.stop.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Answers at once to what needs no destination, and to the rest once `destination` is there.
+    pub fn new(destination: Pending, stop: CancellationToken) -> Self {
+        Self { destination, slot: Arc::new(Mutex::new(Slot::Empty)), stop }
+    }
+
+    /// Both services, ready for a transport.
+    pub fn routes(&self) -> tonic::service::Routes {
+        let plugin = PluginServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip);
+        tonic::service::Routes::new(plugin).add_service(DiscoveryServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip))
+    }
+
+    /// Waits for a running Write to end (it does once the server is told to stop), then aborts what the session has open.
+    pub async fn shut_down(&self) {
+        let session = std::mem::replace(&mut *self.slot.lock().await, Slot::Empty);
+        if let Slot::Open(session) = session {
+            session.close().await;
+        }
+    }
+
+    async fn destination(&self) -> Result<Destination, Refusal> {
+        self.destination.clone().await.map_err(|error| Refusal::NotReady(error.to_string()))
+    }
+
+    fn take_slot(&self, refusal: Refusal) -> Result<OwnedMutexGuard<Slot>, Refusal> {
+        Arc::clone(&self.slot).try_lock_owned().map_err(|_| refusal)
+    }
+
+    async fn begin(&self, request: init::Request) -> Result<(), Refusal> {
+        let mut slot = self.take_slot(Refusal::InitInUse)?;
+        // The sessions of an earlier Init live until the next one.
+        if let Slot::Open(earlier) = std::mem::replace(&mut *slot, Slot::Empty) {
+            earlier.close().await;
+        }
+        if request.no_connection {
+            *slot = Slot::Unconnected;
+            return Ok(());
+        }
+        let spec = spec_text(&request.spec).map_err(Refusal::Init)?;
+        let destination = self.destination().await?;
+        let session = destination.open(spec, &request.invocation_id).await.map_err(Refusal::Init)?;
+        *slot = Slot::Open(session);
+        Ok(())
+    }
+
+    async fn write_all<S>(&self, mut messages: S) -> Result<WriteReport, Refusal>
+    where
+        S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
+    {
+        let slot = self.take_slot(Refusal::WriteInUse)?;
+        let write = match &*slot {
+            Slot::Open(session) => session.write().map_err(|_| Refusal::WriteInUse)?,
+            Slot::Unconnected => return Err(Refusal::NoSpec),
+            Slot::Empty => {
+                let first = messages.next().await.transpose().map_err(Refusal::Receive)?;
+                return Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit });
+            }
+        };
+        let mut running = Running { write: Some(write), slot: Some(slot) };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Refusal::Stopping),
+            end = running.run(&mut messages) => end,
+        }
+    }
+}
+
+/// A Write at work. Dropped before its books are closed (a bad message, a client that is gone, the end of the process), it aborts what is
+/// open, and the slot is free once that is done.
+struct Running {
+    write: Option<Write>,
+    slot: Option<OwnedMutexGuard<Slot>>,
+}
+
+impl Running {
+    async fn run<S>(&mut self, messages: &mut S) -> Result<WriteReport, Refusal>
+    where
+        S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
+    {
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(Refusal::Receive)?.message.ok_or(Refusal::EmptyMessage)?;
+            if let Some(write) = &mut self.write {
+                pass_on(write, message).await?;
+            }
+        }
+        // A client that cancels looks like one that has half-closed: the transport ends the stream in both cases, and drops this call in
+        // the first as soon as it yields. What is past this line has been asked for.
+        tokio::task::yield_now().await;
+        match self.write.take() {
+            Some(write) => Ok(write.finish().await),
+            None => Ok(WriteReport::default()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (write, slot) = (self.write.take(), self.slot.take());
+        if let (Some(write), Ok(runtime)) = (write, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                write.abort().await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+async fn pass_on(write: &mut Write, message: write::request::Message) -> Result<(), Refusal> {
+    use write::request::Message;
+    match message {
+        Message::MigrateTable(migrate) => write.migrate_table(migrate.table).await.map_err(|error| Refusal::Schema(error.0)),
+        Message::Insert(insert) => write.insert(insert.record).await.map_err(|error| Refusal::Record(error.0)),
+        Message::Delete(delete) => {
+            write.refuse(&delete.table_name, "DeleteStale: not implemented").await;
+            Ok(())
+        }
+        Message::DeleteRecord(delete) => {
+            write.refuse(&delete.table_name, "DeleteRecords: not implemented").await;
+            Ok(())
+        }
+    }
+}
+
+/// The spec as text. A spec that is missing altogether is an empty one, and is told what it lacks.
+fn spec_text(bytes: &[u8]) -> Result<&str, OpenError> {
+    let text = str::from_utf8(bytes)
+        .map_err(|error| OpenError::Unexpected(format!("failed to unmarshal s3 spec: not UTF-8 after byte {}", error.valid_up_to())))?;
+    Ok(if matches!(text.trim(), "" | "null") { "{}" } else { text })
+}
+
+/// Each failure in the log, whole; the status may have room for a few.
+fn log_failures(report: &WriteReport) {
+    for (table, failure) in report.failures() {
+        tracing::error!(table, class = ?failure.class, "{}", failure_line(table, &failure.message));
+    }
+}
+
+#[tonic::async_trait]
+impl Discovery for Server {
+    async fn get_versions(&self, _: Request<get_versions::Request>) -> Result<Response<get_versions::Response>, Status> {
+        Ok(Response::new(get_versions::Response { versions: PROTOCOL_VERSIONS.to_vec() }))
+    }
+}
+
+#[tonic::async_trait]
+impl Plugin for Server {
+    async fn get_name(&self, _: Request<get_name::Request>) -> Result<Response<get_name::Response>, Status> {
+        Ok(Response::new(get_name::Response { name: PLUGIN_NAME.to_owned() }))
+    }
+
+    async fn get_version(&self, _: Request<get_version::Request>) -> Result<Response<get_version::Response>, Status> {
+        Ok(Response::new(get_version::Response { version: concat!("v", env!("CARGO_PKG_VERSION")).to_owned() }))
+    }
+
+    async fn get_spec_schema(&self, _: Request<get_spec_schema::Request>) -> Result<Response<get_spec_schema::Response>, Status> {
+        let schema = self.destination().await?.spec_schema().await.map_err(|error| Refusal::NotReady(format!("{error:#}")))?;
+        Ok(Response::new(get_spec_schema::Response { json_schema: Some(schema) }))
+    }
+
+    async fn init(&self, request: Request<init::Request>) -> Result<Response<init::Response>, Status> {
+        match self.begin(request.into_inner()).await {
+            Ok(()) => Ok(Response::new(init::Response {})),
+            Err(refusal) => {
+                let status = Status::from(refusal);
+                tracing::error!("{}", status.message());
+                Err(status)
+            }
+        }
+    }
+
+    async fn get_tables(&self, _: Request<get_tables::Request>) -> Result<Response<get_tables::Response>, Status> {
+        Err(Refusal::GetTables.into())
+    }
+
+    type SyncStream = Empty<Result<sync::Response, Status>>;
+
+    async fn sync(&self, _: Request<sync::Request>) -> Result<Response<Self::SyncStream>, Status> {
+        Err(Refusal::NotOffered(NO_SYNC).into())
+    }
+
+    type ReadStream = Empty<Result<read::Response, Status>>;
+
+    async fn read(&self, _: Request<read::Request>) -> Result<Response<Self::ReadStream>, Status> {
+        Err(Refusal::NotOffered(NO_READ).into())
+    }
+
+    async fn write(&self, request: Request<Streaming<write::Request>>) -> Result<Response<write::Response>, Status> {
+        let report = self.write_all(request.into_inner()).await.map_err(|refusal| {
+            let status = Status::from(refusal);
+            tracing::error!("{}", status.message());
+            status
+        })?;
+        log_failures(&report);
+        of_report(&report)?;
+        Ok(Response::new(write::Response {}))
+    }
+
+    type TransformStream = Empty<Result<transform::Response, Status>>;
+
+    async fn transform(&self, _: Request<Streaming<transform::Request>>) -> Result<Response<Self::TransformStream>, Status> {
+        Err(Refusal::NotOffered(NO_TRANSFORM).into())
+    }
+
+    async fn transform_schema(&self, _: Request<transform_schema::Request>) -> Result<Response<transform_schema::Response>, Status> {
+        Err(Refusal::NotOffered(NO_TRANSFORM_SCHEMA).into())
+    }
+
+    async fn close(&self, _: Request<close::Request>) -> Result<Response<close::Response>, Status> {
+        let mut slot = self.take_slot(Refusal::CloseInUse)?;
+        if let Slot::Open(session) = std::mem::replace(&mut *slot, Slot::Empty) {
+            session.close().await;
+        }
+        Ok(Response::new(close::Response {}))
+    }
+
+    async fn test_connection(&self, request: Request<test_connection::Request>) -> Result<Response<test_connection::Response>, Status> {
+        let request = request.into_inner();
+        let outcome = match spec_text(&request.spec) {
+            Ok(spec) => self.destination().await?.test_connection(spec).await,
+            Err(error) => Err(error),
+        };
+        Ok(Response::new(test_answer(outcome)))
+    }
+}
+
+/// A failed test is an answer, not an error of the call.
+fn test_answer(outcome: Result<(), OpenError>) -> test_connection::Response {
+    let Err(error) = outcome else {
+        return test_connection::Response { success: true, failure_code: String::new(), failure_description: String::new() };
+    };
+    let code = match &error {
+        OpenError::TestWrite(_) => "UNAUTHORIZED",
+        OpenError::Spec(_) | OpenError::Denied(_) | OpenError::Connect(_) | OpenError::Unexpected(_) => "INVALID_SPEC",
+    };
+    test_connection::Response { success: false, failure_code: code.to_owned(), failure_description: error.to_string() }
+}
+
+/// A destination that is there already.
+pub fn ready(destination: Destination) -> Pending {
+    futures::future::ready(Ok(destination)).boxed().shared()
+}
+
+/// A destination that a thread of its own is making, so that the server can listen meanwhile.
+pub fn compiling(make: impl FnOnce() -> anyhow::Result<Destination> + Send + 'static) -> Pending {
+    let made = tokio::task::spawn_blocking(make);
+    async move {
+        match made.await {
+            Ok(Ok(destination)) => Ok(destination),
+            Ok(Err(error)) => Err(format!("{error:#}").into()),
+            Err(_) => Err("its making ended early".into()),
+        }
+    }
+    .boxed()
+    .shared()
+}
+
+#[cfg(test)]
+mod tests;

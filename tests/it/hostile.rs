@@ -1,0 +1,152 @@
+//! A guest that does what it should not ends only its own tables: each attack has its exact error, and the tables beside it land.
+
+use crate::support::{Bench, bench};
+use lakegate::engine::Runtime;
+use lakegate::ledger::{FailureClass, WriteReport};
+use lakegate::session::{Destination, Options};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// The longest a hostile call may compute here; the real bound is minutes.
+const CALL_CPU: Duration = Duration::from_millis(500);
+
+static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
+    let wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT")).expect("the build script wrote it");
+    Runtime::with_component(&wasm, CALL_CPU).expect("the component loads")
+});
+
+/// A message that tells the hostile guest what to do.
+fn message(table: &str, behave: &str, rows: i64, key: Option<&str>) -> bytes::Bytes {
+    let key = key.map_or_else(String::new, |key| format!("key={key};"));
+    let order = format!("behave={behave};rows={rows};name={table};{key}");
+    lakegate_tests::tables::ids_with_metadata(table, 0..rows, &[("order", &order)]).into()
+}
+
+fn options(bench: &Bench) -> Options {
+    Options { lanes: NonZeroUsize::new(2).expect("two"), guest_memory_bytes: 64 << 20, ..bench.options() }
+}
+
+/// Writes an attack on one lane and an honest table on the other, twice over.
+async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, Bench) {
+    let bench = bench("hostile").await;
+    let destination = Destination::new(RUNTIME.clone(), options(&bench));
+    let session = destination.open("{}", "sync").await.expect("the hostile guest opens");
+    let mut write = session.write().expect("no write is running");
+    for table in ["bad", "good"] {
+        let behave = if table == "bad" { behave } else { "ok" };
+        write.insert(message(table, behave, 3, key.filter(|_| table == "bad"))).await.expect("the header is fine");
+    }
+    write.insert(message("good", "ok", 4, None)).await.expect("the header is fine");
+    let report = write.finish().await;
+    (report, bench)
+}
+
+/// The attack fails with exactly this class and text; the honest table lands whole; no upload is left behind.
+async fn check(behave: &str, key: Option<&str>, class: FailureClass, text: &str) {
+    let (report, bench) = attack(behave, key).await;
+    let failures: Vec<_> = report.failures().collect();
+    assert_eq!(failures.len(), 1, "{behave}: {failures:?}");
+    let (table, failure) = failures[0];
+    assert_eq!((table, failure.class), ("bad", class), "{behave}: {failure:?}");
+    assert!(failure.message.contains(text), "{behave}: {:?} does not contain {text:?}", failure.message);
+    let good = report.tables.iter().find(|table| table.table == "good").expect("the honest table is in the books");
+    assert_eq!((good.rows_in, good.rows_confirmed, good.receipts.len()), (7, 7, 2), "{behave}");
+    assert_eq!(bench.unfinished_uploads().await, 0, "{behave}: an upload was left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_names_its_cause_and_the_table_it_wrote() {
+    check("trap", None, FailureClass::Unexpected, "while it wrote the table \"bad\"").await;
+    check("panic", None, FailureClass::Unexpected, "the component panicked: panicked at").await;
+    check("recurse", None, FailureClass::Unexpected, "the component trapped").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_loop_is_ended() {
+    check("spin", None, FailureClass::Unexpected, "the component computed for more than 500ms in one call").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_loop_in_configure_is_ended() {
+    let bench = bench("hostile").await;
+    let error = Destination::new(RUNTIME.clone(), options(&bench)).open("spin-in-configure", "sync").await.unwrap_err();
+    assert_eq!(error.to_string(), "the component computed for more than 500ms in one call");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_past_the_limit_is_refused() {
+    check("allocate", None, FailureClass::Unexpected, "the component needs more than its 67108864 bytes of memory").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_chunks_and_host_calls_are_bounded() {
+    check("handles", None, FailureClass::Storage, "4096 objects are open").await;
+    check("huge", None, FailureClass::Unexpected, "a chunk has 16777217 bytes; 1 to 16777216 are accepted").await;
+    check("fuel", None, FailureClass::Unexpected, "fuel allocated for hostcalls has been exhausted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_are_checked_against_the_rows_that_came_in() {
+    check("lie", None, FailureClass::Unexpected, "the component claims 4 rows of 3 that came in").await;
+    check("swallow", None, FailureClass::Unexpected, "the books do not add up: 3 rows in, 0 claimed, 0 confirmed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ill_formed_keys_are_refused() {
+    for key in ["../x", "a//b", "/a", "a/./b", "a\u{0}b", &"k".repeat(1_025)] {
+        check("ok", Some(key), FailureClass::Data, "").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_lines_and_a_million_tiny_writes_do_no_harm() {
+    for behave in ["shout", "tiny"] {
+        let (report, _bench) = attack(behave, None).await;
+        assert_eq!(report.failures().count(), 0, "{behave}: {:?}", report.failures().collect::<Vec<_>>());
+    }
+}
+
+/// The lane that traps had another table's object open, with a part already sent: that table fails too, its upload is aborted, and the
+/// other lane's table lands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
+    let bench = bench("hostile").await;
+    let session = Destination::new(RUNTIME.clone(), options(&bench)).open("{}", "sync").await.expect("opens");
+    let mut write = session.write().expect("no write is running");
+    // Tables are dealt out to the two lanes in turn.
+    for (table, behave) in [("held", "hold"), ("good", "hold"), ("bad", "trap")] {
+        write.insert(message(table, behave, 3, None)).await.expect("the header is fine");
+    }
+    let report = write.finish().await;
+    let failed: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class)).collect();
+    assert_eq!(failed, [("bad", FailureClass::Unexpected), ("held", FailureClass::Unexpected)]);
+    let good = report.tables.iter().find(|table| table.table == "good").expect("in the books");
+    assert_eq!((good.rows_confirmed, good.receipts.len()), (3, 1));
+    assert_eq!(bench.unfinished_uploads().await, 0);
+    // The lane starts afresh: the next write goes through.
+    let mut write = session.write().expect("the first write has ended");
+    for table in ["held", "good", "bad"] {
+        write.insert(message(table, "ok", 2, None)).await.expect("the header is fine");
+    }
+    assert_eq!(write.finish().await.failures().count(), 0);
+}
+
+/// The check for unfinished uploads can fail: while an object is open there is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unfinished_upload_is_seen_and_an_abandoned_write_aborts_it() {
+    let bench = bench("hostile").await;
+    let session = Destination::new(RUNTIME.clone(), options(&bench)).open("{}", "sync").await.expect("opens");
+    let mut write = session.write().expect("no write is running");
+    write.insert(message("held", "hold", 3, None)).await.expect("the header is fine");
+    for _ in 0..500 {
+        if bench.unfinished_uploads().await == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bench.unfinished_uploads().await, 1);
+    write.abort().await;
+    assert_eq!(bench.unfinished_uploads().await, 0);
+    assert_eq!(bench.objects().await.len(), 0);
+}

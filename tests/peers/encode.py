@@ -1,0 +1,83 @@
+"""Encodes a table with polars, pyarrow and duckdb, one thread each, into memory or a file in memory.
+
+usage: encode.py FILE.arrow REPEATS
+prints: NAME FORMAT SECONDS BYTES, the median of the repeats; a peer that cannot write the table is left out.
+"""
+
+import io
+import os
+import statistics
+import sys
+import time
+
+
+def timed(name, format, repeats, run):
+    try:
+        seconds, size = [], 0
+        for _ in range(repeats):
+            start = time.perf_counter()
+            size = run()
+            seconds.append(time.perf_counter() - start)
+        print(name, format, statistics.median(seconds), size, flush=True)
+    except Exception as error:  # a peer that has no such type or format
+        print(f"{name} {format}: {str(error).splitlines()[0][:200]}", file=sys.stderr)
+
+
+def main():
+    path, repeats = sys.argv[1], int(sys.argv[2])
+    import duckdb
+    import polars
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    pyarrow.set_cpu_count(1)
+    pyarrow.set_io_thread_count(1)
+    with pyarrow.ipc.open_file(path) as reader:
+        table = reader.read_all()
+
+    def to_memory(write):
+        def run():
+            out = io.BytesIO()
+            write(out)
+            return out.tell()
+
+        return run
+
+    try:
+        frame = polars.from_arrow(table)
+        timed("polars", "csv", repeats, to_memory(frame.write_csv))
+        timed("polars", "json", repeats, to_memory(frame.write_ndjson))
+        timed("polars", "parquet", repeats, to_memory(lambda out: frame.write_parquet(out, compression="snappy")))
+    except Exception as error:
+        print(f"polars: {error}", file=sys.stderr)
+    timed("pyarrow", "csv", repeats, to_memory(lambda out: pyarrow.csv.write_csv(table, out)))
+    timed("pyarrow", "parquet", repeats, to_memory(lambda out: pyarrow.parquet.write_table(table, out, compression="snappy")))
+
+    database = duckdb.connect()
+    database.execute("SET threads TO 1")
+    database.register("incoming", table)
+    database.execute("CREATE TABLE t AS SELECT * FROM incoming")
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else "."
+    target = os.path.join(memory, f"lakegate-bench-{os.getpid()}")
+
+    def copy(options):
+        def run():
+            database.execute(f"COPY t TO '{target}' ({options})")
+            return os.path.getsize(target)
+
+        return run
+
+    try:
+        timed("duckdb", "csv", repeats, copy("FORMAT csv, HEADER"))
+        timed("duckdb", "csv.gz", repeats, copy("FORMAT csv, HEADER, COMPRESSION gzip"))
+        timed("duckdb", "json", repeats, copy("FORMAT json"))
+        timed("duckdb", "json.gz", repeats, copy("FORMAT json, COMPRESSION gzip"))
+        timed("duckdb", "parquet", repeats, copy("FORMAT parquet, COMPRESSION snappy"))
+    finally:
+        if os.path.exists(target):
+            os.remove(target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+//! The tables that the benchmark encodes.
+
+use anyhow::{Context, Result, bail};
+use arrow_array::builder::{BinaryBuilder, Float64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the benchmark is asked for.
+#[derive(Debug, Clone)]
+pub struct Arguments {
+    /// TPC-H scale factor of lineitem; the other tables are made about as large.
+    pub scale: f64,
+    /// Runs of each measurement.
+    pub repeats: usize,
+    /// Rows of a record.
+    pub record_rows: usize,
+    /// Formats, `csv` to `json.gz`.
+    pub formats: Vec<String>,
+    /// Tables, `lineitem`, `wide`, `log`.
+    pub tables: Vec<String>,
+}
+
+impl Arguments {
+    /// Reads the command line: `--scale`, `--repeats`, `--record-rows`, `--formats a,b`, `--tables a,b`.
+    ///
+    /// # Errors
+    /// An option that does not exist or has no value of its kind.
+    pub fn parse() -> Result<Self> {
+        let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let mut parsed = Self {
+            scale: 0.1,
+            repeats: 3,
+            record_rows: 10_000,
+            formats: split("csv,json,parquet,csv.gz,json.gz"),
+            tables: split("lineitem,wide,log"),
+        };
+        let mut words = std::env::args().skip(1);
+        while let Some(option) = words.next() {
+            let value = words.next().with_context(|| format!("{option} has no value"))?;
+            match option.as_str() {
+                "--scale" => parsed.scale = value.parse()?,
+                "--repeats" => parsed.repeats = value.parse()?,
+                "--record-rows" => parsed.record_rows = value.parse()?,
+                "--formats" => parsed.formats = split(&value),
+                "--tables" => parsed.tables = split(&value),
+                other => bail!("unknown option {other}; known: --scale --repeats --record-rows --formats --tables"),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+/// A table, as messages of a source.
+#[derive(Debug)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Its rows.
+    pub rows: usize,
+    /// One Arrow IPC stream a record.
+    pub messages: Vec<Vec<u8>>,
+    bytes: usize,
+    batches: Vec<RecordBatch>,
+}
+
+impl Table {
+    fn new(name: &str, batches: Vec<RecordBatch>, record_rows: usize) -> Self {
+        let batches: Vec<RecordBatch> = batches.iter().flat_map(|batch| sliced(batch, record_rows)).collect();
+        let schema = batches[0].schema();
+        let messages: Vec<Vec<u8>> = batches.iter().map(|batch| crate::tables::stream(&schema, std::slice::from_ref(batch))).collect();
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        let bytes = batches.iter().flat_map(|batch| batch.columns().iter().map(|column| used_bytes(&column.to_data()))).sum();
+        Self { name: name.to_owned(), rows, messages, bytes, batches }
+    }
+
+    /// Bytes of its Arrow buffers, in millions.
+    pub fn megabytes(&self) -> f64 {
+        self.bytes as f64 / 1e6
+    }
+
+    /// Writes it as an Arrow IPC file, for the peers.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_file(&self, path: &Path) -> Result<()> {
+        let mut writer = arrow_ipc::writer::FileWriter::try_new(std::fs::File::create(path)?, &self.batches[0].schema())?;
+        for batch in &self.batches {
+            writer.write(batch)?;
+        }
+        Ok(writer.finish()?)
+    }
+}
+
+/// Bytes that the rows of an array need, whatever larger buffers they lie in.
+fn used_bytes(data: &arrow_data::ArrayData) -> usize {
+    data.get_slice_memory_size().unwrap_or_else(|_| data.get_buffer_memory_size())
+}
+
+fn sliced(batch: &RecordBatch, rows: usize) -> Vec<RecordBatch> {
+    (0..batch.num_rows()).step_by(rows).map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).collect()
+}
+
+/// The tables asked for.
+///
+/// # Errors
+/// A table that does not exist.
+pub fn tables(arguments: &Arguments) -> Result<Vec<Table>> {
+    arguments
+        .tables
+        .iter()
+        .map(|name| {
+            let batches = match name.as_str() {
+                "lineitem" => crate::tables::lineitem(arguments.scale).collect(),
+                "wide" => wide(arguments.scale)?,
+                "log" => vec![log((arguments.scale * 3_000_000.0) as usize)],
+                other => bail!("unknown table {other}; known: lineitem, wide, log"),
+            };
+            Ok(Table::new(name, batches, arguments.record_rows))
+        })
+        .collect()
+}
+
+/// The 231 columns of the SDK's test table, its ordinary rows over and over.
+fn wide(scale: f64) -> Result<Vec<RecordBatch>> {
+    let file = std::fs::File::open(crate::golden_folder().join("cases/sdk_test_table/input.arrows"))?;
+    let batch = arrow_ipc::reader::StreamReader::try_new(file, None)?.next().context("the golden table has no rows")??;
+    let rows: u64 = 5.min(batch.num_rows() as u64);
+    let indices = arrow_array::UInt64Array::from_iter_values((0..(scale * 20_000.0) as u64).map(|row| row % rows));
+    let columns = batch.columns().iter().map(|column| arrow_select::take::take(column, &indices, None)).collect::<Result<Vec<_>, _>>()?;
+    Ok(vec![RecordBatch::try_new(batch.schema(), columns)?])
+}
+
+/// A table as a log collector makes it: text with quotes, line breaks and other alphabets, JSON, lists, nulls.
+fn log(rows: usize) -> RecordBatch {
+    let json = HashMap::from([
+        ("ARROW:extension:name".to_owned(), "json".to_owned()),
+        ("ARROW:extension:metadata".to_owned(), "json-serialized".to_owned()),
+    ]);
+    let tags = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    let time = DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("UTC".into()));
+    let schema: SchemaRef = Arc::new(Schema::new_with_metadata(
+        vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("time", time, false),
+            Field::new("service", DataType::Utf8, true),
+            Field::new("message", DataType::Utf8, true),
+            Field::new("payload", DataType::Binary, true).with_metadata(json),
+            Field::new("duration_ms", DataType::Float64, true),
+            Field::new("tags", tags, true),
+        ],
+        HashMap::from([("cq:table_name".to_owned(), "log".to_owned())]),
+    ));
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut dice = move |sides: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % sides
+    };
+    let mut time = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    let (mut service, mut message, mut payload) = (StringBuilder::new(), StringBuilder::new(), BinaryBuilder::new());
+    let (mut duration, mut tags) = (Float64Builder::new(), ListBuilder::new(StringBuilder::new()));
+    for row in 0..rows {
+        time.append_value(1_700_000_000_000_000 + row as i64 * 1_337);
+        service.append_option((dice(20) != 0).then(|| ["api", "checkout", "auth-service", "billing"][dice(4) as usize]));
+        message.append_value(match dice(5) {
+            0 => format!("request \"{}\" took, all in all, {} ms\nretrying", dice(1_000_000), dice(5_000)),
+            1 => format!("Zahlung über {} € für Kunde {} bestätigt", dice(900), dice(100_000)),
+            _ => format!("GET /v1/items/{}?page={} finished with status {}", dice(1_000_000), dice(40), 200 + dice(5)),
+        });
+        payload.append_option((dice(10) != 0).then(|| {
+            format!(
+                r#"{{"user": {{"id": {}, "name": "user-{}"}}, "ok": {}, "values": [{}, {}.5]}}"#,
+                dice(100_000),
+                dice(999),
+                dice(2) == 0,
+                dice(9),
+                dice(9)
+            )
+        }));
+        duration.append_option((dice(4) != 0).then(|| dice(1_000_000) as f64 / 1_000.0));
+        for _ in 0..dice(4) {
+            tags.values().append_value(["prod", "eu-central-1", "canary", "v2"][dice(4) as usize]);
+        }
+        tags.append(dice(8) != 0);
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(0..rows as i64)),
+        Arc::new(time.finish()),
+        Arc::new(service.finish()),
+        Arc::new(message.finish()),
+        Arc::new(payload.finish()),
+        Arc::new(duration.finish()),
+        Arc::new(tags.finish()),
+    ];
+    RecordBatch::try_new(schema, columns).expect("the columns fit the schema")
+}

@@ -1,0 +1,322 @@
+//! Throughput of the encoders on one core: the guest natively, the guest in wasm (the whole path: Arrow IPC in, chunks out), and polars,
+//! pyarrow and duckdb beside them in the same run.
+//!
+//! MB are bytes of Arrow buffers. Runs are interleaved and the median is shown, because a shared machine is noisy: compare ratios.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
+
+use anyhow::{Context, Result, ensure};
+use lakegate_guest::host::{Host, Level, ObjectAttributes, PutError, WallTime};
+use lakegate_guest::sink::{SessionLimits, Sink};
+use lakegate_guest::spec::Spec;
+use lakegate_tests::bench::{Arguments, Table, tables};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Instant;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse()?;
+    let sandbox = sandbox::Sandbox::new()?;
+    println!("one core; median of {} interleaved runs; MB = bytes of Arrow buffers", arguments.repeats);
+    for table in tables(&arguments)? {
+        println!("\n{}: {} rows, {:.1} MB, records of {} rows", table.name, table.rows, table.megabytes(), arguments.record_rows);
+        println!(
+            "| format | native MB/s | wasm MB/s | wasm/native | best peer | MB/s | wasm/peer | bytes out | peer's bytes | guest MiB |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|---|");
+        let peers = peers(&arguments, &table)?;
+        for format in &arguments.formats {
+            let row = measure(&sandbox, &arguments, &table, format)?;
+            print_row(&table, format, &row, &peers);
+        }
+    }
+    Ok(())
+}
+
+/// What one format cost.
+struct Row {
+    native_seconds: f64,
+    wasm_seconds: f64,
+    bytes_out: u64,
+    guest_bytes: u64,
+}
+
+fn measure(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Table, format: &str) -> Result<Row> {
+    let (mut natives, mut wasms, mut bytes_out, mut guest_bytes) = (Vec::new(), Vec::new(), 0, 0);
+    for _ in 0..arguments.repeats {
+        let (seconds, bytes) = native(table, format)?;
+        natives.push(seconds);
+        let run = sandbox.run(table, format)?;
+        ensure!(run.bytes_out == bytes, "{format}: natively {bytes} bytes came out, in wasm {}", run.bytes_out);
+        wasms.push(run.seconds);
+        (bytes_out, guest_bytes) = (bytes, run.guest_bytes);
+    }
+    Ok(Row { native_seconds: median(&mut natives), wasm_seconds: median(&mut wasms), bytes_out, guest_bytes })
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn print_row(table: &Table, format: &str, row: &Row, peers: &Peers) {
+    let (native, wasm) = (table.megabytes() / row.native_seconds, table.megabytes() / row.wasm_seconds);
+    let best = peers.iter().filter(|((_, of), _)| of == format).max_by(|a, b| a.1.rate.total_cmp(&b.1.rate));
+    let peer =
+        best.map_or_else(|| "– | – | –".to_owned(), |((name, _), peer)| format!("{name} | {:.0} | {:.2}", peer.rate, wasm / peer.rate));
+    let peer_bytes = best.map_or_else(|| "–".to_owned(), |(_, peer)| peer.bytes.to_string());
+    let ratio = wasm / native;
+    let memory = row.guest_bytes as f64 / f64::from(1 << 20);
+    println!("| {format} | {native:.0} | {wasm:.0} | {ratio:.2} | {peer} | {} | {peer_bytes} | {memory:.0} |", row.bytes_out);
+}
+
+/// The spec of a run: one object for the whole table, or objects of the default 10,000 rows.
+fn spec(format: &str) -> Result<Spec> {
+    let (format, compression) = format.split_once('.').map_or((format, ""), |(format, _)| (format, "gzip"));
+    let text = serde_json::json!({
+        "bucket": "b", "region": "r", "path": "{{TABLE}}/{{UUID}}", "format": format, "compression": compression, "batch_timeout": "0s",
+        "batch_size_bytes": 0,
+    });
+    Spec::parse(&text.to_string(), "sync").map_err(|problems| anyhow::anyhow!("{problems:?}"))
+}
+
+const LIMITS: SessionLimits = SessionLimits { encoder_bytes: 128 << 20, open_objects: 4_096 };
+
+/// A host that counts and forgets.
+#[derive(Clone, Default)]
+struct Discard(Rc<Cell<u64>>);
+
+impl Host for Discard {
+    type Upload = ();
+
+    fn wall_time(&self) -> WallTime {
+        WallTime { seconds: 1_600_000_000, nanoseconds: 0 }
+    }
+
+    fn random(&self) -> [u8; 16] {
+        [7; 16]
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        if level >= Level::Warn {
+            eprintln!("{message}");
+        }
+    }
+
+    fn open(&self, _attributes: &ObjectAttributes) -> Result<(), PutError> {
+        Ok(())
+    }
+
+    fn write(&self, (): &(), chunk: &[u8]) -> Result<(), PutError> {
+        self.0.set(self.0.get() + chunk.len() as u64);
+        Ok(())
+    }
+
+    fn finish(&self, (): (), _rows: u64) -> Result<(), PutError> {
+        Ok(())
+    }
+}
+
+fn native(table: &Table, format: &str) -> Result<(f64, u64)> {
+    let host = Discard::default();
+    let mut sink = Sink::open(host.clone(), spec(format)?.settings, LIMITS);
+    let start = Instant::now();
+    for (number, message) in table.messages.iter().enumerate() {
+        sink.insert(message.clone(), number as u64).map_err(|error| anyhow::anyhow!("{format}: {error:?}"))?;
+    }
+    let progress = sink.end_write(u64::MAX);
+    ensure!(progress.failures.is_empty(), "{format}: {:?}", progress.failures);
+    Ok((start.elapsed().as_secs_f64(), host.0.get()))
+}
+
+type Peers = BTreeMap<(String, String), Peer>;
+
+struct Peer {
+    rate: f64,
+    bytes: u64,
+}
+
+/// Runs the peers on the same rows, one thread each; leaves them out with a word where Python or they are missing.
+fn peers(arguments: &Arguments, table: &Table) -> Result<Peers> {
+    let python = lakegate_tests::python_path();
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("table.arrow");
+    table.write_file(&file)?;
+    let run = Command::new(&python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/encode.py"))
+        .arg(&file)
+        .arg(arguments.repeats.to_string())
+        .env("POLARS_MAX_THREADS", "1")
+        .output();
+    let output = match run {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => {
+            println!("skipped: the peers ({})", String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default());
+            return Ok(Peers::new());
+        }
+        Err(error) => {
+            println!("skipped: the peers ({}: {error})", python.display());
+            return Ok(Peers::new());
+        }
+    };
+    let mut peers = Peers::new();
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let mut words = line.split(' ');
+        let mut next = || words.next().context("a line of the peers is short");
+        let (name, format) = (next()?.to_owned(), next()?.to_owned());
+        let (seconds, bytes): (f64, u64) = (next()?.parse()?, next()?.parse()?);
+        println!("peer {name} {format}: {:.0} MB/s, {bytes} bytes", table.megabytes() / seconds);
+        peers.insert((name, format), Peer { rate: table.megabytes() / seconds, bytes });
+    }
+    Ok(peers)
+}
+
+/// The component in a wasmtime of the program's own, with an object store that counts and forgets: what another runner would do.
+mod sandbox {
+    use super::{LIMITS, Table, spec};
+    use anyhow::{Result, anyhow, ensure};
+    use std::time::Instant;
+    use wasmtime::component::{Component, HasSelf, Linker, Resource};
+    use wasmtime::{Engine, Store, UpdateDeadline};
+
+    mod bindings {
+        #![expect(missing_docs, reason = "generated; documented in the WIT")]
+        #![allow(unsafe_code, unreachable_pub, clippy::all, clippy::allow_attributes, reason = "generated")]
+        wasmtime::component::bindgen!({
+            path: "../wit",
+            world: "destination",
+            imports: { default: trappable },
+            exports: { default: async },
+            with: { "lakegate:destination/object-store.upload": super::Open },
+        });
+    }
+    use bindings::exports::lakegate::destination::sink::SessionLimits;
+    use bindings::lakegate::destination::{log, object_store};
+    use bindings::wasi::{clocks::wall_clock, random::random};
+    use bindings::{Destination, DestinationPre};
+
+    pub(super) struct Open;
+
+    #[derive(Default)]
+    struct State {
+        bytes_out: u64,
+        guest_bytes: u64,
+    }
+
+    impl wasmtime::ResourceLimiter for State {
+        fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+            self.guest_bytes = self.guest_bytes.max(desired as u64);
+            Ok(true)
+        }
+
+        fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+            Ok(true)
+        }
+    }
+
+    impl wall_clock::Host for State {
+        fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+            Ok(wall_clock::Datetime { seconds: 1_600_000_000, nanoseconds: 0 })
+        }
+
+        fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+            self.now()
+        }
+    }
+
+    impl random::Host for State {
+        fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+            Ok(vec![7; length as usize])
+        }
+
+        fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+            Ok(7)
+        }
+    }
+
+    impl log::Host for State {
+        fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+            if matches!(level, log::Level::Warn | log::Level::Error) {
+                eprintln!("{message}");
+            }
+            Ok(())
+        }
+    }
+
+    impl object_store::Host for State {}
+
+    impl object_store::HostUpload for State {
+        fn open(&mut self, _: object_store::ObjectAttributes) -> wasmtime::Result<Result<Resource<Open>, object_store::PutError>> {
+            Ok(Ok(Resource::new_own(1)))
+        }
+
+        fn write(&mut self, _: Resource<Open>, chunk: Vec<u8>) -> wasmtime::Result<Result<(), object_store::PutError>> {
+            self.bytes_out += chunk.len() as u64;
+            Ok(Ok(()))
+        }
+
+        fn finish(&mut self, _: Resource<Open>, _: u64) -> wasmtime::Result<Result<(), object_store::PutError>> {
+            Ok(Ok(()))
+        }
+
+        fn drop(&mut self, _: Resource<Open>) -> wasmtime::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The compiled component.
+    pub(super) struct Sandbox {
+        engine: Engine,
+        pre: DestinationPre<State>,
+        threads: tokio::runtime::Runtime,
+    }
+
+    /// What a run cost.
+    pub(super) struct Run {
+        pub(super) seconds: f64,
+        pub(super) bytes_out: u64,
+        pub(super) guest_bytes: u64,
+    }
+
+    impl Sandbox {
+        pub(super) fn new() -> Result<Self> {
+            let engine = Engine::new(&lakegate::engine::config())?;
+            let component = Component::new(&engine, lakegate::engine::component_bytes())?;
+            let mut linker = Linker::new(&engine);
+            Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+            let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
+            let weak = engine.weak();
+            std::thread::spawn(move || {
+                while let Some(engine) = weak.upgrade() {
+                    engine.increment_epoch();
+                    std::thread::sleep(lakegate::limits::EPOCH_TICK);
+                }
+            });
+            Ok(Self { engine, pre, threads: tokio::runtime::Builder::new_current_thread().build()? })
+        }
+
+        pub(super) fn run(&self, table: &Table, format: &str) -> Result<Run> {
+            self.threads.block_on(async {
+                let mut store = Store::new(&self.engine, State::default());
+                store.limiter(|state| state);
+                store.set_hostcall_fuel(lakegate::limits::HOSTCALL_FUEL);
+                store.set_epoch_deadline(1);
+                store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+                let guest = self.pre.instantiate_async(&mut store).await?;
+                let sink = guest.lakegate_destination_sink().session();
+                let limits = SessionLimits { encoder_bytes: LIMITS.encoder_bytes, open_objects: LIMITS.open_objects };
+                let session =
+                    sink.call_open(&mut store, &spec(format)?.settings.to_json(), limits).await?.map_err(|error| anyhow!(error))?;
+                let start = Instant::now();
+                for (number, message) in table.messages.iter().enumerate() {
+                    sink.call_insert(&mut store, session, message, number as u64).await?.map_err(|error| anyhow!("{format}: {error:?}"))?;
+                }
+                let progress = sink.call_end_write(&mut store, session, u64::MAX).await?;
+                ensure!(progress.failures.is_empty(), "{format}: {:?}", progress.failures);
+                let seconds = start.elapsed().as_secs_f64();
+                Ok(Run { seconds, bytes_out: store.data().bytes_out, guest_bytes: store.data().guest_bytes })
+            })
+        }
+    }
+}
