@@ -1,1 +1,40 @@
-//! To be written.
+//! Files as streams of rows: Parquet, CSV, NDJSON, Arrow IPC; patterns; standard input.
+//!
+//! Invariants: memory is bounded by a few batches, whatever the size of a file; an error names file and place and repeats no value; a file
+//! that is not read to its good end never looks as if it were.
+//!
+//! [`resolve`] turns words into [`Input`]s, [`open`] an input into rows, and [`Feed`] inputs into the messages that a write takes.
+
+mod columns;
+mod csv;
+mod error;
+mod feed;
+mod infer;
+mod inputs;
+mod ipc;
+mod lines;
+mod ndjson;
+mod open;
+mod parquet;
+mod plain;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use columns::{ColumnType, TYPE_NAMES, parse_override};
+pub use error::{InputError, Position};
+pub use feed::{Feed, Message, SyncColumns};
+pub use inputs::{Input, resolve};
+pub use open::{InputFormat, Location, ReadOptions, open};
+pub use text::SAMPLE_ROWS;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+/// Characters of a library's words that go into a message: they say what is wrong at the beginning.
+pub(crate) const MAX_WORDS: usize = 300;
+
+/// The columns of an input.
+pub type Schema = SchemaRef;
+/// The rows of an input; nothing follows an error.
+pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch, InputError>> + Send>;

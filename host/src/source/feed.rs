@@ -1,0 +1,282 @@
+//! Inputs as a stream of messages: a thread of its own reads and encodes, a small channel hands over, so that reading overlaps with the
+//! work behind it and memory holds a few messages at most.
+
+use super::plain::{plain_batch, plain_schema};
+use super::{Input, InputError, Position, ReadOptions, Rows, open};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Rows of a message at most.
+const MESSAGE_ROWS: usize = 10_000;
+/// Bytes of Arrow data that a message should have at most (a single row may have more).
+const MESSAGE_BYTES: usize = 16 << 20;
+/// Messages read ahead.
+const MESSAGES_AHEAD: usize = 2;
+/// Alignment of buffers within a message: what the widest type (decimal128) needs.
+const ALIGNMENT_BYTES: usize = 16;
+
+/// A message of the feed, as Arrow IPC.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// A table begins.
+    Migrate(Bytes),
+    /// Rows of the table that began last.
+    Insert(Bytes),
+}
+
+/// Columns that a sync puts before those of the file, as the CloudQuery CLI does.
+#[derive(Debug, Clone)]
+pub struct SyncColumns {
+    /// Microseconds since 1970, UTC: the start of the sync.
+    pub sync_time_us: i64,
+    /// The name of the source.
+    pub source_name: String,
+}
+
+/// The receiving end. Dropping it ends the reading.
+#[derive(Debug)]
+pub struct Feed {
+    messages: mpsc::Receiver<Result<Message, InputError>>,
+}
+
+impl Feed {
+    /// Starts reading.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(inputs: Vec<Input>, options: ReadOptions, columns: Option<SyncColumns>) -> std::io::Result<Self> {
+        let (sender, messages) = mpsc::channel(MESSAGES_AHEAD);
+        std::thread::Builder::new().name("lakegate-read".to_owned()).spawn(move || {
+            let feeder = Feeder { sender, options, columns };
+            if let Err(Stop::Failed(error)) = feeder.run(&inputs) {
+                // Nobody to tell means that nobody waits for it either.
+                let _ = feeder.sender.blocking_send(Err(*error));
+            }
+        })?;
+        Ok(Self { messages })
+    }
+
+    /// The next message; [`None`] when every input has been read well.
+    pub async fn next(&mut self) -> Option<Result<Message, InputError>> {
+        self.messages.recv().await
+    }
+}
+
+/// Why reading ends early.
+enum Stop {
+    /// Nobody listens any more.
+    Closed,
+    /// An input is refused.
+    Failed(Box<InputError>),
+}
+
+impl From<InputError> for Stop {
+    fn from(error: InputError) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}
+
+struct Feeder {
+    sender: mpsc::Sender<Result<Message, InputError>>,
+    options: ReadOptions,
+    columns: Option<SyncColumns>,
+}
+
+/// A table that has begun: the file that came first, its columns, and the schema of the messages.
+struct Table {
+    name: String,
+    first_file: String,
+    plain: SchemaRef,
+    sent: SchemaRef,
+}
+
+impl Feeder {
+    fn run(&self, inputs: &[Input]) -> Result<(), Stop> {
+        self.check_schemas(inputs)?;
+        let mut table: Option<Table> = None;
+        for input in inputs {
+            let file = input.location.name();
+            let (schema, rows) = guarded(&file, || open(&input.location, &self.options))?;
+            let plain = plain_schema(&schema, &file)?;
+            let current = match table.take() {
+                Some(table) if table.name == input.table => {
+                    same_columns(&table.name, (&table.first_file, &table.plain), (&file, &plain))?;
+                    table
+                }
+                _ => self.begin(input, plain, &file)?,
+            };
+            self.insert_all(rows, &current, &file)?;
+            table = Some(current);
+        }
+        Ok(())
+    }
+
+    /// Files of one table are compared before anything is sent.
+    fn check_schemas(&self, inputs: &[Input]) -> Result<(), Stop> {
+        for same in inputs.chunk_by(|a, b| a.table == b.table).filter(|same| same.len() > 1) {
+            let mut first: Option<(String, SchemaRef)> = None;
+            for input in same.iter().filter(|input| input.location != super::Location::Stdin) {
+                let file = input.location.name();
+                let (schema, _) = guarded(&file, || open(&input.location, &self.options))?;
+                let plain = plain_schema(&schema, &file)?;
+                match &first {
+                    Some((first, columns)) => same_columns(&input.table, (first, columns), (&file, &plain))?,
+                    None => first = Some((file, plain)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, input: &Input, plain: SchemaRef, file: &str) -> Result<Table, Stop> {
+        let sent = sent_schema(&plain, &input.table, self.columns.as_ref());
+        self.send(Message::Migrate(encode(&sent, None).map_err(|error| unencodable(file, &error))?))?;
+        Ok(Table { name: input.table.clone(), first_file: file.to_owned(), plain, sent })
+    }
+
+    fn insert_all(&self, mut rows: Rows, table: &Table, file: &str) -> Result<(), Stop> {
+        while let Some(batch) = guarded(file, || rows.next().transpose())? {
+            let batch = guarded(file, || plain_batch(&batch, &table.plain, file))?;
+            let batch = with_columns(&batch, table, self.columns.as_ref()).map_err(|error| unencodable(file, &error))?;
+            for (start, length) in slices(&batch) {
+                let ipc = encode(&table.sent, Some(&batch.slice(start, length))).map_err(|error| unencodable(file, &error))?;
+                self.send(Message::Insert(ipc))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: Message) -> Result<(), Stop> {
+        self.sender.blocking_send(Ok(message)).map_err(|_| Stop::Closed)
+    }
+}
+
+fn unencodable(file: &str, error: &ArrowError) -> InputError {
+    InputError::Malformed {
+        file: file.to_owned(),
+        at: Position::Whole,
+        problem: format!("cannot be encoded: {}", super::ipc::words(error)),
+    }
+}
+
+/// The decoders check what they read, but a file made to harm may still find a panic in one: that is a corrupt file, not a crash.
+fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, InputError>) -> Result<T, InputError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem: "corrupt: its decoder gave up".to_owned() })
+    })
+}
+
+/// Have two files of one table equal columns?
+fn same_columns(table: &str, (first, a): (&str, &SchemaRef), (second, b): (&str, &SchemaRef)) -> Result<(), InputError> {
+    let differs = |column: &str, difference: String| {
+        let [table, first, second, column] = [table, first, second, column].map(str::to_owned);
+        Err(InputError::SchemaDiffers { table, first, second, column, difference })
+    };
+    for (x, y) in a.fields().iter().zip(b.fields()) {
+        if x.name() != y.name() {
+            return differs(y.name(), format!("it stands where `{}` is", x.name()));
+        }
+        if x.data_type() != y.data_type() {
+            return differs(y.name(), format!("its type is {} but {}", y.data_type(), x.data_type()));
+        }
+        if x.is_nullable() != y.is_nullable() || x.metadata() != y.metadata() {
+            return differs(y.name(), "its nullability or extension type is not the one".to_owned());
+        }
+    }
+    if let Some(extra) = b.fields().get(a.fields().len()) {
+        return differs(extra.name(), "it is missing".to_owned());
+    }
+    match a.fields().get(b.fields().len()) {
+        Some(missing) => differs(missing.name(), "it is missing here but present".to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// The schema of a table's messages.
+fn sent_schema(plain: &Schema, table: &str, columns: Option<&SyncColumns>) -> SchemaRef {
+    let mut fields: Vec<Field> = Vec::with_capacity(plain.fields().len() + 2);
+    if columns.is_some() {
+        fields.extend(missing_columns(plain).into_iter().map(|(field, _)| field));
+    }
+    fields.extend(plain.fields().iter().map(|field| field.as_ref().clone()));
+    if columns.is_some() {
+        fields = fields.into_iter().map(without_keys).collect();
+    }
+    Arc::new(Schema::new_with_metadata(fields, HashMap::from([("cq:table_name".to_owned(), table.to_owned())])))
+}
+
+/// In append mode the CLI takes the keys off every column.
+fn without_keys(field: Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.remove("cq:extension:primary_key");
+    metadata.remove("cq:extension:unique");
+    field.with_metadata(metadata)
+}
+
+/// Which column a sync adds.
+#[derive(Debug, Clone, Copy)]
+enum Added {
+    SyncTime,
+    SourceName,
+}
+
+/// The columns of a sync that the table does not have yet, in the CLI's order.
+fn missing_columns(plain: &Schema) -> Vec<(Field, Added)> {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let all = [
+        (Field::new("_cq_sync_time", time, true), Added::SyncTime),
+        (Field::new("_cq_source_name", DataType::Utf8, true), Added::SourceName),
+    ];
+    all.into_iter().filter(|(field, _)| plain.field_with_name(field.name()).is_err()).collect()
+}
+
+fn with_columns(batch: &RecordBatch, table: &Table, columns: Option<&SyncColumns>) -> Result<RecordBatch, ArrowError> {
+    let rows = batch.num_rows();
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(table.sent.fields().len());
+    if let Some(columns) = columns {
+        for (_, added) in missing_columns(&table.plain) {
+            arrays.push(match added {
+                Added::SyncTime => Arc::new(TimestampMicrosecondArray::from_value(columns.sync_time_us, rows).with_timezone("UTC")),
+                Added::SourceName => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&columns.source_name, rows))),
+            });
+        }
+    }
+    arrays.extend(batch.columns().iter().cloned());
+    RecordBatch::try_new_with_options(table.sent.clone(), arrays, &RecordBatchOptions::new().with_row_count(Some(rows)))
+}
+
+/// How a batch is cut into messages: (first row, rows).
+fn slices(batch: &RecordBatch) -> Vec<(usize, usize)> {
+    let mut slices = Vec::new();
+    let mut open = vec![(0, batch.num_rows())];
+    while let Some((start, length)) = open.pop() {
+        let bytes: usize =
+            batch.slice(start, length).columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        if length > 1 && (length > MESSAGE_ROWS || bytes > MESSAGE_BYTES) {
+            // The first piece takes what fits the row bound, or half of what is too heavy; the rest is looked at after it.
+            let first = if length > MESSAGE_ROWS { MESSAGE_ROWS } else { length / 2 };
+            open.push((start + first, length - first));
+            open.push((start, first));
+        } else if length > 0 {
+            slices.push((start, length));
+        }
+    }
+    slices
+}
+
+/// One IPC stream: the schema, and the rows if there are any.
+fn encode(schema: &Schema, batch: Option<&RecordBatch>) -> Result<Bytes, ArrowError> {
+    let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, arrow_ipc::MetadataVersion::V5)?;
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
+    if let Some(batch) = batch {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    Ok(writer.into_inner()?.into())
+}

@@ -1,0 +1,220 @@
+//! Types of columns that arrive as text, chosen from the first rows.
+//!
+//! The narrowest type that takes every value seen:
+//!
+//! - `bool`: `true`, `false` in any case (in NDJSON the literals);
+//! - `int64`: `0`, `-7`, `42`. Leading zeros (`007`) and numbers beyond 64 bits are text, so that no digit is lost;
+//! - `float64`: `1.5`, `-2e10`, or whole numbers beside such (then at most 2^53, which a float holds exactly);
+//! - `date`: `2006-01-02`;
+//! - `timestamp`: `2006-01-02T15:04:05.9Z`, with a zone on every value or on none; nanoseconds when a value has more than six decimals;
+//! - `json`: objects and arrays of NDJSON, and whatever stands beside them in the same column;
+//! - `utf8`: everything else, and columns without a value.
+
+use super::columns::ColumnType;
+use arrow_schema::{DataType, TimeUnit};
+
+/// Whole numbers up to here are exact as a float.
+const EXACT_FLOAT: u64 = 1 << 53;
+/// Decimals that microseconds hold.
+const MICROSECOND_DECIMALS: usize = 6;
+
+/// What one value, or all values so far, look like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// No value yet.
+    #[default]
+    Nothing,
+    Bool,
+    /// A whole number; too wide for a float?
+    Integer {
+        wide: bool,
+    },
+    Float,
+    Date,
+    Timestamp {
+        zone: bool,
+        nanoseconds: bool,
+    },
+    Text,
+    Json,
+}
+
+impl Seen {
+    /// What a field of CSV looks like.
+    pub(crate) fn of_text(text: &str) -> Self {
+        if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
+            return Self::Bool;
+        }
+        match Self::of_number(text) {
+            Self::Text => Self::of_string(text),
+            number => number,
+        }
+    }
+
+    /// What a string of JSON looks like: never a number.
+    pub(crate) fn of_string(text: &str) -> Self {
+        match Instant::scan(text) {
+            Some(Instant { time: None, .. }) => Self::Date,
+            Some(Instant { time: Some(time), zone, .. }) => Self::Timestamp { zone, nanoseconds: time > MICROSECOND_DECIMALS },
+            None => Self::Text,
+        }
+    }
+
+    /// What a number looks like; [`Seen::Text`] if it is none, or none that a type holds without loss.
+    pub(crate) fn of_number(text: &str) -> Self {
+        let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+        let leading_zero = digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit();
+        if leading_zero || !digits.first().is_some_and(u8::is_ascii_digit) {
+            return Self::Text;
+        }
+        if digits.iter().all(u8::is_ascii_digit) {
+            return text.parse::<i64>().map_or(Self::Text, |value| Self::Integer { wide: value.unsigned_abs() > EXACT_FLOAT });
+        }
+        let float = digits.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
+        match text.parse::<f64>() {
+            Ok(value) if float && value.is_finite() => Self::Float,
+            _ => Self::Text,
+        }
+    }
+
+    /// What two values look like together.
+    pub(crate) fn merge(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, seen) | (seen, Self::Nothing) => seen,
+            (Self::Json, _) | (_, Self::Json) => Self::Json,
+            (Self::Integer { wide: a }, Self::Integer { wide: b }) => Self::Integer { wide: a | b },
+            (Self::Float, Self::Integer { wide: false }) | (Self::Integer { wide: false }, Self::Float) => Self::Float,
+            (Self::Timestamp { zone: a, nanoseconds: m }, Self::Timestamp { zone: b, nanoseconds: n }) if a == b => {
+                Self::Timestamp { zone: a, nanoseconds: m | n }
+            }
+            (a, b) if a == b => a,
+            _ => Self::Text,
+        }
+    }
+
+    /// The type that takes them all.
+    pub(crate) fn column_type(self) -> ColumnType {
+        match self {
+            Self::Nothing | Self::Text => ColumnType::Utf8,
+            Self::Bool => ColumnType::Bool,
+            Self::Integer { .. } => ColumnType::Integer(DataType::Int64),
+            Self::Float => ColumnType::Float(DataType::Float64),
+            Self::Date => ColumnType::Date,
+            Self::Timestamp { zone: true, nanoseconds } => ColumnType::Timestamp(unit(nanoseconds)),
+            Self::Timestamp { zone: false, nanoseconds } => ColumnType::DateTime(unit(nanoseconds)),
+            Self::Json => ColumnType::Json,
+        }
+    }
+}
+
+fn unit(nanoseconds: bool) -> TimeUnit {
+    if nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond }
+}
+
+/// The shape of a date or a date with a time of day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Instant {
+    /// Decimals of the second (zeros at the end do not count), if there is a time of day.
+    pub(crate) time: Option<usize>,
+    /// Is there a zone?
+    pub(crate) zone: bool,
+}
+
+impl Instant {
+    /// Reads `YYYY-MM-DD`, or `YYYY-MM-DD[T ]HH:MM:SS[.decimals][Z|±HH:MM]`; the calendar is checked when the value is converted.
+    pub(crate) fn scan(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let rest = strip_shape(bytes, b"0000-00-00")?;
+        let [b'T' | b't' | b' ', rest @ ..] = rest else {
+            return rest.is_empty().then_some(Self { time: None, zone: false });
+        };
+        let (time, rest) = scan_time(rest)?;
+        let zone = match rest {
+            [] => false,
+            b"Z" | b"z" => true,
+            [b'+' | b'-', offset @ ..] => {
+                strip_shape(offset, b"00:00").or_else(|| strip_shape(offset, b"0000")).is_some_and(<[u8]>::is_empty)
+            }
+            _ => return None,
+        };
+        (zone || rest.is_empty()).then_some(Self { time: Some(time), zone })
+    }
+}
+
+/// Reads `HH:MM:SS[.decimals]`; answers the decimals that count, and what follows.
+pub(crate) fn scan_time(text: &[u8]) -> Option<(usize, &[u8])> {
+    let rest = strip_shape(text, b"00:00:00")?;
+    let [b'.', fraction @ ..] = rest else { return Some((0, rest)) };
+    let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = fraction.split_at(length);
+    let counted = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    (length > 0).then_some((counted, rest))
+}
+
+/// Takes off a beginning of this shape: `0` stands for a digit, anything else for itself.
+fn strip_shape<'a>(text: &'a [u8], shape: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = text.split_at_checked(shape.len())?;
+    let fits = head.iter().zip(shape).all(|(byte, wanted)| if *wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted });
+    fits.then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(values: &[&str], expected: &str) {
+        let seen = values.iter().fold(Seen::Nothing, |seen, text| seen.merge(Seen::of_text(text)));
+        assert_eq!(parsed(expected), seen.column_type(), "{values:?}");
+    }
+
+    fn parsed(name: &str) -> ColumnType {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn one_kind_of_value() {
+        check(&[], "utf8");
+        check(&["true", "FALSE"], "bool");
+        check(&["0", "-7", "9223372036854775807"], "int64");
+        check(&["1.5", "-2e10", "0.0"], "float64");
+        check(&["2024-02-29"], "date");
+        check(&["2024-02-29T01:02:03Z", "2024-02-29 01:02:03.123456+02:00"], "timestamp");
+        check(&["2024-02-29T01:02:03.123456700Z"], "timestamp_ns");
+        check(&["2024-02-29T01:02:03.120000000Z"], "timestamp");
+        check(&["2024-02-29 01:02:03"], "datetime");
+        check(&["2024-02-29 01:02:03.1234567"], "datetime_ns");
+        check(&["hello", ""], "utf8");
+    }
+
+    #[test]
+    fn values_that_only_look_like_a_type_are_text() {
+        for text in
+            ["007", "+5", "-", ".5", "9223372036854775808", "1e999", "NaN", "0x10", "1_000", "2024-1-2", "2024-01-02T", "12:00:00", "yes"]
+        {
+            check(&[text], "utf8");
+        }
+        check(&["2024-02-29T01:02:03.Z"], "utf8");
+        check(&["2024-02-29T01:02:03+2"], "utf8");
+    }
+
+    #[test]
+    fn mixtures() {
+        check(&["1", "2.5"], "float64");
+        check(&["9007199254740993", "2.5"], "utf8");
+        check(&["1", "x"], "utf8");
+        check(&["1", "true"], "utf8");
+        check(&["2024-02-29", "2024-02-29T01:02:03Z"], "utf8");
+        check(&["2024-02-29T01:02:03", "2024-02-29T01:02:03Z"], "utf8");
+        assert_eq!(Seen::Integer { wide: false }.merge(Seen::Json).column_type(), ColumnType::Json);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn merging_does_not_depend_on_the_order(texts in proptest::collection::vec("[0-9a-zT:.Z-]{0,12}", 0..6)) {
+            let forward = texts.iter().fold(Seen::Nothing, |seen, text| seen.merge(Seen::of_text(text)));
+            let backward = texts.iter().rev().fold(Seen::Nothing, |seen, text| seen.merge(Seen::of_text(text)));
+            proptest::prop_assert_eq!(forward.column_type(), backward.column_type());
+        }
+    }
+}

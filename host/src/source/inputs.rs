@@ -1,0 +1,111 @@
+//! From the words of a command line (files, patterns, `-`) to inputs with table names.
+
+use super::{InputError, Location};
+use std::path::{Path, PathBuf};
+
+/// One input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Where it is.
+    pub location: Location,
+    /// The table its rows belong to.
+    pub table: String,
+}
+
+/// Endings that say what a file is, and are no part of the table's name.
+const ENDINGS: [&str; 11] = [".csv", ".tsv", ".ndjson", ".jsonl", ".json", ".parquet", ".pq", ".arrow", ".arrows", ".ipc", ".feather"];
+
+/// Resolves files, patterns and `-`. A word that names a file is that file, whatever characters it holds; others are patterns (`*`, `?`,
+/// `[...]`, `**`), in the order of the alphabet. Inputs of one table stand together, in the order in which the tables first appear.
+///
+/// # Errors
+/// A pattern matches nothing or is none; no table name follows from a file's name.
+pub fn resolve(words: &[String], table: Option<&str>) -> Result<Vec<Input>, InputError> {
+    let mut inputs: Vec<Input> = Vec::new();
+    for word in words {
+        for location in locations(word)? {
+            let table = match table {
+                Some(table) => table.to_owned(),
+                None => table_name(&location).ok_or_else(|| InputError::NoTable { file: location.name() })?,
+            };
+            let after = inputs.iter().rposition(|input| input.table == table).map_or(inputs.len(), |last| last + 1);
+            inputs.insert(after, Input { location, table });
+        }
+    }
+    Ok(inputs)
+}
+
+fn locations(word: &str) -> Result<Vec<Location>, InputError> {
+    if word == "-" {
+        return Ok(vec![Location::Stdin]);
+    }
+    let is_pattern = word.contains(['*', '?', '[']);
+    if !is_pattern || Path::new(word).exists() {
+        return Ok(vec![Location::File(PathBuf::from(word))]);
+    }
+    let bad = |problem: String| InputError::BadPattern { pattern: word.to_owned(), problem };
+    let mut found = Vec::new();
+    for entry in glob::glob(word).map_err(|error| bad(error.msg.to_owned()))? {
+        let path = entry.map_err(|error| InputError::Io { file: error.path().display().to_string(), cause: error.into() })?;
+        if path.is_file() {
+            found.push(Location::File(path));
+        }
+    }
+    if found.is_empty() { Err(InputError::NoMatch { pattern: word.to_owned() }) } else { Ok(found) }
+}
+
+/// The table of a file: its name without folder, `.gz` and the ending that says what it is.
+fn table_name(location: &Location) -> Option<String> {
+    let Location::File(path) = location else { return None };
+    let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    let lower = name.to_ascii_lowercase();
+    let ending = ENDINGS.iter().find(|ending| lower.ends_with(*ending)).map_or(0, |ending| ending.len());
+    let stem = name.get(..name.len() - ending)?;
+    (!stem.is_empty()).then(|| stem.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(file: &str, table: Option<&str>) {
+        assert_eq!(table_name(&Location::File(file.into())).as_deref(), table, "{file}");
+    }
+
+    #[test]
+    fn table_names() {
+        check("data/orders.csv", Some("orders"));
+        check("orders.csv.gz", Some("orders"));
+        check("orders.2024.parquet", Some("orders.2024"));
+        check("ORDERS.CSV", Some("ORDERS"));
+        check("orders", Some("orders"));
+        check("orders.part", Some("orders.part"));
+        check(".csv", None);
+        assert_eq!(table_name(&Location::Stdin), None);
+    }
+
+    #[test]
+    fn files_patterns_and_standard_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        for name in ["b.csv", "a.csv", "odd[1].csv"] {
+            std::fs::write(dir.path().join(name), "x\n1\n").unwrap();
+        }
+        let tables = |words: &[String], table| resolve(words, table).unwrap().into_iter().map(|input| input.table).collect::<Vec<_>>();
+        assert_eq!(tables(&[path("*.csv")], None), ["a", "b", "odd[1]"]);
+        assert_eq!(tables(&[path("odd[1].csv")], None), ["odd[1]"]);
+        assert_eq!(tables(&["-".to_owned()], Some("t")), ["t"]);
+        assert!(matches!(resolve(&["-".to_owned()], None), Err(InputError::NoTable { .. })));
+        assert!(matches!(resolve(&[path("*.json")], None), Err(InputError::NoMatch { .. })));
+        assert!(matches!(resolve(&[path("[*.json")], None), Err(InputError::BadPattern { .. })));
+    }
+
+    #[test]
+    fn inputs_of_one_table_stand_together() {
+        let words = ["x/a.csv", "x/b.csv", "y/a.csv"].map(str::to_owned);
+        let order: Vec<String> = resolve(&words, None).unwrap().iter().map(|input| input.location.name()).collect();
+        assert_eq!(order, ["x/a.csv", "y/a.csv", "x/b.csv"]);
+    }
+}

@@ -1,0 +1,75 @@
+//! Lines of a file, of bounded length, with their numbers.
+
+use super::{InputError, Position};
+use memchr::memchr;
+use std::io::BufRead;
+use std::sync::Arc;
+
+/// Longest record of a text file. Longer ones are almost always a file that is something else, or a quote that was never closed.
+pub(crate) const MAX_RECORD_BYTES: usize = 64 << 20;
+
+/// Reads lines.
+pub(crate) struct Lines {
+    reader: Box<dyn BufRead + Send>,
+    file: Arc<str>,
+    /// Lines read so far.
+    number: u64,
+}
+
+impl Lines {
+    pub(crate) fn new(reader: Box<dyn BufRead + Send>, file: Arc<str>) -> Self {
+        Self { reader, file, number: 0 }
+    }
+
+    /// The number of the line read last, from 1.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn file(&self) -> &Arc<str> {
+        &self.file
+    }
+
+    /// Something is wrong on a line.
+    pub(crate) fn malformed(&self, line: u64, problem: impl Into<String>) -> InputError {
+        InputError::Malformed { file: self.file.to_string(), at: Position::Line(line), problem: problem.into() }
+    }
+
+    /// Appends the next line with its line end to `record`; false at the end of the file.
+    pub(crate) fn append(&mut self, record: &mut Vec<u8>) -> Result<bool, InputError> {
+        let start = record.len();
+        loop {
+            let chunk = match self.reader.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.malformed(self.number + 1, format!("cannot be read: {error}"))),
+            };
+            let end = memchr(b'\n', chunk).map(|at| at + 1);
+            let taken = end.unwrap_or(chunk.len());
+            let at_end = chunk.is_empty();
+            if record.len() + taken > MAX_RECORD_BYTES {
+                return Err(self.malformed(self.number + 1, format!("the record is longer than {} MiB", MAX_RECORD_BYTES >> 20)));
+            }
+            record.extend_from_slice(&chunk[..taken]);
+            self.reader.consume(taken);
+            if end.is_some() || at_end {
+                let any = record.len() > start;
+                self.number += u64::from(any);
+                return Ok(any);
+            }
+        }
+    }
+}
+
+/// A line without its line end (`\n` or `\r\n`).
+pub(crate) fn trim_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Takes a byte order mark off the first line.
+pub(crate) fn strip_mark(record: &mut Vec<u8>) {
+    if record.starts_with(b"\xef\xbb\xbf") {
+        record.drain(..3);
+    }
+}

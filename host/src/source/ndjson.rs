@@ -1,0 +1,186 @@
+//! NDJSON: one JSON object a line; blank lines are skipped.
+//!
+//! The columns are the keys of the first 10,000 rows in the order of their first appearance, then the columns named by `--column`. A key
+//! that turns up later is an error, since the rows before it have been sent; `--column` makes it known from the start. A missing key and
+//! `null` are null. A key twice in one object is an error.
+
+use super::columns::ColumnType;
+use super::lines::{Lines, strip_mark, trim_end};
+use super::text::{Dialect, SAMPLE_ROWS, TextRows};
+use super::{InputError, Rows, Schema};
+use arrow_array::RecordBatch;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::BufRead;
+use std::sync::Arc;
+
+/// Most columns: a file with more keys uses values as keys.
+const MAX_COLUMNS: usize = 10_000;
+
+/// Reads a file of NDJSON.
+struct Reader {
+    lines: Lines,
+    line: Vec<u8>,
+    rows: TextRows,
+    /// Where each known key goes.
+    columns: HashMap<String, usize>,
+    /// Are new keys still welcome?
+    sampling: bool,
+    done: bool,
+}
+
+/// Opens a file of NDJSON: reads the rows that the columns and their types are chosen from.
+pub(crate) fn open(
+    input: Box<dyn BufRead + Send>,
+    file: Arc<str>,
+    overrides: &[(String, ColumnType)],
+) -> Result<(Schema, Rows), InputError> {
+    let mut reader = Reader {
+        lines: Lines::new(input, file.clone()),
+        line: Vec::new(),
+        rows: TextRows::new(file, Dialect::Json, Vec::new()),
+        columns: HashMap::new(),
+        sampling: true,
+        done: false,
+    };
+    reader.fill()?;
+    for (name, _) in overrides {
+        reader.column(name, 1)?;
+    }
+    if reader.columns.is_empty() {
+        return Err(reader.lines.malformed(1, "the file holds no row with a column; name the columns with --column NAME=TYPE"));
+    }
+    reader.sampling = false;
+    let schema = reader.rows.choose_types(overrides);
+    Ok((schema, Box::new(reader)))
+}
+
+impl Reader {
+    /// Reads rows until there are enough of them, or no more.
+    fn fill(&mut self) -> Result<(), InputError> {
+        while !self.rows.is_full() {
+            self.line.clear();
+            if !self.lines.append(&mut self.line)? {
+                self.done = true;
+                return Ok(());
+            }
+            if self.lines.number() == 1 {
+                strip_mark(&mut self.line);
+            }
+            let line = std::mem::take(&mut self.line);
+            let taken = self.take_line(trim_end(&line));
+            self.line = line;
+            taken?;
+        }
+        Ok(())
+    }
+
+    fn take_line(&mut self, line: &[u8]) -> Result<(), InputError> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        let number = self.lines.number();
+        let text = std::str::from_utf8(line)
+            .map_err(|error| self.lines.malformed(number, format!("byte {} of the line is not UTF-8", error.valid_up_to() + 1)))?;
+        let mut failure = None;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let parsed = json.deserialize_map(Object { reader: self, line: number, failure: &mut failure }).and_then(|()| json.end());
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        parsed.map_err(|error| self.lines.malformed(number, explain(&error)))?;
+        self.rows.end_row(number);
+        Ok(())
+    }
+
+    /// The place of a column, made if it may be.
+    fn column(&mut self, name: &str, line: u64) -> Result<usize, InputError> {
+        if let Some(column) = self.columns.get(name) {
+            return Ok(*column);
+        }
+        if !self.sampling {
+            return Err(InputError::Column {
+                file: self.lines.file().to_string(),
+                column: name.to_owned(),
+                problem: format!("first appears on line {line}, after the first {SAMPLE_ROWS} rows; name it with --column {name}=TYPE"),
+            });
+        }
+        if self.columns.len() == MAX_COLUMNS {
+            return Err(self.lines.malformed(line, format!("the file has more than {MAX_COLUMNS} columns")));
+        }
+        let column = self.rows.add_column(name);
+        self.columns.insert(name.to_owned(), column);
+        Ok(column)
+    }
+
+    fn put(&mut self, name: &str, value: &RawValue, line: u64) -> Result<(), InputError> {
+        let column = self.column(name, line)?;
+        if self.rows.has(column) {
+            return Err(self.lines.malformed(line, format!("the object holds the key `{name}` twice")));
+        }
+        if value.get() != "null" {
+            self.rows.put(column, value.get());
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a line, without its content: serde_json repeats values only in errors of category `Data`.
+fn explain(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Data => "the line is no JSON object; one object a line is expected".to_owned(),
+        Category::Eof => "the line ends within a JSON object; one whole object a line is expected (the file may be truncated)".to_owned(),
+        Category::Syntax | Category::Io => {
+            let text = error.to_string();
+            let problem = text.split(" at line ").next().unwrap_or("not JSON");
+            format!("not JSON at character {}: {problem}", error.column())
+        }
+    }
+}
+
+/// Takes the values of one object as they come.
+struct Object<'a> {
+    reader: &'a mut Reader,
+    line: u64,
+    failure: &'a mut Option<InputError>,
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(name)) = map.next_key::<Key<'de>>()? {
+            let value: &RawValue = map.next_value()?;
+            if self.failure.is_none() {
+                *self.failure = self.reader.put(&name, value, self.line).err();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key, borrowed where it holds no escape.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Iterator for Reader {
+    type Item = Result<RecordBatch, InputError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if !self.done
+            && let Err(error) = self.fill()
+        {
+            self.done = true;
+            return Some(Err(error));
+        }
+        self.rows.take().transpose()
+    }
+}

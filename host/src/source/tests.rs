@@ -1,0 +1,371 @@
+//! The readers, from bytes on a disk to rows and messages.
+
+use super::*;
+use arrow_array::{Array, Int64Array, StringArray};
+use arrow_cast::display::array_value_to_string;
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use arrow_schema::{DataType, Field, Schema as ArrowSchema};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// A value as Arrow shows it. The zone of an instant is written as an offset: Arrow's display has no zone database here.
+pub(super) fn cell(array: &Arc<dyn Array>, row: usize) -> String {
+    let array = match array.data_type() {
+        DataType::Timestamp(unit, Some(_)) => arrow_cast::cast(array, &DataType::Timestamp(*unit, Some("+00:00".into()))).unwrap(),
+        _ => array.clone(),
+    };
+    array_value_to_string(&array, row).unwrap()
+}
+
+/// A folder with files.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+fn read(path: &Path, columns: &[&str]) -> Result<(Schema, Vec<RecordBatch>), InputError> {
+    let columns = columns.iter().map(|text| parse_override(text).unwrap()).collect();
+    let options = ReadOptions { columns, columns_required: true, format: None };
+    let (schema, rows) = open(&Location::File(path.to_owned()), &options)?;
+    Ok((schema, rows.collect::<Result<_, _>>()?))
+}
+
+/// Rows as text, `NULL` for null; the header holds the types.
+fn show(path: &Path, columns: &[&str]) -> String {
+    let (schema, batches) = read(path, columns).unwrap();
+    let mut lines =
+        vec![schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type())).collect::<Vec<_>>().join(" ")];
+    for batch in &batches {
+        for row in 0..batch.num_rows() {
+            let cell = |column: &Arc<dyn Array>| if column.is_null(row) { "NULL".into() } else { cell(column, row) };
+            lines.push(batch.columns().iter().map(cell).collect::<Vec<_>>().join("|"));
+        }
+    }
+    lines.join("\n")
+}
+
+/// `content` as a file called `name` reads as `expected`.
+#[track_caller]
+fn check(name: &str, content: &str, columns: &[&str], expected: &[&str]) {
+    let files = Files::new();
+    assert_eq!(show(&files.file(name, content.as_bytes()), columns), expected.join("\n"), "{content:?}");
+}
+
+/// `content` as a file called `name` is refused with a message that holds all of `expected`, and `secret` nowhere.
+#[track_caller]
+fn refuse(name: &str, content: &[u8], columns: &[&str], expected: &[&str]) {
+    let files = Files::new();
+    let text = read(&files.file(name, content), columns).expect_err(name).to_string();
+    for part in expected.iter().chain([&name]) {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+}
+
+fn numbers(rows: i64) -> RecordBatch {
+    let schema = ArrowSchema::new(vec![Field::new("id", DataType::Int64, false), Field::new("name", DataType::Utf8, true)]);
+    let names = StringArray::from_iter_values((0..rows).map(|row| format!("secret {row}")));
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from_iter_values(0..rows)), Arc::new(names)]).unwrap()
+}
+
+fn ipc_stream(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn ipc_file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
+    let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+    let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn parquet_file(batch: &RecordBatch, row_group_rows: usize) -> Vec<u8> {
+    let properties = ::parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)).build();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn csv_is_read_with_types() {
+    check(
+        "t.csv",
+        "id,price,ok,day,at,name\n1,2.5,true,2024-02-29,2024-01-02T03:04:05Z,x\n-2,3,FALSE,,,\n",
+        &[],
+        &[
+            "id:Int64 price:Float64 ok:Boolean day:Date32 at:Timestamp(µs, \"UTC\") name:Utf8",
+            "1|2.5|true|2024-02-29|2024-01-02T03:04:05Z|x",
+            "-2|3.0|false|NULL|NULL|NULL",
+        ],
+    );
+}
+
+#[test]
+fn csv_quoting_nulls_line_ends_and_byte_order_mark() {
+    check(
+        "t.csv",
+        "\u{feff}a,b\r\n\"x, \"\"y\"\"\r\nz\",\"\"\r\n,w\r\n\r\nlast,",
+        &[],
+        &["a:Utf8 b:Utf8", "x, \"y\"\r\nz|", "NULL|w", "last|NULL"],
+    );
+    check("t.tsv", "a\tb\n1\tx,y\n", &[], &["a:Int64 b:Utf8", "1|x,y"]);
+    check("t.csv", "a\n1\n\n3\n", &[], &["a:Int64", "1", "NULL", "3"]);
+    check("t.csv", "a,b\n", &[], &["a:Utf8 b:Utf8"]);
+}
+
+#[test]
+fn overrides_win_over_inference() {
+    check("t.csv", "id,zip\n1,12345\n", &["zip=utf8", "id=decimal(10,2)"], &["id:Decimal128(10, 2) zip:Utf8", "1.00|12345"]);
+    refuse("t.csv", b"a,b\n1,2\n", &["c=int64"], &["column `c`", "a, b"]);
+    refuse("t.csv", b"a\nsecret\n", &["a=int64"], &["line 2", "column `a`", "int64"]);
+}
+
+#[test]
+fn csv_that_is_broken_is_refused_by_line() {
+    for (content, expected) in [
+        ("", "line 1: the file is empty"),
+        ("a,b\n1,2\n1\n", "line 3: the record has 1 fields, the header has 2"),
+        ("a,b\n1,2,3\n", "line 2: the record has 3 fields, the header has 2"),
+        ("a,b\n1,\"secret\n\n", "line 2: a quote is opened here and never closed"),
+        ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 goes on behind its closing quote"),
+        ("a,b\nse\"cret,1\n", "line 2: field 1 holds a quote"),
+        ("a,a\n", "line 1: the header names the column `a` twice"),
+        ("a,,b\n", "line 1: column 2 of the header has no name"),
+    ] {
+        refuse("t.csv", content.as_bytes(), &[], &[expected]);
+    }
+    refuse("t.csv", b"a,b\n1,\xff\n", &[], &["line 2: column `b` is not UTF-8"]);
+    refuse("t.csv", b"\xff\xfea\0\n\0", &[], &["UTF-16"]);
+}
+
+#[test]
+fn a_late_mismatch_names_file_line_column_and_type() {
+    let mut csv = String::from("id,name\n");
+    let mut ndjson = String::new();
+    for row in 0..SAMPLE_ROWS + 10 {
+        csv += &format!("{row},\"two\nlines\"\n");
+        ndjson += &format!("{{\"id\":{row}}}\n");
+    }
+    refuse("t.csv", format!("{csv}secret,x\n").as_bytes(), &[], &["line 20022,", "column `id`", "int64", "--column id=TYPE"]);
+    refuse("t.ndjson", format!("{ndjson}{{\"id\":\"secret\"}}\n").as_bytes(), &[], &["line 10011,", "column `id`", "int64"]);
+    refuse("t.ndjson", format!("{ndjson}{{\"new\":1}}\n").as_bytes(), &[], &["column `new`", "line 10011", "--column new=TYPE"]);
+    let files = Files::new();
+    let path = files.file("t.ndjson", format!("{ndjson}{{\"new\":1}}\n").as_bytes());
+    assert!(show(&path, &["new=int64"]).ends_with("\nNULL|1"));
+}
+
+#[test]
+fn ndjson_is_read_with_types() {
+    check(
+        "t.json",
+        "{\"id\":1,\"x\":1.5,\"tags\":[1, 2],\"at\":\"2024-01-02 03:04:05\",\"mix\":1}\n\n{\"id\":2,\"s\":\"a\\u0041\",\"tags\":null,\"mix\":\"b\"}\n",
+        &[],
+        &[
+            "id:Int64 x:Float64 tags:Binary at:Timestamp(µs) mix:Utf8 s:Utf8",
+            "1|1.5|5b312c20325d|2024-01-02T03:04:05|1|NULL",
+            "2|NULL|NULL|NULL|b|aA",
+        ],
+    );
+}
+
+#[test]
+fn ndjson_that_is_broken_is_refused_by_line() {
+    for (content, expected) in [
+        ("{\"a\":1}\n{\"a\":\"secret", "line 2: the line ends within a JSON object"),
+        ("{\"a\":1}\n[\"secret\"]\n", "line 2: the line is no JSON object"),
+        ("\"secret\"\n", "line 1: the line is no JSON object"),
+        ("{\"a\":1} {\"a\":2}\n", "line 1: not JSON at character 9"),
+        ("{\"a\":1,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
+        ("{\"a\":secret}\n", "line 1: not JSON at character"),
+        ("", "holds no row"),
+    ] {
+        refuse("t.ndjson", content.as_bytes(), &[], &[expected]);
+    }
+    refuse("t.ndjson", b"{\"a\":\"\xff\"}\n", &[], &["line 1: byte 7 of the line is not UTF-8"]);
+}
+
+#[test]
+fn gzip_is_read_through_and_its_truncation_noticed() {
+    let files = Files::new();
+    let mut csv = String::from("id,name\n");
+    (0..20_000).for_each(|row| csv += &format!("{row},name {}\n", row * 7919));
+    let whole = gzip(csv.as_bytes());
+    let (_, batches) = read(&files.file("t.csv.gz", &whole), &[]).unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
+    refuse("t.csv.gz", &whole[..whole.len() / 2], &[], &["line "]);
+    assert_eq!(show(&files.file("t.gz", &gzip(b"{\"a\":1}\n")), &[]), "a:Int64\n1");
+}
+
+#[test]
+fn ipc_in_both_forms_compressed_or_not() {
+    let files = Files::new();
+    let batch = numbers(100);
+    for (name, content) in [
+        ("t.arrows", ipc_stream(&[batch.clone(), batch.clone()])),
+        ("t.arrow", ipc_file(&batch, None)),
+        ("lz4", ipc_file(&batch, Some(CompressionType::LZ4_FRAME))),
+        ("zstd.feather", ipc_file(&batch, Some(CompressionType::ZSTD))),
+    ] {
+        let (_, batches) = read(&files.file(name, &content), &[]).unwrap();
+        assert!(batches.iter().all(|read| *read == batch), "{name}");
+        assert_eq!(batches.len(), if name == "t.arrows" { 2 } else { 1 }, "{name}");
+    }
+}
+
+#[test]
+fn truncated_ipc_is_refused_by_place() {
+    let batch = numbers(100);
+    let stream = ipc_stream(&[batch.clone(), batch.clone()]);
+    refuse("t.arrows", &stream[..stream.len() - 200], &[], &["byte ", "truncated or corrupt"]);
+    let file = ipc_file(&batch, None);
+    refuse("t.arrow", &file[..file.len() / 2], &[], &["not a whole Arrow IPC file"]);
+}
+
+#[test]
+fn parquet_is_read_by_row_groups() {
+    let files = Files::new();
+    let (schema, batches) = read(&files.file("t", &parquet_file(&numbers(20_000), 6_000)), &[]).unwrap();
+    assert_eq!(schema.fields().len(), 2);
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
+}
+
+#[test]
+fn broken_parquet_is_refused_by_place() {
+    let whole = parquet_file(&numbers(20_000), 6_000);
+    refuse("t.parquet", &whole[..whole.len() - 10], &[], &["not a whole Parquet file", "bytes"]);
+    refuse("t.parquet", b"PAR1", &[], &["not a whole Parquet file"]);
+    let mut torn = whole.clone();
+    torn[4..100].fill(0xff);
+    refuse("t.parquet", &torn, &[], &["row group ", "after row "]);
+}
+
+#[test]
+fn what_a_file_is_follows_from_content_then_name() {
+    let files = Files::new();
+    let format = |name: &str, content: &[u8]| read(&files.file(name, content), &[]).map(|(schema, _)| schema.fields().len());
+    assert_eq!(format("wrong.csv", &parquet_file(&numbers(3), 10)).unwrap(), 2);
+    assert_eq!(format("noname", b"  {\"a\":1}\n").unwrap(), 1);
+    assert!(matches!(format("noname", b"a,b\n"), Err(InputError::UnknownFormat { .. })));
+    assert!(matches!(read(files.0.path(), &[]), Err(InputError::Io { .. })));
+    assert!(matches!(read(&files.0.path().join("missing.csv"), &[]), Err(InputError::Io { .. })));
+}
+
+fn feed(paths: &[PathBuf], table: Option<&str>, columns: Option<SyncColumns>) -> Vec<Result<Message, InputError>> {
+    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let mut feed = Feed::start(resolve(&words, table).unwrap(), ReadOptions::default(), columns).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut messages = Vec::new();
+    while let Some(message) = runtime.block_on(feed.next()) {
+        messages.push(message);
+    }
+    messages
+}
+
+fn decode(message: &Message) -> (Schema, Vec<RecordBatch>) {
+    let (Message::Migrate(ipc) | Message::Insert(ipc)) = message;
+    let reader = arrow_ipc::reader::StreamReader::try_new(ipc.as_ref(), None).unwrap();
+    (reader.schema(), reader.map(Result::unwrap).collect())
+}
+
+#[test]
+fn a_feed_says_the_table_then_its_rows_in_bounded_messages() {
+    let files = Files::new();
+    let path = files.file("orders.parquet", &parquet_file(&numbers(25_000), 100_000));
+    let messages: Vec<Message> = feed(&[path], None, None).into_iter().map(Result::unwrap).collect();
+    assert!(matches!(messages[0], Message::Migrate(_)));
+    assert!(messages[1..].iter().all(|message| matches!(message, Message::Insert(_))));
+    let decoded: Vec<_> = messages.iter().map(decode).collect();
+    assert!(decoded.iter().all(|(schema, _)| schema.metadata()["cq:table_name"] == "orders"));
+    let rows: Vec<usize> = decoded.iter().flat_map(|(_, batches)| batches).map(RecordBatch::num_rows).collect();
+    assert_eq!(rows.iter().sum::<usize>(), 25_000);
+    assert!(rows.iter().all(|rows| *rows <= 10_000), "{rows:?}");
+}
+
+#[test]
+fn a_sync_puts_its_columns_first() {
+    let files = Files::new();
+    let columns = SyncColumns { sync_time_us: 1_700_000_000_000_000, source_name: "files".to_owned() };
+    let messages = feed(&[files.file("t.csv", b"a\n1\n")], None, Some(columns));
+    let (schema, batches) = decode(messages[1].as_ref().unwrap());
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["_cq_sync_time", "_cq_source_name", "a"]);
+    let shown: Vec<String> = batches[0].columns().iter().map(|column| cell(column, 0)).collect();
+    assert_eq!(shown, ["2023-11-14T22:13:20Z", "files", "1"]);
+}
+
+#[test]
+fn files_of_one_table_that_differ_are_refused_before_anything_is_sent() {
+    let files = Files::new();
+    let first = files.file("a.csv", b"id,x\n1,2\n");
+    for (content, difference) in [
+        ("id,x\n1,two\n", "column `x`: its type is Utf8 but Int64 in"),
+        ("id,y\n1,2\n", "column `y`: it stands where `x` is"),
+        ("id,x,z\n1,2,3\n", "column `z`: it is missing in"),
+        ("id\n1\n", "column `x`: it is missing here but present in"),
+    ] {
+        let messages = feed(&[first.clone(), files.file("b.csv", content.as_bytes())], Some("t"), None);
+        let [Err(error)] = messages.as_slice() else { panic!("{content}: {} messages", messages.len()) };
+        let text = error.to_string();
+        assert!(text.contains(difference) && text.contains("a.csv") && text.contains("b.csv"), "{text}");
+    }
+}
+
+#[test]
+fn files_of_one_table_that_fit_are_one_table() {
+    let files = Files::new();
+    let messages = feed(&[files.file("a.csv", b"id\n1\n"), files.file("b.csv", b"id\n2\n")], Some("t"), None);
+    assert_eq!(messages.iter().filter(|message| matches!(message, Ok(Message::Migrate(_)))).count(), 1);
+    assert_eq!(messages.len(), 3);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever the bytes are: rows or an error, never a panic.
+    #[test]
+    fn garbage_never_panics(content in proptest::collection::vec(proptest::num::u8::ANY, 0..400), kind in 0..5_usize) {
+        let magic: &[u8] = [b"".as_slice(), b"PAR1", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x1f\x8b\x08"][kind];
+        let files = Files::new();
+        let bytes = [magic, content.as_slice()].concat();
+        for name in ["t.csv", "t.ndjson"] {
+            let _ = read(&files.file(name, &bytes), &[]);
+        }
+    }
+
+    /// Rows written as CSV read back as they were.
+    #[test]
+    fn csv_reads_back(rows in proptest::collection::vec(("[a-z\",\n ]{1,8}", "[a-z]{0,3}"), 1..20)) {
+        let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let lines: String = rows.iter().map(|(a, b)| format!("{},{}\n", quote(a), quote(b))).collect();
+        let files = Files::new();
+        let (_, batches) = read(&files.file("t.csv", format!("a,b\n{lines}").as_bytes()), &["a=utf8", "b=utf8"]).unwrap();
+        let cells = |column: usize| {
+            let array = batches[0].column(column);
+            (0..array.len()).map(|row| array_value_to_string(array, row).unwrap()).collect::<Vec<_>>()
+        };
+        proptest::prop_assert_eq!(cells(0), rows.iter().map(|row| row.0.clone()).collect::<Vec<_>>());
+        proptest::prop_assert_eq!(cells(1), rows.iter().map(|row| row.1.clone()).collect::<Vec<_>>());
+    }
+}
