@@ -1,1 +1,5 @@
-fn main() {}
+//! The integration tests, one binary: the wasmtime and AWS crates are linked once.
+
+#![expect(unreachable_pub, reason = "modules of a test binary have no outside")]
+
+mod local_store;
