@@ -23,7 +23,8 @@ pub fn clean(schema: &TableSchema, batch: &RecordBatch, warn: &mut dyn FnMut(Str
     for (field, column) in schema.logical.fields().iter().zip(&mut columns) {
         let is_json = field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "json");
         let Some(values) = column.as_binary_opt::<i32>().filter(|_| is_json) else { continue };
-        let (cleaned, renamed) = clean_column(values).map_err(|problem| EncodeError::Data(format!("column `{}`: {problem}", field.name())))?;
+        let (cleaned, renamed) =
+            clean_column(values).map_err(|problem| EncodeError::Data(format!("column `{}`: {problem}", field.name())))?;
         if renamed > 0 {
             warn(format!("column `{}`: {renamed} keys became equal to another key of their object and got a number", field.name()));
         }

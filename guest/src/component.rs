@@ -1,1 +1,201 @@
-//! The bindings of `wit/destination.wit` on the guest's side. To be written.
+//! The component: the generated bindings of `wit/destination.wit`, and nothing else that names them.
+#![expect(unsafe_code, reason = "the bindings' own glue")]
+
+mod bindings {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        unsafe_code,
+        unsafe_op_in_unsafe_fn,
+        clippy::all,
+        clippy::allow_attributes,
+        reason = "generated"
+    )]
+    use super::Component;
+    wit_bindgen::generate!({ path: "../wit", world: "destination", generate_all });
+    export!(Component);
+}
+
+use crate::host::{self, Host, Level, WallTime};
+use crate::sink::{self, Sink};
+use crate::spec::{Settings, Spec, json_schema};
+use bindings::exports::lakegate::destination::sink as exports;
+use bindings::lakegate::destination::{log, object_store};
+use bindings::wasi::{clocks::wall_clock, random::random};
+use std::cell::RefCell;
+use std::sync::Once;
+
+struct Component;
+
+/// A panic says its cause through the log before it traps.
+fn install_panic_hook() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| std::panic::set_hook(Box::new(|info| log::write(log::Level::Error, &info.to_string()))));
+}
+
+impl exports::Guest for Component {
+    type Session = Session;
+
+    fn spec_schema() -> String {
+        install_panic_hook();
+        json_schema()
+    }
+
+    fn configure(spec: String, context: exports::SyncContext) -> Result<exports::Configuration, Vec<exports::SpecProblem>> {
+        install_panic_hook();
+        Spec::parse(&spec, &context.sync_id).and_then(configuration).map_err(problems)
+    }
+}
+
+fn problems(problems: Vec<crate::spec::SpecProblem>) -> Vec<exports::SpecProblem> {
+    problems.into_iter().map(|problem| exports::SpecProblem { field: problem.field, message: problem.message }).collect()
+}
+
+fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::SpecProblem>> {
+    let Spec { target, test_write, settings, warnings } = spec;
+    let test_object = test_write.then(|| sink::test_object(&settings, Imports.wall_time())).transpose();
+    let test_object = test_object.map_err(|message| vec![crate::spec::SpecProblem { field: "path".into(), message }])?;
+    let credentials = target.credentials;
+    Ok(exports::Configuration {
+        test_object: test_object.map(attributes),
+        format: settings.format.name().to_owned(),
+        content_type: settings.content_type.clone(),
+        splittable: settings.rotation.is_splittable(),
+        settings: settings.to_json(),
+        warnings: problems(warnings),
+        target: exports::StorageTarget {
+            bucket: target.bucket,
+            region: target.region,
+            endpoint: target.endpoint,
+            skip_tls_verify: target.skip_tls_verify,
+            path_style: target.path_style,
+            acl: target.acl,
+            encryption: target.encryption.map(|it| exports::Encryption { algorithm: it.algorithm, kms_key_id: it.kms_key_id }),
+            credentials: exports::CredentialSource {
+                profile: credentials.profile,
+                role_arn: credentials.role_arn,
+                role_session_name: credentials.role_session_name,
+                external_id: credentials.external_id,
+            },
+            max_retries: target.max_retries,
+            max_backoff_seconds: target.max_backoff_seconds,
+            part_size_bytes: target.part_size_bytes,
+            log_requests: target.log_requests,
+        },
+    })
+}
+
+/// A session behind the handle: the calls of one lane come one at a time.
+struct Session(RefCell<Sink<Imports>>);
+
+impl exports::GuestSession for Session {
+    fn open(settings: String, limits: exports::SessionLimits) -> Result<exports::Session, String> {
+        install_panic_hook();
+        let settings = Settings::from_json(&settings)?;
+        let limits = sink::SessionLimits { encoder_bytes: limits.encoder_bytes, open_objects: limits.open_objects };
+        Ok(exports::Session::new(Self(RefCell::new(Sink::open(Imports, settings, limits)))))
+    }
+
+    fn migrate_table(&self, ipc: Vec<u8>, now: u64) -> Result<Option<u64>, exports::WriteError> {
+        self.0.borrow_mut().migrate_table(&ipc, now).map_err(write_error)
+    }
+
+    fn insert(&self, ipc: Vec<u8>, now: u64) -> Result<Option<u64>, exports::WriteError> {
+        self.0.borrow_mut().insert(ipc, now).map_err(write_error)
+    }
+
+    fn tick(&self, now: u64) -> exports::Progress {
+        progress(self.0.borrow_mut().tick(now))
+    }
+
+    fn barrier(&self, now: u64) -> exports::Progress {
+        progress(self.0.borrow_mut().barrier(now))
+    }
+
+    fn end_write(&self, now: u64) -> exports::Progress {
+        progress(self.0.borrow_mut().end_write(now))
+    }
+
+    fn abandon(&self, table: String) {
+        self.0.borrow_mut().abandon(&table);
+    }
+
+    fn idle(&self) -> bool {
+        self.0.borrow().idle()
+    }
+}
+
+fn progress(progress: sink::Progress) -> exports::Progress {
+    let failures = progress.failures.into_iter().map(|(table, error)| exports::TableFailure { table, error: write_error(error) });
+    exports::Progress { deadline: progress.deadline, failures: failures.collect() }
+}
+
+fn write_error(error: sink::WriteError) -> exports::WriteError {
+    match error {
+        sink::WriteError::Data(message) => exports::WriteError::Data(message),
+        sink::WriteError::Store(error) => exports::WriteError::Store(match error {
+            host::PutError::Denied(text) => object_store::PutError::Denied(text),
+            host::PutError::Quota(text) => object_store::PutError::Quota(text),
+            host::PutError::Invalid(text) => object_store::PutError::Invalid(text),
+            host::PutError::Unavailable(text) => object_store::PutError::Unavailable(text),
+            host::PutError::Rejected(text) => object_store::PutError::Rejected(text),
+        }),
+    }
+}
+
+fn put_error(error: object_store::PutError) -> host::PutError {
+    match error {
+        object_store::PutError::Denied(text) => host::PutError::Denied(text),
+        object_store::PutError::Quota(text) => host::PutError::Quota(text),
+        object_store::PutError::Invalid(text) => host::PutError::Invalid(text),
+        object_store::PutError::Unavailable(text) => host::PutError::Unavailable(text),
+        object_store::PutError::Rejected(text) => host::PutError::Rejected(text),
+    }
+}
+
+fn attributes(attributes: host::ObjectAttributes) -> object_store::ObjectAttributes {
+    object_store::ObjectAttributes { key: attributes.key, content_type: attributes.content_type }
+}
+
+/// The host, as the component's imports lend it.
+struct Imports;
+
+impl Host for Imports {
+    type Upload = object_store::Upload;
+
+    fn wall_time(&self) -> WallTime {
+        let now = wall_clock::now();
+        WallTime { seconds: now.seconds, nanoseconds: now.nanoseconds }
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (byte, random) in bytes.iter_mut().zip(random::get_random_bytes(16)) {
+            *byte = random;
+        }
+        bytes
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        let level = match level {
+            Level::Trace => log::Level::Trace,
+            Level::Debug => log::Level::Debug,
+            Level::Info => log::Level::Info,
+            Level::Warn => log::Level::Warn,
+            Level::Error => log::Level::Error,
+        };
+        log::write(level, message);
+    }
+
+    fn open(&self, object: &host::ObjectAttributes) -> Result<Self::Upload, host::PutError> {
+        object_store::Upload::open(&attributes(object.clone())).map_err(put_error)
+    }
+
+    fn write(&self, upload: &Self::Upload, chunk: &[u8]) -> Result<(), host::PutError> {
+        upload.write(chunk).map_err(put_error)
+    }
+
+    fn finish(&self, upload: Self::Upload, rows: u64) -> Result<(), host::PutError> {
+        object_store::Upload::finish(upload, rows).map_err(put_error)
+    }
+}

@@ -1,8 +1,28 @@
 //! Arrow IPC streams to record batches, within named bounds.
+//!
+//! A message is a stranger's. Nothing in it is believed before it is held against the bytes that are there: frames and buffers by `frame`,
+//! types and names by `schema`, offsets inside columns by `arrow-data`. What fails is an [`IpcError`], never a panic and never an allocation
+//! of a size that only the message claims.
+//!
+//! A source sends thousands of small records with one and the same schema, so schemas are decoded once and found again by their bytes.
 
-use arrow_array::RecordBatch;
+mod frame;
+pub(crate) mod schema;
+#[cfg(test)]
+mod tests;
+
+use crate::limits::{MAX_MESSAGE_BYTES, SCHEMA_CACHE_BYTES};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_buffer::Buffer;
+use arrow_ipc::reader::{read_dictionary, read_record_batch};
+use arrow_ipc::{Endianness, MessageHeader, MetadataVersion};
 use arrow_schema::SchemaRef;
+use frame::{Frame, cause, check_batch, message};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+
+/// What the widest numbers of a column (decimals) are aligned to; columns of a stream that starts straight are used in place.
+const STREAM_ALIGNMENT: usize = 16;
 
 /// A table's schema, decoded and checked once and shared by all that see it again.
 #[derive(Debug)]
@@ -32,7 +52,11 @@ pub struct IpcError(pub String);
 
 /// Decodes messages; remembers the schemas it has seen.
 #[derive(Debug, Default)]
-pub struct Decoder {}
+pub struct Decoder {
+    /// By the bytes of the schema's frame. Ordered, not hashed: equal input is to take equal time and give equal order.
+    schemas: BTreeMap<Box<[u8]>, Rc<TableSchema>>,
+    schema_bytes: usize,
+}
 
 impl Decoder {
     /// Decodes the schema of a stream; record batches in it are not looked at.
@@ -40,8 +64,14 @@ impl Decoder {
     /// # Errors
     /// [`IpcError`].
     pub fn schema(&mut self, ipc: &[u8]) -> Result<Rc<TableSchema>, IpcError> {
-        let _ = ipc;
-        Err(IpcError("not built yet".into()))
+        check_length(ipc.len())?;
+        let frame = first_frame(ipc)?;
+        let header = frame.borrow_header(ipc);
+        match self.schemas.get(header.as_ref()) {
+            Some(known) => Ok(Rc::clone(known)),
+            // The copy lies straight, whatever the original did.
+            None => self.learn(&Buffer::from(header.as_ref())),
+        }
     }
 
     /// Decodes a whole stream: its schema, and every record batch in order.
@@ -49,7 +79,90 @@ impl Decoder {
     /// # Errors
     /// [`IpcError`]; nothing of the message is then to be used.
     pub fn decode(&mut self, ipc: Vec<u8>) -> Result<(Rc<TableSchema>, Vec<Rows>), IpcError> {
-        let _ = ipc;
-        Err(IpcError("not built yet".into()))
+        check_length(ipc.len())?;
+        let stream = into_straight_buffer(ipc);
+        let mut frame = first_frame(&stream)?;
+        let header = frame.header(&stream);
+        let schema = match self.schemas.get(header.as_slice()) {
+            Some(known) => Rc::clone(known),
+            None => self.learn(&header)?,
+        };
+        let (_, mut at) = frame.body(stream.len(), message(&header)?.bodyLength())?;
+        let mut dictionaries = HashMap::new();
+        let mut batches = Vec::new();
+        while let Some(next) = Frame::at(&stream, at)? {
+            frame = next;
+            at = decode_frame(frame, &stream, &schema, &mut dictionaries, &mut batches)?;
+        }
+        Ok((schema, batches))
     }
+
+    /// Decodes a schema message that has not been seen, and remembers it.
+    fn learn(&mut self, header: &Buffer) -> Result<Rc<TableSchema>, IpcError> {
+        let message = message(header)?;
+        let Some(schema) = message.header_as_schema() else {
+            return Err(IpcError("the Arrow IPC stream does not begin with a schema".to_owned()));
+        };
+        if schema.endianness() != Endianness::Little {
+            return Err(IpcError("the Arrow IPC stream is big endian; little endian is possible".to_owned()));
+        }
+        let logical = arrow_ipc::convert::try_fb_to_schema(schema).map_err(|error| IpcError(format!("the schema: {}", cause(&error))))?;
+        let schema = Rc::new(schema::judge(logical)?);
+        if self.schema_bytes + header.len() > SCHEMA_CACHE_BYTES {
+            self.schemas.clear();
+            self.schema_bytes = 0;
+        }
+        self.schema_bytes += header.len();
+        self.schemas.insert(header.as_slice().into(), Rc::clone(&schema));
+        Ok(schema)
+    }
+}
+
+/// Decodes the frame after the schema's; answers where the next one begins.
+fn decode_frame(
+    frame: Frame,
+    stream: &Buffer,
+    schema: &TableSchema,
+    dictionaries: &mut HashMap<i64, ArrayRef>,
+    batches: &mut Vec<Rows>,
+) -> Result<usize, IpcError> {
+    let header = frame.header(stream);
+    let message = message(&header)?;
+    let (start, end) = frame.body(stream.len(), message.bodyLength())?;
+    let body = stream.slice_with_length(start, end - start);
+    let version = message.version();
+    if !matches!(version, MetadataVersion::V4 | MetadataVersion::V5) {
+        return Err(IpcError("the Arrow IPC stream has a metadata version other than 4 and 5".to_owned()));
+    }
+    match message.header_type() {
+        MessageHeader::RecordBatch => {
+            let batch = message.header_as_record_batch().ok_or_else(|| IpcError("a record batch without a header".to_owned()))?;
+            let bytes = check_batch(batch, body.len())?;
+            let batch = read_record_batch(&body, batch, schema.physical.clone(), dictionaries, None, &version)
+                .map_err(|error| IpcError(format!("the record batch: {}", cause(&error))))?;
+            batches.push(Rows { batch, bytes });
+        }
+        MessageHeader::DictionaryBatch => {
+            let batch = message.header_as_dictionary_batch().ok_or_else(|| IpcError("a dictionary without a header".to_owned()))?;
+            let values = batch.data().ok_or_else(|| IpcError("a dictionary without values".to_owned()))?;
+            check_batch(values, body.len())?;
+            read_dictionary(&body, batch, &schema.physical, dictionaries, &version)
+                .map_err(|error| IpcError(format!("a dictionary: {}", cause(&error))))?;
+        }
+        _ => return Err(IpcError("the Arrow IPC stream has a message that is neither record batch nor dictionary".to_owned())),
+    }
+    Ok(end)
+}
+
+fn first_frame(stream: &[u8]) -> Result<Frame, IpcError> {
+    Frame::at(stream, 0)?.ok_or_else(|| IpcError("the Arrow IPC stream is empty".to_owned()))
+}
+
+fn check_length(length: usize) -> Result<(), IpcError> {
+    if length <= MAX_MESSAGE_BYTES { Ok(()) } else { Err(IpcError(format!("the message has more than {MAX_MESSAGE_BYTES} bytes"))) }
+}
+
+/// The bytes as a buffer that lies straight: taken over if they do, else copied once, rather than column by column.
+fn into_straight_buffer(bytes: Vec<u8>) -> Buffer {
+    if bytes.as_ptr().align_offset(STREAM_ALIGNMENT) == 0 { Buffer::from_vec(bytes) } else { Buffer::from(bytes.as_slice()) }
 }

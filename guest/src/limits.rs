@@ -23,3 +23,16 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// Bytes of an object key: the limit of S3.
 pub const MAX_KEY_BYTES: usize = 1_024;
+
+/// Rows a batch may have beyond eight for each byte of its body. Only columns without buffers (all null, or of width 0) need none, so a few
+/// bytes could otherwise ask for 2^63 lines of text.
+pub const MAX_WEIGHTLESS_ROWS: u64 = 1 << 20;
+
+/// Bytes of schema messages that a decoder remembers. Thousands of tables fit; past it all are forgotten and learned again.
+pub const SCHEMA_CACHE_BYTES: usize = 16 << 20;
+
+/// Bytes of an error text that comes from a library: types nested in types can be printed without end.
+pub const MAX_CAUSE_BYTES: usize = 512;
+
+/// Objects open at once in a session, whatever the host allows.
+pub const MAX_OPEN_OBJECTS: usize = 4_096;

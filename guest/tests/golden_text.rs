@@ -44,11 +44,13 @@ fn open(schema: &Rc<TableSchema>, spec: &serde_json::Value, shared: &TextShared)
 /// Shows where two texts part, a few dozen bytes either side.
 fn first_difference(actual: &[u8], expected: &[u8]) -> String {
     let at = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
-    let around = |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())]).into_owned();
+    let around =
+        |bytes: &[u8]| String::from_utf8_lossy(&bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())]).into_owned();
     format!("at byte {at}\n  actual   {:?}\n  expected {:?}", around(actual), around(expected))
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the count of cases is for the reader of the test's output")]
 fn text_equals_the_reference_byte_for_byte() {
     let (mut cases, mut skipped, mut wrong) = (0, 0, Vec::new());
     let shared = TextShared::default();

@@ -230,7 +230,11 @@ impl Actor {
         };
         match answer {
             Ok(Ok(deadline)) => self.deadline = deadline,
-            Ok(Err(error)) => self.fail(&table, failure(error)),
+            Ok(Err(error)) => {
+                self.fail(&table, failure(error));
+                // Where the rows could not be decoded, the guest does not know whose they were.
+                self.abandon(&table).await;
+            }
             Err(trap) => self.trapped(&trap, Some(&table)),
         }
     }

@@ -1,13 +1,25 @@
 //! The bytes of one request: cheap to clone, readable again for a retry, in memory or in a spill file.
+//!
+//! A body hands its bytes to the connection in frames, each only when the one before has left, so that whoever holds its [`Progress`] can
+//! tell a slow connection from a dead one. The disk is never read on an asynchronous thread.
 
 use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use std::fs::File;
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::task::JoinHandle;
 
 /// Bytes of a frame: how finely a body is handed to the connection, so that a stall is noticed.
 pub const FRAME_BYTES: usize = 64 << 10;
+
+/// Bytes that may be hashed without leaving the asynchronous thread: some hundred microseconds.
+const MAX_INLINE_HASH_BYTES: u64 = 1 << 20;
 
 /// A piece of a payload.
 #[derive(Debug, Clone)]
@@ -52,6 +64,116 @@ impl Payload {
     }
 }
 
+impl Payload {
+    /// The CRC32 of all bytes. Spilled or long payloads are read on a blocking thread.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn crc32(&self) -> io::Result<u32> {
+        let short = self.length <= MAX_INLINE_HASH_BYTES && self.pieces.iter().all(|piece| matches!(piece, Piece::Memory(_)));
+        if short {
+            return self.hash();
+        }
+        let payload = self.clone();
+        tokio::task::spawn_blocking(move || payload.hash()).await.map_err(io::Error::other)?
+    }
+
+    fn hash(&self) -> io::Result<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        for piece in self.pieces.iter() {
+            if let Piece::Memory(bytes) = piece {
+                hasher.update(bytes);
+                continue;
+            }
+            let mut at = 0;
+            while at < piece.length() {
+                let frame = piece.read(at, FRAME_BYTES)?;
+                at += frame.len() as u64;
+                hasher.update(&frame);
+            }
+        }
+        Ok(hasher.finalize())
+    }
+
+    /// A body of the bytes, which counts what has left in `progress`.
+    pub fn body(&self, progress: Arc<Progress>) -> Frames {
+        Frames { payload: self.clone(), piece: 0, at: 0, left: self.length, reading: None, progress }
+    }
+}
+
+/// How far a body has got.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bytes: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes that the connection has taken.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// The body of a request, frame by frame.
+#[derive(Debug)]
+pub struct Frames {
+    payload: Payload,
+    piece: usize,
+    at: u64,
+    left: u64,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    progress: Arc<Progress>,
+}
+
+impl Frames {
+    fn took(&mut self, frame: Bytes) -> Frame<Bytes> {
+        let bytes = frame.len() as u64;
+        self.at += bytes;
+        self.left -= bytes.min(self.left);
+        self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Frame::data(frame)
+    }
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let frame = ready!(Pin::new(reading).poll(cx)).map_err(io::Error::other).flatten();
+                self.reading = None;
+                return Poll::Ready(Some(frame.map(|frame| self.took(frame))));
+            }
+            let Some(piece) = self.payload.pieces.get(self.piece) else { return Poll::Ready(None) };
+            if self.at >= piece.length() {
+                self.piece += 1;
+                self.at = 0;
+                continue;
+            }
+            match piece {
+                Piece::Memory(_) => {
+                    let frame = piece.read(self.at, FRAME_BYTES);
+                    return Poll::Ready(Some(frame.map(|frame| self.took(frame))));
+                }
+                Piece::Spilled { .. } => {
+                    let (piece, at) = (piece.clone(), self.at);
+                    self.reading = Some(tokio::task::spawn_blocking(move || piece.read(at, FRAME_BYTES)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
         Self::new(vec![Piece::Memory(bytes)])
@@ -74,8 +196,8 @@ impl Piece {
     pub fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
         match self {
             Self::Memory(bytes) => {
-                let start = (at as usize).min(bytes.len());
-                Ok(bytes.slice(start..(start + length).min(bytes.len())))
+                let start = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.slice(start..start.saturating_add(length).min(bytes.len())))
             }
             Self::Spilled { file, offset, length: whole, .. } => {
                 let left = whole.saturating_sub(at).min(length as u64) as usize;
@@ -84,5 +206,45 @@ impl Piece {
                 Ok(buffer.into())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    fn payload() -> (Payload, Vec<u8>) {
+        let whole: Vec<u8> = (0..3 * FRAME_BYTES + 7).map(|at| (at % 251) as u8).collect();
+        let mut pieces: Vec<Piece> = whole.chunks(FRAME_BYTES + 3).map(|chunk| Piece::Memory(Bytes::copy_from_slice(chunk))).collect();
+        pieces.insert(1, Piece::Memory(Bytes::new()));
+        (Payload::new(pieces), whole)
+    }
+
+    #[tokio::test]
+    async fn a_body_gives_every_byte_in_frames_and_counts_them() {
+        let (payload, whole) = payload();
+        let progress = Arc::new(Progress::default());
+        for round in 1..=2 {
+            let mut body = payload.body(progress.clone());
+            let mut seen = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let data = frame.expect("in memory").into_data().expect("data");
+                assert!(data.len() <= FRAME_BYTES);
+                seen.extend_from_slice(&data);
+            }
+            assert!(body.is_end_stream());
+            assert_eq!(seen, whole);
+            assert_eq!(progress.bytes(), round * whole.len() as u64);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_checksum_is_that_of_the_whole() {
+        let (payload, whole) = payload();
+        assert_eq!(payload.crc32().await.expect("in memory"), crc32fast::hash(&whole));
+        assert_eq!(Payload::default().crc32().await.expect("nothing to read"), 0);
+        let long = Payload::new(vec![Piece::Memory(vec![7; 2 << 20].into())]);
+        assert_eq!(long.crc32().await.expect("in memory"), crc32fast::hash(&vec![7; 2 << 20]));
     }
 }

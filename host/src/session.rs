@@ -221,6 +221,12 @@ impl Session {
         })
     }
 
+    /// Ends the session. A write has ended before (its end waits for the store), so nothing is left to wait for but the lanes.
+    pub async fn close(self) {
+        let lanes = self.inner.lanes.iter().map(|lane| lane.ask(Work::Abort));
+        futures::future::join_all(lanes).await;
+    }
+
     /// What is staged in memory, spilled, and in flight, in bytes.
     pub fn held_bytes(&self) -> Held {
         self.inner.outlet.held_bytes()

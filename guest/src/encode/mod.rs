@@ -11,7 +11,7 @@ pub mod text;
 
 use crate::host::PutError;
 use crate::ipc::TableSchema;
-use crate::spec::{Compression, Format};
+use crate::spec::{Compression, CsvOptions, Format};
 use arrow_array::RecordBatch;
 use std::ops::Range;
 use std::rc::Rc;
@@ -70,7 +70,8 @@ pub struct Encoders {
 }
 
 enum Shared {
-    Text,
+    Csv(CsvOptions, text::TextShared),
+    Json(text::TextShared),
     Parquet(parquet::ParquetShared),
 }
 
@@ -82,7 +83,8 @@ impl Encoders {
             Compression::Gzip => Some(gzip::GzipShared::default()),
         };
         match format {
-            Format::Csv(_) | Format::Json => Self { format: Shared::Text, gzip },
+            Format::Csv(options) => Self { format: Shared::Csv(options, text::TextShared::default()), gzip },
+            Format::Json => Self { format: Shared::Json(text::TextShared::default()), gzip },
             Format::Parquet(options) => Self { format: Shared::Parquet(parquet::ParquetShared::new(options)), gzip: None },
         }
     }
@@ -93,7 +95,8 @@ impl Encoders {
     /// [`EncodeError::Data`] if the format cannot hold a column.
     pub fn open(&mut self, schema: &Rc<TableSchema>) -> Result<Box<dyn Encode>, EncodeError> {
         let encoder = match &mut self.format {
-            Shared::Text => return Err(EncodeError::Data("not built yet".into())),
+            Shared::Csv(options, shared) => csv::open(schema, *options, shared)?,
+            Shared::Json(shared) => json::open(schema, shared)?,
             Shared::Parquet(shared) => shared.open(schema)?,
         };
         Ok(match &self.gzip {
@@ -106,7 +109,7 @@ impl Encoders {
     /// reference does, without counting.
     pub fn take_replaced_text(&mut self) -> u64 {
         match &self.format {
-            Shared::Text => 0,
+            Shared::Csv(..) | Shared::Json(_) => 0,
             Shared::Parquet(shared) => shared.take_replaced(),
         }
     }

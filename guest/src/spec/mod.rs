@@ -153,6 +153,13 @@ pub enum Rotation {
     },
 }
 
+impl Rotation {
+    /// True if a table's rows may go into several objects at the same time: they have different keys, and objects end by themselves.
+    pub fn is_splittable(&self) -> bool {
+        matches!(self, Self::Every { rows, bytes, .. } if rows.is_some() || bytes.is_some())
+    }
+}
+
 /// Around the text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it all")]

@@ -24,9 +24,9 @@ pub(crate) fn read(stream: &[u8]) -> (Rc<TableSchema>, Vec<RecordBatch>) {
         let body = at + 8 + length;
         let end = body + message.bodyLength() as usize;
         if let Some(header) = message.header_as_schema() {
-            let logical = arrow_ipc::convert::fb_to_schema(header);
+            let logical = arrow_ipc::convert::try_fb_to_schema(header).expect("a schema");
             let table = logical.metadata().get("cq:table_name").cloned().unwrap_or_default();
-            let fields: Vec<_> = logical.fields().iter().map(|field| physical_field(field)).collect();
+            let fields: Vec<_> = logical.fields().iter().map(physical_field).collect();
             let physical = Arc::new(Schema::new(fields));
             schema = Some(Rc::new(TableSchema { table, logical: Arc::new(logical), physical }));
         } else if let Some(header) = message.header_as_record_batch() {

@@ -10,7 +10,7 @@ mod status;
 
 /// The messages and the service of `cloudquery.plugin.v3`, and of discovery.
 pub mod proto {
-    #![expect(missing_docs, reason = "generated; documented in proto/")]
+    #![expect(missing_docs, clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated; documented in proto/")]
 
     /// `cloudquery.plugin.v3`.
     pub mod plugin {

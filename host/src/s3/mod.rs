@@ -1,22 +1,135 @@
 //! Objects to a bucket: one put, or multipart. Takes only what the policy has authorised; never hears of tenants or wasm.
+//!
+//! Invariants: a [`Stored`] exists only for an object that the store has confirmed, with an ETag, and whose checksum, where the store
+//! names one, is that of the bytes sent. What cannot be settled is [`StoreErrorKind::Unknown`], never a guess. No message holds a secret.
+
+mod connect;
+mod failure;
+mod multipart;
+mod request_log;
+mod retry;
+mod sizes;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub use multipart::{Multipart, Part};
+pub use sizes::{MAX_PART_BYTES, MIN_PART_BYTES};
 
 use crate::bindings::StorageTarget;
 use crate::local_store::LocalStore;
 use crate::object::PutObject;
-use crate::payload::Payload;
+use crate::payload::{Payload, Progress};
 use crate::policy::Authorized;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
+use aws_smithy_types::body::SdkBody;
+use aws_types::os_shim_internal::Env;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use failure::{Failure, Place};
+use request_log::RequestLog;
+use retry::{Budget, Retry, watched};
+use sizes::PartSizes;
+use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// How the store is reached, apart from what the spec says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ConnectOptions {
     /// Use this embedded store instead of the network.
     pub embedded: Option<Arc<LocalStore>>,
+    /// Time limits.
+    pub limits: Limits,
+    /// The least size of a part: S3's, unless a test has a store that allows less. No spec or flag reaches it.
+    pub min_part_bytes: u64,
+    /// The largest part that a client may choose by itself: bounded by memory where there is no spill file.
+    pub max_part_bytes: u64,
+    /// Whether bytes are sent with a CRC32.
+    pub checksums: Checksums,
+    /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
+    environment: Env,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            embedded: None,
+            limits: Limits::default(),
+            min_part_bytes: MIN_PART_BYTES,
+            max_part_bytes: MAX_PART_BYTES,
+            checksums: Checksums::Auto,
+            environment: Env::real(),
+        }
+    }
+}
+
+/// Whether bytes are sent with a checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksums {
+    /// A CRC32 with each object and part, compared with the store's where it names one.
+    #[default]
+    Auto,
+    /// None, for stores that refuse requests with checksum headers.
+    None,
+}
+
+/// Time limits of requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Name, TCP, proxy and TLS together.
+    pub connect: Duration,
+    /// A body of which nothing moves for this long has stalled.
+    pub stall: Duration,
+    /// Wait for the answer to a put or a part once its body has left.
+    pub answer: Duration,
+    /// The same for the completion of an upload, which takes S3 minutes if there are many parts.
+    pub complete: Duration,
+    /// How long transient failures of one request are retried.
+    pub retries: Duration,
+    /// The same for a store that cannot be reached and never could: most likely a wrong endpoint.
+    pub first_contact: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            stall: Duration::from_secs(20),
+            answer: Duration::from_secs(30),
+            complete: Duration::from_secs(180),
+            retries: Duration::from_secs(120),
+            first_contact: Duration::from_secs(10),
+        }
+    }
 }
 
 /// A connection to one bucket.
-#[derive(Debug, Clone)]
-pub struct S3Client {}
+#[derive(Clone)]
+pub struct S3Client(Arc<Bucket>);
+
+impl fmt::Debug for S3Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Client").field("place", &self.0.place).finish_non_exhaustive()
+    }
+}
+
+/// What the requests of one client have in common.
+struct Bucket {
+    sdk: aws_sdk_s3::Client,
+    place: Place,
+    acl: Option<ObjectCannedAcl>,
+    encryption: Option<ServerSideEncryption>,
+    kms_key_id: Option<String>,
+    sizes: PartSizes,
+    checksums: Checksums,
+    retry: Retry,
+    log_requests: bool,
+}
 
 /// A confirmed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,29 +165,33 @@ pub enum StoreErrorKind {
     Quota,
 }
 
-/// A multipart upload in progress.
-#[derive(Debug)]
-pub struct Multipart {}
-
-/// A part the store has taken.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// From 1.
-    pub number: u32,
-    /// The store's ETag of the part.
-    pub etag: String,
-    /// CRC32 of the part, base64, where checksums are on.
-    pub checksum: Option<String>,
-}
-
 impl S3Client {
     /// Resolves credentials and makes a client for the target's bucket. Sends nothing to the bucket.
     ///
     /// # Errors
     /// [`StoreError`] if no credentials can be had or the target cannot be used.
     pub async fn connect(target: &StorageTarget, options: &ConnectOptions) -> Result<Self, StoreError> {
-        let _ = (target, options);
-        Err(StoreError { kind: StoreErrorKind::Unavailable, message: "not built yet".into() })
+        let sizes = part_sizes(target, options)?;
+        let (sdk, place) = connect::client(target, options).await?;
+        let encryption = target.encryption.as_ref();
+        Ok(Self(Arc::new(Bucket {
+            sdk,
+            place,
+            acl: target.acl.as_deref().map(ObjectCannedAcl::from),
+            encryption: encryption.map(|encryption| encryption.algorithm.as_str().into()),
+            kms_key_id: encryption.and_then(|encryption| encryption.kms_key_id.clone()).filter(|id| !id.is_empty()),
+            sizes,
+            checksums: options.checksums,
+            retry: Retry {
+                budget: target
+                    .max_retries
+                    .map_or(Budget::Time(options.limits.retries), |retries| Budget::Attempts(retries.saturating_add(1))),
+                max_pause: Duration::from_secs(u64::from(target.max_backoff_seconds)),
+                limits: options.limits,
+                answered: AtomicBool::new(false),
+            },
+            log_requests: target.log_requests,
+        })))
     }
 
     /// Puts a whole object with one request.
@@ -82,8 +199,36 @@ impl S3Client {
     /// # Errors
     /// [`StoreError`] after retries.
     pub async fn put(&self, put: &Authorized<PutObject>, body: Payload) -> Result<Stored, StoreError> {
-        let _ = (put, body);
-        Err(StoreError { kind: StoreErrorKind::Unavailable, message: "not built yet".into() })
+        let bucket = &*self.0;
+        let PutObject { key, content_type } = put.get();
+        let checksum = bucket.checksum("PutObject", &body).await?;
+        let limits = bucket.retry.limits;
+        let attempt = |attempt| {
+            let (body, checksum) = (&body, checksum.clone());
+            async move {
+                let progress = Arc::new(Progress::default());
+                let request = bucket
+                    .sdk
+                    .put_object()
+                    .bucket(&bucket.place.bucket)
+                    .key(key.as_str())
+                    .content_type(content_type.as_str())
+                    .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
+                    .set_acl(bucket.acl.clone())
+                    .set_server_side_encryption(bucket.encryption.clone())
+                    .set_ssekms_key_id(bucket.kms_key_id.clone())
+                    .set_checksum_crc32(checksum.clone())
+                    .body(stream(body, &progress));
+                let send = async {
+                    let sent = request.customize().interceptor(bucket.log(key.as_str(), attempt)).send().await;
+                    sent.map_err(|error| Failure::of(&error, &bucket.place))
+                };
+                let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
+                same_checksum(checksum.as_deref(), answer.checksum_crc32())?;
+                Ok(Stored { etag: etag(answer.e_tag())?, checksum })
+            }
+        };
+        bucket.retry.run("PutObject", attempt).await
     }
 
     /// Begins a multipart upload. From here on someone must complete or abort it.
@@ -91,51 +236,75 @@ impl S3Client {
     /// # Errors
     /// [`StoreError`] after retries.
     pub async fn create(&self, put: &Authorized<PutObject>) -> Result<Multipart, StoreError> {
-        let _ = put;
-        Err(StoreError { kind: StoreErrorKind::Unavailable, message: "not built yet".into() })
-    }
-
-    /// The words for an object that needs more parts than the store allows; names the part size that would fit.
-    pub fn too_many_parts(&self, bytes: u64) -> String {
-        format!("{bytes} bytes")
+        Multipart::create(self.0.clone(), put.get()).await
     }
 
     /// How many bytes part `number` (from 1) is to have; `None` past the last part that the store's limit of 10,000 allows.
     pub fn part_bytes(&self, number: u32) -> Option<u64> {
-        let _ = number;
-        None
+        self.0.sizes.part_bytes(number)
+    }
+
+    /// The words for an object that has `bytes` already and needs more parts than the store allows; names the part size that would fit.
+    pub fn too_many_parts(&self, bytes: u64) -> String {
+        self.0.sizes.too_many_parts(bytes)
     }
 }
 
-impl Multipart {
-    /// Sends a part.
-    ///
-    /// # Errors
-    /// [`StoreError`] after retries.
-    pub async fn put_part(&self, number: u32, body: Payload) -> Result<Part, StoreError> {
-        let _ = (number, body);
-        Err(StoreError { kind: StoreErrorKind::Unavailable, message: "not built yet".into() })
+impl Bucket {
+    /// The CRC32 of a body in base64, if checksums are on.
+    async fn checksum(&self, operation: &str, body: &Payload) -> Result<Option<String>, StoreError> {
+        if self.checksums == Checksums::None {
+            return Ok(None);
+        }
+        match body.crc32().await {
+            Ok(crc) => Ok(Some(STANDARD.encode(crc.to_be_bytes()))),
+            Err(error) => {
+                let failure = Failure::lasting(StoreErrorKind::Unavailable, format!("the spill file cannot be read: {error}"));
+                Err(failure.into_error(operation, 1))
+            }
+        }
     }
 
-    /// Makes the object of its parts (in order), `bytes` in all; settles an unanswered request by HEAD.
-    ///
-    /// # Errors
-    /// [`StoreError`]; `Unknown` if the outcome cannot be told.
-    pub async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError> {
-        let _ = (parts, bytes);
-        Err(StoreError { kind: StoreErrorKind::Unavailable, message: "not built yet".into() })
+    fn log(&self, key: &str, attempt: u32) -> RequestLog {
+        RequestLog { enabled: self.log_requests, key: key.to_owned(), attempt }
     }
 
-    /// Gives the upload up, so that the store forgets its parts. Waits for nothing else: parts in flight must have ended.
-    ///
-    /// # Errors
-    /// [`StoreError`]; the caller warns once with key and upload id.
-    pub async fn abort(&self) -> Result<(), StoreError> {
-        Err(StoreError { kind: StoreErrorKind::Unavailable, message: "not built yet".into() })
+    /// A request without a body, bounded by the wait for its answer.
+    async fn answer_within<T>(&self, limit: Duration, send: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        watched(send, &Progress::default(), 0, self.retry.limits.stall.min(limit), limit).await
     }
+}
 
-    /// The store's id of the upload.
-    pub fn id(&self) -> &str {
-        ""
+fn part_sizes(target: &StorageTarget, options: &ConnectOptions) -> Result<PartSizes, StoreError> {
+    let least = options.min_part_bytes;
+    match target.part_size_bytes {
+        Some(size) if (least..=MAX_PART_BYTES).contains(&size) => Ok(PartSizes::Equal(size)),
+        Some(size) => Err(StoreError {
+            kind: StoreErrorKind::Rejected,
+            message: format!("`part_size: {size}` is not usable: {least} to {MAX_PART_BYTES} bytes are"),
+        }),
+        None if target.endpoint.is_some() => Ok(PartSizes::Equal(least)),
+        None => Ok(PartSizes::Doubling { first: least, cap: options.max_part_bytes.clamp(least, MAX_PART_BYTES) }),
+    }
+}
+
+/// The body of a request, readable again if the SDK has to.
+fn stream(body: &Payload, progress: &Arc<Progress>) -> ByteStream {
+    let (body, progress) = (body.clone(), progress.clone());
+    ByteStream::new(SdkBody::retryable(move || SdkBody::from_body_1_x(body.body(progress.clone()))))
+}
+
+/// The ETag, without which an answer is none: proxies and dying stores send an empty 200.
+fn etag(etag: Option<&str>) -> Result<String, Failure> {
+    match etag.filter(|etag| !etag.is_empty()) {
+        Some(etag) => Ok(etag.to_owned()),
+        None => Err(Failure::transient("https response error StatusCode: 200, the answer has no ETag")),
+    }
+}
+
+fn same_checksum(ours: Option<&str>, theirs: Option<&str>) -> Result<(), Failure> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Failure::transient("the store's checksum is not that of the bytes sent")),
+        _ => Ok(()),
     }
 }

@@ -196,7 +196,9 @@ mod sandbox {
     use bindings::wasi::{clocks::wall_clock, random::random};
     use bindings::{Destination, DestinationPre};
 
-    pub(super) struct Open;
+    /// An upload: nothing to keep.
+    #[derive(Debug)]
+    pub struct Open;
 
     #[derive(Default)]
     struct State {

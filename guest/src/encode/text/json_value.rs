@@ -203,7 +203,11 @@ fn push_string(out: &mut Vec<u8>, string: &[u8], html: Html) {
             }
         };
         out.extend_from_slice(&string[copied..at]);
-        if width == 3 { push_line_separator(out, string[at + 2]) } else { push_u00(out, string[at]) }
+        if width == 3 {
+            push_line_separator(out, string[at + 2])
+        } else {
+            push_u00(out, string[at])
+        }
         at += width;
         copied = at;
     }
@@ -249,8 +253,41 @@ mod tests {
     #[test]
     fn what_is_not_one_value_is_refused() {
         for text in [
-            "", " ", "{", "[", "]", "}", "{]", "[}", "[1,]", "{\"a\":1,}", "{\"a\"}", "{\"a\":}", "{1:2}", "{,}", "[,]", "01", "-", "1.", ".5", "+1",
-            "1e", "nul", "tru", "True", "\"", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\n\"", "1 2", "{}{}", "nullx", "[1 2]", "{\"a\" 1}", "falsee",
+            "",
+            " ",
+            "{",
+            "[",
+            "]",
+            "}",
+            "{]",
+            "[}",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{1:2}",
+            "{,}",
+            "[,]",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "nul",
+            "tru",
+            "True",
+            "\"",
+            "\"\\\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\n\"",
+            "1 2",
+            "{}{}",
+            "nullx",
+            "[1 2]",
+            "{\"a\" 1}",
+            "falsee",
         ] {
             assert_eq!(compact(text, Html::Raw), Err(NotJson), "{text:?}");
         }

@@ -105,9 +105,15 @@ impl Target<'_> {
         match (lane.source, lane.longest) {
             (Source::Short, _) if room >= STORE_BYTES => self.scatter_short(prefix, lane),
             (Source::Short, _) => self.scatter_with(prefix, lane, |out, at, row, length| copy_exact(out, at, &lane.short[row][..length])),
-            (_, ..=16) if room >= 16 => self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<1>(out, at, text, lane.starts[row], length)),
-            (_, ..=32) if room >= 32 => self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<2>(out, at, text, lane.starts[row], length)),
-            (_, ..=64) if room >= 64 => self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<4>(out, at, text, lane.starts[row], length)),
+            (_, ..=16) if room >= 16 => {
+                self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<1>(out, at, text, lane.starts[row], length))
+            }
+            (_, ..=32) if room >= 32 => {
+                self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<2>(out, at, text, lane.starts[row], length))
+            }
+            (_, ..=64) if room >= 64 => {
+                self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<4>(out, at, text, lane.starts[row], length))
+            }
             _ => self.scatter_with(prefix, lane, |out, at, row, length| {
                 let start = lane.starts[row];
                 copy_exact(out, at, &text[start..start + length]);

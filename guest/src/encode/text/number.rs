@@ -337,9 +337,6 @@ mod tests {
     fn the_extremes_of_256_bits_have_all_their_digits() {
         let mut out = Vec::new();
         push_decimal256(&mut out, i256::MIN, DecimalType { precision: 77, scale: 0 });
-        assert_eq!(
-            String::from_utf8_lossy(&out),
-            "-57896044618658097711785492504343953926634992332820282019728792003956564819968"
-        );
+        assert_eq!(String::from_utf8_lossy(&out), "-57896044618658097711785492504343953926634992332820282019728792003956564819968");
     }
 }

@@ -172,7 +172,11 @@ mod tests {
         check_json(b"\x00\x08\x0c\x1f\x7f", "\"\\u0000\\u0008\\u000c\\u001f\x7f\"", "\"\\u0000\\u0008\\u000c\\u001f\x7f\"");
         check_json(b"<a&b>", r#""<a&b>""#, r#""\u003ca\u0026b\u003e""#);
         check_json("\u{2028}é\u{2029}日".as_bytes(), "\"\\u2028é\\u2029日\"", "\"\\u2028é\\u2029日\"");
-        check_json(b"\xff\xe2\x82x\xed\xa0\x80", r#""\ufffd\ufffd\ufffdx\ufffd\ufffd\ufffd""#, r#""\ufffd\ufffd\ufffdx\ufffd\ufffd\ufffd""#);
+        check_json(
+            b"\xff\xe2\x82x\xed\xa0\x80",
+            r#""\ufffd\ufffd\ufffdx\ufffd\ufffd\ufffd""#,
+            r#""\ufffd\ufffd\ufffdx\ufffd\ufffd\ufffd""#,
+        );
     }
 
     #[track_caller]

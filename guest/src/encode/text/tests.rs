@@ -1,1 +1,200 @@
+//! The law of the block writer: whatever the columns, values and slices, its bytes are those of the general path, row by row.
 
+use super::value::{Bound, Style};
+use super::{Html, TextShared, push_csv_field, sorted_keys};
+use crate::encode::{Output, csv, json};
+use crate::host::PutError;
+use crate::ipc::TableSchema;
+use crate::spec::CsvOptions;
+use arrow_array::types::Int8Type;
+use arrow_array::*;
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use proptest::prelude::*;
+use std::rc::Rc;
+use std::sync::Arc;
+
+#[derive(Default)]
+struct Collected(Vec<u8>);
+
+impl Output for Collected {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Which array to make, and of which children.
+#[derive(Debug, Clone)]
+enum Shape {
+    Int,
+    Float,
+    Bool,
+    Decimal,
+    Date,
+    Timestamp,
+    Text,
+    View,
+    Dictionary,
+    List(Box<Shape>),
+    Struct(Vec<Shape>),
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    use Shape::*;
+    let leaf = prop_oneof![
+        Just(Int),
+        Just(Float),
+        Just(Bool),
+        Just(Decimal),
+        Just(Date),
+        Just(Timestamp),
+        Just(Text),
+        Just(View),
+        Just(Dictionary)
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![inner.clone().prop_map(|item| List(Box::new(item))), proptest::collection::vec(inner, 1..4).prop_map(Struct)]
+    })
+}
+
+/// A stream of numbers that looks random and depends on a seed alone.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    /// Numbers of every length.
+    fn wide(&mut self) -> i64 {
+        let value = (self.roll(1 << 31) << 33 | self.roll(1 << 31) << 2) as i64;
+        value >> self.roll(64)
+    }
+
+    fn text(&mut self) -> Vec<u8> {
+        const PIECES: [&[u8]; 12] =
+            [b"a", b"word", b" ", b",", b"\"", b"\\.", b"<", b"\n", b"\xff", "日".as_bytes(), b"sixteen letters.", b"x"];
+        // Mostly plain, so that whole blocks are.
+        let pieces = if self.roll(8) == 0 { 12 } else { 2 };
+        (0..self.roll(6)).flat_map(|_| PIECES[self.roll(pieces) as usize].iter().copied()).collect()
+    }
+}
+
+/// An array of the physical type with `rows` rows, and the logical type it stands for.
+fn array(shape: &Shape, rows: usize, nulls: bool, dice: &mut Dice) -> (DataType, ArrayRef) {
+    let valid = |dice: &mut Dice| !nulls || dice.roll(4) > 0;
+    macro_rules! each {
+        ($array:ty, $value:expr) => {
+            (0..rows).map(|_| valid(dice).then(|| $value)).collect::<$array>()
+        };
+    }
+    let made: ArrayRef = match shape {
+        Shape::Int => Arc::new(each!(Int64Array, dice.wide())),
+        Shape::Float => Arc::new(each!(Float64Array, f64::from_bits(dice.wide() as u64))),
+        Shape::Bool => Arc::new(each!(BooleanArray, dice.roll(2) == 0)),
+        Shape::Decimal => {
+            let values = each!(Decimal128Array, i128::from(dice.wide() % 10_000_000_000));
+            Arc::new(values.with_precision_and_scale(15, 2).expect("fits"))
+        }
+        Shape::Date => Arc::new(each!(Date32Array, dice.wide() as i32)),
+        Shape::Timestamp => Arc::new(each!(TimestampMicrosecondArray, dice.wide())),
+        Shape::Text => {
+            let values: Vec<Option<Vec<u8>>> = (0..rows).map(|_| valid(dice).then(|| dice.text())).collect();
+            return (DataType::Utf8, Arc::new(values.iter().map(Option::as_deref).collect::<BinaryArray>()));
+        }
+        Shape::View => {
+            let values: Vec<Option<Vec<u8>>> = (0..rows).map(|_| valid(dice).then(|| dice.text())).collect();
+            return (DataType::Utf8View, Arc::new(values.iter().map(Option::as_deref).collect::<BinaryViewArray>()));
+        }
+        Shape::Dictionary => {
+            let values: BinaryArray = [Some(&b"one"[..]), Some(b"t,wo"), None].into_iter().collect();
+            let keys = each!(PrimitiveArray<Int8Type>, dice.roll(3) as i8);
+            let ty = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+            return (ty, Arc::new(DictionaryArray::new(keys, Arc::new(values))));
+        }
+        Shape::List(item) => {
+            let lengths: Vec<usize> = (0..rows).map(|_| dice.roll(4) as usize).collect();
+            let (ty, child) = array(item, lengths.iter().sum(), nulls, dice);
+            let stored = Arc::new(Field::new("item", child.data_type().clone(), true));
+            let validity = nulls.then(|| (0..rows).map(|_| valid(dice)).collect::<NullBuffer>());
+            let list = ListArray::new(stored, OffsetBuffer::from_lengths(lengths), child, validity);
+            return (DataType::List(Arc::new(Field::new("item", ty, true))), Arc::new(list));
+        }
+        Shape::Struct(children) => {
+            let children: Vec<_> = children.iter().map(|child| array(child, rows, nulls, dice)).collect();
+            let name = |at: usize| ["b", "a b", "<a>"][at];
+            let logical = children.iter().enumerate().map(|(at, (ty, _))| Field::new(name(at), ty.clone(), true)).collect();
+            let stored =
+                children.iter().enumerate().map(|(at, (_, child))| Field::new(name(at), child.data_type().clone(), true)).collect();
+            let validity = nulls.then(|| (0..rows).map(|_| valid(dice)).collect::<NullBuffer>());
+            let columns = children.into_iter().map(|(_, child)| child).collect();
+            return (DataType::Struct(logical), Arc::new(StructArray::new(stored, columns, validity)));
+        }
+    };
+    let ty = match shape {
+        Shape::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        _ => made.data_type().clone(),
+    };
+    (ty, made)
+}
+
+/// The rows by the general path alone.
+fn plainly(schema: &Rc<TableSchema>, batch: &RecordBatch, rows: std::ops::Range<usize>, delimiter: Option<u8>) -> Vec<u8> {
+    let plan = TextShared::default().plan(schema).expect("every type has a text");
+    let bounds: Vec<Bound<'_>> =
+        plan.iter().zip(batch.columns()).map(|(column, array)| Bound::new(&column.kind, array.as_ref()).expect("fits")).collect();
+    let keys = sorted_keys(schema.logical.fields().iter().map(|field| field.name().as_str()), Html::Raw);
+    let mut out = Vec::new();
+    for row in rows {
+        match delimiter {
+            Some(delimiter) => {
+                for (at, bound) in bounds.iter().enumerate() {
+                    let mut field = Vec::new();
+                    bound.push(&mut field, row, Style::Csv).expect("a text");
+                    out.extend((at > 0).then_some(delimiter));
+                    push_csv_field(&mut out, &field, delimiter);
+                }
+                out.push(b'\n');
+            }
+            None => {
+                for (at, key) in keys.iter().enumerate() {
+                    out.push(if at == 0 { b'{' } else { b',' });
+                    out.extend_from_slice(&key.text);
+                    bounds[key.child].push(&mut out, row, Style::Json(Html::Raw)).expect("a text");
+                }
+                out.extend_from_slice(b"}\n");
+            }
+        }
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn blocks_equal_the_general_path(shapes in proptest::collection::vec((shape(), any::<bool>()), 1..8), rows in 1usize..600, seed in any::<u64>(), skip in 0usize..50) {
+        let mut dice = Dice(seed);
+        let columns: Vec<_> = shapes.iter().map(|(shape, nulls)| array(shape, rows, *nulls, &mut dice)).collect();
+        let named = |at: usize, ty: &DataType| Field::new(format!("c{at}"), ty.clone(), true);
+        let logical = Schema::new(columns.iter().enumerate().map(|(at, (ty, _))| named(at, ty)).collect::<Vec<_>>());
+        let physical = Arc::new(Schema::new(columns.iter().enumerate().map(|(at, (_, array))| named(at, array.data_type())).collect::<Vec<_>>()));
+        let schema = Rc::new(TableSchema { table: "t".into(), logical: Arc::new(logical), physical: Arc::clone(&physical) });
+        let batch = RecordBatch::try_new(physical, columns.into_iter().map(|(_, array)| array).collect()).expect("columns fit");
+        let batch = batch.slice(skip.min(rows - 1) / 2, rows - skip.min(rows - 1) / 2);
+        let range = (skip / 2).min(batch.num_rows() - 1)..batch.num_rows();
+        let shared = TextShared::default();
+        for delimiter in [None, Some(b','), Some(b'1')] {
+            let mut encoder = match delimiter {
+                None => json::open(&schema, &shared),
+                Some(delimiter) => csv::open(&schema, CsvOptions { delimiter, skip_header: true }, &shared),
+            }.expect("every type has a text");
+            let mut out = Collected::default();
+            encoder.write(&batch, range.clone(), &mut out).expect("a text");
+            let expected = plainly(&schema, &batch, range.clone(), delimiter);
+            prop_assert_eq!(String::from_utf8_lossy(&out.0), String::from_utf8_lossy(&expected));
+        }
+    }
+}

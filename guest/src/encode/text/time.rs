@@ -57,11 +57,8 @@ pub(crate) fn push_date(out: &mut Vec<u8>, unix_days: i64) {
 
 /// Appends `15:04:05`.
 pub(crate) fn push_clock(out: &mut Vec<u8>, second_of_day: u32) {
-    let ([h1, h2], [m1, m2], [s1, s2]) = (
-        two_digits((second_of_day / 3_600) as u8),
-        two_digits((second_of_day / 60 % 60) as u8),
-        two_digits((second_of_day % 60) as u8),
-    );
+    let ([h1, h2], [m1, m2], [s1, s2]) =
+        (two_digits((second_of_day / 3_600) as u8), two_digits((second_of_day / 60 % 60) as u8), two_digits((second_of_day % 60) as u8));
     out.extend_from_slice(&[h1, h2, b':', m1, m2, b':', s1, s2]);
 }
 
@@ -219,7 +216,9 @@ mod tests {
 
     #[test]
     fn days_follow_the_gregorian_calendar() {
-        for (days, expected) in [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (-719_528, "0000-01-01"), (-719_529, "-0001-12-31")] {
+        for (days, expected) in
+            [(0, "1970-01-01"), (-1, "1969-12-31"), (11_016, "2000-02-29"), (-719_528, "0000-01-01"), (-719_529, "-0001-12-31")]
+        {
             let mut out = Vec::new();
             push_date(&mut out, days);
             assert_eq!(String::from_utf8_lossy(&out), expected);

@@ -70,7 +70,11 @@ pub(crate) struct TextEncoder {
 
 impl TextEncoder {
     /// Begins an object. `frame` is made from the names of the columns.
-    pub(crate) fn open(schema: &Rc<TableSchema>, shared: &TextShared, frame: impl FnOnce(&TableSchema) -> Frame) -> Result<Self, EncodeError> {
+    pub(crate) fn open(
+        schema: &Rc<TableSchema>,
+        shared: &TextShared,
+        frame: impl FnOnce(&TableSchema) -> Frame,
+    ) -> Result<Self, EncodeError> {
         let plan = shared.plan(schema)?;
         Ok(Self { plan, frame: Rc::new(frame(schema)), shared: shared.clone(), begun: false })
     }

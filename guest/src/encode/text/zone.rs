@@ -96,9 +96,8 @@ fn direct(unix_seconds: i64) -> i64 {
 
 fn parse_offset(text: &str) -> Option<i32> {
     let &[sign, h1, h2, b':', m1, m2] = text.as_bytes() else { return None };
-    let number = |tens: u8, ones: u8| {
-        (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| i32::from(tens - b'0') * 10 + i32::from(ones - b'0'))
-    };
+    let number =
+        |tens: u8, ones: u8| (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| i32::from(tens - b'0') * 10 + i32::from(ones - b'0'));
     let (hours, minutes) = (number(h1, h2)?, number(m1, m2)?);
     if hours > 24 || minutes >= 60 {
         return None;

@@ -1,1 +1,59 @@
+//! What the plugin answers before, or without, a destination.
 
+use super::*;
+use tonic::Code;
+
+fn server() -> Server {
+    Server::new(futures::future::ready(Err(Arc::from("no component"))).boxed().shared(), CancellationToken::new())
+}
+
+async fn write(server: &Server, messages: Vec<write::Request>) -> Status {
+    let messages = futures::stream::iter(messages.into_iter().map(Ok));
+    server.write_all(messages).await.map(|_| ()).map_err(Status::from).expect_err("refused")
+}
+
+#[tokio::test]
+async fn a_write_before_init_is_refused() {
+    assert_eq!(write(&server(), vec![]).await.code(), Code::Internal);
+    assert_eq!(write(&server(), vec![write::Request { message: None }]).await.code(), Code::Cancelled);
+}
+
+#[tokio::test]
+async fn init_without_connection_reads_nothing_and_a_write_says_so() {
+    let server = server();
+    let request = init::Request { spec: "not JSON".into(), no_connection: true, ..Default::default() };
+    server.init(Request::new(request)).await.expect("accepted");
+    let status = write(&server, vec![]).await;
+    assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "write failed: plugin is not initialized with a spec"));
+}
+
+#[tokio::test]
+async fn what_runs_at_the_same_time_is_refused() {
+    let server = server();
+    let _running = server.take_slot(Refusal::InitInUse).expect("free");
+    let status = server.init(Request::new(init::Request::default())).await.expect_err("refused");
+    assert_eq!(status.message(), "failed to init plugin: plugin already in use");
+    let status = server.close(Request::new(close::Request {})).await.expect_err("refused");
+    assert_eq!(status.message(), "plugin already in use");
+    assert_eq!(write(&server, vec![]).await.message(), "write failed: plugin already in use");
+}
+
+#[tokio::test]
+async fn close_without_init_is_fine() {
+    server().close(Request::new(close::Request {})).await.expect("OK");
+}
+
+#[test]
+fn a_failed_test_says_whose_fault() {
+    let code = |error| test_answer(Err(error)).failure_code;
+    assert_eq!(code(OpenError::Denied("no".into())), "INVALID_SPEC");
+    assert!(test_answer(Ok(())).success);
+}
+
+#[test]
+fn an_empty_spec_is_an_empty_object() {
+    for empty in ["", "null", " null\n"] {
+        assert_eq!(spec_text(empty.as_bytes()).expect("text"), "{}");
+    }
+    assert!(spec_text(b"\xff").is_err());
+}

@@ -1,0 +1,132 @@
+//! A schema, judged: within the bounds, of types that can be decoded, extension types stored as they must be. And its physical twin.
+
+use super::{IpcError, TableSchema};
+use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES};
+use arrow_schema::Metadata;
+use arrow_schema::{DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
+use std::sync::Arc;
+
+/// Where a schema names its table.
+const TABLE_NAME: &str = "cq:table_name";
+const EXTENSION_NAME: &str = "ARROW:extension:name";
+const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
+const UUID_BYTES: i32 = 16;
+/// How much of a column's name an error quotes.
+const QUOTED_CHARS: usize = 120;
+
+/// Judges a schema and makes its physical twin.
+pub(super) fn judge(logical: Schema) -> Result<TableSchema, IpcError> {
+    let table = match logical.metadata().get(TABLE_NAME) {
+        Some(name) if !name.is_empty() => name.clone(),
+        _ => return Err(IpcError("missing table name".to_owned())),
+    };
+    bound("the table's name", table.len(), MAX_NAME_BYTES, "bytes")?;
+    bound("the table", logical.fields().len(), MAX_COLUMNS, "columns")?;
+    let mut census = Census { fields: 0, metadata_bytes: 0 };
+    census.count_metadata(logical.metadata())?;
+    let fields = logical.fields().iter().map(|it| census.physical_field(it, 1)).collect::<Result<Vec<_>, _>>()?;
+    let physical = Arc::new(Schema::new_with_metadata(fields, logical.metadata().clone()));
+    Ok(TableSchema { table, logical: Arc::new(logical), physical })
+}
+
+/// What has been counted of a schema so far.
+struct Census {
+    fields: usize,
+    metadata_bytes: usize,
+}
+
+impl Census {
+    fn count_metadata(&mut self, metadata: &Metadata) -> Result<(), IpcError> {
+        self.metadata_bytes += metadata.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        bound("the schema's metadata", self.metadata_bytes, MAX_METADATA_BYTES, "bytes")
+    }
+
+    fn physical_field(&mut self, field: &Field, depth: usize) -> Result<FieldRef, IpcError> {
+        self.fields += 1;
+        bound("the schema", self.fields, MAX_FIELDS, "fields")?;
+        bound("a column's name", field.name().len(), MAX_NAME_BYTES, "bytes")?;
+        bound(&format!("column {}", quoted(field.name())), depth, MAX_DEPTH, "levels of nesting")?;
+        self.count_metadata(field.metadata())?;
+        check_extension(field)?;
+        let data_type = self.physical_type(field, field.data_type(), depth)?;
+        Ok(Arc::new(field.clone().with_data_type(data_type)))
+    }
+
+    /// The type as it is decoded; an error for a type that is not well formed or not supported.
+    fn physical_type(&mut self, field: &Field, data_type: &DataType, depth: usize) -> Result<DataType, IpcError> {
+        let refuse = |why: &str| Err(IpcError(format!("column {}: {why}", quoted(field.name()))));
+        let precision = |precision: u8, most: u8| {
+            if (1..=most).contains(&precision) {
+                Ok(data_type.clone())
+            } else {
+                refuse(&format!("a decimal of precision {precision}; 1 to {most} is possible"))
+            }
+        };
+        match data_type {
+            DataType::Utf8 => Ok(DataType::Binary),
+            DataType::LargeUtf8 => Ok(DataType::LargeBinary),
+            DataType::Utf8View => Ok(DataType::BinaryView),
+            DataType::List(item) => Ok(DataType::List(self.physical_field(item, depth + 1)?)),
+            DataType::LargeList(item) => Ok(DataType::LargeList(self.physical_field(item, depth + 1)?)),
+            DataType::ListView(item) => Ok(DataType::ListView(self.physical_field(item, depth + 1)?)),
+            DataType::LargeListView(item) => Ok(DataType::LargeListView(self.physical_field(item, depth + 1)?)),
+            DataType::FixedSizeList(_, size) if *size < 0 => refuse("a list of negative size"),
+            DataType::FixedSizeList(item, size) => Ok(DataType::FixedSizeList(self.physical_field(item, depth + 1)?, *size)),
+            DataType::FixedSizeBinary(width) if *width < 0 => refuse("binary of negative width"),
+            DataType::Struct(fields) => {
+                let fields = fields.iter().map(|it| self.physical_field(it, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+                Ok(DataType::Struct(fields.into()))
+            }
+            DataType::Map(entries, sorted) => match entries.data_type() {
+                DataType::Struct(fields) if fields.len() == 2 && !entries.is_nullable() => {
+                    Ok(DataType::Map(self.physical_field(entries, depth + 1)?, *sorted))
+                }
+                _ => refuse("the entries of a map are to be a non-null struct of a key and a value"),
+            },
+            // Values that hold dictionaries or lists again would let a few bytes of indices stand for text without end.
+            DataType::Dictionary(_, values) if values.is_nested() || matches!(**values, DataType::Dictionary(..)) => {
+                refuse("a dictionary of nested values; a dictionary of plain values is possible")
+            }
+            DataType::Dictionary(keys, values) => {
+                Ok(DataType::Dictionary(keys.clone(), Box::new(self.physical_type(field, values, depth)?)))
+            }
+            DataType::Union(..) => refuse("type union is not supported"),
+            DataType::RunEndEncoded(..) => refuse("type run_end_encoded is not supported"),
+            DataType::Decimal32(it, _) => precision(*it, DECIMAL32_MAX_PRECISION),
+            DataType::Decimal64(it, _) => precision(*it, DECIMAL64_MAX_PRECISION),
+            DataType::Decimal128(it, _) => precision(*it, DECIMAL128_MAX_PRECISION),
+            DataType::Decimal256(it, _) => precision(*it, DECIMAL256_MAX_PRECISION),
+            plain => Ok(plain.clone()),
+        }
+    }
+}
+
+/// CloudQuery's extension types have one storage and one metadata each; unknown ones are their storage.
+fn check_extension(field: &Field) -> Result<(), IpcError> {
+    let Some(name) = field.metadata().get(EXTENSION_NAME) else { return Ok(()) };
+    let (storage, metadata) = match name.as_str() {
+        "uuid" => (DataType::FixedSizeBinary(UUID_BYTES), "uuid-serialized"),
+        "json" => (DataType::Binary, "json-serialized"),
+        "inet" => (DataType::Binary, "inet-serialized"),
+        "mac" => (DataType::Binary, "mac-serialized"),
+        _ => return Ok(()),
+    };
+    if *field.data_type() != storage {
+        return Err(IpcError(format!("column {}: extension type {name} is to be stored as {storage}", quoted(field.name()))));
+    }
+    if field.metadata().get(EXTENSION_METADATA).map(String::as_str) != Some(metadata) {
+        return Err(IpcError(format!("column {}: extension type {name} is to have the metadata {metadata:?}", quoted(field.name()))));
+    }
+    Ok(())
+}
+
+fn bound(what: &str, found: usize, most: usize, unit: &str) -> Result<(), IpcError> {
+    if found <= most { Ok(()) } else { Err(IpcError(format!("{what} has more than {most} {unit}"))) }
+}
+
+/// A column's name for an error: escaped, and not longer than a line.
+pub(crate) fn quoted(name: &str) -> String {
+    let cut: String = name.chars().take(QUOTED_CHARS).collect();
+    if cut.len() == name.len() { format!("{cut:?}") } else { format!("{cut:?}…") }
+}

@@ -1,0 +1,172 @@
+//! From a target to a client: endpoint, addressing, transport and credentials.
+
+use super::failure::{Failure, Place, credentials_failure};
+use super::transport::{self, Verify};
+use super::{ConnectOptions, StoreError, StoreErrorKind};
+use crate::bindings::{CredentialSource, StorageTarget};
+use crate::local_store::{ENDPOINT as EMBEDDED_ENDPOINT, LocalStore};
+use aws_config::profile::ProfileFileCredentialsProvider;
+#[expect(deprecated, reason = "see `named_profile`")]
+use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Builder, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::os_shim_internal::Env;
+use http::Uri;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a role is assumed for.
+const ROLE_SESSION: Duration = Duration::from_secs(3_600);
+
+/// The role session's name where the spec gives none.
+const ROLE_SESSION_NAME: &str = "lakegate";
+
+/// Credentials are renewed this long before they expire, so that none expires on its way.
+const RENEW_EARLY: Duration = Duration::from_secs(300);
+
+/// Time to find credentials: the instance metadata service alone may take some seconds, an SSO portal or a credential process more.
+const FIND_CREDENTIALS: Duration = Duration::from_secs(30);
+
+fn behavior() -> BehaviorVersion {
+    BehaviorVersion::v2026_01_12()
+}
+
+/// The SDK's client for a target, and where it goes.
+pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<(Client, Place), StoreError> {
+    let region = Region::new(target.region.clone());
+    let place = |host: &str| Place { bucket: target.bucket.clone(), region: target.region.clone(), host: host.to_owned() };
+    if let Some(store) = &options.embedded {
+        let builder = Builder::new()
+            .behavior_version(behavior())
+            .http_client(store.connector())
+            .credentials_provider(LocalStore::credentials())
+            .endpoint_url(EMBEDDED_ENDPOINT)
+            .force_path_style(true);
+        return Ok((Client::from_conf(common(builder, region).build()), place("the embedded store")));
+    }
+
+    let host = target.endpoint.as_deref().map(endpoint_host).transpose()?;
+    let refuse = |text: String| Failure::lasting(StoreErrorKind::Rejected, text).into_error("connect", 1);
+    let strict = transport::http_client(&options.environment, Verify::Strict, options.limits.connect).map_err(refuse)?;
+    let mut loader = aws_config::defaults(behavior()).region(region.clone()).http_client(strict.clone());
+    #[cfg(test)]
+    {
+        loader = loader.env(options.environment.clone());
+    }
+    if let Some(profile) = &target.credentials.profile {
+        // A profile that the spec names wins over keys in the environment.
+        loader = loader.profile_name(profile).credentials_provider(named_profile(profile, strict, region.clone(), &options.environment));
+    }
+    let shared = loader.load().await;
+    let credentials = resolve(&shared, &target.credentials).await?;
+
+    let mut builder = Builder::from(&shared).credentials_provider(credentials).force_path_style(target.path_style);
+    if let Some(endpoint) = &target.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    if target.skip_tls_verify {
+        let lenient = transport::http_client(&options.environment, Verify::Nothing, options.limits.connect).map_err(refuse)?;
+        builder = builder.http_client(lenient);
+    }
+    let place = place(host.as_deref().unwrap_or("the S3 endpoint of the region"));
+    Ok((Client::from_conf(common(builder, region).build()), place))
+}
+
+/// What every client has: no retries, checksums or time limits but ours.
+fn common(builder: Builder, region: Region) -> Builder {
+    builder
+        .region(region)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .identity_cache(IdentityCache::lazy().buffer_time(RENEW_EARLY).load_timeout(FIND_CREDENTIALS).build())
+}
+
+/// The host (and port) of an endpoint.
+fn endpoint_host(endpoint: &str) -> Result<String, StoreError> {
+    let uri = endpoint.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    let authority =
+        uri.as_ref().and_then(Uri::authority).filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+    match authority {
+        Some(authority) => Ok(authority.to_string()),
+        None => Err(StoreError {
+            kind: StoreErrorKind::Rejected,
+            message: "`endpoint` is not usable: it has to be a URL as in https://store.example:9000, without user or password".into(),
+        }),
+    }
+}
+
+/// The credentials of a profile: keys, role, SSO, web identity or process.
+#[expect(deprecated, reason = "the only way to tell the provider its files; the replacement lives in a crate that is not ours to use")]
+fn named_profile(profile: &str, client: SharedHttpClient, region: Region, environment: &Env) -> ProfileFileCredentialsProvider {
+    let conf = ProviderConfig::without_region().with_region(Some(region)).with_http_client(client);
+    let files = ProfileFiles::builder();
+    let files = match environment.get("AWS_CONFIG_FILE") {
+        Ok(path) => files.with_file(ProfileFileKind::Config, path),
+        Err(_) => files.include_default_config_file(true),
+    };
+    let files = match environment.get("AWS_SHARED_CREDENTIALS_FILE") {
+        Ok(path) => files.with_file(ProfileFileKind::Credentials, path),
+        Err(_) => files.include_default_credentials_file(true),
+    };
+    ProfileFileCredentialsProvider::builder().configure(&conf).profile_name(profile).profile_files(files.build()).build()
+}
+
+/// The first credentials, asked for now, so that a mistake shows before any row is read.
+async fn resolve(shared: &SdkConfig, source: &CredentialSource) -> Result<Primed, StoreError> {
+    let failed = |failure: Failure| StoreError {
+        kind: StoreErrorKind::Denied,
+        message: match &source.profile {
+            Some(profile) => format!("{} (profile {profile:?})", failure.into_error("connect", 1).message),
+            None => failure.into_error("connect", 1).message,
+        },
+    };
+    let missing = || failed(credentials_failure(&CredentialsError::not_loaded("no provider")));
+    let mut provider = shared.credentials_provider().ok_or_else(missing)?;
+    if let Some(role) = &source.role_arn {
+        let mut builder = AssumeRoleProvider::builder(role)
+            .session_length(ROLE_SESSION)
+            .session_name(source.role_session_name.as_deref().unwrap_or(ROLE_SESSION_NAME))
+            .configure(shared);
+        if let Some(id) = &source.external_id {
+            builder = builder.external_id(id);
+        }
+        provider = SharedCredentialsProvider::new(builder.build_from_provider(provider).await);
+    }
+    let first = match tokio::time::timeout(FIND_CREDENTIALS, provider.provide_credentials()).await {
+        Ok(Ok(credentials)) => credentials,
+        Ok(Err(error)) => return Err(failed(credentials_failure(&error))),
+        Err(_) => return Err(failed(credentials_failure(&CredentialsError::provider_timed_out(FIND_CREDENTIALS)))),
+    };
+    Ok(Primed { first: Mutex::new(Some(first)), provider })
+}
+
+/// A provider whose first answer is known already.
+#[derive(Debug)]
+struct Primed {
+    first: Mutex<Option<Credentials>>,
+    provider: SharedCredentialsProvider,
+}
+
+impl ProvideCredentials for Primed {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(first) => future::ProvideCredentials::ready(Ok(first)),
+            None => self.provider.provide_credentials(),
+        }
+    }
+}

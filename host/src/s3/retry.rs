@@ -1,0 +1,216 @@
+//! Trying again: which attempts, how long between them, and when an attempt is given up.
+//!
+//! The SDK's own retries are off. Their budget is shared by the whole process, so that one dead store would end the retries of every
+//! client; and they know neither a 200 without ETag nor a limit in time.
+
+use super::failure::{Class, Failure};
+use super::{Limits, StoreError};
+use crate::payload::Progress;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The first pause is at most this long; each later one at most twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The same where the store asked for less.
+const FIRST_THROTTLED_PAUSE: Duration = Duration::from_millis(500);
+
+/// Attempts that a transient failure gets whatever the clock says: a single stall may use the whole time up.
+const LEAST_ATTEMPTS: u32 = 3;
+
+/// A client sending 16 KiB/s is slow, one below that is broken: the pace that an attempt as a whole must keep.
+const LEAST_BYTES_A_SECOND: u64 = 16 << 10;
+
+/// When to stop trying.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Budget {
+    /// So many attempts in all.
+    Attempts(u32),
+    /// For so long.
+    Time(Duration),
+}
+
+/// How one client tries again.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) budget: Budget,
+    pub(super) max_pause: Duration,
+    pub(super) limits: Limits,
+    /// True once the store has answered anything: from then on an outage is worth waiting for.
+    pub(super) answered: AtomicBool,
+}
+
+impl Retry {
+    /// Tries until it works, cannot work, or the budget is spent. `attempt` gets the number of the attempt, from 1.
+    pub(super) async fn run<T, F>(&self, operation: &str, mut attempt: impl FnMut(u32) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut course = self.course();
+        loop {
+            match attempt(course.attempts + 1).await {
+                Ok(done) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Err(failure) => course.pause(operation, failure).await?,
+            }
+        }
+    }
+
+    /// The course of one request.
+    pub(super) fn course(&self) -> Course<'_> {
+        Course { retry: self, begun: Instant::now(), attempts: 0 }
+    }
+
+    fn budget(&self, class: Class) -> Budget {
+        match self.budget {
+            Budget::Time(_) if class == Class::Unreachable && !self.answered.load(Ordering::Relaxed) => {
+                Budget::Time(self.limits.first_contact)
+            }
+            budget => budget,
+        }
+    }
+}
+
+/// The course of one request: what has been tried.
+#[derive(Debug)]
+pub(super) struct Course<'a> {
+    retry: &'a Retry,
+    begun: Instant,
+    pub(super) attempts: u32,
+}
+
+impl Course<'_> {
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// The failure, if there is to be no other.
+    pub(super) async fn pause(&mut self, operation: &str, failure: Failure) -> Result<(), StoreError> {
+        self.attempts += 1;
+        if failure.status.is_some() {
+            self.retry.answered.store(true, Ordering::Relaxed);
+        }
+        let first = match failure.class {
+            Class::Final => return Err(failure.into_error(operation, self.attempts)),
+            Class::Throttled => FIRST_THROTTLED_PAUSE,
+            Class::Transient | Class::Unreachable => FIRST_PAUSE,
+        };
+        let longest = first.saturating_mul(1 << (self.attempts - 1).min(16)).min(self.retry.max_pause);
+        let pause = longest.mul_f64(0.25 + 0.75 * random_fraction());
+        let more = match self.retry.budget(failure.class) {
+            Budget::Attempts(attempts) => self.attempts < attempts,
+            Budget::Time(time) => self.attempts < LEAST_ATTEMPTS || self.begun.elapsed() + pause < time,
+        };
+        if !more {
+            return Err(failure.into_error(operation, self.attempts));
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Between 0 and 1. Without entropy every client pauses equally, which is only less kind to the store.
+fn random_fraction() -> f64 {
+    f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+}
+
+/// Gives an attempt up when its body of `bytes` stalls, when no answer follows the body, or when it is hopelessly slow.
+pub(super) async fn watched<T>(
+    attempt: impl Future<Output = Result<T, Failure>>,
+    progress: &Progress,
+    bytes: u64,
+    stall: Duration,
+    answer: Duration,
+) -> Result<T, Failure> {
+    tokio::pin!(attempt);
+    let whole = Duration::from_secs(bytes / LEAST_BYTES_A_SECOND).saturating_add(stall).saturating_add(answer);
+    let (begun, mut moved, mut seen) = (Instant::now(), Instant::now(), progress.bytes());
+    // The whole body counts as taken when it lies in the socket's buffer, so the answer's limit is never below a stall's.
+    loop {
+        let limit = if seen >= bytes { answer.max(stall) } else { stall };
+        let deadline = (moved + limit).min(begun + whole);
+        match tokio::time::timeout_at(deadline, attempt.as_mut()).await {
+            Ok(done) => return done,
+            Err(_) if begun.elapsed() >= whole => {
+                return Err(Failure::transient(format!("request send failed: not done within {whole:?}")));
+            }
+            Err(_) => {
+                let now = progress.bytes();
+                if now == seen {
+                    return Err(Failure::transient(format!("request send failed: stalled for {limit:?}")));
+                }
+                (seen, moved) = (now, Instant::now());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::StoreErrorKind;
+    use super::*;
+
+    fn retry(budget: Budget) -> Retry {
+        Retry { budget, max_pause: Duration::from_millis(4), limits: Limits::default(), answered: AtomicBool::new(true) }
+    }
+
+    async fn attempts(retry: &Retry, failure: impl Fn() -> Failure, failures: u32) -> (Result<(), StoreError>, u32) {
+        let mut made = 0;
+        let result = retry
+            .run("PutObject", |number| {
+                made = number;
+                let answer = if number > failures { Ok(()) } else { Err(failure()) };
+                async move { answer }
+            })
+            .await;
+        (result, made)
+    }
+
+    #[tokio::test]
+    async fn retries_that_are_set_are_counted() {
+        let transient = || Failure::transient("gone");
+        let (result, made) = attempts(&retry(Budget::Attempts(3)), transient, 9).await;
+        assert_eq!(made, 3);
+        assert_eq!(result.expect_err("all failed").message, "operation error S3: PutObject, gone (after 3 attempts)");
+        let (result, made) = attempts(&retry(Budget::Attempts(3)), transient, 2).await;
+        assert!(result.is_ok() && made == 3);
+        let (result, made) = attempts(&retry(Budget::Attempts(1)), transient, 1).await;
+        assert!(result.is_err() && made == 1);
+    }
+
+    #[tokio::test]
+    async fn a_time_budget_allows_many_attempts_and_ends() {
+        let transient = || Failure::transient("gone");
+        let (result, made) = attempts(&retry(Budget::Time(Duration::from_secs(60))), transient, 50).await;
+        assert!(result.is_ok() && made == 51);
+        let (result, made) = attempts(&retry(Budget::Time(Duration::ZERO)), transient, 50).await;
+        assert!(result.is_err());
+        assert_eq!(made, LEAST_ATTEMPTS);
+    }
+
+    #[tokio::test]
+    async fn a_lasting_failure_is_not_retried() {
+        let (result, made) =
+            attempts(&retry(Budget::Time(Duration::from_secs(60))), || Failure::lasting(StoreErrorKind::Denied, "no"), 9).await;
+        assert_eq!(made, 1);
+        assert_eq!(result.expect_err("refused").kind, StoreErrorKind::Denied);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_attempt_is_given_up_and_a_slow_one_is_not() {
+        let (stall, answer) = (Duration::from_secs(20), Duration::from_secs(30));
+        let progress = Progress::default();
+        let never = std::future::pending::<Result<(), Failure>>();
+        let begun = Instant::now();
+        assert!(watched(never, &progress, 10, stall, answer).await.is_err());
+        assert_eq!(begun.elapsed(), stall);
+        let slow = async {
+            tokio::time::sleep(Duration::from_secs(29)).await;
+            Ok(())
+        };
+        assert!(watched(slow, &progress, 0, stall, answer).await.is_ok());
+    }
+}

@@ -1,0 +1,193 @@
+//! Servers that fail.
+
+use super::*;
+
+#[tokio::test]
+async fn a_put_says_what_was_asked_for() {
+    let (server, address) = Server::start(|_, _| ok()).await;
+    let mut target = target(format!("http://{address}"));
+    target.acl = Some("bucket-owner-full-control".into());
+    target.encryption = Some(crate::bindings::Encryption { algorithm: "aws:kms".into(), kms_key_id: Some("key-1".into()) });
+    let stored = put(&target, &options(KEYS)).await.expect("the server takes it");
+    let crc = STANDARD.encode(crc32fast::hash(b"1,2\n").to_be_bytes());
+    assert_eq!(stored, Stored { etag: "\"e\"".into(), checksum: Some(crc.clone()) });
+    let seen = &server.seen()[0];
+    let check = |header: &str, expected: &str| assert_eq!(seen.header(header), expected, "{header}");
+    check("content-type", "text/csv");
+    check("content-length", "4");
+    check("x-amz-acl", "bucket-owner-full-control");
+    check("x-amz-server-side-encryption", "aws:kms");
+    check("x-amz-server-side-encryption-aws-kms-key-id", "key-1");
+    check("x-amz-checksum-crc32", &crc);
+    check("transfer-encoding", "");
+    check("content-encoding", "");
+    assert!(seen.header("authorization").contains("/eu-west-1/s3/"), "signed for the region");
+    assert_eq!(
+        (seen.method.as_str(), seen.target.split('?').next(), seen.body.as_slice()),
+        ("PUT", Some("/bucket/t/a.csv"), &b"1,2\n"[..])
+    );
+}
+
+#[tokio::test]
+async fn failures_that_pass_are_retried() {
+    let check = async |name: &str, first: fn() -> Reply| {
+        let (server, address) = Server::start(move |number, _| if number <= 2 { first() } else { ok() }).await;
+        let stored = put(&target(format!("http://{address}")), &options(KEYS)).await;
+        assert!(stored.is_ok(), "{name}: {stored:?}");
+        let seen = server.seen();
+        assert_eq!(seen.len(), 3, "{name}");
+        assert!(seen.iter().all(|request| request.body == b"1,2\n"), "{name}: the whole body each time");
+    };
+    check("503", || status(503, "SlowDown")).await;
+    check("500", || status(500, "InternalError")).await;
+    check("no words", || Reply::Answer(502, vec![], String::new())).await;
+    check("answer dropped", || Reply::Close).await;
+    check("stall", || Reply::Stall).await;
+    check("no ETag", || Reply::Answer(200, vec![], String::new())).await;
+    check("another checksum", || {
+        Reply::Answer(200, vec![("ETag", "e".into()), ("x-amz-checksum-crc32", "AAAAAA==".into())], String::new())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn failures_that_stay_are_not() {
+    let check = async |code: u16, name: &'static str, kind, words: &str| {
+        let (server, address) = Server::start(move |_, _| status(code, name)).await;
+        let error = put(&target(format!("http://{address}")), &options(KEYS)).await.expect_err("refused");
+        assert_eq!((error.kind, server.seen().len()), (kind, 1), "{name}");
+        assert!(error.message.starts_with(&format!("operation error S3: PutObject, https response error StatusCode: {code}")), "{error}");
+        assert!(error.message.contains(words), "{error}");
+    };
+    check(403, "AccessDenied", StoreErrorKind::Denied, "s3:PutObject").await;
+    check(404, "NoSuchBucket", StoreErrorKind::Rejected, "create it").await;
+    check(400, "ExpiredToken", StoreErrorKind::Denied, "log in again").await;
+    check(301, "PermanentRedirect", StoreErrorKind::Rejected, "set `region`").await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_there_is_named_soon() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    let address = listener.local_addr().expect("bound").to_string();
+    drop(listener);
+    let error = put(&target(format!("http://{address}")), &options(KEYS)).await.expect_err("nobody listens");
+    assert_eq!(error.kind, StoreErrorKind::Unavailable);
+    assert!(error.message.contains(&format!("{address} cannot be reached")), "{error}");
+}
+
+/// A store of one upload; `complete` decides on each completion, `head` on the question whether the object is there.
+async fn complete(
+    complete: impl Fn(usize) -> Reply + Send + Sync + 'static,
+    head: fn(token: &str) -> Reply,
+) -> (Result<Stored, StoreError>, Vec<Seen>) {
+    let (completions, token) = (Mutex::new(0), Mutex::new(String::new()));
+    let (server, address) = Server::start(move |_, request| match request.method.as_str() {
+        "POST" if request.target.contains("uploads") => {
+            *token.lock().expect("no panic") = request.header("x-amz-meta-lakegate-upload").to_owned();
+            let body = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>";
+            Reply::Answer(200, vec![], body.into())
+        }
+        "POST" => {
+            let mut count = completions.lock().expect("no panic");
+            *count += 1;
+            complete(*count)
+        }
+        "HEAD" => head(&token.lock().expect("no panic")),
+        "DELETE" => Reply::Answer(204, vec![], String::new()),
+        _ => ok(),
+    })
+    .await;
+    let client = S3Client::connect(&target(format!("http://{address}")), &options(KEYS)).await.expect("keys are there");
+    let upload = client.create(&put_of("t/a.csv")).await.expect("created");
+    assert_eq!(upload.id(), "u1");
+    let part = upload.put_part(1, Payload::from(bytes::Bytes::from_static(b"12345"))).await.expect("taken");
+    let result = upload.complete(vec![part], 5).await;
+    if result.is_err() {
+        upload.abort().await.expect("aborted");
+    }
+    (result, server.seen())
+}
+
+fn completed() -> Reply {
+    Reply::Answer(200, vec![], "<CompleteMultipartUploadResult><ETag>\"m-1\"</ETag></CompleteMultipartUploadResult>".into())
+}
+
+fn lost_then_gone(number: usize) -> Reply {
+    if number == 1 { Reply::Close } else { status(404, "NoSuchUpload") }
+}
+
+fn head_of(token: &str, length: &str) -> Reply {
+    let headers = vec![("ETag", "\"h\"".into()), ("x-amz-meta-lakegate-upload", token.to_owned()), ("Content-Length", length.to_owned())];
+    Reply::Answer(200, headers, String::new())
+}
+
+#[tokio::test]
+async fn a_completion_is_retried_and_an_error_in_a_200_seen() {
+    let (result, seen) = complete(
+        |number| match number {
+            1 => Reply::Answer(200, vec![], "<Error><Code>InternalError</Code><Message>words</Message></Error>".into()),
+            2 => status(503, "SlowDown"),
+            _ => completed(),
+        },
+        |_| status(403, "AccessDenied"),
+    )
+    .await;
+    assert_eq!(result.expect("completed").etag, "\"m-1\"");
+    assert!(seen.iter().all(|request| request.method != "HEAD"));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_settled_by_size_and_token() {
+    let (result, _) = complete(lost_then_gone, |token| head_of(token, "5")).await;
+    assert_eq!(result.expect("it is there").etag, "\"h\"");
+    let unknown = async |name: &str, head: fn(&str) -> Reply| {
+        let (result, _) = complete(lost_then_gone, head).await;
+        let error = result.expect_err(name);
+        assert_eq!(error.kind, StoreErrorKind::Unknown, "{name}");
+        assert!(error.message.contains("the outcome is unknown"), "{error}");
+    };
+    unknown("HEAD denied", |_| Reply::Answer(403, vec![], String::new())).await;
+    unknown("another size", |token| head_of(token, "6")).await;
+    unknown("another token", |_| head_of("x", "5")).await;
+    unknown("no object", |_| Reply::Answer(404, vec![], String::new())).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_gone_before_any_lost_answer_is_no_success() {
+    let (result, seen) = complete(|_| status(404, "NoSuchUpload"), |token| head_of(token, "5")).await;
+    assert_eq!(result.expect_err("gone").kind, StoreErrorKind::Rejected);
+    assert!(seen.iter().all(|request| request.method != "HEAD"));
+    assert_eq!(seen.last().map(|request| request.method.as_str()), Some("DELETE"), "aborted");
+}
+
+#[tokio::test]
+async fn part_sizes_are_equal_with_an_endpoint_and_checked() {
+    let mut target = target("http://127.0.0.1:9".into());
+    let client = S3Client::connect(&target, &options(KEYS)).await.expect("nothing is sent");
+    assert_eq!((client.part_bytes(1), client.part_bytes(10_000), client.part_bytes(10_001)), (Some(5 << 20), Some(5 << 20), None));
+    target.part_size_bytes = Some(1_024);
+    let error = S3Client::connect(&target, &options(KEYS)).await.expect_err("too small");
+    assert!(error.message.contains("`part_size: 1024`"), "{error}");
+    let small = ConnectOptions { min_part_bytes: 1_024, ..options(KEYS) };
+    assert_eq!(S3Client::connect(&target, &small).await.expect("allowed here").part_bytes(7), Some(1_024));
+}
+
+#[tokio::test]
+async fn the_embedded_store_takes_puts_and_parts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = LocalStore::open(dir.path()).expect("writable");
+    store.create_bucket("bucket").expect("a good name");
+    let options = ConnectOptions { embedded: Some(Arc::new(store)), ..ConnectOptions::default() };
+    let mut target = target(String::new());
+    target.endpoint = None;
+    assert!(put(&target, &options).await.expect("stored").checksum.is_some());
+    let client = S3Client::connect(&target, &options).await.expect("no credentials needed");
+    let upload = client.create(&put_of("t/b.csv")).await.expect("created");
+    let first = upload.put_part(1, Payload::from(bytes::Bytes::from(vec![1; 5 << 20]))).await.expect("taken");
+    let second = upload.put_part(2, Payload::from(bytes::Bytes::from_static(b"end"))).await.expect("taken");
+    upload.complete(vec![first, second], (5 << 20) + 3).await.expect("completed");
+    target.bucket = "absent".into();
+    let error = put(&target, &options).await.expect_err("no such bucket");
+    assert_eq!(error.kind, StoreErrorKind::Rejected);
+    assert!(error.message.contains("NoSuchBucket"), "{error}");
+}
