@@ -1,2 +1,5 @@
 //! The `lakegate` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    lakegate::cli::main()
+}

@@ -1,5 +1,181 @@
-//! To be written.
+//! The command line: what was typed becomes one command, which runs to an exit code.
+//!
+//! Data goes to stdout, words and progress to stderr. Exit codes are in [`exit`]; options that commands share in [`args`].
 
+pub mod args;
 pub mod config;
+mod console;
+pub mod exit;
+pub mod inspect;
+mod interrupt;
+pub mod load;
 pub mod logging;
+mod pump;
 pub mod serve;
+mod summary;
+pub mod sync;
+pub mod target;
+
+use args::Machine;
+use clap::{CommandFactory, Parser, Subcommand};
+use console::error_line;
+use exit::{CliError, Exit};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Rows in, objects in S3 out, through a sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "lakegate", version, max_term_width = 120, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec refused, 4 denied by policy, 5 storage failed, \
+6 input data refused, 7 source or plugin failed, 130 interrupted. When some tables failed: the highest of theirs.";
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write files to a bucket.
+    Load(Box<load::LoadArgs>),
+    /// Run CloudQuery configurations.
+    Sync(sync::SyncArgs),
+    /// Be the plugin that the CloudQuery CLI talks to.
+    Serve(ServeCommand),
+    /// Check configurations without sending anything.
+    ValidateConfig(inspect::ValidateArgs),
+    /// Put a test object.
+    TestConnection(inspect::TestArgs),
+    /// Print the JSON Schema of the spec.
+    Schema(inspect::SchemaArgs),
+    /// Write out the embedded component, or list its imports.
+    Component(inspect::ComponentArgs),
+}
+
+/// `serve`, with the options of this program beside those of a Go plugin.
+#[derive(Debug, clap::Args)]
+pub struct ServeCommand {
+    /// A plugin's.
+    #[command(flatten)]
+    pub serve: serve::ServeArgs,
+    /// Ours.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let (arguments, unknown) = arguments(std::env::args_os());
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` come this way too, with a code of their own.
+            let _gone = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error_line(&format!("Error: no threads can be started: {error}"));
+            return Exit::Unexpected.into();
+        }
+    };
+    let ended = runtime.block_on(run(cli.command, &unknown));
+    // A reader may still wait for a pipe that nobody writes to.
+    runtime.shutdown_background();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error_line(&format!("Error: {error}"));
+            error.exit.into()
+        }
+    }
+}
+
+async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
+    match command {
+        Command::Load(args) => load::run(*args).await,
+        Command::Sync(args) => sync::run(args).await,
+        Command::Serve(args) => {
+            let options = args.machine.options()?;
+            let make = move || Ok(crate::session::Destination::new(crate::engine::Runtime::new()?, options));
+            let served = serve::run(args.serve, unknown, make).await;
+            served.map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Source, format!("{error:#}")))
+        }
+        Command::ValidateConfig(args) => inspect::validate(args).await,
+        Command::TestConnection(args) => inspect::test_connection(args).await,
+        Command::Schema(args) => inspect::schema(args).await,
+        Command::Component(args) => inspect::component(args).await,
+    }
+}
+
+/// The arguments, without flags of `serve` that only a newer launcher knows; their names are answered too.
+fn arguments(all: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+    let all: Vec<OsString> = all.into_iter().collect();
+    if all.get(1).is_none_or(|command| command != "serve") {
+        return (all, Vec::new());
+    }
+    let mut cli = Cli::command();
+    cli.build();
+    match cli.find_subcommand("serve") {
+        Some(serve) => serve::tolerate(all, serve),
+        None => (all, Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn command_lines() {
+        for (line, accepted) in [
+            ("lakegate load a.csv --to s3://b/p --format csv", true),
+            ("lakegate load a.csv b.csv - --spec s.yml --table t --column a=int64 --column b=decimal(5,2) --input-format csv", true),
+            (
+                "lakegate load a.csv --to s3://b/p --format csv --memory 16MiB --lanes 2 --in-flight 8MB --spill-dir none --json --quiet",
+                true,
+            ),
+            ("lakegate load a.csv --to s3://b/p", false),
+            ("lakegate load a.csv", false),
+            ("lakegate load --to s3://b/p --format csv", false),
+            ("lakegate load a.csv --spec s.yml --to s3://b/p --format csv", false),
+            ("lakegate load a.csv --spec s.yml --region r", false),
+            ("lakegate load a.csv --spec s.yml --column a=varchar", false),
+            ("lakegate load a.csv --spec s.yml --memory lots", false),
+            ("lakegate load a.csv --spec s.yml --lanes 0", false),
+            ("lakegate sync a.yml dir --local d", true),
+            ("lakegate sync", false),
+            ("lakegate serve --network unix --address /tmp/a.sock --log-level debug --log-format json --no-sentry --local d", true),
+            ("lakegate validate-config a.yml", true),
+            ("lakegate test-connection a.yml --local d", true),
+            ("lakegate schema", true),
+            ("lakegate component --imports", true),
+            ("lakegate component --output f.wasm", true),
+            ("lakegate component", false),
+            ("lakegate", false),
+        ] {
+            assert_eq!(parse(line).is_ok(), accepted, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_serve_tolerates_unknown_flags() {
+        let of = |line: &str| arguments(line.split(' ').map(OsString::from));
+        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").1, ["--new"]);
+        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").0.len(), 6);
+        assert!(of("lakegate load --new 1").1.is_empty());
+    }
+}

@@ -1,0 +1,197 @@
+//! Options that several commands share, and how they are resolved.
+
+use super::exit::{CliError, Exit};
+use super::logging::{LogFormat, LogLevel};
+use crate::engine::Runtime;
+use crate::local_store::LocalStore;
+use crate::s3::ConnectOptions;
+use crate::session::{Destination, Options, Spill};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// A number of bytes, written by a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    /// `67108864`, `64MiB`, `64 MB`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is not a size; write bytes, or a whole number with KiB, MiB, GiB, KB, MB or GB");
+        let at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(at).ok_or_else(refused)?;
+        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "kib" => 1 << 10,
+            "mib" => 1 << 20,
+            "gib" => 1 << 30,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            _ => return Err(refused()),
+        };
+        let number: u64 = number.parse().map_err(|_| refused())?;
+        number.checked_mul(factor).filter(|bytes| *bytes > 0).map(Self).ok_or_else(refused)
+    }
+}
+
+/// Where parts spill to, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpillArg {
+    /// A folder.
+    Dir(PathBuf),
+    /// `none`.
+    None,
+}
+
+impl FromStr for SpillArg {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "none" { Self::None } else { Self::Dir(text.into()) })
+    }
+}
+
+/// How much of the machine may be used, and which store.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Machine")]
+pub struct Machine {
+    /// Write to an S3 store in this folder instead of the network (made if it is not there).
+    #[arg(long, value_name = "DIR")]
+    pub local: Option<PathBuf>,
+    /// Encoders at work at the same time [default: the cores of the machine].
+    #[arg(long, value_name = "N")]
+    pub lanes: Option<NonZeroUsize>,
+    /// Memory for parts that are not yet full, such as 64MiB; past it they go to the spill file [default: 64MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// Bytes on their way to the store at most, such as 64MiB [default: 64MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub in_flight: Option<Size>,
+    /// Folder of the spill file, or `none` [default: the folder for temporary files].
+    #[arg(long, value_name = "DIR|none")]
+    pub spill_dir: Option<SpillArg>,
+}
+
+impl Machine {
+    /// The options of a destination.
+    ///
+    /// # Errors
+    /// The folder of the embedded store cannot be used.
+    pub fn options(&self) -> Result<Options, CliError> {
+        let mut options = Options::default();
+        if let Some(lanes) = self.lanes {
+            options.lanes = lanes;
+        }
+        if let Some(Size(bytes)) = self.memory {
+            options.memory_bytes = bytes;
+        }
+        if let Some(Size(bytes)) = self.in_flight {
+            options.in_flight_bytes = bytes;
+        }
+        match &self.spill_dir {
+            Some(SpillArg::Dir(dir)) => options.spill = Spill::Dir(dir.clone()),
+            Some(SpillArg::None) => options.spill = Spill::None,
+            None => {}
+        }
+        if let Some(dir) = &self.local {
+            let store =
+                LocalStore::open(dir).map_err(|error| CliError::new(Exit::Storage, format!("--local {}: {error}", dir.display())))?;
+            options.connect = ConnectOptions { embedded: Some(Arc::new(store)), ..ConnectOptions::default() };
+        }
+        Ok(options)
+    }
+
+    /// A destination: compiles the component, or takes it from the cache.
+    ///
+    /// # Errors
+    /// As [`Machine::options`], or this machine cannot run the component.
+    pub async fn destination(&self, seed: Option<u64>) -> Result<LocalDestination, CliError> {
+        let options = Options { seed, ..self.options()? };
+        let embedded = options.connect.embedded.clone();
+        let runtime =
+            tokio::task::spawn_blocking(Runtime::new).await.map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))??;
+        Ok(LocalDestination { destination: Destination::new(runtime, options), embedded })
+    }
+}
+
+/// A destination, and the embedded store behind it if there is one.
+#[derive(Debug)]
+pub struct LocalDestination {
+    /// The destination.
+    pub destination: Destination,
+    embedded: Option<Arc<LocalStore>>,
+}
+
+impl LocalDestination {
+    /// Makes the bucket that a spec asks for, in the embedded store only.
+    ///
+    /// # Errors
+    /// The spec is refused, or the folder cannot be written.
+    pub async fn make_bucket(&self, spec: &str, sync_id: &str) -> Result<(), CliError> {
+        let Some(store) = &self.embedded else { return Ok(()) };
+        let bucket = self.destination.configure(spec, sync_id).await?.target.bucket;
+        let failed = |error: std::io::Error| CliError::new(Exit::Storage, format!("the bucket {bucket:?} cannot be made: {error}"));
+        store.create_bucket(&bucket).map(|_| ()).map_err(failed)
+    }
+}
+
+/// What is said while working.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Words")]
+pub struct Words {
+    /// Say nothing but errors.
+    #[arg(long)]
+    pub quiet: bool,
+    /// Print a summary for machines (JSON) on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// How much to log, on stderr.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "warn")]
+    pub log_level: LogLevel,
+    /// How log lines look.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, bytes: Option<u64>) {
+        assert_eq!(text.parse::<Size>().ok().map(|size| size.0), bytes, "{text}");
+    }
+
+    #[test]
+    fn sizes() {
+        check("1", Some(1));
+        check("64MiB", Some(64 << 20));
+        check("64 mib", Some(64 << 20));
+        check("2GB", Some(2_000_000_000));
+        check("0", None);
+        check("", None);
+        check("MiB", None);
+        check("1.5GiB", None);
+        check("-1", None);
+        check("64M", None);
+        check("99999999999GiB", None);
+    }
+
+    #[test]
+    fn the_spill_folder_may_be_none() {
+        assert_eq!("none".parse(), Ok(SpillArg::None));
+        assert_eq!("/tmp".parse(), Ok(SpillArg::Dir("/tmp".into())));
+    }
+
+    #[test]
+    fn what_is_not_said_stays_as_it_is() {
+        let machine = Machine { memory: Some(Size(7)), spill_dir: Some(SpillArg::None), ..Machine::default() };
+        let options = machine.options().unwrap();
+        assert_eq!((options.memory_bytes, options.in_flight_bytes), (7, Options::default().in_flight_bytes));
+        assert_eq!(options.spill, Spill::None);
+    }
+}

@@ -1,0 +1,131 @@
+//! The streams of a command: data to stdout, words, logs and progress to stderr.
+
+use super::args::Words;
+use super::logging::{LogFormat, LogLevel};
+use crate::ledger::Totals;
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How often the bar is drawn anew.
+const TICK: Duration = Duration::from_millis(100);
+/// Other people's crates are heard from this level on only: below it they may log headers and queries.
+const OTHERS: LevelFilter = LevelFilter::WARN;
+
+/// The bar being drawn, which words must not be written across.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Speaks for a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Console {
+    quiet: bool,
+}
+
+impl Console {
+    /// Starts the log and answers the console.
+    pub(crate) fn start(words: &Words) -> Self {
+        start_log(words.log_level, words.log_format);
+        Self { quiet: words.quiet }
+    }
+
+    /// A line for people; left out with `--quiet`.
+    pub(crate) fn say(self, line: &str) {
+        if !self.quiet {
+            error_line(line);
+        }
+    }
+
+    /// A progress bar; drawn on a terminal only.
+    pub(crate) fn progress(self, what: &str) -> Progress {
+        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style =
+            ProgressStyle::with_template("{spinner} {prefix} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style).with_prefix(what.to_owned());
+        bar.enable_steady_tick(TICK);
+        Progress { bar: BAR.get_or_init(|| bar.clone()).clone() }
+    }
+}
+
+/// A line on stderr, whatever the options: what went wrong. A stream that is gone is no reason to fail.
+pub(crate) fn error_line(line: &str) {
+    let write = || {
+        let _gone = writeln!(io::stderr().lock(), "{line}");
+    };
+    match BAR.get() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Data on stdout.
+pub(crate) fn data(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+/// A bar that shows the totals of a write.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub(crate) fn show(&self, totals: Totals) {
+        let seconds = self.bar.elapsed().as_secs_f64().max(0.001);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for the eye")]
+        let rate = (totals.rows as f64 / seconds) as u64;
+        self.bar.set_message(format!(
+            "{} rows, {} rows/s, {} in {} objects",
+            HumanCount(totals.rows),
+            HumanCount(rate),
+            HumanBytes(totals.bytes),
+            HumanCount(totals.objects)
+        ));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Writes log lines beside the bar.
+struct BesideBar;
+
+impl Write for BesideBar {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match BAR.get() {
+            Some(bar) => bar.suspend(|| io::stderr().lock().write(bytes)),
+            None => io::stderr().lock().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+fn start_log(level: LogLevel, format: LogFormat) {
+    let ours = match level {
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    };
+    let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| BesideBar).with_ansi(false).with_target(false);
+    let started = match format {
+        LogFormat::Text => tracing_subscriber::registry().with(lines.with_filter(filter)).try_init(),
+        LogFormat::Json => tracing_subscriber::registry().with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
+    };
+    // An embedder may have a log of its own already.
+    drop(started);
+}

@@ -1,0 +1,237 @@
+//! Where rows are to go: a spec from a file, or made of the common options.
+
+use super::args::Size;
+use super::config::{Config, DestinationPlugin, Extent, Surroundings};
+use super::exit::{CliError, Exit};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// The region when neither `--region` nor the environment says one.
+const DEFAULT_REGION: &str = "us-east-1";
+/// Where the region comes from without `--region`, in this order.
+const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
+/// The destination of `load`: `--spec`, or `--to` with what goes with it.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Destination")]
+pub struct Target {
+    /// A spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
+    #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
+        "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
+        "part_size", "profile", "role_arn",
+    ])]
+    pub spec: Option<PathBuf>,
+    /// Bucket and path template, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`. Without `{{UUID}}` each table is one object.
+    #[arg(long, value_name = "s3://BUCKET/PATH", requires = "format")]
+    pub to: Option<String>,
+    /// What is written: csv, json (one object a line) or parquet.
+    #[arg(long)]
+    pub format: Option<String>,
+    /// Around csv and json: gzip.
+    #[arg(long)]
+    pub compression: Option<String>,
+    /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1].
+    #[arg(long)]
+    pub region: Option<String>,
+    /// The URL of another store than AWS.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Name the bucket in the path of the URL, not in the host (MinIO and most others).
+    #[arg(long)]
+    pub path_style: bool,
+    /// Accept any certificate of the endpoint.
+    #[arg(long)]
+    pub skip_tls_verify: bool,
+    /// One object a table; what a path without `{{UUID}}` means anyway.
+    #[arg(long)]
+    pub no_rotate: bool,
+    /// The Content-Type of the objects [default: by format].
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// Rows of an object [default: 10000].
+    #[arg(long, value_name = "ROWS")]
+    pub batch_size: Option<u32>,
+    /// Bytes of a part of a multipart upload, such as 16MiB [default: chosen].
+    #[arg(long, value_name = "SIZE")]
+    pub part_size: Option<Size>,
+    /// A profile of the shared AWS files.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// A role to assume.
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+}
+
+impl Target {
+    /// The spec as JSON. The test object is put only if `test_write` says so.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no spec of ours; `--to` is no address. Whether the spec is right is for the destination to say.
+    pub fn spec_json(&self, test_write: bool, variable: impl Fn(&str) -> Option<String>) -> Result<String, CliError> {
+        let mut spec = match (&self.spec, &self.to) {
+            (Some(file), _) => read_spec(file)?,
+            (None, Some(to)) => self.from_options(to, variable)?,
+            (None, None) => return Err(CliError::new(Exit::Usage, "say where to: --to s3://BUCKET/PATH or --spec FILE")),
+        };
+        // Keys match in any case, and the last one wins: there must be one only.
+        spec.retain(|key, _| !key.eq_ignore_ascii_case("test_write"));
+        spec.insert("test_write".to_owned(), test_write.into());
+        Ok(Value::Object(spec).to_string())
+    }
+
+    fn from_options(&self, to: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Map<String, Value>, CliError> {
+        let usage = || CliError::new(Exit::Usage, format!("--to {to:?} is not s3://BUCKET/PATH"));
+        let (bucket, path) = to.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or_else(usage)?;
+        if bucket.is_empty() || path.is_empty() {
+            return Err(usage());
+        }
+        let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
+        let region = self.region.clone().or_else(|| REGION_VARIABLES.iter().find_map(set));
+        let mut spec = Map::new();
+        let mut put = |key: &str, value: Value| {
+            if !value.is_null() && value != Value::Bool(false) {
+                spec.insert(key.to_owned(), value);
+            }
+        };
+        put("bucket", bucket.into());
+        put("path", path.into());
+        put("region", region.unwrap_or_else(|| DEFAULT_REGION.to_owned()).into());
+        put("format", json!(self.format));
+        put("compression", json!(self.compression));
+        put("endpoint", json!(self.endpoint));
+        put("use_path_style", self.path_style.into());
+        put("endpoint_skip_tls_verify", self.skip_tls_verify.into());
+        put("no_rotate", (self.no_rotate || !path.contains("{{UUID}}")).into());
+        put("content_type", json!(self.content_type));
+        put("batch_size", json!(self.batch_size));
+        put("part_size", json!(self.part_size.map(|size| size.0)));
+        match (&self.profile, &self.role_arn) {
+            (profile, Some(role)) => {
+                let mut credentials = json!({ "role_arn": role });
+                if let (Some(profile), Some(fields)) = (profile, credentials.as_object_mut()) {
+                    fields.insert("local_profile".to_owned(), profile.clone().into());
+                }
+                put("credentials", credentials);
+            }
+            (profile, None) => put("local_profile", json!(profile)),
+        }
+        Ok(spec)
+    }
+}
+
+/// A spec of the S3 destination with a name to call it by.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedSpec {
+    pub(crate) name: String,
+    pub(crate) json: String,
+}
+
+/// Every S3 spec in the files: bare ones, and those of CloudQuery destination documents.
+pub(crate) fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> {
+    let mut specs = Vec::new();
+    let mut documents = Vec::new();
+    for file in files {
+        match bare_spec(file)? {
+            Some(spec) => specs.push(NamedSpec { name: file.display().to_string(), json: Value::Object(spec).to_string() }),
+            None => documents.push(file.clone()),
+        }
+    }
+    if !documents.is_empty() {
+        let config = Config::load(&documents, Extent::Any, &Surroundings::of_process())?;
+        for destination in config.destinations {
+            match destination.plugin {
+                DestinationPlugin::S3 => specs.push(NamedSpec { name: destination.name, json: destination.spec.to_string() }),
+                DestinationPlugin::Local { .. } | DestinationPlugin::Grpc { .. } => {
+                    return Err(CliError::new(
+                        Exit::Spec,
+                        format!("destination {:?} is not the S3 destination in this program", destination.name),
+                    ));
+                }
+            }
+        }
+    }
+    Ok(specs)
+}
+
+/// The one spec in a file.
+fn read_spec(file: &Path) -> Result<Map<String, Value>, CliError> {
+    let specs = read_specs(&[file.to_owned()])?;
+    let [spec] = specs.as_slice() else {
+        let problem = format!("{}: one destination is expected, {} are there", file.display(), specs.len());
+        return Err(CliError::new(Exit::Spec, problem));
+    };
+    match serde_json::from_str(&spec.json) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) | Err(_) => Err(CliError::new(Exit::Spec, format!("{}: the spec is not a mapping of fields", file.display()))),
+    }
+}
+
+/// A bare spec: one mapping without `kind`. [`None`] for folders and for what must be CloudQuery documents.
+fn bare_spec(file: &Path) -> Result<Option<Map<String, Value>>, CliError> {
+    if file.is_dir() {
+        return Ok(None);
+    }
+    let text =
+        std::fs::read_to_string(file).map_err(|error| CliError::new(Exit::Spec, format!("{}: cannot be read: {error}", file.display())))?;
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true, leading_zero_numbers_as_strings: true };
+    Ok(match serde_saphyr::from_str_with_options::<Value>(&text, options) {
+        Ok(Value::Object(fields)) if !fields.contains_key("kind") => Some(fields),
+        // Several documents, mistakes, and everything else: the reader of configurations says what is wrong.
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(to: &str) -> Target {
+        Target { to: Some(to.to_owned()), format: Some("csv".to_owned()), ..Target::default() }
+    }
+
+    fn spec(target: &Target, variables: &[(&str, &str)]) -> Result<Value, CliError> {
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        target.spec_json(false, variable).map(|json| serde_json::from_str(&json).unwrap())
+    }
+
+    #[test]
+    fn options_become_a_spec() {
+        let rotating = spec(&target("s3://b/x/{{TABLE}}/{{UUID}}.csv"), &[]).unwrap();
+        let expected =
+            json!({"bucket": "b", "path": "x/{{TABLE}}/{{UUID}}.csv", "format": "csv", "region": "us-east-1", "test_write": false});
+        assert_eq!(rotating, expected);
+        assert_eq!(spec(&target("s3://b/x.csv"), &[]).unwrap()["no_rotate"], true);
+    }
+
+    #[test]
+    fn the_region_follows_from_option_then_environment() {
+        let environment = [("AWS_DEFAULT_REGION", "eu-west-3"), ("AWS_REGION", "eu-central-1")];
+        assert_eq!(spec(&target("s3://b/x"), &environment).unwrap()["region"], "eu-central-1");
+        assert_eq!(spec(&target("s3://b/x"), &environment[..1]).unwrap()["region"], "eu-west-3");
+        assert_eq!(spec(&target("s3://b/x"), &[("AWS_REGION", "")]).unwrap()["region"], "us-east-1");
+        let told = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
+        assert_eq!(spec(&told, &environment).unwrap()["region"], "sa-east-1");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_a_usage_error() {
+        for to in ["bucket/path", "s3://bucket", "s3:///path", "s3://bucket/", "https://x/y"] {
+            assert_eq!(spec(&target(to), &[]).unwrap_err().exit, Exit::Usage, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_bare_spec_or_a_destination_document() {
+        let dir = tempfile::tempdir().unwrap();
+        let document = "kind: destination\nspec:\n  name: s3\n  path: cloudquery/s3\n  version: v7.1.1\n  write_mode: append\n  spec:\n    bucket: b\n";
+        for (name, content) in [("a.yml", "bucket: b\nTest_Write: true\n"), ("a.json", "{\"bucket\": \"b\"}"), ("b.yml", document)] {
+            let file = dir.path().join(name);
+            std::fs::write(&file, content).unwrap();
+            let target = Target { spec: Some(file), ..Target::default() };
+            assert_eq!(spec(&target, &[]).unwrap(), json!({"bucket": "b", "test_write": false}), "{name}");
+        }
+        let missing = Target { spec: Some(dir.path().join("missing.yml")), ..Target::default() };
+        assert_eq!(spec(&missing, &[]).unwrap_err().exit, Exit::Spec);
+    }
+}
