@@ -220,7 +220,7 @@ impl Disk {
             match item {
                 Item::Prefix => listed.push(Listed::Prefix(name)),
                 // Deleted since it was seen: then it is not listed.
-                Item::Object => listed.extend(self.head(bucket, &name)?.map(Listed::Object)),
+                Item::Object => listed.extend(self.head(bucket, &name)?.map(|record| Listed::Object(Box::new(record)))),
             }
         }
         Ok(listed)
@@ -271,7 +271,7 @@ pub(super) struct Page<'a> {
 /// One line of a listing.
 #[derive(Debug)]
 pub(super) enum Listed {
-    Object(ObjectRecord),
+    Object(Box<ObjectRecord>),
     /// All keys that begin so.
     Prefix(String),
 }
