@@ -248,7 +248,8 @@ impl Disk {
         }
     }
 
-    fn lock(&self, bucket: &str, key: &str) -> MutexGuard<'_, ()> {
+    /// The turn of one writer of `key`; not to be asked for twice by one.
+    pub(super) fn lock(&self, bucket: &str, key: &str) -> MutexGuard<'_, ()> {
         let hash = bucket.bytes().chain(key.bytes()).fold(0_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(byte)));
         // The lock guards files, not memory: a panic elsewhere leaves nothing half done that is not seen as such.
         self.locks[hash % KEY_LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
