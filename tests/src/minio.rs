@@ -21,9 +21,17 @@ pub async fn start() -> Result<Store, Unavailable> {
         let variable = |name: &str| std::env::var(name).map_err(|_| Unavailable(format!("{ENDPOINT_VARIABLE} is set, {name} is not")));
         return Ok(Store::new(endpoint, variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?));
     }
-    let program = program().ok_or_else(|| Unavailable("no `minio` on the PATH or in target/tools/bin (tests/setup.sh builds it)".to_owned()))?;
+    let program =
+        program().ok_or_else(|| Unavailable("no `minio` on the PATH or in target/tools/bin (tests/setup.sh builds it)".to_owned()))?;
     let server: Server = process::start(&program, |command, address, data| {
-        command.arg("server").arg("--quiet").arg("--address").arg(address.to_string()).arg("--console-address").arg("127.0.0.1:0").arg(data);
+        command
+            .arg("server")
+            .arg("--quiet")
+            .arg("--address")
+            .arg(address.to_string())
+            .arg("--console-address")
+            .arg("127.0.0.1:0")
+            .arg(data);
         command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY).env("MINIO_BROWSER", "off");
         command.env("MINIO_CALLHOME_ENABLE", "off").env("MINIO_UPDATE", "off");
     })

@@ -220,7 +220,7 @@ impl Disk {
             match item {
                 Item::Prefix => listed.push(Listed::Prefix(name)),
                 // Deleted since it was seen: then it is not listed.
-                Item::Object => listed.extend(self.head(bucket, &name)?.map(Listed::Object)),
+                Item::Object => listed.extend(self.head(bucket, &name)?.map(|record| Listed::Object(Box::new(record)))),
             }
         }
         Ok(listed)
@@ -248,7 +248,8 @@ impl Disk {
         }
     }
 
-    fn lock(&self, bucket: &str, key: &str) -> MutexGuard<'_, ()> {
+    /// The turn of one writer of `key`; not to be asked for twice by one.
+    pub(super) fn lock(&self, bucket: &str, key: &str) -> MutexGuard<'_, ()> {
         let hash = bucket.bytes().chain(key.bytes()).fold(0_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(byte)));
         // The lock guards files, not memory: a panic elsewhere leaves nothing half done that is not seen as such.
         self.locks[hash % KEY_LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
@@ -271,7 +272,7 @@ pub(super) struct Page<'a> {
 /// One line of a listing.
 #[derive(Debug)]
 pub(super) enum Listed {
-    Object(ObjectRecord),
+    Object(Box<ObjectRecord>),
     /// All keys that begin so.
     Prefix(String),
 }

@@ -1,6 +1,6 @@
 //! The embedded S3 store: real S3 over a folder, for `--local DIR`, the demo and the tests.
 //!
-//! Objects are plain files that a person finds by their keys: `DIR/<bucket>/<key>` (odd keys are escaped, see [`layout`]); what else is
+//! Objects are plain files that a person finds by their keys: `DIR/<bucket>/<key>` (odd keys are escaped, see `layout`); what else is
 //! known of them lies below `DIR/.lakegate`. A client reaches the store in-process through [`LocalStore::connector`] or over HTTP
 //! through [`LocalStore::serve`]; both speak the whole protocol, signatures included.
 //!
@@ -144,7 +144,7 @@ impl LocalStore {
         let page = Page { prefix, limit: usize::MAX, ..Page::default() };
         let listed =
             self.service.disk.require_bucket(bucket).and_then(|()| self.service.disk.list(bucket, &page)).map_err(io::Error::other)?;
-        Ok(listed.into_iter().filter_map(|line| if let Listed::Object(record) = line { Some(record) } else { None }).collect())
+        Ok(listed.into_iter().filter_map(|line| if let Listed::Object(record) = line { Some(*record) } else { None }).collect())
     }
 
     /// The keys and ids of the uploads of a bucket that were begun and neither completed nor aborted. May block on the disk.

@@ -71,6 +71,8 @@ impl Disk {
     }
 
     pub(super) fn put_part(&self, bucket: &str, key: &str, id: &str, number: u32, part: Received) -> S3Result<PartRecord> {
+        // A part sent twice at once: bytes and record are to be of the same one.
+        let _turn = self.lock(bucket, key);
         self.upload(bucket, key, id)?;
         let record = PartRecord {
             number,
