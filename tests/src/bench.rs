@@ -70,7 +70,8 @@ impl Table {
     fn new(name: &str, batches: &[RecordBatch], record_rows: usize) -> Result<Self> {
         let batches: Vec<RecordBatch> = batches.iter().flat_map(|batch| sliced(batch, record_rows)).collect();
         let schema = batches[0].schema();
-        let messages: Vec<Vec<u8>> = batches.iter().map(|batch| crate::tables::ipc(&schema, std::slice::from_ref(batch))).collect::<Result<_>>()?;
+        let messages: Vec<Vec<u8>> =
+            batches.iter().map(|batch| crate::tables::ipc(&schema, std::slice::from_ref(batch))).collect::<Result<_>>()?;
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
         let bytes = batches.iter().flat_map(|batch| batch.columns().iter().map(|column| used_bytes(&column.to_data()))).sum();
         Ok(Self { name: name.to_owned(), rows, messages, bytes, batches })

@@ -100,7 +100,7 @@ impl Machine {
         if let Some(dir) = &self.local {
             let store =
                 LocalStore::open(dir).map_err(|error| CliError::new(Exit::Storage, format!("--local {}: {error}", dir.display())))?;
-            options.connect = ConnectOptions { embedded: Some(Arc::new(store)), ..ConnectOptions::default() };
+            options.connect.embedded = Some(Arc::new(store));
         }
         Ok(options)
     }
