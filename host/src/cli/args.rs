@@ -4,7 +4,6 @@ use super::exit::{CliError, Exit};
 use super::logging::{LogFormat, LogLevel};
 use crate::engine::Runtime;
 use crate::local_store::LocalStore;
-use crate::s3::ConnectOptions;
 use crate::session::{Destination, Options, Spill};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -100,7 +99,7 @@ impl Machine {
         if let Some(dir) = &self.local {
             let store =
                 LocalStore::open(dir).map_err(|error| CliError::new(Exit::Storage, format!("--local {}: {error}", dir.display())))?;
-            options.connect = ConnectOptions { embedded: Some(Arc::new(store)), ..ConnectOptions::default() };
+            options.connect.embedded = Some(Arc::new(store));
         }
         Ok(options)
     }
