@@ -67,13 +67,13 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(name: &str, batches: Vec<RecordBatch>, record_rows: usize) -> Self {
+    fn new(name: &str, batches: &[RecordBatch], record_rows: usize) -> Result<Self> {
         let batches: Vec<RecordBatch> = batches.iter().flat_map(|batch| sliced(batch, record_rows)).collect();
         let schema = batches[0].schema();
-        let messages: Vec<Vec<u8>> = batches.iter().map(|batch| crate::tables::stream(&schema, std::slice::from_ref(batch))).collect();
+        let messages: Vec<Vec<u8>> = batches.iter().map(|batch| crate::tables::ipc(&schema, std::slice::from_ref(batch))).collect::<Result<_>>()?;
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
         let bytes = batches.iter().flat_map(|batch| batch.columns().iter().map(|column| used_bytes(&column.to_data()))).sum();
-        Self { name: name.to_owned(), rows, messages, bytes, batches }
+        Ok(Self { name: name.to_owned(), rows, messages, bytes, batches })
     }
 
     /// Bytes of its Arrow buffers, in millions.
@@ -113,14 +113,19 @@ pub fn tables(arguments: &Arguments) -> Result<Vec<Table>> {
         .iter()
         .map(|name| {
             let batches = match name.as_str() {
-                "lineitem" => crate::tables::lineitem(arguments.scale).collect(),
+                "lineitem" => lineitem(arguments.scale)?,
                 "wide" => wide(arguments.scale)?,
                 "log" => vec![log((arguments.scale * 3_000_000.0) as usize)],
                 other => bail!("unknown table {other}; known: lineitem, wide, log"),
             };
-            Ok(Table::new(name, batches, arguments.record_rows))
+            Table::new(name, &batches, arguments.record_rows)
         })
         .collect()
+}
+
+fn lineitem(scale: f64) -> Result<Vec<RecordBatch>> {
+    let named = |batch: RecordBatch| crate::tables::Table::from_batch(crate::tpch::LINEITEM, &batch).batch();
+    crate::tpch::lineitem(scale).map(|batch| named(batch?)).collect()
 }
 
 /// The 231 columns of the SDK's test table, its ordinary rows over and over.

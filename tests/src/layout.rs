@@ -143,7 +143,7 @@ pub fn schema(table: &str) -> Arc<Schema> {
 
 /// A schema as a message.
 pub fn migrate(table: &str) -> Vec<u8> {
-    crate::tables::stream(&schema(table), &[])
+    crate::tables::ipc(&schema(table), &[]).expect("a schema")
 }
 
 /// Rows with these ids as a message.
@@ -156,7 +156,7 @@ pub fn insert(table: &str, ids: Range<i64>) -> Vec<u8> {
         Arc::new(BinaryArray::from_iter_values(json)),
     ];
     let batch = RecordBatch::try_new(schema.clone(), columns).expect("the columns fit the schema");
-    crate::tables::stream(&schema, &[batch])
+    crate::tables::ipc(&schema, &[batch]).expect("rows of the schema")
 }
 
 /// Compares a run with what is expected.

@@ -1,17 +1,22 @@
-//! Fixtures of the integration tests, and the tables of the benchmark.
+//! Fixtures of the integration tests: live stores, fault proxies, tables as a source sends them; and the tables of the benchmark.
+//!
+//! A test that needs something the machine may lack goes through [`tiers`], which says `skipped: …` or, where nothing may be skipped, fails.
 
 pub mod bench;
+pub mod faults;
 pub mod layout;
+pub mod minio;
+pub mod moto;
+pub mod process;
+pub mod python;
+pub mod s3;
 pub mod tables;
+pub mod tiers;
+pub mod tpch;
 
 use std::path::PathBuf;
 
 /// The golden cases.
 pub fn golden_folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/golden"))
-}
-
-/// The Python that `tests/setup.sh` prepared.
-pub fn python_path() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python"))
 }

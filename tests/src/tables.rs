@@ -1,62 +1,143 @@
-//! Tables as a source sends them: Arrow IPC streams whose schema names the table.
+//! Tables as a CloudQuery source sends them: record batches as Arrow IPC streams, the table's name in the schema's metadata.
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch};
-use arrow_cast::cast;
-use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use tpchgen::generators::LineItemGenerator;
-use tpchgen_arrow::LineItemArrow;
 
-/// A whole stream: the schema and these record batches.
-pub fn stream(schema: &SchemaRef, batches: &[RecordBatch]) -> Vec<u8> {
-    let mut writer = StreamWriter::try_new(Vec::new(), schema).expect("writing to memory");
-    for batch in batches {
-        writer.write(batch).expect("writing to memory");
-    }
-    writer.into_inner().expect("writing to memory")
+use anyhow::Context as _;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field, Schema};
+
+/// Names the table in a schema's metadata.
+pub const TABLE_NAME: &str = "cq:table_name";
+
+/// A table to send.
+#[derive(Debug, Clone)]
+pub struct Table {
+    name: String,
+    metadata: HashMap<String, String>,
+    fields: Vec<Field>,
+    columns: Vec<ArrayRef>,
 }
 
-/// The schema of a table: its name, more metadata, and fields.
-pub fn schema(table: &str, metadata: &[(&str, &str)], fields: Vec<Field>) -> SchemaRef {
-    let pairs = [("cq:table_name", table)].into_iter().chain(metadata.iter().copied());
-    let metadata: HashMap<String, String> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Arc::new(Schema::new_with_metadata(fields, metadata))
+impl Table {
+    /// A table without columns.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), metadata: HashMap::new(), fields: Vec::new(), columns: Vec::new() }
+    }
+
+    /// A table with the columns of `batch`.
+    #[must_use]
+    pub fn from_batch(name: &str, batch: &RecordBatch) -> Self {
+        let schema = batch.schema();
+        Self {
+            name: name.to_owned(),
+            metadata: schema.metadata().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            fields: schema.fields().iter().map(|field| field.as_ref().clone()).collect(),
+            columns: batch.columns().to_vec(),
+        }
+    }
+
+    /// Adds a nullable column.
+    #[must_use]
+    pub fn column(self, name: &str, values: ArrayRef) -> Self {
+        let field = Field::new(name, values.data_type().clone(), true);
+        self.field(field, values)
+    }
+
+    /// Adds a column with all that its field says.
+    #[must_use]
+    pub fn field(mut self, field: Field, values: ArrayRef) -> Self {
+        self.fields.push(field);
+        self.columns.push(values);
+        self
+    }
+
+    /// Adds to the schema's metadata.
+    #[must_use]
+    pub fn metadata(mut self, name: &str, value: &str) -> Self {
+        self.metadata.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The schema, with the table's name.
+    #[must_use]
+    pub fn schema(&self) -> Arc<Schema> {
+        let mut metadata = self.metadata.clone();
+        metadata.insert(TABLE_NAME.to_owned(), self.name.clone());
+        Arc::new(Schema::new_with_metadata(self.fields.clone(), metadata))
+    }
+
+    /// The rows.
+    ///
+    /// # Errors
+    /// The columns are of different lengths, or there is none.
+    pub fn batch(&self) -> anyhow::Result<RecordBatch> {
+        RecordBatch::try_new(self.schema(), self.columns.clone()).with_context(|| format!("table {}", self.name))
+    }
+
+    /// What an insert carries.
+    ///
+    /// # Errors
+    /// As [`Table::batch`].
+    pub fn insert_ipc(&self) -> anyhow::Result<Vec<u8>> {
+        ipc(&self.schema(), &[self.batch()?])
+    }
+
+    /// What a migrate carries: the schema alone.
+    ///
+    /// # Errors
+    /// The schema cannot be written.
+    pub fn migrate_ipc(&self) -> anyhow::Result<Vec<u8>> {
+        ipc(&self.schema(), &[])
+    }
+}
+
+/// `batches` as an Arrow IPC stream.
+///
+/// # Errors
+/// A batch is not of `schema`.
+pub fn ipc(schema: &Schema, batches: &[RecordBatch]) -> anyhow::Result<Vec<u8>> {
+    let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    Ok(writer.into_inner()?)
 }
 
 /// Rows of one column `id`, with metadata of the schema's own.
+///
+/// # Panics
+/// Never: the column fits its schema.
+#[must_use]
 pub fn ids_with_metadata(table: &str, ids: Range<i64>, metadata: &[(&str, &str)]) -> Vec<u8> {
-    let schema = schema(table, metadata, vec![Field::new("id", DataType::Int64, false)]);
-    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
-    stream(&schema, &[RecordBatch::try_new(schema.clone(), vec![column]).expect("one column")])
+    let field = Field::new("id", DataType::Int64, false);
+    let rows = Table::new(table).field(field, Arc::new(Int64Array::from_iter_values(ids)));
+    metadata.iter().fold(rows, |rows, (key, value)| rows.metadata(key, value)).insert_ipc().expect("one column")
 }
 
 /// Rows of one column `id`.
+#[must_use]
 pub fn ids(table: &str, ids: Range<i64>) -> Vec<u8> {
     ids_with_metadata(table, ids, &[])
 }
 
-/// TPC-H lineitem in batches of 10,000 rows, text as plain `Utf8`.
-pub fn lineitem(scale: f64) -> impl Iterator<Item = RecordBatch> {
-    LineItemArrow::new(LineItemGenerator::new(scale, 1, 1)).with_batch_size(10_000).map(|batch| plain(&batch.expect("generated")))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_ipc::reader::StreamReader;
 
-/// The same rows with views turned into plain text, under the table's name.
-fn plain(batch: &RecordBatch) -> RecordBatch {
-    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = batch
-        .schema()
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .map(|(field, column)| match field.data_type() {
-            DataType::Utf8View => {
-                let text = cast(column, &DataType::Utf8).expect("a view is text");
-                (Field::new(field.name(), DataType::Utf8, field.is_nullable()), text)
-            }
-            other => (Field::new(field.name(), other.clone(), field.is_nullable()), column.clone()),
-        })
-        .unzip();
-    RecordBatch::try_new(schema("lineitem", &[], fields), columns).expect("the same columns")
+    #[test]
+    fn an_insert_reads_back_under_its_name() {
+        let table = Table::new("orders").column("id", Arc::new(Int64Array::from(vec![1, 2]))).metadata("cq:table_title", "Orders");
+        let bytes = table.insert_ipc().expect("an insert");
+        let mut reader = StreamReader::try_new(bytes.as_slice(), None).expect("a stream");
+        assert_eq!(reader.schema().metadata()[TABLE_NAME], "orders");
+        assert_eq!(reader.schema().metadata()["cq:table_title"], "Orders");
+        assert_eq!(reader.next().expect("a batch").expect("rows").num_rows(), 2);
+        let schema = table.migrate_ipc().expect("a migrate");
+        assert!(StreamReader::try_new(schema.as_slice(), None).expect("a stream").next().is_none());
+    }
 }

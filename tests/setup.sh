@@ -1,0 +1,38 @@
+#!/bin/sh
+# Sets up what the integration tests use beside Rust: a Python environment and a MinIO server. Safe to run again; does nothing when done.
+#
+#   .venv/                    Python: moto (STS, KMS), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
+#   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
+#
+# Needs python3 (3.10 or later, with venv) and, for MinIO, go. What cannot be set up is named at the end, and the exit code is 1.
+set -u
+cd "$(dirname "$0")/.."
+
+PYTHON=${PYTHON:-python3}
+PACKAGES='moto[server]>=5 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk'
+MISSING=''
+
+# The stamp holds the list, so that a changed list is installed anew.
+if [ "$(cat .venv/lakegate-packages 2>/dev/null)" != "$PACKAGES" ]; then
+    echo 'Installing the Python packages of the tests into .venv (two to five minutes the first time) …' >&2
+    if "$PYTHON" -m venv .venv && set -f && .venv/bin/pip install --quiet --disable-pip-version-check $PACKAGES; then
+        echo "$PACKAGES" > .venv/lakegate-packages
+    else
+        MISSING="$MISSING python-packages"
+    fi
+fi
+
+if ! command -v minio >/dev/null 2>&1 && [ ! -x target/tools/bin/minio ]; then
+    if command -v go >/dev/null 2>&1; then
+        echo 'Building MinIO into target/tools/bin (several minutes the first time) …' >&2
+        mkdir -p target/tools/bin
+        GOBIN="$PWD/target/tools/bin" go install github.com/minio/minio@latest || MISSING="$MISSING minio"
+    else
+        MISSING="$MISSING minio(no-go)"
+    fi
+fi
+
+if [ -n "$MISSING" ]; then
+    echo "Not set up:$MISSING. The tests that need it will be skipped." >&2
+    exit 1
+fi
