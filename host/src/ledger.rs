@@ -69,7 +69,7 @@ pub struct TableReport {
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
     /// Its place among the failures.
-    failed_as: u64,
+    pub(crate) failed_as: u64,
 }
 
 /// How a write fared, table by table, in the order the tables first appeared.

@@ -4,7 +4,6 @@ use super::exit::{CliError, Exit};
 use super::logging::{LogFormat, LogLevel};
 use crate::engine::Runtime;
 use crate::local_store::LocalStore;
-use crate::s3::ConnectOptions;
 use crate::session::{Destination, Options, Spill};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -162,6 +162,7 @@ mod tests {
             rows_confirmed: 0,
             receipts: Vec::new(),
             failure: class.map(|class| Failure { class, message: "m".into() }),
+            failed_as: 0,
         };
         WriteReport { tables: classes.iter().map(table).collect() }
     }

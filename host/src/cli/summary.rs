@@ -151,8 +151,9 @@ mod tests {
                     rows_confirmed: 4,
                     receipts: vec![receipt("a/1"), receipt("a/2")],
                     failure: None,
+                    failed_as: 0,
                 },
-                TableReport { table: "b".into(), rows_in: 3, rows_confirmed: 0, receipts: vec![], failure: Some(failure) },
+                TableReport { table: "b".into(), rows_in: 3, rows_confirmed: 0, receipts: vec![], failure: Some(failure), failed_as: 0 },
             ],
         }
     }
