@@ -40,7 +40,12 @@ async fn shared_files_and_profiles() {
         "[default]\naws_access_key_id=AKIDDEFAULT\naws_secret_access_key=s\n[other]\naws_access_key_id=AKIDOTHER\naws_secret_access_key=s\n",
     )
     .expect("writable");
-    let files: &[(&str, &str)] = &[("AWS_SHARED_CREDENTIALS_FILE", path.to_str().expect("a plain name")), ("AWS_CONFIG_FILE", "/absent")];
+    let config = dir.path().join("config");
+    std::fs::write(&config, "").expect("writable");
+    let files: &[(&str, &str)] = &[
+        ("AWS_SHARED_CREDENTIALS_FILE", path.to_str().expect("a plain name")),
+        ("AWS_CONFIG_FILE", config.to_str().expect("a plain name")),
+    ];
     let check = async |extra: &[(&str, &str)], profile: Option<&str>, key: &str| {
         let seen = signed_by(&[files, extra].concat(), |target| target.credentials.profile = profile.map(str::to_owned)).await;
         assert_eq!(seen.expect("signed").access_key(), key);
@@ -58,7 +63,8 @@ async fn shared_files_and_profiles() {
 async fn a_role_is_assumed_with_its_external_id_and_not_at_the_endpoint() {
     let (sts, address) = Server::start(|_, _| role("AssumeRole", "ASIAROLE")).await;
     let url = format!("http://{address}");
-    let seen = signed_by(&[KEYS, &[("AWS_ENDPOINT_URL_STS", url.as_str())]].concat(), |target| {
+    let environment = [KEYS, &[("AWS_ENDPOINT_URL_STS", url.as_str())]].concat();
+    let seen = signed_by(&environment, |target| {
         target.credentials.role_arn = Some("arn:aws:iam::1:role/r".into());
         target.credentials.role_session_name = Some("night".into());
         target.credentials.external_id = Some("ext-7".into());
