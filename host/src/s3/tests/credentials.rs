@@ -58,7 +58,8 @@ async fn shared_files_and_profiles() {
 async fn a_role_is_assumed_with_its_external_id_and_not_at_the_endpoint() {
     let (sts, address) = Server::start(|_, _| role("AssumeRole", "ASIAROLE")).await;
     let url = format!("http://{address}");
-    let seen = signed_by(&[KEYS, &[("AWS_ENDPOINT_URL_STS", url.as_str())]].concat(), |target| {
+    let variables = [KEYS, &[("AWS_ENDPOINT_URL_STS", url.as_str())]].concat();
+    let seen = signed_by(&variables, |target| {
         target.credentials.role_arn = Some("arn:aws:iam::1:role/r".into());
         target.credentials.role_session_name = Some("night".into());
         target.credentials.external_id = Some("ext-7".into());
