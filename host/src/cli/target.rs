@@ -70,7 +70,7 @@ impl Target {
     pub fn spec_json(&self, test_write: bool, variable: impl Fn(&str) -> Option<String>) -> Result<String, CliError> {
         let mut spec = match (&self.spec, &self.to) {
             (Some(file), _) => read_spec(file)?,
-            (None, Some(to)) => self.from_options(to, variable)?,
+            (None, Some(to)) => self.composed(to, variable)?,
             (None, None) => return Err(CliError::new(Exit::Usage, "say where to: --to s3://BUCKET/PATH or --spec FILE")),
         };
         // Keys match in any case, and the last one wins: there must be one only.
@@ -79,7 +79,7 @@ impl Target {
         Ok(Value::Object(spec).to_string())
     }
 
-    fn from_options(&self, to: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Map<String, Value>, CliError> {
+    fn composed(&self, to: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Map<String, Value>, CliError> {
         let usage = || CliError::new(Exit::Usage, format!("--to {to:?} is not s3://BUCKET/PATH"));
         let (bucket, path) = to.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or_else(usage)?;
         if bucket.is_empty() || path.is_empty() {

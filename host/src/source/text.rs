@@ -183,7 +183,8 @@ fn convert(text: StringArray, column_type: &ColumnType, dialect: Dialect) -> Res
     };
     match column_type {
         ColumnType::Utf8 => Ok(Arc::new(text)),
-        ColumnType::Bool | ColumnType::Integer(_) | ColumnType::Float(_) => cast(&text, column_type),
+        // Arrow would pass over spaces around a number; inference does not, and neither may what follows it.
+        ColumnType::Bool | ColumnType::Integer(_) | ColumnType::Float(_) => checked(text, column_type, |value| value.trim() == value),
         ColumnType::Decimal(_, scale) => checked(text, column_type, |value| is_decimal(value, scale.unsigned_abs().into())),
         ColumnType::Date => checked(text, column_type, |value| matches!(Instant::scan(value), Some(Instant { time: None, .. }))),
         ColumnType::Time => checked(text, column_type, |value| matches!(scan_time(value.as_bytes()), Some((0..=6, [])))),
