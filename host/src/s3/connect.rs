@@ -66,6 +66,9 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         // A profile that the spec names wins over keys in the environment.
         loader = loader.profile_name(profile).credentials_provider(named_profile(profile, strict, region.clone(), &options.environment));
     }
+    if let Some(given) = &options.credentials {
+        loader = loader.credentials_provider(given.clone());
+    }
     let shared = loader.load().await;
     let credentials = resolve(&shared, &target.credentials).await?;
 

@@ -22,6 +22,7 @@ use crate::local_store::LocalStore;
 use crate::object::PutObject;
 use crate::payload::{Payload, Progress};
 use crate::policy::Authorized;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
 use aws_smithy_types::body::SdkBody;
@@ -51,6 +52,9 @@ pub struct ConnectOptions {
     pub max_part_bytes: u64,
     /// Whether bytes are sent with a CRC32.
     pub checksums: Checksums,
+    /// Sign with these instead of what the default chain finds: for embedders with credentials of their own. A role of the spec is assumed
+    /// on top.
+    pub credentials: Option<SharedCredentialsProvider>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
     environment: Env,
 }
@@ -63,6 +67,7 @@ impl Default for ConnectOptions {
             min_part_bytes: MIN_PART_BYTES,
             max_part_bytes: MAX_PART_BYTES,
             checksums: Checksums::Auto,
+            credentials: None,
             environment: Env::real(),
         }
     }
