@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// The longest a hostile call may compute here; the real bound is minutes.
-const CALL_CPU: Duration = Duration::from_millis(500);
+const CALL_CPU: Duration = Duration::from_secs(3);
 
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT")).expect("the build script wrote it");
@@ -29,7 +29,7 @@ fn options(bench: &Bench) -> Options {
 
 /// Writes an attack on one lane and an honest table on the other, twice over.
 async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, Bench) {
-    let bench = bench("hostile").await;
+    let bench = bench("hostile");
     let destination = Destination::new(RUNTIME.clone(), options(&bench));
     let session = destination.open("{}", "sync").await.expect("the hostile guest opens");
     let mut write = session.write().expect("no write is running");
@@ -52,7 +52,7 @@ async fn check(behave: &str, key: Option<&str>, class: FailureClass, text: &str)
     assert!(failure.message.contains(text), "{behave}: {:?} does not contain {text:?}", failure.message);
     let good = report.tables.iter().find(|table| table.table == "good").expect("the honest table is in the books");
     assert_eq!((good.rows_in, good.rows_confirmed, good.receipts.len()), (7, 7, 2), "{behave}");
-    assert_eq!(bench.unfinished_uploads().await, 0, "{behave}: an upload was left behind");
+    assert_eq!(bench.unfinished_uploads(), 0, "{behave}: an upload was left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,14 +64,14 @@ async fn a_trap_names_its_cause_and_the_table_it_wrote() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_is_ended() {
-    check("spin", None, FailureClass::Unexpected, "the component computed for more than 500ms in one call").await;
+    check("spin", None, FailureClass::Unexpected, "the component computed for more than 3s in one call").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_in_configure_is_ended() {
-    let bench = bench("hostile").await;
+    let bench = bench("hostile");
     let error = Destination::new(RUNTIME.clone(), options(&bench)).open("spin-in-configure", "sync").await.unwrap_err();
-    assert_eq!(error.to_string(), "the component computed for more than 500ms in one call");
+    assert_eq!(error.to_string(), "the component computed for more than 3s in one call");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +111,7 @@ async fn a_flood_of_lines_and_a_million_tiny_writes_do_no_harm() {
 /// other lane's table lands.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
-    let bench = bench("hostile").await;
+    let bench = bench("hostile");
     let session = Destination::new(RUNTIME.clone(), options(&bench)).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     // Tables are dealt out to the two lanes in turn.
@@ -123,7 +123,7 @@ async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
     assert_eq!(failed, [("bad", FailureClass::Unexpected), ("held", FailureClass::Unexpected)]);
     let good = report.tables.iter().find(|table| table.table == "good").expect("in the books");
     assert_eq!((good.rows_confirmed, good.receipts.len()), (3, 1));
-    assert_eq!(bench.unfinished_uploads().await, 0);
+    assert_eq!(bench.unfinished_uploads(), 0);
     // The lane starts afresh: the next write goes through.
     let mut write = session.write().expect("the first write has ended");
     for table in ["held", "good", "bad"] {
@@ -135,18 +135,18 @@ async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
 /// The check for unfinished uploads can fail: while an object is open there is one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_upload_is_seen_and_an_abandoned_write_aborts_it() {
-    let bench = bench("hostile").await;
+    let bench = bench("hostile");
     let session = Destination::new(RUNTIME.clone(), options(&bench)).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     write.insert(message("held", "hold", 3, None)).await.expect("the header is fine");
     for _ in 0..500 {
-        if bench.unfinished_uploads().await == 1 {
+        if bench.unfinished_uploads() == 1 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(bench.unfinished_uploads().await, 1);
+    assert_eq!(bench.unfinished_uploads(), 1);
     write.abort().await;
-    assert_eq!(bench.unfinished_uploads().await, 0);
-    assert_eq!(bench.objects().await.len(), 0);
+    assert_eq!(bench.unfinished_uploads(), 0);
+    assert_eq!(bench.keys().len(), 0);
 }

@@ -1,4 +1,9 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
+mod component;
+mod golden;
+mod hostile;
+mod layout;
 mod local_store;
+mod support;
 mod tools;

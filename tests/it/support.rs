@@ -1,0 +1,58 @@
+//! What the tests of the whole way share: a destination over a store of the test's own.
+
+use lakegate::engine::Runtime;
+use lakegate::local_store::LocalStore;
+use lakegate::session::{Destination, Options};
+use std::sync::{Arc, LazyLock};
+
+static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| Runtime::new().expect("the embedded component loads"));
+
+/// The runtime of the embedded component, one for all tests.
+pub(crate) fn runtime() -> Arc<Runtime> {
+    RUNTIME.clone()
+}
+
+/// An embedded store in a folder that goes when the test ends.
+pub(crate) struct Bench {
+    pub(crate) store: Arc<LocalStore>,
+    bucket: String,
+    _folder: tempfile::TempDir,
+}
+
+/// A store with one bucket.
+pub(crate) fn bench(bucket: &str) -> Bench {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = LocalStore::open(folder.path()).expect("a store in it");
+    store.create_bucket(bucket).expect("a bucket");
+    Bench { store: Arc::new(store), bucket: bucket.to_owned(), _folder: folder }
+}
+
+impl Bench {
+    /// Options that reach the store.
+    pub(crate) fn options(&self) -> Options {
+        let mut options = Options::default();
+        options.connect.embedded = Some(self.store.clone());
+        options
+    }
+
+    /// A destination of the real component over the store.
+    pub(crate) fn destination(&self) -> Destination {
+        Destination::new(runtime(), self.options())
+    }
+
+    /// How many multipart uploads are unfinished.
+    pub(crate) fn unfinished_uploads(&self) -> usize {
+        self.store.unfinished_uploads(&self.bucket).expect("the store can be read").len()
+    }
+
+    /// The keys in the bucket.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let records = self.store.records(&self.bucket, "").expect("the store can be read");
+        records.into_iter().map(|record| record.key).collect()
+    }
+
+    /// The bytes of an object.
+    pub(crate) fn body(&self, key: &str) -> Vec<u8> {
+        std::fs::read(self.store.object_path(&self.bucket, key)).expect("the object is there")
+    }
+}
