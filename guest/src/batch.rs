@@ -62,7 +62,7 @@ impl Limits {
         let whole = self.capacity(Counters::default(), row_bytes);
         let left = rows - filled;
         // A row heavier than the limit has an object of its own.
-        let (full, each) = if whole == 0 { (left, 1) } else { (left / whole, whole) };
+        let (full, each) = left.checked_div(whole).map_or((left, 1), |full| (full, whole));
         pieces.extend((0..full).map(|_| Piece { rows: each, ends: true }));
         let rest = left - full * each;
         *open = Counters::default();

@@ -1,5 +1,5 @@
 //! The generated bindings of `wit/destination.wit`, and the plain types of it that the host speaks.
-#![expect(missing_docs, clippy::all, reason = "generated; documented in the WIT")]
+#![expect(missing_docs, reason = "generated; documented in the WIT")]
 #![allow(unsafe_code, clippy::allow_attributes, reason = "generated")]
 
 wasmtime::component::bindgen!({

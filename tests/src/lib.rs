@@ -20,3 +20,13 @@ use std::path::PathBuf;
 pub fn golden_folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/golden"))
 }
+
+/// Says how much of a corpus ran, and fails on another number than is known.
+///
+/// # Panics
+/// Another number ran.
+#[expect(clippy::print_stdout, reason = "a corpus says how much of it ran")]
+pub fn corpus(what: &str, ran: usize, known: usize) {
+    println!("{what}: {ran} cases, 0 skipped");
+    assert_eq!(ran, known, "{what}: {known} cases are known");
+}

@@ -49,11 +49,14 @@ fn status(status: u16, code: &str) -> Reply {
     Reply::Answer(status, vec![], format!("<Error><Code>{code}</Code><Message>words</Message></Error>"))
 }
 
+/// Answers the request with this number.
+type Script = dyn Fn(usize, &Seen) -> Reply + Send + Sync;
+
 /// A server whose answers follow a script, and that remembers what it saw.
 #[derive(Clone)]
 struct Server {
     seen: Arc<Mutex<Vec<Seen>>>,
-    script: Arc<dyn Fn(usize, &Seen) -> Reply + Send + Sync>,
+    script: Arc<Script>,
 }
 
 impl Server {
