@@ -1,12 +1,8 @@
 //! Every Parquet file of the golden cases, against what the reference wrote: schema, levels, values, codec, metadata, footer version.
 
-use arrow_array::{RecordBatch, make_array};
-use arrow_data::ArrayData;
-use arrow_ipc::reader::StreamReader;
-use arrow_schema::{DataType, Field, Schema};
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
-use lakegate_guest::ipc::TableSchema;
+use lakegate_guest::ipc::{Decoder, Rows};
 use lakegate_guest::spec::{Compression, Format, ParquetOptions, ParquetVersion, RootRepetition};
 use parquet::basic::{Compression as Codec, LogicalType, Repetition, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -16,8 +12,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// Parquet outputs that `tests/golden/cases` lists: a case that is not found or not run must not pass unseen.
 const CASES: usize = 18;
@@ -102,10 +96,10 @@ impl Output for Collected {
 }
 
 fn encoded(input: &Path, options: ParquetOptions) -> Result<Vec<u8>, EncodeError> {
-    let (schema, batches) = decoded(&std::fs::read(input).expect("input.arrows"));
+    let (schema, rows) = Decoder::default().decode(std::fs::read(input).expect("input.arrows")).expect("rows");
     let mut out = Collected::default();
     let mut encoder = Encoders::new(Format::Parquet(options), Compression::None).open(&schema)?;
-    for batch in batches {
+    for Rows { batch, .. } in rows {
         encoder.write(&batch, 0..batch.num_rows(), &mut out)?;
     }
     encoder.finish(&mut out)?;
@@ -208,38 +202,4 @@ impl Leaf {
             }
         }
     }
-}
-
-/// Decodes a stream, text as its binary twin. (Text here is valid; the decoder of the crate does not ask for that.)
-fn decoded(ipc: &[u8]) -> (Rc<TableSchema>, Vec<RecordBatch>) {
-    let reader = StreamReader::try_new(ipc, None).expect("an IPC stream");
-    let logical = reader.schema();
-    let fields: Vec<Field> =
-        logical.fields().iter().map(|field| field.as_ref().clone().with_data_type(binary(field.data_type()))).collect();
-    let physical = Arc::new(Schema::new_with_metadata(fields, logical.metadata().clone()));
-    let batches = reader.map(|batch| {
-        let batch = batch.expect("a batch");
-        let columns = batch.columns().iter().map(|column| make_array(binary_data(column.to_data()))).collect();
-        RecordBatch::try_new(physical.clone(), columns).expect("the twin of a batch")
-    });
-    let batches = batches.collect();
-    (Rc::new(TableSchema { table: "golden".into(), logical, physical: physical.clone() }), batches)
-}
-
-fn binary(data_type: &DataType) -> DataType {
-    let twin = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(binary(field.data_type())));
-    match data_type {
-        DataType::Utf8 => DataType::Binary,
-        DataType::LargeUtf8 => DataType::LargeBinary,
-        DataType::List(field) => DataType::List(twin(field)),
-        DataType::Map(field, sorted) => DataType::Map(twin(field), *sorted),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(twin).collect()),
-        other => other.clone(),
-    }
-}
-
-fn binary_data(data: ArrayData) -> ArrayData {
-    let data_type = binary(data.data_type());
-    let children = data.child_data().iter().cloned().map(binary_data).collect();
-    data.into_builder().data_type(data_type).child_data(children).build().expect("the same layout")
 }

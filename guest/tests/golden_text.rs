@@ -1,11 +1,9 @@
 //! Golden cases of CSV and JSON lines: for each input, the bytes that the reference writes.
 
-mod stream;
-
 use lakegate_guest::encode::text::TextShared;
 use lakegate_guest::encode::{Encode, EncodeError, Output, csv, json};
 use lakegate_guest::host::PutError;
-use lakegate_guest::ipc::TableSchema;
+use lakegate_guest::ipc::{Decoder, Rows, TableSchema};
 use lakegate_guest::spec::CsvOptions;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -55,7 +53,7 @@ fn text_equals_the_reference_byte_for_byte() {
     let (mut cases, mut skipped, mut wrong) = (0, 0, Vec::new());
     let shared = TextShared::default();
     for folder in std::fs::read_dir(golden()).expect("golden cases").map(|entry| entry.expect("a folder").path()) {
-        let (schema, batches) = stream::read(&std::fs::read(folder.join("input.arrows")).expect("input"));
+        let (schema, rows) = Decoder::default().decode(std::fs::read(folder.join("input.arrows")).expect("input")).expect("rows");
         let list: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(folder.join("case.json")).expect("list")).expect("json");
         for case in &list {
             let file = folder.join(case["file"].as_str().expect("a file name"));
@@ -66,7 +64,7 @@ fn text_equals_the_reference_byte_for_byte() {
             }
             let mut encoder = encoder.expect("every type has a text");
             let mut out = Collected::default();
-            for batch in &batches {
+            for Rows { batch, .. } in &rows {
                 encoder.write(batch, 0..batch.num_rows(), &mut out).expect("rows have a text");
             }
             encoder.finish(&mut out).expect("nothing is left to write");

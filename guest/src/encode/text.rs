@@ -18,8 +18,9 @@ mod value;
 mod writer;
 mod zone;
 
-pub(crate) use plan::sorted_keys;
+pub(crate) use plan::{Kind, sorted_keys};
 pub(crate) use string::{Html, push_csv_field, sequence_length};
+pub(crate) use value::{Bound, Style};
 pub(crate) use writer::{Frame, Separators, TextEncoder};
 
 use crate::encode::EncodeError;

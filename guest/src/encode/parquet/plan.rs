@@ -6,7 +6,7 @@
 use super::super::EncodeError;
 use crate::ipc::TableSchema;
 use crate::spec::{ParquetOptions, ParquetVersion, RootRepetition};
-use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{LogicalType, Repetition, TimeUnit as ParquetUnit, Type as Physical};
 use parquet::file::metadata::KeyValue;
 use parquet::schema::types::{Type, TypePtr};
@@ -69,7 +69,7 @@ pub(super) enum Convert {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Text {
     Duration(TimeUnit),
-    Interval(IntervalUnit),
+    Interval,
     Uuid,
     Inet,
     Mac,
@@ -198,7 +198,7 @@ impl Planner {
                 }
             }
             DataType::Duration(unit) => text(Text::Duration(*unit)),
-            DataType::Interval(unit) => text(Text::Interval(*unit)),
+            DataType::Interval(_) => text(Text::Interval),
             DataType::Decimal32(precision, scale)
             | DataType::Decimal64(precision, scale)
             | DataType::Decimal128(precision, scale)
