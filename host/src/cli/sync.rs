@@ -4,9 +4,9 @@ use super::args::{Machine, Words};
 use super::config::{Config, Destination, DestinationPlugin, Extent, Source, SourcePlugin, Surroundings};
 use super::console::{Console, data, error_line};
 use super::exit::{CliError, Exit};
+use super::interrupt;
 use super::pump::{self, Outlet, sync_id};
 use super::summary::Summary;
-use super::{args::LocalDestination, interrupt};
 use crate::ledger::WriteReport;
 use crate::source::{Feed, Input, ReadOptions, SyncColumns, resolve};
 use std::path::PathBuf;
@@ -39,12 +39,14 @@ pub(crate) async fn run(args: SyncArgs) -> Result<Exit, CliError> {
     let config = Config::load(&args.configs, Extent::Sync, &Surroundings::of_process())?;
     // Everything that can be refused is refused before the first source starts.
     let plan = config.sources.iter().map(|source| planned(source, &config)).collect::<Result<Vec<_>, _>>()?;
-    let local = args.machine.destination(None).await?;
+    let sink = args.machine.destination(None).await?;
     let sync_id = sync_id()?;
+    // One value for the whole sync, as in the reference.
+    let sync_time_us = chrono::Utc::now().timestamp_micros();
     let mut syncs = Vec::new();
     let mut exit = Exit::Done;
     for step in plan {
-        let (ended, json) = step.run(&local, &sync_id, console, &interrupted).await?;
+        let (ended, json) = step.run(&sink, &sync_id, sync_time_us, console, &interrupted).await?;
         exit = exit.max(ended);
         syncs.push(json);
     }
@@ -103,8 +105,9 @@ fn patterns(texts: &[String], source: &str, field: &str) -> Result<Vec<glob::Pat
 impl Step<'_> {
     async fn run(
         self,
-        local: &LocalDestination,
+        sink: &crate::session::Destination,
         sync_id: &str,
+        sync_time_us: i64,
         console: Console,
         interrupted: &CancellationToken,
     ) -> Result<(Exit, serde_json::Value), CliError> {
@@ -114,11 +117,10 @@ impl Step<'_> {
         let mut outlets = Vec::with_capacity(self.destinations.len());
         for destination in &self.destinations {
             let spec = destination.spec.to_string();
-            local.make_bucket(&spec, sync_id).await.map_err(|error| named(&destination.name, error))?;
-            let opened = local.destination.open(&spec, sync_id).await.map_err(|error| named(&destination.name, error.into()))?;
+            let opened = sink.open(&spec, sync_id).await.map_err(|error| named(&destination.name, error.into()))?;
             outlets.push(Outlet::begin(opened)?);
         }
-        let columns = SyncColumns { sync_time_us: chrono::Utc::now().timestamp_micros(), source_name: self.source.name.clone() };
+        let columns = SyncColumns { sync_time_us, source_name: self.source.name.clone() };
         let options = ReadOptions::default();
         let feed = Feed::start(self.inputs, options, Some(columns)).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
         let progress = console.progress("Syncing resources...");
