@@ -6,9 +6,11 @@ use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// Longer than any test: what stalls for so long is ended by the client alone.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
@@ -111,4 +113,76 @@ async fn where_head_is_denied_the_outcome_is_unknown() {
     let report = write_one(&rig, "t").await;
     check_failed(&report, &["CompleteMultipartUpload", "the outcome is unknown", "may or may not be there"]);
     assert_eq!(rig.keys().len(), 1, "the store did complete it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_denied_fails_the_table_and_leaves_no_upload() {
+    let rig = Rig::new([Rule::on(Operation::Part, When::First(1), Fault::Answer(StatusCode::FORBIDDEN))]).await;
+    let report = write_one(&rig, "t").await;
+    check_failed(&report, &["operation error S3: UploadPart", "StatusCode: 403, AccessDenied", "s3:PutObject"]);
+    assert_eq!(rig.unfinished(), []);
+    assert_eq!((rig.proxy.count(Operation::Create), rig.proxy.count(Operation::Abort), rig.proxy.count(Operation::Complete)), (1, 1, 0));
+    assert!(rig.keys().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_seen_while_it_is_open_and_gone_once_the_write_is_given_up() {
+    let rig = Rig::new([]).await;
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]), 1_000).await;
+    rig.wait_for_unfinished().await;
+    write.abort().await;
+    assert_eq!(rig.unfinished(), []);
+    assert_eq!(rig.proxy.count(Operation::Complete), 0);
+    assert!(rig.keys().is_empty());
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_gone_is_named() {
+    let mut rig = Rig::new([]).await;
+    // The default waits two minutes for a store that was there before.
+    rig.options.connect.limits.retries = Duration::from_secs(2);
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let host = rig.proxy.endpoint().replace("http://", "");
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]), 1_000).await;
+    rig.wait_for_unfinished().await;
+    rig.vanish().await;
+    check_failed(&write.finish().await, &["operation error S3: ", &format!("{host} cannot be reached"), "attempts)"]);
+    session.close().await;
+}
+
+/// The warnings given on this thread, as one line each.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() == tracing::Level::WARN {
+            let mut line = String::new();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| line.push_str(&format!("{field}={value:?} ")));
+            self.0.lock().expect("no panic").push(line);
+        }
+    }
+}
+
+// On one thread, so that what the uploads log comes to this test's subscriber.
+#[tokio::test]
+async fn an_abort_that_is_denied_is_one_warning_with_key_and_upload() {
+    let warnings = Warnings::default();
+    let _subscribed = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+    let denied = |operation| Rule::on(operation, When::Always, Fault::Answer(StatusCode::FORBIDDEN));
+    let rig = Rig::new([denied(Operation::Part), denied(Operation::Abort)]).await;
+    check_failed(&write_one(&rig, "left_behind").await, &["operation error S3: UploadPart", "StatusCode: 403"]);
+    let unfinished = rig.unfinished();
+    assert_eq!(unfinished.len(), 1, "the abort was denied");
+    let (key, upload) = &unfinished[0];
+    assert_eq!(key, "left_behind.csv");
+    let given = warnings.0.lock().expect("no panic").clone();
+    assert_eq!(given.len(), 1, "{given:?}");
+    for words in [format!("key={key:?}"), format!("upload={upload:?}"), "lifecycle rule".to_owned(), "StatusCode: 403".to_owned()] {
+        assert!(given[0].contains(&words), "{:?} does not contain {words:?}", given[0]);
+    }
 }

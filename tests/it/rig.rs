@@ -57,11 +57,10 @@ impl Rig {
         Destination::new(runtime(), self.options.clone()).open(&spec, "sync").await.expect("the session opens")
     }
 
-    /// Ends proxy and store: nobody listens any more, and open connections break. Answers what was stored.
-    pub(crate) async fn vanish(self) -> (LocalStore, tempfile::TempDir) {
+    /// Ends proxy and store: nobody listens any more, and what connections there are break.
+    pub(crate) async fn vanish(self) {
         drop(self.proxy);
         self.server.stop().await;
-        (self.store, self._folder)
     }
 
     /// The uploads that were begun and neither completed nor aborted.
