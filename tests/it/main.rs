@@ -5,6 +5,7 @@ mod faults;
 mod golden;
 mod hostile;
 mod layout;
+mod limits;
 mod local_store;
 mod rig;
 mod support;
