@@ -8,7 +8,7 @@ use lakegate::session::{Destination, Held, Options, Session};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use lakegate_tests::tables::Table;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,4 +184,33 @@ async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
     assert!(most.staged <= LANES.get() as u64 * MOST_OBJECT_BYTES, "{most:?}");
     assert_eq!(most.spill_file, 0);
     session.close().await;
+}
+
+/// The keys that a hot table's objects get with so many lanes, and the rows confirmed. Equal seeds give each lane equal keys.
+async fn keys_of_a_hot_table(lanes: NonZeroUsize) -> (BTreeSet<String>, u64) {
+    const MESSAGES: u64 = 24;
+    const ROWS: i64 = 500_000;
+    let bench = bench("limits");
+    let options = Options { lanes, seed: Some(7), ..bench.options() };
+    let session = open(options, json!({"format": "csv", "path": "{{TABLE}}/{{UUID}}", "batch_size": ROWS})).await;
+    // About 4 MB: four fill a lane's queue.
+    let message = bytes::Bytes::from(lakegate_tests::tables::ids("hot", 0..ROWS));
+    let mut write = session.write().expect("no write is running");
+    for _ in 0..MESSAGES {
+        write.insert(message.clone()).await.expect("a good message");
+    }
+    let report = write.finish().await;
+    assert_eq!(report.failures().collect::<Vec<_>>(), []);
+    assert_eq!(report.tables[0].rows_in, MESSAGES * ROWS as u64);
+    session.close().await;
+    (bench.keys().into_iter().collect(), report.tables[0].rows_confirmed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_table_that_rotates_uses_both_lanes() {
+    let (first_lane, rows) = keys_of_a_hot_table(NonZeroUsize::MIN).await;
+    let (both_lanes, same_rows) = keys_of_a_hot_table(LANES).await;
+    assert_eq!((rows, first_lane.len()), (same_rows, both_lanes.len()));
+    let by_first = both_lanes.intersection(&first_lane).count();
+    assert!(by_first > 0 && by_first < both_lanes.len(), "{by_first} of {} objects came from the first lane", both_lanes.len());
 }
