@@ -165,7 +165,8 @@ impl Destination {
             origin: Instant::now(),
             lanes: OnceLock::new(),
         });
-        let contexts = (0..options.lanes.get()).map(|lane| LaneContext { outlet: Some(outlet.clone()), lane, seed: options.seed });
+        let contexts =
+            (0..options.lanes.get()).map(|lane| LaneContext { outlet: Some(outlet.clone()), lane, seed: options.seed, instance: 0 });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
         let _ = crew.lanes.set(lanes.iter().map(Lane::peer).collect());
         Ok(Session { inner: Arc::new(Inner { lanes, splittable: configuration.splittable, outlet, writing: AtomicBool::new(false) }) })
