@@ -93,11 +93,7 @@ impl Machine {
         }
         match &self.spill_dir {
             Some(SpillArg::Dir(dir)) => options.spill = Spill::Dir(dir.clone()),
-            Some(SpillArg::None) => {
-                options.spill = Spill::None;
-                // A part must fit into the memory it waits in.
-                options.connect.max_part_bytes = options.connect.max_part_bytes.min(options.memory_bytes / 2);
-            }
+            Some(SpillArg::None) => options.spill = Spill::None,
             None => {}
         }
         if let Some(dir) = &self.local {
