@@ -12,7 +12,7 @@ use crate::message::Inspector;
 use crate::object::{ContentType, ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::{Grant, Policy};
-use crate::s3::{ConnectOptions, S3Client, StoreError, StoreErrorKind};
+use crate::s3::{ConnectOptions, S3Client, StoreError};
 use crate::staging::{InFlight, Staging};
 use crate::upload::Outlet;
 use bytes::Bytes;

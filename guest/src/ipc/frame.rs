@@ -104,7 +104,11 @@ fn check_column(
     variadic: &mut dyn Iterator<Item = i64>,
 ) -> Result<(), IpcError> {
     // Too few buffers are the decoder's to refuse.
-    let mut skip = |count: i64| (0..count).for_each(|_| drop(lengths.next()));
+    let mut skip = |count: i64| {
+        for _ in 0..count {
+            lengths.next();
+        }
+    };
     let width = match data_type {
         DataType::Null => return Ok(()),
         DataType::BinaryView | DataType::Utf8View => {
@@ -128,7 +132,9 @@ fn check_column(
         whole(lengths.next(), width)?;
     }
     match data_type {
-        DataType::Binary | DataType::Utf8 | DataType::LargeBinary | DataType::LargeUtf8 => drop(lengths.next()),
+        DataType::Binary | DataType::Utf8 | DataType::LargeBinary | DataType::LargeUtf8 => {
+            lengths.next();
+        }
         DataType::ListView(item) | DataType::LargeListView(item) => {
             whole(lengths.next(), width.unwrap_or(1))?;
             check_column(item.data_type(), lengths, variadic)?;
