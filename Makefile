@@ -6,7 +6,7 @@ DEMO_DIR ?= target/demo
 
 ## Writes example files through the sandbox to an S3 store in target/demo, and shows what is there.
 demo: setup
-	$(CARGO) build --quiet -p lakegate
+	$(CARGO) build --workspace --bin lakegate
 	rm -rf $(DEMO_DIR)
 	@echo '$$ lakegate load examples/quickstart/*.csv --to s3://demo/{{TABLE}}/{{UUID}}.{{FORMAT}} --format parquet --local $(DEMO_DIR)'
 	@target/debug/lakegate load examples/quickstart/*.csv --to 's3://demo/{{TABLE}}/{{UUID}}.{{FORMAT}}' --format parquet --local $(DEMO_DIR)

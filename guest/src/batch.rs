@@ -68,7 +68,7 @@ impl Limits {
         *open = Counters::default();
         if rest > 0 {
             open.rows = rest;
-            open.bytes = if full == 0 { size - filled * row_bytes } else { rest * row_bytes };
+            open.bytes = if full == 0 { size.saturating_sub(filled * row_bytes) } else { rest * row_bytes };
             pieces.push(self.last(open, rest));
         }
         pieces
@@ -131,7 +131,7 @@ mod tests {
     fn bytes_limit() {
         check(limits(0, 2_000), &[(100, 6_800), (7, 476)], &[29, 29, 29], 20);
         check(limits(0, 10), &[(4, 400)], &[1, 1, 1, 1], 0);
-        check(limits(0, 100), &[(1, 99), (1, 99)], &[1], 1);
+        check(limits(0, 100), &[(1, 99), (1, 99)], &[1, 1], 0);
     }
 
     #[test]

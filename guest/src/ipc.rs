@@ -17,7 +17,7 @@ use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Endianness, MessageHeader, MetadataVersion};
 use arrow_schema::SchemaRef;
-use frame::{Frame, cause, check_batch, message};
+use frame::{Frame, cause, check_batch, check_columns, check_dictionary, message};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -138,6 +138,7 @@ fn decode_frame(
         MessageHeader::RecordBatch => {
             let batch = message.header_as_record_batch().ok_or_else(|| IpcError("a record batch without a header".to_owned()))?;
             let bytes = check_batch(batch, body.len())?;
+            check_columns(&schema.physical, batch)?;
             let batch = read_record_batch(&body, batch, schema.physical.clone(), dictionaries, None, &version)
                 .map_err(|error| IpcError(format!("the record batch: {}", cause(&error))))?;
             batches.push(Rows { batch, bytes });
@@ -146,6 +147,7 @@ fn decode_frame(
             let batch = message.header_as_dictionary_batch().ok_or_else(|| IpcError("a dictionary without a header".to_owned()))?;
             let values = batch.data().ok_or_else(|| IpcError("a dictionary without values".to_owned()))?;
             check_batch(values, body.len())?;
+            check_dictionary(&schema.physical, values)?;
             read_dictionary(&body, batch, &schema.physical, dictionaries, &version)
                 .map_err(|error| IpcError(format!("a dictionary: {}", cause(&error))))?;
         }

@@ -15,7 +15,7 @@ wasmtime::component::bindgen!({
     with: { "lakegate:destination/object-store.upload": crate::upload::Upload },
 });
 
-pub use exports::lakegate::destination::sink::{
+pub use self::exports::lakegate::destination::sink::{
     Configuration, CredentialSource, Encryption, Progress, SessionLimits, SpecProblem, StorageTarget, SyncContext, TableFailure, WriteError,
 };
-pub use lakegate::destination::object_store::{ObjectAttributes, PutError};
+pub use self::lakegate::destination::object_store::{ObjectAttributes, PutError};

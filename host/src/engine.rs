@@ -11,7 +11,6 @@ use crate::limits;
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, Store, UpdateDeadline};
@@ -31,7 +30,6 @@ pub struct Runtime {
     engine: Engine,
     pre: DestinationPre<State>,
     guests: Option<tokio::runtime::Runtime>,
-    instances: AtomicU64,
     call_cpu: Duration,
 }
 
@@ -82,7 +80,7 @@ impl Runtime {
         let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
         let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build()?;
         start_ticker(&engine)?;
-        Ok(Arc::new(Self { engine, pre, guests: Some(guests), instances: AtomicU64::new(0), call_cpu }))
+        Ok(Arc::new(Self { engine, pre, guests: Some(guests), call_cpu }))
     }
 
     /// What the component imports.
@@ -102,8 +100,7 @@ impl Runtime {
 
     /// A store with every limit set, and an instance in it.
     pub(crate) async fn instantiate(&self, lane: LaneContext, memory_bytes: u64) -> Result<(Store<State>, Destination)> {
-        let number = self.instances.fetch_add(1, Ordering::Relaxed);
-        let mut store = Store::new(&self.engine, State::new(lane, memory_bytes, number));
+        let mut store = Store::new(&self.engine, State::new(lane, memory_bytes));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
         store.set_max_component_handles(limits::MAX_RESOURCES);

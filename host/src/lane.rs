@@ -319,6 +319,7 @@ impl Actor {
         if self.guest.is_none() {
             let crew = &self.crew;
             let (mut store, instance) = crew.runtime.instantiate(self.context.clone(), crew.guest_memory_bytes).await?;
+            self.context.instance += 1;
             let sink = instance.lakegate_destination_sink().clone();
             let limits = SessionLimits { encoder_bytes: crew.guest_memory_bytes / 2, open_objects: MAX_OPEN_OBJECTS };
             let opened = sink.session().call_open(&mut store, &crew.settings, limits).await;

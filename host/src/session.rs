@@ -142,7 +142,7 @@ impl Destination {
     async fn connect(&self, spec: &str, sync_id: &str) -> Result<(Configuration, S3Client, Policy), OpenError> {
         let configuration = self.configure(spec, sync_id).await?;
         let policy = Policy::new(Grant::from_spec(&configuration.target));
-        let client = S3Client::connect(&configuration.target, &self.options.connect).await.map_err(OpenError::Connect)?;
+        let client = S3Client::connect(&configuration.target, &self.connect_options()).await.map_err(OpenError::Connect)?;
         if let Some(object) = &configuration.test_object {
             let request =
                 (|| Ok(PutObject { key: ObjectKey::parse(&object.key)?, content_type: ContentType::parse(&object.content_type)? }))();
@@ -151,6 +151,15 @@ impl Destination {
             client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
         }
         Ok((configuration, client, policy))
+    }
+
+    /// Without a spill file all parts lie in memory: a part that grows by itself stays at half of what there is.
+    fn connect_options(&self) -> ConnectOptions {
+        let mut options = self.options.connect.clone();
+        if self.options.spill == Spill::None {
+            options.max_part_bytes = options.max_part_bytes.min(self.options.memory_bytes / 2);
+        }
+        options
     }
 
     async fn start(&self, configuration: Configuration, client: S3Client, policy: Policy) -> anyhow::Result<Session> {
@@ -165,7 +174,8 @@ impl Destination {
             origin: Instant::now(),
             lanes: OnceLock::new(),
         });
-        let contexts = (0..options.lanes.get()).map(|lane| LaneContext { outlet: Some(outlet.clone()), lane, seed: options.seed });
+        let contexts =
+            (0..options.lanes.get()).map(|lane| LaneContext { outlet: Some(outlet.clone()), lane, seed: options.seed, instance: 0 });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
         let _ = crew.lanes.set(lanes.iter().map(Lane::peer).collect());
         Ok(Session { inner: Arc::new(Inner { lanes, splittable: configuration.splittable, outlet, writing: AtomicBool::new(false) }) })

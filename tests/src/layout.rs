@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(normal_key(&format!("t/{uuid}.csv"), ""), "t/<UUID>.csv");
         assert_eq!(normal_key(&format!("p/2026/11/23/02/41/a.json.{uuid}"), ""), "p/<Y/M/D/H/MIN>/a.json.<UUID>");
         assert_eq!(normal_key("sync-1/t", "sync-1"), "<SYNC_ID>/t");
-        assert_eq!(normal_key("TEST_TABLE/TEST_UUID.csv", "s"), "TEST_TABLE/TEST_UUID.csv");
+        assert_eq!(normal_key("TEST_TABLE/TEST_UUID.csv", "sync-1"), "TEST_TABLE/TEST_UUID.csv");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! gzip around a text format: one deterministic member an object.
 //!
 //! The member's frame (header, CRC-32, length) is ours and its body is raw deflate, so that [`Encode::relieve`] can end the compressor with
-//! a full flush, drop it, and let a fresh one go on in the same member: a full flush ends on a byte boundary, and the blocks that follow
+//! a full flush, give it up, and let a fresh one go on in the same member: a full flush ends on a byte boundary, and the blocks that follow
 //! refer to nothing before it. One input always gives one output: no time, no name, no operating system in the header.
 
 use super::{Encode, EncodeError, Output};
@@ -27,12 +27,38 @@ const LEAST_ROOM_BYTES: usize = 1 << 10;
 /// Magic, deflate, no flags, no time, no extra flags, unknown operating system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// A final deflate block that holds nothing: ends a body whose compressor has been dropped.
+/// A final deflate block that holds nothing: ends a body whose compressor has been given up.
 const EMPTY_FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 
-/// The staging buffer that the gzip objects of a session share. It holds nothing between calls.
+/// Compressors kept for the next object once theirs has ended. Dropped at once, the memory of each would be broken up by the small
+/// allocations that follow, and the next compressor would need new memory: an instance would grow with the number of objects.
+const MAX_SPARE_COMPRESSORS: usize = 4;
+
+/// What the gzip objects of a session share. A clone shares it too.
 #[derive(Clone, Default)]
-pub struct GzipShared(Rc<RefCell<Vec<u8>>>);
+pub struct GzipShared(Rc<RefCell<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    /// Holds nothing between calls.
+    staging: Vec<u8>,
+    spare: Vec<Compress>,
+}
+
+impl Shared {
+    /// A compressor at the start of a stream.
+    fn compressor(&mut self) -> Compress {
+        self.spare.pop().unwrap_or_else(|| Compress::new(Compression::new(LEVEL), false))
+    }
+
+    /// Takes back a compressor whose stream has ended.
+    fn keep(&mut self, mut compressor: Compress) {
+        if self.spare.len() < MAX_SPARE_COMPRESSORS {
+            compressor.reset();
+            self.spare.push(compressor);
+        }
+    }
+}
 
 /// Begins a gzip member around the text of `inner`.
 pub fn wrap(inner: Box<dyn Encode>, shared: &GzipShared) -> Box<dyn Encode> {
@@ -99,26 +125,27 @@ struct Member {
 /// One call's view of a member: takes text, stages compressed bytes, hands them on.
 struct Packer<'a> {
     member: &'a mut Member,
-    staging: std::cell::RefMut<'a, Vec<u8>>,
+    shared: std::cell::RefMut<'a, Shared>,
     out: &'a mut dyn Output,
 }
 
 impl<'a> Packer<'a> {
     fn new(member: &'a mut Member, shared: &'a GzipShared, out: &'a mut dyn Output) -> Self {
-        let mut staging = shared.0.borrow_mut();
+        let mut shared = shared.0.borrow_mut();
         // An object that failed may have left bytes behind.
-        staging.clear();
-        staging.reserve_exact(STAGING_BYTES);
-        Self { member, staging, out }
+        shared.staging.clear();
+        shared.staging.reserve_exact(STAGING_BYTES);
+        Self { member, shared, out }
     }
 
-    /// Ends the deflate stream at a byte boundary and drops the compressor.
+    /// Ends the deflate stream at a byte boundary and gives the compressor up.
     fn suspend(&mut self) -> Result<(), PutError> {
         let Some(mut compressor) = self.member.compressor.take() else { return Ok(()) };
         loop {
             self.make_room()?;
-            pack(&mut compressor, &[], &mut self.staging, FlushCompress::Full)?;
-            if self.staging.len() < self.staging.capacity() {
+            pack(&mut compressor, &[], &mut self.shared.staging, FlushCompress::Full)?;
+            if self.shared.staging.len() < self.shared.staging.capacity() {
+                self.shared.keep(compressor);
                 return Ok(());
             }
         }
@@ -130,7 +157,8 @@ impl<'a> Packer<'a> {
         match self.member.compressor.take() {
             Some(mut compressor) => loop {
                 self.make_room()?;
-                if pack(&mut compressor, &[], &mut self.staging, FlushCompress::Finish)? == Status::StreamEnd {
+                if pack(&mut compressor, &[], &mut self.shared.staging, FlushCompress::Finish)? == Status::StreamEnd {
+                    self.shared.keep(compressor);
                     break;
                 }
             },
@@ -150,18 +178,18 @@ impl<'a> Packer<'a> {
 
     fn stage(&mut self, bytes: &[u8]) -> Result<(), PutError> {
         self.make_room()?;
-        self.staging.extend_from_slice(bytes);
+        self.shared.staging.extend_from_slice(bytes);
         Ok(())
     }
 
     fn make_room(&mut self) -> Result<(), PutError> {
-        if self.staging.capacity() - self.staging.len() < LEAST_ROOM_BYTES { self.hand_on() } else { Ok(()) }
+        if self.shared.staging.capacity() - self.shared.staging.len() < LEAST_ROOM_BYTES { self.hand_on() } else { Ok(()) }
     }
 
     fn hand_on(&mut self) -> Result<(), PutError> {
-        if !self.staging.is_empty() {
-            self.out.write(&self.staging)?;
-            self.staging.clear();
+        if !self.shared.staging.is_empty() {
+            self.out.write(&self.shared.staging)?;
+            self.shared.staging.clear();
         }
         Ok(())
     }
@@ -172,12 +200,12 @@ impl Output for Packer<'_> {
         self.begin()?;
         self.member.crc.update(bytes);
         self.member.length = self.member.length.wrapping_add(bytes.len() as u32);
-        let mut compressor = self.member.compressor.take().unwrap_or_else(|| Compress::new(Compression::new(LEVEL), false));
+        let mut compressor = self.member.compressor.take().unwrap_or_else(|| self.shared.compressor());
         let mut rest = bytes;
         while !rest.is_empty() {
             self.make_room()?;
             let before = compressor.total_in();
-            pack(&mut compressor, rest, &mut self.staging, FlushCompress::None)?;
+            pack(&mut compressor, rest, &mut self.shared.staging, FlushCompress::None)?;
             let taken = (compressor.total_in() - before) as usize;
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -257,8 +285,13 @@ mod tests {
 
     /// Gzips cells one write each, relieved after those marked.
     fn gzipped(cells: &[(Vec<u8>, bool)]) -> Vec<u8> {
+        gzipped_after(&GzipShared::default(), cells)
+    }
+
+    /// The same, with what earlier objects left behind.
+    fn gzipped_after(shared: &GzipShared, cells: &[(Vec<u8>, bool)]) -> Vec<u8> {
         let mut out = Collected::default();
-        let mut gzip = wrap(Box::new(Verbatim), &GzipShared::default());
+        let mut gzip = wrap(Box::new(Verbatim), shared);
         for (cell, relieved) in cells {
             if !cell.is_empty() {
                 gzip.write(&rows(&[cell]), 0..1, &mut out).expect("collected");
@@ -317,6 +350,15 @@ mod tests {
         let cells: Vec<&[u8]> = big.chunks(100).collect();
         gzip.write(&rows(&cells), 0..cells.len(), &mut out).expect("collected");
         assert!(out.calls <= 2 + out.bytes.len() / (STAGING_BYTES - LEAST_ROOM_BYTES), "{} calls for {} bytes", out.calls, out.bytes.len());
+    }
+
+    #[test]
+    fn a_compressor_used_before_gives_what_a_fresh_one_does() {
+        let shared = GzipShared::default();
+        for cells in [vec![(text(100_000), true), (text(90_000), false)], vec![(text(7), false)], vec![(text(200_000), false)]] {
+            assert_eq!(gzipped_after(&shared, &cells), gzipped(&cells));
+            assert_eq!(shared.0.borrow().spare.len(), 1, "one object after another needs one compressor");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rows to bytes: one module a format, and gzip around the text formats.
 //!
-//! An [`Encoder`] writes one object. What it writes goes to an [`Output`]; text encoders hold nothing back between calls, Parquet holds a
-//! row group, gzip a compressor. What is held is told by [`Encoder::held_bytes`], and [`Encoder::relieve`] gives it up.
+//! An [`Encode`] writes one object. What it writes goes to an [`Output`]; text encoders hold nothing back between calls, Parquet holds a
+//! row group, gzip a compressor. What is held is told by [`Encode::held_bytes`], and [`Encode::relieve`] gives it up.
 
 pub mod csv;
 pub mod gzip;

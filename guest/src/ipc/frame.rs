@@ -7,6 +7,7 @@ use super::IpcError;
 use crate::limits::{MAX_CAUSE_BYTES, MAX_WEIGHTLESS_ROWS};
 use arrow_buffer::Buffer;
 use arrow_ipc::{Message, RecordBatch, root_as_message};
+use arrow_schema::{DataType, Field, Schema};
 use std::borrow::Cow;
 
 /// Begins every frame since Arrow 0.15.
@@ -80,15 +81,94 @@ pub(super) fn check_batch(batch: RecordBatch<'_>, body_len: usize) -> Result<u64
     let mut bytes = 0_u64;
     for buffer in batch.buffers().into_iter().flatten() {
         let range = u64::try_from(buffer.offset()).ok().zip(u64::try_from(buffer.length()).ok());
-        let Some((offset, length)) = range.filter(|(offset, length)| offset.checked_add(*length).is_some_and(|end| end <= body_len)) else {
+        let Some((_, length)) = range.filter(|(offset, length)| offset.checked_add(*length).is_some_and(|end| end <= body_len)) else {
             return Err(IpcError("a buffer of the record batch lies outside of it".to_owned()));
         };
-        let _ = offset;
         bytes = bytes.saturating_add(length);
     }
     // Buffers that overlap would let a small message stand for a large one.
     if bytes > body_len { Err(IpcError("the buffers of the record batch overlap".to_owned())) } else { Ok(bytes) }
 }
+
+/// Buffers of offsets and of dictionary keys must be whole numbers of them: the decoder takes that for granted, and panics.
+pub(super) fn check_columns(schema: &Schema, batch: RecordBatch<'_>) -> Result<(), IpcError> {
+    let mut lengths = batch.buffers().into_iter().flatten().map(arrow_ipc::Buffer::length);
+    let mut variadic = batch.variadicBufferCounts().into_iter().flatten();
+    schema.fields().iter().try_for_each(|field| check_column(field.data_type(), &mut lengths, &mut variadic))
+}
+
+/// Takes the lengths of a column's buffers, in the order of the format; `width` is that of an offset or a key.
+fn check_column(
+    data_type: &DataType,
+    lengths: &mut dyn Iterator<Item = i64>,
+    variadic: &mut dyn Iterator<Item = i64>,
+) -> Result<(), IpcError> {
+    // Too few buffers are the decoder's to refuse.
+    let mut skip = |count: i64| {
+        for _ in 0..count {
+            lengths.next();
+        }
+    };
+    let width = match data_type {
+        DataType::Null => return Ok(()),
+        DataType::BinaryView | DataType::Utf8View => {
+            skip(2 + variadic.next().unwrap_or_default().clamp(0, MAX_VARIADIC_BUFFERS));
+            return Ok(());
+        }
+        DataType::Struct(_) | DataType::FixedSizeList(..) => {
+            skip(1);
+            None
+        }
+        DataType::Binary | DataType::Utf8 | DataType::List(_) | DataType::Map(..) | DataType::ListView(_) => Some(4),
+        DataType::LargeBinary | DataType::LargeUtf8 | DataType::LargeList(_) | DataType::LargeListView(_) => Some(8),
+        DataType::Dictionary(keys, _) => Some(keys.primitive_width().unwrap_or(1) as i64),
+        _ => {
+            skip(2);
+            return Ok(());
+        }
+    };
+    if let Some(width) = width {
+        skip(1);
+        whole(lengths.next(), width)?;
+    }
+    match data_type {
+        DataType::Binary | DataType::Utf8 | DataType::LargeBinary | DataType::LargeUtf8 => {
+            lengths.next();
+        }
+        DataType::ListView(item) | DataType::LargeListView(item) => {
+            whole(lengths.next(), width.unwrap_or(1))?;
+            check_column(item.data_type(), lengths, variadic)?;
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) | DataType::FixedSizeList(item, _) => {
+            check_column(item.data_type(), lengths, variadic)?;
+        }
+        DataType::Struct(fields) => {
+            fields.iter().try_for_each(|field| check_column(field.data_type(), lengths, variadic))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The same for the values of a dictionary, whose buffers are those of one column without children.
+pub(super) fn check_dictionary(schema: &Schema, values: RecordBatch<'_>) -> Result<(), IpcError> {
+    let large = |field: &&Field| matches!(field.data_type(), DataType::Dictionary(_, values) if **values == DataType::LargeBinary);
+    let fields = schema.flattened_fields();
+    let dictionaries = fields.iter().filter(|field| matches!(field.data_type(), DataType::Dictionary(..))).count();
+    let width = if fields.iter().filter(|field| large(field)).count() == dictionaries { 8 } else { 4 };
+    let lengths: Vec<i64> = values.buffers().into_iter().flatten().map(arrow_ipc::Buffer::length).collect();
+    if lengths.len() == 3 { whole(lengths.get(1).copied(), width) } else { Ok(()) }
+}
+
+fn whole(length: Option<i64>, width: i64) -> Result<(), IpcError> {
+    if length.is_some_and(|length| length % width != 0) {
+        return Err(IpcError(format!("a buffer of offsets or keys is no whole number of {width} bytes")));
+    }
+    Ok(())
+}
+
+/// Buffers of one column of views, at most.
+const MAX_VARIADIC_BUFFERS: i64 = 1 << 20;
 
 /// A library's words, of bounded length.
 pub(super) fn cause(error: &dyn std::fmt::Display) -> String {

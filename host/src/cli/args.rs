@@ -100,6 +100,7 @@ impl Machine {
             let store =
                 LocalStore::open(dir).map_err(|error| CliError::new(Exit::Storage, format!("--local {}: {error}", dir.display())))?;
             options.connect.embedded = Some(Arc::new(store));
+            options.connect.create_bucket = true;
         }
         Ok(options)
     }
@@ -108,33 +109,11 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Machine::options`], or this machine cannot run the component.
-    pub async fn destination(&self, seed: Option<u64>) -> Result<LocalDestination, CliError> {
+    pub async fn destination(&self, seed: Option<u64>) -> Result<Destination, CliError> {
         let options = Options { seed, ..self.options()? };
-        let embedded = options.connect.embedded.clone();
         let runtime =
             tokio::task::spawn_blocking(Runtime::new).await.map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))??;
-        Ok(LocalDestination { destination: Destination::new(runtime, options), embedded })
-    }
-}
-
-/// A destination, and the embedded store behind it if there is one.
-#[derive(Debug)]
-pub struct LocalDestination {
-    /// The destination.
-    pub destination: Destination,
-    embedded: Option<Arc<LocalStore>>,
-}
-
-impl LocalDestination {
-    /// Makes the bucket that a spec asks for, in the embedded store only.
-    ///
-    /// # Errors
-    /// The spec is refused, or the folder cannot be written.
-    pub async fn make_bucket(&self, spec: &str, sync_id: &str) -> Result<(), CliError> {
-        let Some(store) = &self.embedded else { return Ok(()) };
-        let bucket = self.destination.configure(spec, sync_id).await?.target.bucket;
-        let failed = |error: std::io::Error| CliError::new(Exit::Storage, format!("the bucket {bucket:?} cannot be made: {error}"));
-        store.create_bucket(&bucket).map(|_| ()).map_err(failed)
+        Ok(Destination::new(runtime, options))
     }
 }
 

@@ -6,9 +6,11 @@ use crate::ledger::Totals;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How often the bar is drawn anew.
@@ -18,6 +20,25 @@ const OTHERS: LevelFilter = LevelFilter::WARN;
 
 /// The bar being drawn, which words must not be written across.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Warnings of ours that went to the log, or would have at another level.
+static WARNINGS: AtomicU64 = AtomicU64::new(0);
+
+/// How many warnings there were so far in this process.
+pub(crate) fn warnings() -> u64 {
+    WARNINGS.load(Ordering::Relaxed)
+}
+
+/// Counts warnings.
+struct Counted;
+
+impl<S: Subscriber> Layer<S> for Counted {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() == Level::WARN {
+            WARNINGS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 /// Speaks for a command.
 #[derive(Debug, Clone, Copy)]
@@ -121,10 +142,13 @@ fn start_log(level: LogLevel, format: LogFormat) {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours);
+    let counted = Counted.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(|| BesideBar).with_ansi(false).with_target(false);
     let started = match format {
-        LogFormat::Text => tracing_subscriber::registry().with(lines.with_filter(filter)).try_init(),
-        LogFormat::Json => tracing_subscriber::registry().with(lines.json().flatten_event(true).with_filter(filter)).try_init(),
+        LogFormat::Text => tracing_subscriber::registry().with(counted).with(lines.with_filter(filter)).try_init(),
+        LogFormat::Json => {
+            tracing_subscriber::registry().with(counted).with(lines.json().flatten_event(true).with_filter(filter)).try_init()
+        }
     };
     // An embedder may have a log of its own already.
     drop(started);

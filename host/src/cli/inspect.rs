@@ -60,11 +60,11 @@ pub struct ComponentArgs {
 pub(crate) async fn validate(args: ValidateArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
     let specs = read_specs(&args.files)?;
-    let local = args.machine.destination(None).await?;
+    let destination = args.machine.destination(None).await?;
     let sync_id = sync_id()?;
     let mut problems = Vec::new();
     for NamedSpec { name, json } in &specs {
-        match local.destination.configure(json, &sync_id).await {
+        match destination.configure(json, &sync_id).await {
             Ok(checked) => problems.extend(checked.warnings.iter().map(|warning| format!("{name}: {}", warning.message))),
             Err(crate::session::OpenError::Spec(found)) => {
                 problems.extend(found.iter().map(|problem| format!("{name}: {}", problem.message)))
@@ -84,14 +84,10 @@ pub(crate) async fn validate(args: ValidateArgs) -> Result<Exit, CliError> {
 pub(crate) async fn test_connection(args: TestArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
     let specs = read_specs(&args.files)?;
-    let local = args.machine.destination(None).await?;
+    let destination = args.machine.destination(None).await?;
     let mut exit = Exit::Done;
     for NamedSpec { name, json } in &specs {
-        let tested = match local.make_bucket(json, &sync_id()?).await {
-            Ok(()) => local.destination.test_connection(json).await.map_err(CliError::from),
-            Err(error) => Err(error),
-        };
-        match tested {
+        match destination.test_connection(json).await.map_err(CliError::from) {
             Ok(()) => console.say(&format!("destination {name}: Success")),
             Err(error) => {
                 exit = exit.max(error.exit);
@@ -104,8 +100,8 @@ pub(crate) async fn test_connection(args: TestArgs) -> Result<Exit, CliError> {
 
 /// Prints the schema.
 pub(crate) async fn schema(args: SchemaArgs) -> Result<Exit, CliError> {
-    let local = args.machine.destination(None).await?;
-    print(&local.destination.spec_schema().await?)
+    let destination = args.machine.destination(None).await?;
+    print(&destination.spec_schema().await?)
 }
 
 /// Writes or lists.

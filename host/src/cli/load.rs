@@ -80,9 +80,7 @@ async fn load(args: &LoadArgs, console: Console) -> Result<WriteReport, CliError
     let inputs = resolve(&args.inputs, args.table.as_deref())?;
     let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
     let sync_id = sync_id()?;
-    let local = args.machine.destination(args.seed).await?;
-    local.make_bucket(&spec, &sync_id).await?;
-    let session = local.destination.open(&spec, &sync_id).await?;
+    let session = args.machine.destination(args.seed).await?.open(&spec, &sync_id).await?;
     let options = ReadOptions { format: args.input_format, columns: args.columns.clone(), columns_required: inputs.len() == 1 };
     let feed = Feed::start(inputs, options, None).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let progress = console.progress("Loading");

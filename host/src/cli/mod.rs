@@ -67,6 +67,7 @@ pub struct ServeCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    hush_caught_panics();
     let (arguments, unknown) = arguments(std::env::args_os());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -93,6 +94,16 @@ pub fn main() -> ExitCode {
             error.exit.into()
         }
     }
+}
+
+/// A panic of a decoder is told as an error of its file; the standard hook would print it as well, with words out of the file perhaps.
+fn hush_caught_panics() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !crate::source::panics_are_caught() {
+            loud(panic);
+        }
+    }));
 }
 
 async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {

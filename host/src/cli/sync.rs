@@ -2,12 +2,13 @@
 
 use super::args::{Machine, Words};
 use super::config::{Config, Destination, DestinationPlugin, Extent, Source, SourcePlugin, Surroundings};
-use super::console::{Console, data, error_line};
+use super::console::{Console, data, error_line, warnings};
 use super::exit::{CliError, Exit};
+use super::interrupt;
 use super::pump::{self, Outlet, sync_id};
 use super::summary::Summary;
-use super::{args::LocalDestination, interrupt};
 use crate::ledger::WriteReport;
+use crate::session::Destination as Opener;
 use crate::source::{Feed, Input, ReadOptions, SyncColumns, resolve};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -30,28 +31,50 @@ pub struct SyncArgs {
     pub words: Words,
 }
 
-/// Runs the command.
+/// What all steps of one run of the command have in common.
+struct Run {
+    opener: Opener,
+    sync_id: String,
+    /// `_cq_sync_time`, one value for all sources.
+    time_us: i64,
+    console: Console,
+    interrupted: CancellationToken,
+}
+
+/// Runs the command. With `--json` there is a summary whatever happens.
 pub(crate) async fn run(args: SyncArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
+    let mut syncs = Vec::new();
+    let ended = sync(&args, console, &mut syncs).await;
+    if args.words.json {
+        data(&summary(&ended, &syncs)).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))?;
+    }
+    ended
+}
+
+/// The summary for machines: `syncs` are the sources that came to their end.
+fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> String {
+    let (exit, failure) = match ended {
+        Ok(exit) => (*exit, None),
+        Err(error) => (error.exit, Some(error.message.as_str())),
+    };
+    serde_json::json!({ "ok": exit == Exit::Done, "exit_code": exit.code(), "failure": failure, "syncs": syncs }).to_string()
+}
+
+async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let names: Vec<String> = args.configs.iter().map(|path| path.display().to_string()).collect();
     console.say(&format!("Loading spec(s) from {}", names.join(", ")));
     let config = Config::load(&args.configs, Extent::Sync, &Surroundings::of_process())?;
     // Everything that can be refused is refused before the first source starts.
     let plan = config.sources.iter().map(|source| planned(source, &config)).collect::<Result<Vec<_>, _>>()?;
-    let local = args.machine.destination(None).await?;
-    let sync_id = sync_id()?;
-    let mut syncs = Vec::new();
+    let opener = args.machine.destination(None).await?;
+    let run = Run { opener, sync_id: sync_id()?, time_us: chrono::Utc::now().timestamp_micros(), console, interrupted };
     let mut exit = Exit::Done;
     for step in plan {
-        let (ended, json) = step.run(&local, &sync_id, console, &interrupted).await?;
+        let (ended, json) = step.run(&run).await?;
         exit = exit.max(ended);
         syncs.push(json);
-    }
-    if args.words.json {
-        let text =
-            serde_json::json!({ "ok": exit == Exit::Done, "exit_code": exit.code(), "sync_id": sync_id, "syncs": syncs }).to_string();
-        data(&text).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))?;
     }
     Ok(exit)
 }
@@ -101,24 +124,19 @@ fn patterns(texts: &[String], source: &str, field: &str) -> Result<Vec<glob::Pat
 }
 
 impl Step<'_> {
-    async fn run(
-        self,
-        local: &LocalDestination,
-        sync_id: &str,
-        console: Console,
-        interrupted: &CancellationToken,
-    ) -> Result<(Exit, serde_json::Value), CliError> {
+    async fn run(self, run: &Run) -> Result<(Exit, serde_json::Value), CliError> {
+        let Run { opener, sync_id, time_us, console, interrupted } = run;
+        let warned_before = warnings();
         let started = Instant::now();
         let names: Vec<&str> = self.destinations.iter().map(|destination| destination.name.as_str()).collect();
         console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(", ")));
         let mut outlets = Vec::with_capacity(self.destinations.len());
         for destination in &self.destinations {
             let spec = destination.spec.to_string();
-            local.make_bucket(&spec, sync_id).await.map_err(|error| named(&destination.name, error))?;
-            let opened = local.destination.open(&spec, sync_id).await.map_err(|error| named(&destination.name, error.into()))?;
+            let opened = opener.open(&spec, sync_id).await.map_err(|error| named(&destination.name, error.into()))?;
             outlets.push(Outlet::begin(opened)?);
         }
-        let columns = SyncColumns { sync_time_us: chrono::Utc::now().timestamp_micros(), source_name: self.source.name.clone() };
+        let columns = SyncColumns { sync_time_us: *time_us, source_name: self.source.name.clone() };
         let options = ReadOptions::default();
         let feed = Feed::start(self.inputs, options, Some(columns)).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
         let progress = console.progress("Syncing resources...");
@@ -127,9 +145,10 @@ impl Step<'_> {
         let exit = reports.iter().map(Exit::of_report).max().unwrap_or(Exit::Done);
         let summaries: Vec<Summary> = reports.iter().map(|report| Summary::of(report, started.elapsed())).collect();
         summaries.iter().flat_map(Summary::failures).for_each(|line| error_line(&line));
-        console.say(&completion(&reports, started.elapsed().as_secs(), exit));
+        console.say(&completion(&reports, started.elapsed().as_secs(), warnings() - warned_before, exit));
         let json = serde_json::json!({
             "source": self.source.name,
+            "sync_id": sync_id,
             "destinations": names.iter().zip(&summaries).map(|(name, summary)| serde_json::json!({ "name": name, "summary": summary })).collect::<Vec<_>>(),
         });
         Ok((exit, json))
@@ -144,11 +163,11 @@ fn version_string(source: &Source) -> String {
 }
 
 /// The last line of a sync, in the words that CloudQuery's users know.
-fn completion(reports: &[WriteReport], seconds: u64, exit: Exit) -> String {
+fn completion(reports: &[WriteReport], seconds: u64, warnings: u64, exit: Exit) -> String {
     let resources: u64 = reports.iter().map(|report| report.tables.iter().map(|table| table.rows_in).sum()).max().unwrap_or(0);
     let errors = reports.iter().map(|report| report.failures().count()).sum::<usize>();
     let how = if exit == Exit::Done { "successfully" } else { "with errors, see logs for details" };
-    format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: 0, Time: {seconds}s")
+    format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {seconds}s")
 }
 
 fn named(destination: &str, error: CliError) -> CliError {
@@ -169,9 +188,9 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_one_that_users_know() {
-        let done = completion(&[], 12, Exit::Done);
-        assert_eq!(done, "Sync completed successfully. Resources: 0, Errors: 0, Warnings: 0, Time: 12s");
-        assert!(completion(&[], 1, Exit::Storage).starts_with("Sync completed with errors, see logs for details. Resources: 0"));
+        let done = completion(&[], 12, 3, Exit::Done);
+        assert_eq!(done, "Sync completed successfully. Resources: 0, Errors: 0, Warnings: 3, Time: 12s");
+        assert!(completion(&[], 1, 0, Exit::Storage).starts_with("Sync completed with errors, see logs for details. Resources: 0"));
     }
 
     #[test]

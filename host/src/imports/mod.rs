@@ -21,6 +21,8 @@ pub struct LaneContext {
     pub lane: usize,
     /// Makes randomness reproducible.
     pub seed: Option<u64>,
+    /// Instances that the lane had before this one, so that a fresh one does not repeat their randomness.
+    pub instance: u64,
 }
 
 impl LaneContext {
@@ -46,10 +48,10 @@ pub struct State {
 }
 
 impl State {
-    pub(crate) fn new(context: LaneContext, memory_bytes: u64, instance: u64) -> Self {
+    pub(crate) fn new(context: LaneContext, memory_bytes: u64) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(crate::limits::MAX_RESOURCES);
-        let random = random::Random::new(context.seed, context.lane as u64, instance);
+        let random = random::Random::new(context.seed, context.lane as u64, context.instance);
         Self {
             context,
             limiter: MemoryLimiter::new(memory_bytes),

@@ -45,6 +45,12 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
     let region = Region::new(target.region.clone());
     let place = |host: &str| Place { bucket: target.bucket.clone(), region: target.region.clone(), host: host.to_owned() };
     if let Some(store) = &options.embedded {
+        if options.create_bucket {
+            store.create_bucket(&target.bucket).map_err(|error| StoreError {
+                kind: StoreErrorKind::Rejected,
+                message: format!("the bucket {:?} cannot be made in the embedded store: {error}", target.bucket),
+            })?;
+        }
         let builder = Builder::new()
             .behavior_version(behavior())
             .http_client(store.connector())

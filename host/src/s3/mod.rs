@@ -44,6 +44,8 @@ use std::time::Duration;
 pub struct ConnectOptions {
     /// Use this embedded store instead of the network.
     pub embedded: Option<Arc<LocalStore>>,
+    /// Make the bucket in the embedded store if it is not there yet.
+    pub create_bucket: bool,
     /// Time limits.
     pub limits: Limits,
     /// The least size of a part: S3's, unless a test has a store that allows less. No spec or flag reaches it.
@@ -63,6 +65,7 @@ impl Default for ConnectOptions {
     fn default() -> Self {
         Self {
             embedded: None,
+            create_bucket: false,
             limits: Limits::default(),
             min_part_bytes: MIN_PART_BYTES,
             max_part_bytes: MAX_PART_BYTES,

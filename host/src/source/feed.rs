@@ -7,6 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, Timest
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -165,9 +166,22 @@ fn unencodable(file: &str, error: &ArrowError) -> InputError {
     }
 }
 
+thread_local! {
+    /// Is this thread inside [`guarded`]?
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is a panic of this thread caught and told as an error of the input? A panic hook has nothing to print then.
+pub(crate) fn panics_are_caught() -> bool {
+    GUARDED.get()
+}
+
 /// The decoders check what they read, but a file made to harm may still find a panic in one: that is a corrupt file, not a crash.
 fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, InputError>) -> Result<T, InputError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+    let outer = GUARDED.replace(true);
+    let ended = catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(outer);
+    ended.unwrap_or_else(|_| {
         Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem: "corrupt: its decoder gave up".to_owned() })
     })
 }

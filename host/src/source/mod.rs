@@ -23,6 +23,7 @@ mod text;
 
 pub use columns::{ColumnType, TYPE_NAMES, parse_override};
 pub use error::{InputError, Position};
+pub(crate) use feed::panics_are_caught;
 pub use feed::{Feed, Message, SyncColumns};
 pub use inputs::{Input, resolve};
 pub use open::{InputFormat, Location, ReadOptions, open};

@@ -1,0 +1,260 @@
+//! The command line as a user runs it: the built program, its exit codes, its words, and what it leaves behind.
+//!
+//! Code 4 (denied by policy) has no path here: single-user commands run under a grant made from their own spec.
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A folder of the test's own, with the program in it.
+struct Place(tempfile::TempDir);
+
+/// How a run ended.
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints UTF-8");
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+        std::fs::write(self.path().join(name), content).expect("the folder can be written");
+        self
+    }
+
+    /// The program, in the folder, with credentials that no store knows and nothing of the user's.
+    fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lakegate"));
+        command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
+        for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"] {
+            command.env_remove(name);
+        }
+        command.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command
+    }
+
+    fn run(&self, line: &str) -> Run {
+        self.command(line.split(' ')).output().expect("the program starts").into()
+    }
+}
+
+/// Stands in the environment, and must stand nowhere else.
+const SECRET: &str = "canary-secret-7f3b9d";
+const TOKEN: &str = "canary-token-51ac0e";
+const ROW: &str = "canary-row-c0ffee";
+
+const TO: &str = "--to s3://demo/{{TABLE}}/{{UUID}}.{{FORMAT}} --format json --local store";
+
+impl Run {
+    /// Ended with `code`, and said each of `words` on stderr.
+    #[track_caller]
+    fn ended(&self, code: i32, words: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} / {}", self.stdout, self.stderr))
+    }
+}
+
+#[test]
+fn a_load_is_told_for_machines() {
+    let place = Place::new();
+    let run = place.file("orders.csv", "id,name\n1,a\n2,b\n").run(&format!("load orders.csv {TO} --json --quiet"));
+    let summary = run.ended(0, &[]).json();
+    assert_eq!(run.stderr, "");
+    assert_eq!(
+        (&summary["ok"], &summary["exit_code"], &summary["rows"], &summary["objects"]),
+        (&true.into(), &0.into(), &2.into(), &1.into())
+    );
+    assert_eq!((&summary["tables"][0]["table"], &summary["tables"][0]["rows_in"]), (&"orders".into(), &2.into()));
+    assert!(summary["tables"][0]["keys"][0].as_str().is_some_and(|key| key.starts_with("orders/") && key.ends_with(".json")), "{summary}");
+}
+
+#[test]
+fn what_is_typed_wrong_is_usage() {
+    let place = Place::new();
+    for line in
+        ["load", "load a.csv", "load a.csv --to file://x --format csv", "nonsense", "load a.csv --to s3://b/p --format csv --lanes 0"]
+    {
+        let run = place.file("a.csv", "x\n1\n").run(line);
+        assert_eq!(run.code, Some(2), "{line}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn seven_mistakes_are_named_at_once() {
+    let place = Place::new();
+    let spec = r#"{"bucket": "", "region": "", "path": "/a", "acl": "nobody", "format": "xml", "batch_size": -1, "batch_size_bytes": -1, "server_side_encryption_configuration": {"server_side_encryption": "ROT13"}}"#;
+    let run = place.file("s.json", spec).run("validate-config s.json");
+    run.ended(3, &[]);
+    assert_eq!(run.stderr.lines().count(), 7, "{}", run.stderr);
+}
+
+#[test]
+fn refused_input_names_file_and_position() {
+    let place = Place::new();
+    place
+        .file("torn.parquet", b"PAR1\x15\x04\x15")
+        .file("types.csv", "id\n1\n2\nthree\n")
+        .file("torn.csv", "a,b\n1,2\n3\n")
+        .file("torn.ndjson", "{\"a\":1}\n{\"a\":\n")
+        .file("torn.arrow", b"ARROW1\0\0\xff\xff\xff\xff\x10\0\0\0garbage");
+    for (line, words) in [
+        ("load torn.parquet", ["torn.parquet", "truncated"]),
+        ("load types.csv --column id=int64", ["types.csv", "4"]),
+        ("load torn.csv", ["torn.csv", "3"]),
+        ("load torn.ndjson", ["torn.ndjson", "2"]),
+        ("load torn.arrow", ["torn.arrow", ""]),
+        ("load missing.csv", ["missing.csv", ""]),
+    ] {
+        place.run(&format!("{line} {TO}")).ended(6, &words);
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_one_line() {
+    let place = Place::new();
+    // Bound and let go: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
+    let line = format!("load a.csv --to s3://demo/a.csv --format csv --endpoint http://127.0.0.1:{port} --path-style --quiet");
+    let run = place.file("a.csv", "x\n1\n").run(&line);
+    run.ended(5, &[&port.to_string()]);
+    // The log has a line of its own as it happens; to the user it is said once, at the end.
+    let told: Vec<&str> = run.stderr.lines().filter(|line| !line.contains(" ERROR ")).collect();
+    assert!(matches!(told.as_slice(), [line] if line.starts_with("Table a failed: ")), "{}", run.stderr);
+}
+
+#[test]
+fn commands_that_write_no_rows() {
+    let place = Place::new();
+    place.file(
+        "s.json",
+        r#"{"bucket": "demo", "region": "us-east-1", "path": "a/{{TABLE}}.{{FORMAT}}", "format": "csv", "no_rotate": true}"#,
+    );
+    place.run("validate-config s.json --local store").ended(0, &["valid"]);
+    place.run("test-connection s.json --local store").ended(0, &["Success"]);
+    let schema: Value = place.run("schema").ended(0, &[]).json();
+    assert!(schema["$schema"].as_str().is_some_and(|draft| draft.contains("2020-12")), "{schema}");
+    let component = place.run("component --imports --output c.wasm");
+    assert_eq!(component.ended(0, &[]).stdout.lines().count(), 4, "{}", component.stdout);
+    assert!(std::fs::read(place.path().join("c.wasm")).expect("written").starts_with(b"\0asm"));
+}
+
+/// Runs `load -` and feeds it `input`.
+fn piped(place: &Place, line: &str, input: &[u8]) -> Run {
+    let mut command = place.command(line.split(' '));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+    child.wait_with_output().expect("it ends").into()
+}
+
+#[test]
+fn standard_input_is_a_file() {
+    let place = Place::new();
+    let run = piped(&place, &format!("load - --table piped {TO} --json --quiet"), b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
+    assert_eq!(run.ended(0, &[]).json()["rows"], 3);
+}
+
+#[test]
+fn a_seed_makes_keys_come_again() {
+    let place = Place::new();
+    place.file("a.csv", "x\n1\n");
+    let keys =
+        |seed: u32| place.run(&format!("load a.csv {TO} --json --quiet --lanes 1 --seed {seed}")).json()["tables"][0]["keys"].clone();
+    let first = keys(7);
+    assert!(first[0].is_string(), "{first}");
+    assert_eq!(first, keys(7));
+    assert_ne!(first, keys(8));
+}
+
+#[test]
+fn a_sync_that_fails_has_a_summary_too() {
+    let place = Place::new();
+    let run = place.file("c.yml", "kind: source\nspec: {name: x}\n").run("sync c.yml --json");
+    let summary = run.ended(3, &[]).json();
+    assert_eq!((&summary["ok"], &summary["exit_code"]), (&false.into(), &3.into()));
+    assert!(summary["failure"].is_string(), "{summary}");
+}
+
+#[test]
+fn traces_hold_no_secret_and_no_row() {
+    let place = Place::new();
+    place.file("planted_name.csv", format!("x,y\n1,{ROW}\n2,{ROW}\n"));
+    let mut command = place.command(format!("load planted_name.csv {TO} --log-level trace --json").split(' '));
+    let run: Run = command.env("AWS_SESSION_TOKEN", TOKEN).env("RUST_LOG", "trace").output().expect("the program starts").into();
+    let all = format!("{}{}", run.ended(0, &[]).stdout, run.stderr);
+    // The search finds what is there: the table's name.
+    assert!(all.contains("planted_name"), "{all}");
+    for canary in [SECRET, TOKEN, ROW] {
+        assert!(!all.contains(canary), "{canary} is in the output");
+    }
+}
+
+#[cfg(unix)]
+mod interrupt {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::time::{Duration, Instant};
+
+    /// Files below `folder`, whatever they are.
+    fn files(folder: &Path) -> usize {
+        let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+        entries.flatten().map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+    }
+
+    #[test]
+    fn an_interrupt_ends_cleanly() {
+        let place = Place::new();
+        let line =
+            "load - --input-format ndjson --table t --to s3://demo/t.json --format json --local store --in-flight 6MiB --part-size 5MiB";
+        let mut command = place.command(line.split(' '));
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        let row = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
+        let feed = std::thread::spawn(move || {
+            for _ in 0..40_000 {
+                if input.write_all(row.as_bytes()).is_err() {
+                    return;
+                }
+            }
+            // The input stays open: only the signal ends the run.
+            std::thread::sleep(Duration::from_secs(60));
+        });
+        let uploads = place.path().join("store/.lakegate/uploads");
+        let until = Instant::now() + Duration::from_secs(60);
+        while files(&uploads) == 0 {
+            assert!(Instant::now() < until, "no upload began");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let signalled = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+        assert!(signalled.success());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!((output.status.code(), output.status.signal()), (Some(130), None), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(files(&uploads), 0, "an upload is left");
+        drop(feed);
+    }
+}

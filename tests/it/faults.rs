@@ -1,0 +1,188 @@
+//! A store that fails: what can be mended is mended and every row is there once; what cannot is told, and nothing is left behind.
+
+use crate::rig::{Rig, insert_in_turn};
+use lakegate::ledger::{FailureClass, WriteReport};
+use lakegate_tests::faults::{Fault, Operation, Rule, When};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::StatusCode;
+use tracing_subscriber::layer::SubscriberExt;
+
+/// Longer than any test: what stalls for so long is ended by the client alone.
+const FOR_EVER: Duration = Duration::from_secs(3_600);
+
+/// Rows that make a multipart object of about a dozen parts.
+const MULTIPART_ROWS: i64 = 10_000;
+
+fn every_third(fault: Fault) -> Vec<Rule> {
+    let third = When::Every(NonZeroU64::new(3).expect("three"));
+    [Operation::Put, Operation::Create, Operation::Part, Operation::Complete, Operation::Head].map(|it| Rule::on(it, third, fault)).into()
+}
+
+/// Every third request of each operation meets the fault, for ever; yet all lands, once.
+async fn check_mended(name: &str, fault: Fault, limit: Option<Duration>) {
+    let mut rig = Rig::new(every_third(fault)).await;
+    if let Some(limit) = limit {
+        (rig.options.connect.limits.stall, rig.options.connect.limits.answer, rig.options.connect.limits.complete) = (limit, limit, limit);
+    }
+    // Ten objects of one put each, and twenty of three or four parts.
+    let mut rows: BTreeMap<String, i64> = (0..10).map(|number| (format!("small_{number}"), 10)).collect();
+    rows.extend((0..4).map(|number| (format!("large_{number}"), MULTIPART_ROWS)));
+    let session = rig.open(json!({"batch_size": 2_000})).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &rows, 1_000).await;
+    let report = write.finish().await;
+    rig.check_all_landed(name, &report, &rows);
+    for operation in [Operation::Put, Operation::Create, Operation::Part, Operation::Complete] {
+        let met = rig.proxy.seen().iter().filter(|seen| seen.operation == operation && seen.fault.is_some()).count();
+        assert!(met > 2, "{name}: only {met} requests of {operation:?} met the fault");
+    }
+    // An upload whose id was never heard of cannot be aborted; all others are gone.
+    let unheard = |seen: &lakegate_tests::faults::Seen| seen.operation == Operation::Create && seen.fault == Some(Fault::DropAnswer);
+    assert_eq!(rig.unfinished().len(), rig.proxy.seen().iter().filter(|seen| unheard(seen)).count(), "{name}");
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_third_request_answered_503() {
+    check_mended("503", Fault::Answer(StatusCode::SERVICE_UNAVAILABLE), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_third_request_answered_500() {
+    check_mended("500", Fault::Answer(StatusCode::INTERNAL_SERVER_ERROR), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_third_connection_reset() {
+    check_mended("reset", Fault::Reset, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_third_answer_dropped() {
+    check_mended("dropped answer", Fault::DropAnswer, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_third_request_stalled() {
+    // The defaults wait 20 to 180 seconds for a stalled request; a test cannot.
+    check_mended("stall", Fault::Stall(FOR_EVER), Some(Duration::from_millis(1_500))).await;
+}
+
+/// One table, all in one object of many parts.
+async fn write_one(rig: &Rig, table: &str) -> WriteReport {
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([(table.to_owned(), MULTIPART_ROWS)]), 1_000).await;
+    let report = write.finish().await;
+    session.close().await;
+    report
+}
+
+/// The table failed at the store, with all of these words, and without a receipt.
+fn check_failed(report: &WriteReport, words: &[&str]) {
+    let failures: Vec<_> = report.failures().collect();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    let failure = failures[0].1;
+    assert_eq!(failure.class, FailureClass::Storage, "{failure:?}");
+    for words in words {
+        assert!(failure.message.contains(words), "{:?} does not contain {words:?}", failure.message);
+    }
+    assert_eq!((report.tables[0].rows_confirmed, report.tables[0].receipts.len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completion_whose_answer_was_lost_is_settled_by_head() {
+    let rig = Rig::new([Rule::on(Operation::Complete, When::First(1), Fault::DropAnswer)]).await;
+    let report = write_one(&rig, "t").await;
+    rig.check_all_landed("settled", &report, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]));
+    assert_eq!((rig.proxy.faults(), rig.proxy.count(Operation::Head)), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_head_is_denied_the_outcome_is_unknown() {
+    let rig = Rig::new([
+        Rule::on(Operation::Complete, When::First(1), Fault::DropAnswer),
+        Rule::on(Operation::Head, When::Always, Fault::Answer(StatusCode::FORBIDDEN)),
+    ])
+    .await;
+    let report = write_one(&rig, "t").await;
+    check_failed(&report, &["CompleteMultipartUpload", "the outcome is unknown", "may or may not be there"]);
+    assert_eq!(rig.keys().len(), 1, "the store did complete it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_denied_fails_the_table_and_leaves_no_upload() {
+    let rig = Rig::new([Rule::on(Operation::Part, When::First(1), Fault::Answer(StatusCode::FORBIDDEN))]).await;
+    let report = write_one(&rig, "t").await;
+    check_failed(&report, &["operation error S3: UploadPart", "StatusCode: 403, AccessDenied", "s3:PutObject"]);
+    assert_eq!(rig.unfinished(), []);
+    assert_eq!((rig.proxy.count(Operation::Create), rig.proxy.count(Operation::Abort), rig.proxy.count(Operation::Complete)), (1, 1, 0));
+    assert!(rig.keys().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_seen_while_it_is_open_and_gone_once_the_write_is_given_up() {
+    let rig = Rig::new([]).await;
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]), 1_000).await;
+    rig.wait_for_unfinished().await;
+    write.abort().await;
+    assert_eq!(rig.unfinished(), []);
+    assert_eq!(rig.proxy.count(Operation::Complete), 0);
+    assert!(rig.keys().is_empty());
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_gone_is_named() {
+    let mut rig = Rig::new([]).await;
+    // The default waits two minutes for a store that was there before.
+    rig.options.connect.limits.retries = Duration::from_secs(2);
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let host = rig.proxy.endpoint().replace("http://", "");
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]), 1_000).await;
+    rig.wait_for_unfinished().await;
+    rig.vanish().await;
+    check_failed(&write.finish().await, &["operation error S3: ", &format!("{host} cannot be reached"), "attempts)"]);
+    session.close().await;
+}
+
+/// The warnings given on this thread, as one line each.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() == tracing::Level::WARN {
+            let mut line = String::new();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| line.push_str(&format!("{field}={value:?} ")));
+            self.0.lock().expect("no panic").push(line);
+        }
+    }
+}
+
+// On one thread, so that what the uploads log comes to this test's subscriber.
+#[tokio::test]
+async fn an_abort_that_is_denied_is_one_warning_with_key_and_upload() {
+    let warnings = Warnings::default();
+    let _subscribed = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+    let denied = |operation| Rule::on(operation, When::Always, Fault::Answer(StatusCode::FORBIDDEN));
+    let rig = Rig::new([denied(Operation::Part), denied(Operation::Abort)]).await;
+    check_failed(&write_one(&rig, "left_behind").await, &["operation error S3: UploadPart", "StatusCode: 403"]);
+    let unfinished = rig.unfinished();
+    assert_eq!(unfinished.len(), 1, "the abort was denied");
+    let (key, upload) = &unfinished[0];
+    assert_eq!(key, "left_behind.csv");
+    let given = warnings.0.lock().expect("no panic").clone();
+    assert_eq!(given.len(), 1, "{given:?}");
+    for words in [format!("key={key:?}"), format!("upload={upload:?}"), "lifecycle rule".to_owned(), "StatusCode: 403".to_owned()] {
+        assert!(given[0].contains(&words), "{:?} does not contain {words:?}", given[0]);
+    }
+}

@@ -1,0 +1,216 @@
+//! Bounds that hold whatever the input: parts of an object, bytes held by the host, and the use of every lane.
+
+use crate::rig::{Rig, insert_in_turn};
+use crate::support::{bench, runtime};
+use arrow_array::{Int64Array, StringArray};
+use lakegate::ledger::FailureClass;
+use lakegate::session::{Destination, Held, Options, Session};
+use lakegate_tests::faults::{Fault, Operation, Rule, When};
+use lakegate_tests::tables::Table;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What a guest writes at most before the host may spill: one chunk a lane.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+const LANES: NonZeroUsize = NonZeroUsize::new(2).expect("two");
+
+/// The most that a session held while `work` ran, looked at every millisecond.
+async fn most_held<T>(session: &Session, work: impl Future<Output = T>) -> (T, Held) {
+    let done = CancellationToken::new();
+    let watch = async {
+        let mut most = Held { staged: 0, spill_file: 0, in_flight: 0 };
+        while !done.is_cancelled() {
+            let held = session.held_bytes();
+            most.staged = most.staged.max(held.staged);
+            most.spill_file = most.spill_file.max(held.spill_file);
+            most.in_flight = most.in_flight.max(held.in_flight);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        most
+    };
+    let work = async {
+        let outcome = work.await;
+        done.cancel();
+        outcome
+    };
+    tokio::join!(work, watch)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_ten_thousand_parts_are_refused_by_name() {
+    const PART: u64 = 64;
+    let mut rig = Rig::new([]).await;
+    rig.options.connect.min_part_bytes = PART;
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    // 6 bytes a row and more: well above 640,000 bytes.
+    insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), 120_000)]), 10_000).await;
+    let report = write.finish().await;
+    let failures: Vec<_> = report.failures().collect();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert_eq!(failures[0].1.class, FailureClass::Storage);
+    let text = "the object needs more than 10000 parts of 64 bytes (640000 bytes so far), which is all a store allows; `part_size: 128` holds \
+                twice as much";
+    assert_eq!(failures[0].1.message, text);
+    assert_eq!((rig.unfinished(), rig.keys().len()), (vec![], 0));
+    // The session goes on: a smaller table lands.
+    let rows = BTreeMap::from([("u".to_owned(), 1_000)]);
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &rows, 1_000).await;
+    rig.check_all_landed("after the refusal", &write.finish().await, &rows);
+    session.close().await;
+}
+
+const MANY_TABLES: usize = 2_000;
+const ROWS_A_MESSAGE: i64 = 512;
+const MEMORY_BYTES: u64 = 16 << 20;
+
+/// Rows of about 32 KiB that gzip cannot shrink by much, in text: a table gets two such messages.
+fn wide_rows(table: &str, round: i64) -> Vec<u8> {
+    let ids = round * ROWS_A_MESSAGE..(round + 1) * ROWS_A_MESSAGE;
+    // Mixed by multiplication: no two rows look alike.
+    let mixed =
+        |id: i64, by: u64| (id as u64 ^ (table.len() as u64) << 20).wrapping_add(1).wrapping_mul(by).rotate_left(29).wrapping_mul(by);
+    let text = ids.clone().map(|id| {
+        let words = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9].map(|by| mixed(id, by));
+        format!("{:016x}{:016x}{:016x}", words[0], words[1], words[2])
+    });
+    let table = Table::new(table).column("id", Arc::new(Int64Array::from_iter_values(ids.clone())));
+    table.column("text", Arc::new(StringArray::from_iter_values(text))).insert_ipc().expect("two columns")
+}
+
+async fn open(options: Options, extra: Value) -> Session {
+    let mut spec = json!({"bucket": "limits", "region": "us-east-1", "path": "{{TABLE}}", "test_write": false});
+    let (Value::Object(spec), Value::Object(extra)) = (&mut spec, extra) else { panic!("the spec is an object") };
+    spec.extend(extra);
+    let spec = Value::Object(std::mem::take(spec)).to_string();
+    Destination::new(runtime(), options).open(&spec, "sync").await.expect("the session opens")
+}
+
+/// The rows that an object holds, by reading it.
+fn rows_in(body: &[u8], format: &str) -> usize {
+    use std::io::Read;
+    let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count() - 1;
+    match format {
+        "csv" => lines(body),
+        "csv.gz" => {
+            let mut text = Vec::new();
+            flate2::read::MultiGzDecoder::new(body).read_to_end(&mut text).expect("good gzip");
+            lines(&text)
+        }
+        _ => {
+            let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::copy_from_slice(body));
+            usize::try_from(reader.expect("good Parquet").metadata().file_metadata().num_rows()).expect("a count")
+        }
+    }
+}
+
+/// Two thousand tables are open at once, with sixteen mebibytes for their parts.
+async fn many_tables(format: &str, extra: Value) -> Held {
+    let bench = bench("limits");
+    let options = Options { lanes: LANES, memory_bytes: MEMORY_BYTES, ..bench.options() };
+    let session = open(options, extra).await;
+    let names: Vec<String> = (0..MANY_TABLES).map(|number| format!("table_{number:04}")).collect();
+    let work = async {
+        let mut write = session.write().expect("no write is running");
+        for round in 0..2 {
+            for name in &names {
+                write.insert(wide_rows(name, round).into()).await.expect("a good message");
+            }
+        }
+        write.finish().await
+    };
+    let (report, most) = most_held(&session, work).await;
+    assert_eq!(report.failures().take(3).collect::<Vec<_>>(), [], "{format}");
+    assert_eq!((report.tables.len(), bench.keys().len()), (MANY_TABLES, MANY_TABLES), "{format}");
+    let rows = 2 * usize::try_from(ROWS_A_MESSAGE).expect("a count");
+    for table in &report.tables {
+        assert_eq!((table.rows_in, table.rows_confirmed, table.receipts.len()), (rows as u64, rows as u64, 1), "{format}: {}", table.table);
+        let body = bench.body(table.receipts[0].key.as_str());
+        assert_eq!((body.len() as u64, rows_in(&body, format)), (table.receipts[0].bytes, rows), "{format}: {}", table.table);
+    }
+    assert!(most.staged <= MEMORY_BYTES + LANES.get() as u64 * CHUNK_BYTES, "{format}: {most:?}");
+    assert_eq!(bench.unfinished_uploads(), 0, "{format}");
+    session.close().await;
+    most
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_open_tables_of_csv_stay_within_their_memory() {
+    let most = many_tables("csv", json!({"format": "csv", "no_rotate": true})).await;
+    // Some 120 MiB were open at once: without the spill file the bound above would not have held.
+    assert!(most.spill_file > 4 * MEMORY_BYTES, "{most:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_open_tables_of_gzip_stay_within_their_memory() {
+    let most = many_tables("csv.gz", json!({"format": "csv", "compression": "gzip", "no_rotate": true})).await;
+    assert!(most.spill_file > 0, "{most:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_open_tables_of_parquet_stay_within_their_memory() {
+    many_tables("parquet", json!({"format": "parquet", "no_rotate": true})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
+    const OBJECTS: i64 = 3_000;
+    const ROWS_AN_OBJECT: i64 = 500;
+    const IN_FLIGHT_BYTES: u64 = 128 << 10;
+    // The ids below 1.5 million in text, and a header.
+    const MOST_OBJECT_BYTES: u64 = 8 * ROWS_AN_OBJECT as u64 + 3;
+    let mut rig = Rig::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(50)))]).await;
+    rig.options.in_flight_bytes = IN_FLIGHT_BYTES;
+    rig.options.memory_bytes = 1 << 20;
+    let session = rig.open(json!({"batch_size": ROWS_AN_OBJECT})).await;
+    let rows: BTreeMap<String, i64> = (0..4).map(|number| (format!("t{number}"), OBJECTS / 4 * ROWS_AN_OBJECT)).collect();
+    let work = async {
+        let mut write = session.write().expect("no write is running");
+        insert_in_turn(&mut write, &rows, 10 * ROWS_AN_OBJECT).await;
+        write.finish().await
+    };
+    let (report, most) = most_held(&session, work).await;
+    rig.check_all_landed("slow store", &report, &rows);
+    assert_eq!(rig.keys().len() as i64, OBJECTS);
+    // Over the budget goes only what each lane hands over before it waits.
+    assert!(most.in_flight <= IN_FLIGHT_BYTES + LANES.get() as u64 * MOST_OBJECT_BYTES, "{most:?}");
+    assert!(most.in_flight > IN_FLIGHT_BYTES / 2, "the store was not slow enough to say anything: {most:?}");
+    assert!(most.staged <= LANES.get() as u64 * MOST_OBJECT_BYTES, "{most:?}");
+    assert_eq!(most.spill_file, 0);
+    session.close().await;
+}
+
+/// The keys that a hot table's objects get with so many lanes, and the rows confirmed. Equal seeds give each lane equal keys.
+async fn keys_of_a_hot_table(lanes: NonZeroUsize) -> (BTreeSet<String>, u64) {
+    const MESSAGES: u64 = 24;
+    const ROWS: i64 = 500_000;
+    let bench = bench("limits");
+    let options = Options { lanes, seed: Some(7), ..bench.options() };
+    let session = open(options, json!({"format": "csv", "path": "{{TABLE}}/{{UUID}}", "batch_size": ROWS})).await;
+    // About 4 MB: four fill a lane's queue.
+    let message = bytes::Bytes::from(lakegate_tests::tables::ids("hot", 0..ROWS));
+    let mut write = session.write().expect("no write is running");
+    for _ in 0..MESSAGES {
+        write.insert(message.clone()).await.expect("a good message");
+    }
+    let report = write.finish().await;
+    assert_eq!(report.failures().collect::<Vec<_>>(), []);
+    assert_eq!(report.tables[0].rows_in, MESSAGES * ROWS as u64);
+    session.close().await;
+    (bench.keys().into_iter().collect(), report.tables[0].rows_confirmed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_table_that_rotates_uses_both_lanes() {
+    let (first_lane, rows) = keys_of_a_hot_table(NonZeroUsize::MIN).await;
+    let (both_lanes, same_rows) = keys_of_a_hot_table(LANES).await;
+    assert_eq!((rows, first_lane.len()), (same_rows, both_lanes.len()));
+    let by_first = both_lanes.intersection(&first_lane).count();
+    assert!(by_first > 0 && by_first < both_lanes.len(), "{by_first} of {} objects came from the first lane", both_lanes.len());
+}
