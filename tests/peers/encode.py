@@ -1,7 +1,7 @@
 """Encodes a table with polars, pyarrow and duckdb, one thread each, into memory or a file in memory.
 
 usage: encode.py FILE.arrow REPEATS
-prints: NAME FORMAT SECONDS BYTES, the median of the repeats; a peer that cannot write the table is left out.
+prints: NAME FORMAT SECONDS BYTES, seconds of computing, the median of the repeats; a peer that cannot write the table is left out.
 """
 
 import io
@@ -15,9 +15,9 @@ def timed(name, format, repeats, run):
     try:
         seconds, size = [], 0
         for _ in range(repeats):
-            start = time.perf_counter()
+            start = time.process_time()
             size = run()
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         print(name, format, statistics.median(seconds), size, flush=True)
     except Exception as error:  # a peer that has no such type or format
         print(f"{name} {format}: {str(error).splitlines()[0][:200]}", file=sys.stderr)
