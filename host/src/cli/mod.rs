@@ -10,6 +10,8 @@ pub mod inspect;
 mod interrupt;
 pub mod load;
 pub mod logging;
+mod outlet;
+mod plugins;
 mod pump;
 pub mod serve;
 mod summary;
@@ -41,7 +43,7 @@ pub enum Command {
     /// Write files to a bucket.
     Load(Box<load::LoadArgs>),
     /// Run CloudQuery configurations.
-    Sync(sync::SyncArgs),
+    Sync(Box<sync::SyncArgs>),
     /// Be the plugin that the CloudQuery CLI talks to.
     Serve(ServeCommand),
     /// Check configurations without sending anything.
@@ -109,7 +111,7 @@ fn hush_caught_panics() {
 async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     match command {
         Command::Load(args) => load::run(*args).await,
-        Command::Sync(args) => sync::run(args).await,
+        Command::Sync(args) => sync::run(*args).await,
         Command::Serve(args) => {
             let options = args.machine.options()?;
             let make = move || Ok(crate::session::Destination::new(crate::engine::Runtime::new()?, options));
