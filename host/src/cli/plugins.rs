@@ -99,6 +99,14 @@ impl Plugins {
     }
 }
 
+/// Every plugin once: one destination may serve several sources, in turn.
+pub(crate) fn wanted_once(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = wanted.collect();
+    wanted.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    wanted.dedup_by(|a, b| (a.kind, &a.name) == (b.kind, &b.name));
+    wanted
+}
+
 /// The destinations whose connection a source asks for.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use super::console::{Console, data};
 use super::exit::{CliError, Exit};
 use super::interrupt;
 use super::logging::LogLevel;
-use super::plugins::{Plugins, Wanted};
+use super::plugins::{Plugins, wanted_once};
 use super::pump::sync_id;
 use flow::Migrations;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
     let sync_id = args.invocation_id.map_or_else(sync_id, |id| Ok(id.to_string()))?;
     let ours = plan.iter().flat_map(|step| &step.destinations).any(|destination| destination.plugin == DestinationPlugin::S3);
     let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
-    let plugins = Plugins::start(wanted(&plan), &args.plugins.options(&args.words), &interrupted).await?;
+    let plugins = Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.words), &interrupted).await?;
     let run = Run {
         opener,
         plugins,
@@ -138,14 +138,6 @@ async fn all(plan: &[Step<'_>], run: &Run, syncs: &mut Vec<serde_json::Value>) -
         syncs.push(json);
     }
     Ok(exit)
-}
-
-/// Every plugin of the plan once: one destination may serve several sources, in turn.
-fn wanted(plan: &[Step<'_>]) -> Vec<Wanted> {
-    let mut wanted: Vec<Wanted> = plan.iter().flat_map(Step::wanted).collect();
-    wanted.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-    wanted.dedup_by(|a, b| (a.kind, &a.name) == (b.kind, &b.name));
-    wanted
 }
 
 /// A moment as the summary has it.
