@@ -157,7 +157,7 @@ impl PluginArgs {
     /// What plugins are started with. They log at least their warnings, which the summary counts.
     pub(crate) fn options(&self, words: &Words) -> LaunchOptions {
         let log_level = if words.level() == LogLevel::Error { LogLevel::Warn } else { words.level() };
-        LaunchOptions { log_level, start_limit: Duration::from_secs(self.plugin_start_limit), otel: None }
+        LaunchOptions { say: super::console::error_line, log_level, start_limit: Duration::from_secs(self.plugin_start_limit), otel: None }
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Launch {
 /// What plugins are started with.
 #[derive(Debug, Clone)]
 pub struct LaunchOptions {
+    /// Shows a line that a plugin has for people.
+    pub say: fn(&str),
     /// How much they are to log.
     pub log_level: LogLevel,
     /// How long one may take until it answers.

@@ -1,9 +1,10 @@
-//! What a plugin says on its standard output: log lines, one JSON object each, which go into our log; and whatever else it prints, which
-//! goes there as text.
+//! What a plugin says. On its standard output: log lines, one JSON object each, which go into our log; and whatever else it prints, which goes
+//! there as text. On its standard error: words for people, which are passed on as they are while it is at work. What it says there before
+//! it listens and after it was told to end (tracebacks, mostly) is of interest only if it ended by itself.
 
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
@@ -12,7 +13,7 @@ use super::Kind;
 /// Bytes of a line that are kept; a plugin that prints megabytes without a newline is not to fill our memory.
 const MAX_LINE_BYTES: usize = 64 << 10;
 /// Lines that are kept for the case that the plugin ends before it listens.
-const LAST_LINES: usize = 5;
+const LAST_LINES: usize = 10;
 
 /// What has been heard of a plugin so far.
 #[derive(Debug, Default)]
@@ -20,6 +21,7 @@ pub struct Heard {
     warnings: AtomicU64,
     errors: AtomicU64,
     last: Mutex<VecDeque<String>>,
+    at_work: AtomicBool,
 }
 
 impl Heard {
@@ -38,12 +40,25 @@ impl Heard {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    fn note(&self, level: Level, text: &str) {
+    /// Between the moment it listens and the moment it is told to end.
+    pub(super) fn set_at_work(&self, at_work: bool) {
+        self.at_work.store(at_work, Ordering::Relaxed);
+    }
+
+    /// A new attempt: what was said in the one before explains nothing any more.
+    pub(super) fn forget_last(&self) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn count(&self, level: Level) {
         match level {
             Level::Warn => _ = self.warnings.fetch_add(1, Ordering::Relaxed),
             Level::Error => _ = self.errors.fetch_add(1, Ordering::Relaxed),
             Level::Trace | Level::Debug | Level::Info => {}
         }
+    }
+
+    fn keep(&self, text: &str) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() == LAST_LINES {
             last.pop_front();
@@ -57,8 +72,23 @@ pub(super) async fn relay(output: impl AsyncRead + Unpin, kind: Kind, name: Stri
     let mut lines = Lines { output: BufReader::new(output) };
     while let Some(line) = lines.next().await {
         let Some(Line { level, text }) = read(&String::from_utf8_lossy(&line)) else { continue };
-        heard.note(level, &text);
+        heard.count(level);
+        heard.keep(&text);
         log(level, kind, &name, &text);
+    }
+}
+
+/// Passes every line on until the plugin has closed its standard error.
+pub(super) async fn relay_words(output: impl AsyncRead + Unpin, kind: Kind, name: String, heard: Arc<Heard>, say: fn(&str)) {
+    let mut lines = Lines { output: BufReader::new(output) };
+    while let Some(line) = lines.next().await {
+        let text = super::error::clip(&String::from_utf8_lossy(&line));
+        heard.keep(&text);
+        if heard.at_work.load(Ordering::Relaxed) {
+            say(&text);
+        } else {
+            log(Level::Debug, kind, &name, &text);
+        }
     }
 }
 
@@ -196,10 +226,10 @@ mod tests {
 
     #[tokio::test]
     async fn warnings_and_errors_are_counted_and_the_last_lines_kept() {
-        let said = "{\"level\":\"warn\",\"message\":\"w\"}\n{\"level\":\"error\",\"message\":\"e\"}\n1\n2\n3\n4\n";
+        let said = "{\"level\":\"warn\",\"message\":\"w\"}\n{\"level\":\"error\",\"message\":\"e\"}\n1\n2\n3\n4\n5\n6\n7\n8\n9\n";
         let heard = Arc::new(Heard::default());
         relay(said.as_bytes(), Kind::Source, "s".to_owned(), heard.clone()).await;
         assert_eq!((heard.warnings(), heard.errors()), (1, 1));
-        assert_eq!(heard.last(), ["e", "1", "2", "3", "4"]);
+        assert_eq!(heard.last(), ["e", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     }
 }

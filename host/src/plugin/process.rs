@@ -81,7 +81,8 @@ pub struct Process {
     name: String,
     kind: Kind,
     connection: String,
-    relay: Option<JoinHandle<()>>,
+    heard: Arc<Heard>,
+    relays: Vec<JoinHandle<()>>,
     /// The folder of the socket; goes with the process.
     _folder: Option<tempfile::TempDir>,
 }
@@ -105,6 +106,7 @@ impl Process {
         let second = match first {
             Err(PluginError::EndedAtStart { status }) if on_socket => {
                 tracing::debug!(%kind, plugin = name, %status, "The plugin does not listen on a unix socket; it gets a TCP port.");
+                heard.forget_last();
                 let network = Network::port().map_err(not_started)?;
                 Self::attempt(kind, name, path, options, heard, network).await
             }
@@ -136,17 +138,22 @@ impl Process {
             }
         }
         // A group of its own: an interrupt from the terminal is ours to pass on, in order.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| PluginError::NotStarted { path: path.to_owned(), why: error.to_string() })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(group);
-        let relay = child.stdout.take().map(|output| tokio::spawn(output::relay(output, kind, name.to_owned(), heard.clone())));
+        let relays = [
+            child.stdout.take().map(|output| tokio::spawn(output::relay(output, kind, name.to_owned(), heard.clone()))),
+            child.stderr.take().map(|words| tokio::spawn(output::relay_words(words, kind, name.to_owned(), heard.clone(), options.say))),
+        ];
+        let relays = relays.into_iter().flatten().collect();
         let connection = network.connection();
         let folder = if let Network::Unix(folder) = network { Some(folder) } else { None };
-        let mut process = Self { child, group, name: name.to_owned(), kind, connection, relay, _folder: folder };
+        let mut process = Self { child, group, name: name.to_owned(), kind, connection, heard: heard.clone(), relays, _folder: folder };
         let until = Instant::now() + options.start_limit;
         loop {
             if let Ok(Ok(channel)) = timeout(options.start_limit, endpoint.connect()).await {
+                heard.set_at_work(true);
                 return Ok((process, channel));
             }
             if let Some(status) = process.ended(POLL).await {
@@ -173,6 +180,7 @@ impl Process {
     /// SIGINT, then SIGKILL. Done when the process is gone and its last words are in the log.
     pub(super) async fn stop(&mut self) {
         if self.ended(Duration::ZERO).await.is_none() {
+            self.heard.set_at_work(false);
             signal(self.group, libc::SIGINT);
             match self.ended(STOP_LIMIT).await {
                 Some(status) => tracing::debug!(kind = %self.kind, plugin = self.name, %status, "The plugin has ended."),
@@ -194,10 +202,10 @@ impl Process {
     }
 
     async fn heard_out(&mut self) {
-        if let Some(mut relay) = self.relay.take()
-            && timeout(LAST_WORDS, &mut relay).await.is_err()
-        {
-            relay.abort();
+        for mut relay in self.relays.drain(..) {
+            if timeout(LAST_WORDS, &mut relay).await.is_err() {
+                relay.abort();
+            }
         }
     }
 }
