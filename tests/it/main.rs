@@ -7,6 +7,7 @@ mod hostile;
 mod layout;
 mod limits;
 mod local_store;
+mod plugins;
 mod rig;
 mod support;
 mod tools;
