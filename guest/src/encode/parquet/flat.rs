@@ -158,11 +158,8 @@ impl FlatColumn {
         self.pages.capacity() + self.finished.len() * size_of::<Page>() + self.validity.capacity() + values
     }
 
-    /// Takes the rows of a converted array.
+    /// Takes the rows of a converted array, which has no nulls if the column is declared to have none.
     pub(super) fn write(&mut self, array: &ArrayRef, press: &mut Press) -> Result<(), Why> {
-        if array.null_count() > 0 && self.descr.max_def_level() == 0 {
-            return Err("it is declared not nullable and has a null, which Parquet cannot hold".into());
-        }
         let step = match self.form {
             Form::Bytes { .. } | Form::Fixed { .. } => {
                 STEP_ROWS.min(PAGE_BYTES * array.len().max(1) / super::array_bytes(array).max(1)).max(1)
@@ -224,14 +221,8 @@ impl FlatColumn {
                 DataType::Timestamp(..) => numbers.take::<TimestampNanosecondType>(array, nulls),
                 DataType::Decimal32(..) => numbers.widen::<Decimal32Type>(array, nulls, i64::from),
                 DataType::Decimal64(..) => numbers.take::<Decimal64Type>(array, nulls),
-                _ => {
-                    let Some(decimals) = array.as_primitive_opt::<Decimal128Type>() else { return Err(unexpected()) };
-                    let fit = |range: Range<usize>| decimals.values()[range].iter().all(|value| i64::try_from(*value).is_ok());
-                    if !valid_runs(nulls, array.len()).all(fit) {
-                        return Err("a decimal has more digits than its type allows".into());
-                    }
-                    numbers.widen::<Decimal128Type>(array, nulls, |value| value as i64)
-                }
+                // Conversion has seen to it that each fits its bytes.
+                _ => numbers.widen::<Decimal128Type>(array, nulls, |value| value as i64),
             },
             Values::Int128(numbers) => numbers.take::<Decimal128Type>(array, nulls),
             Values::Bytes(strings) => match array.data_type() {

@@ -19,6 +19,7 @@ mod tests;
 use super::{Encode, EncodeError, Output};
 use crate::host::PutError;
 use crate::ipc::TableSchema;
+use crate::ipc::swell::{shares, weigh};
 use crate::limits::CHUNK_BYTES;
 use crate::spec::{ParquetOptions, ParquetVersion};
 use arrow_array::cast::AsArray;
@@ -44,6 +45,9 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// Rows converted at once, and gathered at most. Bounds the copies that conversion makes.
 const PIECE_ROWS: usize = 16 << 10;
+
+/// Bytes of a piece whose columns may name one value many times, each counted as often as it is named. Conversion writes all of them out.
+const PIECE_BYTES: u64 = 32 << 20;
 
 /// Bytes gathered before column writers take them: at least this, and [`GATHER_BYTES_A_LEAF`] for each leaf. Enough rows that a writer's
 /// cost a call does not show, and that a sample of them tells which columns repeat.
@@ -122,7 +126,8 @@ impl ParquetShared {
         if let Some((_, shape)) = self.plans.iter().find(|(known, _)| Rc::ptr_eq(known, schema)) {
             return Ok(shape.clone());
         }
-        let shape = Rc::new(Shape::new(plan::plan(schema, &self.options)?, self.options.version)?);
+        let swells = schema.physical.fields().iter().any(|field| shares(field.data_type()));
+        let shape = Rc::new(Shape::new(plan::plan(schema, &self.options)?, self.options.version, swells)?);
         if self.plans.len() == PLANS {
             self.plans.remove(0);
         }
@@ -143,6 +148,9 @@ struct Shape {
     /// The maker of the last row group's column writers, with the dictionaries it was made for.
     factory: RefCell<Option<(Vec<bool>, Rc<ArrowRowGroupWriterFactory>)>>,
     gather_bytes: usize,
+    /// May columns be far larger written out than they are? Their pieces are then cut by [`PIECE_BYTES`], and not gathered: the dictionaries
+    /// of two batches may not fit the keys of one.
+    swells: bool,
 }
 
 /// Columns that the crate writes, as a schema of their own.
@@ -152,7 +160,7 @@ struct Nested {
 }
 
 impl Shape {
-    fn new(plan: Plan, version: ParquetVersion) -> Result<Self, EncodeError> {
+    fn new(plan: Plan, version: ParquetVersion, swells: bool) -> Result<Self, EncodeError> {
         // This is the number in the footer. Pages and encodings are those of version 1 (see `factory`), as the reference writes them.
         let version = match version {
             ParquetVersion::V1_0 => WriterVersion::PARQUET_1_0,
@@ -173,7 +181,7 @@ impl Shape {
             }
         }
         let nested = Nested::of(&plan, &leaves)?;
-        Ok(Self { plan, leaves, file_properties: Arc::new(properties), nested, factory: RefCell::default(), gather_bytes })
+        Ok(Self { plan, leaves, file_properties: Arc::new(properties), nested, factory: RefCell::default(), gather_bytes, swells })
     }
 
     /// Column writers for a row group that begins with these converted columns.
@@ -288,6 +296,7 @@ impl Encode for Parquet {
         while start < rows.end {
             let room = usize::try_from(self.most_rows - self.rows()).unwrap_or(usize::MAX);
             let count = (rows.end - start).min(room).min(PIECE_ROWS);
+            let count = if self.shape.swells { light_rows(batch, start, count) } else { count };
             self.take(batch, start, count)?;
             start += count;
             if self.rows() == self.most_rows || self.group_bytes() >= self.most_bytes {
@@ -334,7 +343,7 @@ impl Parquet {
     fn take(&mut self, batch: &RecordBatch, start: usize, count: usize) -> Result<(), EncodeError> {
         let piece = batch.slice(start, count);
         let bytes = batch_bytes(&piece);
-        if self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
+        if !self.shape.swells && self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
             return self.gathered.keep(piece, bytes, batch.num_rows());
         }
         let whole = self.gathered.take_with(piece)?;
@@ -358,6 +367,13 @@ impl Parquet {
         };
         let press = &mut *self.press.borrow_mut();
         for (((writer, column), field), array) in group.writers.iter_mut().zip(&plan.columns).zip(plan.arrow.fields()).zip(&columns) {
+            // No column writer asks: it would write what lies under the null, or take the rows apart.
+            if !field.is_nullable() && array.null_count() > 0 {
+                return Err(EncodeError::Data(format!(
+                    "column {:?} is declared not null and has a null, which Parquet cannot hold",
+                    column.name
+                )));
+            }
             let named = |error: &dyn std::fmt::Display| EncodeError::Data(format!("column {:?}: {error}", column.name));
             match writer {
                 ColumnWriter::Flat(flat) => flat.write(array, press).map_err(|why| named(&why))?,
@@ -464,6 +480,19 @@ fn merged(batches: &[RecordBatch]) -> Result<RecordBatch, EncodeError> {
         }
         [] => Err(EncodeError::Data("no rows to merge".into())),
     }
+}
+
+/// How many rows, up to `most`, take no more than [`PIECE_BYTES`] written out; at least one.
+fn light_rows(batch: &RecordBatch, start: usize, most: usize) -> usize {
+    let is_light = |count: usize| {
+        let mut left = PIECE_BYTES;
+        batch.columns().iter().all(|column| weigh(column, start..start + count, &mut left).is_ok())
+    };
+    let mut count = most;
+    while count > 1 && !is_light(count) {
+        count /= 2;
+    }
+    count
 }
 
 /// Bytes of a batch's values, without what its buffers hold besides.

@@ -1,10 +1,12 @@
 use super::*;
 use crate::spec::RootRepetition;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use ::parquet::file::metadata::{ColumnIndexMetaData, ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::page_index::column_index::ColumnIndexMetaData;
 use arrow_array::builder::{BinaryBuilder, FixedSizeListBuilder, Int64Builder, LargeListBuilder, ListBuilder, MapBuilder};
 use arrow_array::{
-    BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int32Array, Int64Array, StructArray, types::Int32Type,
+    BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, StructArray,
+    types::{Int8Type, Int32Type},
 };
 use arrow_buffer::i256;
 use arrow_schema::{Field, Fields, IntervalUnit, Schema, TimeUnit};
@@ -256,17 +258,81 @@ fn an_empty_dictionary_of_nulls_is_nulls() {
 }
 
 #[test]
-fn a_dictionary_that_would_swell_is_refused() {
+fn a_dictionary_that_swells_is_written_piece_by_piece() {
+    const ROWS: usize = 150;
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; 1 << 20]]));
-    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; 257]), values));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; ROWS]), values));
     let schema = table(vec![Field::new("swelling", dictionary.data_type().clone(), true)]);
     let rows = batch(&schema, vec![dictionary]);
+    assert_eq!(light_rows(&rows, 0, ROWS), 18, "halved from 150 until 32 MiB hold it");
     let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
     let mut out = Collected::default();
-    let error = encoder.write(&rows, 0..257, &mut out).and_then(|()| encoder.finish(&mut out)).expect_err("257 MiB");
-    assert!(error.to_string().contains("\"swelling\""), "{error}");
+    encoder.write(&rows, 0..ROWS, &mut out).and_then(|()| encoder.finish(&mut out)).expect("150 MiB in pieces");
+    assert_eq!(group_rows(&out.bytes).iter().sum::<i64>(), ROWS as i64);
+}
+
+#[test]
+fn batches_whose_dictionaries_do_not_fit_one_key_are_written() {
+    let numbered = |from: i64| -> ArrayRef {
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 100));
+        Arc::new(DictionaryArray::<Int8Type>::new(Int8Array::from_iter_values(0..100), values))
+    };
+    let schema = table(vec![Field::new("d", numbered(0).data_type().clone(), false)]);
     let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
-    encoder.write(&rows, 0..200, &mut out).and_then(|()| encoder.finish(&mut out)).expect("200 MiB");
+    let mut out = Collected::default();
+    for from in [0, 100, 200] {
+        encoder.write(&batch(&schema, vec![numbered(from)]), 0..100, &mut out).expect("collected");
+    }
+    encoder.finish(&mut out).expect("collected");
+    assert_eq!(read_numbers(&out.bytes), (0..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_null_in_a_required_column_is_refused_by_name() {
+    let check = |array: ArrayRef| {
+        let schema = table(vec![Field::new("must", array.data_type().clone(), false)]);
+        let loose = RecordBatch::try_from_iter_with_nullable([("must", array, true)]).expect("one column");
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a plain type");
+        let mut out = Collected::default();
+        let error = encoder.write(&loose, 0..loose.num_rows(), &mut out).and_then(|()| encoder.finish(&mut out)).expect_err("a null");
+        assert!(error.to_string().contains("\"must\" is declared not null"), "{error}");
+    };
+    check(Arc::new(Int64Array::from(vec![Some(1), None])));
+    check(Arc::new(BinaryArray::from(vec![None, Some(&b"x"[..])])));
+    // The null is one of the dictionary's values.
+    let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+    check(Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0, 1]), values)));
+}
+
+#[test]
+fn decimals_beyond_their_bytes_are_refused_and_others_kept() {
+    let check = |value: i128, fits: bool| {
+        // Three bytes: up to 8,388,607, though the precision says 99,999.
+        let values = Decimal128Array::from(vec![None, Some(value)]).with_data_type(DataType::Decimal128(5, 2));
+        let schema = table(vec![Field::new("price", values.data_type().clone(), true)]);
+        let rows = batch(&schema, vec![Arc::new(values)]);
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a decimal");
+        let mut out = Collected::default();
+        let result = encoder.write(&rows, 0..2, &mut out).and_then(|()| encoder.finish(&mut out));
+        match result {
+            Ok(()) => assert!(fits, "{value}"),
+            Err(error) => assert!(!fits && error.to_string().contains("\"price\"") && !error.to_string().contains("8388608"), "{error}"),
+        }
+    };
+    for (value, fits) in
+        [(8_388_607, true), (8_388_608, false), (-8_388_608, true), (-8_388_609, false), (i128::MAX, false), (i128::MIN, false)]
+    {
+        check(value, fits);
+    }
+    let wide = Decimal256Array::from(vec![i256::from_i128(1 << 40), i256::from_i128(-1)]).with_data_type(DataType::Decimal256(5, 0));
+    let schema = table(vec![Field::new("wide", wide.data_type().clone(), true)]);
+    let rows = batch(&schema, vec![Arc::new(wide)]);
+    let mut out = Collected::default();
+    let mut write = |range| {
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a decimal");
+        encoder.write(&rows, range, &mut out).and_then(|()| encoder.finish(&mut out))
+    };
+    assert!(write(0..1).is_err() && write(1..2).is_ok());
 }
 
 #[test]
@@ -413,12 +479,12 @@ fn page_bounds(file: &[u8], column: usize) -> Vec<(Option<Vec<u8>>, Option<Vec<u
         .with_page_index_policy(::parquet::file::metadata::PageIndexPolicy::Required)
         .parse_and_finish(&Bytes::copy_from_slice(file))
         .expect("a footer with a page index");
-    let (columns, offsets) = (metadata.column_index().expect("column indexes"), metadata.offset_index().expect("offset indexes"));
     let mut pages = Vec::new();
     for (group, rows) in metadata.row_groups().iter().enumerate() {
-        let locations = offsets[group][column].page_locations();
+        let index = metadata.page_index_for_row_group(group);
+        let locations = index.page_locations(column).expect("an offset index");
         let ends = locations.iter().skip(1).map(|page| page.first_row_index).chain([rows.num_rows()]);
-        let bytes = |page: usize| match &columns[group][column] {
+        let bytes = |page: usize| match index.column_index(column).expect("a column index") {
             ColumnIndexMetaData::INT32(index) => bound(index.min_value(page), index.max_value(page), |value| value.to_le_bytes().to_vec()),
             ColumnIndexMetaData::INT64(index) => bound(index.min_value(page), index.max_value(page), |value| value.to_le_bytes().to_vec()),
             ColumnIndexMetaData::BYTE_ARRAY(index) => bound(index.min_value(page), index.max_value(page), |value| value.to_vec()),
