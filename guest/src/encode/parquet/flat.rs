@@ -7,6 +7,7 @@
 //!
 //! Booleans, floats (their order has rules of its own), nulls and nested columns are left to the `parquet` crate.
 
+mod blocks;
 mod bounds;
 mod dictionary;
 mod page;
@@ -21,9 +22,9 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, GenericByteArray, types::ByteArrayType};
 use arrow_buffer::{ArrowNativeType, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
+use blocks::{Blocks, Chunk};
 use bounds::{Bounds, ByteBounds};
-use bytes::Bytes;
-use dictionary::{ByteDictionary, NumberDictionary};
+use dictionary::{ByteDictionary, Number, NumberDictionary};
 pub(super) use page::Press;
 use page::{PageKind, write_hybrid, write_validity};
 use parquet::basic::{BoundaryOrder, Compression, Encoding, LogicalType, PageType, Type as Physical};
@@ -122,7 +123,7 @@ pub(super) struct FlatColumn {
     rows: usize,
     nulls: usize,
     validity: Vec<bool>,
-    pages: Vec<u8>,
+    pages: Blocks,
     finished: Vec<Page>,
     uncompressed: usize,
 }
@@ -137,13 +138,14 @@ impl FlatColumn {
     pub(super) fn new(ty: &DataType, descr: ColumnDescPtr, dictionary: bool) -> Option<Self> {
         let form = Form::of(ty, &descr)?;
         let values = match form {
-            Form::Int32 { unsigned } => Values::Int32(Numbers::new(dictionary, if unsigned { i32::MIN } else { 0 })),
-            Form::Int64 { unsigned } => Values::Int64(Numbers::new(dictionary, if unsigned { i64::MIN } else { 0 })),
-            Form::Decimal { .. } => Values::Int64(Numbers::new(dictionary, 0)),
-            Form::WideDecimal { .. } => Values::Int128(Numbers::new(dictionary, 0)),
-            Form::Bytes { .. } | Form::Fixed { .. } => Values::Bytes(Strings::new(dictionary)),
+            Form::Int32 { unsigned } => Values::Int32(Numbers::new(dictionary, Layout::Little, if unsigned { i32::MIN } else { 0 })),
+            Form::Int64 { unsigned } => Values::Int64(Numbers::new(dictionary, Layout::Little, if unsigned { i64::MIN } else { 0 })),
+            Form::Decimal { bytes } => Values::Int64(Numbers::new(dictionary, Layout::Big { bytes }, 0)),
+            Form::WideDecimal { bytes } => Values::Int128(Numbers::new(dictionary, Layout::Big { bytes }, 0)),
+            Form::Bytes { .. } => Values::Bytes(Strings::new(dictionary, false)),
+            Form::Fixed { .. } => Values::Bytes(Strings::new(dictionary, true)),
         };
-        let (pages, finished, validity) = (Vec::new(), Vec::new(), Vec::new());
+        let (pages, finished, validity) = (Blocks::default(), Vec::new(), Vec::new());
         Some(Self { descr, form, values, rows: 0, nulls: 0, validity, pages, finished, uncompressed: 0 })
     }
 
@@ -155,7 +157,7 @@ impl FlatColumn {
             Values::Int128(numbers) => numbers.held_bytes(),
             Values::Bytes(strings) => strings.held_bytes(),
         };
-        self.pages.capacity() + self.finished.len() * size_of::<Page>() + self.validity.capacity() + values
+        self.pages.held_bytes() + self.finished.len() * size_of::<Page>() + self.validity.capacity() + values
     }
 
     /// Takes the rows of a converted array, which has no nulls if the column is declared to have none.
@@ -226,13 +228,17 @@ impl FlatColumn {
             },
             Values::Int128(numbers) => numbers.take::<Decimal128Type>(array, nulls),
             Values::Bytes(strings) => match array.data_type() {
-                DataType::Binary => strings.take(array.as_binary::<i32>(), nulls),
-                DataType::LargeBinary => strings.take(array.as_binary::<i64>(), nulls),
+                DataType::Binary => {
+                    strings.take(array.as_binary::<i32>(), nulls);
+                    Ok(())
+                }
+                DataType::LargeBinary => {
+                    strings.take(array.as_binary::<i64>(), nulls);
+                    Ok(())
+                }
                 _ => {
-                    let Some(values) = array.as_fixed_size_binary_opt() else { return Err(unexpected()) };
-                    for run in valid_runs(nulls, values.len()) {
-                        run.for_each(|row| strings.push(values.value(row)));
-                    }
+                    let values = array.as_fixed_size_binary_opt().ok_or_else(unexpected)?;
+                    valid_runs(nulls, values.len()).for_each(|run| strings.extend(run.map(|row| values.value(row))));
                     Ok(())
                 }
             },
@@ -248,15 +254,11 @@ impl FlatColumn {
         if self.descr.max_def_level() > 0 {
             write_validity(body, &self.validity, self.rows);
         }
-        let (encoding, bounds, value_bytes) = match (&mut self.values, self.form) {
-            (Values::Int32(numbers), _) => numbers.end_page(body, |number, body| body.extend_from_slice(&number.to_le_bytes())),
-            (Values::Int64(numbers), Form::Decimal { bytes }) => numbers.end_page(body, |number, body| big_endian(number, bytes, body)),
-            (Values::Int64(numbers), _) => numbers.end_page(body, |number, body| body.extend_from_slice(&number.to_le_bytes())),
-            (Values::Int128(numbers), Form::WideDecimal { bytes }) => {
-                numbers.end_page(body, |number, body| body.extend_from_slice(number.to_be_bytes().split_at(16 - bytes.min(16)).1))
-            }
-            (Values::Int128(numbers), _) => numbers.end_page(body, |number, body| body.extend_from_slice(&number.to_be_bytes())),
-            (Values::Bytes(strings), form) => strings.end_page(body, matches!(form, Form::Fixed { .. })),
+        let (encoding, bounds, value_bytes) = match &mut self.values {
+            Values::Int32(numbers) => numbers.end_page(body),
+            Values::Int64(numbers) => numbers.end_page(body),
+            Values::Int128(numbers) => numbers.end_page(body),
+            Values::Bytes(strings) => strings.end_page(body),
         };
         let value_bytes = matches!(self.form, Form::Bytes { .. }).then_some(value_bytes);
         let start = self.pages.len();
@@ -267,28 +269,23 @@ impl FlatColumn {
     }
 
     /// Ends the chunk: its bytes, and what the footer says of them.
-    pub(super) fn finish(mut self, press: &mut Press) -> Result<(Bytes, ColumnCloseResult), ParquetError> {
+    pub(super) fn finish(mut self, press: &mut Press) -> Result<(Chunk, ColumnCloseResult), ParquetError> {
         self.end_page(press);
-        let mut chunk = Vec::new();
-        let entries = match (&self.values, self.form) {
-            (Values::Int32(numbers), _) => numbers.dictionary_page(press, |number, body| body.extend_from_slice(&number.to_le_bytes())),
-            (Values::Int64(numbers), Form::Decimal { bytes }) => {
-                numbers.dictionary_page(press, |number, body| big_endian(number, bytes, body))
-            }
-            (Values::Int64(numbers), _) => numbers.dictionary_page(press, |number, body| body.extend_from_slice(&number.to_le_bytes())),
-            (Values::Int128(numbers), Form::WideDecimal { bytes }) => {
-                numbers.dictionary_page(press, |number, body| body.extend_from_slice(number.to_be_bytes().split_at(16 - bytes.min(16)).1))
-            }
-            (Values::Int128(numbers), _) => numbers.dictionary_page(press, |number, body| body.extend_from_slice(&number.to_be_bytes())),
-            (Values::Bytes(strings), form) => strings.dictionary_page(press, matches!(form, Form::Fixed { .. })),
+        let body = press.body();
+        let entries = match &self.values {
+            Values::Int32(numbers) => numbers.dictionary_page(body),
+            Values::Int64(numbers) => numbers.dictionary_page(body),
+            Values::Int128(numbers) => numbers.dictionary_page(body),
+            Values::Bytes(strings) => strings.dictionary_page(body),
         };
+        let mut chunk = Blocks::default();
         if let Some(entries) = entries {
             self.uncompressed += press.press(PageKind::Dictionary, entries, &mut chunk);
         }
         let dictionary_bytes = chunk.len();
-        chunk.append(&mut self.pages);
+        chunk.append(std::mem::take(&mut self.pages));
         let close = self.close(dictionary_bytes, chunk.len())?;
-        Ok((chunk.into(), close))
+        Ok((chunk.into_chunk(), close))
     }
 
     /// What the footer says of the chunk.
@@ -363,12 +360,6 @@ impl FlatColumn {
     }
 }
 
-/// Appends the lowest `bytes` (at most eight) of a number, the highest first.
-#[inline(always)]
-fn big_endian(number: i64, bytes: usize, body: &mut Vec<u8>) {
-    body.extend_from_slice(number.to_be_bytes().split_at(8 - bytes.min(8)).1);
-}
-
 /// The runs of rows that are not null.
 fn valid_runs(nulls: Option<&NullBuffer>, rows: usize) -> impl Iterator<Item = Range<usize>> + '_ {
     let all = nulls.is_none().then_some(0..rows);
@@ -379,200 +370,255 @@ fn unexpected() -> Why {
     "the rows do not have the type of their schema".into()
 }
 
+/// How the bytes of a number follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// All of them, the lowest first.
+    Little,
+    /// The lowest so many, the highest first.
+    Big { bytes: usize },
+}
+
 /// Numbers of a chunk: those of the page, and the dictionary.
 #[derive(Debug)]
 struct Numbers<T> {
     dictionary: Option<NumberDictionary<T>>,
-    /// Places in the dictionary, while it takes values; else the values themselves.
+    /// Places in the dictionary, while it takes values; after that the values themselves, as they are written, and their bounds.
     places: Vec<u32>,
-    plain: Vec<T>,
+    plain: Blocks,
+    bounds: Option<(T, T)>,
+    layout: Layout,
     /// Is laid over numbers to compare them: the sign bit if they are unsigned.
     flip: T,
 }
 
-impl<T: dictionary::Number> Numbers<T> {
-    fn new(dictionary: bool, flip: T) -> Self {
-        Self { dictionary: dictionary.then(NumberDictionary::default), places: Vec::new(), plain: Vec::new(), flip }
+impl<T: Number> Numbers<T> {
+    fn new(dictionary: bool, layout: Layout, flip: T) -> Self {
+        let dictionary = dictionary.then(NumberDictionary::default);
+        Self { dictionary, places: Vec::new(), plain: Blocks::default(), bounds: None, layout, flip }
     }
 
     fn held_bytes(&self) -> usize {
         let dictionary = self.dictionary.as_ref().map_or(0, NumberDictionary::held_bytes);
-        self.places.capacity() * size_of::<u32>() + self.plain.capacity() * size_of::<T>() + dictionary
+        self.places.capacity() * size_of::<u32>() + self.plain.held_bytes() + dictionary
     }
 
     fn page_bytes(&self) -> (usize, bool) {
         let full = self.dictionary.as_ref().is_some_and(|dictionary| dictionary.is_open() && dictionary.bytes() >= DICTIONARY_BYTES);
-        (self.plain.len() * size_of::<T>(), full)
+        (self.plain.len(), full)
     }
 
     /// Takes an array of exactly this type.
     fn take<A: ArrowPrimitiveType<Native = T>>(&mut self, array: &ArrayRef, nulls: Option<&NullBuffer>) -> Result<(), Why> {
         let array = array.as_primitive_opt::<A>().ok_or_else(unexpected)?;
         for run in valid_runs(nulls, array.len()) {
-            self.extend(array.values().get(run).unwrap_or_default().iter().copied());
+            self.extend(array.values().get(run).unwrap_or_default(), |value| value);
         }
         Ok(())
     }
 
     /// Takes an array of another type.
-    fn widen<A: ArrowPrimitiveType>(&mut self, array: &ArrayRef, nulls: Option<&NullBuffer>, to: impl Fn(A::Native) -> T) -> Result<(), Why> {
+    fn widen<A: ArrowPrimitiveType>(
+        &mut self,
+        array: &ArrayRef,
+        nulls: Option<&NullBuffer>,
+        to: impl Fn(A::Native) -> T + Copy,
+    ) -> Result<(), Why> {
         let array = array.as_primitive_opt::<A>().ok_or_else(unexpected)?;
         for run in valid_runs(nulls, array.len()) {
-            self.extend(array.values().get(run).unwrap_or_default().iter().map(|value| to(*value)));
+            self.extend(array.values().get(run).unwrap_or_default(), to);
         }
         Ok(())
     }
 
-    fn extend(&mut self, values: impl ExactSizeIterator<Item = T>) {
-        match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
-            Some(dictionary) => self.places.extend(values.map(|value| dictionary.place(value))),
-            None => self.plain.extend(values),
+    fn extend<V: Copy>(&mut self, values: &[V], to: impl Fn(V) -> T + Copy) {
+        if let Some(dictionary) = self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
+            self.places.extend(values.iter().map(|value| dictionary.place(to(*value))));
+            return;
+        }
+        note(&mut self.bounds, values.iter().map(|value| to(*value)), self.flip);
+        let mut values = values;
+        while !values.is_empty() {
+            let width = width::<T>(self.layout);
+            let fitting = ((self.plain.at_hand().saturating_sub(T::SLACK)) / width).clamp(1, values.len());
+            let (now, later) = values.split_at(fitting);
+            put(self.plain.room(fitting * width + T::SLACK), self.layout, now.iter().map(|value| to(*value)));
+            values = later;
         }
     }
 
     /// Appends the values of the page. Its encoding, its bounds, and nothing of interest.
-    fn end_page(&mut self, body: &mut Vec<u8>, put: impl Fn(T, &mut Vec<u8>)) -> (Encoding, Option<Bounds>, i64) {
-        let flip = self.flip;
-        let bounds = |values: &mut dyn Iterator<Item = T>| {
-            let (mut low, mut high) = (T::LARGEST, T::SMALLEST);
-            let mut any = false;
-            for value in values {
-                let value = value.xor(flip);
-                (low, high, any) = (low.min(value), high.max(value), true);
-            }
-            any.then(|| Bounds::Numbers { low: low.xor(flip).wide(), high: high.xor(flip).wide(), flip: flip.wide() })
-        };
-        match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
+    fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, Option<Bounds>, i64) {
+        let encoding = match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
             Some(dictionary) => {
                 let used = dictionary::used(&self.places, dictionary.len());
-                let bounds = bounds(&mut dictionary.values().iter().zip(&used).filter(|(_, used)| **used).map(|(value, _)| *value));
+                note(&mut self.bounds, dictionary.values().iter().zip(&used).filter(|(_, used)| **used).map(|(value, _)| *value), self.flip);
                 write_hybrid(body, &self.places, dictionary.len());
                 self.places.clear();
                 if dictionary.bytes() >= DICTIONARY_BYTES {
                     dictionary.shut();
+                    self.places = Vec::new();
                 }
-                (Encoding::RLE_DICTIONARY, bounds, 0)
+                Encoding::RLE_DICTIONARY
             }
             None => {
-                let bounds = bounds(&mut self.plain.iter().copied());
-                body.reserve(self.plain.len() * size_of::<T>());
-                self.plain.iter().for_each(|value| put(*value, body));
-                self.plain.clear();
-                (Encoding::PLAIN, bounds, 0)
+                self.plain.drain_into(body);
+                Encoding::PLAIN
             }
-        }
+        };
+        let flip = self.flip.wide();
+        let bounds = self.bounds.take().map(|(low, high)| Bounds::Numbers { low: low.wide(), high: high.wide(), flip });
+        (encoding, bounds, 0)
     }
 
-    /// The dictionary's values in the press, and how many there are.
-    fn dictionary_page(&self, press: &mut Press, put: impl Fn(T, &mut Vec<u8>)) -> Option<usize> {
+    /// Appends the dictionary's values, and tells how many there are.
+    fn dictionary_page(&self, body: &mut Vec<u8>) -> Option<usize> {
         let dictionary = self.dictionary.as_ref()?;
-        let body = press.body();
-        dictionary.values().iter().for_each(|value| put(*value, body));
+        body.reserve(dictionary.len() * width::<T>(self.layout) + T::SLACK);
+        put(body, self.layout, dictionary.values().iter().copied());
         Some(dictionary.len())
     }
+}
+
+/// Widens bounds by values.
+#[inline(always)]
+fn note<T: Number>(bounds: &mut Option<(T, T)>, mut values: impl Iterator<Item = T>, flip: T) {
+    let Some(first) = values.next() else { return };
+    let (low, high) = bounds.unwrap_or((first, first));
+    let (mut low, mut high) = (low.xor(flip).min(first.xor(flip)), high.xor(flip).max(first.xor(flip)));
+    for value in values {
+        let value = value.xor(flip);
+        (low, high) = (low.min(value), high.max(value));
+    }
+    *bounds = Some((low.xor(flip), high.xor(flip)));
+}
+
+/// Bytes of a number in the file.
+fn width<T>(layout: Layout) -> usize {
+    match layout {
+        Layout::Little => size_of::<T>(),
+        Layout::Big { bytes } => bytes.clamp(1, size_of::<T>()),
+    }
+}
+
+/// Appends numbers to a buffer with room for them and [`Number::SLACK`].
+fn put<T: Number>(out: &mut Vec<u8>, layout: Layout, values: impl ExactSizeIterator<Item = T>) {
+    let (start, width) = (out.len(), width::<T>(layout));
+    let end = start + values.len() * width;
+    out.resize(end + T::SLACK, 0);
+    let mut at = start;
+    match layout {
+        Layout::Little => values.for_each(|value| {
+            value.store(out, at);
+            at += width;
+        }),
+        // Each store is as wide as the number; what it writes too much is written over by the next.
+        Layout::Big { .. } => values.for_each(|value| {
+            value.highest_first(width).store(out, at);
+            at += width;
+        }),
+    }
+    out.truncate(end);
 }
 
 /// Bytes of a chunk: those of the page, and the dictionary.
 #[derive(Debug)]
 struct Strings {
     dictionary: Option<ByteDictionary>,
+    /// Places in the dictionary, while it takes values; after that the values themselves, as they are written.
     places: Vec<u32>,
-    plain: Vec<u8>,
-    /// Where each plain value ends.
-    ends: Vec<usize>,
+    plain: Blocks,
+    bounds: ByteBounds,
     value_bytes: i64,
+    /// Are they all of one length, which is then not written?
+    fixed: bool,
 }
 
 impl Strings {
-    fn new(dictionary: bool) -> Self {
-        let dictionary = dictionary.then(ByteDictionary::default);
-        Self { dictionary, places: Vec::new(), plain: Vec::new(), ends: Vec::new(), value_bytes: 0 }
+    fn new(dictionary: bool, fixed: bool) -> Self {
+        Self {
+            dictionary: dictionary.then(ByteDictionary::default),
+            places: Vec::new(),
+            plain: Blocks::default(),
+            bounds: ByteBounds::default(),
+            value_bytes: 0,
+            fixed,
+        }
     }
 
     fn held_bytes(&self) -> usize {
         let dictionary = self.dictionary.as_ref().map_or(0, ByteDictionary::held_bytes);
-        self.places.capacity() * size_of::<u32>() + self.plain.capacity() + self.ends.capacity() * size_of::<usize>() + dictionary
+        self.places.capacity() * size_of::<u32>() + self.plain.held_bytes() + dictionary
     }
 
     fn page_bytes(&self) -> (usize, bool) {
         let full = self.dictionary.as_ref().is_some_and(|dictionary| dictionary.is_open() && dictionary.bytes() >= DICTIONARY_BYTES);
-        (self.plain.len() + self.ends.len() * size_of::<u32>(), full)
+        (self.plain.len(), full)
     }
 
-    fn take<A: ByteArrayType<Native = [u8]>>(&mut self, array: &GenericByteArray<A>, nulls: Option<&NullBuffer>) -> Result<(), Why> {
+    fn take<A: ByteArrayType<Native = [u8]>>(&mut self, array: &GenericByteArray<A>, nulls: Option<&NullBuffer>) {
         let (data, offsets) = (array.value_data(), array.value_offsets());
+        let value = |ends: &[A::Offset]| match ends {
+            [start, end] => data.get(start.as_usize()..end.as_usize()).unwrap_or_default(),
+            _ => &[],
+        };
         for run in valid_runs(nulls, array.len()) {
-            let bounds = offsets.get(run.start..=run.end).unwrap_or_default();
-            let [first, .., last] = bounds else { continue };
-            let (first, last) = (first.as_usize(), last.as_usize());
-            self.value_bytes += (last - first) as i64;
-            match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
-                Some(dictionary) => self.places.extend(bounds.windows(2).map(|ends| match ends {
-                    [start, end] => dictionary.place(data.get(start.as_usize()..end.as_usize()).unwrap_or_default()),
-                    _ => 0,
-                })),
-                None => {
-                    let base = self.plain.len();
-                    self.plain.extend_from_slice(data.get(first..last).unwrap_or_default());
-                    self.ends.extend(bounds.iter().skip(1).map(|end| base + end.as_usize() - first));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, value: &[u8]) {
-        self.value_bytes += value.len() as i64;
-        match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
-            Some(dictionary) => self.places.push(dictionary.place(value)),
-            None => {
-                self.plain.extend_from_slice(value);
-                self.ends.push(self.plain.len());
-            }
+            self.extend(offsets.get(run.start..=run.end).unwrap_or_default().windows(2).map(value));
         }
     }
 
-    fn plain_values(&self) -> impl Iterator<Item = &[u8]> {
-        let mut start = 0;
-        self.ends.iter().map(move |end| self.plain.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default())
+    fn extend<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if let Some(dictionary) = self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
+            let bytes = &mut self.value_bytes;
+            self.places.extend(values.map(|value| {
+                *bytes += value.len() as i64;
+                dictionary.place(value)
+            }));
+            return;
+        }
+        let before = if self.fixed { 0 } else { page::LENGTH_BYTES };
+        for value in values {
+            self.bounds.note(value);
+            self.value_bytes += value.len() as i64;
+            let bytes = before + value.len();
+            let block = self.plain.room(bytes);
+            let at = block.len();
+            block.resize(at + bytes, 0);
+            page::write_byte_array(block, at, value, before);
+        }
     }
 
     /// Appends the values of the page. Its encoding, its bounds, and the bytes of its values.
-    fn end_page(&mut self, body: &mut Vec<u8>, fixed: bool) -> (Encoding, Option<Bounds>, i64) {
-        let mut bounds = ByteBounds::default();
+    fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, Option<Bounds>, i64) {
         let encoding = match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
             Some(dictionary) => {
                 let used = dictionary::used(&self.places, dictionary.len());
-                dictionary.values().zip(&used).filter(|(_, used)| **used).for_each(|(value, _)| bounds.note(value));
+                dictionary.values().zip(&used).filter(|(_, used)| **used).for_each(|(value, _)| self.bounds.note(value));
                 write_hybrid(body, &self.places, dictionary.len());
+                self.places.clear();
                 if dictionary.bytes() >= DICTIONARY_BYTES {
                     dictionary.shut();
+                    self.places = Vec::new();
                 }
                 Encoding::RLE_DICTIONARY
             }
             None => {
-                self.plain_values().for_each(|value| bounds.note(value));
-                if fixed {
-                    body.extend_from_slice(&self.plain);
-                } else {
-                    page::write_byte_arrays(body, self.plain_values(), self.plain.len(), self.ends.len());
-                }
+                self.plain.drain_into(body);
                 Encoding::PLAIN
             }
         };
-        self.places.clear();
-        self.plain.clear();
-        self.ends.clear();
-        (encoding, bounds.into_bounds(), std::mem::take(&mut self.value_bytes))
+        (encoding, std::mem::take(&mut self.bounds).into_bounds(), std::mem::take(&mut self.value_bytes))
     }
 
-    fn dictionary_page(&self, press: &mut Press, fixed: bool) -> Option<usize> {
+    /// Appends the dictionary's values, and tells how many there are.
+    fn dictionary_page(&self, body: &mut Vec<u8>) -> Option<usize> {
         let dictionary = self.dictionary.as_ref()?;
-        let body = press.body();
-        if fixed {
-            dictionary.values().for_each(|value| body.extend_from_slice(value));
-        } else {
-            page::write_byte_arrays(body, dictionary.values(), dictionary.value_bytes(), dictionary.len());
+        let before = if self.fixed { 0 } else { page::LENGTH_BYTES };
+        let mut at = body.len();
+        body.resize(at + dictionary.value_bytes() + before * dictionary.len(), 0);
+        for value in dictionary.values() {
+            page::write_byte_array(body, at, value, before);
+            at += before + value.len();
         }
         Some(dictionary.len())
     }

@@ -68,6 +68,9 @@ const WRITER_BYTES: usize = 4 << 10;
 /// Memory of a column chunk's metadata and page index, kept for the footer.
 const CHUNK_METADATA_BYTES: usize = 1 << 10;
 
+/// Memory of an open file beside that: its writer's buffer above all.
+const FILE_BYTES: usize = 10 << 10;
+
 /// Schemas whose plan is remembered. A session sees one schema a table, and again after a migration.
 const PLANS: usize = 256;
 
@@ -307,7 +310,7 @@ impl Encode for Parquet {
     }
 
     fn held_bytes(&self) -> usize {
-        let file = if self.file.is_some() { self.chunks_written * CHUNK_METADATA_BYTES } else { 0 };
+        let file = if self.file.is_some() { FILE_BYTES + self.chunks_written * CHUNK_METADATA_BYTES } else { 0 };
         self.group_bytes() + file
     }
 

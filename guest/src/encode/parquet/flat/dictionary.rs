@@ -4,10 +4,8 @@ use arrow_buffer::ArrowNativeType;
 
 /// A number that a column holds.
 pub(super) trait Number: ArrowNativeType + Ord {
-    /// The ends of the type, for bounds.
-    const SMALLEST: Self;
-    /// See [`Number::SMALLEST`].
-    const LARGEST: Self;
+    /// Bytes that a store may write too much.
+    const SLACK: usize;
 
     /// Well mixed in its upper bits.
     fn hash(self) -> u64;
@@ -15,6 +13,10 @@ pub(super) trait Number: ArrowNativeType + Ord {
     fn xor(self, other: Self) -> Self;
     /// As the widest of its kind.
     fn wide(self) -> i128;
+    /// The number whose bytes begin with the lowest `bytes` of this one, the highest of them first.
+    fn highest_first(self, bytes: usize) -> Self;
+    /// Stores all of its bytes, the lowest first.
+    fn store(self, out: &mut [u8], at: usize);
 }
 
 /// A factor whose products have well-mixed upper bits.
@@ -23,8 +25,7 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 macro_rules! number {
     ($($type:ty, |$value:ident| $folded:expr;)*) => {$(
         impl Number for $type {
-            const SMALLEST: Self = Self::MIN;
-            const LARGEST: Self = Self::MAX;
+            const SLACK: usize = size_of::<Self>();
 
             #[inline(always)]
             fn hash(self) -> u64 {
@@ -40,6 +41,16 @@ macro_rules! number {
 
             fn wide(self) -> i128 {
                 self.into()
+            }
+
+            #[inline(always)]
+            fn highest_first(self, bytes: usize) -> Self {
+                (self << (8 * (size_of::<Self>() - bytes))).swap_bytes()
+            }
+
+            #[inline(always)]
+            fn store(self, out: &mut [u8], at: usize) {
+                out[at..at + size_of::<Self>()].copy_from_slice(&self.to_le_bytes());
             }
         }
     )*};

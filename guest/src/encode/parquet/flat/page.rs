@@ -3,6 +3,7 @@
 //! The forms are those of the Parquet format: data pages of version 1 (levels, then values, compressed together), headers in Thrift's compact
 //! protocol, places and levels in the hybrid of runs and packed groups of eight.
 
+use super::blocks::Blocks;
 use crate::encode::text::copy_exact;
 use parquet::basic::Encoding;
 use snap::raw::{Encoder, max_compress_len};
@@ -14,7 +15,7 @@ const KEPT_BYTES: usize = 2 << 20;
 const RUN: usize = 8;
 
 /// Bytes that stand before a value of variable length.
-const LENGTH_BYTES: usize = size_of::<u32>();
+pub(super) const LENGTH_BYTES: usize = size_of::<u32>();
 
 /// What a page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(in super::super) struct Press {
     snappy: Encoder,
     body: Vec<u8>,
     compressed: Vec<u8>,
+    header: Vec<u8>,
 }
 
 impl std::fmt::Debug for Press {
@@ -38,7 +40,7 @@ impl std::fmt::Debug for Press {
 
 impl Default for Press {
     fn default() -> Self {
-        Self { snappy: Encoder::new(), body: Vec::new(), compressed: Vec::new() }
+        Self { snappy: Encoder::new(), body: Vec::new(), compressed: Vec::new(), header: Vec::new() }
     }
 }
 
@@ -50,17 +52,18 @@ impl Press {
     }
 
     /// Appends the page whose body has been written: header and compressed body. Its size had it not been compressed.
-    pub(super) fn press(&mut self, kind: PageKind, values: usize, out: &mut Vec<u8>) -> usize {
+    pub(super) fn press(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> usize {
         let room = max_compress_len(self.body.len());
         if self.compressed.len() < room {
             self.compressed.resize(room, 0);
         }
         // The encoder fails only if there is not enough room, or for more than 4 GiB; a page has neither.
         let length = self.snappy.compress(&self.body, &mut self.compressed).unwrap_or_default();
-        let start = out.len();
-        header(out, kind, self.body.len(), length, values);
-        let uncompressed = out.len() - start + self.body.len();
-        out.extend_from_slice(self.compressed.get(..length).unwrap_or_default());
+        self.header.clear();
+        header(&mut self.header, kind, self.body.len(), length, values);
+        let uncompressed = self.header.len() + self.body.len();
+        out.extend(&self.header);
+        out.extend(self.compressed.get(..length).unwrap_or_default());
         for kept in [&mut self.body, &mut self.compressed] {
             if kept.capacity() > KEPT_BYTES {
                 *kept = Vec::new();
@@ -180,15 +183,13 @@ fn write_packed<T: Copy>(out: &mut Vec<u8>, numbers: &[T], width: u32, number: i
     out.resize(end, 0);
 }
 
-/// Writes values of variable length, each after its length.
-pub(super) fn write_byte_arrays<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>, bytes: usize, count: usize) {
-    let mut at = out.len();
-    out.resize(at + bytes + count * LENGTH_BYTES, 0);
-    for value in values {
+/// Writes a value at its place, after its length if `before` is not 0.
+#[inline(always)]
+pub(super) fn write_byte_array(out: &mut [u8], at: usize, value: &[u8], before: usize) {
+    if before > 0 {
         copy_exact(out, at, &(value.len() as u32).to_le_bytes());
-        copy_exact(out, at + LENGTH_BYTES, value);
-        at += LENGTH_BYTES + value.len();
     }
+    copy_exact(out, at + before, value);
 }
 
 #[cfg(test)]
