@@ -59,7 +59,7 @@ impl Default for Options {
             lanes: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             memory_bytes: 64 << 20,
             in_flight_bytes: 64 << 20,
-            guest_memory_bytes: 256 << 20,
+            guest_memory_bytes: crate::limits::GUEST_MEMORY_BYTES,
             spill: Spill::Dir(std::env::temp_dir()),
             seed: None,
             connect: ConnectOptions::default(),

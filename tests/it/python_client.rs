@@ -36,10 +36,7 @@ async fn called(plugin: &Plugin, plan: &[Value]) -> Result<Vec<Answer>> {
     let mut child = command.spawn()?;
     let mut input = child.stdin.take().context("a pipe")?;
     let lines: String = plan.iter().map(|round| format!("{round}\n")).collect();
-    let (written, output) = tokio::join!(
-        async move { input.write_all(lines.as_bytes()).await },
-        child.wait_with_output()
-    );
+    let (written, output) = tokio::join!(async move { input.write_all(lines.as_bytes()).await }, child.wait_with_output());
     let output = output?;
     ensure!(output.status.success() && written.is_ok(), "the client failed: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
@@ -213,8 +210,12 @@ async fn two_thousand_failing_tables_give_a_first_cause() -> Result<()> {
     }
     let ended = plugin.stop().await?;
     ended.well();
-    let mut logged: Vec<&str> =
-        ended.log.iter().filter(|line| line["level"] == "error" && line["error"].is_string()).filter_map(|line| line["table"].as_str()).collect();
+    let mut logged: Vec<&str> = ended
+        .log
+        .iter()
+        .filter(|line| line["level"] == "error" && line["error"].is_string())
+        .filter_map(|line| line["table"].as_str())
+        .collect();
     logged.sort_unstable();
     assert_eq!(logged, (0..TABLES).map(name).collect::<Vec<_>>(), "each once");
     Ok(())

@@ -366,9 +366,11 @@ impl From<Message> for write::Request {
         let message = match message {
             Message::Migrate(table) => write::request::Message::MigrateTable(write::MessageMigrateTable { table, migrate_force: false }),
             Message::Insert(record) => write::request::Message::Insert(write::MessageInsert { record }),
-            Message::DeleteStale(table_name) => {
-                write::request::Message::Delete(write::MessageDeleteStale { table_name, source_name: "source".into(), ..Default::default() })
-            }
+            Message::DeleteStale(table_name) => write::request::Message::Delete(write::MessageDeleteStale {
+                table_name,
+                source_name: "source".into(),
+                ..Default::default()
+            }),
         };
         Self { message: Some(message) }
     }

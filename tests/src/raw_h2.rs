@@ -74,7 +74,9 @@ impl Windows {
                 let room = [0, STREAM].map(|stream| *bytes.entry(stream).or_insert(DEFAULT_WINDOW_BYTES)).into_iter().min().unwrap_or(0);
                 let taken = room.min(wanted as i64);
                 if taken > 0 {
-                    [0, STREAM].map(|stream| bytes.entry(stream).and_modify(|bytes| *bytes -= taken));
+                    for stream in [0, STREAM] {
+                        bytes.entry(stream).and_modify(|bytes| *bytes -= taken);
+                    }
                     return taken as usize;
                 }
             }

@@ -1,17 +1,21 @@
 //! Tells a request stream that its client has closed from one that was cut off.
 //!
-//! Below us the body of a request ends without an error in both cases: when the client half-closes, and when it resets the stream with
-//! `CANCEL` or `NO_ERROR` (a client that was interrupted, or whose deadline has passed). A Write must not take the second for the first,
-//! since it would claim what the client has given up. The state of the HTTP/2 stream tells them apart: it knows whether END_STREAM came.
+//! For the code above this the two look alike. A stream that its client resets with `NO_ERROR` ends without an error below us; one that it
+//! resets with `CANCEL` (a client that was interrupted, or whose deadline has passed) fails with `Cancelled`, which the decoder above us
+//! takes for an end. A Write must not take either for a half-close: it would claim what the client has given up. The state of the HTTP/2
+//! stream tells them apart: it knows whether END_STREAM came. What did not end well is said with a code that nobody swallows.
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
+use tonic::{Code, Status};
 use tower_service::Service;
+
+/// The code of a request stream that was cut off.
+pub(super) const GIVEN_UP: Code = Code::Aborted;
 
 /// A service whose requests end with an error where their stream was cut off.
 #[derive(Debug, Clone)]
@@ -51,9 +55,14 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for CheckedBody
             return Poll::Ready(None);
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() && !self.body.is_end_stream() {
+        let given_up = match &frame {
+            Some(Err(status)) => status.code() == Code::Cancelled,
+            Some(Ok(_)) => false,
+            None => !self.body.is_end_stream(),
+        };
+        if given_up {
             self.failed = true;
-            return Poll::Ready(Some(Err(Status::cancelled("the client gave the call up"))));
+            return Poll::Ready(Some(Err(Status::new(GIVEN_UP, "the client gave the call up"))));
         }
         Poll::Ready(frame)
     }
@@ -71,11 +80,10 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for CheckedBody
 mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
-    use tonic::Code;
 
-    /// A body as the HTTP stack hands it over: some data, an end without an error, and what the stream knows of it.
+    /// A body as the HTTP stack hands it over: some data, an end, and what the stream knows of it.
     struct Stream {
-        data: Option<Bytes>,
+        frames: Vec<Result<&'static [u8], Status>>,
         closed: bool,
     }
 
@@ -84,23 +92,29 @@ mod tests {
         type Error = Status;
 
         fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+            let next = (!self.frames.is_empty()).then(|| self.frames.remove(0));
+            Poll::Ready(next.map(|next| next.map(|data| Frame::data(Bytes::from_static(data)))))
         }
 
         fn is_end_stream(&self) -> bool {
-            self.closed && self.data.is_none()
+            self.closed && self.frames.is_empty()
         }
     }
 
     #[tokio::test]
     async fn only_a_closed_stream_ends_well() {
-        for (closed, expected) in [(true, None), (false, Some(Code::Cancelled))] {
-            let mut body = CheckedBody { body: Stream { data: Some(Bytes::from_static(b"x")), closed }, failed: false };
+        let broken = |code| vec![Ok(b"x".as_slice()), Err(Status::new(code, "reset"))];
+        for (frames, closed, expected) in [
+            (vec![Ok(b"x".as_slice())], true, None),
+            (vec![Ok(b"x".as_slice())], false, Some(GIVEN_UP)),
+            (broken(Code::Cancelled), false, Some(GIVEN_UP)),
+            (broken(Code::Unknown), false, Some(Code::Unknown)),
+        ] {
+            let mut body = CheckedBody { body: Stream { frames, closed }, failed: false };
             let first = body.frame().await.expect("a frame").expect("data");
             assert_eq!(first.into_data().ok().as_deref(), Some(b"x".as_slice()));
             let end = body.frame().await;
             assert_eq!(end.map(|end| end.expect_err("no more data").code()), expected, "closed: {closed}");
-            assert!(body.frame().await.is_none(), "an end is said once");
         }
     }
 }

@@ -6,13 +6,13 @@
 //! break, too, and one that waits for nobody: what the store has not confirmed is aborted.
 
 use super::MAX_MESSAGE_BYTES;
+use super::half_close::CheckEnd;
 use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use super::proto::discovery::get_versions;
 use super::proto::plugin::plugin_server::{Plugin, PluginServer};
 use super::proto::plugin::{
     close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, transform, transform_schema, write,
 };
-use super::half_close::CheckEnd;
 use super::status::{Refusal, of_report};
 use crate::ledger::WriteReport;
 use crate::session::{Destination, Halt, OpenError, Session, Write};
@@ -76,7 +76,8 @@ impl Server {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .accept_compressed(CompressionEncoding::Gzip);
-        tonic::service::Routes::new(CheckEnd(plugin)).add_service(DiscoveryServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip))
+        tonic::service::Routes::new(CheckEnd(plugin))
+            .add_service(DiscoveryServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip))
     }
 
     /// Waits for a running Write to end (it does once the server is told to stop), then aborts what the session has open.

@@ -1,5 +1,6 @@
 //! What goes wrong, as gRPC says it. The texts are those of the reference plugin, since clients print them as they are.
 
+use super::half_close::GIVEN_UP;
 use crate::ledger::{Failure, WriteReport};
 use crate::session::OpenError;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -72,7 +73,7 @@ impl From<Refusal> for Status {
                 Code::InvalidArgument,
                 "failed to convert message: it has no content; want migrate_table, insert, delete or delete_record".to_owned(),
             ),
-            Refusal::Receive(status) if status.code() == Code::Cancelled => {
+            Refusal::Receive(status) if matches!(status.code(), Code::Cancelled | GIVEN_UP) => {
                 (Code::Cancelled, format!("context done: {}", status.message()))
             }
             Refusal::Receive(status) => (Code::Internal, format!("failed to receive msg: {}", status.message())),

@@ -48,7 +48,9 @@ async fn main() -> Result<()> {
     let _there = store.client().create_bucket().bucket(BUCKET).send().await;
     let polars = polars(&arguments)?;
     println!("gRPC over a unix socket, {kind}; MB = bytes of Arrow buffers; the best of {} runs", arguments.repeats);
-    println!("| format | rows a record | MB | wall s | CPU s | MB per CPU-s | reference | ratio | ratio on equal machines | peak MB | reference |");
+    println!(
+        "| format | rows a record | MB | wall s | CPU s | MB per CPU-s | reference | ratio | ratio on equal machines | peak MB | reference |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for (format, record_rows, reference, reference_peak) in REFERENCE {
         if !arguments.formats.iter().any(|wanted| wanted == format) {

@@ -36,7 +36,8 @@ fn loads() -> Vec<Load> {
     let singles: fn() -> Box<dyn Iterator<Item = Message> + Send> = || Box::new((0..300_000).map(|id| insert("one_by_one", id..id + 1)));
     let many: fn() -> Box<dyn Iterator<Item = Message> + Send> =
         || Box::new((0..20).flat_map(|round| (0..2_000).map(move |table| insert(&format!("table_{table}"), round * 50..(round + 1) * 50))));
-    let fast: fn() -> Box<dyn Iterator<Item = Message> + Send> = || Box::new((0..1_000).map(|part| insert("t", part * 100_000..(part + 1) * 100_000)));
+    let fast: fn() -> Box<dyn Iterator<Item = Message> + Send> =
+        || Box::new((0..1_000).map(|part| insert("t", part * 100_000..(part + 1) * 100_000)));
     let load = |name, spec, messages| Load { name, spec, delay: Duration::ZERO, messages };
     vec![
         load("nothing", whole("csv"), || Box::new(std::iter::empty())),

@@ -277,9 +277,8 @@ struct Sent {
 }
 
 fn form() -> impl Strategy<Value = Form> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0_u8..3).prop_map(
-        |(whole, name, huffman_name, huffman_value, literal)| Form { whole, name, huffman_name, huffman_value, literal },
-    )
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0_u8..3)
+        .prop_map(|(whole, name, huffman_name, huffman_value, literal)| Form { whole, name, huffman_name, huffman_value, literal })
 }
 
 fn field() -> impl Strategy<Value = Field> {
@@ -306,7 +305,10 @@ fn field() -> impl Strategy<Value = Field> {
 fn sent() -> impl Strategy<Value = Sent> {
     let fields = proptest::collection::vec((field(), form()), 1..8);
     let resize = proptest::option::weighted(0.1, proptest::sample::select(vec![0, 60, 300, TABLE_BYTES]));
-    let others = proptest::collection::vec((proptest::sample::select(vec![DATA, 4, 6, 8, 200]), proptest::collection::vec(any::<u8>(), 0..40)), 0..3);
+    let others = proptest::collection::vec(
+        (proptest::sample::select(vec![DATA, 4, 6, 8, 200]), proptest::collection::vec(any::<u8>(), 0..40)),
+        0..3,
+    );
     let cuts = proptest::collection::vec(0_usize..60, 0..4);
     (fields, resize, proptest::option::of(0_u8..40), any::<bool>(), cuts, others)
         .prop_map(|(fields, resize, padding, priority, cuts, others)| Sent { fields, resize, padding, priority, cuts, others })
