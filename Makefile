@@ -28,7 +28,7 @@ lint: setup
 
 ## Throughput of the encoders, in the sandbox and out, beside polars, pyarrow and duckdb. ARGS='--scale 0.1'
 bench: setup peers
-	$(CARGO) run --release -p lakegate-tests --bin bench -- $(ARGS)
+	$(CARGO) run --release --workspace --bin bench -- $(ARGS)
 
 ## CPU of the plugin for a megabyte of Arrow, gRPC in and S3 out, beside the reference's. ARGS='--scale 0.2'
 cost: setup peers
@@ -42,9 +42,7 @@ peaks: setup
 
 ## A stripped binary and its checksum in target/dist.
 dist: setup
-	$(CARGO) build --release -p lakegate
-	mkdir -p target/dist
-	cp target/release/lakegate target/dist/lakegate
+	$(CARGO) build --profile dist --workspace --bin lakegate
 	strip target/dist/lakegate
 	cd target/dist && sha256sum lakegate > lakegate.sha256 && cat lakegate.sha256
 
