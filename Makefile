@@ -32,12 +32,12 @@ bench: setup peers
 
 ## CPU of the plugin for a megabyte of Arrow, gRPC in and S3 out, beside the reference's. ARGS='--scale 0.2'
 cost: setup peers
-	$(CARGO) build --release -p lakegate-tests --bin plugin --bin cost
+	$(CARGO) build --release --workspace --bin plugin --bin cost
 	target/release/cost $(ARGS)
 
 ## Peak memory of the plugin under loads of unusual shape. ARGS='parquet'
 peaks: setup
-	$(CARGO) build --release -p lakegate-tests --bin plugin --bin peaks
+	$(CARGO) build --release --workspace --bin plugin --bin peaks
 	target/release/peaks $(ARGS)
 
 ## A stripped binary and its checksum in target/dist.
