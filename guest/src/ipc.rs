@@ -26,6 +26,10 @@ use swell::Budget;
 /// What the widest numbers of a column (decimals) are aligned to; columns of a stream that starts straight are used in place.
 const STREAM_ALIGNMENT: usize = 16;
 
+/// Messages beyond this are not copied to lie straight: one of 200 MiB, held twice, would be most of an instance's memory. Only those of
+/// their columns that need it are then copied.
+const MAX_STRAIGHTENED_BYTES: usize = 16 << 20;
+
 /// A table's schema, decoded and checked once and shared by all that see it again.
 #[derive(Debug)]
 pub struct TableSchema {
@@ -199,7 +203,8 @@ fn check_length(length: usize) -> Result<(), IpcError> {
     if length <= MAX_MESSAGE_BYTES { Ok(()) } else { Err(IpcError(format!("the message has more than {MAX_MESSAGE_BYTES} bytes"))) }
 }
 
-/// The bytes as a buffer that lies straight: taken over if they do, else copied once, rather than column by column.
+/// The bytes as a buffer that lies straight: taken over if they do (or are too many), else copied once, rather than column by column.
 fn into_straight_buffer(bytes: Vec<u8>) -> Buffer {
-    if bytes.as_ptr().align_offset(STREAM_ALIGNMENT) == 0 { Buffer::from_vec(bytes) } else { Buffer::from(bytes.as_slice()) }
+    let straight = bytes.as_ptr().align_offset(STREAM_ALIGNMENT) == 0;
+    if straight || bytes.len() > MAX_STRAIGHTENED_BYTES { Buffer::from_vec(bytes) } else { Buffer::from(bytes.as_slice()) }
 }

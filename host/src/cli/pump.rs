@@ -49,10 +49,17 @@ pub(crate) async fn run(
         if stopped.is_some() {
             write.abort().await;
         } else {
-            // A write that is dropped is aborted; closing the session waits for that.
+            let halt = write.halt();
+            let finishing = write.finish();
+            tokio::pin!(finishing);
             tokio::select! {
-                report = write.finish() => reports.push(report),
-                () = interrupted.cancelled() => stopped = Some(interruption()),
+                report = &mut finishing => reports.push(report),
+                () = interrupted.cancelled() => {
+                    // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
+                    halt.now();
+                    finishing.await;
+                    stopped = Some(interruption());
+                }
             }
         }
         session.close().await;
