@@ -3,6 +3,7 @@
 mod bad;
 mod exact;
 
+use crate::place::PLUGIN;
 use lakegate::local_store::LocalStore;
 use lakegate_tests::python::Python;
 use lakegate_tests::s3::Store;
@@ -49,7 +50,7 @@ impl Place {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_program"));
+        let mut command = Command::new(PLUGIN);
         command.current_dir(self.path()).args(line.split(' ')).stdin(Stdio::null());
         for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"] {
             command.env_remove(name);
@@ -243,7 +244,7 @@ async fn our_own_plugin_is_a_destination_like_any_other() {
     place.store().create_bucket(BUCKET).expect("a bucket");
     let store = Store::embedded(&place.path().join("store")).await.expect("a served store");
     let at = format!(", endpoint: \"{}\", use_path_style: true", store.endpoint);
-    let ours = format!("path: \"{}\"\n  registry: local", env!("CARGO_BIN_EXE_program"));
+    let ours = format!("path: \"{}\"\n  registry: local", PLUGIN);
     place.file("c.yml", &(source("go", "local", program.display(), "{rows: 5000}") + &s3(&at).replace("path: cloudquery/s3", &ours)));
     place.run("sync c.yml").await.ended(0, &["Sync completed successfully. Resources: 5030, Errors: 0,"]);
     for (table, rows) in [("go_parents", 7), ("go_rows", 5_000)] {

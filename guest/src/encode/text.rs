@@ -7,6 +7,8 @@
 //! All that is allocated lives in [`TextShared`], once a session; an encoder holds nothing between calls.
 
 mod address;
+mod append;
+mod digits;
 pub(crate) mod json_value;
 mod kernel;
 mod lane;
@@ -18,6 +20,7 @@ mod value;
 mod writer;
 mod zone;
 
+pub(crate) use lane::copy_exact;
 pub(crate) use plan::{Kind, sorted_keys};
 pub(crate) use string::{Html, push_csv_field, sequence_length};
 pub(crate) use value::{Bound, Style};

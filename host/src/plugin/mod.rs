@@ -234,9 +234,10 @@ impl Plugin {
     /// # Errors
     /// The plugin refuses, or is gone.
     pub async fn sync(self: &Arc<Self>, request: sync::Request) -> Result<Inflow, PluginError> {
-        let answer = self.calls.clone().sync(request).await;
-        let messages = self.judged("Sync", answer).await?;
-        Ok(Inflow::start(messages, self.clone()))
+        match self.calls.clone().sync(request).await {
+            Ok(answer) => Ok(Inflow::start(answer, self.clone())),
+            Err(status) => Err(self.failed("Sync", status).await),
+        }
     }
 
     /// Opens the one stream that a destination's rows go through.

@@ -30,8 +30,9 @@ const ROLE_SESSION: Duration = Duration::from_secs(3_600);
 /// The role session's name where the spec gives none.
 const ROLE_SESSION_NAME: &str = "lakegate";
 
-/// Credentials are renewed this long before they expire, so that none expires on its way.
-const RENEW_EARLY: Duration = Duration::from_secs(300);
+/// Credentials are renewed at least five minutes before they expire, so that none expires on its way. The SDK shortens the time it is told
+/// by up to half, at random, so that many processes do not renew at once: hence twice that.
+const RENEW_EARLY: Duration = Duration::from_secs(2 * 300);
 
 /// Time to find credentials: the instance metadata service alone may take some seconds, an SSO portal or a credential process more.
 const FIND_CREDENTIALS: Duration = Duration::from_secs(30);

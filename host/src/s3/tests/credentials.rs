@@ -10,15 +10,26 @@ async fn signed_by(environment: &[(&str, &str)], change: impl FnOnce(&mut Storag
     Ok(server.seen().remove(0))
 }
 
+/// A file in a folder of the test's own; its path.
+fn file(dir: &tempfile::TempDir, name: &str, content: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, content).expect("writable");
+    path.to_str().expect("a plain name").to_owned()
+}
+
 fn container(key: &str, expires: &str) -> Reply {
     let body = format!(r#"{{"AccessKeyId":"{key}","SecretAccessKey":"s","Token":"t","Expiration":"{expires}"}}"#);
     Reply::Answer(200, vec![("Content-Type", "application/json".into())], body)
 }
 
 fn role(action: &str, key: &str) -> Reply {
+    role_until(action, key, "2099-01-01T00:00:00Z")
+}
+
+fn role_until(action: &str, key: &str, expires: &str) -> Reply {
     let body = format!(
         "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>\
-         <SecretAccessKey>s</SecretAccessKey><SessionToken>role-token</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
+         <SecretAccessKey>s</SecretAccessKey><SessionToken>role-token</SessionToken><Expiration>{expires}</Expiration></Credentials>\
          <AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn><AssumedRoleId>x:s</AssumedRoleId></AssumedRoleUser>\
          </{action}Result></{action}Response>"
     );
@@ -92,6 +103,118 @@ async fn a_container_gives_credentials_and_renews_them() {
     let keys: Vec<_> = server.seen().iter().map(|seen| seen.access_key().to_owned()).collect();
     assert!(keys[0] != keys[1] && keys.iter().all(|key| key.starts_with("ASIA")), "{keys:?}");
     assert!(container.seen().len() >= 2);
+}
+
+#[tokio::test]
+async fn a_web_identity_is_exchanged_for_a_role() {
+    let (sts, address) = Server::start(|_, _| role("AssumeRoleWithWebIdentity", "ASIAWEB")).await;
+    let url = format!("http://{address}");
+    let dir = tempfile::tempdir().expect("a folder");
+    let token = file(&dir, "token", "web-token-1");
+    let environment = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str()),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/web"),
+        ("AWS_ROLE_SESSION_NAME", "pod"),
+        ("AWS_ENDPOINT_URL_STS", &url),
+    ];
+    let seen = signed_by(&environment, |_| ()).await.expect("signed");
+    assert_eq!((seen.access_key(), seen.header("x-amz-security-token")), ("ASIAWEB", "role-token"));
+    let asked = String::from_utf8(sts.seen()[0].body.clone()).expect("a form");
+    for words in ["WebIdentityToken=web-token-1", "RoleSessionName=pod", "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fweb"] {
+        assert!(asked.contains(words), "{asked}");
+    }
+    assert_eq!(sts.seen()[0].header("authorization"), "", "the token is all there is to show");
+}
+
+#[tokio::test]
+async fn an_instance_gives_the_credentials_of_its_role() {
+    let (metadata, address) = Server::start(|_, seen| {
+        let text = |body: &str| Reply::Answer(200, vec![("x-aws-ec2-metadata-token-ttl-seconds", "21600".into())], body.to_owned());
+        match (seen.method.as_str(), seen.target.trim_end_matches('/').rsplit('/').next()) {
+            ("PUT", Some("token")) => text("session-of-the-metadata-service"),
+            _ if seen.header("x-aws-ec2-metadata-token") != "session-of-the-metadata-service" => Reply::Answer(401, vec![], String::new()),
+            ("GET", Some("security-credentials" | "security-credentials-extended")) => text("role-of-the-instance"),
+            ("GET", Some("role-of-the-instance")) => text(
+                r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIAEC2","SecretAccessKey":"s","Token":"ec2-token",
+                    "LastUpdated":"2024-01-01T00:00:00Z","Expiration":"2099-01-01T00:00:00Z"}"#,
+            ),
+            _ => Reply::Answer(404, vec![], String::new()),
+        }
+    })
+    .await;
+    let url = format!("http://{address}");
+    let none = [("AWS_CONFIG_FILE", "/absent"), ("AWS_SHARED_CREDENTIALS_FILE", "/absent"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*url)];
+    let seen = signed_by(&none, |_| ()).await.expect("signed");
+    assert_eq!((seen.access_key(), seen.header("x-amz-security-token")), ("ASIAEC2", "ec2-token"));
+    assert!(metadata.seen().iter().all(|seen| seen.method != "GET" || !seen.header("x-aws-ec2-metadata-token").is_empty()));
+}
+
+#[tokio::test]
+async fn a_profile_of_single_sign_on_asks_the_portal() {
+    // The file that `aws sso login` leaves: named by the SHA-1 of the session's name.
+    const CACHED_LOGIN: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+    let (portal, address) = Server::start(|_, _| {
+        let body =
+            r#"{"roleCredentials":{"accessKeyId":"ASIASSO","secretAccessKey":"s","sessionToken":"sso-token","expiration":4070908800000}}"#;
+        Reply::Answer(200, vec![("Content-Type", "application/json".into())], body.into())
+    })
+    .await;
+    let home = tempfile::tempdir().expect("a folder");
+    let login = home.path().join(CACHED_LOGIN);
+    std::fs::create_dir_all(login.parent().expect("a folder")).expect("writable");
+    std::fs::write(&login, r#"{"accessToken":"login-token","expiresAt":"2099-01-01T00:00:00Z"}"#).expect("writable");
+    let config = file(
+        &home,
+        "config",
+        "[profile dev]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = writer\n\
+         [sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://portal.example/start\n",
+    );
+    let url = format!("http://{address}");
+    let environment = [
+        ("AWS_PROFILE", "dev"),
+        ("AWS_CONFIG_FILE", config.as_str()),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/absent"),
+        ("AWS_ENDPOINT_URL_SSO", &url),
+        ("HOME", home.path().to_str().expect("a plain name")),
+    ];
+    let seen = signed_by(&environment, |_| ()).await.expect("signed");
+    assert_eq!((seen.access_key(), seen.header("x-amz-security-token")), ("ASIASSO", "sso-token"));
+    let asked = &portal.seen()[0];
+    assert_eq!(asked.header("x-amz-sso_bearer_token"), "login-token");
+    assert!(asked.target.contains("role_name=writer") && asked.target.contains("account_id=123456789012"), "{}", asked.target);
+}
+
+#[tokio::test]
+async fn a_process_gives_credentials() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let answer = file(&dir, "answer.json", r#"{"Version":1,"AccessKeyId":"AKIDPROCESS","SecretAccessKey":"s"}"#);
+    let config = file(&dir, "config", &format!("[default]\ncredential_process = cat {answer}\n"));
+    let environment = [("AWS_CONFIG_FILE", config.as_str()), ("AWS_SHARED_CREDENTIALS_FILE", "/absent")];
+    assert_eq!(signed_by(&environment, |_| ()).await.expect("signed").access_key(), "AKIDPROCESS");
+}
+
+#[tokio::test]
+async fn a_role_is_renewed_before_it_expires() {
+    // The first session ends in four minutes, within the five before an end in which credentials are renewed.
+    let soon = aws_smithy_types::DateTime::from(std::time::SystemTime::now() + Duration::from_secs(240));
+    let soon = soon.fmt(aws_smithy_types::date_time::Format::DateTime).expect("a date");
+    let (sts, address) = Server::start(move |number, _| match number {
+        1 => role_until("AssumeRole", "ASIAFIRST", &soon),
+        _ => role("AssumeRole", "ASIASECOND"),
+    })
+    .await;
+    let url = format!("http://{address}");
+    let (server, store) = Server::start(|_, _| ok()).await;
+    let mut target = target(format!("http://{store}"));
+    target.credentials.role_arn = Some("arn:aws:iam::1:role/r".into());
+    let client = S3Client::connect(&target, &options(&[KEYS, &[("AWS_ENDPOINT_URL_STS", url.as_str())]].concat())).await;
+    let client = client.expect("credentials");
+    for _ in 0..3 {
+        client.put(&put_of("k"), Payload::default()).await.expect("stored");
+    }
+    let keys: Vec<_> = server.seen().iter().map(|seen| seen.access_key().to_owned()).collect();
+    assert_eq!(keys, ["ASIAFIRST", "ASIASECOND", "ASIASECOND"]);
+    assert_eq!(sts.seen().len(), 2);
 }
 
 #[tokio::test]
