@@ -17,6 +17,9 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
+/// How long the transport takes at most to drop a call that its client has cancelled.
+const CANCELLATION: Duration = Duration::from_millis(100);
+
 /// What the plugin does.
 #[derive(Debug, Clone, Default)]
 pub struct Behaviour {
@@ -202,6 +205,8 @@ impl Plugin for Service {
             }
             tokio::time::sleep(self.behaviour.slowness).await;
         }
+        // A call that its client has cancelled looks here like one that was half-closed, and is dropped a moment later.
+        tokio::time::sleep(CANCELLATION).await;
         self.seen.note("half-close");
         Ok(Response::new(write::Response {}))
     }
