@@ -7,6 +7,8 @@
 //! All that is allocated lives in [`TextShared`], once a session; an encoder holds nothing between calls.
 
 mod address;
+mod append;
+mod digits;
 pub(crate) mod json_value;
 mod kernel;
 mod lane;

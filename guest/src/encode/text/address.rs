@@ -1,6 +1,6 @@
 //! UUIDs, hardware addresses and networks as text.
 
-use super::number::push_int;
+use super::digits::push_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -11,12 +11,15 @@ fn push_hex(out: &mut Vec<u8>, byte: u8) {
 
 /// Appends a UUID's 36 characters.
 pub(crate) fn push_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
-    for (at, &byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        push_hex(out, byte);
+    let Ok(bytes) = <&[u8; 16]>::try_from(bytes) else { return };
+    /// Where each byte's two digits stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let mut text = [b'-'; 36];
+    for (&byte, at) in bytes.iter().zip(PLACES) {
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
     }
+    out.extend_from_slice(&text);
 }
 
 /// Appends a hardware address: hexadecimal bytes with colons between.

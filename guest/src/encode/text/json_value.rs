@@ -3,6 +3,7 @@
 //! Order of keys, duplicate keys and the text of numbers are kept. The walk is a loop with a stack of its own, one bit a level, so that no
 //! depth of nesting can overflow anything.
 
+use super::append::{below, find, push_text, splat, zeros};
 use super::string::{Html, is_line_separator, push_line_separator, push_u00};
 
 /// The text is not one JSON value.
@@ -12,28 +13,33 @@ pub(crate) struct NotJson;
 /// Kinds of container that are open, innermost last; one bit each.
 #[derive(Debug, Default)]
 struct Open {
-    bits: Vec<u64>,
+    /// The innermost levels, as many as `depth` has beyond whole words; so values of ordinary depth need no allocation.
+    innermost: u64,
+    /// The levels around them, 64 a word.
+    outer: Vec<u64>,
     depth: usize,
 }
 
 impl Open {
     fn push(&mut self, object: bool) {
-        let (word, bit) = (self.depth / 64, self.depth % 64);
-        if word == self.bits.len() {
-            self.bits.push(0);
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.outer.push(self.innermost);
         }
-        self.bits[word] = self.bits[word] & !(1 << bit) | (u64::from(object) << bit);
+        self.innermost = self.innermost << 1 | u64::from(object);
         self.depth += 1;
     }
 
     fn pop(&mut self) {
         self.depth = self.depth.saturating_sub(1);
+        self.innermost >>= 1;
+        if self.depth.is_multiple_of(64) {
+            self.innermost = self.outer.pop().unwrap_or_default();
+        }
     }
 
     /// Is the innermost container an object? `None` outside of all.
     fn innermost_is_object(&self) -> Option<bool> {
-        let at = self.depth.checked_sub(1)?;
-        Some(self.bits[at / 64] >> (at % 64) & 1 == 1)
+        (self.depth > 0).then_some(self.innermost & 1 == 1)
     }
 }
 
@@ -135,25 +141,28 @@ pub(crate) fn push_with_keys(out: &mut Vec<u8>, text: &[u8], html: Html, keys: &
             }
             _ => return Err(NotJson),
         };
-        if byte != b'"' {
-            out.extend_from_slice(&text[start..at]);
+        match at - start {
+            _ if byte == b'"' => {}
+            1 => out.push(byte),
+            _ => push_text(out, &text[start..at]),
         }
     }
 }
 
 /// Where the string that begins here ends (after its closing quote). Its bytes need not be UTF-8.
 fn string_end(text: &[u8], start: usize) -> Result<usize, NotJson> {
+    let marks = |word: u64| below(word, 0x20) | zeros(word ^ splat(b'"')) | zeros(word ^ splat(b'\\'));
     let mut at = start + 1;
     loop {
-        match text.get(at) {
-            Some(b'"') => return Ok(at + 1),
-            Some(b'\\') => match text.get(at + 1) {
+        at += find(&text[at..], marks).ok_or(NotJson)?;
+        match text[at] {
+            b'"' => return Ok(at + 1),
+            b'\\' => match text.get(at + 1) {
                 Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => at += 2,
                 Some(b'u') if text.get(at + 2..at + 6).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) => at += 6,
                 _ => return Err(NotJson),
             },
-            Some(0..=0x1f) | None => return Err(NotJson),
-            Some(_) => at += 1,
+            _ => return Err(NotJson),
         }
     }
 }
@@ -186,32 +195,31 @@ fn number_end(text: &[u8], start: usize) -> Result<usize, NotJson> {
 }
 
 /// Appends a string as it stands, or with HTML and the two line separators escaped.
-fn push_string(out: &mut Vec<u8>, string: &[u8], html: Html) {
+fn push_string(out: &mut Vec<u8>, mut string: &[u8], html: Html) {
     if html == Html::Raw {
-        out.extend_from_slice(string);
-        return;
+        return push_text(out, string);
     }
-    let mut copied = 0;
-    let mut at = 0;
-    while at < string.len() {
+    // `<` and `>` differ in one bit; 0xe2 begins the line separators.
+    let marks = |word: u64| zeros((word | splat(2)) ^ splat(b'>')) | zeros(word ^ splat(b'&')) | zeros(word ^ splat(0xe2));
+    while let Some(at) = find(string, marks) {
+        push_text(out, &string[..at]);
         let width = match string[at] {
-            b'<' | b'>' | b'&' => 1,
-            0xe2 if is_line_separator(&string[at..]) => 3,
-            _ => {
-                at += 1;
-                continue;
+            0xe2 if is_line_separator(&string[at..]) => {
+                push_line_separator(out, string[at + 2]);
+                3
+            }
+            0xe2 => {
+                out.push(0xe2);
+                1
+            }
+            byte => {
+                push_u00(out, byte);
+                1
             }
         };
-        out.extend_from_slice(&string[copied..at]);
-        if width == 3 {
-            push_line_separator(out, string[at + 2])
-        } else {
-            push_u00(out, string[at])
-        }
-        at += width;
-        copied = at;
+        string = &string[at + width..];
     }
-    out.extend_from_slice(&string[copied..]);
+    push_text(out, string);
 }
 
 #[cfg(test)]

@@ -1,11 +1,20 @@
 //! Columns to lanes: branch-free kernels where a block of a column is plain, else the general path value by value.
+//!
+//! A kernel is chosen for a block by the least and the greatest of its values, and then looks at none of them: its loop has no branch that
+//! depends on a value. Rows that are null are computed like others, and overwritten.
 
+use super::digits::{EIGHT_DIGITS, FOUR_DIGIT_YEARS, ZEROS, clock_text, date_text, digits, leading_zeros, short_int, trailing_zeros};
 use super::lane::{Lane, STORE_BYTES, Source};
 use super::number::DecimalType;
-use super::string::{Html, is_plain_csv, is_plain_json, may_begin_with_space, push_csv_field};
-use super::time::CivilDay;
-use super::value::{Bound, Bytes, Decimals, Ints, Style, ValueError, Values};
+use super::string::{Html, begins_with_space, is_plain_csv, is_plain_json, mark_csv_specials, may_begin_with_space, push_csv_field};
+use super::string::{needs_no_csv_escape, push_json_string};
+use super::time::ticks_per_second;
+use super::value::{Bound, Bytes, Days, Decimals, Ints, Style, ValueError, Values};
 use super::writer::Separators;
+use super::zone::Zone;
+use arrow_array::OffsetSizeTrait;
+use arrow_buffer::NullBuffer;
+use arrow_schema::TimeUnit;
 use std::ops::Range;
 
 /// Fills a lane with the cells of some rows of a column.
@@ -20,249 +29,406 @@ pub(crate) fn fill(
     spare: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
     let odd = matches!(separators, Separators::Csv { delimiter } if is_odd(delimiter));
+    let nulls = Nulls::of(bound.nulls, &rows, separators);
     let filled = !odd
         && match &bound.values {
-            Values::Text(bytes) => fill_strings(lane, bound, *bytes, rows.clone(), separators),
-            Values::Int(ints) => fill_ints(lane, bound, *ints, rows.clone(), separators),
-            Values::Decimal(decimals, ty) => fill_decimals(lane, bound, *decimals, *ty, rows.clone(), separators),
-            Values::Date(days) => {
-                let days = |row| days.get(row);
-                every(bound, rows.clone(), |row| FOUR_DIGIT_YEARS.contains(&days(row))) && {
-                    fill_short(lane, bound, rows.clone(), separators, Quotes::Json, |row| Short::date(days(row)));
-                    true
+            Values::Text(bytes) => fill_strings(lane, &nulls, *bytes, rows.clone(), separators),
+            Values::Int(ints) => fill_ints(lane, &nulls, *ints, rows.clone()),
+            Values::Decimal(decimals, ty) => fill_decimals(lane, &nulls, *decimals, *ty, rows.clone()),
+            Values::Date(days) => fill_dates(lane, &nulls, *days, rows.clone()),
+            Values::Timestamp(ticks, unit, Zone::Utc) => fill_timestamps(lane, &nulls, &ticks[rows.clone()], *unit),
+            Values::Bool(array) => {
+                let (cells, lengths) = lane.short_cells(rows.len());
+                for ((cell, length), row) in cells.iter_mut().zip(lengths).zip(rows.clone()) {
+                    let (word, long) = if array.value(row) { (b"true\0\0\0\0", 4) } else { (b"false\0\0\0", 5) };
+                    cell[..8].copy_from_slice(word);
+                    *length = long;
                 }
+                nulls.finish_short(lane, Quotes::Never);
+                true
             }
             _ => false,
         };
     if filled { Ok(()) } else { general(lane, bound, rows, separators, spare) }
 }
 
-/// Days since 1970 of the years 0000 to 9999, whose dates have ten characters.
-const FOUR_DIGIT_YEARS: Range<i64> = -719_528..2_932_897;
-
-/// Integers below this have, with a sign, at most sixteen characters.
-const SHORT_INT_LIMIT: u64 = 1_000_000_000_000_000;
-
-/// Decimals of this scale or less are never so small that they turn to exponent form.
-const MAX_PLAIN_SCALE: i8 = 4;
-
-/// Text of at most sixteen bytes, the first in the lowest.
-#[derive(Debug, Clone, Copy)]
-struct Short {
-    text: u128,
-    length: u32,
+/// Which rows of a block are null, and what their cells are.
+struct Nulls<'a> {
+    /// None if no row of the block is.
+    of_rows: Option<(&'a NullBuffer, Range<usize>)>,
+    json: bool,
 }
 
-impl Short {
-    const EMPTY: Self = Self { text: 0, length: 0 };
-    const NULL: Self = Self { text: u32::from_le_bytes(*b"null") as u128, length: 4 };
-
-    /// A magnitude below [`SHORT_INT_LIMIT`].
-    #[inline(always)]
-    fn int(magnitude: u64, negative: bool) -> Self {
-        let raw = u128::from(digits(magnitude / 100_000_000)) | u128::from(digits(magnitude % 100_000_000)) << 64;
-        let zeros = (raw.trailing_zeros() / 8).min(15);
-        Self { text: (raw | ZEROS) >> (8 * zeros), length: 16 - zeros }.signed(negative)
+impl<'a> Nulls<'a> {
+    fn of(nulls: Option<&'a NullBuffer>, rows: &Range<usize>, separators: Separators) -> Self {
+        let json = separators == Separators::Json;
+        let is_any = |nulls: &NullBuffer| nulls.null_count() > 0 && nulls.slice(rows.start, rows.len()).null_count() > 0;
+        Self { of_rows: nulls.filter(|nulls| is_any(nulls)).map(|nulls| (nulls, rows.clone())), json }
     }
 
-    /// A whole part below 10^8, and the digits behind the point as eight (so `25` of scale 2 is 25,000,000).
-    #[inline(always)]
-    fn decimal(whole: u64, fraction: u64, negative: bool) -> Self {
-        let whole = digits(whole);
-        let zeros = (whole.trailing_zeros() / 8).min(7);
-        let length = 8 - zeros;
-        let fraction = digits(fraction);
-        let places = 8 - fraction.leading_zeros() / 8;
-        let behind = u128::from(b'.') | u128::from(fraction | ZEROS as u64) << 8;
-        let whole = u128::from((whole | ZEROS as u64) >> (8 * zeros));
-        Self { text: whole | behind << (8 * length), length: length + places + u32::from(places > 0) }.signed(negative)
+    fn any(&self) -> bool {
+        self.of_rows.is_some()
     }
 
-    /// A day of [`FOUR_DIGIT_YEARS`].
+    /// Is the block's row (counted from its first) null?
     #[inline(always)]
-    fn date(unix_days: i64) -> Self {
-        let CivilDay { year, month, day } = CivilDay::from_unix_days(unix_days);
-        let text = u128::from(digits(year as u64 * 10_000 + u64::from(month) * 100 + u64::from(day)) | ZEROS as u64);
-        let dash = u128::from(b'-');
-        let text = text & 0xffff_ffff | dash << 32 | (text >> 32 & 0xffff) << 40 | dash << 56 | (text >> 48) << 64;
-        Self { text, length: 10 }
+    fn is_null(&self, row: usize) -> bool {
+        self.of_rows.as_ref().is_some_and(|(nulls, rows)| nulls.is_null(rows.start + row))
     }
 
-    #[inline(always)]
-    fn signed(self, negative: bool) -> Self {
-        if negative { Self { text: self.text << 8 | u128::from(b'-'), length: self.length + 1 } } else { self }
+    /// Puts nulls among short cells, and quotes where they belong: around all cells of the lane, or, as a null has none, into the cells.
+    fn finish_short(&self, lane: &mut Lane, quotes: Quotes) {
+        let quotes = self.json && quotes == Quotes::Json;
+        let Some((nulls, rows)) = &self.of_rows else {
+            lane.quoted = quotes;
+            return;
+        };
+        for ((cell, length), row) in lane.short.iter_mut().zip(&mut lane.lengths).zip(rows.clone()) {
+            if nulls.is_null(row) {
+                cell[..4].copy_from_slice(b"null");
+                *length = if self.json { 4 } else { 0 };
+            } else if quotes {
+                let text = *cell;
+                cell[1..].copy_from_slice(&text[..STORE_BYTES - 1]);
+                cell[0] = b'"';
+                cell[(*length as usize + 1) % STORE_BYTES] = b'"';
+                *length += 2;
+            }
+        }
     }
-
-    /// With quotes around; only for text of at most fourteen bytes.
-    #[inline(always)]
-    fn quoted(self) -> Self {
-        let quote = u128::from(b'"');
-        let inside = self.text & ((1 << (8 * self.length)) - 1);
-        Self { text: quote | inside << 8 | quote << (8 * (self.length + 1)), length: self.length + 2 }
-    }
-}
-
-/// Sixteen ASCII zeros.
-const ZEROS: u128 = 0x3030_3030_3030_3030_3030_3030_3030_3030;
-
-/// The eight decimal digits (as numbers, the first in the lowest byte) of a value below 10^8, all at once.
-#[inline(always)]
-fn digits(value: u64) -> u64 {
-    // Four digits a lane of 32 bits, then two a lane of 16, then one a byte. The factors are reciprocals, exact for lanes this small.
-    let fours = (value / 10_000) | ((value % 10_000) << 32);
-    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
-    let twos = hundreds | (fours - hundreds * 100) << 16;
-    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (twos - tens * 10) << 8
 }
 
 /// Are the values of such a lane strings in JSON?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quotes {
+    /// Yes. Their text has at most fourteen bytes, so that quotes fit a short cell.
     Json,
     Never,
 }
 
-/// Does a test hold for every row that is not null?
-fn every(bound: &Bound<'_>, rows: Range<usize>, test: impl Fn(usize) -> bool) -> bool {
-    match bound.nulls {
-        // Without a branch, so that the compiler can use vector compares.
-        None => rows.fold(true, |all, row| all & test(row)),
-        Some(nulls) => rows.fold(true, |all, row| all & (nulls.is_null(row) || test(row))),
+/// Writes short cells, four a turn: a turn of a loop costs a look at the clock.
+#[inline(always)]
+fn write_short<T: Copy>(lane: &mut Lane, values: &[T], cell: impl Fn(&mut [u8; STORE_BYTES], T) -> u32) {
+    let (cells, lengths) = lane.short_cells(values.len());
+    let (cells, cells_rest) = cells.as_chunks_mut::<4>();
+    let (lengths, lengths_rest) = lengths.as_chunks_mut::<4>();
+    let (values, values_rest) = values.as_chunks::<4>();
+    for ((cells, lengths), values) in cells.iter_mut().zip(lengths).zip(values) {
+        lengths[0] = cell(&mut cells[0], values[0]);
+        lengths[1] = cell(&mut cells[1], values[1]);
+        lengths[2] = cell(&mut cells[2], values[2]);
+        lengths[3] = cell(&mut cells[3], values[3]);
+    }
+    for ((to, length), &value) in cells_rest.iter_mut().zip(lengths_rest).zip(values_rest) {
+        *length = cell(to, value);
     }
 }
 
-fn fill_short(
-    lane: &mut Lane,
-    bound: &Bound<'_>,
-    rows: Range<usize>,
-    separators: Separators,
-    quotes: Quotes,
-    cell: impl Fn(usize) -> Short,
-) {
-    let json = separators == Separators::Json;
-    let strings = json && quotes == Quotes::Json;
-    lane.source = Source::Short;
-    let mut push = |short: Short| {
-        lane.short.push(short.text.to_le_bytes());
-        lane.lengths.push(short.length);
-    };
-    match bound.nulls.filter(|nulls| nulls.null_count() > 0) {
-        None => {
-            rows.for_each(|row| push(cell(row)));
-            lane.quoted = strings;
-        }
-        // Some cells have quotes and some have not, so they belong to the cells.
-        Some(nulls) => {
-            for row in rows {
-                push(match (nulls.is_null(row), json) {
-                    (true, true) => Short::NULL,
-                    (true, false) => Short::EMPTY,
-                    (false, _) if strings => cell(row).quoted(),
-                    (false, _) => cell(row),
-                });
-            }
-        }
-    }
-    debug_assert!(lane.lengths.iter().all(|&length| length as usize <= STORE_BYTES));
+/// Writes eight bytes of a cell.
+#[inline(always)]
+fn put(cell: &mut [u8; STORE_BYTES], at: usize, word: u64) {
+    cell[at..at + 8].copy_from_slice(&word.to_le_bytes());
 }
 
-fn fill_ints(lane: &mut Lane, bound: &Bound<'_>, ints: Ints<'_>, rows: Range<usize>, separators: Separators) -> bool {
-    macro_rules! signed {
-        ($values:expr) => {{
-            let values = $values;
-            every(bound, rows.clone(), |row| i64::from(values[row]).unsigned_abs() < SHORT_INT_LIMIT) && {
-                let cell = |row: usize| Short::int(i64::from(values[row]).unsigned_abs(), values[row] < 0);
-                fill_short(lane, bound, rows, separators, Quotes::Never, cell);
-                true
-            }
-        }};
-    }
-    macro_rules! unsigned {
-        ($values:expr) => {{
-            let values = $values;
-            every(bound, rows.clone(), |row| u64::from(values[row]) < SHORT_INT_LIMIT) && {
-                fill_short(lane, bound, rows, separators, Quotes::Never, |row: usize| Short::int(u64::from(values[row]), false));
-                true
-            }
-        }};
-    }
+/// The least and the greatest value.
+#[inline(always)]
+fn range<T: Copy>(values: &[T], to_i64: impl Fn(T) -> i64) -> (i64, i64) {
+    values.iter().fold((i64::MAX, i64::MIN), |(least, greatest), &value| (least.min(to_i64(value)), greatest.max(to_i64(value))))
+}
+
+/// Integers below this have, with a sign, at most sixteen characters.
+const SHORT_INT_LIMIT: i64 = 1_000_000_000_000_000;
+
+fn fill_ints(lane: &mut Lane, nulls: &Nulls<'_>, ints: Ints<'_>, rows: Range<usize>) -> bool {
     match ints {
-        Ints::I8(values) => signed!(values),
-        Ints::I16(values) => signed!(values),
-        Ints::I32(values) => signed!(values),
-        Ints::I64(values) => signed!(values),
-        Ints::U8(values) => unsigned!(values),
-        Ints::U16(values) => unsigned!(values),
-        Ints::U32(values) => unsigned!(values),
-        Ints::U64(values) => unsigned!(values),
+        Ints::I8(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
+        Ints::I16(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
+        Ints::I32(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
+        Ints::I64(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
+        Ints::U8(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
+        Ints::U16(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
+        Ints::U32(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
+        // What does not fit is taken for a number that is too long.
+        Ints::U64(values) => fill_ints_of(lane, nulls, &values[rows], |value| i64::try_from(value).unwrap_or(i64::MAX)),
     }
 }
 
-fn fill_decimals(
-    lane: &mut Lane,
-    bound: &Bound<'_>,
-    decimals: Decimals<'_>,
-    ty: DecimalType,
-    rows: Range<usize>,
-    separators: Separators,
-) -> bool {
-    let Decimals::D128(values) = decimals else { return false };
+#[inline(always)]
+fn fill_ints_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], to_i64: impl Fn(T) -> i64) -> bool {
+    let (least, greatest) = range(values, &to_i64);
+    if least >= 0 && greatest < EIGHT_DIGITS as i64 {
+        write_short(lane, values, |cell, value| {
+            let (text, length) = short_int(to_i64(value) as u64);
+            put(cell, 0, text);
+            length as u32
+        });
+    } else if least > -SHORT_INT_LIMIT && greatest < SHORT_INT_LIMIT {
+        write_short(lane, values, |cell, value| int_of_sixteen(cell, to_i64(value)));
+    } else {
+        return false;
+    }
+    nulls.finish_short(lane, Quotes::Never);
+    true
+}
+
+/// An integer of magnitude below [`SHORT_INT_LIMIT`].
+#[inline(always)]
+fn int_of_sixteen(cell: &mut [u8; STORE_BYTES], value: i64) -> u32 {
+    let magnitude = value.unsigned_abs();
+    let (high, low) = (digits(magnitude / EIGHT_DIGITS), digits(magnitude % EIGHT_DIGITS));
+    let zeros = if high == 0 { 8 + leading_zeros(low) } else { leading_zeros(high) };
+    // All sixteen digits with room around, of which the cell is a window; the sign takes the place of the last zero before the digits.
+    let mut wide = [0; 2 * STORE_BYTES];
+    wide[..8].copy_from_slice(&(high | ZEROS).to_le_bytes());
+    wide[8..16].copy_from_slice(&(low | ZEROS).to_le_bytes());
+    let start = if value < 0 { zeros - 1 } else { zeros } as usize % STORE_BYTES;
+    if value < 0 {
+        wide[start] = b'-';
+    }
+    cell.copy_from_slice(&wide[start..start + STORE_BYTES]);
+    (STORE_BYTES - start) as u32
+}
+
+/// Decimals of this scale or less are never so small that they turn to exponent form.
+const MAX_PLAIN_SCALE: i8 = 4;
+
+/// Whole parts below this leave room in a short cell for a sign and eight bytes behind.
+const WHOLE_LIMIT: u64 = 10_000_000;
+
+/// The text behind the whole part by hundredths, without trailing zeros: the text, and in the highest byte its length.
+const HUNDREDTHS: [u32; 100] = {
+    let mut table = [0; 100];
+    let mut value = 0;
+    while value < 100 {
+        let (tens, ones) = (b'0' as u32 + value / 10, b'0' as u32 + value % 10);
+        let length = if value == 0 {
+            0
+        } else if value.is_multiple_of(10) {
+            2
+        } else {
+            3
+        };
+        table[value as usize] = b'.' as u32 | tens << 8 | ones << 16 | length << 24;
+        value += 1;
+    }
+    table
+};
+
+fn fill_decimals(lane: &mut Lane, nulls: &Nulls<'_>, decimals: Decimals<'_>, ty: DecimalType, rows: Range<usize>) -> bool {
+    match decimals {
+        Decimals::D32(values) => fill_decimals_of(lane, nulls, &values[rows], ty, i64::from),
+        Decimals::D64(values) => fill_decimals_of(lane, nulls, &values[rows], ty, i64::from),
+        Decimals::D128(values) => {
+            let values = &values[rows];
+            // A value fits 64 bits if its upper half is nothing but its sign.
+            let beyond = values.iter().fold(0, |beyond, &value| beyond | ((value >> 64) as i64 ^ (value as i64 >> 63)));
+            beyond == 0 && fill_decimals_of(lane, nulls, values, ty, |value| value as i64)
+        }
+        Decimals::D256(_) => false,
+    }
+}
+
+#[inline(always)]
+fn fill_decimals_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], ty: DecimalType, to_i64: impl Fn(T) -> i64) -> bool {
     if !(0..=MAX_PLAIN_SCALE).contains(&ty.scale) {
         return false;
     }
     let unit = 10u64.pow(ty.scale as u32);
-    // Eight digits before the point, and no more digits in all than the type has.
-    let limit = u128::from(unit * 100_000_000).min(10u128.checked_pow(u32::from(ty.precision)).unwrap_or(u128::MAX));
-    if !every(bound, rows.clone(), |row| values[row].unsigned_abs() < limit) {
+    // No more digits in all than the type has.
+    let limit = (unit * WHOLE_LIMIT).min(10u64.checked_pow(u32::from(ty.precision)).unwrap_or(u64::MAX));
+    let (least, greatest) = range(values, &to_i64);
+    if least.unsigned_abs().max(greatest.unsigned_abs()) >= limit {
         return false;
     }
-    let to_eight = 100_000_000 / unit;
-    fill_short(lane, bound, rows, separators, Quotes::Json, |row| {
-        let value = values[row] as i64;
-        let magnitude = value.unsigned_abs();
-        Short::decimal(magnitude / unit, magnitude % unit * to_eight, value < 0)
-    });
+    if ty.scale == 2 && least >= 0 {
+        write_short(lane, values, |cell, value| {
+            let value = to_i64(value) as u64;
+            let (whole, length) = short_int(value / 100);
+            let behind = HUNDREDTHS[(value % 100) as usize];
+            put(cell, 0, whole);
+            // Never cut: eight digits at most stand before.
+            cell[length.min(8)..length.min(8) + 4].copy_from_slice(&behind.to_le_bytes());
+            length as u32 + (behind >> 24)
+        });
+    } else {
+        let to_eight = EIGHT_DIGITS / unit;
+        write_short(lane, values, |cell, value| {
+            let value = to_i64(value);
+            let (magnitude, sign) = (value.unsigned_abs(), usize::from(value < 0));
+            let (whole, length) = short_int(magnitude / unit);
+            let fraction = digits(magnitude % unit * to_eight);
+            let places = 8 - trailing_zeros(fraction);
+            let at = sign + length.min(7);
+            cell[0] = b'-';
+            put(cell, sign, whole);
+            put(cell, at, u64::from(b'.') | (fraction | ZEROS) << 8);
+            at as u32 + places + u32::from(places > 0)
+        });
+    }
+    nulls.finish_short(lane, Quotes::Json);
     true
 }
 
-fn fill_strings(lane: &mut Lane, bound: &Bound<'_>, bytes: Bytes<'_>, rows: Range<usize>, separators: Separators) -> bool {
-    let Some(data) = bytes.data() else { return false };
-    let region = &data[bytes.offset(rows.start)..bytes.offset(rows.end)];
-    let nulls = bound.nulls.filter(|nulls| nulls.null_count() > 0);
-    let plain = match separators {
-        Separators::Json => nulls.is_none() && is_plain_json(region),
-        Separators::Csv { delimiter } => {
-            is_plain_csv(region, delimiter)
-                && rows.clone().all(|row| {
-                    let (start, end) = (bytes.offset(row), bytes.offset(row + 1));
-                    start == end || !may_begin_with_space(data[start])
-                })
-        }
-    };
-    if !plain {
-        let Separators::Csv { delimiter } = separators else { return false };
-        for row in rows {
-            let start = lane.text.len();
-            if !nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                push_csv_field(&mut lane.text, &data[bytes.offset(row)..bytes.offset(row + 1)], delimiter);
-            }
+fn fill_dates(lane: &mut Lane, nulls: &Nulls<'_>, days: Days<'_>, rows: Range<usize>) -> bool {
+    match days {
+        Days::Days(values) => fill_dates_of(lane, nulls, &values[rows], i64::from),
+        Days::Milliseconds(values) => fill_dates_of(lane, nulls, &values[rows], super::value::days_of_milliseconds),
+    }
+}
+
+#[inline(always)]
+fn fill_dates_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], to_days: impl Fn(T) -> i64) -> bool {
+    let (first, last) = range(values, &to_days);
+    if !FOUR_DIGIT_YEARS.contains(&first) || !FOUR_DIGIT_YEARS.contains(&last) {
+        return false;
+    }
+    write_short(lane, values, |cell, value| {
+        let (start, end) = date_text(to_days(value));
+        put(cell, 0, start);
+        put(cell, 8, end);
+        10
+    });
+    nulls.finish_short(lane, Quotes::Json);
+    true
+}
+
+/// Room for a timestamp in UTC: quotes, ten characters of date, `T`, eight of clock, point, nine digits, `Z`; as wide stores may write it.
+const TIMESTAMP_BYTES: usize = 48;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+fn fill_timestamps(lane: &mut Lane, nulls: &Nulls<'_>, ticks: &[i64], unit: TimeUnit) -> bool {
+    let per_second = ticks_per_second(unit);
+    let (first, last) = range(ticks, |ticks| ticks);
+    let day_of = |ticks: i64| ticks.div_euclid(per_second).div_euclid(SECONDS_PER_DAY);
+    if !FOUR_DIGIT_YEARS.contains(&day_of(first)) || !FOUR_DIGIT_YEARS.contains(&day_of(last)) {
+        return false;
+    }
+    let to_nanoseconds = 1_000_000_000 / per_second as u64;
+    // Unsigned numbers divide faster: counted from the first day of the range, none is negative.
+    let origin = -FOUR_DIGIT_YEARS.start * SECONDS_PER_DAY;
+    let own_quotes = nulls.json && nulls.any();
+    lane.quoted = nulls.json && !own_quotes;
+    lane.text.resize(ticks.len() * TIMESTAMP_BYTES, 0);
+    for (row, (cell, &ticks)) in lane.text.as_chunks_mut::<TIMESTAMP_BYTES>().0.iter_mut().zip(ticks).enumerate() {
+        let start = row * TIMESTAMP_BYTES;
+        if nulls.is_null(row) {
+            cell[..4].copy_from_slice(b"null");
             lane.starts.push(start);
-            lane.lengths.push((lane.text.len() - start) as u32);
+            lane.lengths.push(if nulls.json { 4 } else { 0 });
+            continue;
+        }
+        let seconds = (ticks.div_euclid(per_second) + origin) as u64;
+        let nanoseconds = ticks.rem_euclid(per_second) as u64 * to_nanoseconds;
+        let day = seconds / SECONDS_PER_DAY as u64;
+        let (date, day_of_month) = date_text(day as i64 + FOUR_DIGIT_YEARS.start);
+        let clock = clock_text((seconds - day * SECONDS_PER_DAY as u64) as u32);
+        let length = 1 + write_timestamp(cell, date, day_of_month, clock, nanoseconds);
+        if own_quotes {
+            cell[0] = b'"';
+            cell[length % TIMESTAMP_BYTES] = b'"';
+            lane.starts.push(start);
+            lane.lengths.push(length as u32 + 1);
+        } else {
+            lane.starts.push(start + 1);
+            lane.lengths.push(length as u32 - 1);
+        }
+    }
+    true
+}
+
+/// Writes a timestamp from the cell's second byte on, and tells its length.
+#[inline(always)]
+fn write_timestamp(cell: &mut [u8; TIMESTAMP_BYTES], date: u64, day_of_month: u64, clock: u64, nanoseconds: u64) -> usize {
+    let mut put = |at: usize, word: u64| cell[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    put(1, date);
+    put(9, day_of_month | u64::from(b'T') << 16);
+    put(12, clock);
+    // The ninth digit first, then the other eight before it.
+    let (eight, last) = (digits(nanoseconds / 10), nanoseconds % 10);
+    let places = if last > 0 { 9 } else { 8 - trailing_zeros(eight) as usize };
+    put(20, u64::from(b'.') | (eight | ZEROS) << 8);
+    put(28, (eight | ZEROS) >> 56 | (last + u64::from(b'0')) << 8);
+    let end = 20 + if places > 0 { places + 1 } else { 0 };
+    cell[end] = b'Z';
+    end
+}
+
+fn fill_strings(lane: &mut Lane, nulls: &Nulls<'_>, bytes: Bytes<'_>, rows: Range<usize>, separators: Separators) -> bool {
+    match bytes {
+        Bytes::Small(array) => fill_spans(lane, nulls, array.value_data(), &array.value_offsets()[rows.start..=rows.end], separators),
+        Bytes::Large(array) => fill_spans(lane, nulls, array.value_data(), &array.value_offsets()[rows.start..=rows.end], separators),
+        Bytes::View(_) => false,
+    }
+}
+
+/// Strings that lie in one buffer, each from its offset to the next one's.
+fn fill_spans<O: OffsetSizeTrait>(lane: &mut Lane, nulls: &Nulls<'_>, data: &[u8], offsets: &[O], separators: Separators) -> bool {
+    let count = offsets.len() - 1;
+    let region = &data[offsets[0].as_usize()..offsets[count].as_usize()];
+    let borrow = match separators {
+        Separators::Json => !nulls.any() && is_plain_json(region),
+        Separators::Csv { .. } => needs_no_csv_escape(region),
+    };
+    if !borrow {
+        for row in 0..count {
+            let start = lane.text.len();
+            let value = &data[offsets[row].as_usize()..offsets[row + 1].as_usize()];
+            match (separators, nulls.is_null(row)) {
+                (Separators::Json, false) => push_json_string(&mut lane.text, value, Html::Raw),
+                (Separators::Json, true) => lane.text.extend_from_slice(b"null"),
+                (Separators::Csv { delimiter }, false) => push_csv_field(&mut lane.text, value, delimiter),
+                (Separators::Csv { .. }, true) => {}
+            }
+            lane.end_cell(start);
         }
         return true;
     }
+    lane.starts.extend(offsets[..count].iter().map(|offset| offset.as_usize()));
+    lane.lengths.extend(offsets[..count].iter().zip(&offsets[1..]).map(|(start, end)| (end.as_usize() - start.as_usize()) as u32));
     lane.source = Source::Borrowed;
-    lane.quoted = separators == Separators::Json;
-    let mut start = bytes.offset(rows.start);
-    for row in rows {
-        let end = bytes.offset(row + 1);
-        let length = if nulls.is_some_and(|nulls| nulls.is_null(row)) { 0 } else { (end - start) as u32 };
-        lane.starts.push(start);
-        lane.lengths.push(length);
-        start = end;
+    if nulls.any() {
+        // A null may have bytes.
+        (0..count).filter(|row| nulls.is_null(*row)).for_each(|row| lane.lengths[row] = 0);
+    }
+    match separators {
+        Separators::Json => lane.quoted = true,
+        Separators::Csv { delimiter } => flag_fields(lane, data, region, delimiter),
     }
     true
+}
+
+/// Marks the fields that need quotes, of strings that have neither a quote nor a backslash.
+fn flag_fields(lane: &mut Lane, data: &[u8], region: &[u8], delimiter: u8) {
+    let count = lane.lengths.len();
+    let spaced = lane
+        .starts
+        .iter()
+        .zip(&lane.lengths)
+        .fold(false, |any, (&start, &length)| any | (length > 0 && data.get(start).is_some_and(|&first| may_begin_with_space(first))));
+    if !spaced && is_plain_csv(region, delimiter) {
+        return;
+    }
+    lane.source = Source::Flagged;
+    lane.flags.clear();
+    lane.flags.resize(count, 0);
+    let (Lane { starts, lengths, flags, .. }, mut row) = (lane, 0);
+    let origin = starts.first().copied().unwrap_or_default();
+    mark_csv_specials(region, delimiter, |at| {
+        while row + 1 < count && starts[row + 1] <= origin + at {
+            row += 1;
+        }
+        flags[row] = 1;
+    });
+    for ((&start, length), flag) in starts.iter().zip(lengths).zip(flags) {
+        let field = &data[start..start + *length as usize];
+        if spaced && field.first().is_some_and(|&first| may_begin_with_space(first)) {
+            *flag |= u8::from(begins_with_space(field));
+        }
+        // The bytes of a null are no field.
+        *flag &= u8::from(!field.is_empty());
+        *length += 2 * u32::from(*flag);
+    }
 }
 
 /// The general path: each value as text, one after the other.
@@ -284,8 +450,7 @@ pub(crate) fn general(
             }
             Separators::Csv { .. } => bound.push(&mut lane.text, row, Style::Csv)?,
         }
-        lane.starts.push(start);
-        lane.lengths.push((lane.text.len() - start) as u32);
+        lane.end_cell(start);
     }
     Ok(())
 }
@@ -330,8 +495,8 @@ mod tests {
             Values::Text(bytes) => bytes.data().unwrap_or_default(),
             _ => &[],
         };
-        let quote: &[u8] = if lane.quoted { b"\"" } else { b"" };
-        (0..lane.lengths.len()).map(|row| [quote, lane.cell(row, borrowed), quote].concat()).collect()
+        let quote = |row: usize| -> &[u8] { if lane.has_quotes(row) { b"\"" } else { b"" } };
+        (0..lane.lengths.len()).map(|row| [quote(row), lane.cell(row, borrowed), quote(row)].concat()).collect()
     }
 
     /// Whatever path a block takes, its cells are those of the general path; also when the rows are a slice.

@@ -1,14 +1,21 @@
 //! A lane: one column's cells for a block of rows, and how cells and the constant text before them get to their places.
 //!
-//! Cells are copied with stores of fixed width (16 bytes and multiples) that may run over what follows in the row. That is right as long as
-//! what follows is written later, and within the same row: [`Lane::shortest`] and the lengths of the pieces that follow tell whether even
-//! the shortest row has that room. Where it has not, the exact copy is taken.
+//! Cells are copied with stores of fixed width (16 bytes and multiples) that may run over what follows. Within the row that is right,
+//! because what follows is written later: lanes are scattered in the order of output. [`Lane::shortest`] and the lengths of the pieces
+//! that follow tell whether even the shortest row has that room. Where it has not, the store may reach the next rows, which hold text
+//! already: then the [`GUARD_BYTES`] behind the row's end are read before and put back after.
 
 /// Width of one store, and of a short cell.
 pub(crate) const STORE_BYTES: usize = 16;
 
-/// Bytes behind the output that wide stores may touch.
-pub(crate) const SLACK_BYTES: usize = 4 * STORE_BYTES;
+/// How far a store may reach beyond the end of a row, and so the bytes behind the output that stores may touch.
+pub(crate) const GUARD_BYTES: usize = 4 * STORE_BYTES;
+
+/// Width of a step of the copy of a long cell.
+const LONG_STEP_BYTES: usize = 2 * STORE_BYTES;
+
+/// Cells longer than this are copied by a call: its cost is small then, and it is faster a byte.
+const CALL_BYTES: usize = 512;
 
 /// Where a lane's cells are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,18 +27,22 @@ pub(crate) enum Source {
     Text,
     /// In the column's own value buffer, from [`Lane::starts`].
     Borrowed,
+    /// As [`Source::Borrowed`], with quotes around those that [`Lane::flags`] marks.
+    Flagged,
 }
 
 /// One column's cells for a block of rows.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     pub(crate) source: Source,
-    /// Length of each cell's text.
+    /// Length of each cell's text, quotes of marked cells included.
     pub(crate) lengths: Vec<u32>,
     /// Where each cell's text begins, unless cells are short.
     pub(crate) starts: Vec<usize>,
     pub(crate) text: Vec<u8>,
     pub(crate) short: Vec<[u8; STORE_BYTES]>,
+    /// 1 for a cell with quotes around it, else 0.
+    pub(crate) flags: Vec<u8>,
     /// Do quotes belong around every cell? They are then part of the constant text between cells.
     pub(crate) quoted: bool,
     /// Length of the shortest and the longest cell.
@@ -43,17 +54,31 @@ pub(crate) struct Lane {
 const MAX_KEPT_TEXT_BYTES: usize = 1 << 20;
 
 impl Lane {
-    /// Empties the lane for the next block.
+    /// Empties the lane for the next block. Short cells stay, to be written over.
     pub(crate) fn clear(&mut self) {
         self.source = Source::Text;
         self.quoted = false;
         self.lengths.clear();
         self.starts.clear();
-        self.short.clear();
         self.text.clear();
         if self.text.capacity() > MAX_KEPT_TEXT_BYTES {
             self.text = Vec::new();
         }
+    }
+
+    /// Makes the lane one of short cells, and lends them and their lengths.
+    pub(crate) fn short_cells(&mut self, count: usize) -> (&mut [[u8; STORE_BYTES]], &mut [u32]) {
+        self.source = Source::Short;
+        self.short.resize(count.max(self.short.len()), [0; STORE_BYTES]);
+        self.lengths.resize(count, 0);
+        (&mut self.short[..count], &mut self.lengths)
+    }
+
+    /// Notes where a cell of [`Source::Text`] begins that was appended to `text` from `start` on.
+    #[inline]
+    pub(crate) fn end_cell(&mut self, start: usize) {
+        self.starts.push(start);
+        self.lengths.push((self.text.len() - start) as u32);
     }
 
     /// Notes the shortest and the longest cell, when all are there.
@@ -64,92 +89,160 @@ impl Lane {
             longest = longest.max(length);
         }
         (self.shortest, self.longest) = (shortest.min(longest) as usize, longest as usize);
+        if self.source == Source::Text {
+            // So that the wide copy of the last cells has bytes to read.
+            self.text.resize(self.text.len() + GUARD_BYTES, 0);
+        }
     }
 
-    /// The text of a row's cell.
+    /// Has this row's cell quotes around it?
+    pub(crate) fn has_quotes(&self, row: usize) -> bool {
+        self.quoted || (self.source == Source::Flagged && self.flags[row] == 1)
+    }
+
+    /// The text of a row's cell, inside its quotes.
     pub(crate) fn cell<'a>(&'a self, row: usize, borrowed: &'a [u8]) -> &'a [u8] {
         let length = self.lengths[row] as usize;
         match self.source {
             Source::Short => &self.short[row][..length],
             Source::Text => &self.text[self.starts[row]..self.starts[row] + length],
             Source::Borrowed => &borrowed[self.starts[row]..self.starts[row] + length],
+            Source::Flagged => &borrowed[self.starts[row]..self.starts[row] + length - 2 * usize::from(self.flags[row])],
         }
     }
 }
 
-/// Where each row of a block has been written up to, and the output they are written to.
+/// Where each row of a block has been written up to, where it will end, and the output.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
+    /// With [`GUARD_BYTES`] behind the last row.
     pub(crate) out: &'a mut [u8],
     pub(crate) at: &'a mut [usize],
+    pub(crate) ends: &'a [usize],
 }
 
 impl Target<'_> {
     /// Writes `prefix` and then its cell into every row. `following` is the length of what comes after the cell in the shortest case.
     pub(crate) fn scatter(&mut self, prefix: &[u8], lane: &Lane, borrowed: &[u8], following: usize) {
-        let room = prefix.len() + lane.shortest + following;
-        match prefix.len() {
-            0..=STORE_BYTES if room >= STORE_BYTES => self.scatter_cells(WidePrefix::<1>::new(prefix), lane, borrowed, following),
-            17..=32 if room >= 2 * STORE_BYTES => self.scatter_cells(WidePrefix::<2>::new(prefix), lane, borrowed, following),
-            _ => self.scatter_cells(ExactPrefix(prefix), lane, borrowed, following),
-        }
-    }
-
-    fn scatter_cells(&mut self, prefix: impl Prefix, lane: &Lane, borrowed: &[u8], following: usize) {
-        let text = match lane.source {
-            Source::Short => &[],
-            Source::Text => lane.text.as_slice(),
-            Source::Borrowed => borrowed,
-        };
         let room = lane.shortest + following;
-        match (lane.source, lane.longest) {
-            (Source::Short, _) if room >= STORE_BYTES => self.scatter_short(prefix, lane),
-            (Source::Short, _) => self.scatter_with(prefix, lane, |out, at, row, length| copy_exact(out, at, &lane.short[row][..length])),
-            (_, ..=16) if room >= 16 => {
-                self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<1>(out, at, text, lane.starts[row], length))
-            }
-            (_, ..=32) if room >= 32 => {
-                self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<2>(out, at, text, lane.starts[row], length))
-            }
-            (_, ..=64) if room >= 64 => {
-                self.scatter_with(prefix, lane, |out, at, row, length| copy_wide::<4>(out, at, text, lane.starts[row], length))
-            }
-            _ => self.scatter_with(prefix, lane, |out, at, row, length| {
-                let start = lane.starts[row];
-                copy_exact(out, at, &text[start..start + length]);
-            }),
+        match prefix.len() {
+            0..=16 => self.scatter_cells(WidePrefix::<1>::new(prefix), lane, borrowed, room),
+            17..=32 => self.scatter_cells(WidePrefix::<2>::new(prefix), lane, borrowed, room),
+            _ => self.scatter_cells(ExactPrefix(prefix), lane, borrowed, room),
         }
     }
 
-    fn scatter_short(&mut self, prefix: impl Prefix, lane: &Lane) {
-        let count = self.at.len();
-        for ((at, cell), &length) in self.at.iter_mut().zip(&lane.short[..count]).zip(&lane.lengths[..count]) {
-            let start = prefix.write(self.out, *at);
-            store(self.out, start, cell);
-            *at = start + length as usize;
+    fn scatter_cells(&mut self, prefix: impl Prefix, lane: &Lane, borrowed: &[u8], room: usize) {
+        let text = match lane.source {
+            Source::Short => lane.short.as_flattened(),
+            Source::Text => lane.text.as_slice(),
+            Source::Borrowed | Source::Flagged => borrowed,
+        };
+        let starts = lane.starts.as_slice();
+        // How many stores a cell takes; none stands for a cell of any length.
+        let stores = match (lane.source, lane.longest) {
+            (Source::Short, _) | (_, ..=16) => 1,
+            (_, ..=32) => 2,
+            (_, ..=64) => 4,
+            _ => 0,
+        };
+        // What the stores of the shortest row touch, counted from the cell's start.
+        let width = if stores == 0 { LONG_STEP_BYTES + lane.shortest } else { stores * STORE_BYTES };
+        let roomy = room >= width && prefix.len() + room >= prefix.width();
+        match (lane.source, stores, roomy) {
+            (Source::Short, _, true) => self.rows::<false>(prefix, lane, |out, at, row, _| store(out, at, &lane.short[row])),
+            (Source::Short, _, false) => self.rows::<true>(prefix, lane, |out, at, row, _| store(out, at, &lane.short[row])),
+            (Source::Flagged, _, _) => {
+                let (flags, is_long) = (lane.flags.as_slice(), stores == 0);
+                // Which cells have quotes nobody can predict. So every cell gets them, and they are written over where they do not belong:
+                // the one before by the cell, the one after by what follows.
+                let cell = |out: &mut [u8], at: usize, row: usize, length: usize| {
+                    let flag = usize::from(flags[row]);
+                    let inner = length - 2 * flag;
+                    out[at] = b'"';
+                    if is_long {
+                        copy_long(out, at + flag, text, starts[row], inner);
+                    } else {
+                        copy_wide::<4>(out, at + flag, text, starts[row], inner);
+                    }
+                    out[at + flag + inner] = b'"';
+                };
+                // A cell of fewer than four stores takes four here, so its width says nothing.
+                self.rows::<true>(prefix, lane, cell);
+            }
+            (_, 1, true) => self.rows::<false>(prefix, lane, |out, at, row, length| copy_wide::<1>(out, at, text, starts[row], length)),
+            (_, 1, false) => self.rows::<true>(prefix, lane, |out, at, row, length| copy_wide::<1>(out, at, text, starts[row], length)),
+            (_, 2, true) => self.rows::<false>(prefix, lane, |out, at, row, length| copy_wide::<2>(out, at, text, starts[row], length)),
+            (_, 2, false) => self.rows::<true>(prefix, lane, |out, at, row, length| copy_wide::<2>(out, at, text, starts[row], length)),
+            (_, 4, true) => self.rows::<false>(prefix, lane, |out, at, row, length| copy_wide::<4>(out, at, text, starts[row], length)),
+            (_, 4, false) => self.rows::<true>(prefix, lane, |out, at, row, length| copy_wide::<4>(out, at, text, starts[row], length)),
+            _ => self.rows::<true>(prefix, lane, |out, at, row, length| copy_long(out, at, text, starts[row], length)),
         }
     }
 
-    fn scatter_with(&mut self, prefix: impl Prefix, lane: &Lane, copy: impl Fn(&mut [u8], usize, usize, usize)) {
+    /// Writes every row's prefix and cell, four rows a turn: a turn of a loop costs a look at the clock.
+    #[inline(always)]
+    fn rows<const GUARDED: bool>(&mut self, prefix: impl Prefix, lane: &Lane, copy: impl Fn(&mut [u8], usize, usize, usize)) {
         let count = self.at.len();
-        for (row, (at, &length)) in self.at.iter_mut().zip(&lane.lengths[..count]).enumerate() {
-            let start = prefix.write(self.out, *at);
-            copy(self.out, start, row, length as usize);
-            *at = start + length as usize;
+        let out = &mut *self.out;
+        let (at, at_rest) = self.at.as_chunks_mut::<4>();
+        let (lengths, lengths_rest) = lane.lengths[..count].as_chunks::<4>();
+        let (ends, ends_rest) = self.ends[..count].as_chunks::<4>();
+        let mut row = 0;
+        for ((at, lengths), ends) in at.iter_mut().zip(lengths).zip(ends) {
+            write_row::<GUARDED>(out, &prefix, &copy, row, &mut at[0], lengths[0], ends[0]);
+            write_row::<GUARDED>(out, &prefix, &copy, row + 1, &mut at[1], lengths[1], ends[1]);
+            write_row::<GUARDED>(out, &prefix, &copy, row + 2, &mut at[2], lengths[2], ends[2]);
+            write_row::<GUARDED>(out, &prefix, &copy, row + 3, &mut at[3], lengths[3], ends[3]);
+            row += 4;
+        }
+        for ((at, &length), &end) in at_rest.iter_mut().zip(lengths_rest).zip(ends_rest) {
+            write_row::<GUARDED>(out, &prefix, &copy, row, at, length, end);
+            row += 1;
         }
     }
 
     /// Writes the text that ends every row.
     pub(crate) fn end_rows(&mut self, end: &[u8]) {
-        for at in self.at.iter_mut() {
-            copy_exact(self.out, *at, end);
-            *at += end.len();
+        if let [byte] = end {
+            self.at.iter().for_each(|&at| self.out[at] = *byte);
+        } else {
+            self.at.iter().for_each(|&at| copy_exact(self.out, at, end));
         }
+    }
+}
+
+#[inline(always)]
+fn write_row<const GUARDED: bool>(
+    out: &mut [u8],
+    prefix: &impl Prefix,
+    copy: &impl Fn(&mut [u8], usize, usize, usize),
+    row: usize,
+    at: &mut usize,
+    length: u32,
+    end: usize,
+) {
+    let length = length as usize;
+    let mut guard = [0; GUARD_BYTES];
+    if GUARDED {
+        guard.copy_from_slice(&out[end..end + GUARD_BYTES]);
+    }
+    let start = prefix.write(out, *at);
+    copy(out, start, row, length);
+    *at = start + length;
+    if GUARDED {
+        out[end..end + GUARD_BYTES].copy_from_slice(&guard);
     }
 }
 
 /// Constant text before every cell of a lane.
 trait Prefix {
+    /// Its length.
+    fn len(&self) -> usize;
+
+    /// Bytes that its stores touch.
+    fn width(&self) -> usize;
+
     /// Writes it and tells where it ends.
     fn write(&self, out: &mut [u8], at: usize) -> usize;
 }
@@ -171,6 +264,14 @@ impl<const STORES: usize> WidePrefix<STORES> {
 }
 
 impl<const STORES: usize> Prefix for WidePrefix<STORES> {
+    fn len(&self) -> usize {
+        self.length
+    }
+
+    fn width(&self) -> usize {
+        STORES * STORE_BYTES
+    }
+
     #[inline(always)]
     fn write(&self, out: &mut [u8], at: usize) -> usize {
         for (index, store_of) in self.padded.iter().enumerate() {
@@ -183,6 +284,14 @@ impl<const STORES: usize> Prefix for WidePrefix<STORES> {
 struct ExactPrefix<'a>(&'a [u8]);
 
 impl Prefix for ExactPrefix<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn width(&self) -> usize {
+        self.0.len()
+    }
+
     #[inline(always)]
     fn write(&self, out: &mut [u8], at: usize) -> usize {
         copy_exact(out, at, self.0);
@@ -210,6 +319,21 @@ fn copy_wide<const STORES: usize>(out: &mut [u8], at: usize, text: &[u8], start:
     }
 }
 
+/// Copies a cell of any length in steps, the last of which may reach beyond its end.
+#[inline(always)]
+fn copy_long(out: &mut [u8], at: usize, text: &[u8], start: usize, length: usize) {
+    let padded = length.next_multiple_of(LONG_STEP_BYTES);
+    match text.get(start..start + padded) {
+        Some(from) if length <= CALL_BYTES => {
+            let to = &mut out[at..at + padded];
+            for (to, from) in to.as_chunks_mut::<LONG_STEP_BYTES>().0.iter_mut().zip(from.as_chunks::<LONG_STEP_BYTES>().0) {
+                *to = *from;
+            }
+        }
+        _ => copy_exact(out, at, &text[start..start + length]),
+    }
+}
+
 /// Copies exactly `from`: in overlapping pieces of fixed width while it is short, because a copy of run-time length is a call in wasm.
 #[inline(always)]
 pub(crate) fn copy_exact(out: &mut [u8], at: usize, from: &[u8]) {
@@ -222,10 +346,7 @@ pub(crate) fn copy_exact(out: &mut [u8], at: usize, from: &[u8]) {
         4..=7 => overlapping::<4>(to, from),
         8..=15 => overlapping::<8>(to, from),
         16..=32 => overlapping::<16>(to, from),
-        33..=64 => {
-            overlapping::<16>(&mut to[..32], &from[..32]);
-            overlapping::<16>(&mut to[length - 32..], &from[length - 32..]);
-        }
+        33..=64 => overlapping::<32>(to, from),
         _ => to.copy_from_slice(from),
     }
 }

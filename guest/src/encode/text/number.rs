@@ -1,4 +1,7 @@
-//! Numbers as text: integers, shortest floats and decimals, in the two notations of the formats.
+//! Numbers as text: shortest floats and decimals, in the two notations of the formats.
+
+use super::append::push_text;
+use super::digits::{EIGHT_DIGITS, ZEROS, digits, push_unsigned};
 
 /// How a float is laid out once its shortest digits are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +22,11 @@ impl FloatStyle {
     }
 }
 
-/// Appends an integer.
-pub(crate) fn push_int<I: itoa::Integer>(out: &mut Vec<u8>, value: I) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
 /// Appends a double by its shortest digits.
 pub(crate) fn push_f64(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
-    if value.is_finite() {
+    if (1e-3..1e6).contains(&value.abs()) {
+        push_ordinary(out, zmij::Buffer::new().format_finite(value).as_bytes());
+    } else if value.is_finite() {
         push_shortest(out, zmij::Buffer::new().format_finite(value).as_bytes(), style);
     } else {
         push_not_finite(out, value.is_nan(), value.is_sign_negative(), style);
@@ -35,11 +35,18 @@ pub(crate) fn push_f64(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
 
 /// Appends a float by its shortest digits.
 pub(crate) fn push_f32(out: &mut Vec<u8>, value: f32, style: FloatStyle) {
-    if value.is_finite() {
+    if (1e-3..1e6).contains(&value.abs()) {
+        push_ordinary(out, zmij::Buffer::new().format_finite(value).as_bytes());
+    } else if value.is_finite() {
         push_shortest(out, zmij::Buffer::new().format_finite(value).as_bytes(), style);
     } else {
         push_not_finite(out, value.is_nan(), value.is_sign_negative(), style);
     }
+}
+
+/// Lays out a number that both styles, and the printer too, write plain: all there is to do is to leave out a fraction of zero.
+fn push_ordinary(out: &mut Vec<u8>, shortest: &[u8]) {
+    push_text(out, shortest.strip_suffix(b".0").unwrap_or(shortest));
 }
 
 fn push_not_finite(out: &mut Vec<u8>, nan: bool, negative: bool, style: FloatStyle) {
@@ -118,17 +125,17 @@ fn push_plain(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
     if exponent < 0 {
         out.extend_from_slice(b"0.");
         out.resize(out.len() + (-exponent - 1) as usize, b'0');
-        out.extend_from_slice(digits);
+        push_text(out, digits);
         return;
     }
     let whole = exponent as usize + 1;
     if digits.len() <= whole {
-        out.extend_from_slice(digits);
+        push_text(out, digits);
         out.resize(out.len() + whole - digits.len(), b'0');
     } else {
-        out.extend_from_slice(&digits[..whole]);
+        push_text(out, &digits[..whole]);
         out.push(b'.');
-        out.extend_from_slice(&digits[whole..]);
+        push_text(out, &digits[whole..]);
     }
 }
 
@@ -137,14 +144,14 @@ fn push_scientific(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
     out.push(digits[0]);
     if digits.len() > 1 {
         out.push(b'.');
-        out.extend_from_slice(&digits[1..]);
+        push_text(out, &digits[1..]);
     }
     out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
     let size = exponent.unsigned_abs();
     if size < 10 {
         out.push(b'0');
     }
-    push_int(out, size);
+    push_unsigned(out, u64::from(size));
 }
 
 /// Digits of the largest 256-bit integer.
@@ -158,7 +165,24 @@ struct Digits {
 
 impl Digits {
     fn of_u128(value: u128) -> Self {
-        Self::of_limbs([value as u64, (value >> 64) as u64, 0, 0])
+        match u64::try_from(value) {
+            Ok(value) => Self::of_u64(value),
+            Err(_) => Self::of_limbs([value as u64, (value >> 64) as u64, 0, 0]),
+        }
+    }
+
+    fn of_u64(mut value: u64) -> Self {
+        let mut digits_of = Self { bytes: [b'0'; MAX_DECIMAL_DIGITS], start: MAX_DECIMAL_DIGITS };
+        let mut end = MAX_DECIMAL_DIGITS;
+        while value > 0 {
+            let eight = digits(value % EIGHT_DIGITS);
+            digits_of.bytes[end - 8..end].copy_from_slice(&(eight | ZEROS).to_le_bytes());
+            // Right for the eight digits in front, whose first is not zero; the others' answer is written over.
+            digits_of.start = end - 8 + (eight.trailing_zeros() / 8) as usize;
+            value /= EIGHT_DIGITS;
+            end -= 8;
+        }
+        digits_of
     }
 
     /// Little-endian 64-bit limbs.

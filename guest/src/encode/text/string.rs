@@ -1,5 +1,7 @@
 //! Strings: escaped for JSON, quoted for CSV. Input is bytes, because text on the wire may be invalid UTF-8.
 
+use super::append::{HIGHS, all_zeros, below, find, first_mark, push_text, splat, zeros};
+
 /// Are `<`, `>` and `&` escaped in JSON? At the top level and in structs there they are not; in lists, maps and all nested CSV text they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Html {
@@ -11,21 +13,18 @@ pub(crate) enum Html {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// What a byte needs inside a JSON string: 0 nothing, 1 an escape, 2 an escape where HTML is escaped, 3 a look at what follows (UTF-8).
-const NEEDS: [u8; 256] = {
-    let mut table = [0u8; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = match byte as u8 {
-            0..=0x1f | b'"' | b'\\' => 1,
-            b'<' | b'>' | b'&' => 2,
-            0x80.. => 3,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    table
-};
+/// Marks what cannot stand in a JSON string as it is: controls, quotes, backslashes; and what is not ASCII, which wants a look.
+#[inline(always)]
+fn json_marks(word: u64) -> u64 {
+    below(word, 0x20) | zeros(word ^ splat(b'"')) | zeros(word ^ splat(b'\\')) | (word & HIGHS)
+}
+
+/// The same, and `<`, `>`, `&`.
+#[inline(always)]
+fn html_marks(word: u64) -> u64 {
+    // `<` and `>` differ in one bit.
+    json_marks(word) | zeros((word | splat(2)) ^ splat(b'>')) | zeros(word ^ splat(b'&'))
+}
 
 /// Appends a JSON string, quotes included. A byte that is not UTF-8 becomes `\ufffd`.
 pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &[u8], html: Html) {
@@ -34,41 +33,63 @@ pub(crate) fn push_json_string(out: &mut Vec<u8>, text: &[u8], html: Html) {
     out.push(b'"');
 }
 
-/// Appends the inside of a JSON string.
-pub(crate) fn push_json_escaped(out: &mut Vec<u8>, text: &[u8], html: Html) {
-    let mut copied = 0;
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        let width = match (NEEDS[usize::from(byte)], html) {
-            (0, _) | (2, Html::Raw) => {
-                at += 1;
-                continue;
-            }
-            (3, _) => match sequence_length(&text[at..]) {
-                Some(length) if !is_line_separator(&text[at..]) => {
-                    at += length;
-                    continue;
-                }
-                Some(length) => length,
-                None => 1,
-            },
-            _ => 1,
+/// Appends the inside of a JSON string: runs of plain bytes, and what stands between them.
+pub(crate) fn push_json_escaped(out: &mut Vec<u8>, mut text: &[u8], html: Html) {
+    loop {
+        let run = match html {
+            Html::Raw => find(text, json_marks),
+            Html::Escaped => find(text, html_marks),
         };
-        out.extend_from_slice(&text[copied..at]);
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x80.. if width == 3 => push_line_separator(out, text[at + 2]),
-            0x80.. => out.extend_from_slice(b"\\ufffd"),
-            _ => push_u00(out, byte),
-        }
-        at += width;
-        copied = at;
+        let Some(run) = run else { return push_text(out, text) };
+        let (plain, special) = text.split_at(run);
+        push_text(out, plain);
+        text = push_special(out, special);
     }
-    out.extend_from_slice(&text[copied..]);
+}
+
+/// Appends what a text begins with that is not plain, and answers the rest.
+fn push_special<'a>(out: &mut Vec<u8>, text: &'a [u8]) -> &'a [u8] {
+    let width = match text.first() {
+        None => return text,
+        Some(0x80..) => return push_not_ascii(out, text),
+        Some(b'"') => push_escape(out, b'"'),
+        Some(b'\\') => push_escape(out, b'\\'),
+        Some(b'\n') => push_escape(out, b'n'),
+        Some(b'\r') => push_escape(out, b'r'),
+        Some(b'\t') => push_escape(out, b't'),
+        Some(&byte) => {
+            push_u00(out, byte);
+            1
+        }
+    };
+    &text[width..]
+}
+
+fn push_escape(out: &mut Vec<u8>, letter: u8) -> usize {
+    out.extend_from_slice(&[b'\\', letter]);
+    1
+}
+
+/// Appends the characters beyond ASCII that a text begins with, and answers the rest.
+fn push_not_ascii<'a>(out: &mut Vec<u8>, mut text: &'a [u8]) -> &'a [u8] {
+    while text.first().is_some_and(|&byte| byte >= 0x80) {
+        let width = match sequence_length(text) {
+            Some(3) if is_line_separator(text) => {
+                push_line_separator(out, text[2]);
+                3
+            }
+            Some(width) => {
+                push_text(out, &text[..width]);
+                width
+            }
+            None => {
+                out.extend_from_slice(b"\\ufffd");
+                1
+            }
+        };
+        text = &text[width..];
+    }
+    text
 }
 
 /// Appends `\u00XX`.
@@ -108,7 +129,38 @@ pub(crate) fn is_plain_json(text: &[u8]) -> bool {
 
 /// Does no byte of the text ask for quotes in CSV, wherever it stands? The first byte of a field needs a look of its own.
 pub(crate) fn is_plain_csv(text: &[u8], delimiter: u8) -> bool {
-    !any(text, |byte| (byte == delimiter) | (byte == b'"') | (byte == b'\r') | (byte == b'\n') | (byte == b'\\'))
+    !any(text, |byte| is_csv_special(byte, delimiter))
+}
+
+/// Can the text stand in CSV, perhaps between quotes, without a change? (It may say no to text that can.)
+pub(crate) fn needs_no_csv_escape(text: &[u8]) -> bool {
+    !any(text, |byte| (byte == b'"') | (byte == b'\\'))
+}
+
+fn is_csv_special(byte: u8, delimiter: u8) -> bool {
+    (byte == delimiter) | (byte == b'"') | (byte == b'\r') | (byte == b'\n')
+}
+
+/// Tells the place of every byte that asks for quotes in CSV, in order.
+#[inline(always)]
+pub(crate) fn mark_csv_specials(text: &[u8], delimiter: u8, mut mark: impl FnMut(usize)) {
+    let (blocks, rest) = text.as_chunks::<64>();
+    for (at, block) in blocks.iter().enumerate() {
+        if !any(block, |byte| is_csv_special(byte, delimiter)) {
+            continue;
+        }
+        for (word_at, word) in block.as_chunks::<8>().0.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let equal = |byte| all_zeros(word ^ splat(byte));
+            let mut marks = equal(delimiter) | equal(b'"') | equal(b'\r') | equal(b'\n');
+            while marks != 0 {
+                mark(at * 64 + word_at * 8 + first_mark(marks));
+                marks &= marks - 1;
+            }
+        }
+    }
+    let start = blocks.len() * 64;
+    (start..).zip(rest).filter(|(_, byte)| is_csv_special(**byte, delimiter)).for_each(|(at, _)| mark(at));
 }
 
 /// Does a test hold for any byte? In blocks without a branch, so that the compiler can use vector compares.
@@ -125,12 +177,13 @@ pub(crate) fn may_begin_with_space(first: u8) -> bool {
 /// Does a field need quotes?
 pub(crate) fn csv_needs_quotes(field: &[u8], delimiter: u8) -> bool {
     let Some(&first) = field.first() else { return false };
-    let special = |byte: u8| (byte == delimiter) | (byte == b'"') | (byte == b'\r') | (byte == b'\n');
-    any(field, special) || field == b"\\." || (may_begin_with_space(first) && begins_with_space(field))
+    let marks =
+        |word: u64| zeros(word ^ splat(delimiter)) | zeros(word ^ splat(b'"')) | zeros(word ^ splat(b'\r')) | zeros(word ^ splat(b'\n'));
+    find(field, marks).is_some() || field == b"\\." || (may_begin_with_space(first) && begins_with_space(field))
 }
 
 /// Does the text begin with a character of Unicode's White_Space?
-fn begins_with_space(text: &[u8]) -> bool {
+pub(crate) fn begins_with_space(text: &[u8]) -> bool {
     match sequence_length(text) {
         Some(length) => std::str::from_utf8(&text[..length]).is_ok_and(|first| first.starts_with(char::is_whitespace)),
         None => false,
@@ -139,17 +192,33 @@ fn begins_with_space(text: &[u8]) -> bool {
 
 /// Appends a field, quoted if it needs to be.
 pub(crate) fn push_csv_field(out: &mut Vec<u8>, field: &[u8], delimiter: u8) {
-    if csv_needs_quotes(field, delimiter) { push_csv_quoted(out, field) } else { out.extend_from_slice(field) }
+    if csv_needs_quotes(field, delimiter) { push_csv_quoted(out, field) } else { push_text(out, field) }
 }
 
-fn push_csv_quoted(out: &mut Vec<u8>, field: &[u8]) {
+/// Appends a field in quotes, the quotes in it doubled.
+fn push_csv_quoted(out: &mut Vec<u8>, mut field: &[u8]) {
     out.push(b'"');
-    let mut copied = 0;
-    for quote in memchr::memchr_iter(b'"', field) {
-        out.extend_from_slice(&field[copied..=quote]);
-        copied = quote;
+    // Nested values have a quote every few bytes: so eight are copied, and cut back to the first quote among them.
+    while let Some((word, _)) = field.split_first_chunk::<8>() {
+        let marks = zeros(u64::from_le_bytes(*word) ^ splat(b'"'));
+        let start = out.len();
+        out.extend_from_slice(word);
+        let taken = if marks == 0 {
+            8
+        } else {
+            let quote = first_mark(marks);
+            out.truncate(start + quote + 1);
+            out.push(b'"');
+            quote + 1
+        };
+        field = &field[taken..];
     }
-    out.extend_from_slice(&field[copied..]);
+    for &byte in field {
+        out.push(byte);
+        if byte == b'"' {
+            out.push(b'"');
+        }
+    }
     out.push(b'"');
 }
 

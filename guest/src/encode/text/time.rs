@@ -1,6 +1,7 @@
 //! Dates, times of day, timestamps, durations and intervals as text.
 
-use super::number::push_int;
+use super::append::push_word;
+use super::digits::{FOUR_DIGIT_YEARS, ZEROS, clock_text, date_text, digits, push_unsigned, trailing_zeros};
 use super::zone::Zone;
 use arrow_schema::TimeUnit;
 
@@ -40,6 +41,12 @@ pub(crate) fn two_digits(value: u8) -> [u8; 2] {
 
 /// Appends `2006-01-02`; years have four digits or more, and a sign before Christ's.
 pub(crate) fn push_date(out: &mut Vec<u8>, unix_days: i64) {
+    if FOUR_DIGIT_YEARS.contains(&unix_days) {
+        let (start, end) = date_text(unix_days);
+        push_word(out, start, 8);
+        push_word(out, end, 2);
+        return;
+    }
     let CivilDay { year, month, day } = CivilDay::from_unix_days(unix_days);
     if year < 0 {
         out.push(b'-');
@@ -49,7 +56,7 @@ pub(crate) fn push_date(out: &mut Vec<u8>, unix_days: i64) {
         out.extend_from_slice(&two_digits((size / 100) as u8));
         out.extend_from_slice(&two_digits((size % 100) as u8));
     } else {
-        push_int(out, size);
+        push_unsigned(out, size);
     }
     let ([m1, m2], [d1, d2]) = (two_digits(month), two_digits(day));
     out.extend_from_slice(&[b'-', m1, m2, b'-', d1, d2]);
@@ -57,21 +64,17 @@ pub(crate) fn push_date(out: &mut Vec<u8>, unix_days: i64) {
 
 /// Appends `15:04:05`.
 pub(crate) fn push_clock(out: &mut Vec<u8>, second_of_day: u32) {
-    let ([h1, h2], [m1, m2], [s1, s2]) =
-        (two_digits((second_of_day / 3_600) as u8), two_digits((second_of_day / 60 % 60) as u8), two_digits((second_of_day % 60) as u8));
-    out.extend_from_slice(&[h1, h2, b':', m1, m2, b':', s1, s2]);
+    out.extend_from_slice(&clock_text(second_of_day).to_le_bytes());
 }
 
-/// Appends a point and `digits` digits of a fraction of a second.
-fn push_fraction(out: &mut Vec<u8>, nanoseconds: u32, digits: usize) {
-    let mut text = [b'0'; 9];
-    let mut rest = nanoseconds;
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
+/// Appends a point and `places` (at most nine) digits of a fraction of a second.
+fn push_fraction(out: &mut Vec<u8>, nanoseconds: u32, places: usize) {
+    let eight = digits(u64::from(nanoseconds / 10)) | ZEROS;
     out.push(b'.');
-    out.extend_from_slice(&text[..digits.min(9)]);
+    push_word(out, eight, places.min(8));
+    if places > 8 {
+        out.push(b'0' + (nanoseconds % 10) as u8);
+    }
 }
 
 /// Appends a fraction without trailing zeros, or nothing for zero.
@@ -79,12 +82,11 @@ fn push_fraction_trimmed(out: &mut Vec<u8>, nanoseconds: u32) {
     if nanoseconds == 0 {
         return;
     }
-    let (mut digits, mut rest) = (9, nanoseconds);
-    while rest.is_multiple_of(10) {
-        rest /= 10;
-        digits -= 1;
-    }
-    push_fraction(out, nanoseconds, digits);
+    let places = match nanoseconds % 10 {
+        0 => 8 - trailing_zeros(digits(u64::from(nanoseconds / 10))) as usize,
+        _ => 9,
+    };
+    push_fraction(out, nanoseconds, places);
 }
 
 /// Ticks of a unit in a second.

@@ -4,8 +4,10 @@
 //! a value makes no allocation but for what it appends.
 
 use super::address::{NotCidr, push_cidr, push_mac, push_uuid};
+use super::append::push_text;
+use super::digits::{push_int, push_unsigned};
 use super::json_value::{NotJson, push_compact};
-use super::number::{DecimalType, FloatStyle, push_decimal128, push_decimal256, push_f32, push_f64, push_int};
+use super::number::{DecimalType, FloatStyle, push_decimal128, push_decimal256, push_f32, push_f64};
 use super::plan::{Kind, StructPlan};
 use super::string::{Html, push_json_string};
 use super::time::{Fraction, push_date, push_time_of_day, push_timestamp, unit_suffix};
@@ -127,7 +129,7 @@ pub(crate) enum Ticks<'a> {
 }
 
 impl Ticks<'_> {
-    pub(crate) fn get(self, row: usize) -> i64 {
+    fn get(self, row: usize) -> i64 {
         match self {
             Self::T32(values) => i64::from(values[row]),
             Self::T64(values) => values[row],
@@ -142,11 +144,17 @@ pub(crate) enum Days<'a> {
     Milliseconds(&'a [i64]),
 }
 
+/// Divided toward zero, as the reference does.
+#[inline(always)]
+pub(crate) fn days_of_milliseconds(milliseconds: i64) -> i64 {
+    milliseconds / MILLISECONDS_PER_DAY
+}
+
 impl Days<'_> {
-    pub(crate) fn get(self, row: usize) -> i64 {
+    fn get(self, row: usize) -> i64 {
         match self {
             Self::Days(values) => i64::from(values[row]),
-            Self::Milliseconds(values) => values[row] / MILLISECONDS_PER_DAY,
+            Self::Milliseconds(values) => days_of_milliseconds(values[row]),
         }
     }
 }
@@ -429,14 +437,20 @@ impl<'a> Bound<'a> {
     fn push_valid(&self, out: &mut Vec<u8>, row: usize, style: Style) -> Result<(), ValueError> {
         match &self.values {
             Values::Null => {}
-            Values::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
+            Values::Bool(array) => {
+                if array.value(row) {
+                    out.extend_from_slice(b"true")
+                } else {
+                    out.extend_from_slice(b"false")
+                }
+            }
             Values::Int(ints) => ints.push(out, row),
             Values::Float(Floats::F16(values)) => push_f32(out, values[row].to_f32(), style.float()),
             Values::Float(Floats::F32(values)) => push_f32(out, values[row], style.float()),
             Values::Float(Floats::F64(values)) => push_f64(out, values[row], style.float()),
             Values::Text(bytes) => match style {
                 Style::Json(html) => push_json_string(out, bytes.get(row), html),
-                Style::Csv => out.extend_from_slice(bytes.get(row)),
+                Style::Csv => push_text(out, bytes.get(row)),
             },
             Values::Binary { bytes, bare } => match style {
                 Style::Json(_) if *bare => out.extend_from_slice(b"null"),
@@ -451,7 +465,7 @@ impl<'a> Bound<'a> {
             Values::Timestamp(ticks, unit, zone) => in_quotes(out, style, |out| push_timestamp(out, ticks[row], *unit, zone)),
             Values::Duration(ticks, unit) => in_quotes(out, style, |out| {
                 push_int(out, ticks[row]);
-                out.extend_from_slice(unit_suffix(*unit));
+                push_text(out, unit_suffix(*unit));
             }),
             Values::Interval(intervals) => intervals.push(out, row, style),
             Values::Decimal(decimals, ty) => in_quotes(out, style, |out| decimals.push(out, row, *ty)),
@@ -466,7 +480,7 @@ impl<'a> Bound<'a> {
             },
             Values::Json(bytes) => match style {
                 Style::Json(html) => push_compact(out, bytes.get(row), html)?,
-                Style::Csv => out.extend_from_slice(bytes.get(row)),
+                Style::Csv => push_text(out, bytes.get(row)),
             },
             Values::List(extents, item) => {
                 out.push(b'[');
@@ -488,7 +502,7 @@ impl<'a> Bound<'a> {
                     if at > 0 {
                         out.push(b',');
                     }
-                    out.extend_from_slice(&key.text);
+                    push_text(out, &key.text);
                     children[key.child].push(out, row, Style::Json(html))?;
                 }
                 out.push(b'}');
@@ -499,7 +513,10 @@ impl<'a> Bound<'a> {
                 let entries = offsets[row].as_usize()..offsets[row + 1].as_usize();
                 let first = entries.start;
                 for at in entries {
-                    out.extend_from_slice(if at > first { b",{\"key\":" } else { b"{\"key\":" });
+                    if at > first {
+                        out.push(b',');
+                    }
+                    out.extend_from_slice(b"{\"key\":");
                     keys.push(out, at, Style::Json(Html::Escaped))?;
                     out.extend_from_slice(b",\"value\":");
                     values.push(out, at, Style::Json(Html::Escaped))?;
@@ -546,7 +563,7 @@ impl Ints<'_> {
             Self::U8(values) => push_int(out, values[row]),
             Self::U16(values) => push_int(out, values[row]),
             Self::U32(values) => push_int(out, values[row]),
-            Self::U64(values) => push_int(out, values[row]),
+            Self::U64(values) => push_unsigned(out, values[row]),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::TextShared;
 use super::kernel;
-use super::lane::{Lane, SLACK_BYTES, Source, Target};
+use super::lane::{GUARD_BYTES, Lane, Source, Target};
 use super::plan::Column;
 use super::value::{Bound, Values};
 use crate::encode::{Encode, EncodeError, Output};
@@ -53,6 +53,7 @@ pub(crate) struct Frame {
 pub(crate) struct Scratch {
     lanes: Vec<Lane>,
     at: Vec<usize>,
+    ends: Vec<usize>,
     prefix: Vec<u8>,
     spare: Vec<u8>,
     staging: Vec<u8>,
@@ -174,10 +175,12 @@ impl Job<'_> {
         if self.scratch.staged + total > CHUNK_BYTES {
             self.flush()?;
         }
-        self.scratch.staging.resize(CHUNK_BYTES + SLACK_BYTES, 0);
+        self.scratch.staging.resize(CHUNK_BYTES + GUARD_BYTES, 0);
         let mut start = self.scratch.staged;
+        self.scratch.ends.clear();
         for at in &mut self.scratch.at {
             start += std::mem::replace(at, start) + constant;
+            self.scratch.ends.push(start);
         }
         self.scatter();
         self.scratch.staged = start;
@@ -186,8 +189,8 @@ impl Job<'_> {
 
     /// Scatters the lanes of a block, whose rows start at `scratch.at`.
     fn scatter(&mut self) {
-        let Scratch { lanes, at, prefix, staging, .. } = &mut *self.scratch;
-        let mut target = Target { out: staging, at };
+        let Scratch { lanes, at, ends, prefix, staging, .. } = &mut *self.scratch;
+        let mut target = Target { out: staging, at, ends };
         // The shortest that the rest of a row can be.
         let mut rest = self.frame.end.len();
         for (text, column) in &self.frame.pieces {
@@ -222,7 +225,7 @@ impl Job<'_> {
         for row in 0..count {
             for (prefix, column) in &self.frame.pieces {
                 let lane = &lanes[*column];
-                let quote: &[u8] = if lane.quoted { b"\"" } else { b"" };
+                let quote: &[u8] = if lane.has_quotes(row) { b"\"" } else { b"" };
                 self.stage(prefix)?;
                 self.stage(quote)?;
                 self.stage(lane.cell(row, borrowed(lane, &self.bounds[*column])))?;
@@ -235,7 +238,7 @@ impl Job<'_> {
 
     /// Appends bytes to the staging buffer, writing it out whenever it is full.
     fn stage(&mut self, mut bytes: &[u8]) -> Result<(), EncodeError> {
-        self.scratch.staging.resize(CHUNK_BYTES + SLACK_BYTES, 0);
+        self.scratch.staging.resize(CHUNK_BYTES + GUARD_BYTES, 0);
         while !bytes.is_empty() {
             if self.scratch.staged == CHUNK_BYTES {
                 self.flush()?;
@@ -261,7 +264,7 @@ impl Job<'_> {
 /// The buffer that a lane's cells are in, if it is the column's own.
 fn borrowed<'a>(lane: &Lane, bound: &Bound<'a>) -> &'a [u8] {
     match (&bound.values, lane.source) {
-        (Values::Text(bytes), Source::Borrowed) => bytes.data().unwrap_or_default(),
+        (Values::Text(bytes), Source::Borrowed | Source::Flagged) => bytes.data().unwrap_or_default(),
         _ => &[],
     }
 }

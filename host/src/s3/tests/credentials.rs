@@ -154,7 +154,8 @@ async fn a_profile_of_single_sign_on_asks_the_portal() {
     // The file that `aws sso login` leaves: named by the SHA-1 of the session's name.
     const CACHED_LOGIN: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
     let (portal, address) = Server::start(|_, _| {
-        let body = r#"{"roleCredentials":{"accessKeyId":"ASIASSO","secretAccessKey":"s","sessionToken":"sso-token","expiration":4070908800000}}"#;
+        let body =
+            r#"{"roleCredentials":{"accessKeyId":"ASIASSO","secretAccessKey":"s","sessionToken":"sso-token","expiration":4070908800000}}"#;
         Reply::Answer(200, vec![("Content-Type", "application/json".into())], body.into())
     })
     .await;
