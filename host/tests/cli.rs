@@ -356,8 +356,7 @@ mod interrupt {
              --in-flight 64MiB",
             mute_store()
         );
-        let mut child =
-            place.command(line.split(' ')).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = place.command(line.split(' ')).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut input = child.stdin.take().expect("a pipe");
         let row = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
         // More than a part: the upload begins, and its parts are on their way for ever.

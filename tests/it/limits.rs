@@ -80,7 +80,8 @@ fn mixed_text(round: i64) -> Arc<StringArray> {
     const BY: u64 = 0x9e37_79b9_7f4a_7c15;
     let word = |number: i64| (number as u64).wrapping_add(1).wrapping_mul(BY).rotate_left(29).wrapping_mul(BY);
     let first = round * ROWS_A_MESSAGE;
-    let rows = (first..first + ROWS_A_MESSAGE).map(|row| (0..WORDS_A_ROW).map(|n| format!("{:016x}", word(row * WORDS_A_ROW + n))).collect());
+    let rows =
+        (first..first + ROWS_A_MESSAGE).map(|row| (0..WORDS_A_ROW).map(|n| format!("{:016x}", word(row * WORDS_A_ROW + n))).collect());
     Arc::new(StringArray::from_iter_values(rows.collect::<Vec<String>>()))
 }
 
