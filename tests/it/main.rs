@@ -9,6 +9,7 @@ mod layout;
 mod limits;
 mod local_store;
 mod place;
+mod plugins;
 mod python_client;
 mod rig;
 mod serve;

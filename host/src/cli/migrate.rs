@@ -106,7 +106,8 @@ impl Run<'_> {
             let mut stamp = Stamp::new(columns(source, destination));
             let summary = if destination.send_sync_summary { Some(SyncSummary::schema_message()?) } else { None };
             for table in tables.iter().chain(&summary) {
-                let unusable = |error: crate::session::InvalidMessage| CliError::new(Exit::Source, format!("a schema cannot be used: {error}"));
+                let unusable =
+                    |error: crate::session::InvalidMessage| CliError::new(Exit::Source, format!("a schema cannot be used: {error}"));
                 outlet.migrate(stamp.apply(table).map_err(unusable)?.ipc).await?;
             }
             outlets.push(outlet);

@@ -118,38 +118,19 @@ impl Outlet {
         }
     }
 
-    /// Ends it well, unless the user has had enough before it is over.
+    /// Ends well, unless the user has had enough meanwhile.
     async fn finish(self, interrupted: &CancellationToken) -> Result<Ended, CliError> {
         match self {
             Self::Store { session, write } => {
-                let halt = write.halt();
-                let finishing = write.finish();
-                tokio::pin!(finishing);
-                let ended = tokio::select! {
-                    report = &mut finishing => Ok(Ended::Store(report)),
-                    () = interrupted.cancelled() => {
-                        // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
-                        halt.now();
-                        finishing.await;
-                        Err(interruption())
-                    }
-                };
+                let ended = finish_store(*write, interrupted).await;
                 session.close().await;
-                ended
+                ended.map(Ended::Store)
             }
-            Self::Plugin { mut writing, rows, .. } => {
-                tokio::select! {
-                    finished = writing.finish() => finished,
-                    () = interrupted.cancelled() => return Err(interruption()),
-                }
-                .map_err(|error| refused(&writing, "close", &error))?;
-                let plugin = writing.plugin().clone();
-                // The rows are there; a plugin that cannot even close is no reason to doubt it.
-                if let Err(error) = plugin.close().await {
-                    tracing::warn!(destination = plugin.name(), %error, "The destination could not be closed.");
-                }
-                Ok(Ended::Plugin { rows })
-            }
+            Self::Plugin { writing, rows, .. } => tokio::select! {
+                // A call that is dropped is cancelled.
+                finished = finish_plugin(writing) => finished.map(|()| Ended::Plugin { rows }),
+                () = interrupted.cancelled() => Err(interruption()),
+            },
         }
     }
 
@@ -201,6 +182,31 @@ pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a Outlet>) -> Totals {
 
 pub(crate) fn interruption() -> CliError {
     CliError::new(Exit::Interrupted, "Interrupted; unfinished uploads were aborted.")
+}
+
+async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, CliError> {
+    let halt = write.halt();
+    let finishing = write.finish();
+    tokio::pin!(finishing);
+    tokio::select! {
+        report = &mut finishing => Ok(report),
+        () = interrupted.cancelled() => {
+            // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
+            halt.now();
+            finishing.await;
+            Err(interruption())
+        }
+    }
+}
+
+async fn finish_plugin(mut writing: Writing) -> Result<(), CliError> {
+    writing.finish().await.map_err(|error| refused(&writing, "close", &error))?;
+    let plugin = writing.plugin().clone();
+    // The rows are there; a plugin that cannot even close is no reason to doubt it.
+    if let Err(error) = plugin.close().await {
+        tracing::warn!(destination = plugin.name(), %error, "The destination could not be closed.");
+    }
+    Ok(())
 }
 
 async fn send(writing: &mut Writing, what: &str, message: Message) -> Result<(), CliError> {

@@ -123,11 +123,13 @@ pub(crate) fn mentioned<'a>(source: &Source, config: &'a Config) -> Result<Vec<&
 }
 
 fn connectable<'a>(source: &str, name: &str, config: &'a Config) -> Result<&'a Destination, CliError> {
-    let refused = |problem: String| CliError::new(Exit::Spec, format!("source {source:?}: {}{name}{}: {problem}", PLACEHOLDER.0, PLACEHOLDER.1));
+    let refused =
+        |problem: String| CliError::new(Exit::Spec, format!("source {source:?}: {}{name}{}: {problem}", PLACEHOLDER.0, PLACEHOLDER.1));
     let found = config.destinations.iter().find(|known| known.name == name);
     let destination = found.ok_or_else(|| refused("there is no destination of this name".to_owned()))?;
     if destination.plugin == DestinationPlugin::S3 {
-        let problem = "the S3 destination keeps no state that could be read back; use a destination of `registry: local` or `registry: grpc`";
+        let problem =
+            "the S3 destination keeps no state that could be read back; use a destination of `registry: local` or `registry: grpc`";
         return Err(refused(problem.to_owned()));
     }
     Ok(destination)
@@ -163,9 +165,9 @@ pub(crate) fn connected_backend(backend: &Backend, connections: &[(&str, &str)])
 }
 
 fn connected_text(text: &str, connections: &[(&str, &str)]) -> String {
-    connections.iter().fold(text.to_owned(), |text, (name, connection)| {
-        text.replace(&format!("{}{name}{}", PLACEHOLDER.0, PLACEHOLDER.1), connection)
-    })
+    connections
+        .iter()
+        .fold(text.to_owned(), |text, (name, connection)| text.replace(&format!("{}{name}{}", PLACEHOLDER.0, PLACEHOLDER.1), connection))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! source's own buffers follow byte for byte: nothing of them can change on the way, and a source that sends millions of small records
 //! costs a copy each. Only a record with dictionaries, which no CloudQuery SDK sends, goes through a decoder.
 
-use crate::message::{InvalidMessage, Messages, invalid, verified};
 use crate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES};
+use crate::message::{InvalidMessage, Messages, invalid, verified};
 use crate::source::caught;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow_ipc::reader::StreamReader;
@@ -167,8 +167,12 @@ impl Stamp {
         for added in &plan.added {
             block.column(*added, rows, &self.columns)?;
         }
-        let nodes: Vec<FieldNode> =
-            block.nodes.iter().copied().chain(batch.nodes().iter().flatten().map(|node| FieldNode::new(node.length(), node.null_count()))).collect();
+        let nodes: Vec<FieldNode> = block
+            .nodes
+            .iter()
+            .copied()
+            .chain(batch.nodes().iter().flatten().map(|node| FieldNode::new(node.length(), node.null_count())))
+            .collect();
         let shift = i64::try_from(block.bytes.len()).map_err(|_| invalid("a record batch is too large"))?;
         let mut buffers = block.buffers;
         for buffer in batch.buffers().iter().flatten() {
@@ -262,7 +266,8 @@ impl Plan {
         let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
         let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, message.version())
             .map_err(|_| invalid("the Arrow IPC stream has a metadata version other than 4 and 5"))?;
-        let encoded = IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(&schema, &mut DictionaryTracker::new(false), &options);
+        let encoded =
+            IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(&schema, &mut DictionaryTracker::new(false), &options);
         let mut schema_frame = BytesMut::new();
         frame(&encoded.ipc_message, &mut schema_frame);
         Ok(Self { table, added, schema_frame: schema_frame.freeze(), dictionaries: dictionaries.then_some(schema) })

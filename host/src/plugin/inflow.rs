@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 /// Bytes of messages in hand. A larger message is taken alone.
 const AHEAD_BYTES: usize = 16 << 20;
@@ -18,6 +18,10 @@ const PERMIT_BYTES: usize = 1 << 10;
 const PERMITS: u32 = (AHEAD_BYTES / PERMIT_BYTES) as u32;
 /// Messages in hand: small ones cost more than their bytes.
 const AHEAD_MESSAGES: usize = 4_096;
+
+/// The header that ends a call.
+const STATUS: &str = "grpc-status";
+const NO_STATUS: &str = "the source broke its stream off, without a word whether that was all";
 
 /// What a source sends.
 #[derive(Debug)]
@@ -47,13 +51,17 @@ pub struct Inflow {
 }
 
 impl Inflow {
-    pub(super) fn start(mut messages: Streaming<Response>, plugin: Arc<Plugin>) -> Self {
+    pub(super) fn start(answer: tonic::Response<Streaming<Response>>, plugin: Arc<Plugin>) -> Self {
+        // A source that has nothing to send may say so in the headers.
+        let over = answer.metadata().contains_key(STATUS);
+        let mut messages = answer.into_inner();
         let (sender, items) = mpsc::channel(AHEAD_MESSAGES);
         let room = Arc::new(Semaphore::new(PERMITS as usize));
         let reader = tokio::spawn(async move {
             loop {
                 let item = match messages.message().await {
-                    Ok(None) => return,
+                    Ok(None) if over || has_status(&mut messages).await => return,
+                    Ok(None) => Err(plugin.failed("Sync", Status::data_loss(NO_STATUS)).await),
                     Ok(Some(response)) => item(response),
                     Err(status) => Err(plugin.failed("Sync", status).await),
                 };
@@ -90,6 +98,11 @@ impl Drop for Inflow {
     fn drop(&mut self) {
         self.reader.abort();
     }
+}
+
+/// A stream that was reset with `CANCEL` or `NO_ERROR` looks to the layers below like one that has ended. Only one with a status has.
+async fn has_status(messages: &mut Streaming<Response>) -> bool {
+    matches!(messages.trailers().await, Ok(Some(trailers)) if trailers.contains_key(STATUS))
 }
 
 fn item(response: Response) -> Result<Item, PluginError> {

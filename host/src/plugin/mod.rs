@@ -25,9 +25,7 @@ use crate::grpc::MAX_MESSAGE_BYTES;
 use crate::grpc::proto::discovery::discovery_client::DiscoveryClient;
 use crate::grpc::proto::discovery::get_versions;
 use crate::grpc::proto::plugin::plugin_client::PluginClient;
-use crate::grpc::proto::plugin::{
-    close, get_name, get_spec_schema, get_tables, get_version, init, sync, test_connection,
-};
+use crate::grpc::proto::plugin::{close, get_name, get_spec_schema, get_tables, get_version, init, sync, test_connection};
 use bytes::Bytes;
 use process::Process;
 use serde_json::Value;
@@ -145,9 +143,8 @@ impl Plugin {
             }
             Launch::Dial(address) => (dial::reach(address, options.start_limit).await?, address.clone(), None),
         };
-        let calls = PluginClient::new(channel.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let calls =
+            PluginClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
         let plugin = Self { kind, name: name.to_owned(), connection, calls, process, heard };
         match plugin.check_versions(channel, options.start_limit).await {
             Ok(()) => Ok(plugin),
@@ -237,9 +234,10 @@ impl Plugin {
     /// # Errors
     /// The plugin refuses, or is gone.
     pub async fn sync(self: &Arc<Self>, request: sync::Request) -> Result<Inflow, PluginError> {
-        let answer = self.calls.clone().sync(request).await;
-        let messages = self.judged("Sync", answer).await?;
-        Ok(Inflow::start(messages, self.clone()))
+        match self.calls.clone().sync(request).await {
+            Ok(answer) => Ok(Inflow::start(answer, self.clone())),
+            Err(status) => Err(self.failed("Sync", status).await),
+        }
     }
 
     /// Opens the one stream that a destination's rows go through.

@@ -25,8 +25,8 @@ pub use columns::{ColumnType, TYPE_NAMES, parse_override};
 pub use error::{InputError, Position};
 pub use feed::{Feed, Message};
 pub(crate) use feed::{caught, panics_are_caught};
-pub(crate) use ipc::words;
 pub use inputs::{Input, resolve};
+pub(crate) use ipc::words;
 pub use open::{InputFormat, Location, ReadOptions, open};
 pub use text::SAMPLE_ROWS;
 

@@ -152,11 +152,8 @@ fn destination(document: &mut Document<'_>, origin: &Origin) -> Option<Destinati
 /// A plugin may know every mode. On a bucket the default of CloudQuery, `overwrite-delete-stale`, cannot be had, so there the mode must be
 /// written.
 fn write_mode(document: &mut Document<'_>, registry: Option<Registry>) -> Option<WriteMode> {
-    let modes = [
-        ("overwrite-delete-stale", WriteMode::OverwriteDeleteStale),
-        ("overwrite", WriteMode::Overwrite),
-        ("append", WriteMode::Append),
-    ];
+    let modes =
+        [("overwrite-delete-stale", WriteMode::OverwriteDeleteStale), ("overwrite", WriteMode::Overwrite), ("append", WriteMode::Append)];
     if matches!(registry, Some(Registry::Local | Registry::Grpc)) {
         return document.choice("write_mode", &modes);
     }

@@ -115,7 +115,8 @@ impl<'a> Step<'a> {
     }
 
     async fn open(&self, destination: &Destination, run: &Run) -> Result<Outlet, CliError> {
-        let failed = |error: CliError| CliError::new(error.exit, format!("failed to init destination {}: {}", destination.name, error.message));
+        let failed =
+            |error: CliError| CliError::new(error.exit, format!("failed to init destination {}: {}", destination.name, error.message));
         match &destination.plugin {
             DestinationPlugin::S3 => {
                 let opener = run.opener.as_ref().ok_or_else(|| CliError::new(Exit::Unexpected, "the destination was not compiled"))?;

@@ -122,7 +122,8 @@ fn keys_follow_the_write_mode() {
 #[test]
 fn dictionaries_and_invalid_text_come_through() {
     let values: DictionaryArray<Int8Type> = vec![Some("a"), None, Some("a")].into_iter().collect();
-    let batch = RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values.clone())]).unwrap();
+    let batch =
+        RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values.clone())]).unwrap();
     let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
     let (_, batches) = read(&stamped.ipc);
     assert_eq!((batches[0].column(2).as_ref(), stamped.rows), (&values as &dyn Array, 3));
@@ -136,7 +137,8 @@ fn dictionaries_and_invalid_text_come_through() {
 #[test]
 fn nested_columns_are_not_looked_into() {
     let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None]), None, Some(vec![])]);
-    let batch = RecordBatch::try_new(schema(vec![Field::new("l", lists.data_type().clone(), true)]), vec![Arc::new(lists.clone())]).unwrap();
+    let batch =
+        RecordBatch::try_new(schema(vec![Field::new("l", lists.data_type().clone(), true)]), vec![Arc::new(lists.clone())]).unwrap();
     let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
     assert_eq!(read(&stamped.ipc).1[0].column(2).as_ref(), &lists as &dyn Array);
 }
@@ -158,7 +160,10 @@ fn a_header_that_claims_rows_beyond_all_bounds_is_refused_before_memory_is_asked
     let columns = sync_columns(Keys::Removed);
     let claim = |rows: u64| {
         let mut block = Block::new(false, MAX_MESSAGE_BYTES);
-        block.column(Added::SyncTime, rows, &columns).and_then(|()| block.column(Added::SourceName, rows, &columns)).map(|()| block.bytes.len())
+        block
+            .column(Added::SyncTime, rows, &columns)
+            .and_then(|()| block.column(Added::SourceName, rows, &columns))
+            .map(|()| block.bytes.len())
     };
     assert!(claim(1_000_000).is_ok());
     for rows in [1 << 25, 1 << 40, u64::MAX / 2, u64::MAX] {
