@@ -1,7 +1,7 @@
 //! Commands as a user types them, against stores and services in other processes: what they say when a store refuses, which credentials
 //! they sign with, and what their logs never hold.
 
-use crate::place::{BUCKET, PLUGIN, Place};
+use crate::place::{BUCKET, KEY, PLUGIN, Place, SECRET};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
@@ -62,10 +62,8 @@ fn keys<'a>(id: &'a str, secret: &'a str) -> [(&'a str, &'a str); 2] {
 async fn a_missing_bucket_is_one_line() {
     let Some(store) = tiers::live("a bucket that is missing", minio::start().await) else { return };
     let folder = folder("x\n1\n");
-    let endpoint = store.endpoint();
-    let line = format!("load planted_name.csv --to s3://not-there/t.csv --format csv --endpoint {endpoint} --path-style --quiet");
-    let (id, secret) = store.keys();
-    let ended = run(folder.path(), &line, &keys(id, secret)).await;
+    let line = format!("load planted_name.csv --to s3://not-there/t.csv --format csv --endpoint {} --path-style --quiet", store.endpoint);
+    let ended = run(folder.path(), &line, &keys(&store.access_key, &store.secret_key)).await;
     ended.one_line(5, &["Table planted_name failed: ", "\"not-there\"", "does not exist"]);
 }
 
@@ -73,8 +71,8 @@ async fn a_missing_bucket_is_one_line() {
 async fn a_denied_key_is_one_line() {
     let place = Place::new([Rule::on(Operation::Put, When::Always, Fault::Answer(http::StatusCode::FORBIDDEN))]).await;
     let folder = folder("x\n1\n");
-    let line = format!("load planted_name.csv --to s3://{BUCKET}/t.csv --format csv --endpoint {} --path-style --quiet", place.endpoint());
-    let (id, secret) = Place::keys_of_the_store();
+    let line = format!("load planted_name.csv --to s3://{BUCKET}/t.csv --format csv --endpoint {} --path-style --quiet", place.proxy.endpoint());
+    let (id, secret) = (KEY, SECRET);
     let ended = run(folder.path(), &line, &keys(id, secret)).await;
     ended.one_line(5, &["Table planted_name failed: ", "403", "s3:PutObject"]);
 }
@@ -87,7 +85,7 @@ async fn traces_of_a_real_exchange_hold_no_secret_and_no_row() {
     let folder = folder(&format!("x,y\n1,{ROW}\n2,{ROW}\n"));
     let spec = place.spec(serde_json::json!({"aws_debug": true}));
     std::fs::write(folder.path().join("spec.json"), spec.to_string()).expect("writable");
-    let (id, secret) = Place::keys_of_the_store();
+    let (id, secret) = (KEY, SECRET);
     let environment = [&keys(id, secret)[..], &[("AWS_SESSION_TOKEN", TOKEN), ("RUST_LOG", "trace")]].concat();
     let ended = run(folder.path(), "load planted_name.csv --spec spec.json --log-level trace --json", &environment).await;
     assert_eq!((ended.code, place.keys().len()), (Some(0), 1), "{}", ended.said);

@@ -1,5 +1,6 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
+mod commands;
 mod component;
 mod faults;
 mod golden;
@@ -8,6 +9,7 @@ mod layout;
 mod limits;
 mod local_store;
 mod place;
+mod plugins;
 mod python_client;
 mod rig;
 mod serve;
