@@ -473,8 +473,11 @@ proptest! {
     }
 }
 
+/// The lower and the upper bound of a page, and its rows.
+type PageBounds = (Option<Vec<u8>>, Option<Vec<u8>>, usize);
+
 /// Bounds of a column's pages, as its column index has them.
-fn page_bounds(file: &[u8], column: usize) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, usize)> {
+fn page_bounds(file: &[u8], column: usize) -> Vec<PageBounds> {
     let metadata = ParquetMetaDataReader::new()
         .with_page_index_policy(::parquet::file::metadata::PageIndexPolicy::Required)
         .parse_and_finish(&Bytes::copy_from_slice(file))
