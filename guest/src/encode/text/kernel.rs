@@ -501,8 +501,10 @@ pub(crate) fn is_odd(delimiter: u8) -> bool {
 mod tests {
     use super::super::plan::Kind;
     use super::*;
-    use arrow_array::{Array, BinaryArray, Date32Array, Decimal128Array, Int64Array, UInt64Array};
+    use arrow_array::{Array, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, Int64Array, UInt64Array};
+    use arrow_array::{TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray};
     use proptest::prelude::*;
+    use std::rc::Rc;
 
     const SEPARATORS: [Separators; 4] =
         [Separators::Json, Separators::Csv { delimiter: b',' }, Separators::Csv { delimiter: b';' }, Separators::Csv { delimiter: b'-' }];
@@ -563,11 +565,32 @@ mod tests {
 
         #[test]
         fn dates_take_either_path_alike(values in nullable(prop_oneof![-800_000i32..3_000_000, any::<i32>(), 0i32..20_000].boxed())) {
-            check(&Kind::Date, &Date32Array::from(values));
+            check(&Kind::Date, &Date32Array::from(values.clone()));
+            let milliseconds: Vec<Option<i64>> = values.iter().map(|day| day.map(|day| i64::from(day) * 86_400_000 + 1)).collect();
+            check(&Kind::Date, &Date64Array::from(milliseconds));
         }
 
         #[test]
-        fn strings_take_either_path_alike(values in nullable(prop_oneof!["[a-z ]{0,40}", "[a-z,;\"\\\\ \n<\u{a0}\u{2028}]{0,6}"].boxed())) {
+        fn timestamps_take_either_path_alike(values in nullable(prop_oneof![-62_167_219_200i64..253_402_300_800, -62_168_000_000i64..-62_166_000_000, any::<i64>(), 0i64..2_000_000_000].boxed()), fraction in 0i64..1_000_000_000, zeros in 0u32..9) {
+            let fraction = fraction / 10i64.pow(zeros) * 10i64.pow(zeros);
+            let scaled = |per_second: i64| -> Vec<Option<i64>> {
+                let ticks = |seconds: i64| seconds.wrapping_mul(per_second).wrapping_add(fraction / (1_000_000_000 / per_second));
+                values.iter().map(|value| value.map(ticks)).collect()
+            };
+            let kind = |unit| Kind::Timestamp(unit, Rc::new(Zone::Utc));
+            check(&kind(TimeUnit::Second), &TimestampSecondArray::from(values.clone()));
+            check(&kind(TimeUnit::Millisecond), &TimestampMillisecondArray::from(scaled(1_000)));
+            check(&kind(TimeUnit::Microsecond), &TimestampMicrosecondArray::from(scaled(1_000_000)));
+            check(&kind(TimeUnit::Nanosecond), &TimestampNanosecondArray::from(scaled(1_000_000_000)));
+        }
+
+        #[test]
+        fn booleans_take_either_path_alike(values in nullable(any::<bool>().boxed())) {
+            check(&Kind::Bool, &BooleanArray::from(values));
+        }
+
+        #[test]
+        fn strings_take_either_path_alike(values in nullable(prop_oneof!["[a-z ]{0,40}", "[a-z]{0,12}", "[a-z,]{60,140}", "[a-z,;\"\\\\ \n<\u{a0}\u{2028}]{0,6}"].boxed())) {
             let values: Vec<Option<&[u8]>> = values.iter().map(|value| value.as_deref().map(str::as_bytes)).collect();
             check(&Kind::Text, &BinaryArray::from(values));
         }
