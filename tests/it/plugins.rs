@@ -3,7 +3,7 @@
 mod bad;
 mod exact;
 
-use crate::place::PLUGIN;
+use crate::place::{PLUGIN, eventually};
 use lakegate::local_store::LocalStore;
 use lakegate_tests::python::Python;
 use lakegate_tests::s3::Store;
@@ -12,7 +12,6 @@ use lakegate_tests::{minio, process};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 const BUCKET: &str = "demo";
 
@@ -284,13 +283,7 @@ async fn an_interrupt_ends_the_source_too() {
     let child = place.command("sync c.yml --local store").stderr(Stdio::piped()).spawn().expect("the program starts");
     let uploads = place.path().join("store/.lakegate/uploads");
     let begun = || std::fs::read_dir(&uploads).is_ok_and(|mut entries| entries.next().is_some());
-    for _ in 0..600 {
-        if begun() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(begun(), "no upload began");
+    eventually("an upload has begun", begun).await;
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
     let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("it runs").expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr);

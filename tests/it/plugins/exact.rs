@@ -1,6 +1,7 @@
 //! What exactly a source and a destination are told, and how much may be on its way between them; both are played by the test.
 
 use super::Place;
+use crate::place::eventually;
 use bytes::Bytes;
 use lakegate::grpc::proto::plugin::sync;
 use lakegate::grpc::proto::plugin::sync::response::Message;
@@ -142,6 +143,39 @@ async fn a_destination_that_fails_is_not_half_closed_and_its_words_are_told() {
     place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
     place.run("sync c.yml").await.ended(7, &["failed to sync source src: a record of the source cannot be used"]);
     assert!(!destination.seen.events().iter().any(|event| event == "half-close" || event == "close"), "{:?}", destination.seen.events());
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_is_not_half_closed() {
+    use lakegate::cli::logging::LogLevel;
+    use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
+    use lakegate::grpc::proto::plugin::write;
+    use lakegate::plugin::{Kind, Launch, LaunchOptions, Plugin};
+    let message = || write::request::Message::Insert(write::MessageInsert { record: ids("t", 0..3).into() });
+    let received = "insert t(id) 3".to_owned();
+    // What a client does that only lets go of its stream: the destination takes it for success.
+    let careless = fake(vec![]).await;
+    let mut client = PluginClient::connect(format!("http://{}", careless.address)).await.expect("a connection");
+    let requests = tokio_stream::iter([write::Request { message: Some(message()) }]);
+    client.write(requests).await.expect("an answer");
+    assert_eq!(careless.seen.events(), [received.clone(), "half-close".to_owned()]);
+    // Ours.
+    let destination = fake(vec![]).await;
+    let options = LaunchOptions { say: |_| {}, log_level: LogLevel::Warn, start_limit: Duration::from_secs(30), otel: None };
+    let plugin =
+        Plugin::start(Kind::Destination, "dst", &Launch::Dial(destination.address.to_string()), &options).await.expect("it answers");
+    let plugin = Arc::new(plugin);
+    let mut writing = plugin.write();
+    writing.send(message()).await.expect("it is taken");
+    eventually("the message has arrived", || destination.seen.events() == [received.as_str()]).await;
+    drop(writing);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(destination.seen.events(), [received.as_str()]);
+    // The plugin is there for another round, which ends well.
+    let mut writing = plugin.write();
+    writing.send(message()).await.expect("it is taken");
+    writing.finish().await.expect("it ends well");
+    assert_eq!(destination.seen.events(), [received.as_str(), received.as_str(), "half-close"]);
 }
 
 #[tokio::test]
