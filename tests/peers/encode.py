@@ -11,8 +11,6 @@ import sys
 import time
 
 
-
-
 def timed(name, format, repeats, run):
     try:
         seconds, size = [], 0

@@ -144,7 +144,7 @@ fn unusable(what: &str, error: &InvalidMessage) -> CliError {
 
 /// The tables whose rows of earlier syncs are to go. A source that keeps its state brings only what is new of an incremental table and of
 /// what hangs on it, so there the earlier rows are still true.
-pub(super) fn stale<'a>(tally: &'a Tally, keeps_state: bool) -> impl Iterator<Item = &'a TableInfo> {
+pub(super) fn stale(tally: &Tally, keeps_state: bool) -> impl Iterator<Item = &TableInfo> {
     let by_name: BTreeMap<&str, &TableInfo> = tally.tables.iter().map(|table| (table.name.as_str(), table.as_ref())).collect();
     let incremental = move |table: &TableInfo| {
         let mut at = Some(table);
