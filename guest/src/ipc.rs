@@ -23,8 +23,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use swell::Budget;
 
-/// What the widest numbers of a column (decimals) are aligned to; columns of a stream that starts straight are used in place.
-const STREAM_ALIGNMENT: usize = 16;
+/// What most numbers of a column, and allocations in wasm, are aligned to: columns of a stream that starts so are used in place. Decimals
+/// want twice that; where they do not have it, they alone are copied.
+const STREAM_ALIGNMENT: usize = 8;
 
 /// Messages beyond this are not copied to lie straight: one of 200 MiB, held twice, would be most of an instance's memory. Only those of
 /// their columns that need it are then copied.

@@ -89,6 +89,9 @@ impl WriteReport {
     }
 }
 
+/// The target of log lines that tell of a table's failure as it happens. Who tells all failures at the end may leave them out.
+pub const TABLES: &str = "lakegate::tables";
+
 /// Running totals of a write, for a progress bar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -98,6 +101,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Confirmed objects.
     pub objects: u64,
+    /// Tables that have failed so far.
+    pub failed_tables: u64,
 }
 
 /// The books of one write.
@@ -231,13 +236,13 @@ impl Ledger {
             // What ends here was cut off by us; the cause is the write's, and is told once.
             return self.books().record(table, failure, true);
         }
-        tracing::error!(table = &**table, error = failure.message, "The table failed.");
+        tracing::error!(target: TABLES, table = &**table, error = failure.message, "The table failed.");
         self.books().record(table, failure, true)
     }
 
     /// A message about the table is refused; its rows go on.
     pub(crate) fn refuse(&self, table: &Arc<str>, failure: Failure) {
-        tracing::error!(table = &**table, error = failure.message, "A message is refused.");
+        tracing::error!(target: TABLES, table = &**table, error = failure.message, "A message is refused.");
         self.books().record(table, failure, false);
     }
 
@@ -263,7 +268,8 @@ impl Ledger {
 
     /// Totals so far.
     pub fn totals(&self) -> Totals {
-        self.books().totals
+        let books = self.books();
+        Totals { failed_tables: books.failures, ..books.totals }
     }
 
     /// Closes the books: a table whose rows do not add up has failed.
@@ -275,7 +281,7 @@ impl Ledger {
             if account.failure.is_none() && !(rows_in == claimed && claimed == confirmed) {
                 let message = format!("the books do not add up: {rows_in} rows in, {claimed} claimed, {confirmed} confirmed");
                 if !self.is_given_up() {
-                    tracing::error!(table = &*table, error = message, "The table failed.");
+                    tracing::error!(target: TABLES, table = &*table, error = message, "The table failed.");
                 }
                 books.record(&table, Failure::new(FailureClass::Unexpected, message), true);
             }

@@ -1,7 +1,7 @@
 //! Commands as a user types them, against stores and services in other processes: what they say when a store refuses, which credentials
 //! they sign with, and what their logs never hold.
 
-use crate::place::{BUCKET, PLUGIN, Place};
+use crate::place::{BUCKET, KEY, PLUGIN, Place, SECRET};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
@@ -62,10 +62,8 @@ fn keys<'a>(id: &'a str, secret: &'a str) -> [(&'a str, &'a str); 2] {
 async fn a_missing_bucket_is_one_line() {
     let Some(store) = tiers::live("a bucket that is missing", minio::start().await) else { return };
     let folder = folder("x\n1\n");
-    let endpoint = store.endpoint();
-    let line = format!("load planted_name.csv --to s3://not-there/t.csv --format csv --endpoint {endpoint} --path-style --quiet");
-    let (id, secret) = store.keys();
-    let ended = run(folder.path(), &line, &keys(id, secret)).await;
+    let line = format!("load planted_name.csv --to s3://not-there/t.csv --format csv --endpoint {} --path-style --quiet", store.endpoint);
+    let ended = run(folder.path(), &line, &keys(&store.access_key, &store.secret_key)).await;
     ended.one_line(5, &["Table planted_name failed: ", "\"not-there\"", "does not exist"]);
 }
 
@@ -73,8 +71,9 @@ async fn a_missing_bucket_is_one_line() {
 async fn a_denied_key_is_one_line() {
     let place = Place::new([Rule::on(Operation::Put, When::Always, Fault::Answer(http::StatusCode::FORBIDDEN))]).await;
     let folder = folder("x\n1\n");
-    let line = format!("load planted_name.csv --to s3://{BUCKET}/t.csv --format csv --endpoint {} --path-style --quiet", place.endpoint());
-    let (id, secret) = Place::keys_of_the_store();
+    let line =
+        format!("load planted_name.csv --to s3://{BUCKET}/t.csv --format csv --endpoint {} --path-style --quiet", place.proxy.endpoint());
+    let (id, secret) = (KEY, SECRET);
     let ended = run(folder.path(), &line, &keys(id, secret)).await;
     ended.one_line(5, &["Table planted_name failed: ", "403", "s3:PutObject"]);
 }
@@ -87,7 +86,7 @@ async fn traces_of_a_real_exchange_hold_no_secret_and_no_row() {
     let folder = folder(&format!("x,y\n1,{ROW}\n2,{ROW}\n"));
     let spec = place.spec(serde_json::json!({"aws_debug": true}));
     std::fs::write(folder.path().join("spec.json"), spec.to_string()).expect("writable");
-    let (id, secret) = Place::keys_of_the_store();
+    let (id, secret) = (KEY, SECRET);
     let environment = [&keys(id, secret)[..], &[("AWS_SESSION_TOKEN", TOKEN), ("RUST_LOG", "trace")]].concat();
     let ended = run(folder.path(), "load planted_name.csv --spec spec.json --log-level trace --json", &environment).await;
     assert_eq!((ended.code, place.keys().len()), (Some(0), 1), "{}", ended.said);
@@ -123,7 +122,9 @@ async fn recorder() -> (Arc<Mutex<Vec<Signed>>>, SocketAddr) {
                     let signed = Signed { access_key: access_key.unwrap_or_default().to_owned(), token: header("x-amz-security-token") };
                     request.into_body().collect().await?;
                     seen.lock().expect("no panic").push(signed);
-                    Ok::<_, hyper::Error>(http::Response::builder().header("ETag", "\"e\"").body(Full::<Bytes>::default()).expect("an answer"))
+                    Ok::<_, hyper::Error>(
+                        http::Response::builder().header("ETag", "\"e\"").body(Full::<Bytes>::default()).expect("an answer"),
+                    )
                 }
             });
             tokio::spawn(async move { hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await });
@@ -135,7 +136,8 @@ async fn recorder() -> (Arc<Mutex<Vec<Signed>>>, SocketAddr) {
 /// Who STS says the holder of an access key is.
 async fn caller_identity(sts: SocketAddr, access_key: &str) -> String {
     let body = "Action=GetCallerIdentity&Version=2011-06-15";
-    let credential = format!("AWS4-HMAC-SHA256 Credential={access_key}/20260101/us-east-1/sts/aws4_request, SignedHeaders=host, Signature=0");
+    let credential =
+        format!("AWS4-HMAC-SHA256 Credential={access_key}/20260101/us-east-1/sts/aws4_request, SignedHeaders=host, Signature=0");
     let request = format!(
         "POST / HTTP/1.1\r\nHost: sts.us-east-1.amazonaws.com\r\nAuthorization: {credential}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -176,7 +178,8 @@ async fn a_local_profile_may_be_one_of_single_sign_on() {
     let portal = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let portal_url = format!("http://{}", portal.local_addr().expect("its number"));
     tokio::spawn(async move {
-        let body = r#"{"roleCredentials":{"accessKeyId":"ASIASSO","secretAccessKey":"s","sessionToken":"sso-token","expiration":4070908800000}}"#;
+        let body =
+            r#"{"roleCredentials":{"accessKeyId":"ASIASSO","secretAccessKey":"s","sessionToken":"sso-token","expiration":4070908800000}}"#;
         while let Ok((mut socket, _)) = portal.accept().await {
             let mut head = vec![0; 4_096];
             let _head = socket.read(&mut head).await;
@@ -192,7 +195,10 @@ async fn a_local_profile_may_be_one_of_single_sign_on() {
         std::fs::write(path, content).expect("writable");
     };
     // The file that `aws sso login` leaves: named by the SHA-1 of the session's name, here `corp`.
-    file(".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json", r#"{"accessToken":"login-token","expiresAt":"2099-01-01T00:00:00Z"}"#);
+    file(
+        ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json",
+        r#"{"accessToken":"login-token","expiresAt":"2099-01-01T00:00:00Z"}"#,
+    );
     file(
         ".aws/config",
         "[profile dev]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = writer\n\
@@ -203,8 +209,8 @@ async fn a_local_profile_may_be_one_of_single_sign_on() {
         "endpoint": format!("http://{store}"), "use_path_style": true, "local_profile": "dev",
     });
     file("spec.json", &spec.to_string());
-    let ended = run(folder.path(), "load planted_name.csv --spec spec.json --quiet", &[("HOME", &home), ("AWS_ENDPOINT_URL_SSO", &portal_url)]);
-    let ended = ended.await;
+    let environment = [("HOME", home.as_str()), ("AWS_ENDPOINT_URL_SSO", portal_url.as_str())];
+    let ended = run(folder.path(), "load planted_name.csv --spec spec.json --quiet", &environment).await;
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     let signed = seen.lock().expect("no panic").clone();
     assert_eq!((signed.len(), signed[0].access_key.as_str(), signed[0].token.as_str()), (1, "ASIASSO", "sso-token"));

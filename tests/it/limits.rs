@@ -80,7 +80,8 @@ fn mixed_text(round: i64) -> Arc<StringArray> {
     const BY: u64 = 0x9e37_79b9_7f4a_7c15;
     let word = |number: i64| (number as u64).wrapping_add(1).wrapping_mul(BY).rotate_left(29).wrapping_mul(BY);
     let first = round * ROWS_A_MESSAGE;
-    let rows = (first..first + ROWS_A_MESSAGE).map(|row| (0..WORDS_A_ROW).map(|n| format!("{:016x}", word(row * WORDS_A_ROW + n))).collect());
+    let rows =
+        (first..first + ROWS_A_MESSAGE).map(|row| (0..WORDS_A_ROW).map(|n| format!("{:016x}", word(row * WORDS_A_ROW + n))).collect());
     Arc::new(StringArray::from_iter_values(rows.collect::<Vec<String>>()))
 }
 
@@ -90,6 +91,7 @@ fn wide_rows(table: &str, round: i64, text: &Arc<StringArray>) -> Vec<u8> {
 }
 
 /// Runs the test of this name in a process of its own that may open [`FEW_FILES`] files; `true` in that process, where the body belongs.
+#[expect(clippy::print_stdout, reason = "what the other process measured")]
 fn with_few_files(test: &str) -> bool {
     const CHILD: &str = "LAKEGATE_TEST_FEW_FILES";
     if std::env::var_os(CHILD).is_some() {
@@ -166,6 +168,7 @@ async fn many_tables(format: &str, extra: Value) -> Held {
 }
 
 /// Every format with parts of the default size, and of 64 MiB, four times what all parts together may take of the memory.
+#[expect(clippy::print_stdout, reason = "a measure, for who reads the log")]
 async fn many_tables_with_any_part(test: &str, format: &str, extra: Value) {
     if !with_few_files(test) {
         return;

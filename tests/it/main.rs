@@ -1,5 +1,6 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
+mod commands;
 mod component;
 mod faults;
 mod golden;

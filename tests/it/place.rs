@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 /// The program under test: `lakegate`, built with the tests.
 pub(crate) const PLUGIN: &str = env!("CARGO_BIN_EXE_plugin");
 pub(crate) const BUCKET: &str = "served";
-const KEY: &str = "lakegate-test";
-const SECRET: &str = "lakegate-test-secret";
+pub(crate) const KEY: &str = "lakegate-test";
+pub(crate) const SECRET: &str = "lakegate-test-secret";
 /// How long something that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,8 +1,7 @@
 """Encodes a table with polars, pyarrow and duckdb, one thread each, into memory or a file in memory.
 
 usage: encode.py FILE.arrow REPEATS
-prints: NAME FORMAT SECONDS BYTES, the median of the repeats; a peer that cannot write the table is left out.
-With LAKEGATE_CLOCK=cpu the seconds are those of this process's CPU, which say more on a busy machine.
+prints: NAME FORMAT SECONDS BYTES, seconds of computing, the median of the repeats; a peer that cannot write the table is left out.
 """
 
 import io
@@ -12,16 +11,13 @@ import sys
 import time
 
 
-clock = time.process_time if os.environ.get("LAKEGATE_CLOCK") == "cpu" else time.perf_counter
-
-
 def timed(name, format, repeats, run):
     try:
         seconds, size = [], 0
         for _ in range(repeats):
-            start = clock()
+            start = time.process_time()
             size = run()
-            seconds.append(clock() - start)
+            seconds.append(time.process_time() - start)
         print(name, format, statistics.median(seconds), size, flush=True)
     except KeyboardInterrupt:
         raise

@@ -302,7 +302,8 @@ fn weightless_rows_times_columns_and_batches_are_bounded() {
     let wide = |columns: usize, batches: usize| {
         let name = "n".repeat(100);
         let schema = named(vec![Field::new(name, DataType::Null, true); columns], "t");
-        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![Arc::new(NullArray::new(rows)); columns]).expect("nulls");
+        let nulls: ArrayRef = Arc::new(NullArray::new(rows));
+        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![nulls; columns]).expect("nulls");
         Decoder::default().decode(stream(&schema, &vec![batch; batches]))
     };
     assert!(wide(140, 1).is_ok());

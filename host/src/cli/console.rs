@@ -2,7 +2,7 @@
 
 use super::args::Words;
 use super::logging::{LogFormat, LogLevel};
-use crate::ledger::Totals;
+use crate::ledger::{TABLES, Totals};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -124,6 +124,9 @@ impl Progress {
         if totals.objects > 0 {
             message.push_str(&format!(", {} in {} objects", HumanBytes(totals.bytes), HumanCount(totals.objects)));
         }
+        if totals.failed_tables > 0 {
+            message.push_str(&format!(", {} tables failed", HumanCount(totals.failed_tables)));
+        }
         self.bar.set_message(message);
     }
 }
@@ -158,7 +161,9 @@ fn start_log(level: LogLevel, format: LogFormat) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours);
+    // The summary tells every failed table, and the bar how many there are: who has not asked for more need not hear it twice.
+    let tables = if ours > LevelFilter::WARN { ours } else { LevelFilter::OFF };
+    let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours).with_target(TABLES, tables);
     let counted = Counted.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(|| BesideBar).with_ansi(false).with_target(false);
     let started = match format {

@@ -175,6 +175,7 @@ pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a Outlet>) -> Totals {
         sum.rows = sum.rows.max(totals.rows);
         sum.bytes += totals.bytes;
         sum.objects += totals.objects;
+        sum.failed_tables += totals.failed_tables;
     }
     sum
 }

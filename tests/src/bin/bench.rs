@@ -8,17 +8,16 @@ use anyhow::{Context, Result, ensure};
 use lakegate_guest::host::{Host, Level, ObjectAttributes, PutError, WallTime};
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::Spec;
-use lakegate_tests::bench::{Arguments, Table, tables};
+use lakegate_tests::bench::{Arguments, Table, tables, thread_seconds};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::rc::Rc;
-use std::time::Instant;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse()?;
     let sandbox = sandbox::Sandbox::new()?;
-    println!("one core; median of {} interleaved runs; MB = bytes of Arrow buffers", arguments.repeats);
+    println!("one core; median of {} interleaved runs; seconds are of computing; MB = bytes of Arrow buffers", arguments.repeats);
     for table in tables(&arguments)? {
         println!("\n{}: {} rows, {:.1} MB, records of {} rows", table.name, table.rows, table.megabytes(), arguments.record_rows);
         println!(
@@ -30,6 +29,29 @@ fn main() -> Result<()> {
             let row = measure(&sandbox, &arguments, &table, format)?;
             print_row(&table, format, &row, &peers);
         }
+        small_records(&sandbox, &arguments, &table)?;
+    }
+    Ok(())
+}
+
+/// Rows of a record of a source that sends rows as they come.
+const SMALL_RECORD_ROWS: usize = 50;
+
+/// Rows that are enough to see what a small record costs.
+const SMALL_RECORDS_TABLE_ROWS: usize = 60_000;
+
+/// What small records cost beside those of the size asked for.
+fn small_records(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Table) -> Result<()> {
+    let large = table.with_record_rows(SMALL_RECORDS_TABLE_ROWS, arguments.record_rows)?;
+    let small = table.with_record_rows(SMALL_RECORDS_TABLE_ROWS, SMALL_RECORD_ROWS)?;
+    for format in arguments.formats.iter().filter(|format| ["csv", "json"].contains(&format.as_str())) {
+        let rate = |table: &Table| Ok::<_, anyhow::Error>(table.megabytes() / measure(sandbox, arguments, table, format)?.wasm_seconds);
+        let (whole, pieces) = (rate(&large)?, rate(&small)?);
+        println!(
+            "{format} in records of {SMALL_RECORD_ROWS} rows: {pieces:.0} MB/s in wasm, {:.2} of the rate of {} rows",
+            pieces / whole,
+            arguments.record_rows
+        );
     }
     Ok(())
 }
@@ -121,13 +143,13 @@ impl Host for Discard {
 fn native(table: &Table, format: &str) -> Result<(f64, u64)> {
     let host = Discard::default();
     let mut sink = Sink::open(host.clone(), spec(format)?.settings, LIMITS);
-    let start = Instant::now();
+    let start = thread_seconds();
     for (number, message) in table.messages.iter().enumerate() {
         sink.insert(message.clone(), number as u64).map_err(|error| anyhow::anyhow!("{format}: {error:?}"))?;
     }
     let progress = sink.end_write(u64::MAX);
     ensure!(progress.failures.is_empty(), "{format}: {:?}", progress.failures);
-    Ok((start.elapsed().as_secs_f64(), host.0.get()))
+    Ok((thread_seconds() - start, host.0.get()))
 }
 
 type Peers = BTreeMap<(String, String), Peer>;
@@ -180,9 +202,8 @@ fn peers(arguments: &Arguments, table: &Table) -> Result<Peers> {
 
 /// The component in a wasmtime of the program's own, with an object store that counts and forgets: what another runner would do.
 mod sandbox {
-    use super::{LIMITS, Table, spec};
+    use super::{LIMITS, Table, spec, thread_seconds};
     use anyhow::{Result, anyhow, ensure};
-    use std::time::Instant;
     use wasmtime::component::{Component, HasSelf, Linker, Resource};
     use wasmtime::{Engine, Store, UpdateDeadline};
 
@@ -316,13 +337,13 @@ mod sandbox {
                 let limits = SessionLimits { encoder_bytes: LIMITS.encoder_bytes, open_objects: LIMITS.open_objects };
                 let session =
                     sink.call_open(&mut store, &spec(format)?.settings.to_json(), limits).await?.map_err(|error| anyhow!(error))?;
-                let start = Instant::now();
+                let start = thread_seconds();
                 for (number, message) in table.messages.iter().enumerate() {
                     sink.call_insert(&mut store, session, message, number as u64).await?.map_err(|error| anyhow!("{format}: {error:?}"))?;
                 }
                 let progress = sink.call_end_write(&mut store, session, u64::MAX).await?;
                 ensure!(progress.failures.is_empty(), "{format}: {:?}", progress.failures);
-                let seconds = start.elapsed().as_secs_f64();
+                let seconds = thread_seconds() - start;
                 Ok(Run { seconds, bytes_out: store.data().bytes_out, guest_bytes: store.data().guest_bytes })
             })
         }

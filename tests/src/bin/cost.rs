@@ -130,7 +130,7 @@ fn polars(arguments: &Arguments) -> Result<BTreeMap<String, f64>> {
     table.write_file(&file)?;
     let mut command = std::process::Command::new(python);
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/encode.py")).arg(&file).arg(arguments.repeats.to_string());
-    let output = command.env("POLARS_MAX_THREADS", "1").env("LAKEGATE_CLOCK", "cpu").output()?;
+    let output = command.env("POLARS_MAX_THREADS", "1").output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut rates = BTreeMap::new();
     for line in String::from_utf8(output.stdout)?.lines() {

@@ -80,7 +80,9 @@ impl Form {
             }
             (Physical::INT64, DataType::UInt64) => Some(Self::Int64 { unsigned: true }),
             (Physical::INT64, DataType::Int64 | DataType::Time64(_) | DataType::Timestamp(..)) => Some(Self::Int64 { unsigned: false }),
-            (Physical::FIXED_LEN_BYTE_ARRAY, DataType::Decimal32(..) | DataType::Decimal64(..)) if bytes <= 8 => Some(Self::Decimal { bytes }),
+            (Physical::FIXED_LEN_BYTE_ARRAY, DataType::Decimal32(..) | DataType::Decimal64(..)) if bytes <= 8 => {
+                Some(Self::Decimal { bytes })
+            }
             (Physical::FIXED_LEN_BYTE_ARRAY, DataType::Decimal128(..)) if bytes <= 8 => Some(Self::Decimal { bytes }),
             (Physical::FIXED_LEN_BYTE_ARRAY, DataType::Decimal128(..)) => Some(Self::WideDecimal { bytes }),
             (Physical::FIXED_LEN_BYTE_ARRAY, DataType::FixedSizeBinary(_)) => Some(Self::Fixed { bytes }),
@@ -452,7 +454,11 @@ impl<T: Number> Numbers<T> {
         let encoding = match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
             Some(dictionary) => {
                 let used = dictionary::used(&self.places, dictionary.len());
-                note(&mut self.bounds, dictionary.values().iter().zip(&used).filter(|(_, used)| **used).map(|(value, _)| *value), self.flip);
+                note(
+                    &mut self.bounds,
+                    dictionary.values().iter().zip(&used).filter(|(_, used)| **used).map(|(value, _)| *value),
+                    self.flip,
+                );
                 write_hybrid(body, &self.places, dictionary.len());
                 self.places.clear();
                 if dictionary.bytes() >= DICTIONARY_BYTES {

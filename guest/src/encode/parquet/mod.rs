@@ -245,10 +245,8 @@ impl Nested {
     fn of(plan: &Plan, leaves: &[Vec<ColumnDescPtr>]) -> Result<Self, EncodeError> {
         let is_flat = |field: &FieldRef, leaves: &[ColumnDescPtr]| matches!(leaves, [leaf] if FlatColumn::takes(field.data_type(), leaf));
         let columns = plan.arrow.fields().iter().zip(plan.parquet.get_fields()).zip(leaves);
-        let (arrow, parquet): (Vec<_>, Vec<_>) = columns
-            .filter(|((field, _), leaves)| !is_flat(field, leaves))
-            .map(|((field, ty), _)| (field.clone(), ty.clone()))
-            .unzip();
+        let (arrow, parquet): (Vec<_>, Vec<_>) =
+            columns.filter(|((field, _), leaves)| !is_flat(field, leaves)).map(|((field, ty), _)| (field.clone(), ty.clone())).unzip();
         let root = Type::group_type_builder(plan.parquet.name()).with_fields(parquet).build().map_err(failed)?;
         Ok(Self { parquet: Arc::new(root), arrow: Arc::new(Schema::new(arrow)) })
     }

@@ -473,8 +473,11 @@ proptest! {
     }
 }
 
+/// The lower and the upper bound of a page, and its rows.
+type PageBounds = (Option<Vec<u8>>, Option<Vec<u8>>, usize);
+
 /// Bounds of a column's pages, as its column index has them.
-fn page_bounds(file: &[u8], column: usize) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, usize)> {
+fn page_bounds(file: &[u8], column: usize) -> Vec<PageBounds> {
     let metadata = ParquetMetaDataReader::new()
         .with_page_index_policy(::parquet::file::metadata::PageIndexPolicy::Required)
         .parse_and_finish(&Bytes::copy_from_slice(file))
@@ -554,13 +557,16 @@ fn flat_columns_come_back_and_their_pages_keep_within_their_bounds() {
     }
 
     let unsigned: ArrayRef = Arc::new(arrow_array::UInt32Array::from_iter((0..ROWS).map(|row| (!null(row)).then(|| mixed(row) as u32))));
-    let value = |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_primitive::<arrow_array::types::UInt32Type>().value(row));
+    let value =
+        |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_primitive::<arrow_array::types::UInt32Type>().value(row));
     check_flat("unsigned", unsigned, value, |bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")));
 
     for (precision, name) in [(15, "decimal"), (30, "wide decimal")] {
         let array = Decimal128Array::from_iter((0..ROWS).map(|row| (!null(row)).then(|| i128::from(mixed(row) % 1_000_000_000_000))));
         let array: ArrayRef = Arc::new(array.with_precision_and_scale(precision, 2).expect("they fit"));
-        let value = |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_primitive::<arrow_array::types::Decimal128Type>().value(row));
+        let value = |array: &ArrayRef, row: usize| {
+            array.is_valid(row).then(|| array.as_primitive::<arrow_array::types::Decimal128Type>().value(row))
+        };
         check_flat(name, array, value, |bytes| {
             let sign = if bytes[0] & 0x80 == 0 { 0 } else { u8::MAX };
             let mut whole = [sign; 16];

@@ -1,25 +1,27 @@
 //! UUIDs, hardware addresses and networks as text.
 
+use super::append::push_word;
 use super::digits::push_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-fn push_hex(out: &mut Vec<u8>, byte: u8) {
-    out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+fn hex(byte: u8) -> [u8; 2] {
+    [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
 }
 
 /// Appends a UUID's 36 characters.
 pub(crate) fn push_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
     let Ok(bytes) = <&[u8; 16]>::try_from(bytes) else { return };
-    /// Where each byte's two digits stand.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let mut text = [b'-'; 36];
-    for (&byte, at) in bytes.iter().zip(PLACES) {
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
+    let hex = |at: usize, count: usize| {
+        bytes[at..at + count].iter().rev().fold(0, |word, &byte| word << 16 | u64::from(u16::from_le_bytes(hex(byte))))
+    };
+    push_word(out, hex(0, 4), 8);
+    for (at, count) in [(4, 2), (6, 2), (8, 2), (10, 4)] {
+        out.push(b'-');
+        push_word(out, hex(at, count), 2 * count);
     }
-    out.extend_from_slice(&text);
+    push_word(out, hex(14, 2), 4);
 }
 
 /// Appends a hardware address: hexadecimal bytes with colons between.
@@ -28,7 +30,7 @@ pub(crate) fn push_mac(out: &mut Vec<u8>, bytes: &[u8]) {
         if at > 0 {
             out.push(b':');
         }
-        push_hex(out, byte);
+        out.extend_from_slice(&hex(byte));
     }
 }
 

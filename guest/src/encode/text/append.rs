@@ -1,6 +1,7 @@
 //! Short appends and searches, eight bytes at a time.
 //!
-//! A copy whose length is known only at run time is a call out of compiled wasm, which costs more than a short copy itself. So short texts
+//! A copy whose length is known only at run time, or is not that of one store (1, 2, 4, 8 or 16 bytes), is a call out of compiled wasm, which
+//! costs more than a short copy itself. So short texts
 //! are appended in pieces of fixed width, the last of which overlaps or is cut back, and bytes are looked for in words of eight.
 
 /// One in every byte.
@@ -74,8 +75,22 @@ pub(crate) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
         4..=7 => push_overlapping::<4>(out, text),
         8..=15 => push_overlapping::<8>(out, text),
         16..=32 => push_overlapping::<16>(out, text),
-        33..=64 => push_overlapping::<32>(out, text),
+        33..=64 => {
+            let (first, last) = text.split_at(32);
+            push_overlapping::<16>(out, first);
+            push_text_of_32(out, last, text);
+        }
         _ => out.extend_from_slice(text),
+    }
+}
+
+/// Appends the rest of a text after its first 32 bytes, which is 1 to 32 bytes long.
+#[inline(always)]
+fn push_text_of_32(out: &mut Vec<u8>, rest: &[u8], text: &[u8]) {
+    if let Some(last) = text.last_chunk::<32>() {
+        let start = out.len();
+        out.truncate(start + rest.len() - 32);
+        push_overlapping::<16>(out, last);
     }
 }
 
@@ -88,6 +103,14 @@ fn push_overlapping<const N: usize>(out: &mut Vec<u8>, text: &[u8]) {
         out.truncate(start + text.len() - N);
         out.extend_from_slice(last);
     }
+}
+
+/// Appends a constant of at most eight bytes.
+#[inline(always)]
+pub(crate) fn push_constant<const N: usize>(out: &mut Vec<u8>, text: &[u8; N]) {
+    const { assert!(N <= 8, "one word") };
+    let word = text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    push_word(out, word, N);
 }
 
 /// Appends the lowest `length` bytes (at most eight) of a word.

@@ -99,7 +99,7 @@ pub(crate) fn date_digits(unix_days: i64) -> u64 {
     let day = (unix_days + DAYS_TO_1970) as u32;
     let quarters = 4 * day + 3;
     let century = quarters / 146_097;
-    let product = 2_939_745 * u64::from(quarters % 146_097 | 3);
+    let product = 2_939_745 * u64::from((quarters % 146_097) | 3);
     let year_of_century = (product >> 32) as u32;
     let day_of_year = product as u32 / 2_939_745 / 4;
     let months = 2_141 * day_of_year + 197_913;

@@ -12,7 +12,6 @@ use super::time::ticks_per_second;
 use super::value::{Bound, Bytes, Days, Decimals, Ints, Style, ValueError, Values};
 use super::writer::Separators;
 use super::zone::Zone;
-use arrow_array::OffsetSizeTrait;
 use arrow_buffer::NullBuffer;
 use arrow_schema::TimeUnit;
 use std::ops::Range;
@@ -177,16 +176,21 @@ fn int_of_sixteen(cell: &mut [u8; STORE_BYTES], value: i64) -> u32 {
     let magnitude = value.unsigned_abs();
     let (high, low) = (digits(magnitude / EIGHT_DIGITS), digits(magnitude % EIGHT_DIGITS));
     let zeros = if high == 0 { 8 + leading_zeros(low) } else { leading_zeros(high) };
-    // All sixteen digits with room around, of which the cell is a window; the sign takes the place of the last zero before the digits.
-    let mut wide = [0; 2 * STORE_BYTES];
-    wide[..8].copy_from_slice(&(high | ZEROS).to_le_bytes());
-    wide[8..16].copy_from_slice(&(low | ZEROS).to_le_bytes());
-    let start = if value < 0 { zeros - 1 } else { zeros } as usize % STORE_BYTES;
-    if value < 0 {
-        wide[start] = b'-';
+    // The sign takes the place of the last zero before the digits.
+    let skipped = if value < 0 { zeros - 1 } else { zeros };
+    let sign = if value < 0 { u64::from(b'-' ^ b'0') } else { 0 };
+    let (mut first, mut second) = (high | ZEROS, low | ZEROS);
+    if skipped < 8 {
+        first ^= sign << (8 * skipped);
+        // In two steps, because a shift by all 64 bits is none.
+        first = first >> (8 * skipped) | second << 8 << (56 - 8 * skipped);
+        second >>= 8 * skipped;
+    } else {
+        first = (second ^ sign << (8 * (skipped - 8))) >> (8 * (skipped - 8));
     }
-    cell.copy_from_slice(&wide[start..start + STORE_BYTES]);
-    (STORE_BYTES - start) as u32
+    put(cell, 0, first);
+    put(cell, 8, second);
+    STORE_BYTES as u32 - skipped
 }
 
 /// Decimals of this scale or less are never so small that they turn to exponent form.
@@ -356,16 +360,29 @@ fn write_timestamp(cell: &mut [u8; TIMESTAMP_BYTES], date: u64, day_of_month: u6
 
 fn fill_strings(lane: &mut Lane, nulls: &Nulls<'_>, bytes: Bytes<'_>, rows: Range<usize>, separators: Separators) -> bool {
     match bytes {
-        Bytes::Small(array) => fill_spans(lane, nulls, array.value_data(), &array.value_offsets()[rows.start..=rows.end], separators),
-        Bytes::Large(array) => fill_spans(lane, nulls, array.value_data(), &array.value_offsets()[rows.start..=rows.end], separators),
+        Bytes::Small(array) => {
+            fill_spans(lane, nulls, array.value_data(), &array.value_offsets()[rows.start..=rows.end], separators, |at| at as usize)
+        }
+        Bytes::Large(array) => {
+            fill_spans(lane, nulls, array.value_data(), &array.value_offsets()[rows.start..=rows.end], separators, |at| at as usize)
+        }
         Bytes::View(_) => false,
     }
 }
 
-/// Strings that lie in one buffer, each from its offset to the next one's.
-fn fill_spans<O: OffsetSizeTrait>(lane: &mut Lane, nulls: &Nulls<'_>, data: &[u8], offsets: &[O], separators: Separators) -> bool {
+/// Strings that lie in one buffer, each from its offset to the next one's. Offsets were found to be within the buffer when the record was
+/// decoded, so none is negative.
+#[inline(always)]
+fn fill_spans<O: Copy>(
+    lane: &mut Lane,
+    nulls: &Nulls<'_>,
+    data: &[u8],
+    offsets: &[O],
+    separators: Separators,
+    to_usize: impl Fn(O) -> usize,
+) -> bool {
     let count = offsets.len() - 1;
-    let region = &data[offsets[0].as_usize()..offsets[count].as_usize()];
+    let region = &data[to_usize(offsets[0])..to_usize(offsets[count])];
     let borrow = match separators {
         Separators::Json => !nulls.any() && is_plain_json(region),
         Separators::Csv { .. } => needs_no_csv_escape(region),
@@ -373,7 +390,7 @@ fn fill_spans<O: OffsetSizeTrait>(lane: &mut Lane, nulls: &Nulls<'_>, data: &[u8
     if !borrow {
         for row in 0..count {
             let start = lane.text.len();
-            let value = &data[offsets[row].as_usize()..offsets[row + 1].as_usize()];
+            let value = &data[to_usize(offsets[row])..to_usize(offsets[row + 1])];
             match (separators, nulls.is_null(row)) {
                 (Separators::Json, false) => push_json_string(&mut lane.text, value, Html::Raw),
                 (Separators::Json, true) => lane.text.extend_from_slice(b"null"),
@@ -384,8 +401,9 @@ fn fill_spans<O: OffsetSizeTrait>(lane: &mut Lane, nulls: &Nulls<'_>, data: &[u8
         }
         return true;
     }
-    lane.starts.extend(offsets[..count].iter().map(|offset| offset.as_usize()));
-    lane.lengths.extend(offsets[..count].iter().zip(&offsets[1..]).map(|(start, end)| (end.as_usize() - start.as_usize()) as u32));
+    lane.starts.extend(offsets[..count].iter().map(|&start| to_usize(start)));
+    lane.lengths
+        .extend(offsets[..count].iter().zip(&offsets[1..]).map(|(&start, &end)| to_usize(end).wrapping_sub(to_usize(start)) as u32));
     lane.source = Source::Borrowed;
     if nulls.any() {
         // A null may have bytes.
@@ -483,8 +501,10 @@ pub(crate) fn is_odd(delimiter: u8) -> bool {
 mod tests {
     use super::super::plan::Kind;
     use super::*;
-    use arrow_array::{Array, BinaryArray, Date32Array, Decimal128Array, Int64Array, UInt64Array};
+    use arrow_array::{Array, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, Int64Array, UInt64Array};
+    use arrow_array::{TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray};
     use proptest::prelude::*;
+    use std::rc::Rc;
 
     const SEPARATORS: [Separators; 4] =
         [Separators::Json, Separators::Csv { delimiter: b',' }, Separators::Csv { delimiter: b';' }, Separators::Csv { delimiter: b'-' }];
@@ -545,11 +565,32 @@ mod tests {
 
         #[test]
         fn dates_take_either_path_alike(values in nullable(prop_oneof![-800_000i32..3_000_000, any::<i32>(), 0i32..20_000].boxed())) {
-            check(&Kind::Date, &Date32Array::from(values));
+            check(&Kind::Date, &Date32Array::from(values.clone()));
+            let milliseconds: Vec<Option<i64>> = values.iter().map(|day| day.map(|day| i64::from(day) * 86_400_000 + 1)).collect();
+            check(&Kind::Date, &Date64Array::from(milliseconds));
         }
 
         #[test]
-        fn strings_take_either_path_alike(values in nullable(prop_oneof!["[a-z ]{0,40}", "[a-z,;\"\\\\ \n<\u{a0}\u{2028}]{0,6}"].boxed())) {
+        fn timestamps_take_either_path_alike(values in nullable(prop_oneof![-62_167_219_200i64..253_402_300_800, -62_168_000_000i64..-62_166_000_000, any::<i64>(), 0i64..2_000_000_000].boxed()), fraction in 0i64..1_000_000_000, zeros in 0u32..9) {
+            let fraction = fraction / 10i64.pow(zeros) * 10i64.pow(zeros);
+            let scaled = |per_second: i64| -> Vec<Option<i64>> {
+                let ticks = |seconds: i64| seconds.wrapping_mul(per_second).wrapping_add(fraction / (1_000_000_000 / per_second));
+                values.iter().map(|value| value.map(ticks)).collect()
+            };
+            let kind = |unit| Kind::Timestamp(unit, Rc::new(Zone::Utc));
+            check(&kind(TimeUnit::Second), &TimestampSecondArray::from(values.clone()));
+            check(&kind(TimeUnit::Millisecond), &TimestampMillisecondArray::from(scaled(1_000)));
+            check(&kind(TimeUnit::Microsecond), &TimestampMicrosecondArray::from(scaled(1_000_000)));
+            check(&kind(TimeUnit::Nanosecond), &TimestampNanosecondArray::from(scaled(1_000_000_000)));
+        }
+
+        #[test]
+        fn booleans_take_either_path_alike(values in nullable(any::<bool>().boxed())) {
+            check(&Kind::Bool, &BooleanArray::from(values));
+        }
+
+        #[test]
+        fn strings_take_either_path_alike(values in nullable(prop_oneof!["[a-z ]{0,40}", "[a-z]{0,12}", "[a-z,]{60,140}", "[a-z,;\"\\\\ \n<\u{a0}\u{2028}]{0,6}"].boxed())) {
             let values: Vec<Option<&[u8]>> = values.iter().map(|value| value.as_deref().map(str::as_bytes)).collect();
             check(&Kind::Text, &BinaryArray::from(values));
         }

@@ -150,39 +150,28 @@ impl Target<'_> {
         let width = if stores == 0 { LONG_STEP_BYTES + lane.shortest } else { stores * STORE_BYTES };
         let roomy = room >= width && prefix.len() + room >= prefix.width();
         match (lane.source, stores, roomy) {
-            (Source::Short, _, true) => self.rows::<false>(prefix, lane, |out, at, row, _| store(out, at, &lane.short[row])),
-            (Source::Short, _, false) => self.rows::<true>(prefix, lane, |out, at, row, _| store(out, at, &lane.short[row])),
-            (Source::Flagged, _, _) => {
-                let (flags, is_long) = (lane.flags.as_slice(), stores == 0);
-                // Which cells have quotes nobody can predict. So every cell gets them, and they are written over where they do not belong:
-                // the one before by the cell, the one after by what follows.
-                let cell = |out: &mut [u8], at: usize, row: usize, length: usize| {
-                    let flag = usize::from(flags[row]);
-                    let inner = length - 2 * flag;
-                    out[at] = b'"';
-                    if is_long {
-                        copy_long(out, at + flag, text, starts[row], inner);
-                    } else {
-                        copy_wide::<4>(out, at + flag, text, starts[row], inner);
-                    }
-                    out[at + flag + inner] = b'"';
-                };
-                // A cell of fewer than four stores takes four here, so its width says nothing.
-                self.rows::<true>(prefix, lane, cell);
+            (Source::Short, _, true) => self.rows::<false>(prefix, lane, ShortCells(&lane.short)),
+            (Source::Short, _, false) => self.rows::<true>(prefix, lane, ShortCells(&lane.short)),
+            // These cells always take four stores or the long copy, so their width says nothing.
+            (Source::Flagged, 0, _) => {
+                self.rows::<true>(prefix, lane, FlaggedCells { cells: LongCells { text, starts }, flags: &lane.flags })
             }
-            (_, 1, true) => self.rows::<false>(prefix, lane, |out, at, row, length| copy_wide::<1>(out, at, text, starts[row], length)),
-            (_, 1, false) => self.rows::<true>(prefix, lane, |out, at, row, length| copy_wide::<1>(out, at, text, starts[row], length)),
-            (_, 2, true) => self.rows::<false>(prefix, lane, |out, at, row, length| copy_wide::<2>(out, at, text, starts[row], length)),
-            (_, 2, false) => self.rows::<true>(prefix, lane, |out, at, row, length| copy_wide::<2>(out, at, text, starts[row], length)),
-            (_, 4, true) => self.rows::<false>(prefix, lane, |out, at, row, length| copy_wide::<4>(out, at, text, starts[row], length)),
-            (_, 4, false) => self.rows::<true>(prefix, lane, |out, at, row, length| copy_wide::<4>(out, at, text, starts[row], length)),
-            _ => self.rows::<true>(prefix, lane, |out, at, row, length| copy_long(out, at, text, starts[row], length)),
+            (Source::Flagged, _, _) => {
+                self.rows::<true>(prefix, lane, FlaggedCells { cells: WideCells::<4> { text, starts }, flags: &lane.flags });
+            }
+            (_, 1, true) => self.rows::<false>(prefix, lane, WideCells::<1> { text, starts }),
+            (_, 1, false) => self.rows::<true>(prefix, lane, WideCells::<1> { text, starts }),
+            (_, 2, true) => self.rows::<false>(prefix, lane, WideCells::<2> { text, starts }),
+            (_, 2, false) => self.rows::<true>(prefix, lane, WideCells::<2> { text, starts }),
+            (_, 4, true) => self.rows::<false>(prefix, lane, WideCells::<4> { text, starts }),
+            (_, 4, false) => self.rows::<true>(prefix, lane, WideCells::<4> { text, starts }),
+            _ => self.rows::<true>(prefix, lane, LongCells { text, starts }),
         }
     }
 
     /// Writes every row's prefix and cell, four rows a turn: a turn of a loop costs a look at the clock.
     #[inline(always)]
-    fn rows<const GUARDED: bool>(&mut self, prefix: impl Prefix, lane: &Lane, copy: impl Fn(&mut [u8], usize, usize, usize)) {
+    fn rows<const GUARDED: bool>(&mut self, prefix: impl Prefix, lane: &Lane, cells: impl Cells) {
         let count = self.at.len();
         let out = &mut *self.out;
         let (at, at_rest) = self.at.as_chunks_mut::<4>();
@@ -190,14 +179,14 @@ impl Target<'_> {
         let (ends, ends_rest) = self.ends[..count].as_chunks::<4>();
         let mut row = 0;
         for ((at, lengths), ends) in at.iter_mut().zip(lengths).zip(ends) {
-            write_row::<GUARDED>(out, &prefix, &copy, row, &mut at[0], lengths[0], ends[0]);
-            write_row::<GUARDED>(out, &prefix, &copy, row + 1, &mut at[1], lengths[1], ends[1]);
-            write_row::<GUARDED>(out, &prefix, &copy, row + 2, &mut at[2], lengths[2], ends[2]);
-            write_row::<GUARDED>(out, &prefix, &copy, row + 3, &mut at[3], lengths[3], ends[3]);
+            write_row::<GUARDED>(out, &prefix, &cells, row, &mut at[0], lengths[0], ends[0]);
+            write_row::<GUARDED>(out, &prefix, &cells, row + 1, &mut at[1], lengths[1], ends[1]);
+            write_row::<GUARDED>(out, &prefix, &cells, row + 2, &mut at[2], lengths[2], ends[2]);
+            write_row::<GUARDED>(out, &prefix, &cells, row + 3, &mut at[3], lengths[3], ends[3]);
             row += 4;
         }
         for ((at, &length), &end) in at_rest.iter_mut().zip(lengths_rest).zip(ends_rest) {
-            write_row::<GUARDED>(out, &prefix, &copy, row, at, length, end);
+            write_row::<GUARDED>(out, &prefix, &cells, row, at, length, end);
             row += 1;
         }
     }
@@ -216,22 +205,40 @@ impl Target<'_> {
 fn write_row<const GUARDED: bool>(
     out: &mut [u8],
     prefix: &impl Prefix,
-    copy: &impl Fn(&mut [u8], usize, usize, usize),
+    cells: &impl Cells,
     row: usize,
     at: &mut usize,
     length: u32,
     end: usize,
 ) {
     let length = length as usize;
-    let mut guard = [0; GUARD_BYTES];
-    if GUARDED {
-        guard.copy_from_slice(&out[end..end + GUARD_BYTES]);
-    }
+    let guard = if GUARDED { Guard::load(out, end) } else { Guard::default() };
     let start = prefix.write(out, *at);
-    copy(out, start, row, length);
+    cells.copy(out, start, row, length);
     *at = start + length;
     if GUARDED {
-        out[end..end + GUARD_BYTES].copy_from_slice(&guard);
+        guard.put_back(out, end);
+    }
+}
+
+/// Bytes behind a row that its stores may touch. Four values and no array: a copy of more than one store's width is a call in wasm.
+#[derive(Clone, Copy, Default)]
+struct Guard(u128, u128, u128, u128);
+
+impl Guard {
+    #[inline(always)]
+    fn load(out: &[u8], at: usize) -> Self {
+        let out = &out[at..at + GUARD_BYTES];
+        let part = |part: usize| out[part * STORE_BYTES..].first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
+        Self(part(0), part(1), part(2), part(3))
+    }
+
+    #[inline(always)]
+    fn put_back(self, out: &mut [u8], at: usize) {
+        let out = &mut out[at..at + GUARD_BYTES];
+        for (to, part) in out.as_chunks_mut::<STORE_BYTES>().0.iter_mut().zip([self.0, self.1, self.2, self.3]) {
+            *to = part.to_le_bytes();
+        }
     }
 }
 
@@ -304,34 +311,88 @@ fn store(out: &mut [u8], at: usize, cell: &[u8; STORE_BYTES]) {
     out[at..at + STORE_BYTES].copy_from_slice(cell);
 }
 
-/// Copies a cell with `STORES` stores; near the end of its text, where that would read too far, exactly.
-#[inline(always)]
-fn copy_wide<const STORES: usize>(out: &mut [u8], at: usize, text: &[u8], start: usize, length: usize) {
-    let width = STORES * STORE_BYTES;
-    match text.get(start..start + width) {
-        Some(from) => {
-            let to = &mut out[at..at + width];
-            for (to, from) in to.chunks_exact_mut(STORE_BYTES).zip(from.chunks_exact(STORE_BYTES)) {
-                to.copy_from_slice(from);
-            }
-        }
-        None => copy_exact(out, at, &text[start..start + length]),
+/// How cells get to their places. A trait and no closures, because a closure called in five places is not inlined.
+trait Cells {
+    /// Writes a row's cell, whose length with quotes is `length`.
+    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize);
+}
+
+struct ShortCells<'a>(&'a [[u8; STORE_BYTES]]);
+
+impl Cells for ShortCells<'_> {
+    #[inline(always)]
+    fn copy(&self, out: &mut [u8], at: usize, row: usize, _: usize) {
+        store(out, at, &self.0[row]);
     }
 }
 
-/// Copies a cell of any length in steps, the last of which may reach beyond its end.
-#[inline(always)]
-fn copy_long(out: &mut [u8], at: usize, text: &[u8], start: usize, length: usize) {
-    let padded = length.next_multiple_of(LONG_STEP_BYTES);
-    match text.get(start..start + padded) {
-        Some(from) if length <= CALL_BYTES => {
-            let to = &mut out[at..at + padded];
-            for (to, from) in to.as_chunks_mut::<LONG_STEP_BYTES>().0.iter_mut().zip(from.as_chunks::<LONG_STEP_BYTES>().0) {
-                *to = *from;
+/// Copied with `STORES` stores; near the end of their text, where that would read too far, exactly.
+struct WideCells<'a, const STORES: usize> {
+    text: &'a [u8],
+    starts: &'a [usize],
+}
+
+impl<const STORES: usize> Cells for WideCells<'_, STORES> {
+    #[inline(always)]
+    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize) {
+        let (start, width) = (self.starts[row], STORES * STORE_BYTES);
+        match self.text.get(start..start + width) {
+            Some(from) => {
+                let to = &mut out[at..at + width];
+                for (to, from) in to.as_chunks_mut::<STORE_BYTES>().0.iter_mut().zip(from.as_chunks::<STORE_BYTES>().0) {
+                    *to = *from;
+                }
             }
+            None => copy_last(out, at, self.text, start, length),
         }
-        _ => copy_exact(out, at, &text[start..start + length]),
     }
+}
+
+/// Copied in steps, the last of which may reach beyond the cell's end.
+struct LongCells<'a> {
+    text: &'a [u8],
+    starts: &'a [usize],
+}
+
+impl Cells for LongCells<'_> {
+    #[inline(always)]
+    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize) {
+        let (start, padded) = (self.starts[row], length.next_multiple_of(LONG_STEP_BYTES));
+        match self.text.get(start..start + padded) {
+            Some(from) if length <= CALL_BYTES => {
+                let to = &mut out[at..at + padded];
+                for (to, from) in to.as_chunks_mut::<LONG_STEP_BYTES>().0.iter_mut().zip(from.as_chunks::<LONG_STEP_BYTES>().0) {
+                    overlapping::<STORE_BYTES>(to, from);
+                }
+            }
+            _ => copy_last(out, at, self.text, start, length),
+        }
+    }
+}
+
+/// Some with quotes around them; which ones nobody can predict. So every cell gets quotes, and they are written over where they do not
+/// belong: the one before by the cell, the one after by what follows.
+struct FlaggedCells<'a, C> {
+    cells: C,
+    flags: &'a [u8],
+}
+
+impl<C: Cells> Cells for FlaggedCells<'_, C> {
+    #[inline(always)]
+    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize) {
+        let flag = usize::from(self.flags[row]);
+        let inner = length - 2 * flag;
+        out[at] = b'"';
+        self.cells.copy(out, at + flag, row, inner);
+        out[at + flag + inner] = b'"';
+    }
+}
+
+/// The rare copy: near the end of a text, and of very long cells.
+#[cold]
+#[inline(never)]
+fn copy_last(out: &mut [u8], at: usize, text: &[u8], start: usize, length: usize) {
+    copy_exact(out, at, &text[start..start + length]);
 }
 
 /// Copies exactly `from`: in overlapping pieces of fixed width while it is short, because a copy of run-time length is a call in wasm.
@@ -346,7 +407,10 @@ pub(crate) fn copy_exact(out: &mut [u8], at: usize, from: &[u8]) {
         4..=7 => overlapping::<4>(to, from),
         8..=15 => overlapping::<8>(to, from),
         16..=32 => overlapping::<16>(to, from),
-        33..=64 => overlapping::<32>(to, from),
+        33..=64 => {
+            overlapping::<16>(&mut to[..32], &from[..32]);
+            overlapping::<16>(&mut to[length - 32..], &from[length - 32..]);
+        }
         _ => to.copy_from_slice(from),
     }
 }

@@ -1,6 +1,6 @@
 //! Strings: escaped for JSON, quoted for CSV. Input is bytes, because text on the wire may be invalid UTF-8.
 
-use super::append::{HIGHS, all_zeros, below, find, first_mark, push_text, splat, zeros};
+use super::append::{HIGHS, all_zeros, below, find, first_mark, push_constant, push_text, splat, zeros};
 
 /// Are `<`, `>` and `&` escaped in JSON? At the top level and in structs there they are not; in lists, maps and all nested CSV text they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ fn push_not_ascii<'a>(out: &mut Vec<u8>, mut text: &'a [u8]) -> &'a [u8] {
                 width
             }
             None => {
-                out.extend_from_slice(b"\\ufffd");
+                push_constant(out, b"\\ufffd");
                 1
             }
         };
@@ -94,7 +94,7 @@ fn push_not_ascii<'a>(out: &mut Vec<u8>, mut text: &'a [u8]) -> &'a [u8] {
 
 /// Appends `\u00XX`.
 pub(crate) fn push_u00(out: &mut Vec<u8>, byte: u8) {
-    out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    push_constant(out, &[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
 }
 
 /// Is this U+2028 or U+2029, which JavaScript takes for line ends?
@@ -104,7 +104,7 @@ pub(crate) fn is_line_separator(text: &[u8]) -> bool {
 
 /// Appends the escape of U+2028 or U+2029, told apart by the last byte of their UTF-8.
 pub(crate) fn push_line_separator(out: &mut Vec<u8>, last: u8) {
-    out.extend_from_slice(if last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+    push_constant(out, if last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
 }
 
 /// Length of the UTF-8 sequence that the text begins with; `None` if it is not one.

@@ -4,7 +4,7 @@
 //! a value makes no allocation but for what it appends.
 
 use super::address::{NotCidr, push_cidr, push_mac, push_uuid};
-use super::append::push_text;
+use super::append::{push_constant, push_text};
 use super::digits::{push_int, push_unsigned};
 use super::json_value::{NotJson, push_compact};
 use super::number::{DecimalType, FloatStyle, push_decimal128, push_decimal256, push_f32, push_f64};
@@ -441,7 +441,7 @@ impl<'a> Bound<'a> {
                 if array.value(row) {
                     out.extend_from_slice(b"true")
                 } else {
-                    out.extend_from_slice(b"false")
+                    push_constant(out, b"false")
                 }
             }
             Values::Int(ints) => ints.push(out, row),
@@ -516,9 +516,10 @@ impl<'a> Bound<'a> {
                     if at > first {
                         out.push(b',');
                     }
-                    out.extend_from_slice(b"{\"key\":");
+                    push_constant(out, b"{\"key\":");
                     keys.push(out, at, Style::Json(Html::Escaped))?;
-                    out.extend_from_slice(b",\"value\":");
+                    out.push(b',');
+                    push_constant(out, b"\"value\":");
                     values.push(out, at, Style::Json(Html::Escaped))?;
                     out.push(b'}');
                 }

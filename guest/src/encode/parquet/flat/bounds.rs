@@ -13,19 +13,24 @@ const MOST_BYTES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Bounds {
     /// `flip` is laid over both to compare them.
-    Numbers { low: i128, high: i128, flip: i128 },
-    Bytes { low: Vec<u8>, high: Vec<u8> },
+    Numbers {
+        low: i128,
+        high: i128,
+        flip: i128,
+    },
+    Bytes {
+        low: Vec<u8>,
+        high: Vec<u8>,
+    },
 }
 
 impl Bounds {
     /// The bounds of both.
     pub(super) fn with(self, other: &Self) -> Self {
         match (self, other) {
-            (Self::Numbers { low, high, flip }, Self::Numbers { low: other_low, high: other_high, .. }) => Self::Numbers {
-                low: (low ^ flip).min(other_low ^ flip) ^ flip,
-                high: (high ^ flip).max(other_high ^ flip) ^ flip,
-                flip,
-            },
+            (Self::Numbers { low, high, flip }, Self::Numbers { low: other_low, high: other_high, .. }) => {
+                Self::Numbers { low: (low ^ flip).min(other_low ^ flip) ^ flip, high: (high ^ flip).max(other_high ^ flip) ^ flip, flip }
+            }
             (Self::Bytes { low, high }, Self::Bytes { low: other_low, high: other_high }) => {
                 Self::Bytes { low: low.min(other_low.clone()), high: high.max(other_high.clone()) }
             }
