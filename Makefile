@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup is all that must be there.
-.PHONY: demo test lint bench dist setup peers clean-demo
+.PHONY: demo test lint bench cost peaks dist setup peers clean-demo
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -29,6 +29,16 @@ lint: setup
 ## Throughput of the encoders, in the sandbox and out, beside polars, pyarrow and duckdb. ARGS='--scale 0.1'
 bench: setup peers
 	$(CARGO) run --release --workspace --bin bench -- $(ARGS)
+
+## CPU of the plugin for a megabyte of Arrow, gRPC in and S3 out, beside the reference's. ARGS='--scale 0.2'
+cost: setup peers
+	$(CARGO) build --release --workspace --bin plugin --bin cost
+	target/release/cost $(ARGS)
+
+## Peak memory of the plugin under loads of unusual shape. ARGS='parquet'
+peaks: setup
+	$(CARGO) build --release --workspace --bin plugin --bin peaks
+	target/release/peaks $(ARGS)
 
 ## A stripped binary and its checksum in target/dist.
 dist: setup

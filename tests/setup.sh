@@ -3,8 +3,9 @@
 #
 #   .venv/                    Python: moto (STS, KMS), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
 #   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
+#   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #
-# Needs python3 (3.10 or later, with venv) and, for MinIO, go. What cannot be set up is named at the end, and the exit code is 1.
+# Needs python3 (3.10 or later, with venv) and, for MinIO and the Go source, go. What cannot be set up is named at the end, and the exit code is 1.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -29,6 +30,20 @@ if ! command -v minio >/dev/null 2>&1 && [ ! -x target/tools/bin/minio ]; then
         GOBIN="$PWD/target/tools/bin" go install github.com/minio/minio@latest || MISSING="$MISSING minio"
     else
         MISSING="$MISSING minio(no-go)"
+    fi
+fi
+
+# Built anew when its code has changed.
+GO_SOURCE=tests/fixtures/go-source
+if [ ! -x target/tools/bin/go-source ] || [ -n "$(find "$GO_SOURCE" -newer target/tools/bin/go-source -type f)" ]; then
+    if command -v go >/dev/null 2>&1; then
+        echo 'Building the Go source of the tests into target/tools/bin (several minutes the first time) …' >&2
+        mkdir -p target/tools/bin
+        # The SDK's modules are pinned by go.sum; their publisher's are not all in the public checksum database.
+        (cd "$GO_SOURCE" && GOFLAGS=-mod=readonly GONOSUMDB='github.com/cloudquery/*' go build -trimpath -o ../../../target/tools/bin/go-source .) ||
+            MISSING="$MISSING go-source"
+    else
+        MISSING="$MISSING go-source(no-go)"
     fi
 fi
 

@@ -1,17 +1,18 @@
 //! Arrow IPC streams to record batches, within named bounds.
 //!
 //! A message is a stranger's. Nothing in it is believed before it is held against the bytes that are there: frames and buffers by `frame`,
-//! types and names by `schema`, offsets inside columns by `arrow-data`. What fails is an [`IpcError`], never a panic and never an allocation
-//! of a size that only the message claims.
+//! types and names by `schema`, offsets inside columns by `arrow-data`, and by `swell` what all of it would take once written out. What fails
+//! is an [`IpcError`], never a panic and never an allocation of a size that only the message claims.
 //!
 //! A source sends thousands of small records with one and the same schema, so schemas are decoded once and found again by their bytes.
 
 mod frame;
 pub(crate) mod schema;
+pub(crate) mod swell;
 #[cfg(test)]
 mod tests;
 
-use crate::limits::{MAX_MESSAGE_BYTES, SCHEMA_CACHE_BYTES};
+use crate::limits::{MAX_DICTIONARIES, MAX_MESSAGE_BYTES, SCHEMA_CACHE_BYTES};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
@@ -20,10 +21,15 @@ use arrow_schema::SchemaRef;
 use frame::{Frame, cause, check_batch, check_columns, check_dictionary, message};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use swell::Budget;
 
 /// What most numbers of a column, and allocations in wasm, are aligned to: columns of a stream that starts so are used in place. Decimals
 /// want twice that; where they do not have it, they alone are copied.
 const STREAM_ALIGNMENT: usize = 8;
+
+/// Messages beyond this are not copied to lie straight: one of 200 MiB, held twice, would be most of an instance's memory. Only those of
+/// their columns that need it are then copied.
+const MAX_STRAIGHTENED_BYTES: usize = 16 << 20;
 
 /// A table's schema, decoded and checked once and shared by all that see it again.
 #[derive(Debug)]
@@ -33,7 +39,9 @@ pub struct TableSchema {
     /// The schema as it was sent, metadata included.
     pub logical: SchemaRef,
     /// The schema of the decoded batches: as `logical`, but text types (`Utf8`, `LargeUtf8`, `Utf8View`, at any depth) are their binary
-    /// twins, because text on the wire may be invalid UTF-8 and must come out as the reference writes it.
+    /// twins, because text on the wire may be invalid UTF-8 and must come out as the reference writes it; and every field but a map's
+    /// entries and keys may be null, because what a source declares and what it sends are two things. Which nulls a format can hold is
+    /// the format's to say.
     pub physical: SchemaRef,
 }
 
@@ -82,19 +90,24 @@ impl Decoder {
     pub fn decode(&mut self, ipc: Vec<u8>) -> Result<(Rc<TableSchema>, Vec<Rows>), IpcError> {
         check_length(ipc.len())?;
         let stream = into_straight_buffer(ipc);
-        let mut frame = first_frame(&stream)?;
+        let frame = first_frame(&stream)?;
         let header = frame.header(&stream);
         let schema = match self.schemas.get(header.as_slice()) {
             Some(known) => Rc::clone(known),
             None => self.learn(&header)?,
         };
         let (_, mut at) = frame.body(stream.len(), message(&header)?.bodyLength())?;
-        let mut dictionaries = HashMap::new();
-        let mut batches = Vec::new();
+        let mut decoding = Decoding {
+            schema: &schema,
+            dictionaries: HashMap::new(),
+            dictionaries_read: 0,
+            budget: Budget::default(),
+            batches: Vec::new(),
+        };
         while let Some(next) = Frame::at(&stream, at)? {
-            frame = next;
-            at = decode_frame(frame, &stream, &schema, &mut dictionaries, &mut batches)?;
+            at = decoding.frame(next, &stream)?;
         }
+        let batches = decoding.batches;
         Ok((schema, batches))
     }
 
@@ -119,42 +132,68 @@ impl Decoder {
     }
 }
 
-/// Decodes the frame after the schema's; answers where the next one begins.
-fn decode_frame(
-    frame: Frame,
-    stream: &Buffer,
-    schema: &TableSchema,
-    dictionaries: &mut HashMap<i64, ArrayRef>,
-    batches: &mut Vec<Rows>,
-) -> Result<usize, IpcError> {
-    let header = frame.header(stream);
-    let message = message(&header)?;
-    let (start, end) = frame.body(stream.len(), message.bodyLength())?;
-    let body = stream.slice_with_length(start, end - start);
-    let version = message.version();
-    if !matches!(version, MetadataVersion::V4 | MetadataVersion::V5) {
-        return Err(IpcError("the Arrow IPC stream has a metadata version other than 4 and 5".to_owned()));
-    }
-    match message.header_type() {
-        MessageHeader::RecordBatch => {
-            let batch = message.header_as_record_batch().ok_or_else(|| IpcError("a record batch without a header".to_owned()))?;
-            let bytes = check_batch(batch, body.len())?;
-            check_columns(&schema.physical, batch)?;
-            let batch = read_record_batch(&body, batch, schema.physical.clone(), dictionaries, None, &version)
-                .map_err(|error| IpcError(format!("the record batch: {}", cause(&error))))?;
-            batches.push(Rows { batch, bytes });
+/// One message on its way: what its frames have left behind so far.
+struct Decoding<'a> {
+    schema: &'a TableSchema,
+    dictionaries: HashMap<i64, ArrayRef>,
+    dictionaries_read: usize,
+    budget: Budget,
+    batches: Vec<Rows>,
+}
+
+impl Decoding<'_> {
+    /// Decodes a frame after the schema's; answers where the next one begins.
+    fn frame(&mut self, frame: Frame, stream: &Buffer) -> Result<usize, IpcError> {
+        let header = frame.header(stream);
+        let message = message(&header)?;
+        let (start, end) = frame.body(stream.len(), message.bodyLength())?;
+        let body = stream.slice_with_length(start, end - start);
+        let version = message.version();
+        if !matches!(version, MetadataVersion::V4 | MetadataVersion::V5) {
+            return Err(IpcError("the Arrow IPC stream has a metadata version other than 4 and 5".to_owned()));
         }
-        MessageHeader::DictionaryBatch => {
-            let batch = message.header_as_dictionary_batch().ok_or_else(|| IpcError("a dictionary without a header".to_owned()))?;
-            let values = batch.data().ok_or_else(|| IpcError("a dictionary without values".to_owned()))?;
-            check_batch(values, body.len())?;
-            check_dictionary(&schema.physical, values)?;
-            read_dictionary(&body, batch, &schema.physical, dictionaries, &version)
-                .map_err(|error| IpcError(format!("a dictionary: {}", cause(&error))))?;
+        match message.header_type() {
+            MessageHeader::RecordBatch => {
+                let batch = message.header_as_record_batch().ok_or_else(|| IpcError("a record batch without a header".to_owned()))?;
+                self.record_batch(batch, &body, version)?;
+            }
+            MessageHeader::DictionaryBatch => {
+                let batch = message.header_as_dictionary_batch().ok_or_else(|| IpcError("a dictionary without a header".to_owned()))?;
+                self.dictionary(batch, &body, version)?;
+            }
+            _ => return Err(IpcError("the Arrow IPC stream has a message that is neither record batch nor dictionary".to_owned())),
         }
-        _ => return Err(IpcError("the Arrow IPC stream has a message that is neither record batch nor dictionary".to_owned())),
+        Ok(end)
     }
-    Ok(end)
+
+    fn record_batch(&mut self, batch: arrow_ipc::RecordBatch<'_>, body: &Buffer, version: MetadataVersion) -> Result<(), IpcError> {
+        let physical = &self.schema.physical;
+        let bytes = check_batch(batch, body.len())?;
+        check_columns(physical, batch)?;
+        self.budget.take_names(physical, batch)?;
+        let batch = read_record_batch(body, batch, physical.clone(), &self.dictionaries, None, &version)
+            .map_err(|error| IpcError(format!("the record batch: {}", cause(&error))))?;
+        self.budget.take_values(&batch, body.len())?;
+        self.batches.push(Rows { batch, bytes });
+        Ok(())
+    }
+
+    fn dictionary(&mut self, batch: arrow_ipc::DictionaryBatch<'_>, body: &Buffer, version: MetadataVersion) -> Result<(), IpcError> {
+        self.dictionaries_read += 1;
+        if self.dictionaries_read > MAX_DICTIONARIES {
+            return Err(IpcError(format!("the message has more than {MAX_DICTIONARIES} dictionaries")));
+        }
+        let values = batch.data().ok_or_else(|| IpcError("a dictionary without values".to_owned()))?;
+        check_batch(values, body.len())?;
+        check_dictionary(&self.schema.physical, values)?;
+        if batch.isDelta()
+            && let Some(existing) = self.dictionaries.get(&batch.id())
+        {
+            self.budget.take_copy(existing)?;
+        }
+        read_dictionary(body, batch, &self.schema.physical, &mut self.dictionaries, &version)
+            .map_err(|error| IpcError(format!("a dictionary: {}", cause(&error))))
+    }
 }
 
 fn first_frame(stream: &[u8]) -> Result<Frame, IpcError> {
@@ -165,7 +204,8 @@ fn check_length(length: usize) -> Result<(), IpcError> {
     if length <= MAX_MESSAGE_BYTES { Ok(()) } else { Err(IpcError(format!("the message has more than {MAX_MESSAGE_BYTES} bytes"))) }
 }
 
-/// The bytes as a buffer that lies straight: taken over if they do, else copied once, rather than column by column.
+/// The bytes as a buffer that lies straight: taken over if they do (or are too many), else copied once, rather than column by column.
 fn into_straight_buffer(bytes: Vec<u8>) -> Buffer {
-    if bytes.as_ptr().align_offset(STREAM_ALIGNMENT) == 0 { Buffer::from_vec(bytes) } else { Buffer::from(bytes.as_slice()) }
+    let straight = bytes.as_ptr().align_offset(STREAM_ALIGNMENT) == 0;
+    if straight || bytes.len() > MAX_STRAIGHTENED_BYTES { Buffer::from_vec(bytes) } else { Buffer::from(bytes.as_slice()) }
 }

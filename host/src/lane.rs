@@ -8,7 +8,7 @@ use crate::bindings::{Progress, PutError, SessionLimits, WriteError};
 use crate::engine::Runtime;
 use crate::imports::{LaneContext, State};
 use crate::ledger::{Failure, FailureClass, Ledger};
-use crate::limits::{LANE_QUEUE_BYTES, MAX_OPEN_OBJECTS};
+use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, MAX_OPEN_OBJECTS};
 use crate::upload::{Upload, text};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,6 +109,12 @@ pub(crate) struct Crew {
     pub(crate) origin: Instant,
     /// The queues of all lanes, for `abandon`; set once they are made. Weak: a lane ends when its session lets go of it.
     pub(crate) lanes: OnceLock<Vec<Peer>>,
+}
+
+impl Crew {
+    fn encoder_bytes(&self) -> u64 {
+        ENCODER_BYTES.min(self.guest_memory_bytes / 2)
+    }
 }
 
 /// Another lane's queue.
@@ -298,7 +304,7 @@ impl Actor {
 
     /// Linear memory never shrinks: past the high-water mark an instance with nothing open makes room for a fresh one.
     async fn renew(&mut self) {
-        let high_water = self.crew.guest_memory_bytes / 2;
+        let high_water = self.crew.encoder_bytes();
         let Some(guest) = &mut self.guest else { return };
         if guest.store.data().limiter.used_bytes() < high_water || guest.store.data().open_objects > 0 {
             return;
@@ -321,7 +327,7 @@ impl Actor {
             let (mut store, instance) = crew.runtime.instantiate(self.context.clone(), crew.guest_memory_bytes).await?;
             self.context.instance += 1;
             let sink = instance.lakegate_destination_sink().clone();
-            let limits = SessionLimits { encoder_bytes: crew.guest_memory_bytes / 2, open_objects: MAX_OPEN_OBJECTS };
+            let limits = SessionLimits { encoder_bytes: crew.encoder_bytes(), open_objects: MAX_OPEN_OBJECTS };
             let opened = sink.session().call_open(&mut store, &crew.settings, limits).await;
             let session = match opened {
                 Ok(session) => session.map_err(|message| anyhow::anyhow!("the component refuses its own settings: {message}"))?,

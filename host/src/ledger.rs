@@ -7,6 +7,7 @@ use crate::object::ObjectKey;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// An object that the store has confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,9 @@ impl WriteReport {
     }
 }
 
+/// The target of log lines that tell of a table's failure as it happens. Who tells all failures at the end may leave them out.
+pub const TABLES: &str = "lakegate::tables";
+
 /// Running totals of a write, for a progress bar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -97,6 +101,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Confirmed objects.
     pub objects: u64,
+    /// Tables that have failed so far.
+    pub failed_tables: u64,
 }
 
 /// The books of one write.
@@ -104,6 +110,7 @@ pub struct Totals {
 pub struct Ledger {
     books: Mutex<Books>,
     settled: Notify,
+    given_up: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -162,9 +169,24 @@ impl Ledger {
         !account.stopped
     }
 
-    /// True if the table has failed.
+    /// The write will end badly: nothing more of it is wanted, and what waits for the store need not.
+    pub(crate) fn give_up(&self) {
+        self.given_up.cancel();
+    }
+
+    /// True once the write has been given up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.is_cancelled()
+    }
+
+    /// Waits until the write is given up; most never are.
+    pub(crate) async fn given_up(&self) {
+        self.given_up.cancelled().await;
+    }
+
+    /// True if the table has failed, or the whole write has been given up.
     pub(crate) fn is_stopped(&self, table: &str) -> bool {
-        self.books().accounts.get(table).is_some_and(|account| account.stopped)
+        self.is_given_up() || self.books().accounts.get(table).is_some_and(|account| account.stopped)
     }
 
     /// True if an object of the table has been opened.
@@ -210,13 +232,17 @@ impl Ledger {
 
     /// The table fails and takes no more rows. True if this is its first cause.
     pub(crate) fn fail(&self, table: &Arc<str>, failure: Failure) -> bool {
-        tracing::error!(table = &**table, error = failure.message, "The table failed.");
+        if self.is_given_up() {
+            // What ends here was cut off by us; the cause is the write's, and is told once.
+            return self.books().record(table, failure, true);
+        }
+        tracing::error!(target: TABLES, table = &**table, error = failure.message, "The table failed.");
         self.books().record(table, failure, true)
     }
 
     /// A message about the table is refused; its rows go on.
     pub(crate) fn refuse(&self, table: &Arc<str>, failure: Failure) {
-        tracing::error!(table = &**table, error = failure.message, "A message is refused.");
+        tracing::error!(target: TABLES, table = &**table, error = failure.message, "A message is refused.");
         self.books().record(table, failure, false);
     }
 
@@ -231,9 +257,19 @@ impl Ledger {
         }
     }
 
+    /// The tables that have failed so far, in the order in which they failed.
+    pub(crate) fn failures(&self) -> Vec<(Arc<str>, Failure)> {
+        let books = self.books();
+        let failed = books.accounts.iter().filter_map(|(table, account)| Some((table, account.failure.as_ref()?)));
+        let mut failed: Vec<_> = failed.collect();
+        failed.sort_by_key(|(_, (number, _))| *number);
+        failed.into_iter().map(|(table, (_, failure))| (table.clone(), failure.clone())).collect()
+    }
+
     /// Totals so far.
     pub fn totals(&self) -> Totals {
-        self.books().totals
+        let books = self.books();
+        Totals { failed_tables: books.failures, ..books.totals }
     }
 
     /// Closes the books: a table whose rows do not add up has failed.
@@ -244,7 +280,9 @@ impl Ledger {
             let (rows_in, claimed, confirmed) = (account.rows_in, account.claimed, account.confirmed);
             if account.failure.is_none() && !(rows_in == claimed && claimed == confirmed) {
                 let message = format!("the books do not add up: {rows_in} rows in, {claimed} claimed, {confirmed} confirmed");
-                tracing::error!(table = &*table, error = message, "The table failed.");
+                if !self.is_given_up() {
+                    tracing::error!(target: TABLES, table = &*table, error = message, "The table failed.");
+                }
                 books.record(&table, Failure::new(FailureClass::Unexpected, message), true);
             }
         }

@@ -16,6 +16,7 @@ pub mod local_store;
 pub(crate) mod message;
 pub mod object;
 pub mod payload;
+pub mod plugin;
 pub mod policy;
 pub mod s3;
 pub mod session;

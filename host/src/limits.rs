@@ -11,6 +11,14 @@ pub const MAX_OPEN_OBJECTS: u32 = 4_096;
 /// Entries of a lane's resource table: every open object, and room for those just being dropped.
 pub const MAX_RESOURCES: usize = MAX_OPEN_OBJECTS as usize + 64;
 
+/// Bytes of linear memory of a guest instance, unless set otherwise: the largest message, its decimals once more (they must be aligned),
+/// what encoders hold, and room for the rest. A limit, not a reservation: ordinary messages take a tenth of it.
+pub const GUEST_MEMORY_BYTES: u64 = 640 << 20;
+
+/// Bytes that the encoders of an instance may hold, at most half of its memory. Also where an instance with nothing open is renewed, since
+/// linear memory never shrinks.
+pub const ENCODER_BYTES: u64 = 128 << 20;
+
 /// Bytes of one `upload.write`. The guest writes 1 MiB at most; 16 MiB leaves room for other guests.
 pub const MAX_CHUNK_BYTES: usize = 16 << 20;
 

@@ -33,7 +33,7 @@ impl Inspector {
         if ipc.len() > MAX_MESSAGE_BYTES {
             return Err(invalid(format!("a message has {} bytes; at most {MAX_MESSAGE_BYTES} are accepted", ipc.len())));
         }
-        let mut messages = Messages { rest: ipc };
+        let mut messages = Messages::new(ipc);
         let schema = messages.next()?.ok_or_else(|| invalid("the stream has no schema"))?;
         let table = self.table(schema)?;
         let mut rows = 0_u64;
@@ -48,7 +48,7 @@ impl Inspector {
                 MessageHeader::DictionaryBatch => {}
                 other => return Err(invalid(format!("a message of type {other:?} stands where a record batch was expected"))),
             }
-            messages.skip_body(message.bodyLength())?;
+            messages.body(message.bodyLength())?;
         }
         Ok(Header { table, rows })
     }
@@ -85,22 +85,27 @@ fn table_name(metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
     Ok(name.into())
 }
 
-fn verified(metadata: &[u8]) -> Result<arrow_ipc::Message<'_>, InvalidMessage> {
+/// The message in `metadata`, once its flatbuffer has been verified.
+pub(crate) fn verified(metadata: &[u8]) -> Result<arrow_ipc::Message<'_>, InvalidMessage> {
     arrow_ipc::root_as_message(metadata).map_err(|error| invalid(format!("the Arrow IPC header is malformed: {error}")))
 }
 
-fn invalid(message: impl Into<String>) -> InvalidMessage {
+pub(crate) fn invalid(message: impl Into<String>) -> InvalidMessage {
     InvalidMessage(message.into())
 }
 
 /// The encapsulated messages of a stream.
-struct Messages<'a> {
+pub(crate) struct Messages<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Messages<'a> {
+    pub(crate) fn new(ipc: &'a [u8]) -> Self {
+        Self { rest: ipc }
+    }
+
     /// The next metadata; `None` at the end of the stream (marked or not).
-    fn next(&mut self) -> Result<Option<&'a [u8]>, InvalidMessage> {
+    pub(crate) fn next(&mut self) -> Result<Option<&'a [u8]>, InvalidMessage> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -114,9 +119,10 @@ impl<'a> Messages<'a> {
         self.take(length as usize).map(Some)
     }
 
-    fn skip_body(&mut self, length: i64) -> Result<(), InvalidMessage> {
+    /// The body that belongs to the metadata read last.
+    pub(crate) fn body(&mut self, length: i64) -> Result<&'a [u8], InvalidMessage> {
         let length = usize::try_from(length).map_err(|_| invalid("a record batch has a negative body length"))?;
-        self.take(length).map(|_| ())
+        self.take(length)
     }
 
     fn word(&mut self) -> Result<u32, InvalidMessage> {

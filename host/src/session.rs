@@ -59,7 +59,7 @@ impl Default for Options {
             lanes: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             memory_bytes: 64 << 20,
             in_flight_bytes: 64 << 20,
-            guest_memory_bytes: 256 << 20,
+            guest_memory_bytes: crate::limits::GUEST_MEMORY_BYTES,
             spill: Spill::Dir(std::env::temp_dir()),
             seed: None,
             connect: ConnectOptions::default(),
@@ -267,6 +267,22 @@ pub struct Write {
     ended: bool,
 }
 
+/// Ends a write, or what is left of it, at once: nobody waits for the store any more, and finished objects that it has not yet confirmed
+/// are aborted too. The session is of no more use.
+#[derive(Debug, Clone)]
+pub struct Halt {
+    ledger: Arc<Ledger>,
+    outlet: Arc<Outlet>,
+}
+
+impl Halt {
+    /// Does so. [`Write::abort`] or [`Write::finish`] then soon returns.
+    pub fn now(&self) {
+        self.ledger.give_up();
+        self.outlet.halt();
+    }
+}
+
 /// The type of a message. When it changes, rotating tables finish their objects, as in the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -326,6 +342,16 @@ impl Write {
         self.ledger.refuse(&table.into(), Failure::new(FailureClass::Data, reason));
     }
 
+    /// What ends this write from beside it, when there is no time to wait for the store.
+    pub fn halt(&self) -> Halt {
+        Halt { ledger: self.ledger.clone(), outlet: self.inner.outlet.clone() }
+    }
+
+    /// The tables that have failed so far, in the order in which they failed.
+    pub fn failures(&self) -> Vec<(Arc<str>, Failure)> {
+        self.ledger.failures()
+    }
+
     /// Totals so far.
     pub fn totals(&self) -> Totals {
         self.ledger.totals()
@@ -346,6 +372,8 @@ impl Write {
 
     /// The input has ended badly: aborts every open object, awaits the finished ones, claims nothing.
     pub async fn abort(mut self) {
+        // No lane is to work off its queue first, nor to wait for a slow store.
+        self.ledger.give_up();
         self.ask_all(Work::Abort).await;
         self.ledger.settled().await;
         self.end();
@@ -394,6 +422,7 @@ impl Drop for Write {
             return;
         }
         self.ended = true;
+        self.ledger.give_up();
         let (inner, ledger) = (self.inner.clone(), self.ledger.clone());
         self.inner.outlet.io().spawn(async move {
             futures::future::join_all(inner.lanes.iter().map(|lane| lane.ask(Work::Abort))).await;

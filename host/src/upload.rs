@@ -29,6 +29,7 @@ pub struct Outlet {
     requests: Arc<Semaphore>,
     keys: Arc<Keys>,
     io: tokio::runtime::Handle,
+    halt: CancellationToken,
 }
 
 impl Outlet {
@@ -45,7 +46,13 @@ impl Outlet {
         io: tokio::runtime::Handle,
     ) -> Arc<Self> {
         let keys = Arc::new(Keys { remember: keys_repeat, states: Mutex::default() });
-        Arc::new(Self { client, policy, staging, in_flight, requests: Arc::new(Semaphore::new(MAX_REQUESTS)), keys, io })
+        let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+        Arc::new(Self { client, policy, staging, in_flight, requests, keys, io, halt: CancellationToken::new() })
+    }
+
+    /// The process ends: what the store has not confirmed is aborted, finished or not.
+    pub(crate) fn halt(&self) {
+        self.halt.cancel();
     }
 
     /// Where jobs run.
@@ -107,6 +114,9 @@ pub struct Upload {
     _open: OpenKey,
 }
 
+/// What a guest hears that still writes when nobody wants its objects any more.
+const GIVEN_UP: &str = "the write was given up";
+
 /// Has anything been handed to a job?
 #[derive(Debug)]
 enum State {
@@ -160,7 +170,12 @@ impl Upload {
                 return Err(self.refuse(FailureClass::Storage, PutError::Quota(full.0)));
             }
         }
-        self.outlet.in_flight.room().await;
+        let (_, ledger) = self.account();
+        tokio::select! {
+            biased;
+            () = ledger.given_up() => return Err(PutError::Unavailable(GIVEN_UP.to_owned())),
+            () = self.outlet.in_flight.room() => {}
+        }
         self.check()
     }
 
@@ -284,18 +299,22 @@ impl Job {
             None => Ok(None),
             Some(Command::Finish(payload, share, rows)) => {
                 let bytes = payload.length();
-                let _request = self.request().await;
-                let stored = self.outlet.client.put(&self.start.put, payload).await?;
+                let put = async {
+                    let _request = self.request().await;
+                    self.outlet.client.put(&self.start.put, payload).await
+                };
+                let stored = self.unless_halted(put).await?;
                 drop(share);
                 Ok(Some(Done { stored, bytes, rows }))
             }
             Some(Command::Part(payload, share)) => {
-                let upload = {
+                let create = async {
                     let _request = self.request().await;
-                    self.outlet.client.create(&self.start.put).await?
+                    self.outlet.client.create(&self.start.put).await
                 };
+                let upload = self.unless_halted(create).await?;
                 let mut guard = AbortGuard::new(Arc::new(upload), self);
-                let done = self.drive_parts(&guard.upload, (payload, share), inbox).await;
+                let done = self.unless_halted(self.drive_parts(&guard.upload, (payload, share), inbox)).await;
                 if matches!(done, Ok(Some(_))) {
                     guard.disarm();
                 } else {
@@ -349,6 +368,17 @@ impl Job {
         let _request = self.request().await;
         let stored = upload.complete(parts, bytes).await?;
         Ok(Some(Done { stored, bytes, rows }))
+    }
+
+    /// Does `work`, unless there is no time left for it.
+    async fn unless_halted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::select! {
+            biased;
+            () = self.outlet.halt.cancelled() => {
+                Err(StoreError { kind: StoreErrorKind::Unavailable, message: "the process ended before the store had confirmed the object".to_owned() })
+            }
+            done = work => done,
+        }
     }
 
     async fn request(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {

@@ -110,7 +110,18 @@ fn seven_mistakes_are_named_at_once() {
     let place = Place::new();
     let spec = r#"{"bucket": "", "region": "", "path": "/a", "acl": "nobody", "format": "xml", "batch_size": -1, "batch_size_bytes": -1, "server_side_encryption_configuration": {"server_side_encryption": "ROT13"}}"#;
     let run = place.file("s.json", spec).run("validate-config s.json");
-    run.ended(3, &[]);
+    run.ended(
+        3,
+        &[
+            "`bucket` is required",
+            "`region` is required",
+            "`path` should not start with a \"/\"",
+            "`path` should contain {{UUID}}",
+            "invalid `acl` value: nobody",
+            "unknown format xml",
+            "invalid `server_side_encryption` value: ROT13",
+        ],
+    );
     assert_eq!(run.stderr.lines().count(), 7, "{}", run.stderr);
 }
 
@@ -135,6 +146,59 @@ fn refused_input_names_file_and_position() {
     }
 }
 
+/// Fifty thousand rows in five row groups or batches, in each form that has positions of its own.
+fn made(form: &str) -> Vec<u8> {
+    use arrow_array::{Int64Array, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let batch = |number: i64| {
+        let ids = number * 10_000..(number + 1) * 10_000;
+        let text = StringArray::from_iter_values(ids.clone().map(|id| format!("value {}", id * 7_919 % 100_003)));
+        RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from_iter_values(ids)) as _), ("text", Arc::new(text) as _)])
+    };
+    let batches: Vec<RecordBatch> = (0..5).map(|number| batch(number).expect("two columns")).collect();
+    let mut bytes = Vec::new();
+    match form {
+        "parquet" => {
+            let properties = parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(10_000)).build();
+            let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batches[0].schema(), Some(properties)).expect("a writer");
+            batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+            writer.close().expect("closed");
+        }
+        "arrow" => {
+            let mut writer = arrow_ipc::writer::FileWriter::try_new(&mut bytes, &batches[0].schema()).expect("a writer");
+            batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+            writer.finish().expect("closed");
+        }
+        _ => {
+            let mut writer = arrow_ipc::writer::StreamWriter::try_new(&mut bytes, &batches[0].schema()).expect("a writer");
+            batches.iter().for_each(|batch| writer.write(batch).expect("written"));
+            writer.finish().expect("closed");
+        }
+    }
+    bytes
+}
+
+#[test]
+fn what_is_broken_in_the_middle_is_found_there() {
+    let place = Place::new();
+    for (form, at) in [("parquet", ", row group 3, after row 20000"), ("arrow", ", record batch 3"), ("arrows", ", byte ")] {
+        let whole = made(form);
+        let name = format!("whole.{form}");
+        place.file(&name, &whole).run(&format!("load {name} {TO}")).ended(0, &[]);
+        // The third fifth of the file, a little of it: pages or text of the third row group or batch.
+        let mut broken = whole.clone();
+        let third = whole.len() / 2;
+        broken[third..third + 20_000].fill(0xff);
+        let run = place.file(&format!("broken.{form}"), &broken).run(&format!("load broken.{form} {TO}"));
+        run.ended(6, &[&format!("broken.{form}{at}")]);
+        let cut = if form == "arrows" { ", byte " } else { ": not a whole " };
+        place.file(&format!("cut.{form}"), &whole[..third]).run(&format!("load cut.{form} {TO}")).ended(6, &[&format!("cut.{form}{cut}")]);
+    }
+    for (name, content) in [("quote.csv", "a,b\n1,2\n3,\"4\n5,6\n"), ("later.ndjson", "{\"a\":1}\n{\"a\":2}\n{\"a\":3]\n{\"a\":4}\n")] {
+        place.file(name, content).run(&format!("load {name} {TO}")).ended(6, &[&format!("{name}, line 3: ")]);
+    }
+}
+
 #[test]
 fn a_store_that_cannot_be_reached_is_one_line() {
     let place = Place::new();
@@ -143,9 +207,10 @@ fn a_store_that_cannot_be_reached_is_one_line() {
     let line = format!("load a.csv --to s3://demo/a.csv --format csv --endpoint http://127.0.0.1:{port} --path-style --quiet");
     let run = place.file("a.csv", "x\n1\n").run(&line);
     run.ended(5, &[&port.to_string()]);
-    // The log has a line of its own as it happens; to the user it is said once, at the end.
-    let told: Vec<&str> = run.stderr.lines().filter(|line| !line.contains(" ERROR ")).collect();
-    assert!(matches!(told.as_slice(), [line] if line.starts_with("Table a failed: ")), "{}", run.stderr);
+    assert!(run.stderr.starts_with("Table a failed: ") && run.stderr.lines().count() == 1, "{}", run.stderr);
+    // Who asks for the log has it there as it happens.
+    let run = place.run(&format!("{line} --log-level info"));
+    assert!(run.ended(5, &[" ERROR "]).stderr.contains("The table failed."), "{}", run.stderr);
 }
 
 #[test]
@@ -256,5 +321,60 @@ mod interrupt {
         assert_eq!((output.status.code(), output.status.signal()), (Some(130), None), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(files(&uploads), 0, "an upload is left");
         drop(feed);
+    }
+
+    /// A store that begins an upload and answers nothing after that.
+    fn mute_store() -> std::net::SocketAddr {
+        use std::io::{BufRead as _, BufReader, Read as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its number");
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let mut reader = BufReader::new(socket.try_clone().expect("a handle"));
+                    let mut first = String::new();
+                    let Ok(1..) = reader.read_line(&mut first) else { return };
+                    if first.starts_with("POST") && first.contains("uploads") {
+                        let body = "<InitiateMultipartUploadResult><Bucket>demo</Bucket><Key>t.json</Key><UploadId>u</UploadId>\
+                                    </InitiateMultipartUploadResult>";
+                        let mut socket = socket;
+                        let _gone = write!(socket, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    }
+                    // Reads on, so that the other side is not held up by sending.
+                    let _gone = reader.read_to_end(&mut Vec::new());
+                });
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_second_interrupt_ends_at_once() {
+        let place = Place::new();
+        let line = format!(
+            "load - --input-format ndjson --table t --to s3://demo/t.json --format json --endpoint http://{} --path-style --part-size 5MiB \
+             --in-flight 64MiB",
+            mute_store()
+        );
+        let mut child = place.command(line.split(' ')).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        let row = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
+        // More than a part: the upload begins, and its parts are on their way for ever.
+        (0..12_000).for_each(|_| input.write_all(row.as_bytes()).expect("it reads"));
+        std::thread::sleep(Duration::from_secs(1));
+        let signal = |pid: u32| assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill runs").success());
+        let mut said = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
+        signal(child.id());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut said, &mut line).expect("words");
+        assert!(line.starts_with("Interrupted: aborting what is open."), "{line}");
+        // The abort is not answered, so the first interrupt alone does not end it yet.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(child.try_wait().expect("its state").is_none(), "there was nothing to wait for: the test shows nothing");
+        let asked = Instant::now();
+        signal(child.id());
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(130));
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     }
 }

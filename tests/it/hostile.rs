@@ -99,6 +99,23 @@ async fn ill_formed_keys_are_refused() {
     }
 }
 
+/// Two tables that write one key at once would overwrite each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_another_table_is_writing_is_refused() {
+    let bench = bench("hostile");
+    let options = Options { lanes: NonZeroUsize::MIN, ..options(&bench) };
+    let session = Destination::new(RUNTIME.clone(), options).open("{}", "sync").await.expect("opens");
+    let mut write = session.write().expect("no write is running");
+    for (table, behave) in [("first", "hold"), ("second", "ok")] {
+        write.insert(message(table, behave, 3, Some("same"))).await.expect("the header is fine");
+    }
+    let report = write.finish().await;
+    let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
+    assert_eq!(failures, [("second", FailureClass::Data, "the key \"same\" is being written by the table \"first\"")]);
+    assert_eq!((report.tables[0].rows_confirmed, bench.keys()), (3, vec!["same".to_owned()]));
+    assert_eq!(bench.unfinished_uploads(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_lines_and_a_million_tiny_writes_do_no_harm() {
     for behave in ["shout", "tiny"] {

@@ -1,5 +1,6 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
+mod commands;
 mod component;
 mod faults;
 mod golden;
@@ -7,6 +8,10 @@ mod hostile;
 mod layout;
 mod limits;
 mod local_store;
+mod place;
+mod plugins;
+mod python_client;
 mod rig;
+mod serve;
 mod support;
 mod tools;

@@ -19,8 +19,10 @@ def timed(name, format, repeats, run):
             size = run()
             seconds.append(time.process_time() - start)
         print(name, format, statistics.median(seconds), size, flush=True)
-    except Exception as error:  # a peer that has no such type or format
-        print(f"{name} {format}: {str(error).splitlines()[0][:200]}", file=sys.stderr)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a peer that has no such type or format; a panic of polars is no Exception
+        print(f"{name} {format}: {(str(error).splitlines() or [type(error).__name__])[0][:200]}", file=sys.stderr)
 
 
 def main():

@@ -3,12 +3,15 @@
 //! A test that needs something the machine may lack goes through [`tiers`], which says `skipped: …` or, where nothing may be skipped, fails.
 
 pub mod bench;
+pub mod fake_plugin;
 pub mod faults;
 pub mod layout;
 pub mod minio;
 pub mod moto;
+pub mod plugin;
 pub mod process;
 pub mod python;
+pub mod raw_h2;
 pub mod s3;
 pub mod tables;
 pub mod tiers;

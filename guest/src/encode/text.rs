@@ -20,6 +20,7 @@ mod value;
 mod writer;
 mod zone;
 
+pub(crate) use lane::copy_exact;
 pub(crate) use plan::{Kind, sorted_keys};
 pub(crate) use string::{Html, push_csv_field, sequence_length};
 pub(crate) use value::{Bound, Style};

@@ -4,7 +4,7 @@ use super::{IpcError, TableSchema};
 use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES};
 use arrow_schema::Metadata;
 use arrow_schema::{DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION};
-use arrow_schema::{DataType, Field, FieldRef, Schema};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
 use std::sync::Arc;
 
 /// Where a schema names its table.
@@ -50,7 +50,20 @@ impl Census {
         self.count_metadata(field.metadata())?;
         check_extension(field)?;
         let data_type = self.physical_type(field, field.data_type(), depth)?;
-        Ok(Arc::new(field.clone().with_data_type(data_type)))
+        Ok(Arc::new(field.clone().with_data_type(data_type).with_nullable(true)))
+    }
+
+    /// A map's entries. Arrow wants them and their keys without nulls, whoever declared them.
+    fn physical_entries(&mut self, entries: &Field, pair: &Fields, depth: usize) -> Result<FieldRef, IpcError> {
+        let decoded = self.physical_field(entries, depth)?;
+        let DataType::Struct(fields) = decoded.data_type() else { return Ok(decoded) };
+        let keys = pair.first().map(|key| key.is_nullable());
+        let fields = fields.iter().enumerate().map(|(at, field)| match (at, keys) {
+            (0, Some(nullable)) => Arc::new(field.as_ref().clone().with_nullable(nullable)),
+            _ => field.clone(),
+        });
+        let data_type = DataType::Struct(fields.collect());
+        Ok(Arc::new(decoded.as_ref().clone().with_data_type(data_type).with_nullable(false)))
     }
 
     /// The type as it is decoded; an error for a type that is not well formed or not supported.
@@ -80,7 +93,7 @@ impl Census {
             }
             DataType::Map(entries, sorted) => match entries.data_type() {
                 DataType::Struct(fields) if fields.len() == 2 && !entries.is_nullable() => {
-                    Ok(DataType::Map(self.physical_field(entries, depth + 1)?, *sorted))
+                    Ok(DataType::Map(self.physical_entries(entries, fields, depth + 1)?, *sorted))
                 }
                 _ => refuse("the entries of a map are to be a non-null struct of a key and a value"),
             },

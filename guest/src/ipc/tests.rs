@@ -1,6 +1,8 @@
 use super::*;
-use arrow_array::{BinaryArray, Int64Array, StringArray, types::Int32Type};
-use arrow_array::{DictionaryArray, RecordBatch, cast::AsArray};
+use arrow_array::types::{Int32Type, UInt8Type};
+use arrow_array::{Array, DictionaryArray, RecordBatch, cast::AsArray};
+use arrow_array::{BinaryArray, FixedSizeListArray, Int8Array, Int64Array, ListArray, ListViewArray, NullArray, StringArray, StructArray};
+use arrow_buffer::OffsetBuffer;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, Schema};
 use proptest::prelude::*;
@@ -161,4 +163,175 @@ fn golden_inputs_decode() {
         count += 1;
     }
     assert!(count >= 10, "{count} cases");
+}
+
+/// A decoded stream of one column, declared as `field` and sent as `column`.
+fn decoded(field: Field, column: ArrayRef) -> Result<Vec<Rows>, IpcError> {
+    let schema = named(vec![field], "t");
+    let rows = column.len();
+    let loose = Schema::new(vec![Field::new("c", column.data_type().clone(), true)]);
+    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::new(loose), vec![column], &options).expect("one column");
+    Decoder::default().decode(stream(&schema, &[batch])).map(|(_, rows)| rows)
+}
+
+fn field_of(column: &ArrayRef) -> Field {
+    Field::new("c", column.data_type().clone(), true)
+}
+
+#[test]
+fn nulls_in_columns_declared_without_are_taken_as_they_are() {
+    let strict = |column: &ArrayRef| Field::new("c", column.data_type().clone(), false);
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+    let rows = decoded(strict(&numbers), numbers).expect("a null is no matter of decoding");
+    assert!(rows[0].batch.column(0).is_null(1) && rows[0].batch.schema().field(0).is_nullable());
+
+    // Declared strict all the way down, and null at every level.
+    let values = StructArray::from(vec![(
+        Arc::new(Field::new("n", DataType::Int64, true)),
+        Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef,
+    )]);
+    let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+    let list: ArrayRef =
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([2, 0]), Arc::new(values), Some(vec![true, false].into())));
+    let declared = DataType::Struct(vec![Field::new("n", DataType::Int64, false)].into());
+    let declared = DataType::List(Arc::new(Field::new("item", declared, false)));
+    let rows = decoded(Field::new("c", declared, false), list).expect("nulls at every level");
+    let list = rows[0].batch.column(0).as_list::<i32>();
+    assert!(list.is_null(1) && list.values().as_struct().column(0).is_null(1));
+}
+
+#[test]
+fn the_keys_of_a_map_keep_what_is_declared() {
+    let pair =
+        |key: bool| DataType::Struct(vec![Field::new("key", DataType::Int8, key), Field::new("value", DataType::Int8, false)].into());
+    let map = |key| Field::new("c", DataType::Map(Arc::new(Field::new("entries", pair(key), false)), false), false);
+    for key in [false, true] {
+        let schema = Decoder::default().schema(&stream(&named(vec![map(key)], "t"), &[])).expect("a schema");
+        let field = schema.physical.field(0);
+        let DataType::Map(entries, _) = field.data_type() else { panic!("a map") };
+        let DataType::Struct(fields) = entries.data_type() else { panic!("entries") };
+        assert_eq!((field.is_nullable(), entries.is_nullable()), (true, false));
+        assert_eq!((fields[0].is_nullable(), fields[1].is_nullable()), (key, true));
+    }
+}
+
+const LONG: usize = 1 << 20;
+
+/// `count` views of one value of [`LONG`] bytes.
+fn views(count: usize) -> ArrayRef {
+    let value = vec![b'x'; LONG];
+    let mut builder = arrow_array::builder::BinaryViewBuilder::new();
+    let block = builder.append_block(value.into());
+    for _ in 0..count {
+        builder.try_append_view(block, 0, LONG as u32).expect("within the block");
+    }
+    Arc::new(builder.finish())
+}
+
+fn check_swollen(column: ArrayRef, what: &str) {
+    let error = decoded(field_of(&column), column).expect_err(what).0;
+    assert!(error.contains("column \"c\"") && error.contains(what), "{error}");
+}
+
+#[test]
+fn values_named_many_times_are_bounded_by_message_and_by_row() {
+    let (message, row) = (crate::limits::MAX_SHARED_BYTES.to_string(), crate::limits::MAX_SHARED_ROW_BYTES.to_string());
+    let offsets = |lengths: Vec<usize>| OffsetBuffer::<i32>::from_lengths(lengths);
+    let list = |values: ArrayRef, lengths: Vec<usize>| -> ArrayRef {
+        Arc::new(ListArray::new(Arc::new(Field::new("item", values.data_type().clone(), true)), offsets(lengths), values, None))
+    };
+    // 2 GiB of views: the largest count that passes, and the next.
+    let most = (2 << 30) / (LONG + 8);
+    assert!(decoded(field_of(&views(most)), views(most)).is_ok());
+    check_swollen(views(most + 2), &message);
+    // The same in dictionaries of every kind of key that can be so many.
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; LONG]]));
+    check_swollen(Arc::new(DictionaryArray::<Int32Type>::new(vec![0; 2_049].into(), values.clone())), &message);
+    check_swollen(Arc::new(DictionaryArray::<UInt8Type>::new(vec![0; 2_049].into(), values.clone())), &message);
+    // A row of 32 MiB, and one of more.
+    let dictionary = |count: usize| -> ArrayRef { Arc::new(DictionaryArray::<Int32Type>::new(vec![0; count].into(), values.clone())) };
+    assert!(decoded(field_of(&list(dictionary(31), vec![31])), list(dictionary(31), vec![31])).is_ok());
+    check_swollen(list(dictionary(32), vec![32]), &row);
+    check_swollen(list(views(64), vec![0, 64]), &row);
+    // Many small rows are fine.
+    assert!(decoded(field_of(&list(dictionary(310), vec![31; 10])), list(dictionary(310), vec![31; 10])).is_ok());
+}
+
+#[test]
+fn list_views_that_repeat_at_every_level_end_at_the_bound() {
+    let mut values: ArrayRef = Arc::new(Int8Array::from(vec![1; 1_000]));
+    for _ in 0..20 {
+        let item = Arc::new(Field::new("item", values.data_type().clone(), true));
+        let rows = values.len();
+        // Each row names every row below it: 1,000 to the power of twenty.
+        values = Arc::new(ListViewArray::new(item, vec![0; rows].into(), vec![rows as i32; rows].into(), values, None));
+    }
+    check_swollen(values, &crate::limits::MAX_SHARED_BYTES.to_string());
+}
+
+#[test]
+fn rows_that_weigh_nothing_are_bounded() {
+    let weightless = |data_type: DataType, rows: usize| -> Result<Vec<Rows>, IpcError> {
+        let column = match &data_type {
+            DataType::Null => Arc::new(NullArray::new(rows)) as ArrayRef,
+            DataType::FixedSizeList(item, _) => Arc::new(
+                FixedSizeListArray::try_new_with_length(item.clone(), 0, arrow_array::new_empty_array(item.data_type()), None, rows)
+                    .expect("empty lists"),
+            ),
+            DataType::FixedSizeBinary(_) => Arc::new(
+                arrow_array::FixedSizeBinaryArray::try_new_with_len(0, arrow_buffer::Buffer::default(), None, rows).expect("of no width"),
+            ),
+            _ => Arc::new(StructArray::new_empty_fields(rows, None)),
+        };
+        decoded(field_of(&column), column)
+    };
+    let most = crate::limits::MAX_WEIGHTLESS_ROWS as usize;
+    let empty_list = DataType::FixedSizeList(Arc::new(Field::new("item", DataType::Int8, true)), 0);
+    for data_type in [DataType::Null, empty_list, DataType::FixedSizeBinary(0), DataType::Struct(arrow_schema::Fields::empty())] {
+        let taken = weightless(data_type.clone(), most).unwrap_or_else(|error| panic!("{data_type}: {error}"));
+        assert_eq!(taken[0].batch.num_rows(), most, "{data_type}");
+        let error = weightless(data_type.clone(), most + 1).expect_err("more rows than bytes can hold").0;
+        assert!(error.contains("claims a number of rows"), "{data_type}: {error}");
+    }
+}
+
+#[test]
+fn weightless_rows_times_columns_and_batches_are_bounded() {
+    let rows = 1 << 20;
+    let wide = |columns: usize, batches: usize| {
+        let name = "n".repeat(100);
+        let schema = named(vec![Field::new(name, DataType::Null, true); columns], "t");
+        let nulls: ArrayRef = Arc::new(NullArray::new(rows));
+        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![nulls; columns]).expect("nulls");
+        Decoder::default().decode(stream(&schema, &vec![batch; batches]))
+    };
+    assert!(wide(140, 1).is_ok());
+    for (columns, batches) in [(160, 1), (40, 4), (1, 200)] {
+        let error = wide(columns, batches).expect_err("too much text").0;
+        assert!(error.contains("column \"nnn") && error.contains(&crate::limits::MAX_NAME_TEXT_BYTES.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn dictionaries_that_grow_step_by_step_are_bounded() {
+    const FIRST: i64 = 2 << 20;
+    let key = Box::new(DataType::Int32);
+    let schema = named(vec![Field::new("c", DataType::Dictionary(key, Box::new(DataType::Int64)), true)], "t");
+    let grown = |steps: i64| {
+        let handling = arrow_ipc::writer::DictionaryHandling::Delta;
+        let options = arrow_ipc::writer::IpcWriteOptions::default().with_dictionary_handling(handling);
+        let mut stream = StreamWriter::try_new_with_options(Vec::new(), &schema, options).expect("a schema");
+        // Each batch's dictionary is the one before and one value: that value is sent, and the decoder copies the rest.
+        for step in 0..=steps {
+            let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..FIRST + step));
+            let column: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(vec![0].into(), values));
+            stream.write(&RecordBatch::try_new(Arc::new(schema.clone()), vec![column]).expect("one column")).expect("a delta");
+        }
+        Decoder::default().decode(stream.into_inner().expect("a stream")).map(|(_, rows)| rows.len())
+    };
+    assert_eq!(grown(3), Ok(4));
+    // 16 MiB a step: 128 of them are 2 GiB and the steps themselves.
+    let error = grown(129).expect_err("more than 2 GiB of copies").0;
+    assert!(error.contains(&format!("{} bytes would be copied", crate::limits::MAX_SHARED_BYTES)), "{error}");
 }

@@ -4,11 +4,13 @@ use super::exit::{CliError, Exit};
 use super::logging::{LogFormat, LogLevel};
 use crate::engine::Runtime;
 use crate::local_store::LocalStore;
+use crate::plugin::LaunchOptions;
 use crate::session::{Destination, Options, Spill};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A number of bytes, written by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,12 +129,36 @@ pub struct Words {
     /// Print a summary for machines (JSON) on stdout.
     #[arg(long)]
     pub json: bool,
-    /// How much to log, on stderr.
-    #[arg(long, value_enum, value_name = "LEVEL", default_value = "warn")]
-    pub log_level: LogLevel,
+    /// How much to log, on stderr [default: warn].
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
     /// How log lines look.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+impl Words {
+    /// How much to log.
+    pub fn level(&self) -> LogLevel {
+        self.log_level.unwrap_or(LogLevel::Warn)
+    }
+}
+
+/// How plugins of others are run.
+#[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Plugins")]
+pub struct PluginArgs {
+    /// Seconds that a plugin may take until it answers.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub plugin_start_limit: u64,
+}
+
+impl PluginArgs {
+    /// What plugins are started with. They log at least their warnings, which the summary counts.
+    pub(crate) fn options(&self, words: &Words) -> LaunchOptions {
+        let log_level = if words.level() == LogLevel::Error { LogLevel::Warn } else { words.level() };
+        LaunchOptions { say: super::console::error_line, log_level, start_limit: Duration::from_secs(self.plugin_start_limit), otel: None }
+    }
 }
 
 #[cfg(test)]

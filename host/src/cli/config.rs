@@ -104,6 +104,8 @@ pub struct Destination {
     pub plugin: DestinationPlugin,
     /// `version`, as written.
     pub version: Option<String>,
+    /// What becomes of rows that are there already.
+    pub write_mode: WriteMode,
     /// Change tables even where that loses data? (`migrate_mode: forced`.)
     pub migrate_force: bool,
     /// What becomes of primary keys.
@@ -131,6 +133,17 @@ pub enum DestinationPlugin {
         /// Where to dial.
         address: String,
     },
+}
+
+/// What becomes of rows that a destination has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteMode {
+    /// They stay, and new ones come beside them. The only mode of the S3 destination.
+    Append,
+    /// A row of an equal key takes the place of the earlier one.
+    Overwrite,
+    /// As [`WriteMode::Overwrite`]; rows of earlier syncs are deleted at the end.
+    OverwriteDeleteStale,
 }
 
 /// What becomes of primary keys.

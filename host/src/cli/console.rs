@@ -2,12 +2,13 @@
 
 use super::args::Words;
 use super::logging::{LogFormat, LogLevel};
-use crate::ledger::Totals;
+use crate::ledger::{TABLES, Totals};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -44,13 +45,14 @@ impl<S: Subscriber> Layer<S> for Counted {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Console {
     quiet: bool,
+    bar: bool,
 }
 
 impl Console {
     /// Starts the log and answers the console.
     pub(crate) fn start(words: &Words) -> Self {
-        start_log(words.log_level, words.log_format);
-        Self { quiet: words.quiet }
+        start_log(words.level(), words.log_format);
+        Self { quiet: words.quiet, bar: !words.quiet }
     }
 
     /// A line for people; left out with `--quiet`.
@@ -60,14 +62,22 @@ impl Console {
         }
     }
 
+    /// The console of a command whose log is watched: nothing is drawn over it.
+    pub(crate) fn without_bar(self) -> Self {
+        Self { bar: false, ..self }
+    }
+
     /// A progress bar; drawn on a terminal only.
     pub(crate) fn progress(self, what: &str) -> Progress {
-        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target = if self.bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style =
             ProgressStyle::with_template("{spinner} {prefix} {msg} ({elapsed})").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::with_draw_target(None, target).with_style(style).with_prefix(what.to_owned());
         bar.enable_steady_tick(TICK);
-        Progress { bar: BAR.get_or_init(|| bar.clone()).clone() }
+        let bar = BAR.get_or_init(|| bar.clone()).clone();
+        // A second source takes the bar of the first.
+        bar.reset();
+        Progress { bar, shown: Cell::new(None) }
     }
 }
 
@@ -94,20 +104,30 @@ pub(crate) fn data(text: &str) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
+    /// When it was last told.
+    shown: Cell<Option<Instant>>,
 }
 
 impl Progress {
-    pub(crate) fn show(&self, totals: Totals) {
+    /// Shows the totals, unless it has just done so: a source may send a million messages.
+    pub(crate) fn show(&self, totals: impl FnOnce() -> Totals) {
+        if self.shown.get().is_some_and(|shown| shown.elapsed() < TICK) {
+            return;
+        }
+        self.shown.set(Some(Instant::now()));
+        let totals = totals();
         let seconds = self.bar.elapsed().as_secs_f64().max(0.001);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for the eye")]
         let rate = (totals.rows as f64 / seconds) as u64;
-        self.bar.set_message(format!(
-            "{} rows, {} rows/s, {} in {} objects",
-            HumanCount(totals.rows),
-            HumanCount(rate),
-            HumanBytes(totals.bytes),
-            HumanCount(totals.objects)
-        ));
+        let mut message = format!("{} rows, {} rows/s", HumanCount(totals.rows), HumanCount(rate));
+        // A plugin keeps to itself what it makes of the rows.
+        if totals.objects > 0 {
+            message.push_str(&format!(", {} in {} objects", HumanBytes(totals.bytes), HumanCount(totals.objects)));
+        }
+        if totals.failed_tables > 0 {
+            message.push_str(&format!(", {} tables failed", HumanCount(totals.failed_tables)));
+        }
+        self.bar.set_message(message);
     }
 }
 
@@ -141,7 +161,9 @@ fn start_log(level: LogLevel, format: LogFormat) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours);
+    // The summary tells every failed table, and the bar how many there are: who has not asked for more need not hear it twice.
+    let tables = if ours > LevelFilter::WARN { ours } else { LevelFilter::OFF };
+    let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours).with_target(TABLES, tables);
     let counted = Counted.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(|| BesideBar).with_ansi(false).with_target(false);
     let started = match format {

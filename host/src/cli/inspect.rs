@@ -1,19 +1,28 @@
 //! `validate-config`, `test-connection`, `schema` and `component`: what can be asked without writing rows.
 
-use super::args::{Machine, Words};
+use super::args::{Machine, PluginArgs, Words};
+use super::config::{Config, SourcePlugin};
 use super::console::{Console, data, error_line};
 use super::exit::{CliError, Exit};
+use super::interrupt;
+use super::plugins::{Plugins, Wanted};
 use super::pump::sync_id;
-use super::target::{NamedSpec, read_specs};
+use super::sync::step::chosen;
+use super::target::{NamedSpec, read_documents};
 use crate::engine::{Runtime, component_bytes};
+use crate::plugin::{Kind, TestOutcome};
+use serde_json::Value;
 use std::path::PathBuf;
 
-/// Checks configurations or bare S3 specs. Sends nothing; unknown fields are errors here.
+/// Checks configurations or bare S3 specs. Sends nothing; unknown fields are errors here. A plugin's spec is judged by the plugin's schema.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ValidateArgs {
     /// CloudQuery configurations (files or folders), or bare specs of the S3 destination.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// With which plugins.
+    #[command(flatten)]
+    pub plugins: PluginArgs,
     /// With what.
     #[command(flatten)]
     pub machine: Machine,
@@ -22,12 +31,15 @@ pub struct ValidateArgs {
     pub words: Words,
 }
 
-/// Resolves credentials and puts the empty test object of each destination.
+/// Resolves credentials and puts the empty test object of each S3 destination; asks each plugin to test its own connection.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TestArgs {
     /// CloudQuery configurations (files or folders), or bare specs of the S3 destination.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// With which plugins.
+    #[command(flatten)]
+    pub plugins: PluginArgs,
     /// With what.
     #[command(flatten)]
     pub machine: Machine,
@@ -59,11 +71,28 @@ pub struct ComponentArgs {
 /// Checks; tells every problem of every spec.
 pub(crate) async fn validate(args: ValidateArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
-    let specs = read_specs(&args.files)?;
-    let destination = args.machine.destination(None).await?;
-    let sync_id = sync_id()?;
+    let documents = read_documents(&args.files)?;
+    let mut problems = problems_of_ours(&documents.specs, &args.machine).await?;
+    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
+    let theirs = problems_of_plugins(&documents.config, &plugins).await;
+    plugins.stop().await;
+    problems.extend(theirs?);
+    if problems.is_empty() {
+        let count = documents.specs.len() + nested_specs(&documents.config).len();
+        console.say(&format!("{} valid.", if count == 1 { "The spec is".to_owned() } else { format!("All {count} specs are") }));
+        return Ok(Exit::Done);
+    }
+    Err(CliError::new(Exit::Spec, problems.join("\n")))
+}
+
+async fn problems_of_ours(specs: &[NamedSpec], machine: &Machine) -> Result<Vec<String>, CliError> {
     let mut problems = Vec::new();
-    for NamedSpec { name, json } in &specs {
+    if specs.is_empty() {
+        return Ok(problems);
+    }
+    let destination = machine.destination(None).await?;
+    let sync_id = sync_id()?;
+    for NamedSpec { name, json } in specs {
         match destination.configure(json, &sync_id).await {
             Ok(checked) => problems.extend(checked.warnings.iter().map(|warning| format!("{name}: {}", warning.message))),
             Err(crate::session::OpenError::Spec(found)) => {
@@ -72,29 +101,101 @@ pub(crate) async fn validate(args: ValidateArgs) -> Result<Exit, CliError> {
             Err(error) => return Err(error.into()),
         }
     }
-    if problems.is_empty() {
-        console
-            .say(&format!("{} valid.", if specs.len() == 1 { "The spec is".to_owned() } else { format!("All {} specs are", specs.len()) }));
-        return Ok(Exit::Done);
-    }
-    Err(CliError::new(Exit::Spec, problems.join("\n")))
+    Ok(problems)
 }
 
-/// Tests; tells how each destination fared. Ends with the highest code.
+/// Starts every plugin of the documents.
+async fn started(config: &Config, plugins: &PluginArgs, words: &Words) -> Result<Plugins, CliError> {
+    let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
+    let sources = config.sources.iter().filter_map(Wanted::source);
+    let destinations = config.destinations.iter().filter_map(Wanted::destination);
+    Plugins::start(sources.chain(destinations).collect(), &plugins.options(words), &interrupted).await
+}
+
+/// The specs that plugins are to judge.
+fn nested_specs(config: &Config) -> Vec<(Kind, &str, &Value)> {
+    let sources = config.sources.iter().filter(|it| Wanted::source(it).is_some()).map(|it| (Kind::Source, it.name.as_str(), &it.spec));
+    let destinations = config.destinations.iter().filter(|it| Wanted::destination(it).is_some());
+    sources.chain(destinations.map(|it| (Kind::Destination, it.name.as_str(), &it.spec))).collect()
+}
+
+async fn problems_of_plugins(config: &Config, plugins: &Plugins) -> Result<Vec<String>, CliError> {
+    let mut problems = Vec::new();
+    for (kind, name, spec) in nested_specs(config) {
+        let schema = plugins.get(kind, name)?.spec_schema().await;
+        let schema = schema.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: {error}")))?;
+        // A plugin without a schema judges its spec when it is used.
+        let Some(schema) = schema else { continue };
+        problems.extend(mistakes(&schema, spec).into_iter().map(|mistake| format!("{kind} {name}: {mistake}")));
+    }
+    Ok(problems)
+}
+
+/// What a JSON Schema has against a spec, without the spec's values: they may be secret. A schema that is none has nothing against it.
+fn mistakes(schema: &str, spec: &Value) -> Vec<String> {
+    let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
+    let validator = serde_json::from_str::<Value>(schema).ok().and_then(|schema| options.build(&schema).ok());
+    let Some(validator) = validator else {
+        tracing::warn!("The plugin's JSON Schema cannot be used; its spec is not checked.");
+        return Vec::new();
+    };
+    let empty = Value::Object(serde_json::Map::new());
+    let spec = if spec.is_null() { &empty } else { spec };
+    let told = |error: jsonschema::ValidationError<'_>| {
+        let at = error.instance_path().to_string();
+        let at = if at.is_empty() { "the spec".to_owned() } else { format!("`{at}`") };
+        format!("{at}: {}", error.masked())
+    };
+    validator.iter_errors(spec).map(told).collect()
+}
+
+/// Tests; tells how each source and destination fared. Ends with the highest code.
 pub(crate) async fn test_connection(args: TestArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
-    let specs = read_specs(&args.files)?;
-    let destination = args.machine.destination(None).await?;
+    let documents = read_documents(&args.files)?;
     let mut exit = Exit::Done;
-    for NamedSpec { name, json } in &specs {
-        match destination.test_connection(json).await.map_err(CliError::from) {
-            Ok(()) => console.say(&format!("destination {name}: Success")),
-            Err(error) => {
-                exit = exit.max(error.exit);
-                error_line(&format!("destination {name}: Failure: {}", error.message));
+    if !documents.specs.is_empty() {
+        let destination = args.machine.destination(None).await?;
+        for NamedSpec { name, json } in &documents.specs {
+            match destination.test_connection(json).await.map_err(CliError::from) {
+                Ok(()) => console.say(&format!("destination {name}: Success")),
+                Err(error) => {
+                    exit = exit.max(error.exit);
+                    error_line(&format!("destination {name}: Failure: {}", error.message));
+                }
             }
         }
     }
+    for source in &documents.config.sources {
+        if let SourcePlugin::Files { paths } = &source.plugin {
+            match chosen(source, paths) {
+                Ok(_) => console.say(&format!("source {}: Success", source.name)),
+                Err(error) => {
+                    exit = exit.max(error.exit);
+                    error_line(&format!("source {}: Failure: {}", source.name, error.message));
+                }
+            }
+        }
+    }
+    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
+    for (kind, name, spec) in nested_specs(&documents.config) {
+        let outcome = match plugins.get(kind, name) {
+            Ok(plugin) => plugin.test_connection(spec).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.message),
+        };
+        match outcome {
+            Ok(TestOutcome::Success) => console.say(&format!("{kind} {name}: Success")),
+            Ok(TestOutcome::Failure { code, description }) => {
+                exit = exit.max(Exit::Source);
+                error_line(&format!("{kind} {name}: Failure: {code}: {description}"));
+            }
+            Err(problem) => {
+                exit = exit.max(Exit::Source);
+                error_line(&format!("{kind} {name}: Failure: {problem}"));
+            }
+        }
+    }
+    plugins.stop().await;
     Ok(exit)
 }
 
@@ -117,4 +218,20 @@ pub(crate) async fn component(args: ComponentArgs) -> Result<Exit, CliError> {
 
 fn print(text: &str) -> Result<Exit, CliError> {
     data(text).map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn mistakes_name_the_field_and_hide_the_value() {
+        let schema = r#"{"type": "object", "additionalProperties": false, "properties": {"at": {"type": "string", "format": "date-time"}, "n": {"minimum": 1}}}"#;
+        assert_eq!(mistakes(schema, &Value::Null), [""; 0]);
+        assert_eq!(mistakes(schema, &json!({"at": "2026-01-02T03:04:05Z", "n": 1})), [""; 0]);
+        let found = mistakes(schema, &json!({"at": "hunter2", "n": 0})).join("\n");
+        assert!(found.contains("`/at`: ") && found.contains("`/n`: ") && !found.contains("hunter2"), "{found}");
+        assert_eq!(mistakes("{\"type\": 5}", &json!({})), [""; 0]);
+    }
 }

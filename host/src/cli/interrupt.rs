@@ -18,6 +18,7 @@ pub(crate) fn listen() -> std::io::Result<CancellationToken> {
         error_line("Interrupted: aborting what is open. Once more to end at once.");
         asked.cancel();
         either(&mut interrupt, &mut terminate).await;
+        crate::plugin::process::kill_all();
         std::process::exit(Exit::Interrupted.code().into());
     });
     Ok(token)

@@ -4,7 +4,8 @@ use super::args::{Machine, Words};
 use super::console::{Console, data, error_line};
 use super::exit::{CliError, Exit};
 use super::interrupt;
-use super::pump::{self, Outlet, sync_id};
+use super::outlet::{Ended, Outlet};
+use super::pump::{self, sync_id};
 use super::summary::Summary;
 use super::target::Target;
 use crate::ledger::WriteReport;
@@ -82,8 +83,10 @@ async fn load(args: &LoadArgs, console: Console) -> Result<WriteReport, CliError
     let sync_id = sync_id()?;
     let session = args.machine.destination(args.seed).await?.open(&spec, &sync_id).await?;
     let options = ReadOptions { format: args.input_format, columns: args.columns.clone(), columns_required: inputs.len() == 1 };
-    let feed = Feed::start(inputs, options, None).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
+    let feed = Feed::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let progress = console.progress("Loading");
-    let mut reports = pump::run(feed, vec![Outlet::begin(session)?], &progress, &interrupted).await?;
-    Ok(reports.pop().unwrap_or_default())
+    match pump::run(feed, Outlet::store(session)?, &progress, &interrupted).await? {
+        Some(Ended::Store(report)) => Ok(report),
+        Some(Ended::Plugin { .. }) | None => Ok(WriteReport::default()),
+    }
 }

@@ -10,10 +10,14 @@ pub mod inspect;
 mod interrupt;
 pub mod load;
 pub mod logging;
+pub mod migrate;
+mod outlet;
+mod plugins;
 mod pump;
 pub mod serve;
 mod summary;
 pub mod sync;
+pub mod tables;
 pub mod target;
 
 use args::Machine;
@@ -41,7 +45,11 @@ pub enum Command {
     /// Write files to a bucket.
     Load(Box<load::LoadArgs>),
     /// Run CloudQuery configurations.
-    Sync(sync::SyncArgs),
+    Sync(Box<sync::SyncArgs>),
+    /// Announce the tables of CloudQuery configurations to their destinations.
+    Migrate(migrate::MigrateArgs),
+    /// Print the tables of the sources of CloudQuery configurations.
+    Tables(tables::TablesArgs),
     /// Be the plugin that the CloudQuery CLI talks to.
     Serve(ServeCommand),
     /// Check configurations without sending anything.
@@ -109,7 +117,9 @@ fn hush_caught_panics() {
 async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     match command {
         Command::Load(args) => load::run(*args).await,
-        Command::Sync(args) => sync::run(args).await,
+        Command::Sync(args) => sync::run(*args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Tables(args) => tables::run(args).await,
         Command::Serve(args) => {
             let options = args.machine.options()?;
             let make = move || Ok(crate::session::Destination::new(crate::engine::Runtime::new()?, options));
@@ -168,7 +178,14 @@ mod tests {
             ("lakegate load a.csv --spec s.yml --memory lots", false),
             ("lakegate load a.csv --spec s.yml --lanes 0", false),
             ("lakegate sync a.yml dir --local d", true),
+            ("lakegate sync a.yml --no-migrate --summary-location f --shard 1/2 --log-console --plugin-start-limit 5", true),
+            ("lakegate sync a.yml --invocation-id 7f1d4f3e-7c3a-4d6b-9b6e-0f6b0d7a1c2d", true),
+            ("lakegate sync a.yml --invocation-id seven", false),
+            ("lakegate sync a.yml --shard 3/2", false),
+            ("lakegate sync a.yml --plugin-start-limit 0", false),
             ("lakegate sync", false),
+            ("lakegate migrate a.yml --local d", true),
+            ("lakegate tables a.yml --filter spec --output-dir d", true),
             ("lakegate serve --network unix --address /tmp/a.sock --log-level debug --log-format json --no-sentry --local d", true),
             ("lakegate validate-config a.yml", true),
             ("lakegate test-connection a.yml --local d", true),

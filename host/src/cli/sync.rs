@@ -1,28 +1,52 @@
-//! `lakegate sync`: CloudQuery configurations, with sources of files built in.
+//! `lakegate sync`: CloudQuery configurations, with sources of files and the S3 destination built in, and any other plugin beside them.
 
-use super::args::{Machine, Words};
-use super::config::{Config, Destination, DestinationPlugin, Extent, Source, SourcePlugin, Surroundings};
-use super::console::{Console, data, error_line, warnings};
+mod flow;
+mod report;
+pub(super) mod step;
+
+use super::args::{Machine, PluginArgs, Words};
+use super::config::{Config, DestinationPlugin, Extent, Surroundings};
+use super::console::{Console, data};
 use super::exit::{CliError, Exit};
 use super::interrupt;
-use super::pump::{self, Outlet, sync_id};
-use super::summary::Summary;
-use crate::ledger::WriteReport;
-use crate::session::Destination as Opener;
-use crate::source::{Feed, Input, ReadOptions, SyncColumns, resolve};
+use super::logging::LogLevel;
+use super::plugins::{Plugins, wanted_once};
+use super::pump::sync_id;
+use flow::Migrations;
 use std::path::PathBuf;
-use std::time::Instant;
-use tokio_util::sync::CancellationToken;
+use std::str::FromStr;
+use step::{Run, Step};
+
+pub(super) use report::SyncSummary;
 
 /// Runs the sources of CloudQuery configurations, and writes their rows to their destinations.
 ///
 /// Built in are the source of files (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7
-/// version, or `registry: builtin`, `path: s3`), always with `write_mode: append`.
+/// version, or `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is
+/// started (`registry: local`) or a server that runs already (`registry: grpc`).
 #[derive(Debug, Clone, clap::Args)]
 pub struct SyncArgs {
     /// Files of YAML documents, or folders of such files.
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
+    /// Do not announce tables to the destinations before their rows.
+    #[arg(long)]
+    pub no_migrate: bool,
+    /// Append a summary of each source and destination (a line of JSON) to this file.
+    #[arg(long, value_name = "FILE")]
+    pub summary_location: Option<PathBuf>,
+    /// Sync one of M equal shares of each source.
+    #[arg(long, value_name = "N/M")]
+    pub shard: Option<Shard>,
+    /// The id of the sync, `{{SYNC_ID}}` in paths [default: random].
+    #[arg(long, value_name = "UUID")]
+    pub invocation_id: Option<uuid::Uuid>,
+    /// Watch the log: what happens is logged too, and no progress bar is drawn over it.
+    #[arg(long)]
+    pub log_console: bool,
+    /// With which plugins.
+    #[command(flatten)]
+    pub plugins: PluginArgs,
     /// With what.
     #[command(flatten)]
     pub machine: Machine,
@@ -31,19 +55,33 @@ pub struct SyncArgs {
     pub words: Words,
 }
 
-/// What all steps of one run of the command have in common.
-struct Run {
-    opener: Opener,
-    sync_id: String,
-    /// `_cq_sync_time`, one value for all sources.
-    time_us: i64,
-    console: Console,
-    interrupted: CancellationToken,
+/// One of several equal shares of a source's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Which one, from 1.
+    pub number: i32,
+    /// Of how many.
+    pub total: i32,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is not a share; write N/M with 1 <= N <= M");
+        let (number, total) = text.split_once('/').ok_or_else(refused)?;
+        let (number, total): (i32, i32) = (number.parse().map_err(|_| refused())?, total.parse().map_err(|_| refused())?);
+        if number >= 1 && number <= total { Ok(Self { number, total }) } else { Err(refused()) }
+    }
 }
 
 /// Runs the command. With `--json` there is a summary whatever happens.
-pub(crate) async fn run(args: SyncArgs) -> Result<Exit, CliError> {
+pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
+    if args.log_console {
+        args.words.log_level.get_or_insert(LogLevel::Info);
+    }
     let console = Console::start(&args.words);
+    let console = if args.log_console { console.without_bar() } else { console };
     let mut syncs = Vec::new();
     let ended = sync(&args, console, &mut syncs).await;
     if args.words.json {
@@ -63,123 +101,49 @@ fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> Strin
 
 async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-    let names: Vec<String> = args.configs.iter().map(|path| path.display().to_string()).collect();
+    let config = loaded(&args.configs, console)?;
+    let plan = config.sources.iter().map(|source| Step::planned(source, &config)).collect::<Result<Vec<_>, _>>()?;
+    let sync_id = args.invocation_id.map_or_else(sync_id, |id| Ok(id.to_string()))?;
+    let ours = plan.iter().flat_map(|step| &step.destinations).any(|destination| destination.plugin == DestinationPlugin::S3);
+    let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
+    let plugins = Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.words), &interrupted).await?;
+    let run = Run {
+        opener,
+        plugins,
+        sync_id,
+        time_us: chrono::Utc::now().timestamp_micros(),
+        shard: args.shard,
+        migrations: if args.no_migrate { Migrations::Withheld } else { Migrations::Sent },
+        summary_location: args.summary_location.clone(),
+        console,
+        interrupted,
+    };
+    let ended = all(&plan, &run, syncs).await;
+    run.plugins.stop().await;
+    ended
+}
+
+/// Reads the configurations, and says so.
+pub(super) fn loaded(configs: &[PathBuf], console: Console) -> Result<Config, CliError> {
+    let names: Vec<String> = configs.iter().map(|path| path.display().to_string()).collect();
     console.say(&format!("Loading spec(s) from {}", names.join(", ")));
-    let config = Config::load(&args.configs, Extent::Sync, &Surroundings::of_process())?;
-    // Everything that can be refused is refused before the first source starts.
-    let plan = config.sources.iter().map(|source| planned(source, &config)).collect::<Result<Vec<_>, _>>()?;
-    let opener = args.machine.destination(None).await?;
-    let run = Run { opener, sync_id: sync_id()?, time_us: chrono::Utc::now().timestamp_micros(), console, interrupted };
+    Ok(Config::load(configs, Extent::Sync, &Surroundings::of_process())?)
+}
+
+async fn all(plan: &[Step<'_>], run: &Run, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
     let mut exit = Exit::Done;
     for step in plan {
-        let (ended, json) = step.run(&run).await?;
+        let (ended, json) = step.run(run).await?;
         exit = exit.max(ended);
         syncs.push(json);
     }
     Ok(exit)
 }
 
-/// One source with its inputs and destinations.
-struct Step<'a> {
-    source: &'a Source,
-    inputs: Vec<Input>,
-    destinations: Vec<&'a Destination>,
-}
-
-fn planned<'a>(source: &'a Source, config: &'a Config) -> Result<Step<'a>, CliError> {
-    let paths = match &source.plugin {
-        SourcePlugin::Files { paths } => paths,
-        SourcePlugin::Local { .. } | SourcePlugin::Grpc { .. } => {
-            let problem = "this version runs sources of files only: write `registry: builtin` and `path: files`";
-            return Err(CliError::new(Exit::Spec, format!("source {:?}: {problem}", source.name)));
-        }
-    };
-    let destinations: Vec<&Destination> = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
-    for destination in &destinations {
-        if destination.plugin != DestinationPlugin::S3 {
-            let problem = "this version writes with its own S3 destination only: write `registry: builtin` and `path: s3`";
-            return Err(CliError::new(Exit::Spec, format!("destination {:?}: {problem}", destination.name)));
-        }
-        if destination.sync_group_id.is_some() || destination.send_sync_summary {
-            let problem = "`sync_group_id` and `send_sync_summary` are not supported with a source of files";
-            return Err(CliError::new(Exit::Spec, format!("destination {:?}: {problem}", destination.name)));
-        }
-    }
-    let refused = |error: crate::source::InputError| CliError::new(Exit::Source, format!("source {:?}: {error}", source.name));
-    let mut inputs = resolve(paths, None).map_err(refused)?;
-    let wanted = patterns(&source.tables, &source.name, "tables")?;
-    let skipped = patterns(&source.skip_tables, &source.name, "skip_tables")?;
-    let any = |patterns: &[glob::Pattern], table: &str| patterns.iter().any(|pattern| pattern.matches(table));
-    inputs.retain(|input| any(&wanted, &input.table) && !any(&skipped, &input.table));
-    if inputs.is_empty() {
-        return Err(CliError::new(Exit::Source, format!("source {:?}: `tables` and `skip_tables` leave no table", source.name)));
-    }
-    Ok(Step { source, inputs, destinations })
-}
-
-/// Patterns of tables: `*` stands for any text.
-fn patterns(texts: &[String], source: &str, field: &str) -> Result<Vec<glob::Pattern>, CliError> {
-    let refused = |text: &str, problem: &str| CliError::new(Exit::Spec, format!("source {source:?}: `{field}`: {text:?}: {problem}"));
-    texts.iter().map(|text| glob::Pattern::new(text).map_err(|error| refused(text, error.msg))).collect()
-}
-
-impl Step<'_> {
-    async fn run(self, run: &Run) -> Result<(Exit, serde_json::Value), CliError> {
-        let Run { opener, sync_id, time_us, console, interrupted } = run;
-        let warned_before = warnings();
-        let started = Instant::now();
-        let names: Vec<&str> = self.destinations.iter().map(|destination| destination.name.as_str()).collect();
-        console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(", ")));
-        let mut outlets = Vec::with_capacity(self.destinations.len());
-        for destination in &self.destinations {
-            let spec = destination.spec.to_string();
-            let opened = opener.open(&spec, sync_id).await.map_err(|error| named(&destination.name, error.into()))?;
-            outlets.push(Outlet::begin(opened)?);
-        }
-        let columns = SyncColumns { sync_time_us: *time_us, source_name: self.source.name.clone() };
-        let options = ReadOptions::default();
-        let feed = Feed::start(self.inputs, options, Some(columns)).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-        let progress = console.progress("Syncing resources...");
-        let reports = pump::run(feed, outlets, &progress, interrupted).await.map_err(|error| of_source(&self.source.name, error))?;
-        drop(progress);
-        let exit = reports.iter().map(Exit::of_report).max().unwrap_or(Exit::Done);
-        let summaries: Vec<Summary> = reports.iter().map(|report| Summary::of(report, started.elapsed())).collect();
-        summaries.iter().flat_map(Summary::failures).for_each(|line| error_line(&line));
-        console.say(&completion(&reports, started.elapsed().as_secs(), warnings() - warned_before, exit));
-        let json = serde_json::json!({
-            "source": self.source.name,
-            "sync_id": sync_id,
-            "destinations": names.iter().zip(&summaries).map(|(name, summary)| serde_json::json!({ "name": name, "summary": summary })).collect::<Vec<_>>(),
-        });
-        Ok((exit, json))
-    }
-}
-
-fn version_string(source: &Source) -> String {
-    match &source.version {
-        Some(version) => format!("{} (files@{version})", source.name),
-        None => format!("{} (builtin@files)", source.name),
-    }
-}
-
-/// The last line of a sync, in the words that CloudQuery's users know.
-fn completion(reports: &[WriteReport], seconds: u64, warnings: u64, exit: Exit) -> String {
-    let resources: u64 = reports.iter().map(|report| report.tables.iter().map(|table| table.rows_in).sum()).max().unwrap_or(0);
-    let errors = reports.iter().map(|report| report.failures().count()).sum::<usize>();
-    let how = if exit == Exit::Done { "successfully" } else { "with errors, see logs for details" };
-    format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {seconds}s")
-}
-
-fn named(destination: &str, error: CliError) -> CliError {
-    CliError::new(error.exit, format!("failed to init destination {destination}: {}", error.message))
-}
-
-/// What goes wrong with the files of a source is the source's failure.
-fn of_source(source: &str, error: CliError) -> CliError {
-    match error.exit {
-        Exit::Input => CliError::new(Exit::Source, format!("failed to sync source {source}: {}", error.message)),
-        _ => error,
-    }
+/// A moment as the summary has it.
+fn time_rfc3339(time_us: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(time_us).unwrap_or_default();
+    time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
 #[cfg(test)]
@@ -187,15 +151,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_is_the_one_that_users_know() {
-        let done = completion(&[], 12, 3, Exit::Done);
-        assert_eq!(done, "Sync completed successfully. Resources: 0, Errors: 0, Warnings: 3, Time: 12s");
-        assert!(completion(&[], 1, 0, Exit::Storage).starts_with("Sync completed with errors, see logs for details. Resources: 0"));
+    fn shards() {
+        assert_eq!("2/3".parse(), Ok(Shard { number: 2, total: 3 }));
+        for text in ["", "1", "0/1", "2/1", "a/b", "1/", "-1/2", "1/2/3"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
     }
 
     #[test]
-    fn refused_files_are_the_sources_failure_and_others_keep_their_code() {
-        assert_eq!(of_source("s", CliError::new(Exit::Input, "m")).exit, Exit::Source);
-        assert_eq!(of_source("s", CliError::new(Exit::Interrupted, "m")).exit, Exit::Interrupted);
+    fn the_moment_of_a_sync() {
+        assert_eq!(time_rfc3339(1_700_000_000_000_001), "2023-11-14T22:13:20.000001Z");
     }
 }

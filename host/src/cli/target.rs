@@ -126,8 +126,17 @@ pub(crate) struct NamedSpec {
     pub(crate) json: String,
 }
 
-/// Every S3 spec in the files: bare ones, and those of CloudQuery destination documents.
-pub(crate) fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> {
+/// What files hold: bare specs, and CloudQuery documents.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    /// Bare specs, and those of the S3 destinations among the documents.
+    pub(crate) specs: Vec<NamedSpec>,
+    /// The documents.
+    pub(crate) config: Config,
+}
+
+/// Reads files, each a bare spec or CloudQuery documents.
+pub(crate) fn read_documents(files: &[PathBuf]) -> Result<Documents, CliError> {
     let mut specs = Vec::new();
     let mut documents = Vec::new();
     for file in files {
@@ -136,21 +145,23 @@ pub(crate) fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> 
             None => documents.push(file.clone()),
         }
     }
-    if !documents.is_empty() {
-        let config = Config::load(&documents, Extent::Any, &Surroundings::of_process())?;
-        for destination in config.destinations {
-            match destination.plugin {
-                DestinationPlugin::S3 => specs.push(NamedSpec { name: destination.name, json: destination.spec.to_string() }),
-                DestinationPlugin::Local { .. } | DestinationPlugin::Grpc { .. } => {
-                    return Err(CliError::new(
-                        Exit::Spec,
-                        format!("destination {:?} is not the S3 destination in this program", destination.name),
-                    ));
-                }
-            }
-        }
+    let config = if documents.is_empty() {
+        Config { sources: Vec::new(), destinations: Vec::new() }
+    } else {
+        Config::load(&documents, Extent::Any, &Surroundings::of_process())?
+    };
+    let ours = config.destinations.iter().filter(|destination| destination.plugin == DestinationPlugin::S3);
+    specs.extend(ours.map(|destination| NamedSpec { name: destination.name.clone(), json: destination.spec.to_string() }));
+    Ok(Documents { specs, config })
+}
+
+/// Every S3 spec in the files; another destination is an error.
+fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> {
+    let Documents { specs, config } = read_documents(files)?;
+    match config.destinations.iter().find(|destination| destination.plugin != DestinationPlugin::S3) {
+        Some(other) => Err(CliError::new(Exit::Spec, format!("destination {:?} is not the S3 destination in this program", other.name))),
+        None => Ok(specs),
     }
-    Ok(specs)
 }
 
 /// The one spec in a file.

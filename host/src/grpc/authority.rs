@@ -349,3 +349,6 @@ fn write_frame(kind: u8, flags: u8, stream: [u8; 4], payload: &[&[u8]], out: &mu
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod wire;

@@ -5,6 +5,7 @@ use super::server::Server;
 use futures::stream::{self, Stream};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -41,13 +42,29 @@ pub enum Listener {
 
 /// The file of a unix socket.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, so that another process's socket of the same name is left alone.
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path) }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // The launcher may have removed it already.
-        let _gone = std::fs::remove_file(&self.0);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // The launcher may remove it in this moment, too.
+            let _gone = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Listener {
@@ -79,14 +96,22 @@ impl Listener {
     }
 
     fn bind_unix(path: &Path) -> io::Result<Self> {
-        Ok(Self::Unix(UnixListener::bind(path)?, SocketFile(path.to_owned())))
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+                tracing::warn!(path = %path.display(), "A socket that nobody listens on any more was in the way; it is replaced.");
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path)?
+            }
+            bound => bound?,
+        };
+        Ok(Self::Unix(listener, SocketFile::new(path)))
     }
 
     /// Where it listens; for TCP with the port the system chose.
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string()),
-            Self::Unix(_, file) => file.0.display().to_string(),
+            Self::Unix(_, file) => file.path.display().to_string(),
         }
     }
 
@@ -104,6 +129,12 @@ impl Listener {
             Self::Unix(listener, _file) => transport.serve_with_incoming_shutdown(accept_unix(listener), stop.cancelled_owned()).await,
         }
     }
+}
+
+/// True for a socket whose process is gone: it refuses connections. Any other file stays.
+fn is_stale(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn accept_tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
@@ -135,4 +166,36 @@ fn accept_unix(listener: UnixListener) -> impl Stream<Item = io::Result<RepairAu
 async fn pause(error: &io::Error) {
     tracing::warn!(%error, "A connection could not be accepted.");
     tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn bind(path: &Path) -> io::Result<Listener> {
+        Listener::bind(Network::Unix, path.to_str().expect("UTF-8")).await
+    }
+
+    #[tokio::test]
+    async fn a_socket_file_goes_with_its_listener_and_only_a_dead_one_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cq.sock");
+        let first = bind(&path).await.expect("free");
+        assert_eq!(bind(&path).await.expect_err("in use").kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists(), "a socket in use is left alone");
+        drop(first);
+        assert!(!path.exists());
+        // Closed without its file: what a killed process leaves.
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("free"));
+        assert!(path.exists());
+        let second = bind(&path).await.expect("a dead socket is replaced");
+        std::fs::remove_file(&path).expect("there");
+        let third = bind(&path).await.expect("free");
+        drop(second);
+        assert!(path.exists(), "the file is the third one's by now");
+        drop(third);
+        std::fs::write(&path, "notes").expect("written");
+        assert_eq!(bind(&path).await.expect_err("no socket").kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(std::fs::read(&path).expect("still there"), b"notes");
+    }
 }

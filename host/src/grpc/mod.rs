@@ -1,9 +1,11 @@
 //! The CloudQuery plugin protocol, version 3: what the CLI and its sources speak to a destination.
 //!
-//! [`server`] answers the calls, [`status`] is the only file that knows gRPC's status, [`listen`] opens the port, and [`authority`] repairs
-//! a header that clients on a unix socket send and this stack would refuse.
+//! [`server`] answers the calls, [`status`] is the only file that knows gRPC's status, [`listen`] opens the port, [`authority`] repairs a
+//! header that clients on a unix socket send and this stack would refuse, and [`half_close`] sees whether a client has ended its call or
+//! left it.
 
 pub mod authority;
+mod half_close;
 pub mod listen;
 pub mod server;
 mod status;

@@ -1,19 +1,21 @@
 //! The plugin's answers.
 //!
 //! One [`Slot`] holds what Init made. Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's
-//! `plugin already in use`. A Write ends in one of three ways: half-close (the books are closed and reported), a break (a bad message, a
-//! client that is gone, the end of the process: everything open is aborted), never anything between.
+//! `plugin already in use`. A Write ends by half-close (everything is finished and reported, even if the client no longer waits for it) or
+//! by a break (a bad message, a client that is gone: everything open is aborted), never by anything between. The end of the process is a
+//! break, too, and one that waits for nobody: what the store has not confirmed is aborted.
 
 use super::MAX_MESSAGE_BYTES;
+use super::half_close::CheckEnd;
 use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use super::proto::discovery::get_versions;
 use super::proto::plugin::plugin_server::{Plugin, PluginServer};
 use super::proto::plugin::{
     close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, transform, transform_schema, write,
 };
-use super::status::{Refusal, failure_line, of_report};
+use super::status::{Refusal, of_report};
 use crate::ledger::WriteReport;
-use crate::session::{Destination, OpenError, Session, Write};
+use crate::session::{Destination, Halt, OpenError, Session, Write};
 use futures::future::{BoxFuture, Shared};
 use futures::stream::Empty;
 use futures::{FutureExt, StreamExt};
@@ -74,7 +76,8 @@ impl Server {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .accept_compressed(CompressionEncoding::Gzip);
-        tonic::service::Routes::new(plugin).add_service(DiscoveryServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip))
+        tonic::service::Routes::new(CheckEnd(plugin))
+            .add_service(DiscoveryServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip))
     }
 
     /// Waits for a running Write to end (it does once the server is told to stop), then aborts what the session has open.
@@ -123,53 +126,82 @@ impl Server {
                 return Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit });
             }
         };
-        let mut running = Running { write: Some(write), slot: Some(slot) };
-        tokio::select! {
+        let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone() };
+        let all = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Refusal::Stopping),
-            end = running.run(&mut messages) => end,
-        }
+            all = running.pass_all(&mut messages) => all,
+        };
+        all?;
+        running.finish().await
     }
 }
 
-/// A Write at work. Dropped before its books are closed (a bad message, a client that is gone, the end of the process), it aborts what is
-/// open, and the slot is free once that is done.
+/// A Write at work. Dropped before its input has ended well (a bad message, a client that is gone, the end of the process), it aborts what
+/// is open, and the slot is free once that is done.
 struct Running {
-    write: Option<Write>,
-    slot: Option<OwnedMutexGuard<Slot>>,
+    /// Taken when the input has ended, well or badly.
+    parts: Option<(Write, OwnedMutexGuard<Slot>)>,
+    halt: Halt,
+    stop: CancellationToken,
 }
 
 impl Running {
-    async fn run<S>(&mut self, messages: &mut S) -> Result<WriteReport, Refusal>
+    /// Takes messages until the client half-closes.
+    async fn pass_all<S>(&mut self, messages: &mut S) -> Result<(), Refusal>
     where
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
         while let Some(message) = messages.next().await {
             let message = message.map_err(Refusal::Receive)?.message.ok_or(Refusal::EmptyMessage)?;
-            if let Some(write) = &mut self.write {
-                pass_on(write, message).await?;
+            if let Some((write, _)) = &mut self.parts {
+                pass_on(write, message).await.map_err(|refusal| after_failures(write, refusal))?;
             }
         }
-        // A client that cancels looks like one that has half-closed: the transport ends the stream in both cases, and drops this call in
-        // the first as soon as it yields. What is past this line has been asked for.
-        tokio::task::yield_now().await;
-        match self.write.take() {
-            Some(write) => Ok(write.finish().await),
-            None => Ok(WriteReport::default()),
-        }
+        Ok(())
+    }
+
+    /// Finishes every object. What has been asked for is done even if the client does not stay to hear of it.
+    async fn finish(mut self) -> Result<WriteReport, Refusal> {
+        let Some((write, slot)) = self.parts.take() else { return Ok(WriteReport::default()) };
+        let (halt, stop) = (self.halt.clone(), self.stop.clone());
+        let finishing = tokio::spawn(async move {
+            let report = or_halted(write.finish(), &halt, &stop).await;
+            drop(slot);
+            if stop.is_cancelled() { Err(Refusal::Stopping) } else { Ok(report) }
+        });
+        finishing.await.unwrap_or_else(|error| Err(Refusal::Unexpected(error.to_string())))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let (write, slot) = (self.write.take(), self.slot.take());
-        if let (Some(write), Ok(runtime)) = (write, tokio::runtime::Handle::try_current()) {
+        let Some((write, slot)) = self.parts.take() else { return };
+        let (halt, stop) = (self.halt.clone(), self.stop.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                write.abort().await;
+                or_halted(write.abort(), &halt, &stop).await;
                 drop(slot);
             });
         }
     }
+}
+
+/// Waits for the end of a Write; once the process is to end, the store is waited for no longer.
+async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop: &CancellationToken) -> T {
+    tokio::pin!(end);
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => halt.now(),
+        ended = &mut end => return ended,
+    }
+    end.await
+}
+
+/// A message that cannot be read, after tables have failed, tells of both: the client will not hear of those otherwise.
+fn after_failures(write: &Write, refusal: Refusal) -> Refusal {
+    let failures = write.failures();
+    if failures.is_empty() { refusal } else { Refusal::AfterFailures(Box::new(refusal), failures) }
 }
 
 async fn pass_on(write: &mut Write, message: write::request::Message) -> Result<(), Refusal> {
@@ -195,13 +227,6 @@ fn spec_text(bytes: &[u8]) -> Result<&str, OpenError> {
     Ok(if matches!(text.trim(), "" | "null") { "{}" } else { text })
 }
 
-/// Each failure in the log, whole; the status may have room for a few.
-fn log_failures(report: &WriteReport) {
-    for (table, failure) in report.failures() {
-        tracing::error!(table, class = ?failure.class, "{}", failure_line(table, &failure.message));
-    }
-}
-
 #[tonic::async_trait]
 impl Discovery for Server {
     async fn get_versions(&self, _: Request<get_versions::Request>) -> Result<Response<get_versions::Response>, Status> {
@@ -225,7 +250,12 @@ impl Plugin for Server {
     }
 
     async fn init(&self, request: Request<init::Request>) -> Result<Response<init::Response>, Status> {
-        match self.begin(request.into_inner()).await {
+        let begun = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Refusal::Stopping),
+            begun = self.begin(request.into_inner()) => begun,
+        };
+        match begun {
             Ok(()) => Ok(Response::new(init::Response {})),
             Err(refusal) => {
                 let status = Status::from(refusal);
@@ -257,7 +287,7 @@ impl Plugin for Server {
             tracing::error!("{}", status.message());
             status
         })?;
-        log_failures(&report);
+        // Each failure is in the log already, whole; the status may have room for a few.
         of_report(&report)?;
         Ok(Response::new(write::Response {}))
     }

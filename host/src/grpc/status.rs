@@ -1,9 +1,11 @@
 //! What goes wrong, as gRPC says it. The texts are those of the reference plugin, since clients print them as they are.
 
-use crate::ledger::WriteReport;
+use super::half_close::GIVEN_UP;
+use crate::ledger::{Failure, WriteReport};
 use crate::session::OpenError;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::collections::HashSet;
+use std::sync::Arc;
 use tonic::{Code, Status};
 
 /// A status travels in a header after percent-encoding. C-core clients drop headers beyond 8 KiB, some proxies beyond 4 KiB.
@@ -36,10 +38,14 @@ pub(super) enum Refusal {
     Record(String),
     /// A Write message without content.
     EmptyMessage,
+    /// A message that cannot be read, and the tables that had failed before it came.
+    AfterFailures(Box<Refusal>, Vec<(Arc<str>, Failure)>),
     /// The request stream broke.
     Receive(Status),
     /// The process was told to end.
     Stopping,
+    /// A bug of ours.
+    Unexpected(String),
     /// A destination has no tables to list.
     GetTables,
     /// A call this plugin does not offer, and why.
@@ -67,16 +73,31 @@ impl From<Refusal> for Status {
                 Code::InvalidArgument,
                 "failed to convert message: it has no content; want migrate_table, insert, delete or delete_record".to_owned(),
             ),
-            Refusal::Receive(status) if status.code() == Code::Cancelled => {
+            Refusal::Receive(status) if matches!(status.code(), Code::Cancelled | GIVEN_UP) => {
                 (Code::Cancelled, format!("context done: {}", status.message()))
             }
             Refusal::Receive(status) => (Code::Internal, format!("failed to receive msg: {}", status.message())),
+            Refusal::AfterFailures(refusal, failures) => {
+                let message = Self::from(*refusal);
+                let failures: Vec<(&str, &str)> = failures.iter().map(|(table, failure)| (&**table, failure.message.as_str())).collect();
+                (Code::Internal, format!("failed to convert message: {} and {}", go_text(&message), failure_text(&failures)))
+            }
+            Refusal::Unexpected(error) => (Code::Internal, format!("write failed: {error}")),
             Refusal::Stopping => (Code::Unavailable, "the plugin is stopping; nothing more of this call was written".to_owned()),
             Refusal::GetTables => (Code::Internal, "failed to get tables: failed to get tables: not implemented".to_owned()),
             Refusal::NotOffered(why) => (Code::Unimplemented, why.to_owned()),
         };
         Self::new(code, cut(&text, MAX_ENCODED_BYTES))
     }
+}
+
+/// A status as Go prints it inside another.
+fn go_text(status: &Status) -> String {
+    let code = match status.code() {
+        Code::InvalidArgument => "InvalidArgument",
+        _ => "Unknown",
+    };
+    format!("rpc error: code = {code} desc = {}", status.message())
 }
 
 /// How a Write ended: OK, or every failed table.
@@ -86,7 +107,7 @@ pub(super) fn of_report(report: &WriteReport) -> Result<(), Status> {
 }
 
 /// One table's failure, as the reference words it.
-pub(super) fn failure_line(table: &str, message: &str) -> String {
+fn failure_line(table: &str, message: &str) -> String {
     format!("handler failed on {table}: {message}")
 }
 
@@ -179,6 +200,15 @@ mod tests {
             Code::InvalidArgument,
             "failed to create table from schema: missing table name",
         );
+    }
+
+    #[test]
+    fn a_bad_message_after_a_failure_tells_of_both() {
+        let failures = vec![(Arc::from("t"), Failure::new(crate::ledger::FailureClass::Data, "no"))];
+        let status = Status::from(Refusal::AfterFailures(Box::new(Refusal::Record("bad".into())), failures));
+        let text = "failed to convert message: rpc error: code = InvalidArgument desc = failed to create record: bad and write failed: \
+                    handler failed on t: no";
+        assert_eq!((status.code(), status.message()), (Code::Internal, text));
     }
 
     proptest! {

@@ -35,8 +35,8 @@ use retry::{Budget, Retry, watched};
 use sizes::PartSizes;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How the store is reached, apart from what the spec says.
@@ -274,7 +274,7 @@ impl Bucket {
     }
 
     fn log(&self, key: &str, attempt: u32) -> RequestLog {
-        RequestLog { enabled: self.log_requests, key: key.to_owned(), attempt }
+        RequestLog { enabled: self.log_requests, key: key.to_owned(), attempt, asked: Mutex::default() }
     }
 
     /// A request without a body, bounded by the wait for its answer.

@@ -3,9 +3,9 @@
 
 use super::plain::{plain_batch, plain_schema};
 use super::{Input, InputError, Position, ReadOptions, Rows, open};
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -31,15 +31,6 @@ pub enum Message {
     Insert(Bytes),
 }
 
-/// Columns that a sync puts before those of the file, as the CloudQuery CLI does.
-#[derive(Debug, Clone)]
-pub struct SyncColumns {
-    /// Microseconds since 1970, UTC: the start of the sync.
-    pub sync_time_us: i64,
-    /// The name of the source.
-    pub source_name: String,
-}
-
 /// The receiving end. Dropping it ends the reading.
 #[derive(Debug)]
 pub struct Feed {
@@ -51,16 +42,32 @@ impl Feed {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(inputs: Vec<Input>, options: ReadOptions, columns: Option<SyncColumns>) -> std::io::Result<Self> {
+    pub fn start(inputs: Vec<Input>, options: ReadOptions) -> std::io::Result<Self> {
         let (sender, messages) = mpsc::channel(MESSAGES_AHEAD);
         std::thread::Builder::new().name("lakegate-read".to_owned()).spawn(move || {
-            let feeder = Feeder { sender, options, columns };
+            let feeder = Feeder { sender, options };
             if let Err(Stop::Failed(error)) = feeder.run(&inputs) {
                 // Nobody to tell means that nobody waits for it either.
                 let _ = feeder.sender.blocking_send(Err(*error));
             }
         })?;
         Ok(Self { messages })
+    }
+
+    /// The schema message of every table, in order; reads no rows.
+    ///
+    /// # Errors
+    /// An input is refused.
+    pub fn schemas(inputs: &[Input], options: &ReadOptions) -> Result<Vec<Bytes>, InputError> {
+        let mut schemas = Vec::new();
+        for same in inputs.chunk_by(|a, b| a.table == b.table) {
+            let Some(input) = same.first() else { continue };
+            let file = input.location.name();
+            let (schema, _) = guarded(&file, || open(&input.location, options))?;
+            let sent = sent_schema(&*plain_schema(&schema, &file)?, &input.table);
+            schemas.push(encode(&sent, None).map_err(|error| unencodable(&file, &error))?);
+        }
+        Ok(schemas)
     }
 
     /// The next message; [`None`] when every input has been read well.
@@ -86,7 +93,6 @@ impl From<InputError> for Stop {
 struct Feeder {
     sender: mpsc::Sender<Result<Message, InputError>>,
     options: ReadOptions,
-    columns: Option<SyncColumns>,
 }
 
 /// A table that has begun: the file that came first, its columns, and the schema of the messages.
@@ -136,7 +142,7 @@ impl Feeder {
     }
 
     fn begin(&self, input: &Input, plain: SchemaRef, file: &str) -> Result<Table, Stop> {
-        let sent = sent_schema(&plain, &input.table, self.columns.as_ref());
+        let sent = sent_schema(&plain, &input.table);
         self.send(Message::Migrate(encode(&sent, None).map_err(|error| unencodable(file, &error))?))?;
         Ok(Table { name: input.table.clone(), first_file: file.to_owned(), plain, sent })
     }
@@ -144,7 +150,7 @@ impl Feeder {
     fn insert_all(&self, mut rows: Rows, table: &Table, file: &str) -> Result<(), Stop> {
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
             let batch = guarded(file, || plain_batch(&batch, &table.plain, file))?;
-            let batch = with_columns(&batch, table, self.columns.as_ref()).map_err(|error| unencodable(file, &error))?;
+            let batch = named(batch, table).map_err(|error| unencodable(file, &error))?;
             for (start, length) in slices(&batch) {
                 let ipc = encode(&table.sent, Some(&batch.slice(start, length))).map_err(|error| unencodable(file, &error))?;
                 self.send(Message::Insert(ipc))?;
@@ -159,15 +165,12 @@ impl Feeder {
 }
 
 fn unencodable(file: &str, error: &ArrowError) -> InputError {
-    InputError::Malformed {
-        file: file.to_owned(),
-        at: Position::Whole,
-        problem: format!("cannot be encoded: {}", super::ipc::words(error)),
-    }
+    let problem = format!("cannot be encoded: {}", super::ipc::words(error));
+    InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem }
 }
 
 thread_local! {
-    /// Is this thread inside [`guarded`]?
+    /// Is this thread inside [`caught`]?
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -178,12 +181,17 @@ pub(crate) fn panics_are_caught() -> bool {
 
 /// The decoders check what they read, but a file made to harm may still find a panic in one: that is a corrupt file, not a crash.
 fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, InputError>) -> Result<T, InputError> {
-    let outer = GUARDED.replace(true);
-    let ended = catch_unwind(AssertUnwindSafe(read));
-    GUARDED.set(outer);
-    ended.unwrap_or_else(|_| {
+    caught(read).unwrap_or_else(|| {
         Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem: "corrupt: its decoder gave up".to_owned() })
     })
+}
+
+/// Runs a decoder of strangers' bytes; [`None`] if it panicked.
+pub(crate) fn caught<T>(decode: impl FnOnce() -> T) -> Option<T> {
+    let outer = GUARDED.replace(true);
+    let ended = catch_unwind(AssertUnwindSafe(decode));
+    GUARDED.set(outer);
+    ended.ok()
 }
 
 /// Have two files of one table equal columns?
@@ -213,56 +221,15 @@ fn same_columns(table: &str, (first, a): (&str, &SchemaRef), (second, b): (&str,
 }
 
 /// The schema of a table's messages.
-fn sent_schema(plain: &Schema, table: &str, columns: Option<&SyncColumns>) -> SchemaRef {
-    let mut fields: Vec<Field> = Vec::with_capacity(plain.fields().len() + 2);
-    if columns.is_some() {
-        fields.extend(missing_columns(plain).into_iter().map(|(field, _)| field));
-    }
-    fields.extend(plain.fields().iter().map(|field| field.as_ref().clone()));
-    if columns.is_some() {
-        fields = fields.into_iter().map(without_keys).collect();
-    }
-    Arc::new(Schema::new_with_metadata(fields, HashMap::from([("cq:table_name".to_owned(), table.to_owned())])))
+fn sent_schema(plain: &Schema, table: &str) -> SchemaRef {
+    let metadata = HashMap::from([("cq:table_name".to_owned(), table.to_owned())]);
+    Arc::new(Schema::new_with_metadata(plain.fields().clone(), metadata))
 }
 
-/// In append mode the CLI takes the keys off every column.
-fn without_keys(field: Field) -> Field {
-    let mut metadata = field.metadata().clone();
-    metadata.remove("cq:extension:primary_key");
-    metadata.remove("cq:extension:unique");
-    field.with_metadata(metadata)
-}
-
-/// Which column a sync adds.
-#[derive(Debug, Clone, Copy)]
-enum Added {
-    SyncTime,
-    SourceName,
-}
-
-/// The columns of a sync that the table does not have yet, in the CLI's order.
-fn missing_columns(plain: &Schema) -> Vec<(Field, Added)> {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let all = [
-        (Field::new("_cq_sync_time", time, true), Added::SyncTime),
-        (Field::new("_cq_source_name", DataType::Utf8, true), Added::SourceName),
-    ];
-    all.into_iter().filter(|(field, _)| plain.field_with_name(field.name()).is_err()).collect()
-}
-
-fn with_columns(batch: &RecordBatch, table: &Table, columns: Option<&SyncColumns>) -> Result<RecordBatch, ArrowError> {
-    let rows = batch.num_rows();
-    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(table.sent.fields().len());
-    if let Some(columns) = columns {
-        for (_, added) in missing_columns(&table.plain) {
-            arrays.push(match added {
-                Added::SyncTime => Arc::new(TimestampMicrosecondArray::from_value(columns.sync_time_us, rows).with_timezone("UTC")),
-                Added::SourceName => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&columns.source_name, rows))),
-            });
-        }
-    }
-    arrays.extend(batch.columns().iter().cloned());
-    RecordBatch::try_new_with_options(table.sent.clone(), arrays, &RecordBatchOptions::new().with_row_count(Some(rows)))
+/// The batch under the schema that says whose it is.
+fn named(batch: RecordBatch, table: &Table) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(table.sent.clone(), batch.columns().to_vec(), &options)
 }
 
 /// How a batch is cut into messages: (first row, rows).

@@ -23,9 +23,10 @@ mod text;
 
 pub use columns::{ColumnType, TYPE_NAMES, parse_override};
 pub use error::{InputError, Position};
-pub(crate) use feed::panics_are_caught;
-pub use feed::{Feed, Message, SyncColumns};
+pub use feed::{Feed, Message};
+pub(crate) use feed::{caught, panics_are_caught};
 pub use inputs::{Input, resolve};
+pub(crate) use ipc::words;
 pub use open::{InputFormat, Location, ReadOptions, open};
 pub use text::SAMPLE_ROWS;
 

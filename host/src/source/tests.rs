@@ -272,9 +272,9 @@ fn what_a_file_is_follows_from_content_then_name() {
     assert!(matches!(read(&files.0.path().join("missing.csv"), &[]), Err(InputError::Io { .. })));
 }
 
-fn feed(paths: &[PathBuf], table: Option<&str>, columns: Option<SyncColumns>) -> Vec<Result<Message, InputError>> {
+fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputError>> {
     let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let mut feed = Feed::start(resolve(&words, table).unwrap(), ReadOptions::default(), columns).unwrap();
+    let mut feed = Feed::start(resolve(&words, table).unwrap(), ReadOptions::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut messages = Vec::new();
     while let Some(message) = runtime.block_on(feed.next()) {
@@ -293,7 +293,7 @@ fn decode(message: &Message) -> (Schema, Vec<RecordBatch>) {
 fn a_feed_says_the_table_then_its_rows_in_bounded_messages() {
     let files = Files::new();
     let path = files.file("orders.parquet", &parquet_file(&numbers(25_000), 100_000));
-    let messages: Vec<Message> = feed(&[path], None, None).into_iter().map(Result::unwrap).collect();
+    let messages: Vec<Message> = feed(&[path], None).into_iter().map(Result::unwrap).collect();
     assert!(matches!(messages[0], Message::Migrate(_)));
     assert!(messages[1..].iter().all(|message| matches!(message, Message::Insert(_))));
     let decoded: Vec<_> = messages.iter().map(decode).collect();
@@ -304,15 +304,19 @@ fn a_feed_says_the_table_then_its_rows_in_bounded_messages() {
 }
 
 #[test]
-fn a_sync_puts_its_columns_first() {
+fn schemas_alone_are_those_of_the_feed() {
     let files = Files::new();
-    let columns = SyncColumns { sync_time_us: 1_700_000_000_000_000, source_name: "files".to_owned() };
-    let messages = feed(&[files.file("t.csv", b"a\n1\n")], None, Some(columns));
-    let (schema, batches) = decode(messages[1].as_ref().unwrap());
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    assert_eq!(names, ["_cq_sync_time", "_cq_source_name", "a"]);
-    let shown: Vec<String> = batches[0].columns().iter().map(|column| cell(column, 0)).collect();
-    assert_eq!(shown, ["2023-11-14T22:13:20Z", "files", "1"]);
+    let paths = [files.file("a.csv", b"id,x\n1,2\n"), files.file("b.csv", b"y\ntrue\n")];
+    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let schemas = Feed::schemas(&resolve(&words, None).unwrap(), &ReadOptions::default()).unwrap();
+    let migrated: Vec<_> = feed(&paths, None)
+        .into_iter()
+        .filter_map(|message| match message.unwrap() {
+            Message::Migrate(ipc) => Some(ipc),
+            Message::Insert(_) => None,
+        })
+        .collect();
+    assert_eq!((schemas.len(), &schemas), (2, &migrated));
 }
 
 #[test]
@@ -325,7 +329,7 @@ fn files_of_one_table_that_differ_are_refused_before_anything_is_sent() {
         ("id,x,z\n1,2,3\n", "column `z`: it is missing in"),
         ("id\n1\n", "column `x`: it is missing here but present in"),
     ] {
-        let messages = feed(&[first.clone(), files.file("b.csv", content.as_bytes())], Some("t"), None);
+        let messages = feed(&[first.clone(), files.file("b.csv", content.as_bytes())], Some("t"));
         let [Err(error)] = messages.as_slice() else { panic!("{content}: {} messages", messages.len()) };
         let text = error.to_string();
         assert!(text.contains(difference) && text.contains("a.csv") && text.contains("b.csv"), "{text}");
@@ -335,7 +339,7 @@ fn files_of_one_table_that_differ_are_refused_before_anything_is_sent() {
 #[test]
 fn files_of_one_table_that_fit_are_one_table() {
     let files = Files::new();
-    let messages = feed(&[files.file("a.csv", b"id\n1\n"), files.file("b.csv", b"id\n2\n")], Some("t"), None);
+    let messages = feed(&[files.file("a.csv", b"id\n1\n"), files.file("b.csv", b"id\n2\n")], Some("t"));
     assert_eq!(messages.iter().filter(|message| matches!(message, Ok(Message::Migrate(_)))).count(), 1);
     assert_eq!(messages.len(), 3);
 }

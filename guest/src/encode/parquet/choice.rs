@@ -147,7 +147,7 @@ impl Distinct {
 }
 
 /// A quick hash of a value's ends and length; the same everywhere, since it decides what is written.
-fn hash(value: &[u8]) -> u64 {
+pub(super) fn hash(value: &[u8]) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| {
         let product = (state ^ word).wrapping_mul(MULTIPLIER);

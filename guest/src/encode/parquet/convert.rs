@@ -1,16 +1,16 @@
 //! Arrays as the column writers want them: the work a [`Convert`] names.
 
+use super::cells;
 use super::plan::{Column, Convert};
-use super::{array_bytes, cells};
 use crate::encode::EncodeError;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ByteArrayType, GenericBinaryType, Time32MillisecondType, Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    ByteArrayType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, GenericBinaryType, Time32MillisecondType,
+    Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use arrow_array::{
-    AnyDictionaryArray, Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray,
-    OffsetSizeTrait, StructArray,
+    Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray, OffsetSizeTrait,
+    StructArray,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, FieldRef};
@@ -18,10 +18,6 @@ use std::sync::Arc;
 
 /// Milliseconds of a second, and nanoseconds of a microsecond.
 const THOUSAND: i32 = 1_000;
-
-/// Bytes that the values of one piece of a dictionary column may take once they are looked up. A small message can name a large value many
-/// times; this keeps it from taking all memory.
-const MOST_LOOKED_UP_BYTES: usize = 256 << 20;
 
 /// What a cell of invalid UTF-8 has in place of each byte that is not part of a character.
 const REPLACEMENT: &str = "\u{fffd}";
@@ -59,11 +55,15 @@ fn apply(convert: &Convert, array: &ArrayRef, replaced: &mut u64) -> Result<Arra
             let array = array.as_primitive_opt::<TimestampNanosecondType>().ok_or_else(unexpected)?;
             Ok(Arc::new(array.unary::<_, TimestampMicrosecondType>(|nanos| nanos / i64::from(THOUSAND))))
         }
+        Convert::Decimal(bytes) => {
+            if decimals_fit(array, *bytes) {
+                Ok(array.clone())
+            } else {
+                Err(format!("a value has more digits than its precision, and does not fit the {bytes} bytes that Parquet gives it"))
+            }
+        }
         Convert::Dictionary(value) => {
             let dictionary = array.as_any_dictionary_opt().ok_or_else(unexpected)?;
-            if looked_up_bytes(dictionary) > MOST_LOOKED_UP_BYTES {
-                return Err(format!("its dictionary's values would take more than {} MiB", MOST_LOOKED_UP_BYTES >> 20));
-            }
             // Looked up first: the dictionary may be far larger than the rows at hand.
             let flat = arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(words)?;
             apply(value, &flat, replaced)
@@ -99,17 +99,21 @@ fn apply(convert: &Convert, array: &ArrayRef, replaced: &mut u64) -> Result<Arra
     }
 }
 
-/// Bytes of a dictionary column's values, each counted as often as it is named.
-fn looked_up_bytes(dictionary: &dyn AnyDictionaryArray) -> usize {
-    let values = dictionary.values();
-    // Asking an empty dictionary for its keys panics.
-    if values.is_empty() {
-        return 0;
-    }
-    let keys = dictionary.normalized_keys();
-    match values.data_type().primitive_width() {
-        Some(width) => keys.len() * width,
-        None => keys.iter().fold(0, |sum: usize, key| sum.saturating_add(array_bytes(&values.slice(*key, 1)))),
+/// Does every decimal fit so many bytes? Arrow holds a column's values to no precision, and the column writer would cut off what is above.
+fn decimals_fit(array: &ArrayRef, bytes: usize) -> bool {
+    let bits = 8 * bytes as u32 - 1;
+    let fits = |value: i128| bits >= i128::BITS - 1 || matches!(value >> bits, 0 | -1);
+    match array.data_type() {
+        DataType::Decimal32(..) => array.as_primitive::<Decimal32Type>().iter().flatten().all(|value| fits(value.into())),
+        DataType::Decimal64(..) => array.as_primitive::<Decimal64Type>().iter().flatten().all(|value| fits(value.into())),
+        DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().iter().flatten().all(fits),
+        DataType::Decimal256(..) => array.as_primitive::<Decimal256Type>().iter().flatten().all(|value| {
+            // What is above is to be the sign and nothing else.
+            let sign = if value.is_negative() { 0xff } else { 0 };
+            let text = value.to_le_bytes();
+            text.iter().skip(bytes).all(|byte| *byte == sign) && text.get(bytes - 1).is_some_and(|byte| byte >> 7 == sign >> 7)
+        }),
+        _ => false,
     }
 }
 

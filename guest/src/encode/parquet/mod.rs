@@ -1,4 +1,4 @@
-//! Apache Parquet, on the column writers of the `parquet` crate.
+//! Apache Parquet: column chunks of flat columns are our own ([`flat`]), nested ones and the file around them are the `parquet` crate's.
 //!
 //! An object is a run of row groups and a footer. Rows are gathered as they came until they are worth the column writers' attention, then
 //! converted ([`convert`]) to what the plan of their schema ([`plan`]) says, and encoded. A row group ends at the spec's number of rows, at
@@ -11,6 +11,7 @@
 mod cells;
 mod choice;
 mod convert;
+mod flat;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -18,17 +19,20 @@ mod tests;
 use super::{Encode, EncodeError, Output};
 use crate::host::PutError;
 use crate::ipc::TableSchema;
+use crate::ipc::swell::{shares, weigh};
 use crate::limits::CHUNK_BYTES;
 use crate::spec::{ParquetOptions, ParquetVersion};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::ArrowNativeType;
-use arrow_schema::DataType;
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
+use flat::{FlatColumn, Press};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor, Type, TypePtr};
 use plan::Plan;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -41,6 +45,9 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// Rows converted at once, and gathered at most. Bounds the copies that conversion makes.
 const PIECE_ROWS: usize = 16 << 10;
+
+/// Bytes of a piece whose columns may name one value many times, each counted as often as it is named. Conversion writes all of them out.
+const PIECE_BYTES: u64 = 32 << 20;
 
 /// Bytes gathered before column writers take them: at least this, and [`GATHER_BYTES_A_LEAF`] for each leaf. Enough rows that a writer's
 /// cost a call does not show, and that a sample of them tells which columns repeat.
@@ -61,6 +68,9 @@ const WRITER_BYTES: usize = 4 << 10;
 /// Memory of a column chunk's metadata and page index, kept for the footer.
 const CHUNK_METADATA_BYTES: usize = 1 << 10;
 
+/// Memory of an open file beside that: its writer's buffer above all.
+const FILE_BYTES: usize = 10 << 10;
+
 /// Schemas whose plan is remembered. A session sees one schema a table, and again after a migration.
 const PLANS: usize = 256;
 
@@ -74,13 +84,21 @@ pub struct ParquetShared {
     most_bytes: usize,
     plans: Vec<(Rc<TableSchema>, Rc<Shape>)>,
     staging: Spout,
+    press: Rc<RefCell<Press>>,
     replaced: Rc<Cell<u64>>,
 }
 
 impl ParquetShared {
     /// Makes the shared part for a session.
     pub fn new(options: ParquetOptions) -> Self {
-        Self { options, most_bytes: ROW_GROUP_BYTES, plans: Vec::new(), staging: Spout::default(), replaced: Rc::default() }
+        Self {
+            options,
+            most_bytes: ROW_GROUP_BYTES,
+            plans: Vec::new(),
+            staging: Spout::default(),
+            press: Rc::default(),
+            replaced: Rc::default(),
+        }
     }
 
     /// Begins an object for rows of this schema.
@@ -93,6 +111,7 @@ impl ParquetShared {
             most_rows: self.options.max_row_group_rows.get(),
             most_bytes: self.most_bytes,
             staging: self.staging.clone(),
+            press: self.press.clone(),
             replaced: self.replaced.clone(),
             gathered: Gathered::default(),
             group: None,
@@ -110,7 +129,8 @@ impl ParquetShared {
         if let Some((_, shape)) = self.plans.iter().find(|(known, _)| Rc::ptr_eq(known, schema)) {
             return Ok(shape.clone());
         }
-        let shape = Rc::new(Shape::new(plan::plan(schema, &self.options)?, self.options.version));
+        let swells = schema.physical.fields().iter().any(|field| shares(field.data_type()));
+        let shape = Rc::new(Shape::new(plan::plan(schema, &self.options)?, self.options.version, swells)?);
         if self.plans.len() == PLANS {
             self.plans.remove(0);
         }
@@ -122,15 +142,28 @@ impl ParquetShared {
 /// A plan, and what is derived from it once.
 struct Shape {
     plan: Plan,
+    /// The leaves of each column.
+    leaves: Vec<Vec<ColumnDescPtr>>,
     /// Of the file: version, creator, metadata.
     file_properties: WriterPropertiesPtr,
+    /// The schema of the columns that the crate writes.
+    nested: Nested,
     /// The maker of the last row group's column writers, with the dictionaries it was made for.
     factory: RefCell<Option<(Vec<bool>, Rc<ArrowRowGroupWriterFactory>)>>,
     gather_bytes: usize,
+    /// May columns be far larger written out than they are? Their pieces are then cut by [`PIECE_BYTES`], and not gathered: the dictionaries
+    /// of two batches may not fit the keys of one.
+    swells: bool,
+}
+
+/// Columns that the crate writes, as a schema of their own.
+struct Nested {
+    parquet: TypePtr,
+    arrow: SchemaRef,
 }
 
 impl Shape {
-    fn new(plan: Plan, version: ParquetVersion) -> Self {
+    fn new(plan: Plan, version: ParquetVersion, swells: bool) -> Result<Self, EncodeError> {
         // This is the number in the footer. Pages and encodings are those of version 1 (see `factory`), as the reference writes them.
         let version = match version {
             ParquetVersion::V1_0 => WriterVersion::PARQUET_1_0,
@@ -143,38 +176,95 @@ impl Shape {
             .set_key_value_metadata(metadata)
             .build();
         let gather_bytes = GATHER_BYTES.max(plan.arrow.flattened_fields().len() * GATHER_BYTES_A_LEAF);
-        Self { plan, file_properties: Arc::new(properties), factory: RefCell::default(), gather_bytes }
+        let descriptor = SchemaDescriptor::new(plan.parquet.clone());
+        let mut leaves: Vec<Vec<ColumnDescPtr>> = plan.columns.iter().map(|_| Vec::new()).collect();
+        for (leaf, descr) in descriptor.columns().iter().enumerate() {
+            if let Some(column) = leaves.get_mut(descriptor.get_column_root_idx(leaf)) {
+                column.push(descr.clone());
+            }
+        }
+        let nested = Nested::of(&plan, &leaves)?;
+        Ok(Self { plan, leaves, file_properties: Arc::new(properties), nested, factory: RefCell::default(), gather_bytes, swells })
     }
 
     /// Column writers for a row group that begins with these converted columns.
-    fn writers(&self, columns: &[ArrayRef], row_group: usize) -> Result<Vec<ArrowColumnWriter>, EncodeError> {
-        let dictionaries = choice::dictionaries(columns);
-        let known = self.factory.borrow().as_ref().filter(|(made_for, _)| *made_for == dictionaries).map(|(_, factory)| factory.clone());
-        let factory = match known {
-            Some(factory) => factory,
-            None => {
-                let factory = Rc::new(self.factory(&dictionaries)?);
-                *self.factory.borrow_mut() = Some((dictionaries, factory.clone()));
-                factory
+    fn writers(&self, columns: &[ArrayRef], row_group: usize) -> Result<Vec<ColumnWriter>, EncodeError> {
+        let mut dictionaries = choice::dictionaries(columns).into_iter();
+        let mut of_nested = Vec::new();
+        let mut writers = Vec::with_capacity(columns.len());
+        for (field, leaves) in self.plan.arrow.fields().iter().zip(&self.leaves) {
+            let chosen: Vec<bool> = dictionaries.by_ref().take(leaves.len()).collect();
+            let flat = match leaves.as_slice() {
+                [leaf] => FlatColumn::new(field.data_type(), leaf.clone(), chosen == [true]),
+                _ => None,
+            };
+            writers.push(match flat {
+                Some(flat) => ColumnWriter::Flat(Box::new(flat)),
+                None => {
+                    of_nested.extend(chosen);
+                    ColumnWriter::Nested(Vec::new())
+                }
+            });
+        }
+        if !of_nested.is_empty() {
+            let mut made = self.factory(of_nested)?.create_column_writers(row_group).map_err(failed)?.into_iter();
+            for (writer, leaves) in writers.iter_mut().zip(&self.leaves) {
+                if let ColumnWriter::Nested(nested) = writer {
+                    nested.extend(made.by_ref().take(leaves.len()));
+                }
             }
-        };
-        factory.create_column_writers(row_group).map_err(failed)
+        }
+        Ok(writers)
     }
 
-    fn factory(&self, dictionaries: &[bool]) -> Result<ArrowRowGroupWriterFactory, EncodeError> {
+    /// The maker of the crate's column writers, with dictionaries for the leaves so chosen.
+    fn factory(&self, dictionaries: Vec<bool>) -> Result<Rc<ArrowRowGroupWriterFactory>, EncodeError> {
+        let known = self.factory.borrow().as_ref().filter(|(made_for, _)| *made_for == dictionaries).map(|(_, factory)| factory.clone());
+        if let Some(factory) = known {
+            return Ok(factory);
+        }
         // A factory takes its properties from a file writer; this one writes no file.
         let model =
-            |properties| SerializedFileWriter::new(std::io::sink(), self.plan.parquet.clone(), Arc::new(properties)).map_err(failed);
+            |properties| SerializedFileWriter::new(std::io::sink(), self.nested.parquet.clone(), Arc::new(properties)).map_err(failed);
         let mut properties = WriterProperties::builder()
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(Compression::SNAPPY)
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_dictionary_enabled(false);
         let plain = model(properties.clone().build())?;
-        for (leaf, _) in plain.schema_descr().columns().iter().zip(dictionaries).filter(|(_, chosen)| **chosen) {
+        for (leaf, _) in plain.schema_descr().columns().iter().zip(&dictionaries).filter(|(_, chosen)| **chosen) {
             properties = properties.set_column_dictionary_enabled(leaf.path().clone(), true);
         }
-        Ok(ArrowRowGroupWriterFactory::new(&model(properties.build())?, self.plan.arrow.clone()))
+        let factory = Rc::new(ArrowRowGroupWriterFactory::new(&model(properties.build())?, self.nested.arrow.clone()));
+        *self.factory.borrow_mut() = Some((dictionaries, factory.clone()));
+        Ok(factory)
+    }
+}
+
+impl Nested {
+    fn of(plan: &Plan, leaves: &[Vec<ColumnDescPtr>]) -> Result<Self, EncodeError> {
+        let is_flat = |field: &FieldRef, leaves: &[ColumnDescPtr]| matches!(leaves, [leaf] if FlatColumn::takes(field.data_type(), leaf));
+        let columns = plan.arrow.fields().iter().zip(plan.parquet.get_fields()).zip(leaves);
+        let (arrow, parquet): (Vec<_>, Vec<_>) =
+            columns.filter(|((field, _), leaves)| !is_flat(field, leaves)).map(|((field, ty), _)| (field.clone(), ty.clone())).unzip();
+        let root = Type::group_type_builder(plan.parquet.name()).with_fields(parquet).build().map_err(failed)?;
+        Ok(Self { parquet: Arc::new(root), arrow: Arc::new(Schema::new(arrow)) })
+    }
+}
+
+/// Writes a column of a row group.
+enum ColumnWriter {
+    Flat(Box<FlatColumn>),
+    /// A writer a leaf.
+    Nested(Vec<ArrowColumnWriter>),
+}
+
+impl ColumnWriter {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Flat(column) => column.held_bytes(),
+            Self::Nested(leaves) => leaves.iter().map(|leaf| leaf.memory_size() + WRITER_BYTES).sum(),
+        }
     }
 }
 
@@ -184,6 +274,7 @@ struct Parquet {
     most_rows: u64,
     most_bytes: usize,
     staging: Spout,
+    press: Rc<RefCell<Press>>,
     replaced: Rc<Cell<u64>>,
     gathered: Gathered,
     /// The row group that has column writers.
@@ -196,7 +287,7 @@ struct Parquet {
 
 /// A row group that is being encoded.
 struct Group {
-    writers: Vec<ArrowColumnWriter>,
+    writers: Vec<ColumnWriter>,
     rows: u64,
 }
 
@@ -206,6 +297,7 @@ impl Encode for Parquet {
         while start < rows.end {
             let room = usize::try_from(self.most_rows - self.rows()).unwrap_or(usize::MAX);
             let count = (rows.end - start).min(room).min(PIECE_ROWS);
+            let count = if self.shape.swells { light_rows(batch, start, count) } else { count };
             self.take(batch, start, count)?;
             start += count;
             if self.rows() == self.most_rows || self.group_bytes() >= self.most_bytes {
@@ -216,7 +308,7 @@ impl Encode for Parquet {
     }
 
     fn held_bytes(&self) -> usize {
-        let file = if self.file.is_some() { self.chunks_written * CHUNK_METADATA_BYTES } else { 0 };
+        let file = if self.file.is_some() { FILE_BYTES + self.chunks_written * CHUNK_METADATA_BYTES } else { 0 };
         self.group_bytes() + file
     }
 
@@ -245,14 +337,14 @@ impl Parquet {
     /// Memory of the row group so far.
     fn group_bytes(&self) -> usize {
         let writers = self.group.iter().flat_map(|group| &group.writers);
-        self.gathered.bytes + writers.map(|writer| writer.memory_size() + WRITER_BYTES).sum::<usize>()
+        self.gathered.bytes + writers.map(ColumnWriter::held_bytes).sum::<usize>()
     }
 
     /// Gathers rows, or encodes them with all that is gathered.
     fn take(&mut self, batch: &RecordBatch, start: usize, count: usize) -> Result<(), EncodeError> {
         let piece = batch.slice(start, count);
         let bytes = batch_bytes(&piece);
-        if self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
+        if !self.shape.swells && self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
             return self.gathered.keep(piece, bytes, batch.num_rows());
         }
         let whole = self.gathered.take_with(piece)?;
@@ -274,12 +366,23 @@ impl Parquet {
                 Group { writers: self.shape.writers(&columns, ordinal)?, rows: 0 }
             }
         };
-        let mut writers = group.writers.iter_mut();
-        for ((column, field), array) in plan.columns.iter().zip(plan.arrow.fields()).zip(&columns) {
-            let named = |error: ParquetError| EncodeError::Data(format!("column {:?}: {error}", column.name));
-            for leaf in compute_leaves(field, array).map_err(named)? {
-                let writer = writers.next().ok_or_else(|| EncodeError::Data(format!("column {:?} has too many leaves", column.name)))?;
-                writer.write(&leaf).map_err(named)?;
+        let press = &mut *self.press.borrow_mut();
+        for (((writer, column), field), array) in group.writers.iter_mut().zip(&plan.columns).zip(plan.arrow.fields()).zip(&columns) {
+            // No column writer asks: it would write what lies under the null, or take the rows apart.
+            if !field.is_nullable() && array.null_count() > 0 {
+                return Err(EncodeError::Data(format!(
+                    "column {:?} is declared not null and has a null, which Parquet cannot hold",
+                    column.name
+                )));
+            }
+            let named = |error: &dyn std::fmt::Display| EncodeError::Data(format!("column {:?}: {error}", column.name));
+            match writer {
+                ColumnWriter::Flat(flat) => flat.write(array, press).map_err(|why| named(&why))?,
+                ColumnWriter::Nested(leaves) => {
+                    for (writer, leaf) in leaves.iter_mut().zip(compute_leaves(field, array).map_err(|error| named(&error))?) {
+                        writer.write(&leaf).map_err(|error| named(&error))?;
+                    }
+                }
             }
         }
         group.rows += batch.num_rows() as u64;
@@ -299,11 +402,22 @@ impl Parquet {
             None => self.new_file()?,
         };
         let mut row_group = file.next_row_group().map_err(failed)?;
-        self.chunks_written += group.writers.len();
+        self.chunks_written += self.shape.leaves.iter().map(Vec::len).sum::<usize>();
         // One column after another, so that no more than one is in memory twice.
         for writer in group.writers {
-            writer.close().and_then(|chunk| chunk.append_to_row_group(&mut row_group)).map_err(failed)?;
-            self.staging.hand_on_chunks(out)?;
+            match writer {
+                ColumnWriter::Flat(column) => {
+                    let (chunk, close) = column.finish(&mut self.press.borrow_mut()).map_err(failed)?;
+                    row_group.append_column(&chunk, close).map_err(failed)?;
+                    self.staging.hand_on_chunks(out)?;
+                }
+                ColumnWriter::Nested(leaves) => {
+                    for leaf in leaves {
+                        leaf.close().and_then(|chunk| chunk.append_to_row_group(&mut row_group)).map_err(failed)?;
+                        self.staging.hand_on_chunks(out)?;
+                    }
+                }
+            }
         }
         row_group.close().map_err(failed)?;
         file.flush().map_err(|error| failed(error.into()))?;
@@ -367,6 +481,19 @@ fn merged(batches: &[RecordBatch]) -> Result<RecordBatch, EncodeError> {
         }
         [] => Err(EncodeError::Data("no rows to merge".into())),
     }
+}
+
+/// How many rows, up to `most`, take no more than [`PIECE_BYTES`] written out; at least one.
+fn light_rows(batch: &RecordBatch, start: usize, most: usize) -> usize {
+    let is_light = |count: usize| {
+        let mut left = PIECE_BYTES;
+        batch.columns().iter().all(|column| weigh(column, start..start + count, &mut left).is_ok())
+    };
+    let mut count = most;
+    while count > 1 && !is_light(count) {
+        count /= 2;
+    }
+    count
 }
 
 /// Bytes of a batch's values, without what its buffers hold besides.

@@ -55,6 +55,8 @@ pub(super) enum Convert {
     TimestampSeconds,
     /// Nanoseconds since the epoch become microseconds, truncated toward zero.
     TimestampNanos,
+    /// Decimals, which must fit so many bytes.
+    Decimal(usize),
     /// Values are looked up, then converted.
     Dictionary(Box<Convert>),
     /// Any of the three list types.
@@ -209,7 +211,8 @@ impl Planner {
                 }
                 let (precision, scale) = (i32::from(*precision), i32::from(*scale));
                 let length = decimal_bytes(precision);
-                fixed(length, Some(LogicalType::decimal(scale, precision)), Some((precision, scale)))
+                let node = fixed(length, Some(LogicalType::decimal(scale, precision)), Some((precision, scale)))?;
+                Ok(Node { convert: Convert::Decimal(length.unsigned_abs() as usize), ..node })
             }
             DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
                 let inner = element_of(physical.data_type()).ok_or_else(mismatch)?;

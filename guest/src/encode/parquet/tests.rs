@@ -2,9 +2,11 @@ use super::*;
 use crate::spec::RootRepetition;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use ::parquet::file::page_index::column_index::ColumnIndexMetaData;
 use arrow_array::builder::{BinaryBuilder, FixedSizeListBuilder, Int64Builder, LargeListBuilder, ListBuilder, MapBuilder};
 use arrow_array::{
-    BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int32Array, Int64Array, StructArray, types::Int32Type,
+    BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, StructArray,
+    types::{Int8Type, Int32Type},
 };
 use arrow_buffer::i256;
 use arrow_schema::{Field, Fields, IntervalUnit, Schema, TimeUnit};
@@ -256,17 +258,81 @@ fn an_empty_dictionary_of_nulls_is_nulls() {
 }
 
 #[test]
-fn a_dictionary_that_would_swell_is_refused() {
+fn a_dictionary_that_swells_is_written_piece_by_piece() {
+    const ROWS: usize = 150;
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; 1 << 20]]));
-    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; 257]), values));
+    let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; ROWS]), values));
     let schema = table(vec![Field::new("swelling", dictionary.data_type().clone(), true)]);
     let rows = batch(&schema, vec![dictionary]);
+    assert_eq!(light_rows(&rows, 0, ROWS), 18, "halved from 150 until 32 MiB hold it");
     let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
     let mut out = Collected::default();
-    let error = encoder.write(&rows, 0..257, &mut out).and_then(|()| encoder.finish(&mut out)).expect_err("257 MiB");
-    assert!(error.to_string().contains("\"swelling\""), "{error}");
+    encoder.write(&rows, 0..ROWS, &mut out).and_then(|()| encoder.finish(&mut out)).expect("150 MiB in pieces");
+    assert_eq!(group_rows(&out.bytes).iter().sum::<i64>(), ROWS as i64);
+}
+
+#[test]
+fn batches_whose_dictionaries_do_not_fit_one_key_are_written() {
+    let numbered = |from: i64| -> ArrayRef {
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 100));
+        Arc::new(DictionaryArray::<Int8Type>::new(Int8Array::from_iter_values(0..100), values))
+    };
+    let schema = table(vec![Field::new("d", numbered(0).data_type().clone(), false)]);
     let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
-    encoder.write(&rows, 0..200, &mut out).and_then(|()| encoder.finish(&mut out)).expect("200 MiB");
+    let mut out = Collected::default();
+    for from in [0, 100, 200] {
+        encoder.write(&batch(&schema, vec![numbered(from)]), 0..100, &mut out).expect("collected");
+    }
+    encoder.finish(&mut out).expect("collected");
+    assert_eq!(read_numbers(&out.bytes), (0..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_null_in_a_required_column_is_refused_by_name() {
+    let check = |array: ArrayRef| {
+        let schema = table(vec![Field::new("must", array.data_type().clone(), false)]);
+        let loose = RecordBatch::try_from_iter_with_nullable([("must", array, true)]).expect("one column");
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a plain type");
+        let mut out = Collected::default();
+        let error = encoder.write(&loose, 0..loose.num_rows(), &mut out).and_then(|()| encoder.finish(&mut out)).expect_err("a null");
+        assert!(error.to_string().contains("\"must\" is declared not null"), "{error}");
+    };
+    check(Arc::new(Int64Array::from(vec![Some(1), None])));
+    check(Arc::new(BinaryArray::from(vec![None, Some(&b"x"[..])])));
+    // The null is one of the dictionary's values.
+    let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+    check(Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0, 1]), values)));
+}
+
+#[test]
+fn decimals_beyond_their_bytes_are_refused_and_others_kept() {
+    let check = |value: i128, fits: bool| {
+        // Three bytes: up to 8,388,607, though the precision says 99,999.
+        let values = Decimal128Array::from(vec![None, Some(value)]).with_data_type(DataType::Decimal128(5, 2));
+        let schema = table(vec![Field::new("price", values.data_type().clone(), true)]);
+        let rows = batch(&schema, vec![Arc::new(values)]);
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a decimal");
+        let mut out = Collected::default();
+        let result = encoder.write(&rows, 0..2, &mut out).and_then(|()| encoder.finish(&mut out));
+        match result {
+            Ok(()) => assert!(fits, "{value}"),
+            Err(error) => assert!(!fits && error.to_string().contains("\"price\"") && !error.to_string().contains("8388608"), "{error}"),
+        }
+    };
+    for (value, fits) in
+        [(8_388_607, true), (8_388_608, false), (-8_388_608, true), (-8_388_609, false), (i128::MAX, false), (i128::MIN, false)]
+    {
+        check(value, fits);
+    }
+    let wide = Decimal256Array::from(vec![i256::from_i128(1 << 40), i256::from_i128(-1)]).with_data_type(DataType::Decimal256(5, 0));
+    let schema = table(vec![Field::new("wide", wide.data_type().clone(), true)]);
+    let rows = batch(&schema, vec![Arc::new(wide)]);
+    let mut out = Collected::default();
+    let mut write = |range| {
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a decimal");
+        encoder.write(&rows, range, &mut out).and_then(|()| encoder.finish(&mut out))
+    };
+    assert!(write(0..1).is_err() && write(1..2).is_ok());
 }
 
 #[test]
@@ -405,4 +471,124 @@ proptest! {
         prop_assert_eq!(shown_rows(&read(&file)), shown_rows(std::slice::from_ref(&all)));
         prop_assert!(file == write(), "one input, one output");
     }
+}
+
+/// The lower and the upper bound of a page, and its rows.
+type PageBounds = (Option<Vec<u8>>, Option<Vec<u8>>, usize);
+
+/// Bounds of a column's pages, as its column index has them.
+fn page_bounds(file: &[u8], column: usize) -> Vec<PageBounds> {
+    let metadata = ParquetMetaDataReader::new()
+        .with_page_index_policy(::parquet::file::metadata::PageIndexPolicy::Required)
+        .parse_and_finish(&Bytes::copy_from_slice(file))
+        .expect("a footer with a page index");
+    let mut pages = Vec::new();
+    for (group, rows) in metadata.row_groups().iter().enumerate() {
+        let index = metadata.page_index_for_row_group(group);
+        let locations = index.page_locations(column).expect("an offset index");
+        let ends = locations.iter().skip(1).map(|page| page.first_row_index).chain([rows.num_rows()]);
+        let bytes = |page: usize| match index.column_index(column).expect("a column index") {
+            ColumnIndexMetaData::INT32(index) => bound(index.min_value(page), index.max_value(page), |value| value.to_le_bytes().to_vec()),
+            ColumnIndexMetaData::INT64(index) => bound(index.min_value(page), index.max_value(page), |value| value.to_le_bytes().to_vec()),
+            ColumnIndexMetaData::BYTE_ARRAY(index) => bound(index.min_value(page), index.max_value(page), |value| value.to_vec()),
+            ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index) => bound(index.min_value(page), index.max_value(page), |value| value.to_vec()),
+            other => panic!("no bounds: {other:?}"),
+        };
+        for (page, (location, end)) in locations.iter().zip(ends).enumerate() {
+            let (low, high) = bytes(page);
+            pages.push((low, high, (end - location.first_row_index) as usize));
+        }
+    }
+    pages
+}
+
+fn bound<T>(low: Option<T>, high: Option<T>, bytes: impl Fn(T) -> Vec<u8>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    (low.map(&bytes), high.map(&bytes))
+}
+
+/// A column comes back as it went in, over pages, row groups and a dictionary that overflows; and each page's bounds hold its values.
+fn check_flat<T: Ord + Clone>(name: &str, array: ArrayRef, value: impl Fn(&ArrayRef, usize) -> Option<T>, decode: impl Fn(&[u8]) -> T) {
+    let schema = table(vec![Field::new("c", array.data_type().clone(), true)]);
+    let rows = array.len();
+    let mut out = Collected::default();
+    let mut encoder = shared(45_000).open(&schema).expect("a plain column");
+    encoder.write(&batch(&schema, vec![array.clone()]), 0..rows, &mut out).expect("collected");
+    encoder.finish(&mut out).expect("collected");
+    let file = out.bytes;
+    let back = read(&file);
+    let read: Vec<Option<T>> = back.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| value(batch.column(0), row))).collect();
+    let expected: Vec<Option<T>> = (0..rows).map(|row| value(&array, row)).collect();
+    assert!(read == expected, "{name}: the values differ");
+    let mut start = 0;
+    let pages = page_bounds(&file, 0);
+    for (low, high, count) in &pages {
+        let inside: Vec<&T> = expected[start..start + count].iter().flatten().collect();
+        start += count;
+        match (inside.iter().min(), inside.iter().max()) {
+            (Some(least), Some(most)) => {
+                assert!(decode(low.as_deref().expect("a bound")) <= **least, "{name}");
+                assert!(decode(high.as_deref().expect("a bound")) >= **most, "{name}");
+            }
+            _ => assert_eq!((low, high), (&None, &None), "{name}: a page of nulls has no bounds"),
+        }
+    }
+    assert_eq!(start, rows, "{name}");
+    assert!(pages.len() >= rows / 20_000, "{name}: {} pages", pages.len());
+}
+
+#[test]
+fn flat_columns_come_back_and_their_pages_keep_within_their_bounds() {
+    const ROWS: i64 = 100_000;
+    let null = |row: i64| row % 7 == 3 || (60_000..85_000).contains(&row);
+    let mixed = |row: i64| row.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64).rotate_left(17);
+    let int = |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_primitive::<arrow_array::types::Int64Type>().value(row));
+    let int_of = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    for (name, of) in [
+        ("few", Box::new(|row: i64| row % 50) as Box<dyn Fn(i64) -> i64>),
+        ("runs", Box::new(|row| row / 1_000)),
+        ("many", Box::new(mixed)),
+        // Repeats within the sample that chooses, and outgrows a dictionary later on.
+        ("overflow", Box::new(move |row| if row < 20_000 { row % 100 } else { mixed(row) })),
+    ] {
+        let array: ArrayRef = Arc::new(Int64Array::from_iter((0..ROWS).map(|row| (!null(row)).then(|| of(row)))));
+        check_flat(name, array, int, int_of);
+        let array: ArrayRef = Arc::new(Int64Array::from_iter_values((0..ROWS).map(of)));
+        check_flat(&format!("{name} without nulls"), array.slice(11, ROWS as usize - 11), int, int_of);
+    }
+
+    let unsigned: ArrayRef = Arc::new(arrow_array::UInt32Array::from_iter((0..ROWS).map(|row| (!null(row)).then(|| mixed(row) as u32))));
+    let value =
+        |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_primitive::<arrow_array::types::UInt32Type>().value(row));
+    check_flat("unsigned", unsigned, value, |bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")));
+
+    for (precision, name) in [(15, "decimal"), (30, "wide decimal")] {
+        let array = Decimal128Array::from_iter((0..ROWS).map(|row| (!null(row)).then(|| i128::from(mixed(row) % 1_000_000_000_000))));
+        let array: ArrayRef = Arc::new(array.with_precision_and_scale(precision, 2).expect("they fit"));
+        let value = |array: &ArrayRef, row: usize| {
+            array.is_valid(row).then(|| array.as_primitive::<arrow_array::types::Decimal128Type>().value(row))
+        };
+        check_flat(name, array, value, |bytes| {
+            let sign = if bytes[0] & 0x80 == 0 { 0 } else { u8::MAX };
+            let mut whole = [sign; 16];
+            whole[16 - bytes.len()..].copy_from_slice(bytes);
+            i128::from_be_bytes(whole)
+        });
+    }
+
+    let bytes = |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_binary::<i32>().value(row).to_vec());
+    for (name, of) in [
+        ("few texts", Box::new(|row: i64| format!("state {}", row % 60)) as Box<dyn Fn(i64) -> String>),
+        ("many texts", Box::new(move |row| format!("{:x}", mixed(row)))),
+        ("long texts", Box::new(move |row| format!("{}{:x}", "\u{10ffff}é".repeat(12), mixed(row)))),
+        ("overflowing texts", Box::new(move |row| if row < 20_000 { format!("{}", row % 100) } else { format!("text {:x}", mixed(row)) })),
+    ] {
+        let array: ArrayRef = Arc::new(BinaryArray::from_iter((0..ROWS).map(|row| (!null(row)).then(|| of(row)))));
+        check_flat(name, array, bytes, <[u8]>::to_vec);
+    }
+    let fixed = arrow_array::FixedSizeBinaryArray::try_from_sparse_iter_with_size(
+        (0..ROWS).map(|row| (!null(row)).then(|| mixed(row).to_be_bytes()[..5].to_vec())),
+        5,
+    );
+    let value = |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_fixed_size_binary().value(row).to_vec());
+    check_flat("fixed bytes", Arc::new(fixed.expect("five bytes each")), value, <[u8]>::to_vec);
 }

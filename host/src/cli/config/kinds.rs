@@ -1,7 +1,7 @@
 //! What a source and a destination are: their fields, defaults, and the registries that Lakegate can run from.
 
 use super::document::{Document, preview};
-use super::{Backend, ConfigProblem, Destination, DestinationPlugin, Origin, PkMode, Source, SourcePlugin};
+use super::{Backend, ConfigProblem, Destination, DestinationPlugin, Origin, PkMode, Source, SourcePlugin, WriteMode};
 use serde_json::Value;
 
 /// One document, read.
@@ -129,10 +129,13 @@ fn destination(document: &mut Document<'_>, origin: &Origin) -> Option<Destinati
     let registry = registry(document);
     let path = document.required("path");
     let version = document.text("version");
-    write_mode(document);
+    let write_mode = write_mode(document, registry);
     let migrate_force = document.choice("migrate_mode", &[("safe", false), ("forced", true)]);
     let pk_mode = document.choice("pk_mode", &[("default", PkMode::Default), ("cq-id-only", PkMode::CqIdOnly)]);
     let sync_group_id = document.text("sync_group_id").filter(|it| !it.is_empty());
+    if sync_group_id.is_some() && write_mode == Some(WriteMode::OverwriteDeleteStale) {
+        document.refuse("sync_group_id", "cannot be used with `write_mode: overwrite-delete-stale`");
+    }
     let send_sync_summary = document.flag("send_sync_summary", false);
     if !document.texts("transformers").is_empty() {
         document.refuse("transformers", "transformers are not supported; take the field out");
@@ -140,18 +143,27 @@ fn destination(document: &mut Document<'_>, origin: &Origin) -> Option<Destinati
     no_auth_token(document);
     let spec = document.spec();
     let plugin = registry.zip(path).and_then(|(registry, path)| destination_plugin(document, registry, path, version.as_deref()));
-    let (Some(name), Some(plugin), Some(migrate_force), Some(pk_mode)) = (name, plugin, migrate_force, pk_mode) else { return None };
-    Some(Destination { name, origin: origin.clone(), plugin, version, migrate_force, pk_mode, sync_group_id, send_sync_summary, spec })
+    let (Some(name), Some(plugin), Some(write_mode)) = (name, plugin, write_mode) else { return None };
+    let (Some(migrate_force), Some(pk_mode)) = (migrate_force, pk_mode) else { return None };
+    let origin = origin.clone();
+    Some(Destination { name, origin, plugin, version, write_mode, migrate_force, pk_mode, sync_group_id, send_sync_summary, spec })
 }
 
-/// The default of CloudQuery, `overwrite-delete-stale`, cannot be had on a bucket, so the mode must be written.
-fn write_mode(document: &mut Document<'_>) {
+/// A plugin may know every mode. On a bucket the default of CloudQuery, `overwrite-delete-stale`, cannot be had, so there the mode must be
+/// written.
+fn write_mode(document: &mut Document<'_>, registry: Option<Registry>) -> Option<WriteMode> {
+    let modes =
+        [("overwrite-delete-stale", WriteMode::OverwriteDeleteStale), ("overwrite", WriteMode::Overwrite), ("append", WriteMode::Append)];
+    if matches!(registry, Some(Registry::Local | Registry::Grpc)) {
+        return document.choice("write_mode", &modes);
+    }
     let advice = "objects can only be added: write `write_mode: append`";
     match document.text("write_mode").as_deref() {
-        Some("append") => {}
+        Some("append") => return Some(WriteMode::Append),
         None | Some("") => document.refuse("write_mode", format!("is not set, which means overwrite-delete-stale; {advice}")),
         Some(other) => document.refuse("write_mode", format!("{:?} is not supported; {advice}", preview(other))),
     }
+    None
 }
 
 fn destination_plugin(document: &mut Document<'_>, registry: Registry, path: String, version: Option<&str>) -> Option<DestinationPlugin> {

@@ -67,6 +67,7 @@ fn the_least_configuration_has_the_defaults() {
             origin: origin(2),
             plugin: DestinationPlugin::S3,
             version: Some("v7.1.1".into()),
+            write_mode: WriteMode::Append,
             migrate_force: false,
             pk_mode: PkMode::Default,
             sync_group_id: None,
@@ -165,6 +166,22 @@ fn only_append_is_accepted() {
     }
     let expected = format!("`spec.write_mode`: is not set, which means overwrite-delete-stale; {advice}");
     refused_destination("  write_mode: append\n", "", &expected);
+}
+
+#[test]
+fn a_plugin_may_overwrite() {
+    let mode = |line: &str| {
+        let plugin = changed(DESTINATION, "path: cloudquery/s3", "path: /x/y\n  registry: local");
+        load(&[SOURCE, &changed(&plugin, "  write_mode: append\n", line)]).map(|config| config.destinations[0].write_mode)
+    };
+    assert_eq!(mode("  write_mode: append\n"), Ok(WriteMode::Append));
+    assert_eq!(mode("  write_mode: overwrite\n"), Ok(WriteMode::Overwrite));
+    assert_eq!(mode(""), Ok(WriteMode::OverwriteDeleteStale));
+    let problem = |line: &str| mode(line).unwrap_err().to_string();
+    let expected = "c.yml, document 2: `spec.write_mode`: \"add\" is none of overwrite-delete-stale, overwrite, append";
+    assert_eq!(problem("  write_mode: add\n"), expected);
+    let expected = "c.yml, document 2: `spec.sync_group_id`: cannot be used with `write_mode: overwrite-delete-stale`";
+    assert_eq!(problem("  sync_group_id: g\n"), expected);
 }
 
 #[test]

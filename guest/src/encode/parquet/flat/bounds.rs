@@ -1,0 +1,239 @@
+//! The smallest and the largest value of a page and of a chunk.
+
+use parquet::basic::{LogicalType, Type as Physical};
+use parquet::data_type::{ByteArray, FixedLenByteArray};
+use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::schema::types::ColumnDescriptor;
+use std::cmp::Ordering;
+
+/// Bytes of a bound in the footer at most; a longer one is cut, the upper one upwards. As other writers do.
+const MOST_BYTES: usize = 64;
+
+/// The bounds of a page or chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Bounds {
+    /// `flip` is laid over both to compare them.
+    Numbers {
+        low: i128,
+        high: i128,
+        flip: i128,
+    },
+    Bytes {
+        low: Vec<u8>,
+        high: Vec<u8>,
+    },
+}
+
+impl Bounds {
+    /// The bounds of both.
+    pub(super) fn with(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Numbers { low, high, flip }, Self::Numbers { low: other_low, high: other_high, .. }) => {
+                Self::Numbers { low: (low ^ flip).min(other_low ^ flip) ^ flip, high: (high ^ flip).max(other_high ^ flip) ^ flip, flip }
+            }
+            (Self::Bytes { low, high }, Self::Bytes { low: other_low, high: other_high }) => {
+                Self::Bytes { low: low.min(other_low.clone()), high: high.max(other_high.clone()) }
+            }
+            (one, _) => one,
+        }
+    }
+
+    /// How the lower and the upper bounds compare with those of the next page.
+    pub(super) fn compare(&self, next: &Self) -> [Ordering; 2] {
+        match (self, next) {
+            (Self::Numbers { low, high, flip }, Self::Numbers { low: next_low, high: next_high, .. }) => {
+                [(low ^ flip).cmp(&(next_low ^ flip)), (high ^ flip).cmp(&(next_high ^ flip))]
+            }
+            (Self::Bytes { low, high }, Self::Bytes { low: next_low, high: next_high }) => [low.cmp(next_low), high.cmp(next_high)],
+            _ => [Ordering::Less, Ordering::Greater],
+        }
+    }
+
+    /// As the column index holds them.
+    pub(super) fn encoded(&self, descr: &ColumnDescriptor) -> (Vec<u8>, Vec<u8>) {
+        match self {
+            Self::Numbers { low, high, .. } => (number(*low, descr), number(*high, descr)),
+            Self::Bytes { low, high } if descr.physical_type() == Physical::BYTE_ARRAY => (cut_low(low, descr).0, cut_high(high, descr).0),
+            Self::Bytes { low, high } => (low.clone(), high.clone()),
+        }
+    }
+
+    /// As the footer holds them.
+    pub(super) fn statistics(bounds: Option<&Self>, descr: &ColumnDescriptor, nulls: u64) -> Statistics {
+        let signed = descr.sort_order().is_signed();
+        let numbers = match bounds {
+            Some(Self::Numbers { low, high, .. }) => Some((*low, *high)),
+            _ => None,
+        };
+        match descr.physical_type() {
+            Physical::INT32 => {
+                let (low, high) = numbers.map(|(low, high)| (low as i32, high as i32)).unzip();
+                ValueStatistics::new(low, high, None, Some(nulls), false).with_backwards_compatible_min_max(signed).into()
+            }
+            Physical::INT64 => {
+                let (low, high) = numbers.map(|(low, high)| (low as i64, high as i64)).unzip();
+                ValueStatistics::new(low, high, None, Some(nulls), false).with_backwards_compatible_min_max(signed).into()
+            }
+            Physical::FIXED_LEN_BYTE_ARRAY => {
+                let (low, high) = bounds.map(|bounds| bounds.encoded(descr)).unzip();
+                let value = |bytes: Vec<u8>| FixedLenByteArray::from(ByteArray::from(bytes));
+                ValueStatistics::new(low.map(value), high.map(value), None, Some(nulls), false)
+                    .with_backwards_compatible_min_max(signed)
+                    .into()
+            }
+            _ => {
+                let (low, high) = match bounds {
+                    Some(Self::Bytes { low, high }) => (Some(cut_low(low, descr)), Some(cut_high(high, descr))),
+                    _ => (None, None),
+                };
+                let exact = |bound: &Option<(Vec<u8>, bool)>| bound.as_ref().is_none_or(|(_, exact)| *exact);
+                let (low_is_exact, high_is_exact) = (exact(&low), exact(&high));
+                let value = |bound: Option<(Vec<u8>, bool)>| bound.map(|(bytes, _)| ByteArray::from(bytes));
+                let statistics = ValueStatistics::new(value(low), value(high), None, Some(nulls), false);
+                statistics.with_backwards_compatible_min_max(signed).with_min_is_exact(low_is_exact).with_max_is_exact(high_is_exact).into()
+            }
+        }
+    }
+}
+
+fn number(number: i128, descr: &ColumnDescriptor) -> Vec<u8> {
+    match descr.physical_type() {
+        Physical::INT32 => (number as i32).to_le_bytes().to_vec(),
+        Physical::INT64 => (number as i64).to_le_bytes().to_vec(),
+        _ => {
+            let bytes = usize::try_from(descr.type_length()).unwrap_or_default().min(size_of::<i128>());
+            number.to_be_bytes().split_at(size_of::<i128>() - bytes).1.to_vec()
+        }
+    }
+}
+
+fn is_text(descr: &ColumnDescriptor) -> bool {
+    descr.logical_type_ref() == Some(&LogicalType::String)
+}
+
+/// A value no larger, of at most [`MOST_BYTES`], and whether it is the bound itself.
+fn cut_low(bound: &[u8], descr: &ColumnDescriptor) -> (Vec<u8>, bool) {
+    let Some(head) = bound.get(..MOST_BYTES).filter(|head| head.len() < bound.len()) else { return (bound.to_vec(), true) };
+    let head = if is_text(descr) { whole_characters(head) } else { head };
+    (head.to_vec(), false)
+}
+
+/// A value no smaller, of at most [`MOST_BYTES`] where there is one, and whether it is the bound itself.
+fn cut_high(bound: &[u8], descr: &ColumnDescriptor) -> (Vec<u8>, bool) {
+    let Some(head) = bound.get(..MOST_BYTES).filter(|head| head.len() < bound.len()) else { return (bound.to_vec(), true) };
+    let raised = if is_text(descr) { raised_text(whole_characters(head)) } else { raised_bytes(head) };
+    raised.map_or_else(|| (bound.to_vec(), true), |raised| (raised, false))
+}
+
+/// The start of UTF-8 text without a character that was cut.
+fn whole_characters(head: &[u8]) -> &[u8] {
+    match std::str::from_utf8(head) {
+        Ok(_) => head,
+        Err(error) => head.get(..error.valid_up_to()).unwrap_or_default(),
+    }
+}
+
+/// The shortest bytes above all that begin with these.
+fn raised_bytes(head: &[u8]) -> Option<Vec<u8>> {
+    let last = head.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut raised = head.get(..=last)?.to_vec();
+    *raised.last_mut()? += 1;
+    Some(raised)
+}
+
+/// The longest text above all that begin with this one, whose last character is raised by one without taking more bytes.
+fn raised_text(head: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(head).ok()?;
+    let raised = |last: char| char::from_u32(last as u32 + 1).filter(|next| next.len_utf8() == last.len_utf8());
+    let (at, next) = text.char_indices().rev().find_map(|(at, last)| Some((at, raised(last)?)))?;
+    let mut result = text.get(..at)?.to_owned();
+    result.push(next);
+    Some(result.into_bytes())
+}
+
+/// Finds the bounds of byte strings, most of them by their first eight bytes alone.
+#[derive(Debug, Default)]
+pub(super) struct ByteBounds {
+    bounds: Option<(Vec<u8>, Vec<u8>)>,
+    low: u64,
+    high: u64,
+}
+
+impl ByteBounds {
+    /// Looks at a value.
+    #[inline(always)]
+    pub(super) fn note(&mut self, value: &[u8]) {
+        let head = head(value);
+        if self.bounds.is_none() || head <= self.low || head >= self.high {
+            self.compare(value, head);
+        }
+    }
+
+    fn compare(&mut self, value: &[u8], head: u64) {
+        match &mut self.bounds {
+            None => {
+                (self.low, self.high) = (head, head);
+                self.bounds = Some((value.to_vec(), value.to_vec()));
+            }
+            Some((low, high)) => {
+                if value < low.as_slice() {
+                    low.clear();
+                    low.extend_from_slice(value);
+                    self.low = head;
+                }
+                if value > high.as_slice() {
+                    high.clear();
+                    high.extend_from_slice(value);
+                    self.high = head;
+                }
+            }
+        }
+    }
+
+    /// What was found.
+    pub(super) fn into_bounds(self) -> Option<Bounds> {
+        self.bounds.map(|(low, high)| Bounds::Bytes { low, high })
+    }
+}
+
+/// The first eight bytes as a number that compares as they do; what is missing counts as zero.
+#[inline(always)]
+fn head(value: &[u8]) -> u64 {
+    match value.first_chunk::<8>() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => value.iter().fold(0, |head, byte| head << 8 | u64::from(*byte)) << (8 * (8 - value.len() as u32) % 64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn bounds_are_the_smallest_and_the_largest(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 1..40)) {
+            let mut bounds = ByteBounds::default();
+            values.iter().for_each(|value| bounds.note(value));
+            let expected = Bounds::Bytes { low: values.iter().min().cloned().expect("some"), high: values.iter().max().cloned().expect("some") };
+            prop_assert_eq!(bounds.into_bounds(), Some(expected));
+        }
+
+        #[test]
+        fn raised_text_is_above_whatever_follows(text in "\\PC{0,20}", rest in "\\PC{0,5}") {
+            if let Some(raised) = raised_text(text.as_bytes()) {
+                let longer = [text.as_str(), rest.as_str()].concat();
+                prop_assert!(raised.as_slice() > longer.as_bytes());
+                prop_assert!(std::str::from_utf8(&raised).is_ok() && raised.len() <= text.len());
+            }
+        }
+
+        #[test]
+        fn raised_bytes_are_above_whatever_follows(bytes in prop::collection::vec(250_u8..=255, 0..6), rest in prop::collection::vec(any::<u8>(), 0..4)) {
+            match raised_bytes(&bytes) {
+                Some(raised) => prop_assert!(raised > [bytes, rest].concat()),
+                None => prop_assert!(bytes.iter().all(|byte| *byte == 255)),
+            }
+        }
+    }
+}

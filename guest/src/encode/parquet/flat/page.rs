@@ -1,0 +1,264 @@
+//! Pages: their headers, levels and places, and the press that compresses them.
+//!
+//! The forms are those of the Parquet format: data pages of version 1 (levels, then values, compressed together), headers in Thrift's compact
+//! protocol, places and levels in the hybrid of runs and packed groups of eight.
+
+use super::blocks::Blocks;
+use crate::encode::text::copy_exact;
+use parquet::basic::Encoding;
+use snap::raw::{Encoder, max_compress_len};
+
+/// Room that the press keeps between pages; what a larger page needed is given back.
+const KEPT_BYTES: usize = 2 << 20;
+
+/// Equal neighbours that are worth a run of their own.
+const RUN: usize = 8;
+
+/// Bytes that stand before a value of variable length.
+pub(super) const LENGTH_BYTES: usize = size_of::<u32>();
+
+/// What a page holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageKind {
+    Data { encoding: Encoding },
+    Dictionary,
+}
+
+/// Compresses pages; shared by the columns of a session.
+pub(in super::super) struct Press {
+    snappy: Encoder,
+    body: Vec<u8>,
+    compressed: Vec<u8>,
+    header: Vec<u8>,
+}
+
+impl std::fmt::Debug for Press {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Press").finish_non_exhaustive()
+    }
+}
+
+impl Default for Press {
+    fn default() -> Self {
+        Self { snappy: Encoder::new(), body: Vec::new(), compressed: Vec::new(), header: Vec::new() }
+    }
+}
+
+impl Press {
+    /// The body of the next page, empty.
+    pub(super) fn body(&mut self) -> &mut Vec<u8> {
+        self.body.clear();
+        &mut self.body
+    }
+
+    /// Appends the page whose body has been written: header and compressed body. Its size had it not been compressed.
+    pub(super) fn press(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> usize {
+        let room = max_compress_len(self.body.len());
+        if self.compressed.len() < room {
+            self.compressed.resize(room, 0);
+        }
+        // The encoder fails only if there is not enough room, or for more than 4 GiB; a page has neither.
+        let length = self.snappy.compress(&self.body, &mut self.compressed).unwrap_or_default();
+        self.header.clear();
+        header(&mut self.header, kind, self.body.len(), length, values);
+        let uncompressed = self.header.len() + self.body.len();
+        out.extend(&self.header);
+        out.extend(self.compressed.get(..length).unwrap_or_default());
+        for kept in [&mut self.body, &mut self.compressed] {
+            if kept.capacity() > KEPT_BYTES {
+                *kept = Vec::new();
+            }
+        }
+        uncompressed
+    }
+}
+
+/// A page header in Thrift's compact protocol.
+fn header(out: &mut Vec<u8>, kind: PageKind, uncompressed: usize, compressed: usize, values: usize) {
+    const INT: u8 = 5;
+    const STRUCT: u8 = 12;
+    const STOP: u8 = 0;
+    let field = |out: &mut Vec<u8>, delta: u8, number: usize| {
+        out.push(delta << 4 | INT);
+        // Zigzag of a number that is not negative.
+        varint(out, (number as u64) << 1);
+    };
+    let encoding = |encoding: Encoding| if encoding == Encoding::RLE_DICTIONARY { 8 } else { 0 };
+    const RLE: usize = 3;
+    field(out, 1, if kind == PageKind::Dictionary { 2 } else { 0 });
+    field(out, 1, uncompressed);
+    field(out, 1, compressed);
+    match kind {
+        PageKind::Data { encoding: of_values } => {
+            out.push(2 << 4 | STRUCT);
+            field(out, 1, values);
+            field(out, 1, encoding(of_values));
+            field(out, 1, RLE);
+            field(out, 1, RLE);
+        }
+        PageKind::Dictionary => {
+            out.push(4 << 4 | STRUCT);
+            field(out, 1, values);
+            field(out, 1, encoding(Encoding::PLAIN));
+        }
+    }
+    out.extend_from_slice(&[STOP, STOP]);
+}
+
+fn varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Writes the definition levels of a column that may have nulls: one where a row has a value. `validity` is empty if every row has one.
+pub(super) fn write_validity(out: &mut Vec<u8>, validity: &[bool], rows: usize) {
+    let at = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    if validity.is_empty() {
+        write_run(out, rows, 1, 1);
+    } else {
+        hybrid(out, validity, 1, u32::from);
+    }
+    let length = (out.len() - at - LENGTH_BYTES) as u32;
+    if let Some(place) = out.get_mut(at..at + LENGTH_BYTES) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Writes places in a dictionary of `entries`: their width in bits, and the hybrid.
+pub(super) fn write_hybrid(out: &mut Vec<u8>, places: &[u32], entries: usize) {
+    // One bit at least: some readers do not know a width of none.
+    let width = (usize::BITS - entries.saturating_sub(1).leading_zeros()).max(1);
+    out.push(width as u8);
+    hybrid(out, places, width, |place| place);
+}
+
+/// The hybrid: runs of at least [`RUN`] equal numbers, and packed groups of eight between them.
+fn hybrid<T: Copy + PartialEq>(out: &mut Vec<u8>, numbers: &[T], width: u32, number: impl Fn(T) -> u32 + Copy) {
+    let mut packed_from = 0;
+    let mut at = 0;
+    while let Some(&first) = numbers.get(at) {
+        let run = numbers.iter().skip(at).take_while(|next| **next == first).count();
+        // Groups are whole: a run lends them what they lack.
+        let lent = (at - packed_from).next_multiple_of(8) - (at - packed_from);
+        if run >= RUN + lent {
+            write_packed(out, numbers.get(packed_from..at + lent).unwrap_or_default(), width, number);
+            write_run(out, run - lent, number(first), width);
+            packed_from = at + run;
+        }
+        at += run;
+    }
+    write_packed(out, numbers.get(packed_from..).unwrap_or_default(), width, number);
+}
+
+fn write_run(out: &mut Vec<u8>, length: usize, number: u32, width: u32) {
+    varint(out, (length as u64) << 1);
+    let bytes = number.to_le_bytes();
+    out.extend_from_slice(bytes.get(..width.div_ceil(8) as usize).unwrap_or_default());
+}
+
+/// Groups of eight numbers, each in `width` bits; the last is filled up with zeros.
+fn write_packed<T: Copy>(out: &mut Vec<u8>, numbers: &[T], width: u32, number: impl Fn(T) -> u32) {
+    if numbers.is_empty() {
+        return;
+    }
+    let groups = numbers.len().div_ceil(8);
+    varint(out, (groups as u64) << 1 | 1);
+    let end = out.len() + groups * width as usize;
+    out.reserve(groups * width as usize);
+    let (mut bits, mut held) = (0_u64, 0);
+    for &next in numbers {
+        bits |= u64::from(number(next)) << held;
+        held += width;
+        if held >= u32::BITS {
+            out.extend_from_slice(&(bits as u32).to_le_bytes());
+            bits >>= u32::BITS;
+            held -= u32::BITS;
+        }
+    }
+    out.extend_from_slice(&bits.to_le_bytes());
+    out.resize(end, 0);
+}
+
+/// Writes a value at its place, after its length if `before` is not 0.
+#[inline(always)]
+pub(super) fn write_byte_array(out: &mut [u8], at: usize, value: &[u8], before: usize) {
+    if before > 0 {
+        copy_exact(out, at, &(value.len() as u32).to_le_bytes());
+    }
+    copy_exact(out, at + before, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads the hybrid back, as the format describes it.
+    fn read(mut bytes: &[u8], width: u32, count: usize) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        while numbers.len() < count {
+            let mut header = 0_u64;
+            for shift in (0..).step_by(7) {
+                let (&byte, rest) = bytes.split_first().expect("a header");
+                bytes = rest;
+                header |= u64::from(byte & 0x7f) << shift;
+                if byte < 0x80 {
+                    break;
+                }
+            }
+            let length = (header >> 1) as usize;
+            if header & 1 == 0 {
+                let (value, rest) = bytes.split_at(width.div_ceil(8) as usize);
+                bytes = rest;
+                let mut whole = [0; 4];
+                whole[..value.len()].copy_from_slice(value);
+                numbers.extend(std::iter::repeat_n(u32::from_le_bytes(whole), length));
+            } else {
+                let (packed, rest) = bytes.split_at(length * width as usize);
+                bytes = rest;
+                for number in 0..8 * length {
+                    let bit = |bit: usize| u32::from(packed[bit / 8] >> (bit % 8) & 1);
+                    numbers.push((0..width as usize).map(|n| bit(number * width as usize + n) << n).sum());
+                }
+            }
+        }
+        assert!(bytes.is_empty(), "{} bytes are left", bytes.len());
+        assert!(numbers[count..].iter().all(|filling| *filling == 0));
+        numbers.truncate(count);
+        numbers
+    }
+
+    proptest! {
+        #[test]
+        fn places_come_back(runs in prop::collection::vec((0_u32..70_000, 1_usize..40), 0..60), width in 1_u32..=17) {
+            let places: Vec<u32> = runs.iter().flat_map(|(place, count)| std::iter::repeat_n(place % (1 << width), *count)).collect();
+            let mut out = Vec::new();
+            write_hybrid(&mut out, &places, 1 << width);
+            prop_assert_eq!(u32::from(out[0]), width);
+            prop_assert_eq!(read(&out[1..], width, places.len()), places);
+        }
+
+        #[test]
+        fn validity_comes_back(runs in prop::collection::vec((any::<bool>(), 1_usize..30), 1..60)) {
+            let validity: Vec<bool> = runs.iter().flat_map(|(valid, count)| std::iter::repeat_n(*valid, *count)).collect();
+            let mut out = Vec::new();
+            write_validity(&mut out, &validity, validity.len());
+            prop_assert_eq!(u32::from_le_bytes(out[..4].try_into().expect("four")) as usize, out.len() - 4);
+            prop_assert_eq!(read(&out[4..], 1, validity.len()), validity.iter().map(|valid| u32::from(*valid)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn long_runs_take_a_few_bytes() {
+        let mut out = Vec::new();
+        write_hybrid(&mut out, &[5; 10_000], 2_000);
+        assert_eq!(out, [11, 0xa0, 0x9c, 0x01, 5, 0]);
+        out.clear();
+        write_validity(&mut out, &[], 3);
+        assert_eq!(out, [2, 0, 0, 0, 6, 1]);
+    }
+}

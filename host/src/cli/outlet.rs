@@ -1,0 +1,219 @@
+//! Where the rows of a run go: our own destination in this process, or another one's plugin. Whatever happens, an outlet either ends well or
+//! leaves nothing behind.
+
+use super::exit::{CliError, Exit};
+use crate::grpc::proto::plugin::sync;
+use crate::grpc::proto::plugin::write::request::Message;
+use crate::grpc::proto::plugin::write::{MessageDeleteRecord, MessageDeleteStale, MessageInsert, MessageMigrateTable};
+use crate::ledger::{Totals, WriteReport};
+use crate::plugin::{PluginError, Writing};
+use crate::session::{Session, Write};
+use bytes::Bytes;
+use prost_types::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+/// What a table whose rows should go is told on a bucket.
+const NO_DELETION: &str = "rows cannot be deleted from a bucket, and the source asks for it; leave the table out with `skip_tables`";
+
+/// An opened destination with its write.
+#[derive(Debug)]
+pub(crate) enum Outlet {
+    /// The S3 destination in this process.
+    Store { session: Session, write: Box<Write> },
+    /// A plugin.
+    Plugin { writing: Writing, migrate_force: bool, rows: u64 },
+}
+
+/// How a write ended that ended well as a whole.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Table by table; some may have failed.
+    Store(WriteReport),
+    /// The destination has said that all is there.
+    Plugin { rows: u64 },
+}
+
+impl Ended {
+    /// The code of the write.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Store(report) => Exit::of_report(report),
+            Self::Plugin { .. } => Exit::Done,
+        }
+    }
+
+    /// Tables that failed in the destination.
+    pub(crate) fn failures(&self) -> u64 {
+        match self {
+            Self::Store(report) => report.failures().count() as u64,
+            Self::Plugin { .. } => 0,
+        }
+    }
+}
+
+impl Outlet {
+    pub(crate) fn store(session: Session) -> Result<Self, CliError> {
+        let write = Box::new(session.write()?);
+        Ok(Self::Store { session, write })
+    }
+
+    pub(crate) fn plugin(writing: Writing, migrate_force: bool) -> Self {
+        Self::Plugin { writing, migrate_force, rows: 0 }
+    }
+
+    pub(crate) async fn migrate(&mut self, table: Bytes) -> Result<(), CliError> {
+        match self {
+            Self::Store { write, .. } => Ok(write.migrate_table(table).await?),
+            Self::Plugin { writing, migrate_force, .. } => {
+                let message = Message::MigrateTable(MessageMigrateTable { table, migrate_force: *migrate_force });
+                send(writing, "migrate", message).await
+            }
+        }
+    }
+
+    pub(crate) async fn insert(&mut self, record: Bytes, count: u64) -> Result<(), CliError> {
+        match self {
+            Self::Store { write, .. } => Ok(write.insert(record).await?),
+            Self::Plugin { writing, rows, .. } => {
+                *rows += count;
+                send(writing, "insert", Message::Insert(MessageInsert { record })).await
+            }
+        }
+    }
+
+    /// Rows that the source says are gone.
+    pub(crate) async fn delete(&mut self, delete: sync::MessageDeleteRecord) -> Result<(), CliError> {
+        match self {
+            Self::Store { write, .. } => write.refuse(&delete.table_name, NO_DELETION).await,
+            Self::Plugin { writing, .. } => {
+                let sync::MessageDeleteRecord { table_name, where_clause, table_relations } = delete;
+                let message = Message::DeleteRecord(MessageDeleteRecord { table_name, where_clause, table_relations });
+                send(writing, "delete record", message).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of earlier syncs of this source. Asked of plugins alone: the mode that wants it is refused for a bucket.
+    pub(crate) async fn delete_stale(&mut self, table: &str, source: &str, sync_time_us: i64) -> Result<(), CliError> {
+        let Self::Plugin { writing, .. } = self else { return Ok(()) };
+        let sync_time = Timestamp {
+            seconds: sync_time_us.div_euclid(1_000_000),
+            // Less than a billion.
+            nanos: (sync_time_us.rem_euclid(1_000_000) * 1_000) as i32,
+        };
+        let delete = MessageDeleteStale {
+            source_name: source.to_owned(),
+            sync_time: Some(sync_time),
+            table_name: table.to_owned(),
+            ..MessageDeleteStale::default()
+        };
+        send(writing, "delete stale", Message::Delete(delete)).await
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        match self {
+            Self::Store { write, .. } => write.totals(),
+            Self::Plugin { rows, .. } => Totals { rows: *rows, ..Totals::default() },
+        }
+    }
+
+    /// Ends well, unless the user has had enough meanwhile.
+    async fn finish(self, interrupted: &CancellationToken) -> Result<Ended, CliError> {
+        match self {
+            Self::Store { session, write } => {
+                let ended = finish_store(*write, interrupted).await;
+                session.close().await;
+                ended.map(Ended::Store)
+            }
+            Self::Plugin { writing, rows, .. } => tokio::select! {
+                // A call that is dropped is cancelled.
+                finished = finish_plugin(writing) => finished.map(|()| Ended::Plugin { rows }),
+                () = interrupted.cancelled() => Err(interruption()),
+            },
+        }
+    }
+
+    async fn abort(self) {
+        if let Self::Store { session, write } = self {
+            write.abort().await;
+            session.close().await;
+        }
+    }
+}
+
+/// Ends every outlet well, or, once the user has had enough, the rest of them badly. The first failure is the answer, but what other
+/// destinations have received is still theirs.
+pub(crate) async fn finish_all(outlets: Vec<Outlet>, interrupted: &CancellationToken) -> Result<Vec<Ended>, CliError> {
+    let mut ended = Vec::with_capacity(outlets.len());
+    let mut failure = None;
+    for outlet in outlets {
+        if interrupted.is_cancelled() {
+            outlet.abort().await;
+            continue;
+        }
+        match outlet.finish(interrupted).await {
+            Ok(end) => ended.push(end),
+            Err(error) => _ = failure.get_or_insert(error),
+        }
+    }
+    if interrupted.is_cancelled() {
+        return Err(interruption());
+    }
+    failure.map_or(Ok(ended), Err)
+}
+
+/// Ends every outlet badly: nothing unfinished stays.
+pub(crate) async fn abort_all(outlets: Vec<Outlet>) {
+    futures::future::join_all(outlets.into_iter().map(Outlet::abort)).await;
+}
+
+/// Rows of the input, bytes and objects of all destinations.
+pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a Outlet>) -> Totals {
+    let mut sum = Totals::default();
+    for totals in outlets.map(Outlet::totals) {
+        sum.rows = sum.rows.max(totals.rows);
+        sum.bytes += totals.bytes;
+        sum.objects += totals.objects;
+        sum.failed_tables += totals.failed_tables;
+    }
+    sum
+}
+
+pub(crate) fn interruption() -> CliError {
+    CliError::new(Exit::Interrupted, "Interrupted; unfinished uploads were aborted.")
+}
+
+async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, CliError> {
+    let halt = write.halt();
+    let finishing = write.finish();
+    tokio::pin!(finishing);
+    tokio::select! {
+        report = &mut finishing => Ok(report),
+        () = interrupted.cancelled() => {
+            // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
+            halt.now();
+            finishing.await;
+            Err(interruption())
+        }
+    }
+}
+
+async fn finish_plugin(mut writing: Writing) -> Result<(), CliError> {
+    writing.finish().await.map_err(|error| refused(&writing, "close", &error))?;
+    let plugin = writing.plugin().clone();
+    // The rows are there; a plugin that cannot even close is no reason to doubt it.
+    if let Err(error) = plugin.close().await {
+        tracing::warn!(destination = plugin.name(), %error, "The destination could not be closed.");
+    }
+    Ok(())
+}
+
+async fn send(writing: &mut Writing, what: &str, message: Message) -> Result<(), CliError> {
+    let sent = writing.send(message).await;
+    sent.map_err(|error| refused(writing, what, &error))
+}
+
+fn refused(writing: &Writing, what: &str, error: &PluginError) -> CliError {
+    CliError::new(Exit::Source, format!("destination {}: write client returned error ({what}): {error}", writing.plugin().name()))
+}

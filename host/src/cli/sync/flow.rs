@@ -1,0 +1,198 @@
+//! The rows of one source on their way to its destinations, and what is counted of them.
+
+use super::super::console::Progress;
+use super::super::exit::{CliError, Exit};
+use super::super::outlet::{Outlet, totals};
+use crate::message::InvalidMessage;
+use crate::plugin::columns::{Stamp, TableInfo};
+use crate::plugin::{Inflow, Item};
+use crate::source::{Feed, Message};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where the rows come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// Files.
+    Files(Feed),
+    /// A plugin.
+    Plugin(Inflow),
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<Result<Item, CliError>> {
+        match self {
+            Self::Files(feed) => Some(feed.next().await?.map_err(CliError::from).map(|message| match message {
+                Message::Migrate(ipc) => Item::Migrate(ipc),
+                Message::Insert(ipc) => Item::Insert(ipc),
+            })),
+            Self::Plugin(inflow) => Some(inflow.next().await?.map_err(|error| CliError::new(Exit::Source, error.to_string()))),
+        }
+    }
+}
+
+/// A destination with what it gets beside the source's own columns.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) stamp: Stamp,
+    pub(super) outlet: Outlet,
+}
+
+/// Are tables announced?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Migrations {
+    /// Schemas are sent on.
+    Sent,
+    /// `--no-migrate`.
+    Withheld,
+}
+
+/// What a source has sent.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Rows of all tables.
+    pub(super) rows: u64,
+    /// Rows of each table.
+    pub(super) rows_per_table: BTreeMap<String, u64>,
+    /// Error messages of each table.
+    pub(super) errors_per_table: BTreeMap<String, u64>,
+    /// Tables in the order in which they were announced.
+    pub(super) tables: Vec<Arc<TableInfo>>,
+}
+
+impl Tally {
+    /// Error messages of all tables.
+    pub(super) fn errors(&self) -> u64 {
+        self.errors_per_table.values().sum()
+    }
+
+    fn announced(&mut self, table: &Arc<TableInfo>) {
+        if !self.tables.iter().any(|known| known.name == table.name) {
+            self.tables.push(table.clone());
+        }
+        self.rows_per_table.entry(table.name.clone()).or_default();
+    }
+
+    fn inserted(&mut self, table: &TableInfo, rows: u64) {
+        self.rows += rows;
+        match self.rows_per_table.get_mut(&table.name) {
+            Some(known) => *known += rows,
+            None => _ = self.rows_per_table.insert(table.name.clone(), rows),
+        }
+    }
+}
+
+/// Sends everything on, until the source has ended.
+///
+/// # Errors
+/// The source fails or sends what is no table, or a destination does not take it.
+pub(super) async fn run(
+    name: &str,
+    mut source: Source,
+    targets: &mut [Target],
+    tally: &mut Tally,
+    migrations: Migrations,
+    progress: &Progress,
+) -> Result<(), CliError> {
+    while let Some(item) = source.next().await {
+        match item? {
+            Item::Migrate(ipc) => migrate(&ipc, targets, tally, migrations).await?,
+            Item::Insert(ipc) => insert(&ipc, targets, tally).await?,
+            Item::Delete(delete) => {
+                for target in targets.iter_mut() {
+                    target.outlet.delete(delete.clone()).await?;
+                }
+            }
+            Item::Error { table, error } => {
+                tracing::error!(source = name, table, "{error}");
+                *tally.errors_per_table.entry(table).or_default() += 1;
+            }
+        }
+        progress.show(|| totals(targets.iter().map(|target| &target.outlet)));
+    }
+    Ok(())
+}
+
+pub(super) async fn migrate(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally, migrations: Migrations) -> Result<(), CliError> {
+    for target in targets {
+        let stamped = target.stamp.apply(ipc).map_err(|error| unusable("schema", &error))?;
+        tally.announced(&stamped.table);
+        if migrations == Migrations::Sent {
+            target.outlet.migrate(stamped.ipc).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn insert(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally) -> Result<(), CliError> {
+    let mut counted = false;
+    for target in targets {
+        let stamped = target.stamp.apply(ipc).map_err(|error| unusable("record", &error))?;
+        if !counted {
+            tally.inserted(&stamped.table, stamped.rows);
+            counted = true;
+        }
+        target.outlet.insert(stamped.ipc, stamped.rows).await?;
+    }
+    Ok(())
+}
+
+fn unusable(what: &str, error: &InvalidMessage) -> CliError {
+    CliError::new(Exit::Source, format!("a {what} of the source cannot be used: {error}"))
+}
+
+/// The tables whose rows of earlier syncs are to go. A source that keeps its state brings only what is new of an incremental table and of
+/// what hangs on it, so there the earlier rows are still true.
+pub(super) fn stale(tally: &Tally, keeps_state: bool) -> impl Iterator<Item = &TableInfo> {
+    let by_name: BTreeMap<&str, &TableInfo> = tally.tables.iter().map(|table| (table.name.as_str(), table.as_ref())).collect();
+    let incremental = move |table: &TableInfo| {
+        let mut at = Some(table);
+        // A table is no deeper than there are tables, unless parents go round in a circle.
+        for _ in 0..=by_name.len() {
+            match at {
+                Some(table) if table.incremental => return true,
+                Some(table) => at = table.parent.as_deref().and_then(|parent| by_name.get(parent).copied()),
+                None => return false,
+            }
+        }
+        false
+    };
+    tally.tables.iter().map(AsRef::as_ref).filter(move |table| !(keeps_state && incremental(table)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, parent: Option<&str>, incremental: bool) -> Arc<TableInfo> {
+        Arc::new(TableInfo { name: name.to_owned(), parent: parent.map(str::to_owned), incremental })
+    }
+
+    #[test]
+    fn incremental_tables_and_their_children_keep_earlier_rows() {
+        let tables = vec![
+            table("plain", None, false),
+            table("events", None, true),
+            table("details", Some("events"), false),
+            table("more", Some("details"), false),
+            table("child", Some("plain"), false),
+            table("round", Some("round"), false),
+        ];
+        let tally = Tally { tables, ..Tally::default() };
+        let names = |keeps_state: bool| stale(&tally, keeps_state).map(|table| table.name.as_str()).collect::<Vec<_>>();
+        assert_eq!(names(true), ["plain", "child", "round"]);
+        assert_eq!(names(false).len(), 6);
+    }
+
+    #[test]
+    fn tables_without_rows_and_rows_without_an_announcement_are_counted() {
+        let mut tally = Tally::default();
+        tally.announced(&table("a", None, false));
+        tally.announced(&table("a", None, false));
+        tally.inserted(&table("b", None, false), 3);
+        tally.inserted(&table("b", None, false), 4);
+        assert_eq!((tally.rows, tally.tables.len()), (7, 1));
+        assert_eq!(tally.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7)]));
+    }
+}

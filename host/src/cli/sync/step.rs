@@ -1,0 +1,353 @@
+//! One source of a sync: what is checked before anything starts, and its run.
+
+use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
+use super::super::console::{Console, error_line, warnings};
+use super::super::exit::{CliError, Exit};
+use super::super::outlet::{Ended, Outlet, abort_all, finish_all, interruption};
+use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
+use super::super::summary::Summary;
+use super::flow::{self, Migrations, Tally, Target};
+use super::report::SyncSummary;
+use super::{Shard, time_rfc3339};
+use crate::grpc::proto::plugin::sync;
+use crate::plugin::columns::{Keys, Stamp, SyncColumns};
+use crate::plugin::{Kind, Plugin};
+use crate::session::Destination as Opener;
+use crate::source::{Feed, Input, ReadOptions, resolve};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What all steps of one run of the command have in common.
+pub(super) struct Run {
+    /// Our own destination, if one of the configuration is.
+    pub(super) opener: Option<Opener>,
+    pub(super) plugins: Plugins,
+    pub(super) sync_id: String,
+    /// `_cq_sync_time`, one value for all sources.
+    pub(super) time_us: i64,
+    pub(super) shard: Option<Shard>,
+    pub(super) migrations: Migrations,
+    pub(super) summary_location: Option<PathBuf>,
+    pub(super) console: Console,
+    pub(super) interrupted: CancellationToken,
+}
+
+/// One source with its inputs and destinations.
+pub(super) struct Step<'a> {
+    source: &'a Source,
+    /// Of a source of files.
+    inputs: Vec<Input>,
+    pub(super) destinations: Vec<&'a Destination>,
+    /// Destinations whose connection the source asks for.
+    pub(super) backends: Vec<&'a Destination>,
+}
+
+impl<'a> Step<'a> {
+    /// Everything that can be refused is refused here, before the first source starts.
+    pub(super) fn planned(source: &'a Source, config: &'a Config) -> Result<Self, CliError> {
+        let destinations = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
+        let inputs = match &source.plugin {
+            SourcePlugin::Files { paths } => chosen(source, paths)?,
+            SourcePlugin::Local { .. } | SourcePlugin::Grpc { .. } => Vec::new(),
+        };
+        Ok(Self { source, inputs, destinations, backends: mentioned(source, config)? })
+    }
+
+    /// The plugins that the step needs.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Wanted> {
+        let destinations = self.destinations.iter().chain(&self.backends).filter_map(|it| Wanted::destination(it));
+        Wanted::source(self.source).into_iter().chain(destinations)
+    }
+
+    /// Runs the source to its end; answers the exit code and what `--json` tells of it.
+    pub(super) async fn run(&self, run: &Run) -> Result<(Exit, Value), CliError> {
+        let started = Instant::now();
+        let warned_before = warnings();
+        let names: Vec<String> = self.destinations.iter().map(|destination| destination_version_string(destination)).collect();
+        run.console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(", ")));
+        let failed = |error: CliError| of_source(&self.source.name, error);
+        let mut targets = Vec::with_capacity(self.destinations.len());
+        let mut tally = Tally::default();
+        let flowed = tokio::select! {
+            biased;
+            () = run.interrupted.cancelled() => Err(interruption()),
+            flowed = self.flow(run, &mut targets, &mut tally, started) => flowed,
+        };
+        let outlets = targets.into_iter().map(|target| target.outlet).collect();
+        if let Err(error) = flowed {
+            abort_all(outlets).await;
+            return Err(failed(error));
+        }
+        let ended = finish_all(outlets, &run.interrupted).await.map_err(failed)?;
+        self.told(run, &tally, &ended, started, warnings() - warned_before)
+    }
+
+    /// Opens the destinations, begins the source, and sends everything on.
+    async fn flow(&self, run: &Run, targets: &mut Vec<Target>, tally: &mut Tally, started: Instant) -> Result<(), CliError> {
+        for destination in &self.destinations {
+            let outlet = self.open(destination, run).await?;
+            targets.push(Target { stamp: Stamp::new(self.columns(destination, run)), outlet });
+        }
+        let source = self.begin(run).await?;
+        let progress = run.console.progress("Syncing resources...");
+        flow::run(&self.source.name, source, targets, tally, run.migrations, &progress).await?;
+        for (destination, target) in self.destinations.iter().zip(targets.iter_mut()) {
+            if destination.write_mode == WriteMode::OverwriteDeleteStale {
+                for table in flow::stale(tally, self.source.backend.is_some()) {
+                    target.outlet.delete_stale(&table.name, &self.source_name(run), run.time_us).await?;
+                }
+            }
+            if destination.send_sync_summary {
+                // The row goes through the same stream, so it is written before the destination has confirmed anything.
+                let summary = self.summary(run, destination, tally, 0, started);
+                let schema = target.stamp.apply(&SyncSummary::schema_message()?)?;
+                if run.migrations == Migrations::Sent {
+                    target.outlet.migrate(schema.ipc).await?;
+                }
+                let record = target.stamp.apply(&summary.record_message()?)?;
+                target.outlet.insert(record.ipc, record.rows).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, destination: &Destination, run: &Run) -> Result<Outlet, CliError> {
+        let failed =
+            |error: CliError| CliError::new(error.exit, format!("failed to init destination {}: {}", destination.name, error.message));
+        match &destination.plugin {
+            DestinationPlugin::S3 => {
+                let opener = run.opener.as_ref().ok_or_else(|| CliError::new(Exit::Unexpected, "the destination was not compiled"))?;
+                let session = opener.open(&destination.spec.to_string(), &run.sync_id).await.map_err(|error| failed(error.into()))?;
+                Outlet::store(session)
+            }
+            DestinationPlugin::Local { .. } | DestinationPlugin::Grpc { .. } => {
+                let plugin = run.plugins.get(Kind::Destination, &destination.name)?;
+                init(plugin, &destination.spec, run).await?;
+                Ok(Outlet::plugin(plugin.write(), destination.migrate_force))
+            }
+        }
+    }
+
+    async fn begin(&self, run: &Run) -> Result<flow::Source, CliError> {
+        if Wanted::source(self.source).is_none() {
+            let feed = Feed::start(self.inputs.clone(), ReadOptions::default());
+            return feed.map(flow::Source::Files).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()));
+        }
+        let mut connections = Vec::new();
+        for backend in &self.backends {
+            let plugin = run.plugins.get(Kind::Destination, &backend.name)?;
+            // Those that the rows go to have been begun already.
+            if !self.destinations.iter().any(|destination| destination.name == backend.name) {
+                init(plugin, &backend.spec, run).await?;
+            }
+            connections.push((backend.name.as_str(), plugin.connection()));
+        }
+        let plugin = run.plugins.get(Kind::Source, &self.source.name)?;
+        init(plugin, &connected(&self.source.spec, &connections), run).await?;
+        let backend = self.source.backend.as_ref().map(|backend| connected_backend(backend, &connections));
+        let request = sync::Request {
+            tables: self.source.tables.clone(),
+            skip_tables: self.source.skip_tables.clone(),
+            skip_dependent_tables: self.source.skip_dependent_tables,
+            deterministic_cq_id: self.source.deterministic_cq_id,
+            backend: backend.map(|it| sync::BackendOptions { table_name: it.table_name, connection: it.connection }),
+            shard: run.shard.map(|shard| sync::Shard { num: shard.number, total: shard.total }),
+            // Without it a source of Python's SDK fails as a whole when one of its tables does.
+            with_error_messages: true,
+        };
+        let inflow = plugin.sync(request).await.map_err(|error| CliError::new(Exit::Source, error.to_string()))?;
+        Ok(flow::Source::Plugin(inflow))
+    }
+
+    /// `_cq_source_name`: the shards of a source are sources of their own.
+    fn source_name(&self, run: &Run) -> String {
+        match run.shard {
+            Some(Shard { number, total }) => format!("{}_{number}_{total}", self.source.name),
+            None => self.source.name.clone(),
+        }
+    }
+
+    fn columns(&self, destination: &Destination, run: &Run) -> SyncColumns {
+        let keys = match (destination.write_mode, destination.pk_mode) {
+            (WriteMode::Append, _) => Keys::Removed,
+            (_, PkMode::CqIdOnly) => Keys::CqIdOnly,
+            (_, PkMode::Default) => Keys::Kept,
+        };
+        let sync_group_id = group_id(destination, run);
+        SyncColumns { sync_time_us: run.time_us, source_name: self.source_name(run), sync_group_id, keys }
+    }
+
+    fn summary(&self, run: &Run, destination: &Destination, tally: &Tally, failures: u64, started: Instant) -> SyncSummary {
+        let heard = |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.heard().errors(), it.heard().warnings()));
+        let source = heard(Kind::Source, &self.source.name);
+        let at = heard(Kind::Destination, &destination.name);
+        SyncSummary {
+            cli_version: env!("CARGO_PKG_VERSION").to_owned(),
+            destination_errors: at.0.max(failures),
+            destination_name: destination.name.clone(),
+            destination_path: destination_path(destination),
+            destination_version: destination.version.clone().unwrap_or_default(),
+            destination_warnings: at.1,
+            resources: tally.rows,
+            source_errors: source.0.max(tally.errors()),
+            source_name: self.source.name.clone(),
+            source_path: source_path(self.source),
+            source_version: self.source.version.clone().unwrap_or_default(),
+            source_warnings: source.1,
+            source_tables: self.source.tables.clone(),
+            sync_id: run.sync_id.clone(),
+            sync_time: time_rfc3339(run.time_us),
+            sync_duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            sync_group_id: group_id(destination, run),
+            shard_num: run.shard.map(|shard| shard.number),
+            shard_total: run.shard.map(|shard| shard.total),
+            resources_per_table: tally.rows_per_table.clone(),
+            errors_per_table: tally.errors_per_table.clone(),
+        }
+    }
+
+    /// The last words, the summary file, and what `--json` tells.
+    fn told(&self, run: &Run, tally: &Tally, ended: &[Ended], started: Instant, warnings: u64) -> Result<(Exit, Value), CliError> {
+        let took = started.elapsed();
+        let exit = ended.iter().map(Ended::exit).max().unwrap_or(Exit::Done);
+        let mut destinations = Vec::new();
+        let mut errors = 0;
+        for (destination, end) in self.destinations.iter().zip(ended) {
+            let summary = self.summary(run, destination, tally, end.failures(), started);
+            errors += summary.destination_errors;
+            if let Some(file) = &run.summary_location {
+                summary.append_to(file)?;
+            }
+            destinations.push(match end {
+                Ended::Store(report) => {
+                    let summary = Summary::of(report, took);
+                    summary.failures().iter().for_each(|line| error_line(line));
+                    json!({ "name": destination.name, "summary": summary })
+                }
+                Ended::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
+            });
+        }
+        let source_errors = run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(tally.errors());
+        run.console.say(&completion(tally.rows, errors + source_errors, warnings, took.as_secs()));
+        let json = json!({
+            "source": self.source.name,
+            "sync_id": run.sync_id,
+            "resources": tally.rows,
+            "source_errors": source_errors,
+            "destinations": destinations,
+        });
+        Ok((exit, json))
+    }
+}
+
+/// The inputs of a source of files.
+pub(in super::super) fn chosen(source: &Source, paths: &[String]) -> Result<Vec<Input>, CliError> {
+    let refused = |error: crate::source::InputError| CliError::new(Exit::Source, format!("source {:?}: {error}", source.name));
+    let mut inputs = resolve(paths, None).map_err(refused)?;
+    let wanted = patterns(&source.tables, &source.name, "tables")?;
+    let skipped = patterns(&source.skip_tables, &source.name, "skip_tables")?;
+    let any = |patterns: &[glob::Pattern], table: &str| patterns.iter().any(|pattern| pattern.matches(table));
+    inputs.retain(|input| any(&wanted, &input.table) && !any(&skipped, &input.table));
+    if inputs.is_empty() {
+        return Err(CliError::new(Exit::Source, format!("source {:?}: `tables` and `skip_tables` leave no table", source.name)));
+    }
+    Ok(inputs)
+}
+
+/// Patterns of tables: `*` stands for any text.
+fn patterns(texts: &[String], source: &str, field: &str) -> Result<Vec<glob::Pattern>, CliError> {
+    let refused = |text: &str, problem: &str| CliError::new(Exit::Spec, format!("source {source:?}: `{field}`: {text:?}: {problem}"));
+    texts.iter().map(|text| glob::Pattern::new(text).map_err(|error| refused(text, error.msg))).collect()
+}
+
+async fn init(plugin: &Arc<Plugin>, spec: &Value, run: &Run) -> Result<(), CliError> {
+    begin_round(plugin, spec, false, &run.sync_id).await
+}
+
+/// Init of any plugin.
+pub(in super::super) async fn begin_round(plugin: &Plugin, spec: &Value, no_connection: bool, sync_id: &str) -> Result<(), CliError> {
+    let begun = plugin.init(spec, no_connection, sync_id).await;
+    begun.map_err(|error| CliError::new(Exit::Source, format!("failed to init {} {}: {error}", plugin.kind(), plugin.name())))
+}
+
+fn group_id(destination: &Destination, run: &Run) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp_micros(run.time_us)?;
+    let mut id = destination.sync_group_id.clone()?;
+    for (placeholder, layout) in [("{{YEAR}}", "%Y"), ("{{MONTH}}", "%m"), ("{{DAY}}", "%d"), ("{{HOUR}}", "%H"), ("{{MINUTE}}", "%M")] {
+        id = id.replace(placeholder, &time.format(layout).to_string());
+    }
+    Some(id.replace("{{SYNC_ID}}", &run.sync_id))
+}
+
+fn version_string(source: &Source) -> String {
+    match &source.plugin {
+        SourcePlugin::Files { .. } => match &source.version {
+            Some(version) => format!("{} (files@{version})", source.name),
+            None => format!("{} (builtin@files)", source.name),
+        },
+        SourcePlugin::Local { path } => format!("{} (local@{})", source.name, path.display()),
+        SourcePlugin::Grpc { address } => format!("{} (grpc@{address})", source.name),
+    }
+}
+
+fn destination_version_string(destination: &Destination) -> String {
+    let path = destination_path(destination);
+    match (&destination.plugin, &destination.version) {
+        (DestinationPlugin::S3, Some(version)) => format!("{} ({path}@{version})", destination.name),
+        (DestinationPlugin::S3, None) => format!("{} (builtin@s3)", destination.name),
+        (DestinationPlugin::Local { .. }, _) => format!("{} (local@{path})", destination.name),
+        (DestinationPlugin::Grpc { .. }, _) => format!("{} (grpc@{path})", destination.name),
+    }
+}
+
+fn source_path(source: &Source) -> String {
+    match &source.plugin {
+        SourcePlugin::Files { .. } => "files".to_owned(),
+        SourcePlugin::Local { path } => path.display().to_string(),
+        SourcePlugin::Grpc { address } => address.clone(),
+    }
+}
+
+fn destination_path(destination: &Destination) -> String {
+    match &destination.plugin {
+        DestinationPlugin::S3 => "cloudquery/s3".to_owned(),
+        DestinationPlugin::Local { path } => path.display().to_string(),
+        DestinationPlugin::Grpc { address } => address.clone(),
+    }
+}
+
+/// The last line of a sync, in the words that CloudQuery's users know.
+fn completion(resources: u64, errors: u64, warnings: u64, seconds: u64) -> String {
+    let how = if errors == 0 { "successfully" } else { "with errors, see logs for details" };
+    format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {seconds}s")
+}
+
+/// What goes wrong with the rows of a source is the source's failure.
+fn of_source(source: &str, error: CliError) -> CliError {
+    match error.exit {
+        Exit::Input | Exit::Source => CliError::new(Exit::Source, format!("failed to sync source {source}: {}", error.message)),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_the_one_that_users_know() {
+        let done = completion(0, 0, 3, 12);
+        assert_eq!(done, "Sync completed successfully. Resources: 0, Errors: 0, Warnings: 3, Time: 12s");
+        let failed = completion(5, 1, 0, 1);
+        assert_eq!(failed, "Sync completed with errors, see logs for details. Resources: 5, Errors: 1, Warnings: 0, Time: 1s");
+    }
+
+    #[test]
+    fn refused_files_are_the_sources_failure_and_others_keep_their_code() {
+        assert_eq!(of_source("s", CliError::new(Exit::Input, "m")).exit, Exit::Source);
+        assert_eq!(of_source("s", CliError::new(Exit::Interrupted, "m")).exit, Exit::Interrupted);
+    }
+}

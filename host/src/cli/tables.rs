@@ -1,0 +1,139 @@
+//! `lakegate tables`: what a source has to offer.
+
+use super::args::{PluginArgs, Words};
+use super::config::{Config, Extent, Source, SourcePlugin, Surroundings};
+use super::console::{Console, data};
+use super::exit::{CliError, Exit};
+use super::interrupt;
+use super::migrate::selection;
+use super::plugins::{Plugins, Wanted};
+use super::pump::sync_id;
+use super::sync::step::{begin_round, chosen};
+use crate::plugin::{Kind, Selection};
+use crate::source::{Feed, ReadOptions, caught, words};
+use arrow_ipc::reader::StreamReader;
+use arrow_schema::{Field, Schema};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+/// Prints the tables of the sources with their columns, as JSON.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TablesArgs {
+    /// Files of YAML documents, or folders of such files.
+    #[arg(required = true, value_name = "CONFIG")]
+    pub configs: Vec<PathBuf>,
+    /// Which: all that the source has, or those that the configuration asks for.
+    #[arg(long, value_enum, default_value = "all")]
+    pub filter: Filter,
+    /// Write `DIR/SOURCE/__tables.json` for each source, and nothing on stdout.
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    /// With which plugins.
+    #[command(flatten)]
+    pub plugins: PluginArgs,
+    /// Saying what.
+    #[command(flatten)]
+    pub words: Words,
+}
+
+/// Which tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Filter {
+    /// All that there are.
+    All,
+    /// Those of `tables` and `skip_tables`.
+    Spec,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: TablesArgs) -> Result<Exit, CliError> {
+    let console = Console::start(&args.words);
+    let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
+    let config = Config::load(&args.configs, Extent::Any, &Surroundings::of_process())?;
+    if config.sources.is_empty() {
+        return Err(CliError::new(Exit::Spec, "there is no source; expected at least one document with `kind: source`"));
+    }
+    let wanted = config.sources.iter().filter_map(Wanted::source).collect();
+    let plugins = Plugins::start(wanted, &args.plugins.options(&args.words), &interrupted).await?;
+    let found = tokio::select! {
+        () = interrupted.cancelled() => Err(super::outlet::interruption()),
+        found = all(&config, args.filter, &plugins) => found,
+    };
+    plugins.stop().await;
+    let found = found?;
+    match &args.output_dir {
+        None => data(&pretty(&found)?).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))?,
+        Some(folder) => {
+            for (source, tables) in &found {
+                let folder = folder.join(source);
+                let file = folder.join("__tables.json");
+                let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, pretty(tables).unwrap_or_default()));
+                written.map_err(|error| CliError::new(Exit::Unexpected, format!("{}: {error}", file.display())))?;
+                console.say(&format!("Tables of {source}: {}", file.display()));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn pretty(value: &impl serde::Serialize) -> Result<String, CliError> {
+    serde_json::to_string_pretty(value).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))
+}
+
+async fn all(config: &Config, filter: Filter, plugins: &Plugins) -> Result<Map<String, Value>, CliError> {
+    let mut found = Map::new();
+    for source in &config.sources {
+        let schemas = schemas(source, filter, plugins).await?;
+        let tables = schemas.iter().map(|ipc| table(&source.name, ipc)).collect::<Result<Vec<Value>, _>>()?;
+        found.insert(source.name.clone(), tables.into());
+    }
+    Ok(found)
+}
+
+async fn schemas(source: &Source, filter: Filter, plugins: &Plugins) -> Result<Vec<Bytes>, CliError> {
+    if let SourcePlugin::Files { paths } = &source.plugin {
+        return Ok(Feed::schemas(&chosen(source, paths)?, &ReadOptions::default())?);
+    }
+    let plugin = plugins.get(Kind::Source, &source.name)?;
+    begin_round(plugin, &source.spec, true, &sync_id()?).await?;
+    let selection = match filter {
+        Filter::All => Selection { tables: vec!["*".to_owned()], skip_tables: Vec::new(), skip_dependent_tables: false },
+        Filter::Spec => selection(source),
+    };
+    let tables = plugin.tables(&selection).await;
+    tables.map_err(|error| CliError::new(Exit::Source, format!("failed to get the tables of source {}: {error}", source.name)))
+}
+
+/// A table in the shape in which the SDKs document theirs.
+fn table(source: &str, ipc: &Bytes) -> Result<Value, CliError> {
+    let refused = |problem: String| CliError::new(Exit::Source, format!("source {source}: a schema cannot be read: {problem}"));
+    let reader = caught(|| StreamReader::try_new(ipc.as_ref(), None).map(|reader| reader.schema()));
+    let schema = reader.ok_or_else(|| refused("corrupt".to_owned()))?.map_err(|error| refused(words(&error)))?;
+    let text = |key: &str| metadata(&schema, key);
+    Ok(json!({
+        "name": text("cq:table_name"),
+        "title": text("cq:table_title"),
+        "description": text("cq:table_description"),
+        "is_incremental": text("cq:extension:incremental") == "true",
+        "parent": text("cq:table_depends_on"),
+        "columns": schema.fields().iter().map(|field| column(field)).collect::<Vec<Value>>(),
+    }))
+}
+
+fn metadata(schema: &Schema, key: &str) -> String {
+    schema.metadata().get(key).map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn column(field: &Field) -> Value {
+    let is = |key: &str| field.metadata().get(key).is_some_and(|value| value == "true");
+    let extension = field.metadata().get("ARROW:extension:name").map(|name| name.to_string());
+    json!({
+        "name": field.name(),
+        "type": extension.unwrap_or_else(|| field.data_type().to_string()),
+        "primary_key": is("cq:extension:primary_key"),
+        "unique": is("cq:extension:unique"),
+        "incremental_key": is("cq:extension:incremental"),
+        "not_null": !field.is_nullable(),
+    })
+}

@@ -1,0 +1,428 @@
+//! What a sync does to every schema and record between a source and a destination: it puts its own columns first and settles the keys.
+//!
+//! The rows are not decoded. A record's header is written anew, with the buffers of the new columns before those of the source, and the
+//! source's own buffers follow byte for byte: nothing of them can change on the way, and a source that sends millions of small records
+//! costs a copy each. Only a record with dictionaries, which no CloudQuery SDK sends, goes through a decoder.
+
+use crate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES};
+use crate::message::{InvalidMessage, Messages, invalid, verified};
+use crate::source::caught;
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamWriter};
+use arrow_ipc::{BodyCompressionBuilder, Endianness, FieldNode, MessageBuilder, MessageHeader, MetadataVersion, RecordBatchBuilder};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use bytes::{BufMut, Bytes, BytesMut};
+use flatbuffers::FlatBufferBuilder;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The moment the sync began.
+const SYNC_TIME: &str = "_cq_sync_time";
+/// Which source.
+const SOURCE_NAME: &str = "_cq_source_name";
+/// Which group of syncs.
+const SYNC_GROUP_ID: &str = "_cq_sync_group_id";
+/// The SDK's own key of a row.
+const CQ_ID: &str = "_cq_id";
+
+const PRIMARY_KEY: &str = "cq:extension:primary_key";
+const UNIQUE: &str = "cq:extension:unique";
+
+/// Everything in a message begins at a multiple of this, as Arrow recommends; decimals need 16.
+const ALIGNMENT_BYTES: usize = 64;
+/// Before each buffer of a compressed body stands its length; this one says that the buffer is as it is.
+const NOT_COMPRESSED: i64 = -1;
+const CONTINUATION: [u8; 4] = [0xff; 4];
+const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// What becomes of a table's primary and unique keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// They are taken off: rows are only ever added (`write_mode: append`).
+    Removed,
+    /// They stay.
+    Kept,
+    /// `_cq_id` becomes the one primary key (`pk_mode: cq-id-only`).
+    CqIdOnly,
+}
+
+/// What a sync says about itself in every row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncColumns {
+    /// Microseconds since 1970, UTC: the start of the sync.
+    pub sync_time_us: i64,
+    /// The name of the source, with the shard if there is one.
+    pub source_name: String,
+    /// The group of syncs that this one belongs to.
+    pub sync_group_id: Option<String>,
+    /// What becomes of the keys.
+    pub keys: Keys,
+}
+
+/// A table, as its schema tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: String,
+    /// The table that its rows hang on.
+    pub parent: Option<String>,
+    /// Does a sync bring only what is new?
+    pub incremental: bool,
+}
+
+/// A message with the columns of the sync.
+#[derive(Debug, Clone)]
+pub struct Stamped {
+    /// The message, an Arrow IPC stream.
+    pub ipc: Bytes,
+    /// Whose it is.
+    pub table: Arc<TableInfo>,
+    /// How many rows there are; none in a schema.
+    pub rows: u64,
+}
+
+/// Puts the columns in. Remembers the schemas it has seen: a source sends the same few kilobytes before every fifty rows.
+#[derive(Debug)]
+pub struct Stamp {
+    columns: SyncColumns,
+    known: HashMap<Bytes, Arc<Plan>>,
+}
+
+/// What is to be done with the records of one schema.
+#[derive(Debug)]
+struct Plan {
+    table: Arc<TableInfo>,
+    /// The new columns, in their order.
+    added: Vec<Added>,
+    /// The schema message to be sent, framed.
+    schema_frame: Bytes,
+    /// The new schema, if its records must be decoded.
+    dictionaries: Option<SchemaRef>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Added {
+    SyncTime,
+    SourceName,
+    SyncGroupId,
+}
+
+impl Stamp {
+    /// For one source and one destination.
+    pub fn new(columns: SyncColumns) -> Self {
+        Self { columns, known: HashMap::new() }
+    }
+
+    /// Rewrites a schema or a record.
+    ///
+    /// # Errors
+    /// The message is no Arrow IPC stream of a table, or too large.
+    pub fn apply(&mut self, ipc: &Bytes) -> Result<Stamped, InvalidMessage> {
+        if ipc.len() > MAX_MESSAGE_BYTES {
+            return Err(invalid(format!("a message has {} bytes; at most {MAX_MESSAGE_BYTES} are accepted", ipc.len())));
+        }
+        let mut messages = Messages::new(ipc);
+        let schema = messages.next()?.ok_or_else(|| invalid("the stream has no schema"))?;
+        let plan = self.plan(ipc.slice_ref(schema))?;
+        if let Some(schema) = &plan.dictionaries {
+            return self.through_a_decoder(ipc, &plan, schema);
+        }
+        let mut sent = BytesMut::with_capacity(ipc.len() + plan.schema_frame.len());
+        sent.put_slice(&plan.schema_frame);
+        let mut rows = 0_u64;
+        while let Some(metadata) = messages.next()? {
+            let message = verified(metadata)?;
+            let body = messages.body(message.bodyLength())?;
+            rows = rows.saturating_add(self.record(&message, body, &plan, &mut sent)?);
+        }
+        sent.put_slice(&END_OF_STREAM);
+        Ok(Stamped { ipc: sent.freeze(), table: plan.table.clone(), rows })
+    }
+
+    fn plan(&mut self, metadata: Bytes) -> Result<Arc<Plan>, InvalidMessage> {
+        if let Some(plan) = self.known.get(&metadata) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(Plan::of(&metadata, &self.columns)?);
+        if metadata.len() <= MAX_CACHED_SCHEMA_BYTES {
+            if self.known.len() >= MAX_CACHED_SCHEMAS {
+                self.known.clear();
+            }
+            // A copy: the slice would keep the whole message alive.
+            self.known.insert(Bytes::copy_from_slice(&metadata), plan.clone());
+        }
+        Ok(plan)
+    }
+
+    /// Writes a record batch with the new columns; answers its rows.
+    fn record(&self, message: &arrow_ipc::Message<'_>, body: &[u8], plan: &Plan, sent: &mut BytesMut) -> Result<u64, InvalidMessage> {
+        if message.header_type() != MessageHeader::RecordBatch {
+            return Err(invalid(format!("a message of type {:?} stands where a record batch was expected", message.header_type())));
+        }
+        let batch = message.header_as_record_batch().ok_or_else(|| invalid("a record batch has no header"))?;
+        let rows = u64::try_from(batch.length()).map_err(|_| invalid("a record batch has a negative length"))?;
+        let room = MAX_MESSAGE_BYTES.saturating_sub(body.len());
+        let mut block = Block::new(batch.compression().is_some(), room);
+        for added in &plan.added {
+            block.column(*added, rows, &self.columns)?;
+        }
+        let nodes: Vec<FieldNode> = block
+            .nodes
+            .iter()
+            .copied()
+            .chain(batch.nodes().iter().flatten().map(|node| FieldNode::new(node.length(), node.null_count())))
+            .collect();
+        let shift = i64::try_from(block.bytes.len()).map_err(|_| invalid("a record batch is too large"))?;
+        let mut buffers = block.buffers;
+        for buffer in batch.buffers().iter().flatten() {
+            let offset = buffer.offset().checked_add(shift).ok_or_else(|| invalid("a buffer of a record batch is out of bounds"))?;
+            buffers.push(arrow_ipc::Buffer::new(offset, buffer.length()));
+        }
+        let body_bytes = block.bytes.len() + padded(body.len());
+        let header = header(message.version(), &batch, &nodes, &buffers, body_bytes);
+        frame(&header, sent);
+        sent.reserve(body_bytes);
+        sent.put_slice(&block.bytes);
+        sent.put_slice(body);
+        sent.put_bytes(0, padded(body.len()) - body.len());
+        Ok(rows)
+    }
+
+    fn through_a_decoder(&self, ipc: &Bytes, plan: &Plan, schema: &SchemaRef) -> Result<Stamped, InvalidMessage> {
+        let decode = || -> Result<(Vec<u8>, u64), arrow_schema::ArrowError> {
+            let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, MetadataVersion::V5)?;
+            let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
+            let mut rows = 0;
+            for batch in StreamReader::try_new(ipc.as_ref(), None)? {
+                let batch = batch?;
+                let count = batch.num_rows();
+                let mut columns: Vec<ArrayRef> = plan.added.iter().map(|added| self.array(*added, count)).collect();
+                columns.extend(batch.columns().iter().cloned());
+                let options = RecordBatchOptions::new().with_row_count(Some(count));
+                writer.write(&RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)?;
+                rows += count as u64;
+            }
+            Ok((writer.into_inner()?, rows))
+        };
+        let refused = |problem: String| invalid(format!("a record of table {:?} with dictionaries: {problem}", plan.table.name));
+        match caught(decode) {
+            Some(Ok((ipc, rows))) => Ok(Stamped { ipc: ipc.into(), table: plan.table.clone(), rows }),
+            Some(Err(error)) => Err(refused(crate::source::words(&error))),
+            None => Err(refused("corrupt: its decoder gave up".to_owned())),
+        }
+    }
+
+    fn array(&self, added: Added, rows: usize) -> ArrayRef {
+        match added {
+            Added::SyncTime => Arc::new(TimestampMicrosecondArray::from_value(self.columns.sync_time_us, rows).with_timezone("UTC")),
+            Added::SourceName | Added::SyncGroupId => {
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(added.text(&self.columns), rows)))
+            }
+        }
+    }
+}
+
+impl Added {
+    fn field(self) -> Field {
+        match self {
+            Self::SyncTime => Field::new(SYNC_TIME, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+            Self::SourceName => Field::new(SOURCE_NAME, DataType::Utf8, true),
+            Self::SyncGroupId => {
+                let key = HashMap::from([(PRIMARY_KEY.to_owned(), "true".to_owned())]);
+                Field::new(SYNC_GROUP_ID, DataType::Utf8, false).with_metadata(key)
+            }
+        }
+    }
+
+    fn text(self, columns: &SyncColumns) -> &str {
+        match self {
+            Self::SyncTime => "",
+            Self::SourceName => &columns.source_name,
+            Self::SyncGroupId => columns.sync_group_id.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+impl Plan {
+    fn of(metadata: &[u8], columns: &SyncColumns) -> Result<Self, InvalidMessage> {
+        let message = verified(metadata)?;
+        let schema = message.header_as_schema().ok_or_else(|| invalid("the stream does not begin with a schema"))?;
+        if message.bodyLength() != 0 {
+            return Err(invalid("a schema has a body"));
+        }
+        if schema.endianness() != Endianness::Little {
+            return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
+        }
+        let schema = caught(|| arrow_ipc::convert::try_fb_to_schema(schema))
+            .ok_or_else(|| invalid("the schema is corrupt: its decoder gave up"))?
+            .map_err(|error| invalid(format!("the schema: {}", crate::source::words(&error))))?;
+        let table = Arc::new(table_info(&schema)?);
+        let wanted = [Added::SyncTime, Added::SourceName].into_iter().chain(columns.sync_group_id.as_ref().map(|_| Added::SyncGroupId));
+        let added: Vec<Added> = wanted.filter(|added| schema.field_with_name(added.field().name()).is_err()).collect();
+        let fields = added.iter().map(|added| added.field()).chain(schema.fields().iter().map(|field| field.as_ref().clone()));
+        let fields: Vec<Field> = fields.map(|field| with_keys(field, columns.keys)).collect();
+        let dictionaries = fields.iter().any(|field| has_dictionaries(field.data_type()));
+        let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+        let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, message.version())
+            .map_err(|_| invalid("the Arrow IPC stream has a metadata version other than 4 and 5"))?;
+        let encoded =
+            IpcDataGenerator::default().schema_to_bytes_with_dictionary_tracker(&schema, &mut DictionaryTracker::new(false), &options);
+        let mut schema_frame = BytesMut::new();
+        frame(&encoded.ipc_message, &mut schema_frame);
+        Ok(Self { table, added, schema_frame: schema_frame.freeze(), dictionaries: dictionaries.then_some(schema) })
+    }
+}
+
+fn table_info(schema: &Schema) -> Result<TableInfo, InvalidMessage> {
+    let text = |key: &str| schema.metadata().get(key).map(|value| value.to_string()).filter(|value| !value.is_empty());
+    let name = text("cq:table_name").ok_or_else(|| invalid("missing table name"))?;
+    if name.len() > MAX_TABLE_NAME_BYTES {
+        return Err(invalid(format!("a table's name has {} bytes; at most {MAX_TABLE_NAME_BYTES} are accepted", name.len())));
+    }
+    let incremental = text("cq:extension:incremental").is_some_and(|value| value == "true");
+    Ok(TableInfo { name, parent: text("cq:table_depends_on"), incremental })
+}
+
+fn with_keys(field: Field, keys: Keys) -> Field {
+    let mut metadata = field.metadata().clone();
+    match keys {
+        Keys::Kept => return field,
+        Keys::Removed => {
+            metadata.remove(PRIMARY_KEY);
+            metadata.remove(UNIQUE);
+        }
+        Keys::CqIdOnly if field.name() == CQ_ID => {
+            metadata.insert(PRIMARY_KEY, "true");
+        }
+        Keys::CqIdOnly => {
+            metadata.remove(PRIMARY_KEY);
+        }
+    }
+    field.with_metadata(metadata)
+}
+
+fn has_dictionaries(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(..) => true,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::Map(field, _)
+        | DataType::RunEndEncoded(_, field) => has_dictionaries(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_dictionaries(field.data_type())),
+        DataType::Union(fields, _) => fields.iter().any(|(_, field)| has_dictionaries(field.data_type())),
+        _ => false,
+    }
+}
+
+/// The new columns of one record batch: what stands before the source's in its header and body.
+struct Block {
+    nodes: Vec<FieldNode>,
+    buffers: Vec<arrow_ipc::Buffer>,
+    bytes: Vec<u8>,
+    compressed: bool,
+    /// Bytes that may still come: a header may claim any number of rows.
+    room: usize,
+}
+
+impl Block {
+    fn new(compressed: bool, room: usize) -> Self {
+        Self { nodes: Vec::new(), buffers: Vec::new(), bytes: Vec::new(), compressed, room }
+    }
+
+    fn column(&mut self, added: Added, rows: u64, columns: &SyncColumns) -> Result<(), InvalidMessage> {
+        let too_many = || invalid(format!("a record batch claims {rows} rows; with the columns of the sync it would be too large"));
+        let text = added.text(columns);
+        let each = if added == Added::SyncTime { size_of::<i64>() } else { size_of::<i32>() + text.len() };
+        let count = usize::try_from(rows).map_err(|_| too_many())?;
+        let needed = count.checked_mul(each).and_then(|bytes| bytes.checked_add(4 * ALIGNMENT_BYTES)).ok_or_else(too_many)?;
+        self.room = self.room.checked_sub(needed).ok_or_else(too_many)?;
+        self.nodes.push(FieldNode::new(i64::try_from(rows).map_err(|_| too_many())?, 0));
+        // No row is null, so there is no bitmap.
+        self.buffer(std::iter::empty::<[u8; 0]>());
+        if added == Added::SyncTime {
+            self.buffer(std::iter::repeat_n(columns.sync_time_us.to_le_bytes(), count));
+        } else {
+            // `room` keeps the last offset far below what an `i32` holds.
+            let length = i32::try_from(text.len()).map_err(|_| too_many())?;
+            let last = i32::try_from(rows).map_err(|_| too_many())?;
+            self.buffer((0..=last).map(|row| (row * length).to_le_bytes()));
+            self.buffer(std::iter::repeat_n(text, count));
+        }
+        Ok(())
+    }
+
+    fn buffer(&mut self, pieces: impl Iterator<Item = impl AsRef<[u8]>>) {
+        let start = self.bytes.len();
+        let mut pieces = pieces.peekable();
+        if self.compressed && pieces.peek().is_some() {
+            self.bytes.extend_from_slice(&NOT_COMPRESSED.to_le_bytes());
+        }
+        pieces.for_each(|piece| self.bytes.extend_from_slice(piece.as_ref()));
+        let length = self.bytes.len() - start;
+        self.bytes.resize(padded(self.bytes.len()), 0);
+        // Both are below the largest message.
+        self.buffers.push(arrow_ipc::Buffer::new(start as i64, length as i64));
+    }
+}
+
+fn header(
+    version: MetadataVersion,
+    batch: &arrow_ipc::RecordBatch<'_>,
+    nodes: &[FieldNode],
+    buffers: &[arrow_ipc::Buffer],
+    body_bytes: usize,
+) -> Vec<u8> {
+    let mut builder = FlatBufferBuilder::new();
+    let nodes = builder.create_vector(nodes);
+    let buffers = builder.create_vector(buffers);
+    let variadic = batch.variadicBufferCounts().map(|counts| builder.create_vector(&counts.iter().collect::<Vec<i64>>()));
+    let compression = batch.compression().map(|compression| {
+        let mut copy = BodyCompressionBuilder::new(&mut builder);
+        copy.add_codec(compression.codec());
+        copy.add_method(compression.method());
+        copy.finish()
+    });
+    let mut record = RecordBatchBuilder::new(&mut builder);
+    record.add_length(batch.length());
+    record.add_nodes(nodes);
+    record.add_buffers(buffers);
+    if let Some(compression) = compression {
+        record.add_compression(compression);
+    }
+    if let Some(variadic) = variadic {
+        record.add_variadicBufferCounts(variadic);
+    }
+    let record = record.finish().as_union_value();
+    let mut message = MessageBuilder::new(&mut builder);
+    message.add_version(version);
+    message.add_header_type(MessageHeader::RecordBatch);
+    message.add_header(record);
+    // Below the largest message and a little.
+    message.add_bodyLength(body_bytes as i64);
+    let message = message.finish();
+    builder.finish(message, None);
+    builder.finished_data().to_vec()
+}
+
+/// Writes metadata so that what follows it is aligned, provided that what stands before it is.
+fn frame(metadata: &[u8], to: &mut BytesMut) {
+    let prefix = CONTINUATION.len() + size_of::<u32>();
+    let length = padded(prefix + metadata.len()) - prefix;
+    to.reserve(prefix + length);
+    to.put_slice(&CONTINUATION);
+    // Metadata is a part of a message of at most 200 MiB.
+    to.put_u32_le(length as u32);
+    to.put_slice(metadata);
+    to.put_bytes(0, length - metadata.len());
+}
+
+fn padded(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT_BYTES)
+}
+
+#[cfg(test)]
+mod tests;

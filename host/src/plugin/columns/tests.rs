@@ -1,0 +1,183 @@
+//! What comes out is read back with Arrow's own reader: whatever it accepts and shows is what a destination will.
+
+use super::*;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int8Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, Decimal128Array, DictionaryArray, Int64Array, ListArray};
+use arrow_ipc::CompressionType;
+use proptest::prelude::*;
+
+const TIME: i64 = 1_700_000_000_000_001;
+
+fn sync_columns(keys: Keys) -> SyncColumns {
+    SyncColumns { sync_time_us: TIME, source_name: "aws".to_owned(), sync_group_id: None, keys }
+}
+
+fn keyed(name: &str, data_type: DataType, keys: &[&str]) -> Field {
+    let metadata: HashMap<String, String> = keys.iter().map(|key| ((*key).to_owned(), "true".to_owned())).collect();
+    Field::new(name, data_type, true).with_metadata(metadata)
+}
+
+fn schema(fields: Vec<Field>) -> SchemaRef {
+    let metadata = [("cq:table_name", "t"), ("cq:table_depends_on", "p"), ("cq:extension:incremental", "true")];
+    let metadata: HashMap<String, String> = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    Arc::new(Schema::new_with_metadata(fields, metadata))
+}
+
+fn stream(schema: &SchemaRef, batches: &[RecordBatch], compression: Option<CompressionType>) -> Bytes {
+    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5).unwrap().try_with_compression(compression).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap().into()
+}
+
+fn read(ipc: &Bytes) -> (SchemaRef, Vec<RecordBatch>) {
+    let reader = StreamReader::try_new(ipc.as_ref(), None).unwrap();
+    (reader.schema(), reader.map(Result::unwrap).collect())
+}
+
+/// Ids and names, `rows` of each.
+fn rows(rows: usize) -> RecordBatch {
+    let schema = schema(vec![keyed("id", DataType::Int64, &[PRIMARY_KEY, UNIQUE]), Field::new("name", DataType::Utf8, true)]);
+    let names: StringArray = (0..rows).map(|row| (row % 3 > 0).then(|| format!("name {row}"))).collect();
+    RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(0..rows as i64)), Arc::new(names)]).unwrap()
+}
+
+#[test]
+fn a_record_gets_the_columns_and_keeps_its_own() {
+    for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+        let (first, second) = (rows(100), rows(3));
+        let ipc = stream(&first.schema(), &[first.clone(), second.clone()], compression);
+        let mut columns = sync_columns(Keys::Removed);
+        columns.sync_group_id = Some("group".to_owned());
+        let stamped = Stamp::new(columns).apply(&ipc).unwrap();
+        assert_eq!((stamped.rows, stamped.table.name.as_str()), (103, "t"));
+        assert_eq!((stamped.table.parent.as_deref(), stamped.table.incremental), (Some("p"), true));
+        let (schema, batches) = read(&stamped.ipc);
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, [SYNC_TIME, SOURCE_NAME, SYNC_GROUP_ID, "id", "name"]);
+        assert_eq!(schema.metadata(), first.schema().metadata());
+        assert!(!schema.field(2).is_nullable() && schema.field(0).is_nullable());
+        for (batch, original) in batches.iter().zip([first, second]) {
+            let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+            assert!(times.values().iter().all(|time| *time == TIME) && times.null_count() == 0);
+            assert!(batch.column(1).as_string::<i32>().iter().all(|name| name == Some("aws")));
+            assert!(batch.column(2).as_string::<i32>().iter().all(|name| name == Some("group")));
+            assert_eq!(batch.columns()[3..], original.columns()[..]);
+        }
+    }
+}
+
+#[test]
+fn everything_in_a_message_is_aligned() {
+    let decimals = Decimal128Array::from_iter_values(0..7);
+    let batch = RecordBatch::try_new(schema(vec![Field::new("d", decimals.data_type().clone(), true)]), vec![Arc::new(decimals)]).unwrap();
+    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
+    let mut messages = Messages::new(&stamped.ipc);
+    messages.next().unwrap().unwrap();
+    let metadata = messages.next().unwrap().unwrap();
+    let message = verified(metadata).unwrap();
+    let body = messages.body(message.bodyLength()).unwrap();
+    assert_eq!((body.as_ptr() as usize - stamped.ipc.as_ptr() as usize) % ALIGNMENT_BYTES, 0);
+    let offsets: Vec<i64> = message.header_as_record_batch().unwrap().buffers().unwrap().iter().take(6).map(|it| it.offset()).collect();
+    assert!(offsets.iter().all(|offset| offset % 64 == 0), "{offsets:?}");
+}
+
+#[test]
+fn a_schema_alone_and_an_empty_record_are_stamped_too() {
+    let mut stamp = Stamp::new(sync_columns(Keys::Removed));
+    let batch = rows(0);
+    let migrated = stamp.apply(&stream(&batch.schema(), &[], None)).unwrap();
+    let inserted = stamp.apply(&stream(&batch.schema(), &[batch], None)).unwrap();
+    let ((announced, none), (sent, one)) = (read(&migrated.ipc), read(&inserted.ipc));
+    assert_eq!((announced, none.len(), one.len(), one[0].num_rows(), inserted.rows), (sent, 0, 1, 0, 0));
+    // The second was known by its bytes.
+    assert_eq!(stamp.known.len(), 1);
+}
+
+#[test]
+fn columns_that_are_there_are_left_alone() {
+    let names = StringArray::from(vec!["mine"]);
+    let batch = RecordBatch::try_new(schema(vec![Field::new(SOURCE_NAME, DataType::Utf8, true)]), vec![Arc::new(names)]).unwrap();
+    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
+    let (schema, batches) = read(&stamped.ipc);
+    assert_eq!(schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), [SYNC_TIME, SOURCE_NAME]);
+    assert_eq!(batches[0].column(1).as_string::<i32>().value(0), "mine");
+}
+
+#[test]
+fn keys_follow_the_write_mode() {
+    let fields = vec![keyed("id", DataType::Int64, &[PRIMARY_KEY, UNIQUE]), keyed(CQ_ID, DataType::Utf8, &[UNIQUE])];
+    let ipc = stream(&schema(fields), &[], None);
+    let of = |keys: Keys| {
+        let (schema, _) = read(&Stamp::new(sync_columns(keys)).apply(&ipc).unwrap().ipc);
+        let has = |name: &str, key: &str| schema.field_with_name(name).unwrap().metadata().get(key).is_some_and(|it| it == "true");
+        [has("id", PRIMARY_KEY), has("id", UNIQUE), has(CQ_ID, PRIMARY_KEY), has(CQ_ID, UNIQUE)]
+    };
+    assert_eq!(of(Keys::Removed), [false, false, false, false]);
+    assert_eq!(of(Keys::Kept), [true, true, false, true]);
+    assert_eq!(of(Keys::CqIdOnly), [false, true, true, true]);
+}
+
+#[test]
+fn dictionaries_and_invalid_text_come_through() {
+    let values: DictionaryArray<Int8Type> = vec![Some("a"), None, Some("a")].into_iter().collect();
+    let batch =
+        RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values.clone())]).unwrap();
+    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
+    let (_, batches) = read(&stamped.ipc);
+    assert_eq!((batches[0].column(2).as_ref(), stamped.rows), (&values as &dyn Array, 3));
+    // Text that is no UTF-8, as a Go source may send it: the bytes pass.
+    let bytes = arrow_array::BinaryArray::from(vec![b"\xff\xfe".as_slice()]);
+    let binary = RecordBatch::try_new(schema(vec![Field::new("s", DataType::Binary, true)]), vec![Arc::new(bytes)]).unwrap();
+    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&binary.schema(), &[binary], None)).unwrap();
+    assert!(stamped.ipc.windows(2).any(|window| window == b"\xff\xfe"));
+}
+
+#[test]
+fn nested_columns_are_not_looked_into() {
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None]), None, Some(vec![])]);
+    let batch =
+        RecordBatch::try_new(schema(vec![Field::new("l", lists.data_type().clone(), true)]), vec![Arc::new(lists.clone())]).unwrap();
+    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
+    assert_eq!(read(&stamped.ipc).1[0].column(2).as_ref(), &lists as &dyn Array);
+}
+
+#[test]
+fn what_is_no_table_is_refused() {
+    let check = |ipc: Bytes, words: &str| {
+        let error = Stamp::new(sync_columns(Keys::Removed)).apply(&ipc).expect_err(words);
+        assert!(error.0.contains(words), "{error}");
+    };
+    check(Bytes::new(), "no schema");
+    check(Bytes::from_static(b"garbage!"), "cut off");
+    let nameless: SchemaRef = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+    check(stream(&nameless, &[], None), "missing table name");
+}
+
+#[test]
+fn a_header_that_claims_rows_beyond_all_bounds_is_refused_before_memory_is_asked_for() {
+    let columns = sync_columns(Keys::Removed);
+    let claim = |rows: u64| {
+        let mut block = Block::new(false, MAX_MESSAGE_BYTES);
+        block
+            .column(Added::SyncTime, rows, &columns)
+            .and_then(|()| block.column(Added::SourceName, rows, &columns))
+            .map(|()| block.bytes.len())
+    };
+    assert!(claim(1_000_000).is_ok());
+    for rows in [1 << 25, 1 << 40, u64::MAX / 2, u64::MAX] {
+        assert!(claim(rows).unwrap_err().0.contains("too large"), "{rows}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_flipped_byte_panics(at in 0_usize..1_000, flip in 1_u8..=255) {
+        let batch = rows(5);
+        let mut ipc = stream(&batch.schema(), &[batch], None).to_vec();
+        let at = at % ipc.len();
+        ipc[at] ^= flip;
+        let _ = Stamp::new(sync_columns(Keys::CqIdOnly)).apply(&ipc.into());
+    }
+}

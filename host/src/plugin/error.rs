@@ -1,0 +1,131 @@
+//! What goes wrong with a plugin, in words for its user.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+use tonic::Status;
+
+/// Characters of a plugin's own words that are repeated.
+const MAX_WORDS: usize = 4_000;
+
+/// Why a plugin does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// `path` names no file.
+    #[error("there is no program {}; `path` names the plugin's executable file, without arguments", .0.display())]
+    Missing(PathBuf),
+    /// The program cannot be started.
+    #[error("{} cannot be started: {why}", path.display())]
+    NotStarted {
+        /// The program.
+        path: PathBuf,
+        /// The system's words.
+        why: String,
+    },
+    /// It ended before it listened.
+    #[error("the plugin ended before it listened ({status}); its last words are in the log")]
+    EndedAtStart {
+        /// How.
+        status: ExitStatus,
+    },
+    /// It runs and does not listen.
+    #[error("the plugin did not listen within {} s; it was killed (--plugin-start-limit gives it longer)", limit.as_secs())]
+    NotListening {
+        /// How long it had.
+        limit: Duration,
+    },
+    /// It listens and does not answer.
+    #[error("the plugin did not answer within {} s (--plugin-start-limit gives it longer)", limit.as_secs())]
+    Silent {
+        /// How long it had.
+        limit: Duration,
+    },
+    /// The address means nothing.
+    #[error("{address:?} is not an address; expected HOST:PORT or unix:///PATH")]
+    Address {
+        /// As written.
+        address: String,
+    },
+    /// Nobody answers there.
+    #[error("nobody answers at {address} within {} s: {why}", limit.as_secs())]
+    Unreachable {
+        /// As written.
+        address: String,
+        /// How long it had.
+        limit: Duration,
+        /// The transport's words.
+        why: String,
+    },
+    /// It speaks another protocol.
+    #[error("the plugin does not speak version 3 of the protocol{}; use a newer version of it", offers(.offered))]
+    Versions {
+        /// What it speaks.
+        offered: Vec<i32>,
+    },
+    /// A call failed because the process behind it is gone.
+    #[error("the plugin ended during {call} ({status})")]
+    Ended {
+        /// The call.
+        call: &'static str,
+        /// How.
+        status: ExitStatus,
+    },
+    /// A call failed.
+    #[error("rpc error: code = {code} desc = {words}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// gRPC's word for it.
+        code: String,
+        /// The plugin's words.
+        words: String,
+    },
+    /// A message that the protocol does not have.
+    #[error("the plugin sent a message of a kind that this version does not know")]
+    UnknownMessage,
+}
+
+impl PluginError {
+    pub(super) fn call(call: &'static str, status: &Status, ended: Option<ExitStatus>) -> Self {
+        match ended {
+            Some(status) => Self::Ended { call, status },
+            None => Self::Call { call, code: format!("{:?}", status.code()), words: clip(status.message()) },
+        }
+    }
+}
+
+fn offers(versions: &[i32]) -> String {
+    if versions.is_empty() { String::new() } else { format!(" (it offers {versions:?})") }
+}
+
+/// The start of a stranger's text, without what would steer a terminal.
+pub(super) fn clip(text: &str) -> String {
+    let shown = |character: char| character == '\n' || character == '\t' || !character.is_control();
+    let mut characters = text.chars().map(|character| if shown(character) { character } else { char::REPLACEMENT_CHARACTER });
+    let mut clipped: String = characters.by_ref().take(MAX_WORDS).collect();
+    if characters.next().is_some() {
+        clipped.push('…');
+    }
+    clipped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_words_are_bounded_and_harmless() {
+        assert_eq!(clip("two\nlines"), "two\nlines");
+        assert_eq!(clip("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
+        assert_eq!(clip(&"x".repeat(MAX_WORDS)).chars().count(), MAX_WORDS);
+        assert_eq!(clip(&"x".repeat(MAX_WORDS + 1)).chars().last(), Some('…'));
+    }
+
+    #[test]
+    fn errors_say_what_happened() {
+        let status = Status::internal("failed to init plugin: no");
+        assert_eq!(PluginError::call("Init", &status, None).to_string(), "rpc error: code = Internal desc = failed to init plugin: no");
+        let versions = PluginError::Versions { offered: vec![0, 1] }.to_string();
+        assert_eq!(versions, "the plugin does not speak version 3 of the protocol (it offers [0, 1]); use a newer version of it");
+    }
+}

@@ -1,0 +1,74 @@
+//! Sources that misbehave: each a clear line, an exit code, and nothing left behind.
+
+use super::{BUCKET, Place, go_source, python_source, runs, s3, source};
+use lakegate_tests::tiers;
+use std::net::{Ipv4Addr, TcpListener};
+
+#[tokio::test]
+async fn a_program_that_is_missing_or_dies_or_hangs_says_so() {
+    let place = Place::new();
+    let dies = place.script("dies", "echo 'plain words'; echo 'the cause' >&2; exit 3");
+    let hangs = place.script("hangs", "echo $$ > pid; exec sleep 600");
+    let data = place.file("data", "no program");
+    // It takes connections (the system does) and answers none.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("its number");
+    for (registry, path, words) in [
+        ("local", "nowhere".to_owned(), vec!["failed to start source src: there is no program nowhere; `path` names"]),
+        ("local", data.display().to_string(), vec!["failed to start source src:", "cannot be started: Permission denied"]),
+        ("local", dies.display().to_string(), vec!["the plugin ended before it listened (exit status: 3)", "plain words", "the cause"]),
+        ("local", hangs.display().to_string(), vec!["the plugin did not listen within 2 s; it was killed"]),
+        ("grpc", silent.local_addr().expect("its number").to_string(), vec!["the plugin did not answer within 2 s"]),
+        ("grpc", nobody.to_string(), vec!["failed to start source src: nobody answers at 127.0.0.1", "refused"]),
+        ("grpc", "no address".to_owned(), vec!["\"no address\" is not an address; expected HOST:PORT or unix:///PATH"]),
+    ] {
+        place.file("c.yml", &(source("src", registry, path, "{}") + &s3("")));
+        let run = place.run("sync c.yml --local store --plugin-start-limit 2").await;
+        run.ended(7, &words);
+        assert!(!run.stderr.contains("Starting sync"), "{}", run.stderr);
+    }
+    assert!(!runs(std::fs::read_to_string(place.path().join("pid")).expect("written").trim()));
+}
+
+#[tokio::test]
+async fn words_that_are_no_json_are_relayed_as_they_are() {
+    let Some(program) = tiers::live("a source on Python's SDK", python_source()) else { return };
+    let place = Place::new();
+    let spec = r#"{rows: 10, say: ["plain words", '{"level":"warn","message":"a warning"}']}"#;
+    place.file("c.yml", &(source("py", "local", program.display(), spec) + &s3("")));
+    let run = place.run("sync c.yml --local store --log-console").await;
+    run.ended(0, &["INFO plain words", "WARN a warning", "Sync completed successfully. Resources: 40, Errors: 0, Warnings: 1,"]);
+    // What it prints when it is told to end is nobody's concern.
+    assert!(!run.stderr.contains("Traceback"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_on_its_way_leaves_nothing_unfinished() {
+    let Some(program) = tiers::live("a source on Python's SDK", python_source()) else { return };
+    let place = Place::new();
+    let one_object = ", batch_size: 0, batch_size_bytes: 0, batch_timeout: 0s";
+    for (spec, words) in [
+        ("{rows: 1000000, die_after: 500000}", "failed to sync source py: the plugin ended during Sync (signal: 9 (SIGKILL))"),
+        ("{rows: 10, garbage: true}", "failed to sync source py: a record of the source cannot be used: missing table name"),
+        ("{refuse: true}", "failed to init source py: rpc error: code = Unknown desc = Exception calling application: the spec is refused"),
+    ] {
+        place.file("c.yml", &(source("py", "local", program.display(), spec) + &s3(one_object)));
+        let run = place.run("sync c.yml --local store --summary-location s.jsonl").await;
+        run.ended(7, &[words]);
+        let store = place.store();
+        assert!(store.unfinished_uploads(BUCKET).unwrap_or_default().is_empty(), "{spec}");
+        // Tables that were done before are there; of the one that was not, nothing is.
+        assert!(store.records(BUCKET, "x/py_rows/").unwrap_or_default().is_empty(), "{spec}: something was claimed");
+        assert!(!place.path().join("s.jsonl").exists(), "{spec}: a summary of what did not happen");
+    }
+}
+
+#[tokio::test]
+async fn deletions_fail_their_table_and_no_other() {
+    let Some(program) = tiers::live("a source on Go's SDK", go_source()) else { return };
+    let place = Place::new();
+    place.file("c.yml", &(source("go", "local", program.display(), "{rows: 10, delete: true}") + &s3("")));
+    let run = place.run("sync c.yml --local store").await;
+    run.ended(6, &["Table go_parents failed: rows cannot be deleted from a bucket", "Resources: 40, Errors: 1,"]);
+    assert_eq!((place.ids("go_rows").len(), place.ids("go_parents").len()), (10, 7));
+}

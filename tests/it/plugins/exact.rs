@@ -1,0 +1,222 @@
+//! What exactly a source and a destination are told, and how much may be on its way between them; both are played by the test.
+
+use super::Place;
+use crate::place::eventually;
+use bytes::Bytes;
+use lakegate::grpc::proto::plugin::sync;
+use lakegate::grpc::proto::plugin::sync::response::Message;
+use lakegate_tests::fake_plugin::{Behaviour, FakePlugin};
+use lakegate_tests::tables::{Table, ids};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+fn migrate(table: &Table) -> Message {
+    Message::MigrateTable(sync::MessageMigrateTable { table: table.migrate_ipc().expect("a schema").into() })
+}
+
+fn insert(record: impl Into<Bytes>) -> Message {
+    Message::Insert(sync::MessageInsert { record: record.into() })
+}
+
+fn keyed() -> arrow_schema::Field {
+    let key = [("cq:extension:primary_key".to_owned(), "true".to_owned())];
+    arrow_schema::Field::new("id", arrow_schema::DataType::Int64, false).with_metadata(std::collections::HashMap::from(key))
+}
+
+async fn fake(messages: Vec<Message>) -> FakePlugin {
+    FakePlugin::start(Behaviour { versions: vec![3], messages, times: 1, ..Behaviour::default() }).await.expect("a port")
+}
+
+fn yaml(source: SocketAddr, source_more: &str, destination: SocketAddr, destination_more: &str) -> String {
+    format!(
+        "kind: source\nspec:\n  name: src\n  registry: grpc\n  path: {source}\n  tables: [\"a*\"]\n  skip_tables: [ab]\n  destinations: [dst]\n{source_more}---\n\
+         kind: destination\nspec:\n  name: dst\n  registry: grpc\n  path: {destination}\n{destination_more}"
+    )
+}
+
+#[tokio::test]
+async fn the_calls_are_those_of_the_cli_in_their_order() {
+    let ids_array = || Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    let plain = Table::new("plain").field(keyed(), ids_array());
+    let events = Table::new("events").field(keyed(), ids_array()).metadata("cq:extension:incremental", "true");
+    let source = fake(vec![
+        migrate(&plain),
+        migrate(&events),
+        insert(plain.insert_ipc().expect("rows")),
+        Message::Error(sync::MessageError { table_name: "plain".into(), error: "half of it".into() }),
+        Message::DeleteRecord(sync::MessageDeleteRecord { table_name: "plain".into(), ..Default::default() }),
+    ])
+    .await;
+    let destination = fake(vec![]).await;
+    let place = Place::new();
+    let more = "  deterministic_cq_id: true\n  backend_options: {table_name: state, connection: \"@@plugins.dst.connection\"}\n  spec: {at: \"<@@plugins.dst.connection>\", big: 9007199254740993}\n";
+    place.file(
+        "c.yml",
+        &yaml(source.address, more, destination.address, "  migrate_mode: forced\n  send_sync_summary: true\n  spec: {a: 1}\n"),
+    );
+    let run = place.run("sync c.yml --shard 2/3").await;
+    run.ended(0, &["Sync completed with errors, see logs for details. Resources: 2, Errors: 1,"]);
+    let at = destination.address;
+    assert_eq!(
+        source.seen.events(),
+        [
+            format!(r#"init {{"at":"<{at}>","big":9007199254740993}} no_connection=false id=true"#),
+            format!(
+                r#"sync tables=["a*"] skip=["ab"] dependent=true deterministic=true backend=Some(("state", "{at}")) shard=Some((2, 3)) errors=true"#
+            ),
+        ]
+    );
+    assert_eq!(
+        destination.seen.events(),
+        [
+            r#"init {"a":1} no_connection=false id=true"#,
+            "migrate plain(_cq_sync_time,_cq_source_name,id*) 0 force=true",
+            "migrate events(_cq_sync_time,_cq_source_name,id*) 0 force=true",
+            "insert plain(_cq_sync_time,_cq_source_name,id*) 2",
+            "delete record plain",
+            // Not of `events`: a source with a state brings only what is new there.
+            "delete stale plain of src_2_3 time=true",
+            "migrate cloudquery_sync_summaries 22 columns 0 force=true",
+            "insert cloudquery_sync_summaries 22 columns 1",
+            "half-close",
+            "close",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn append_takes_keys_off_and_a_group_gets_its_column() {
+    let table = Table::new("t").field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1])));
+    let source = fake(vec![migrate(&table), insert(table.insert_ipc().expect("rows"))]).await;
+    for (more, arguments, expected) in [
+        (
+            "  write_mode: append\n",
+            "",
+            vec!["migrate t(_cq_sync_time,_cq_source_name,id) 0 force=false", "insert t(_cq_sync_time,_cq_source_name,id) 1"],
+        ),
+        (
+            "  write_mode: overwrite\n  sync_group_id: \"{{YEAR}}-{{SYNC_ID}}\"\n",
+            " --no-migrate",
+            vec!["insert t(_cq_sync_time,_cq_source_name,_cq_sync_group_id*,id*) 1"],
+        ),
+    ] {
+        let destination = fake(vec![]).await;
+        let place = Place::new();
+        place.file("c.yml", &yaml(source.address, "", destination.address, more));
+        place.run(&format!("sync c.yml{arguments}")).await.ended(0, &[]);
+        let events = destination.seen.events();
+        assert_eq!(events[0], "init null no_connection=false id=true");
+        assert_eq!(events[1..events.len() - 2], expected);
+        assert_eq!(events[events.len() - 2..], ["half-close", "close"]);
+    }
+}
+
+#[tokio::test]
+async fn migrate_asks_without_a_connection() {
+    let table = Table::new("t").field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1])));
+    let (source, destination) = (fake(vec![migrate(&table)]).await, fake(vec![]).await);
+    let place = Place::new();
+    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    place.run("migrate c.yml").await.ended(0, &["Tables: 1"]);
+    assert_eq!(source.seen.events(), ["init null no_connection=true id=true"]);
+    let expected =
+        ["init null no_connection=false id=true", "migrate t(_cq_sync_time,_cq_source_name,id) 0 force=false", "half-close", "close"];
+    assert_eq!(destination.seen.events(), expected);
+}
+
+#[tokio::test]
+async fn a_destination_that_fails_is_not_half_closed_and_its_words_are_told() {
+    let source = fake((0..100).map(|_| insert(ids("t", 0..10_000))).collect()).await;
+    let destination =
+        FakePlugin::start(Behaviour { versions: vec![3], fails_after: Some(5), ..Behaviour::default() }).await.expect("a port");
+    let place = Place::new();
+    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    let run = place.run("sync c.yml").await;
+    let words = "failed to sync source src: destination dst: write client returned error (insert): rpc error: code = Internal desc = the destination fails on purpose";
+    run.ended(7, &[words]);
+    assert_eq!(destination.seen.events(), ["init null no_connection=false id=true"]);
+    // A source that fails looks to the destination like what it is, too.
+    let source = fake(vec![insert(ids("t", 0..10)), insert("garbage!")]).await;
+    let destination = fake(vec![]).await;
+    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    place.run("sync c.yml").await.ended(7, &["failed to sync source src: a record of the source cannot be used"]);
+    assert!(!destination.seen.events().iter().any(|event| event == "half-close" || event == "close"), "{:?}", destination.seen.events());
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_is_not_half_closed() {
+    use lakegate::cli::logging::LogLevel;
+    use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
+    use lakegate::grpc::proto::plugin::write;
+    use lakegate::plugin::{Kind, Launch, LaunchOptions, Plugin};
+    let message = || write::request::Message::Insert(write::MessageInsert { record: ids("t", 0..3).into() });
+    let received = "insert t(id) 3".to_owned();
+    // What a client does that only lets go of its stream: the destination takes it for success.
+    let careless = fake(vec![]).await;
+    let mut client = PluginClient::connect(format!("http://{}", careless.address)).await.expect("a connection");
+    let requests = tokio_stream::iter([write::Request { message: Some(message()) }]);
+    client.write(requests).await.expect("an answer");
+    assert_eq!(careless.seen.events(), [received.clone(), "half-close".to_owned()]);
+    // Ours.
+    let destination = fake(vec![]).await;
+    let options = LaunchOptions { say: |_| {}, log_level: LogLevel::Warn, start_limit: Duration::from_secs(30), otel: None };
+    let plugin =
+        Plugin::start(Kind::Destination, "dst", &Launch::Dial(destination.address.to_string()), &options).await.expect("it answers");
+    let plugin = Arc::new(plugin);
+    let mut writing = plugin.write();
+    writing.send(message()).await.expect("it is taken");
+    eventually("the message has arrived", || destination.seen.events() == [received.as_str()]).await;
+    drop(writing);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(destination.seen.events(), [received.as_str()]);
+    // The plugin is there for another round, which ends well.
+    let mut writing = plugin.write();
+    writing.send(message()).await.expect("it is taken");
+    writing.finish().await.expect("it ends well");
+    assert_eq!(destination.seen.events(), [received.as_str(), received.as_str(), "half-close"]);
+}
+
+#[tokio::test]
+async fn another_protocol_is_refused() {
+    let place = Place::new();
+    let destination = fake(vec![]).await;
+    let old = FakePlugin::start(Behaviour { versions: vec![0, 1, 2], ..Behaviour::default() }).await.expect("a port");
+    place.file("c.yml", &yaml(old.address, "", destination.address, "  write_mode: append\n"));
+    let words =
+        "failed to start source src: the plugin does not speak version 3 of the protocol (it offers [0, 1, 2]); use a newer version of it";
+    place.run("sync c.yml").await.ended(7, &[words]);
+}
+
+/// What may lie between a source and a destination: the messages in hand (16 MiB), the windows and buffers of two connections.
+const MOST_BETWEEN: u64 = 48 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_destination_slows_the_source() {
+    let record = Bytes::from(ids("t", 0..8_000));
+    let size = record.len() as u64;
+    let source = Behaviour { versions: vec![3], messages: vec![insert(record)], times: 20_000, ..Behaviour::default() };
+    let source = FakePlugin::start(source).await.expect("a port");
+    let slow = Behaviour { versions: vec![3], slowness: Duration::from_millis(5), fails_after: Some(1_000), ..Behaviour::default() };
+    let destination = FakePlugin::start(slow).await.expect("a port");
+    let place = Place::new();
+    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    let watched = (source.seen.clone(), destination.seen.clone());
+    let watch = tokio::spawn(async move {
+        let mut most = 0;
+        loop {
+            let sent = watched.0.sent.load(Ordering::Relaxed);
+            most = sent.saturating_sub(watched.1.received.load(Ordering::Relaxed)).max(most);
+            if sent >= 20_000 * size || watched.1.received.load(Ordering::Relaxed) >= 990 * size {
+                return (most, sent);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    place.run("sync c.yml").await.ended(7, &["the destination fails on purpose"]);
+    let (most, sent) = watch.await.expect("watched");
+    // Far more was there to send than was let through: the bound was met, not missed.
+    assert!(sent > (16 << 20) && most > (8 << 20), "only {sent} bytes were sent, {most} at most between");
+    assert!(most < MOST_BETWEEN, "{most} bytes were on their way");
+}
