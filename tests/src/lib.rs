@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod faults;
+pub mod generate;
 pub mod layout;
 pub mod minio;
 pub mod moto;
