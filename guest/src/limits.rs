@@ -37,8 +37,8 @@ pub const MAX_SHARED_BYTES: u64 = 2 << 30;
 pub const MAX_SHARED_ROW_BYTES: u64 = 8 << 20;
 
 /// Bytes of a message's field names, each counted with every value of its field, and 8 for each value. JSON repeats names in every row; a
-/// table of 10,000 columns and 10,000 rows takes a fifth of this. It also bounds columns that have rows but no bytes.
-pub const MAX_NAME_TEXT_BYTES: u64 = 16 << 30;
+/// table of 10,000 columns and 10,000 rows takes a third of this. It also bounds columns that have rows but no bytes.
+pub const MAX_NAME_TEXT_BYTES: u64 = 8 << 30;
 
 /// Dictionaries of a message, replacements and deltas included: one for each column, and then some.
 pub const MAX_DICTIONARIES: usize = 20_000;
