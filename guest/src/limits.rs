@@ -32,12 +32,13 @@ pub const MAX_WEIGHTLESS_ROWS: u64 = 1 << 20;
 /// each naming. Ten times the largest message: no source comes near it, and the encoders get through it in seconds.
 pub const MAX_SHARED_BYTES: u64 = 2 << 30;
 
-/// The same within one row, unless the message itself is larger. A row is encoded in one piece, so this is a bound on memory.
-pub const MAX_SHARED_ROW_BYTES: u64 = 32 << 20;
+/// The same within one row, unless the message itself is larger. A row is encoded in one piece, and its text may be six times as long, so
+/// this is a bound on memory: a few of it fit an instance.
+pub const MAX_SHARED_ROW_BYTES: u64 = 8 << 20;
 
 /// Bytes of a message's field names, each counted with every value of its field, and 8 for each value. JSON repeats names in every row; a
-/// table of 10,000 columns and 10,000 rows takes a fifth of this. It also bounds columns that have rows but no bytes.
-pub const MAX_NAME_TEXT_BYTES: u64 = 16 << 30;
+/// table of 10,000 columns and 10,000 rows takes a third of this. It also bounds columns that have rows but no bytes.
+pub const MAX_NAME_TEXT_BYTES: u64 = 8 << 30;
 
 /// Dictionaries of a message, replacements and deltas included: one for each column, and then some.
 pub const MAX_DICTIONARIES: usize = 20_000;

@@ -1,5 +1,8 @@
 //! A host for tests: a clock that stands, dice that count, and objects that are kept.
 
+#[cfg(feature = "testing")]
+pub mod fuzz;
+
 use crate::host::{Host, Level, ObjectAttributes, PutError, WallTime};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

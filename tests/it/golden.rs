@@ -1,17 +1,21 @@
-//! The golden cases in the sandbox: the text formats equal the reference byte for byte, plain and gzipped, and every format equals what the
-//! same guest makes natively. (Natively, `lakegate-guest` holds its own tests against the same files, Parquet included.)
+//! The golden cases in the sandbox, through a session and through gRPC: the text formats equal the reference byte for byte, plain and
+//! gzipped, and every format equals what the same guest makes natively. (Natively, `lakegate-guest` holds its own tests against the same
+//! files, Parquet included.)
 
-use crate::support::{Bench, bench};
+use crate::support::{Bench, Served, bench};
 use anyhow::{Context, Result, ensure};
+use lakegate::grpc::listen::Network;
+use lakegate::grpc::proto::plugin::{close, init, write};
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::Spec;
 use lakegate_guest::testing::FakeHost;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 /// One output of a case.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Output {
     file: String,
     spec: Map<String, Value>,
@@ -22,11 +26,17 @@ struct Output {
 const CASES: usize = 48 + 30;
 
 fn spec(output: &Output, gzip: bool) -> Value {
-    let mut spec = output.spec.clone();
-    let compression = if gzip { "gzip" } else { "" };
+    let mut spec = spec_of(&output.spec);
+    spec["compression"] = json!(if gzip { "gzip" } else { "" });
+    spec
+}
+
+/// A case's spec, completed: one object a table.
+pub(crate) fn spec_of(spec: &Map<String, Value>) -> Value {
+    let mut spec = spec.clone();
     let rest = json!({
         "bucket": "golden", "region": "us-east-1", "path": "{{TABLE}}/object", "batch_size": 0, "batch_size_bytes": 0, "batch_timeout": "0s",
-        "test_write": false, "compression": compression,
+        "test_write": false,
     });
     if let Value::Object(rest) = rest {
         spec.extend(rest);
@@ -49,7 +59,7 @@ async fn in_wasm(bench: &Bench, spec: &Value, input: &[u8]) -> Result<Result<Vec
 }
 
 /// What the same guest makes natively.
-fn natively(spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
+pub(crate) fn natively(spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
     let spec = Spec::parse(&spec.to_string(), "sync").map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     let host = FakeHost::default();
     let limits = SessionLimits { encoder_bytes: 128 << 20, open_objects: 4_096 };
@@ -73,18 +83,35 @@ fn plain(body: Vec<u8>, gzip: bool) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-async fn check(bench: &Bench, folder: &std::path::Path, output: &Output, gzip: bool) -> Result<()> {
-    let input = std::fs::read(folder.join("input.arrows"))?;
-    let spec = spec(output, gzip);
-    let (wasm, native) = (in_wasm(bench, &spec, &input).await?, natively(&spec, &input)?);
-    ensure!(wasm == native, "wasm and native differ");
-    match (wasm, &output.error) {
-        (Ok(_), Some(error)) => anyhow::bail!("the reference fails here: {error}"),
-        (Err(error), None) => anyhow::bail!("failed: {error}"),
-        (Err(error), Some(_)) => ensure!(error.contains("column"), "the error names no column: {error}"),
+/// What the guest in wasm makes when a client calls it: `number` keeps the objects of calls apart.
+async fn through_grpc(served: &mut Served, bench: &Bench, number: usize, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
+    let mut spec = spec.clone();
+    spec["path"] = json!(format!("{{{{TABLE}}}}/object-{number}"));
+    let request = init::Request { spec: spec.to_string().into(), no_connection: false, invocation_id: String::new() };
+    served.client.init(request).await?;
+    let message = write::request::Message::Insert(write::MessageInsert { record: input.to_vec().into() });
+    let written = served.client.write(tokio_stream::once(write::Request { message: Some(message) })).await;
+    served.client.close(close::Request {}).await?;
+    if let Err(status) = written {
+        return Ok(Err(status.message().to_owned()));
+    }
+    let key = bench.keys().into_iter().find(|key| key.ends_with(&format!("/object-{number}")));
+    Ok(Ok(key.map(|key| bench.body(&key)).unwrap_or_default()))
+}
+
+/// Holds an object, or why there is none, against the native guest's and against the reference's.
+fn check(folder: &Path, output: &Output, gzip: bool, wasm: Result<Vec<u8>, String>, native: Result<Vec<u8>, String>) -> Result<()> {
+    match (wasm, native, &output.error) {
+        (Ok(wasm), Ok(native), _) if wasm != native => anyhow::bail!("wasm and native differ"),
+        (Ok(_), Err(error), _) => anyhow::bail!("the guest fails natively alone: {error}"),
+        (Err(error), Ok(_), _) => anyhow::bail!("the guest fails in wasm alone: {error}"),
+        (Ok(_), Ok(_), Some(error)) => anyhow::bail!("the reference fails here: {error}"),
+        (Err(error), Err(_), None) => anyhow::bail!("failed: {error}"),
+        // A status says more than the table's error: which table it was.
+        (Err(wasm), Err(native), Some(_)) => ensure!(wasm.contains(&native) && native.contains("column"), "{wasm} / {native}"),
         // Parquet is compared with the reference natively, value by value: encodings are ours to choose.
-        (Ok(_), None) if output.file.ends_with("parquet") => {}
-        (Ok(body), None) => {
+        (Ok(_), Ok(_), None) if output.file.ends_with("parquet") => {}
+        (Ok(body), Ok(_), None) => {
             let expected = std::fs::read(folder.join(&output.file))?;
             let found = plain(body, gzip)?;
             // An object of no rows is not written at all; the reference's encoder, asked directly, writes the header.
@@ -95,26 +122,56 @@ async fn check(bench: &Bench, folder: &std::path::Path, output: &Output, gzip: b
     Ok(())
 }
 
+/// Every output of every case, plain and, where it is text, gzipped.
+fn cases() -> Result<Vec<(PathBuf, Output, bool)>> {
+    let entries = std::fs::read_dir(lakegate_tests::golden_folder().join("cases"))?;
+    let mut folders: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    folders.sort();
+    let mut cases = Vec::new();
+    for folder in folders {
+        let outputs: Vec<Output> = serde_json::from_slice(&std::fs::read(folder.join("case.json"))?).context("case.json")?;
+        for output in outputs {
+            if !output.file.ends_with("parquet") {
+                cases.push((folder.clone(), output.clone(), true));
+            }
+            cases.push((folder.clone(), output, false));
+        }
+    }
+    Ok(cases)
+}
+
+/// Runs every case on some way to the component.
+async fn run_all(through: &str, mut run: impl AsyncFnMut(usize, &Value, &[u8]) -> Result<Result<Vec<u8>, String>>) -> Result<()> {
+    let (mut ran, mut failed) = (0, Vec::new());
+    for (folder, output, gzip) in cases()? {
+        let (input, spec) = (std::fs::read(folder.join("input.arrows"))?, spec(&output, gzip));
+        let (wasm, native) = (run(ran, &spec, &input).await?, natively(&spec, &input)?);
+        ran += 1;
+        if let Err(error) = check(&folder, &output, gzip, wasm, native) {
+            failed.push(format!("{} {} gzip={gzip}: {error:#}", folder.display(), output.file));
+        }
+    }
+    lakegate_tests::corpus(&format!("golden {through}"), ran, CASES);
+    ensure!(failed.is_empty(), "{} of {ran} failed:\n{}", failed.len(), failed.join("\n"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_writes_what_the_reference_writes() -> Result<()> {
     let bench = bench("golden");
-    let (mut cases, mut failed) = (0, Vec::new());
-    let mut folders: Vec<_> =
-        std::fs::read_dir(lakegate_tests::golden_folder().join("cases"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    folders.sort();
-    for folder in folders {
-        let outputs: Vec<Output> = serde_json::from_slice(&std::fs::read(folder.join("case.json"))?).context("case.json")?;
-        for output in &outputs {
-            let gzips: &[bool] = if output.file.ends_with("parquet") { &[false] } else { &[false, true] };
-            for gzip in gzips {
-                cases += 1;
-                if let Err(error) = check(&bench, &folder, output, *gzip).await {
-                    failed.push(format!("{} {} gzip={gzip}: {error:#}", folder.display(), output.file));
-                }
-            }
-        }
-    }
-    lakegate_tests::corpus("golden in the sandbox", cases, CASES);
-    ensure!(failed.is_empty(), "{} of {cases} failed:\n{}", failed.len(), failed.join("\n"));
-    Ok(())
+    run_all("in the sandbox", async |_, spec, input| in_wasm(&bench, spec, input).await).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_on_tcp_get_what_the_reference_writes() -> Result<()> {
+    let bench = bench("golden");
+    let mut served = Served::over(Network::Tcp, bench.options()).await?;
+    run_all("through gRPC", async |number, spec, input| through_grpc(&mut served, &bench, number, spec, input).await).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_on_a_unix_socket_get_what_the_reference_writes() -> Result<()> {
+    let bench = bench("golden");
+    let mut served = Served::over(Network::Unix, bench.options()).await?;
+    run_all("through gRPC on a unix socket", async |number, spec, input| through_grpc(&mut served, &bench, number, spec, input).await).await
 }

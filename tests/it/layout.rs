@@ -1,49 +1,37 @@
 //! Every scenario of the golden layout, through gRPC, on the embedded store and on a live MinIO.
 
-use crate::support::{bench, runtime};
+use crate::support::{Served, bench};
 use anyhow::{Context, Result};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
-use lakegate::grpc::listen::{Listener, Network};
-use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
+use lakegate::grpc::listen::Network;
 use lakegate::grpc::proto::plugin::{close, init, write};
-use lakegate::grpc::server::{Server, ready};
-use lakegate::session::{Destination, Options};
+use lakegate::session::Options;
 use lakegate_tests::layout::{self, Expected, Found, Outcome, Scenario, Step};
 use lakegate_tests::{minio, s3, tiers};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 const SYNC_ID: &str = "6f1c2f3e-1111-4222-8333-444455556666";
 
 /// A plugin server on loopback over a store, and what is needed to look into the store.
 struct Rig {
-    client: PluginClient<Channel>,
+    served: Served,
     objects: Client,
     bucket: String,
     /// Added to every spec.
     extra: Vec<(&'static str, Value)>,
-    stop: CancellationToken,
 }
 
 impl Rig {
     async fn new(options: Options, objects: Client, bucket: &str, extra: Vec<(&'static str, Value)>) -> Result<Self> {
-        let stop = CancellationToken::new();
-        let server = Server::new(ready(Destination::new(runtime(), options)), stop.clone());
-        let listener = Listener::bind(Network::Tcp, "127.0.0.1:0").await?;
-        let address = listener.address();
-        let stopped = stop.clone();
-        tokio::spawn(async move { listener.serve(&server, stopped).await });
-        let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
-        let client = PluginClient::new(channel).max_decoding_message_size(200 << 20).max_encoding_message_size(200 << 20);
-        Ok(Self { client, objects, bucket: bucket.to_owned(), extra, stop })
+        let served = Served::over(Network::Tcp, options).await?;
+        Ok(Self { served, objects, bucket: bucket.to_owned(), extra })
     }
 
     /// The whole of a scenario: Init, its Writes, Close, and what is then in the bucket below the run's prefix.
@@ -52,7 +40,7 @@ impl Rig {
         let spec = self.spec(scenario, prefix);
         let invocation_id = scenario.invocation_id.clone().unwrap_or_else(|| SYNC_ID.to_owned());
         let request = init::Request { spec: Bytes::from(spec.to_string()), no_connection: scenario.no_connection, invocation_id };
-        outcome.init = text(self.client.init(request).await.map(|_| ()));
+        outcome.init = text(self.served.client.init(request).await.map(|_| ()));
         if outcome.init == "OK" {
             let mut rounds: Vec<Vec<Step>> = vec![Vec::new()];
             for step in &scenario.steps {
@@ -65,7 +53,7 @@ impl Rig {
             for round in rounds {
                 outcome.write.push(text(self.write(&round).await));
             }
-            outcome.close = Some(text(self.client.close(close::Request {}).await.map(|_| ())));
+            outcome.close = Some(text(self.served.client.close(close::Request {}).await.map(|_| ())));
         }
         outcome.objects = self.found(prefix).await?;
         Ok(outcome)
@@ -88,7 +76,7 @@ impl Rig {
 
     async fn write(&mut self, steps: &[Step]) -> Result<(), Status> {
         let (messages, stream) = mpsc::unbounded_channel();
-        let call = self.client.write(UnboundedReceiverStream::new(stream));
+        let call = self.served.client.write(UnboundedReceiverStream::new(stream));
         let steps = steps.to_vec();
         tokio::spawn(async move {
             for step in steps {
@@ -135,12 +123,6 @@ impl Rig {
             }
         }
         Ok(found)
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
+mod bad_input;
 mod commands;
 mod component;
 mod faults;
@@ -10,7 +11,10 @@ mod limits;
 mod local_store;
 mod place;
 mod plugins;
+mod property;
 mod python_client;
+mod readback;
+mod readers;
 mod rig;
 mod serve;
 mod support;

@@ -1,9 +1,14 @@
 //! What the tests of the whole way share: a destination over a store of the test's own.
 
 use lakegate::engine::Runtime;
+use lakegate::grpc::listen::{Listener, Network};
+use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
+use lakegate::grpc::server::{Server, ready};
 use lakegate::local_store::LocalStore;
 use lakegate::session::{Destination, Options};
 use std::sync::{Arc, LazyLock};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
 
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| Runtime::new().expect("the embedded component loads"));
 
@@ -54,5 +59,37 @@ impl Bench {
     /// The bytes of an object.
     pub(crate) fn body(&self, key: &str) -> Vec<u8> {
         std::fs::read(self.store.object_path(&self.bucket, key)).expect("the object is there")
+    }
+}
+
+/// A plugin server and a client of it. The server ends with it.
+pub(crate) struct Served {
+    pub(crate) client: PluginClient<Channel>,
+    stop: CancellationToken,
+    /// Of a unix socket.
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Served {
+    /// A server on loopback, or on a unix socket in a folder of its own.
+    pub(crate) async fn over(network: Network, options: Options) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let server = Server::new(ready(Destination::new(runtime(), options)), stop.clone());
+        let folder = if network == Network::Unix { Some(tempfile::tempdir()?) } else { None };
+        let socket = folder.as_ref().map(|folder| folder.path().join("plugin.sock").display().to_string());
+        let listener = Listener::bind(network, socket.as_deref().unwrap_or("127.0.0.1:0")).await?;
+        let scheme = if socket.is_some() { "unix" } else { "http" };
+        let address = format!("{scheme}://{}", listener.address());
+        let stopped = stop.clone();
+        tokio::spawn(async move { listener.serve(&server, stopped).await });
+        let channel = Endpoint::from_shared(address)?.connect().await?;
+        let client = PluginClient::new(channel).max_decoding_message_size(200 << 20).max_encoding_message_size(200 << 20);
+        Ok(Self { client, stop, _folder: folder })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }

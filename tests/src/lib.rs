@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod fake_plugin;
 pub mod faults;
+pub mod generate;
 pub mod layout;
 pub mod minio;
 pub mod moto;

@@ -249,13 +249,13 @@ fn values_named_many_times_are_bounded_by_message_and_by_row() {
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; LONG]]));
     check_swollen(Arc::new(DictionaryArray::<Int32Type>::new(vec![0; 2_049].into(), values.clone())), &message);
     check_swollen(Arc::new(DictionaryArray::<UInt8Type>::new(vec![0; 2_049].into(), values.clone())), &message);
-    // A row of 32 MiB, and one of more.
+    // A row of nearly 8 MiB, and one of more.
     let dictionary = |count: usize| -> ArrayRef { Arc::new(DictionaryArray::<Int32Type>::new(vec![0; count].into(), values.clone())) };
-    assert!(decoded(field_of(&list(dictionary(31), vec![31])), list(dictionary(31), vec![31])).is_ok());
-    check_swollen(list(dictionary(32), vec![32]), &row);
+    assert!(decoded(field_of(&list(dictionary(7), vec![7])), list(dictionary(7), vec![7])).is_ok());
+    check_swollen(list(dictionary(8), vec![8]), &row);
     check_swollen(list(views(64), vec![0, 64]), &row);
     // Many small rows are fine.
-    assert!(decoded(field_of(&list(dictionary(310), vec![31; 10])), list(dictionary(310), vec![31; 10])).is_ok());
+    assert!(decoded(field_of(&list(dictionary(70), vec![7; 10])), list(dictionary(70), vec![7; 10])).is_ok());
 }
 
 #[test]
@@ -306,8 +306,8 @@ fn weightless_rows_times_columns_and_batches_are_bounded() {
         let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![nulls; columns]).expect("nulls");
         Decoder::default().decode(stream(&schema, &vec![batch; batches]))
     };
-    assert!(wide(140, 1).is_ok());
-    for (columns, batches) in [(160, 1), (40, 4), (1, 200)] {
+    assert!(wide(70, 1).is_ok());
+    for (columns, batches) in [(80, 1), (20, 4), (1, 100)] {
         let error = wide(columns, batches).expect_err("too much text").0;
         assert!(error.contains("column \"nnn") && error.contains(&crate::limits::MAX_NAME_TEXT_BYTES.to_string()), "{error}");
     }

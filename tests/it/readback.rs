@@ -1,0 +1,185 @@
+//! Objects read back by programs that are not ours: lineitem in every format, and the golden cases as Parquet.
+//!
+//! Lineitem is written through a session of the component into the embedded store; its rows and sums are then asked of arrow's own
+//! readers, and of pyarrow, duckdb and polars.
+
+use crate::support::bench;
+use anyhow::{Context, Result, ensure};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Decimal128Type, Int64Type};
+use arrow_schema::{ArrowError, SchemaRef};
+use flate2::read::MultiGzDecoder;
+use lakegate_tests::python::Python;
+use lakegate_tests::{corpus, golden_folder, tiers, tpch};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+const SCALE: f64 = 0.01;
+
+/// Rows of lineitem at [`SCALE`], as TPC-H says.
+const ROWS: u64 = 60_175;
+
+/// Format, compression, and what the file is called.
+const FORMATS: [(&str, &str, &str); 5] = [
+    ("csv", "", "lineitem.csv"),
+    ("json", "", "lineitem.json"),
+    ("csv", "gzip", "lineitem.csv.gz"),
+    ("json", "gzip", "lineitem.json.gz"),
+    ("parquet", "", "lineitem.parquet"),
+];
+
+/// Programs that read, and the Parquet files of the golden cases they read.
+const READERS: usize = 3;
+const GOLDEN_FILES: usize = 14;
+
+const SCRIPT: &str = include_str!("../peers/readback.py");
+
+/// What is asked of lineitem, whoever reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct Sums {
+    rows: u64,
+    orderkey: i128,
+    quantity_cents: i128,
+    price_cents: i128,
+    comment_bytes: u64,
+    /// Dates as numbers, 1998-09-02 as 19980902.
+    shipdate_digits: i128,
+}
+
+impl Sums {
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let column = |name: &str| batch.column_by_name(name).with_context(|| format!("no column {name}"));
+        let cents = |name: &str| -> Result<i128> { Ok(column(name)?.as_primitive::<Decimal128Type>().iter().flatten().sum()) };
+        self.rows += batch.num_rows() as u64;
+        self.orderkey += column("l_orderkey")?.as_primitive::<Int64Type>().iter().flatten().map(i128::from).sum::<i128>();
+        self.quantity_cents += cents("l_quantity")?;
+        self.price_cents += cents("l_extendedprice")?;
+        self.comment_bytes += column("l_comment")?.as_string::<i32>().iter().flatten().map(|text| text.len() as u64).sum::<u64>();
+        for day in column("l_shipdate")?.as_primitive::<Date32Type>().iter().flatten() {
+            let day = Date32Type::to_naive_date_opt(day).context("a date")?;
+            self.shipdate_digits += day.format("%Y%m%d").to_string().parse::<i128>()?;
+        }
+        Ok(())
+    }
+
+    fn of(batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>) -> Result<Self> {
+        let mut sums = Self::default();
+        for batch in batches {
+            sums.add(&batch?)?;
+        }
+        Ok(sums)
+    }
+}
+
+/// Writes lineitem in every format, each into a file of the folder.
+async fn write_lineitem(folder: &Path) -> Result<()> {
+    for (format, compression, file) in FORMATS {
+        let bench = bench("readback");
+        let spec = json!({
+            "bucket": "readback", "region": "us-east-1", "path": "{{TABLE}}/object", "no_rotate": true, "test_write": false,
+            "format": format, "compression": compression,
+        });
+        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let mut write = session.write()?;
+        for message in tpch::lineitem_ipc(SCALE) {
+            write.insert(message?.into()).await?;
+        }
+        let report = write.finish().await;
+        session.close().await;
+        ensure!(report.failures().count() == 0, "{file}: {:?}", report.failures().next());
+        std::fs::write(folder.join(file), bench.body("lineitem/object"))?;
+    }
+    Ok(())
+}
+
+/// Reads a file with arrow's readers.
+fn read(path: &Path, schema: &SchemaRef) -> Result<Sums> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = std::fs::File::open(path)?;
+    if name.ends_with(".parquet") {
+        return Sums::of(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?);
+    }
+    let text: Box<dyn Read> = if name.ends_with(".gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    if name.contains(".csv") {
+        Sums::of(arrow_csv::ReaderBuilder::new(schema.clone()).with_header(true).build(text)?)
+    } else {
+        Sums::of(arrow_json::ReaderBuilder::new(schema.clone()).build(BufReader::new(text))?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lineitem_reads_back_whoever_reads_it() -> Result<()> {
+    let first = tpch::lineitem(SCALE).next().context("a batch")??;
+    let expected = Sums::of(tpch::lineitem(SCALE))?;
+    assert_eq!(expected.rows, ROWS);
+    let folder = tempfile::tempdir()?;
+    write_lineitem(folder.path()).await?;
+    for (_, _, file) in FORMATS {
+        let found = read(&folder.path().join(file), &first.schema()).with_context(|| file.to_owned())?;
+        assert_eq!(found, expected, "{file}, read by arrow");
+    }
+    corpus("lineitem read back by arrow", FORMATS.len(), 5);
+
+    let Some(python) = tiers::live("lineitem read back by pyarrow, duckdb and polars", Python::find()) else { return Ok(()) };
+    let printed = python.run(SCRIPT, ["lineitem".as_ref(), folder.path().as_os_str()]).await?;
+    let mut combinations = 0;
+    for line in printed.lines() {
+        let found: Value = serde_json::from_str(line)?;
+        assert_eq!(serde_json::from_value::<Sums>(found.clone())?, expected, "{found}");
+        combinations += 1;
+    }
+    corpus("lineitem read back by pyarrow, duckdb and polars", combinations, READERS * FORMATS.len());
+    Ok(())
+}
+
+/// One Parquet output of a golden case.
+#[derive(Debug, Deserialize)]
+struct Output {
+    file: String,
+    spec: serde_json::Map<String, Value>,
+    error: Option<String>,
+}
+
+/// What a reader made of a golden file.
+#[derive(Debug, Deserialize)]
+struct Finding {
+    reader: String,
+    file: String,
+    compared: usize,
+    problem: Option<String>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn golden_parquet_reads_back_whoever_reads_it() -> Result<()> {
+    let Some(python) = tiers::live("golden Parquet read back", Python::find()) else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let mut files = 0;
+    for case in std::fs::read_dir(golden_folder().join("cases"))? {
+        let case = case?.path();
+        let outputs: Vec<Output> = serde_json::from_slice(&std::fs::read(case.join("case.json"))?)?;
+        for output in outputs.iter().filter(|output| output.file.ends_with("parquet") && output.error.is_none()) {
+            let input = std::fs::read(case.join("input.arrows"))?;
+            let name = format!("{}-{}", case.file_name().unwrap_or_default().display(), output.file.trim_end_matches(".parquet"));
+            let body = crate::golden::natively(&crate::golden::spec_of(&output.spec), &input)?.map_err(anyhow::Error::msg)?;
+            // A table of no rows has no object.
+            if !body.is_empty() {
+                std::fs::write(folder.path().join(format!("{name}.parquet")), body)?;
+                std::fs::write(folder.path().join(format!("{name}.arrows")), &input)?;
+                files += 1;
+            }
+        }
+    }
+    assert_eq!(files, GOLDEN_FILES);
+    let printed = python.run(SCRIPT, ["golden".as_ref(), folder.path().as_os_str()]).await?;
+    let findings: Vec<Finding> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let problems: Vec<_> = findings.iter().filter(|finding| finding.problem.is_some()).collect();
+    let words = |finding: &&Finding| format!("{} of {}: {}", finding.reader, finding.file, finding.problem.as_deref().unwrap_or_default());
+    ensure!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.iter().map(words).collect::<Vec<_>>().join("\n"));
+    ensure!(findings.iter().map(|finding| finding.compared).sum::<usize>() > 100, "too few columns were compared");
+    corpus("golden Parquet read back", findings.len(), READERS * GOLDEN_FILES);
+    Ok(())
+}
