@@ -71,7 +71,7 @@ async fn damaged_messages_end_their_own_table_in_the_sandbox() -> Result<()> {
     let mut ran = 0;
     for format in ["csv", "json", "parquet"] {
         let bench = bench("damaged");
-        let spec = json!({"bucket": "damaged", "region": "us-east-1", "path": "{{TABLE}}", "format": format, "test_write": false});
+        let spec = json!({"bucket": "damaged", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
         let session = bench.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         let (mut refused, mut taken) = (0, 0);
@@ -117,7 +117,7 @@ async fn messages_that_swell_are_errors_in_the_sandbox() -> Result<()> {
         [("dictionary", dictionary), ("views", Arc::new(views.finish())), ("nulls", Arc::new(NullArray::new((1 << 20) + 1)))];
     for format in ["csv", "json", "parquet"] {
         let bench = bench("swelling");
-        let spec = json!({"bucket": "swelling", "region": "us-east-1", "path": "{{TABLE}}", "format": format, "test_write": false});
+        let spec = json!({"bucket": "swelling", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
         let session = bench.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         for (name, column) in &cases {
