@@ -3,25 +3,31 @@
 //! Lineitem is written through a session of the component into the embedded store; its rows and sums are then asked of arrow's own
 //! readers, and of pyarrow, duckdb and polars.
 
-use crate::support::bench;
+use crate::support::{bench, runtime};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Int64Type};
 use arrow_schema::{ArrowError, SchemaRef};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use flate2::read::MultiGzDecoder;
+use lakegate::session::Destination;
 use lakegate_tests::python::Python;
-use lakegate_tests::{corpus, golden_folder, tiers, tpch};
+use lakegate_tests::s3::Store;
+use lakegate_tests::{corpus, golden_folder, minio, tiers, tpch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-const SCALE: f64 = 0.01;
+const SCALE: f64 = 0.1;
+
+const BUCKET: &str = "readback";
 
 /// Rows of lineitem at [`SCALE`], as TPC-H says.
-const ROWS: u64 = 60_175;
+const ROWS: u64 = 600_572;
 
 /// Format, compression, and what the file is called.
 const FORMATS: [(&str, &str, &str); 5] = [
@@ -75,15 +81,23 @@ impl Sums {
     }
 }
 
-/// Writes lineitem in every format, each into a file of the folder.
-async fn write_lineitem(folder: &Path) -> Result<()> {
+/// Writes lineitem in every format to the embedded store, or to a live one, and each object into a file of the folder.
+async fn write_lineitem(folder: &Path, live: Option<&Store>) -> Result<()> {
     for (format, compression, file) in FORMATS {
-        let bench = bench("readback");
-        let spec = json!({
-            "bucket": "readback", "region": "us-east-1", "path": "{{TABLE}}/object", "no_rotate": true, "test_write": false,
+        let bench = bench(BUCKET);
+        let mut options = bench.options();
+        let mut spec = json!({
+            "bucket": BUCKET, "region": "us-east-1", "path": format!("{{{{TABLE}}}}/{file}"), "no_rotate": true, "test_write": false,
             "format": format, "compression": compression,
         });
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        if let Some(store) = live {
+            options.connect.embedded = None;
+            let keys = Credentials::new(&store.access_key, &store.secret_key, None, None, "test");
+            options.connect.credentials = Some(SharedCredentialsProvider::new(keys));
+            spec["endpoint"] = store.endpoint.as_str().into();
+            spec["use_path_style"] = true.into();
+        }
+        let session = Destination::new(runtime(), options).open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         for message in tpch::lineitem_ipc(SCALE) {
             write.insert(message?.into()).await?;
@@ -91,7 +105,12 @@ async fn write_lineitem(folder: &Path) -> Result<()> {
         let report = write.finish().await;
         session.close().await;
         ensure!(report.failures().count() == 0, "{file}: {:?}", report.failures().next());
-        std::fs::write(folder.join(file), bench.body("lineitem/object"))?;
+        let key = format!("lineitem/{file}");
+        let body = match live {
+            Some(store) => store.client().get_object().bucket(BUCKET).key(&key).send().await?.body.collect().await?.to_vec(),
+            None => bench.body(&key),
+        };
+        std::fs::write(folder.join(file), body)?;
     }
     Ok(())
 }
@@ -111,29 +130,43 @@ fn read(path: &Path, schema: &SchemaRef) -> Result<Sums> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lineitem_reads_back_whoever_reads_it() -> Result<()> {
+/// Every reader finds every row and every sum in every file of the folder.
+async fn check_lineitem(folder: &Path, what: &str) -> Result<()> {
     let first = tpch::lineitem(SCALE).next().context("a batch")??;
     let expected = Sums::of(tpch::lineitem(SCALE))?;
     assert_eq!(expected.rows, ROWS);
-    let folder = tempfile::tempdir()?;
-    write_lineitem(folder.path()).await?;
     for (_, _, file) in FORMATS {
-        let found = read(&folder.path().join(file), &first.schema()).with_context(|| file.to_owned())?;
+        let found = read(&folder.join(file), &first.schema()).with_context(|| file.to_owned())?;
         assert_eq!(found, expected, "{file}, read by arrow");
     }
-    corpus("lineitem read back by arrow", FORMATS.len(), 5);
+    corpus(&format!("lineitem from {what} read back by arrow"), FORMATS.len(), 5);
 
     let Some(python) = tiers::live("lineitem read back by pyarrow, duckdb and polars", Python::find()) else { return Ok(()) };
-    let printed = python.run(SCRIPT, ["lineitem".as_ref(), folder.path().as_os_str()]).await?;
+    let printed = python.run(SCRIPT, ["lineitem".as_ref(), folder.as_os_str()]).await?;
     let mut combinations = 0;
     for line in printed.lines() {
         let found: Value = serde_json::from_str(line)?;
         assert_eq!(serde_json::from_value::<Sums>(found.clone())?, expected, "{found}");
         combinations += 1;
     }
-    corpus("lineitem read back by pyarrow, duckdb and polars", combinations, READERS * FORMATS.len());
+    corpus(&format!("lineitem from {what} read back by pyarrow, duckdb and polars"), combinations, READERS * FORMATS.len());
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lineitem_reads_back_whoever_reads_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    write_lineitem(folder.path(), None).await?;
+    check_lineitem(folder.path(), "the embedded store").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lineitem_in_a_live_store_reads_back_too() -> Result<()> {
+    let Some(store) = tiers::live("lineitem in MinIO", minio::start().await) else { return Ok(()) };
+    store.client().create_bucket().bucket(BUCKET).send().await?;
+    let folder = tempfile::tempdir()?;
+    write_lineitem(folder.path(), Some(&store)).await?;
+    check_lineitem(folder.path(), "MinIO").await
 }
 
 /// One Parquet output of a golden case.
@@ -151,6 +184,12 @@ struct Finding {
     file: String,
     compared: usize,
     problem: Option<String>,
+}
+
+/// What a reader cannot do with files of the reference either: polars knows no decimals of more than 38 digits.
+fn is_known(finding: &Finding) -> bool {
+    let too_wide = |problem: &String| problem.contains("can't decode Decimal128 type from Fixed Size Byte Array of len 21");
+    finding.reader == "polars" && finding.problem.as_ref().is_some_and(too_wide)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +215,7 @@ async fn golden_parquet_reads_back_whoever_reads_it() -> Result<()> {
     assert_eq!(files, GOLDEN_FILES);
     let printed = python.run(SCRIPT, ["golden".as_ref(), folder.path().as_os_str()]).await?;
     let findings: Vec<Finding> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let problems: Vec<_> = findings.iter().filter(|finding| finding.problem.is_some()).collect();
+    let problems: Vec<_> = findings.iter().filter(|finding| finding.problem.is_some() && !is_known(finding)).collect();
     let words = |finding: &&Finding| format!("{} of {}: {}", finding.reader, finding.file, finding.problem.as_deref().unwrap_or_default());
     ensure!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.iter().map(words).collect::<Vec<_>>().join("\n"));
     ensure!(findings.iter().map(|finding| finding.compared).sum::<usize>() > 100, "too few columns were compared");

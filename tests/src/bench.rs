@@ -21,10 +21,12 @@ pub struct Arguments {
     pub formats: Vec<String>,
     /// Tables, `lineitem`, `wide`, `log`.
     pub tables: Vec<String>,
+    /// Where to draw the result.
+    pub svg: Option<std::path::PathBuf>,
 }
 
 impl Arguments {
-    /// Reads the command line: `--scale`, `--repeats`, `--record-rows`, `--formats a,b`, `--tables a,b`.
+    /// Reads the command line: `--scale`, `--repeats`, `--record-rows`, `--formats a,b`, `--tables a,b`, `--svg FILE`.
     ///
     /// # Errors
     /// An option that does not exist or has no value of its kind.
@@ -36,6 +38,7 @@ impl Arguments {
             record_rows: 10_000,
             formats: split("csv,json,parquet,csv.gz,json.gz"),
             tables: split("lineitem,wide,log"),
+            svg: None,
         };
         let mut words = std::env::args().skip(1);
         while let Some(option) = words.next() {
@@ -46,7 +49,8 @@ impl Arguments {
                 "--record-rows" => parsed.record_rows = value.parse()?,
                 "--formats" => parsed.formats = split(&value),
                 "--tables" => parsed.tables = split(&value),
-                other => bail!("unknown option {other}; known: --scale --repeats --record-rows --formats --tables"),
+                "--svg" => parsed.svg = Some(value.into()),
+                other => bail!("unknown option {other}; known: --scale --repeats --record-rows --formats --tables --svg"),
             }
         }
         Ok(parsed)
@@ -80,7 +84,7 @@ pub struct Table {
 
 impl Table {
     fn new(name: &str, batches: &[RecordBatch], record_rows: usize) -> Result<Self> {
-        let batches: Vec<RecordBatch> = batches.iter().flat_map(|batch| sliced(batch, record_rows)).collect();
+        let batches: Vec<RecordBatch> = batches.iter().flat_map(|batch| sliced(batch, record_rows)).collect::<Result<_>>()?;
         let schema = batches[0].schema();
         let messages: Vec<Vec<u8>> =
             batches.iter().map(|batch| crate::tables::ipc(&schema, std::slice::from_ref(batch))).collect::<Result<_>>()?;
@@ -127,8 +131,14 @@ fn used_bytes(data: &arrow_data::ArrayData) -> usize {
     data.get_slice_memory_size().unwrap_or_else(|_| data.get_buffer_memory_size())
 }
 
-fn sliced(batch: &RecordBatch, rows: usize) -> Vec<RecordBatch> {
-    (0..batch.num_rows()).step_by(rows).map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).collect()
+/// Copies of its rows, so many at a time: a slice of a list would count the whole of its child.
+fn sliced(batch: &RecordBatch, rows: usize) -> Vec<Result<RecordBatch>> {
+    let copy = |start: usize| {
+        let slice = batch.slice(start, rows.min(batch.num_rows() - start));
+        // Of a single batch the copy would be the slice itself.
+        Ok(arrow_select::concat::concat_batches(&batch.schema(), &[slice.slice(0, 0), slice])?)
+    };
+    (0..batch.num_rows()).step_by(rows).map(copy).collect()
 }
 
 /// The tables asked for.

@@ -3,6 +3,7 @@
 //! A test that needs something the machine may lack goes through [`tiers`], which says `skipped: …` or, where nothing may be skipped, fails.
 
 pub mod bench;
+pub mod chart;
 pub mod fake_plugin;
 pub mod faults;
 pub mod generate;

@@ -9,6 +9,7 @@ use lakegate_guest::host::{Host, Level, ObjectAttributes, PutError, WallTime};
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::Spec;
 use lakegate_tests::bench::{Arguments, Table, tables, thread_seconds};
+use lakegate_tests::chart::Group;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -18,6 +19,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse()?;
     let sandbox = sandbox::Sandbox::new()?;
     println!("one core; median of {} interleaved runs; seconds are of computing; MB = bytes of Arrow buffers", arguments.repeats);
+    let mut drawn = Vec::new();
     for table in tables(&arguments)? {
         println!("\n{}: {} rows, {:.1} MB, records of {} rows", table.name, table.rows, table.megabytes(), arguments.record_rows);
         println!(
@@ -28,10 +30,22 @@ fn main() -> Result<()> {
         for format in &arguments.formats {
             let row = measure(&sandbox, &arguments, &table, format)?;
             print_row(&table, format, &row, &peers);
+            drawn.push(bars(&table, format, &row, &peers));
         }
         small_records(&sandbox, &arguments, &table)?;
     }
+    if let Some(path) = &arguments.svg {
+        let title = "Encoding on one core: Lakegate in its sandbox beside native peers";
+        std::fs::write(path, lakegate_tests::chart::svg(title, "MB/s", &drawn)).with_context(|| path.display().to_string())?;
+    }
     Ok(())
+}
+
+/// A row of the table as bars: ours, then every peer that can write it.
+fn bars(table: &Table, format: &str, row: &Row, peers: &Peers) -> Group {
+    let ours = ("lakegate (wasm)".to_owned(), table.megabytes() / row.wasm_seconds);
+    let of_peers = peers.iter().filter(|((_, of), _)| of == format).map(|((name, _), peer)| (name.clone(), peer.rate));
+    Group { label: format!("{} {format}", table.name), bars: std::iter::once(ours).chain(of_peers).collect() }
 }
 
 /// Rows of a record of a source that sends rows as they come.
