@@ -24,9 +24,9 @@ use arrow_buffer::{ArrowNativeType, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
 use blocks::{Blocks, Chunk};
 use bounds::{Bounds, ByteBounds};
-use dictionary::{ByteDictionary, Number, NumberDictionary};
+use dictionary::{ByteDictionary, Coded, Dictionary, Number, NumberDictionary};
 pub(super) use page::Press;
-use page::{PageKind, write_hybrid, write_validity};
+use page::{PageKind, write_validity};
 use parquet::basic::{BoundaryOrder, Compression, Encoding, LogicalType, PageType, Type as Physical};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -40,9 +40,6 @@ const PAGE_ROWS: usize = 20_000;
 
 /// Bytes of a page before compression at which it ends.
 const PAGE_BYTES: usize = 1 << 20;
-
-/// Bytes of a dictionary at which it takes no more values.
-const DICTIONARY_BYTES: usize = 1 << 20;
 
 /// Rows taken between two looks at whether the page is full.
 const STEP_ROWS: usize = 4_096;
@@ -384,9 +381,8 @@ enum Layout {
 /// Numbers of a chunk: those of the page, and the dictionary.
 #[derive(Debug)]
 struct Numbers<T> {
-    dictionary: Option<NumberDictionary<T>>,
-    /// Places in the dictionary, while it takes values; after that the values themselves, as they are written, and their bounds.
-    places: Vec<u32>,
+    coded: Coded<NumberDictionary<T>>,
+    /// The values themselves, as they are written, once no dictionary takes them; and the bounds of the page.
     plain: Blocks,
     bounds: Option<(T, T)>,
     layout: Layout,
@@ -396,18 +392,15 @@ struct Numbers<T> {
 
 impl<T: Number> Numbers<T> {
     fn new(dictionary: bool, layout: Layout, flip: T) -> Self {
-        let dictionary = dictionary.then(NumberDictionary::default);
-        Self { dictionary, places: Vec::new(), plain: Blocks::default(), bounds: None, layout, flip }
+        Self { coded: Coded::new(dictionary), plain: Blocks::default(), bounds: None, layout, flip }
     }
 
     fn held_bytes(&self) -> usize {
-        let dictionary = self.dictionary.as_ref().map_or(0, NumberDictionary::held_bytes);
-        self.places.capacity() * size_of::<u32>() + self.plain.held_bytes() + dictionary
+        self.coded.held_bytes() + self.plain.held_bytes()
     }
 
     fn page_bytes(&self) -> (usize, bool) {
-        let full = self.dictionary.as_ref().is_some_and(|dictionary| dictionary.is_open() && dictionary.bytes() >= DICTIONARY_BYTES);
-        (self.plain.len(), full)
+        (self.plain.len(), self.coded.is_full())
     }
 
     /// Takes an array of exactly this type.
@@ -434,8 +427,8 @@ impl<T: Number> Numbers<T> {
     }
 
     fn extend<V: Copy>(&mut self, values: &[V], to: impl Fn(V) -> T + Copy) {
-        if let Some(dictionary) = self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
-            self.places.extend(values.iter().map(|value| dictionary.place(to(*value))));
+        if let Some((dictionary, places)) = self.coded.open() {
+            places.extend(values.iter().map(|value| dictionary.place(to(*value))));
             return;
         }
         note(&mut self.bounds, values.iter().map(|value| to(*value)), self.flip);
@@ -451,27 +444,11 @@ impl<T: Number> Numbers<T> {
 
     /// Appends the values of the page. Its encoding, its bounds, and nothing of interest.
     fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, Option<Bounds>, i64) {
-        let encoding = match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
-            Some(dictionary) => {
-                let used = dictionary::used(&self.places, dictionary.len());
-                note(
-                    &mut self.bounds,
-                    dictionary.values().iter().zip(&used).filter(|(_, used)| **used).map(|(value, _)| *value),
-                    self.flip,
-                );
-                write_hybrid(body, &self.places, dictionary.len());
-                self.places.clear();
-                if dictionary.bytes() >= DICTIONARY_BYTES {
-                    dictionary.shut();
-                    self.places = Vec::new();
-                }
-                Encoding::RLE_DICTIONARY
-            }
-            None => {
-                self.plain.drain_into(body);
-                Encoding::PLAIN
-            }
-        };
+        let (bounds, flip) = (&mut self.bounds, self.flip);
+        let is_coded = self.coded.end_page(body, |dictionary, used| {
+            note(bounds, dictionary.values().iter().zip(used).filter(|(_, used)| **used).map(|(value, _)| *value), flip);
+        });
+        let encoding = encoding_of(is_coded, &mut self.plain, body);
         let flip = self.flip.wide();
         let bounds = self.bounds.take().map(|(low, high)| Bounds::Numbers { low: low.wide(), high: high.wide(), flip });
         (encoding, bounds, 0)
@@ -479,11 +456,20 @@ impl<T: Number> Numbers<T> {
 
     /// Appends the dictionary's values, and tells how many there are.
     fn dictionary_page(&self, body: &mut Vec<u8>) -> Option<usize> {
-        let dictionary = self.dictionary.as_ref()?;
+        let dictionary = self.coded.dictionary()?;
         body.reserve(dictionary.len() * width::<T>(self.layout) + T::SLACK);
         put(body, self.layout, dictionary.values().iter().copied());
         Some(dictionary.len())
     }
+}
+
+/// The encoding of a page; its plain values, if that is what they are, go to its body.
+fn encoding_of(is_coded: bool, plain: &mut Blocks, body: &mut Vec<u8>) -> Encoding {
+    if is_coded {
+        return Encoding::RLE_DICTIONARY;
+    }
+    plain.drain_into(body);
+    Encoding::PLAIN
 }
 
 /// Widens bounds by values.
@@ -530,9 +516,8 @@ fn put<T: Number>(out: &mut Vec<u8>, layout: Layout, values: impl ExactSizeItera
 /// Bytes of a chunk: those of the page, and the dictionary.
 #[derive(Debug)]
 struct Strings {
-    dictionary: Option<ByteDictionary>,
-    /// Places in the dictionary, while it takes values; after that the values themselves, as they are written.
-    places: Vec<u32>,
+    coded: Coded<ByteDictionary>,
+    /// The values themselves, as they are written, once no dictionary takes them.
     plain: Blocks,
     bounds: ByteBounds,
     value_bytes: i64,
@@ -542,24 +527,15 @@ struct Strings {
 
 impl Strings {
     fn new(dictionary: bool, fixed: bool) -> Self {
-        Self {
-            dictionary: dictionary.then(ByteDictionary::default),
-            places: Vec::new(),
-            plain: Blocks::default(),
-            bounds: ByteBounds::default(),
-            value_bytes: 0,
-            fixed,
-        }
+        Self { coded: Coded::new(dictionary), plain: Blocks::default(), bounds: ByteBounds::default(), value_bytes: 0, fixed }
     }
 
     fn held_bytes(&self) -> usize {
-        let dictionary = self.dictionary.as_ref().map_or(0, ByteDictionary::held_bytes);
-        self.places.capacity() * size_of::<u32>() + self.plain.held_bytes() + dictionary
+        self.coded.held_bytes() + self.plain.held_bytes()
     }
 
     fn page_bytes(&self) -> (usize, bool) {
-        let full = self.dictionary.as_ref().is_some_and(|dictionary| dictionary.is_open() && dictionary.bytes() >= DICTIONARY_BYTES);
-        (self.plain.len(), full)
+        (self.plain.len(), self.coded.is_full())
     }
 
     fn take<A: ByteArrayType<Native = [u8]>>(&mut self, array: &GenericByteArray<A>, nulls: Option<&NullBuffer>) {
@@ -574,9 +550,9 @@ impl Strings {
     }
 
     fn extend<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a [u8]>) {
-        if let Some(dictionary) = self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
+        if let Some((dictionary, places)) = self.coded.open() {
             let bytes = &mut self.value_bytes;
-            self.places.extend(values.map(|value| {
+            places.extend(values.map(|value| {
                 *bytes += value.len() as i64;
                 dictionary.place(value)
             }));
@@ -596,29 +572,17 @@ impl Strings {
 
     /// Appends the values of the page. Its encoding, its bounds, and the bytes of its values.
     fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, Option<Bounds>, i64) {
-        let encoding = match self.dictionary.as_mut().filter(|dictionary| dictionary.is_open()) {
-            Some(dictionary) => {
-                let used = dictionary::used(&self.places, dictionary.len());
-                dictionary.values().zip(&used).filter(|(_, used)| **used).for_each(|(value, _)| self.bounds.note(value));
-                write_hybrid(body, &self.places, dictionary.len());
-                self.places.clear();
-                if dictionary.bytes() >= DICTIONARY_BYTES {
-                    dictionary.shut();
-                    self.places = Vec::new();
-                }
-                Encoding::RLE_DICTIONARY
-            }
-            None => {
-                self.plain.drain_into(body);
-                Encoding::PLAIN
-            }
-        };
+        let bounds = &mut self.bounds;
+        let is_coded = self.coded.end_page(body, |dictionary, used| {
+            dictionary.values().zip(used).filter(|(_, used)| **used).for_each(|(value, _)| bounds.note(value));
+        });
+        let encoding = encoding_of(is_coded, &mut self.plain, body);
         (encoding, std::mem::take(&mut self.bounds).into_bounds(), std::mem::take(&mut self.value_bytes))
     }
 
     /// Appends the dictionary's values, and tells how many there are.
     fn dictionary_page(&self, body: &mut Vec<u8>) -> Option<usize> {
-        let dictionary = self.dictionary.as_ref()?;
+        let dictionary = self.coded.dictionary()?;
         let before = if self.fixed { 0 } else { page::LENGTH_BYTES };
         let mut at = body.len();
         body.resize(at + dictionary.value_bytes() + before * dictionary.len(), 0);

@@ -1,6 +1,10 @@
 //! Dictionaries: each different value once, and for every value its place.
 
+use super::page::write_hybrid;
 use arrow_buffer::ArrowNativeType;
+
+/// Bytes of a dictionary at which it takes no more values.
+const DICTIONARY_BYTES: usize = 1 << 20;
 
 /// A number that a column holds.
 pub(super) trait Number: ArrowNativeType + Ord {
@@ -133,15 +137,110 @@ impl Slots {
     }
 }
 
-/// Which places a page uses.
-pub(super) fn used(places: &[u32], entries: usize) -> Vec<bool> {
-    let mut used = vec![false; entries];
-    for place in places {
-        if let Some(used) = used.get_mut(*place as usize) {
-            *used = true;
-        }
+/// What both kinds of dictionaries tell of themselves.
+pub(super) trait Dictionary {
+    /// How many values it has.
+    fn len(&self) -> usize;
+    /// Bytes of the values.
+    fn bytes(&self) -> usize;
+    /// Memory.
+    fn held_bytes(&self) -> usize;
+    /// Gives the table back: nothing is looked up any more.
+    fn forget_slots(&mut self);
+}
+
+impl<T: Number> Dictionary for NumberDictionary<T> {
+    fn len(&self) -> usize {
+        self.values.len()
     }
-    used
+
+    fn bytes(&self) -> usize {
+        self.values.len() * size_of::<T>()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.slots.slots.capacity() * size_of::<u64>() + self.values.capacity() * size_of::<T>()
+    }
+
+    fn forget_slots(&mut self) {
+        self.slots.slots = Vec::new();
+    }
+}
+
+impl Dictionary for ByteDictionary {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// With their lengths.
+    fn bytes(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<u32>()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.slots.slots.capacity() * size_of::<u64>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
+    fn forget_slots(&mut self) {
+        self.slots.slots = Vec::new();
+    }
+}
+
+/// A column's dictionary, if it has one, and the places of the page's values in it.
+#[derive(Debug)]
+pub(super) struct Coded<D> {
+    dictionary: Option<D>,
+    shut: bool,
+    places: Vec<u32>,
+}
+
+impl<D: Dictionary + Default> Coded<D> {
+    pub(super) fn new(dictionary: bool) -> Self {
+        Self { dictionary: dictionary.then(D::default), shut: false, places: Vec::new() }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.places.capacity() * size_of::<u32>() + self.dictionary.as_ref().map_or(0, D::held_bytes)
+    }
+
+    /// The dictionary, and where places go, while it takes values.
+    #[inline(always)]
+    pub(super) fn open(&mut self) -> Option<(&mut D, &mut Vec<u32>)> {
+        let dictionary = self.dictionary.as_mut().filter(|_| !self.shut)?;
+        Some((dictionary, &mut self.places))
+    }
+
+    /// Has it more than [`DICTIONARY_BYTES`], and still takes values?
+    pub(super) fn is_full(&self) -> bool {
+        !self.shut && self.dictionary.as_ref().is_some_and(|dictionary| dictionary.bytes() >= DICTIONARY_BYTES)
+    }
+
+    /// Appends the places of the page, and shows the dictionary with which of its values they name; false if it takes no values. A full
+    /// dictionary takes none after this.
+    pub(super) fn end_page(&mut self, body: &mut Vec<u8>, show: impl FnOnce(&D, &[bool])) -> bool {
+        let full = self.is_full();
+        let Some((dictionary, places)) = self.open() else { return false };
+        let mut used = vec![false; dictionary.len()];
+        for place in places.iter() {
+            if let Some(used) = used.get_mut(*place as usize) {
+                *used = true;
+            }
+        }
+        show(dictionary, &used);
+        write_hybrid(body, places, dictionary.len());
+        places.clear();
+        if full {
+            dictionary.forget_slots();
+            *places = Vec::new();
+            self.shut = true;
+        }
+        true
+    }
+
+    /// The dictionary, for its page.
+    pub(super) fn dictionary(&self) -> Option<&D> {
+        self.dictionary.as_ref()
+    }
 }
 
 /// A dictionary of numbers.
@@ -150,12 +249,11 @@ pub(super) struct NumberDictionary<T> {
     slots: Slots,
     values: Vec<T>,
     last: Option<(T, u32)>,
-    shut: bool,
 }
 
 impl<T> Default for NumberDictionary<T> {
     fn default() -> Self {
-        Self { slots: Slots::default(), values: Vec::new(), last: None, shut: false }
+        Self { slots: Slots::default(), values: Vec::new(), last: None }
     }
 }
 
@@ -180,30 +278,6 @@ impl<T: Number> NumberDictionary<T> {
     pub(super) fn values(&self) -> &[T] {
         &self.values
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// Bytes of the values.
-    pub(super) fn bytes(&self) -> usize {
-        self.values.len() * size_of::<T>()
-    }
-
-    pub(super) fn held_bytes(&self) -> usize {
-        self.slots.slots.capacity() * size_of::<u64>() + self.values.capacity() * size_of::<T>()
-    }
-
-    /// Does it take more values?
-    pub(super) fn is_open(&self) -> bool {
-        !self.shut
-    }
-
-    /// Takes no more values; the table is given back.
-    pub(super) fn shut(&mut self) {
-        self.shut = true;
-        self.slots.slots = Vec::new();
-    }
 }
 
 /// A dictionary of bytes.
@@ -213,7 +287,6 @@ pub(super) struct ByteDictionary {
     bytes: Vec<u8>,
     /// Where each value ends.
     ends: Vec<usize>,
-    shut: bool,
 }
 
 impl ByteDictionary {
@@ -233,33 +306,9 @@ impl ByteDictionary {
         (0..self.ends.len()).map(|place| value_at(&self.bytes, &self.ends, place).unwrap_or_default())
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Bytes of the values, with their lengths.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.len() + self.ends.len() * size_of::<u32>()
-    }
-
     /// Bytes of the values alone.
     pub(super) fn value_bytes(&self) -> usize {
         self.bytes.len()
-    }
-
-    pub(super) fn held_bytes(&self) -> usize {
-        self.slots.slots.capacity() * size_of::<u64>() + self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
-    }
-
-    /// Does it take more values?
-    pub(super) fn is_open(&self) -> bool {
-        !self.shut
-    }
-
-    /// Takes no more values; the table is given back.
-    pub(super) fn shut(&mut self) {
-        self.shut = true;
-        self.slots.slots = Vec::new();
     }
 }
 
