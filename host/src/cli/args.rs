@@ -69,7 +69,7 @@ pub struct Machine {
     /// Memory for parts that are not yet full, such as 64MiB; past it they go to the spill file [default: 64MiB].
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,
-    /// Bytes on their way to the store at most, such as 64MiB [default: 64MiB].
+    /// Bytes on their way to the store at most, such as 64MiB [default: 32MiB].
     #[arg(long, value_name = "SIZE")]
     pub in_flight: Option<Size>,
     /// Folder of the spill file, or `none` [default: the folder for temporary files].

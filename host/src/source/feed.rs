@@ -237,8 +237,7 @@ fn slices(batch: &RecordBatch) -> Vec<(usize, usize)> {
     let mut slices = Vec::new();
     let mut open = vec![(0, batch.num_rows())];
     while let Some((start, length)) = open.pop() {
-        let bytes: usize =
-            batch.slice(start, length).columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        let bytes = buffer_bytes(&batch.slice(start, length));
         if length > 1 && (length > MESSAGE_ROWS || bytes > MESSAGE_BYTES) {
             // The first piece takes what fits the row bound, or half of what is too heavy; the rest is looked at after it.
             let first = if length > MESSAGE_ROWS { MESSAGE_ROWS } else { length / 2 };
@@ -251,10 +250,22 @@ fn slices(batch: &RecordBatch) -> Vec<(usize, usize)> {
     slices
 }
 
+/// Bytes of the rows' buffers.
+fn buffer_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}
+
+/// Bytes of a message beside its buffers: headers, and what aligns the buffers of a column.
+const HEADER_BYTES: usize = 4 << 10;
+/// See [`HEADER_BYTES`].
+const COLUMN_BYTES: usize = 512;
+
 /// One IPC stream: the schema, and the rows if there are any.
 fn encode(schema: &Schema, batch: Option<&RecordBatch>) -> Result<Bytes, ArrowError> {
     let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, arrow_ipc::MetadataVersion::V5)?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
+    // Room for all of it at once: a buffer that doubles leaves gaps behind that nothing later fits into.
+    let bytes = batch.map_or(0, buffer_bytes) + HEADER_BYTES + COLUMN_BYTES * schema.fields().len();
+    let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(bytes), schema, options)?;
     if let Some(batch) = batch {
         writer.write(batch)?;
     }
