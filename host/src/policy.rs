@@ -1,10 +1,18 @@
 //! What may be put where: pure decisions, no I/O.
 //!
-//! [`Authorized`] is a value one has to hold: only [`Policy::authorize`] makes it, and the S3 client takes nothing else. Bucket, endpoint,
+//! A tenant's [`Grant`] decides twice: [`Tenant::admit`] on a checked spec, when a session opens, and [`Policy::authorize`] on each rendered
+//! request. [`Authorized`] is a value one has to hold: only `authorize` makes it, and the S3 client takes nothing else. Bucket, endpoint,
 //! credentials, ACL and encryption take no part in a request: they are fixed when the client connects, so a guest cannot name another.
 
-use crate::bindings::StorageTarget;
+pub mod grant;
+pub mod meter;
+
 use crate::object::PutObject;
+pub use grant::{Denied, Grant, Tenant};
+use std::sync::Arc;
+
+/// The target of audit lines: one for each decision that denies, one for each object that lands.
+pub const AUDIT: &str = "lakegate::audit";
 
 /// A request that the policy allows.
 #[derive(Debug, Clone)]
@@ -17,40 +25,26 @@ impl<T> Authorized<T> {
     }
 }
 
-/// A request that the policy refuses: which rule, which value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Denied(pub String);
-
-/// What one user may do. Single-user commands run under a grant made from the spec itself.
-#[derive(Debug, Clone)]
-pub struct Grant {
-    /// Keys must start with it; empty or ends in `/`.
-    pub key_prefix: String,
-}
-
-impl Grant {
-    /// The grant of a single-user command: every key of the bucket that the spec asks for.
-    pub fn from_spec(_target: &StorageTarget) -> Self {
-        Self { key_prefix: String::new() }
-    }
-
-    /// True if the key lies below the prefix. A prefix that is not a whole number of segments allows nothing: `a` would also let in `ab/c`.
-    fn allows(&self, key: &str) -> bool {
-        (self.key_prefix.is_empty() || self.key_prefix.ends_with('/')) && key.starts_with(&self.key_prefix)
-    }
-}
-
-/// Decides.
-#[derive(Debug, Clone)]
+/// Decides on the requests of a session.
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
-    grant: Grant,
+    tenant: Option<Arc<Tenant>>,
 }
 
 impl Policy {
-    /// A policy of one grant.
-    pub fn new(grant: Grant) -> Self {
-        Self { grant }
+    /// The policy of a single-user command: every key of the bucket that the user's own spec names.
+    pub fn of_user() -> Self {
+        Self::default()
+    }
+
+    /// The policy of a tenant.
+    pub fn of_tenant(tenant: Arc<Tenant>) -> Self {
+        Self { tenant: Some(tenant) }
+    }
+
+    /// Whose requests these are; [`None`] for a single-user command.
+    pub fn tenant(&self) -> Option<&Arc<Tenant>> {
+        self.tenant.as_ref()
     }
 
     /// Decides on a rendered request.
@@ -58,10 +52,23 @@ impl Policy {
     /// # Errors
     /// [`Denied`], naming the rule and the value.
     pub fn authorize(&self, request: PutObject) -> Result<Authorized<PutObject>, Denied> {
-        if self.grant.allows(request.key.as_str()) {
-            Ok(Authorized(request))
-        } else {
-            Err(Denied(format!("the key {:?} is outside the granted prefix {:?}", request.key.as_str(), self.grant.key_prefix)))
+        match &self.tenant {
+            None => Ok(Authorized(request)),
+            Some(tenant) => tenant.grant.check(&request).map(|()| Authorized(request)),
+        }
+    }
+
+    /// Writes a denial into the audit log.
+    pub(crate) fn audit_denial(&self, denied: &Denied, key: Option<&str>) {
+        if let Some(tenant) = &self.tenant {
+            tracing::warn!(target: AUDIT, tenant = &*tenant.name, decision = "denied", rule = denied.rule, key, "{}", denied.message);
+        }
+    }
+
+    /// Writes an object that has landed into the audit log.
+    pub(crate) fn audit_object(&self, key: &str, bytes: u64, rows: u64) {
+        if let Some(tenant) = &self.tenant {
+            tracing::info!(target: AUDIT, tenant = &*tenant.name, decision = "stored", rule = "key_prefixes", key, bytes, rows, "An object has landed.");
         }
     }
 }
@@ -75,7 +82,8 @@ mod tests {
     fn authorize(prefix: &str, key: &str) -> Result<Authorized<PutObject>, Denied> {
         let request =
             PutObject { key: ObjectKey::parse(key).expect("a key"), content_type: ContentType::parse("text/csv").expect("a type") };
-        Policy::new(Grant { key_prefix: prefix.into() }).authorize(request)
+        let grant = Grant { key_prefixes: vec![prefix.into()], content_types: vec!["text/csv".into()], ..Grant::default() };
+        Policy::of_tenant(Arc::new(Tenant::new("t", grant))).authorize(request)
     }
 
     #[test]
@@ -90,12 +98,19 @@ mod tests {
         check("a/b/", "a/c", false);
         check("a", "ab", false);
         check("a", "a/b", false);
+        check("tenant1/", "tenant10/x", false);
     }
 
     #[test]
-    fn a_refusal_names_key_and_prefix() {
+    fn a_refusal_names_rule_key_and_prefix() {
         let denied = authorize("a/", "b/c").expect_err("outside");
-        assert_eq!(denied.0, r#"the key "b/c" is outside the granted prefix "a/""#);
+        assert_eq!((denied.rule, denied.message.as_str()), ("key_prefixes", r#"the key "b/c" is outside the granted prefixes ["a/"]"#));
+    }
+
+    #[test]
+    fn a_user_writes_where_the_spec_says() {
+        let request = PutObject { key: ObjectKey::parse("any/key").unwrap(), content_type: ContentType::parse("x/y").unwrap() };
+        assert_eq!(Policy::of_user().authorize(request).unwrap().get().key.as_str(), "any/key");
     }
 
     proptest! {
@@ -104,6 +119,26 @@ mod tests {
             let prefix: String = segments.iter().map(|segment| format!("{segment}/")).collect();
             let below = key.split('/').take(segments.len()).eq(segments.iter().map(String::as_str)) && key.split('/').count() > segments.len();
             prop_assert_eq!(authorize(&prefix, &key).is_ok(), below);
+        }
+
+        #[test]
+        fn no_text_gets_out_of_the_prefix(key in "(tenant1|tenant10|\\.\\.|\\.|/|%2e|\\PC){1,12}") {
+            if let Ok(parsed) = ObjectKey::parse(&key) {
+                let request = PutObject { key: parsed, content_type: ContentType::parse("text/csv").unwrap() };
+                let grant = Grant { key_prefixes: vec!["tenant1/".into()], content_types: vec!["text/csv".into()], ..Grant::default() };
+                // The model: resolve the path as a file system would, and see where it ends.
+                let mut resolved: Vec<&str> = Vec::new();
+                for segment in key.split('/') {
+                    match segment {
+                        "" | "." => {}
+                        ".." => drop(resolved.pop()),
+                        other => resolved.push(other),
+                    }
+                }
+                if Policy::of_tenant(Arc::new(Tenant::new("t", grant))).authorize(request).is_ok() {
+                    prop_assert!(resolved.len() > 1 && resolved.first() == Some(&"tenant1"), "{}", key);
+                }
+            }
         }
     }
 }

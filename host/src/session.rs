@@ -3,7 +3,7 @@
 //! [`Destination::open`] is CloudQuery's Init, [`Session::write`] begins a Write, [`Write::finish`] is its half-close,
 //! [`Session::close`] is Close.
 
-use crate::bindings::{Configuration, SpecProblem};
+use crate::bindings::{Configuration, SpecProblem, StorageTarget};
 use crate::engine::Runtime;
 use crate::imports::LaneContext;
 use crate::lane::{self, Crew, Lane, Work};
@@ -11,7 +11,7 @@ use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
 use crate::message::Inspector;
 use crate::object::{ContentType, ObjectKey, PutObject};
 use crate::payload::Payload;
-use crate::policy::{Grant, Policy};
+use crate::policy::{Policy, Tenant};
 use crate::s3::{ConnectOptions, S3Client, StoreError};
 use crate::staging::{InFlight, Staging};
 use crate::upload::Outlet;
@@ -40,6 +40,8 @@ pub struct Options {
     pub spill: Spill,
     /// Makes object keys reproducible, for tests and `load --seed`.
     pub seed: Option<u64>,
+    /// Whose sessions these are, and under which grant; [`None`] for a user's own.
+    pub tenant: Option<Arc<Tenant>>,
     /// How the store is reached.
     pub connect: ConnectOptions,
 }
@@ -58,10 +60,11 @@ impl Default for Options {
         Self {
             lanes: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             memory_bytes: 64 << 20,
-            in_flight_bytes: 64 << 20,
+            in_flight_bytes: 32 << 20,
             guest_memory_bytes: crate::limits::GUEST_MEMORY_BYTES,
             spill: Spill::Dir(std::env::temp_dir()),
             seed: None,
+            tenant: None,
             connect: ConnectOptions::default(),
         }
     }
@@ -141,16 +144,30 @@ impl Destination {
 
     async fn connect(&self, spec: &str, sync_id: &str) -> Result<(Configuration, S3Client, Policy), OpenError> {
         let configuration = self.configure(spec, sync_id).await?;
-        let policy = Policy::new(Grant::from_spec(&configuration.target));
-        let client = S3Client::connect(&configuration.target, &self.connect_options()).await.map_err(OpenError::Connect)?;
+        let (target, policy) = self.admit(&configuration)?;
+        let client = S3Client::connect(&target, &self.connect_options()).await.map_err(OpenError::Connect)?;
         if let Some(object) = &configuration.test_object {
             let request =
                 (|| Ok(PutObject { key: ObjectKey::parse(&object.key)?, content_type: ContentType::parse(&object.content_type)? }))();
             let request = request.map_err(|error: crate::object::InvalidObject| OpenError::Unexpected(error.0))?;
-            let put = policy.authorize(request).map_err(|denied| OpenError::Denied(denied.0))?;
+            let put = policy.authorize(request).map_err(|denied| {
+                policy.audit_denial(&denied, Some(&object.key));
+                OpenError::Denied(denied.message)
+            })?;
             client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
         }
         Ok((configuration, client, policy))
+    }
+
+    /// Where the session's requests go, and under which policy.
+    fn admit(&self, configuration: &Configuration) -> Result<(StorageTarget, Policy), OpenError> {
+        let Some(tenant) = &self.options.tenant else { return Ok((configuration.target.clone(), Policy::of_user())) };
+        let policy = Policy::of_tenant(tenant.clone());
+        let target = tenant.admit(configuration).map_err(|denials| {
+            denials.iter().for_each(|denied| policy.audit_denial(denied, None));
+            OpenError::Denied(denials.iter().map(|denied| denied.message.as_str()).collect::<Vec<_>>().join("\n"))
+        })?;
+        Ok((target, policy))
     }
 
     /// Without a spill file all parts lie in memory: a part that grows by itself stays at half of what there is.

@@ -8,7 +8,8 @@ use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
 use crate::limits::MAX_REQUESTS;
 use crate::object::{ContentType, ObjectKey, PutObject};
 use crate::payload::Payload;
-use crate::policy::{Authorized, Policy};
+use crate::policy::meter::Reservation;
+use crate::policy::{Authorized, Denied, Policy};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
 use crate::session::Held;
 use crate::staging::{InFlight, Share, StagedPart, Staging};
@@ -83,7 +84,13 @@ impl Outlet {
         let request =
             (|| Ok(PutObject { key: ObjectKey::parse(&attributes.key)?, content_type: ContentType::parse(&attributes.content_type)? }))();
         let request = request.map_err(|error: crate::object::InvalidObject| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
-        let put = self.policy.authorize(request).map_err(|denied| refuse(FailureClass::Denied, PutError::Denied(denied.0)))?;
+        let key = request.key.clone();
+        let deny = |denied: Denied| {
+            self.policy.audit_denial(&denied, Some(key.as_str()));
+            refuse(FailureClass::Denied, PutError::Denied(denied.message))
+        };
+        let put = self.policy.authorize(request).map_err(deny)?;
+        let reservation = self.policy.tenant().map(|tenant| tenant.meter.reserve()).transpose().map_err(deny)?.map(Arc::new);
         let (open, turn) = self.keys.open(&put.get().key, &table).map_err(|other| {
             let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
             refuse(FailureClass::Data, PutError::Invalid(message))
@@ -94,7 +101,8 @@ impl Outlet {
             outlet: self.clone(),
             staged: self.staging.part(),
             failed: Arc::default(),
-            state: State::Small(Start { put, table, ledger, turn, _unsettled: unsettled }),
+            reservation: reservation.clone(),
+            state: State::Small(Start { put, table, ledger, turn, reservation, _unsettled: unsettled }),
             _open: open,
             parts: 0,
             bytes: 0,
@@ -108,6 +116,8 @@ pub struct Upload {
     outlet: Arc<Outlet>,
     staged: StagedPart,
     failed: Arc<OnceLock<StoreErrorKind>>,
+    /// A tenant's; the job has the other end.
+    reservation: Option<Arc<Reservation>>,
     state: State,
     parts: u32,
     bytes: u64,
@@ -135,6 +145,7 @@ struct Start {
     table: Arc<str>,
     ledger: Arc<Ledger>,
     turn: KeyTurn,
+    reservation: Option<Arc<Reservation>>,
     _unsettled: Unsettled,
 }
 
@@ -154,6 +165,7 @@ impl Upload {
     /// `quota`: no room, or too many parts. Else as the store answered an earlier part.
     pub(crate) async fn write(&mut self, mut chunk: Bytes) -> Result<(), PutError> {
         self.check()?;
+        self.check_grant(chunk.len() as u64)?;
         while !chunk.is_empty() {
             let Some(part_bytes) = self.outlet.client.part_bytes(self.parts + 1) else {
                 return Err(self.refuse(FailureClass::Storage, PutError::Quota(self.outlet.client.too_many_parts(self.bytes))));
@@ -177,6 +189,18 @@ impl Upload {
             () = self.outlet.in_flight.room() => {}
         }
         self.check()
+    }
+
+    /// What the tenant's grant says of so many bytes more.
+    fn check_grant(&self, more: u64) -> Result<(), PutError> {
+        let policy = &self.outlet.policy;
+        let Some(tenant) = policy.tenant() else { return Ok(()) };
+        let granted = tenant.grant.check_size(self.bytes.saturating_add(more));
+        let granted = granted.and_then(|()| self.reservation.as_ref().map_or(Ok(()), |reservation| reservation.grow(more)));
+        granted.map_err(|denied| {
+            policy.audit_denial(&denied, None);
+            self.refuse(FailureClass::Denied, PutError::Quota(denied.message))
+        })
     }
 
     /// Hands the object over to the store. Does not wait.
@@ -387,8 +411,12 @@ impl Job {
     }
 
     fn confirm(&self, done: Done) {
-        let Start { put, table, ledger, turn, .. } = &self.start;
+        let Start { put, table, ledger, turn, reservation, .. } = &self.start;
         let key = put.get().key.clone();
+        if let Some(reservation) = reservation {
+            reservation.landed();
+        }
+        self.outlet.policy.audit_object(key.as_str(), done.bytes, done.rows);
         tracing::debug!(table = &**table, key = key.as_str(), rows = done.rows, bytes = done.bytes, "An object is confirmed.");
         if let Some(rows) = turn.confirmed(done.rows)
             && rows > 0

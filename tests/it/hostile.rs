@@ -16,8 +16,13 @@ static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     Runtime::with_component(&wasm, CALL_CPU).expect("the component loads")
 });
 
+/// The runtime of the hostile component.
+pub(crate) fn runtime() -> Arc<Runtime> {
+    RUNTIME.clone()
+}
+
 /// A message that tells the hostile guest what to do.
-fn message(table: &str, behave: &str, rows: i64, key: Option<&str>) -> bytes::Bytes {
+pub(crate) fn message(table: &str, behave: &str, rows: i64, key: Option<&str>) -> bytes::Bytes {
     let key = key.map_or_else(String::new, |key| format!("key={key};"));
     let order = format!("behave={behave};rows={rows};name={table};{key}");
     lakegate_tests::tables::ids_with_metadata(table, 0..rows, &[("order", &order)]).into()
@@ -30,7 +35,7 @@ fn options(bench: &Bench) -> Options {
 /// Writes an attack on one lane and an honest table on the other, twice over.
 async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, Bench) {
     let bench = bench("hostile");
-    let destination = Destination::new(RUNTIME.clone(), options(&bench));
+    let destination = Destination::new(runtime(), options(&bench));
     let session = destination.open("{}", "sync").await.expect("the hostile guest opens");
     let mut write = session.write().expect("no write is running");
     for table in ["bad", "good"] {
@@ -70,7 +75,7 @@ async fn an_endless_loop_is_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_in_configure_is_ended() {
     let bench = bench("hostile");
-    let error = Destination::new(RUNTIME.clone(), options(&bench)).open("spin-in-configure", "sync").await.unwrap_err();
+    let error = Destination::new(runtime(), options(&bench)).open("spin-in-configure", "sync").await.unwrap_err();
     assert_eq!(error.to_string(), "the component computed for more than 15s in one call");
 }
 
@@ -104,7 +109,7 @@ async fn ill_formed_keys_are_refused() {
 async fn a_key_that_another_table_is_writing_is_refused() {
     let bench = bench("hostile");
     let options = Options { lanes: NonZeroUsize::MIN, ..options(&bench) };
-    let session = Destination::new(RUNTIME.clone(), options).open("{}", "sync").await.expect("opens");
+    let session = Destination::new(runtime(), options).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     for (table, behave) in [("first", "hold"), ("second", "ok")] {
         write.insert(message(table, behave, 3, Some("same"))).await.expect("the header is fine");
@@ -129,7 +134,7 @@ async fn a_flood_of_lines_and_a_million_tiny_writes_do_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
     let bench = bench("hostile");
-    let session = Destination::new(RUNTIME.clone(), options(&bench)).open("{}", "sync").await.expect("opens");
+    let session = Destination::new(runtime(), options(&bench)).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     // Tables are dealt out to the two lanes in turn.
     for (table, behave) in [("held", "hold"), ("good", "hold"), ("bad", "trap")] {
@@ -153,7 +158,7 @@ async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_upload_is_seen_and_an_abandoned_write_aborts_it() {
     let bench = bench("hostile");
-    let session = Destination::new(RUNTIME.clone(), options(&bench)).open("{}", "sync").await.expect("opens");
+    let session = Destination::new(runtime(), options(&bench)).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     write.insert(message("held", "hold", 3, None)).await.expect("the header is fine");
     for _ in 0..500 {

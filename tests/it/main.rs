@@ -18,4 +18,5 @@ mod readers;
 mod rig;
 mod serve;
 mod support;
+mod tenants;
 mod tools;

@@ -13,18 +13,21 @@ pub mod logging;
 pub mod migrate;
 mod outlet;
 mod plugins;
+pub mod policy;
 mod pump;
 pub mod serve;
 mod summary;
 pub mod sync;
 pub mod tables;
 pub mod target;
+pub mod tenants;
 
 use args::Machine;
 use clap::{CommandFactory, Parser, Subcommand};
 use console::error_line;
 use exit::{CliError, Exit};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Rows in, objects in S3 out, through a sandbox.
@@ -52,6 +55,8 @@ pub enum Command {
     Tables(tables::TablesArgs),
     /// Be the plugin that the CloudQuery CLI talks to.
     Serve(ServeCommand),
+    /// Check a file of tenants, or tell what a tenant's spec may do.
+    Policy(policy::PolicyArgs),
     /// Check configurations without sending anything.
     ValidateConfig(inspect::ValidateArgs),
     /// Put a test object.
@@ -65,6 +70,9 @@ pub enum Command {
 /// `serve`, with the options of this program beside those of a Go plugin.
 #[derive(Debug, clap::Args)]
 pub struct ServeCommand {
+    /// Serve many tenants, each at a place of its own under a grant of its own, as this file says.
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["address", "network"])]
+    pub tenants: Option<PathBuf>,
     /// A plugin's.
     #[command(flatten)]
     pub serve: serve::ServeArgs,
@@ -122,10 +130,14 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::Tables(args) => tables::run(args).await,
         Command::Serve(args) => {
             let options = args.machine.options()?;
+            if let Some(file) = &args.tenants {
+                return serve::run_tenants(args.serve, unknown, tenants::read(file)?, options).await;
+            }
             let make = move || Ok(crate::session::Destination::new(crate::engine::Runtime::new()?, options));
             let served = serve::run(args.serve, unknown, make).await;
             served.map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Source, format!("{error:#}")))
         }
+        Command::Policy(args) => policy::run(args).await,
         Command::ValidateConfig(args) => inspect::validate(args).await,
         Command::TestConnection(args) => inspect::test_connection(args).await,
         Command::Schema(args) => inspect::schema(args).await,
@@ -187,6 +199,11 @@ mod tests {
             ("lakegate migrate a.yml --local d", true),
             ("lakegate tables a.yml --filter spec --output-dir d", true),
             ("lakegate serve --network unix --address /tmp/a.sock --log-level debug --log-format json --no-sentry --local d", true),
+            ("lakegate serve --tenants t.toml --log-format json --local d", true),
+            ("lakegate serve --tenants t.toml --address a:1", false),
+            ("lakegate policy check t.toml", true),
+            ("lakegate policy explain t.toml --tenant a --spec s.yml", true),
+            ("lakegate policy explain t.toml --tenant a", false),
             ("lakegate validate-config a.yml", true),
             ("lakegate test-connection a.yml --local d", true),
             ("lakegate schema", true),

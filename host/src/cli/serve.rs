@@ -2,15 +2,21 @@
 //!
 //! It listens first and compiles meanwhile, since a client waits five seconds for a connection and any time for Init.
 
+use super::exit::{CliError, Exit};
 use super::logging::{self, LogFormat, LogLevel};
+use super::tenants::{Hosted, Place as TenantPlace};
+use crate::engine::Runtime;
 use crate::grpc::listen::{Listener, Network};
 use crate::grpc::server::{self, PLUGIN_NAME, Server};
-use crate::session::Destination;
+use crate::session::{Destination, Options};
 use anyhow::{Context, Result};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, join_all, try_join_all};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The CLI kills five seconds after it asks; what is aborted must be by then.
@@ -54,27 +60,97 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Result<Destination> + Send + 'static) -> Result<()> {
     // An embedder may have a log of its own already.
     let _own_log = logging::start(args.log_level, args.log_format);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let signals = Signals::new()?;
     let listener = Listener::bind(args.network, &args.address).await.with_context(|| format!("cannot listen on {}", args.address))?;
     tracing::info!(address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
+    warn_of_flags(&args, unknown);
+    let stop = CancellationToken::new();
+    let server = Server::new(server::compiling(make), stop.clone());
+    until_told(vec![(listener, server)], signals, stop).await
+}
+
+/// Serves every tenant at its own place under its own grant, until SIGINT or SIGTERM. `options` is what all have in common.
+///
+/// # Errors
+/// The environment redirects requests, a tenant's place cannot be listened on, its credentials are not there, or a transport failed.
+pub async fn run_tenants(args: ServeArgs, unknown: &[String], tenants: Vec<Hosted>, options: Options) -> Result<Exit, CliError> {
+    let _own_log = logging::start(args.log_level, args.log_format);
+    if let Some((name, _)) = std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL")) {
+        let text =
+            format!("{} is set: it would send every tenant's objects elsewhere; unset it, and name endpoints in grants", name.display());
+        return Err(CliError::new(Exit::Usage, text));
+    }
+    let signals = Signals::new()?;
+    let (stop, runtime) = (CancellationToken::new(), compiling_runtime());
+    let mut services = Vec::with_capacity(tenants.len());
+    for hosted in tenants {
+        let (name, place) = (hosted.tenant.name.clone(), hosted.place.clone());
+        let listener = match &place {
+            TenantPlace::Socket { path, mode, owner } => Listener::bind_private(path, *mode, *owner),
+            TenantPlace::Loopback(address) => Listener::bind(Network::Tcp, &address.to_string()).await,
+        };
+        let listener =
+            listener.map_err(|error| CliError::new(Exit::Source, format!("tenant {name:?}: cannot listen on {place}: {error}")))?;
+        tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
+        let (options, runtime) = (hosted.options(&options)?, runtime.clone());
+        let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
+        services.push((listener, Server::new(destination, stop.clone())));
+    }
+    warn_of_flags(&args, unknown);
+    let served = until_told(services, signals, stop).await;
+    served.map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Source, format!("{error:#}")))
+}
+
+/// One component for all tenants, compiled while the servers listen.
+fn compiling_runtime() -> Shared<BoxFuture<'static, Result<Arc<Runtime>, Arc<str>>>> {
+    let made = tokio::task::spawn_blocking(Runtime::new);
+    async move {
+        match made.await {
+            Ok(Ok(runtime)) => Ok(runtime),
+            Ok(Err(error)) => Err(format!("{error:#}").into()),
+            Err(_) => Err("its making ended early".into()),
+        }
+    }
+    .boxed()
+    .shared()
+}
+
+fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {
     unknown.iter().for_each(|flag| tracing::warn!(flag, "Unknown flag ignored."));
     if args.otel_endpoint.is_some() {
         tracing::warn!("No traces are sent: --otel-endpoint is ignored.");
     }
-    let stop = CancellationToken::new();
-    let server = Server::new(server::compiling(make), stop.clone());
-    let serving = listener.serve(&server, stop.clone());
+}
+
+/// What ends a server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+}
+
+async fn until_told(services: Vec<(Listener, Server)>, mut signals: Signals, stop: CancellationToken) -> Result<()> {
+    let servers: Vec<Server> = services.iter().map(|(_, server)| server.clone()).collect();
+    let serving = try_join_all(services.into_iter().map(|(listener, server)| {
+        let stop = stop.clone();
+        async move { listener.serve(&server, stop).await }
+    }));
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended.context("the server failed"),
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        ended = &mut serving => return ended.map(|_| ()).context("the server failed"),
+        _ = signals.interrupt.recv() => {}
+        _ = signals.terminate.recv() => {}
     }
     tracing::info!("Stopping: what is open is aborted.");
     stop.cancel();
-    // The connections' last words and the session's uploads at the same time; a client that does not hang up is left.
+    // The connections' last words and the sessions' uploads at the same time; a client that does not hang up is left.
     let down = tokio::time::timeout(STOP_TIME, async {
-        server.shut_down().await;
+        join_all(servers.iter().map(Server::shut_down)).await;
         let _last_words = tokio::time::timeout(STOP_TIME / 4, serving).await;
     });
     if down.await.is_err() {

@@ -3,9 +3,10 @@
 use super::authority::RepairAuthority;
 use super::server::Server;
 use futures::stream::{self, Stream};
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -104,6 +105,27 @@ impl Listener {
             }
             bound => bound?,
         };
+        Ok(Self::Unix(listener, SocketFile::new(path)))
+    }
+
+    /// Opens a unix socket that only its owner and those whom `mode` names can connect to. It has its mode before it has its name.
+    ///
+    /// # Errors
+    /// The path is taken, or owner or mode cannot be set.
+    pub fn bind_private(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<Self> {
+        if path.exists() && !is_stale(path) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // A folder that only this user may enter, until mode and owner are right.
+        let nursery = tempfile::Builder::new().prefix(".lakegate-").tempdir_in(folder)?;
+        let unnamed = nursery.path().join("s");
+        let listener = UnixListener::bind(&unnamed)?;
+        std::fs::set_permissions(&unnamed, Permissions::from_mode(mode))?;
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::chown(&unnamed, Some(user), Some(group))?;
+        }
+        std::fs::rename(&unnamed, path)?;
         Ok(Self::Unix(listener, SocketFile::new(path)))
     }
 

@@ -7,7 +7,7 @@ mod tls;
 use super::*;
 use crate::bindings::CredentialSource;
 use crate::object::{ContentType, ObjectKey};
-use crate::policy::{Grant, Policy};
+use crate::policy::Policy;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -158,7 +158,7 @@ const KEYS: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_A
 
 fn put_of(key: &str) -> Authorized<PutObject> {
     let request = PutObject { key: ObjectKey::parse(key).expect("a key"), content_type: ContentType::parse("text/csv").expect("a type") };
-    Policy::new(Grant { key_prefix: String::new() }).authorize(request).expect("no prefix")
+    Policy::of_user().authorize(request).expect("a user's own")
 }
 
 async fn put(target: &StorageTarget, options: &ConnectOptions) -> Result<Stored, StoreError> {

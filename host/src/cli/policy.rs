@@ -1,0 +1,130 @@
+//! `lakegate policy`: what a file of tenants says, before anyone is served by it.
+
+use super::args::Machine;
+use super::console::data;
+use super::exit::{CliError, Exit};
+use super::target::Target;
+use super::tenants::{self, Hosted};
+use crate::policy::Grant;
+use crate::session::OpenError;
+use std::path::PathBuf;
+
+/// What to do with a file of tenants.
+#[derive(Debug, clap::Args)]
+pub struct PolicyArgs {
+    /// Which.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// What there is to do with a file of tenants.
+#[derive(Debug, clap::Subcommand)]
+pub enum PolicyCommand {
+    /// Check the file and explain it, tenant by tenant.
+    Check {
+        /// The file of tenants.
+        file: PathBuf,
+    },
+    /// Tell what a spec would be allowed, what it would be denied, and why. Nothing is sent.
+    Explain {
+        /// The file of tenants.
+        file: PathBuf,
+        /// Whose grant.
+        #[arg(long, value_name = "NAME")]
+        tenant: String,
+        /// A spec of the S3 destination, bare or inside a CloudQuery document.
+        #[arg(long, value_name = "FILE")]
+        spec: PathBuf,
+    },
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The file or the spec is refused.
+pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
+    match args.command {
+        PolicyCommand::Check { file } => {
+            let tenants = tenants::read(&file)?;
+            print(tenants.iter().flat_map(describe).chain(shared_prefixes(&tenants)).collect())?;
+            Ok(Exit::Done)
+        }
+        PolicyCommand::Explain { file, tenant, spec } => {
+            let tenants = tenants::read(&file)?;
+            let names: Vec<&str> = tenants.iter().map(|hosted| &*hosted.tenant.name).collect();
+            let unknown = || CliError::new(Exit::Usage, format!("there is no tenant {tenant:?}; there are {names:?}"));
+            let hosted = tenants.iter().find(|hosted| *hosted.tenant.name == *tenant).ok_or_else(unknown)?;
+            explain(hosted, spec).await
+        }
+    }
+}
+
+fn print(lines: Vec<String>) -> Result<(), CliError> {
+    data(&lines.join("\n")).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
+}
+
+fn describe(hosted: &Hosted) -> Vec<String> {
+    let tenant = &hosted.tenant;
+    let Grant { buckets, key_prefixes, region, endpoint, formats, content_types, acls, encryption, kms_keys, .. } = &tenant.grant;
+    let grant = &tenant.grant;
+    let limit = |most: Option<u64>| most.map_or_else(|| "no limit".to_owned(), |most| most.to_string());
+    let keys = key_prefixes.iter().map(|prefix| if prefix.is_empty() { "every key".to_owned() } else { format!("{prefix}*") });
+    let required = if grant.encryption_required { " (demanded)" } else { "" };
+    vec![
+        format!("{}: listens on {}", tenant.name, hosted.place),
+        format!(
+            "  puts {} into {} of {region} at {}",
+            keys.collect::<Vec<_>>().join(", "),
+            buckets.join(", "),
+            endpoint.as_deref().unwrap_or("AWS")
+        ),
+        format!("  as {} with content type {}", formats.join(", "), content_types.join(", ")),
+        format!("  ACLs {acls:?}; encryption {encryption:?}{required}; KMS keys {kms_keys:?}"),
+        format!(
+            "  bytes of an object: {}; objects a day: {}; bytes a day: {}",
+            limit(grant.max_object_bytes),
+            limit(grant.daily_objects),
+            limit(grant.daily_bytes)
+        ),
+    ]
+}
+
+/// Tenants that can overwrite each other's objects: allowed, but seldom meant.
+fn shared_prefixes(tenants: &[Hosted]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (at, one) in tenants.iter().enumerate() {
+        for other in tenants.iter().skip(at + 1) {
+            let (a, b) = (&one.tenant.grant, &other.tenant.grant);
+            let store = a.endpoint == b.endpoint && a.buckets.iter().any(|bucket| b.buckets.contains(bucket));
+            let overlap = |one: &String| b.key_prefixes.iter().any(|two| one.starts_with(two.as_str()) || two.starts_with(one.as_str()));
+            if store && a.key_prefixes.iter().any(overlap) {
+                lines.push(format!("warning: {} and {} can put the same keys", one.tenant.name, other.tenant.name));
+            }
+        }
+    }
+    lines
+}
+
+async fn explain(hosted: &Hosted, spec: PathBuf) -> Result<Exit, CliError> {
+    let json = Target { spec: Some(spec), ..Target::default() }.spec_json(false, |_| None)?;
+    let destination = Machine::default().destination(None).await?;
+    let configuration = destination.configure(&json, "").await.map_err(|error| match error {
+        OpenError::Spec(_) => CliError::new(Exit::Spec, error.to_string()),
+        other => CliError::new(Exit::Unexpected, other.to_string()),
+    })?;
+    match hosted.tenant.admit(&configuration) {
+        Ok(target) => {
+            let place = target.endpoint.as_deref().unwrap_or("AWS");
+            let (format, content_type) = (&configuration.format, &configuration.content_type);
+            print(vec![
+                format!("allowed: {format} as {content_type} into {} of {} at {place}", target.bucket, target.region),
+                format!("keys are decided one by one: they begin with one of {:?}", hosted.tenant.grant.key_prefixes),
+            ])?;
+            Ok(Exit::Done)
+        }
+        Err(denials) => {
+            print(denials.iter().map(|denied| format!("denied by {}: {}", denied.rule, denied.message)).collect())?;
+            Ok(Exit::Denied)
+        }
+    }
+}

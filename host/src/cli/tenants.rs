@@ -1,0 +1,238 @@
+//! The file of tenants: who listens where, under which grant, with whose credentials. Strict: what is not known is refused.
+
+use super::exit::{CliError, Exit};
+use crate::bindings::CredentialSource;
+use crate::policy::{Grant, Tenant};
+use crate::session::Options;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Who may connect to a socket unless the file says otherwise: its owner.
+const SOCKET_MODE: &str = "0600";
+
+/// Bytes of a tenant's name: it stands in every audit line.
+const MAX_NAME_BYTES: usize = 64;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    tenants: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    listen: Listen,
+    grant: Grant,
+    #[serde(default)]
+    machine: Share,
+    #[serde(default)]
+    credentials: Source,
+}
+
+/// A unix socket, or a port of the loopback interface.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listen {
+    socket: Option<PathBuf>,
+    socket_mode: Option<String>,
+    socket_owner: Option<String>,
+    plain_tcp: Option<SocketAddr>,
+}
+
+/// A tenant's share of the machine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Share {
+    lanes: Option<NonZeroUsize>,
+    memory_bytes: Option<u64>,
+    in_flight_bytes: Option<u64>,
+    guest_memory_bytes: Option<u64>,
+}
+
+/// Where a tenant's credentials come from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    profile: Option<String>,
+    role_arn: Option<String>,
+    role_session_name: Option<String>,
+    external_id: Option<String>,
+    access_key_id_env: Option<String>,
+    secret_access_key_env: Option<String>,
+    session_token_env: Option<String>,
+}
+
+/// Where a tenant's clients connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A unix socket.
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// User and group, by number.
+        owner: Option<(u32, u32)>,
+    },
+    /// TCP without encryption, on the loopback interface.
+    Loopback(SocketAddr),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { path, .. } => path.display().fmt(f),
+            Self::Loopback(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Names of environment variables that hold keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct KeyNames {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+}
+
+/// A tenant and where it is served.
+#[derive(Debug)]
+pub struct Hosted {
+    /// Who, and what it may do.
+    pub tenant: Arc<Tenant>,
+    /// Where.
+    pub place: Place,
+    keys: Option<KeyNames>,
+    share: Share,
+}
+
+impl Hosted {
+    /// The options of the tenant's destination: `common`, with its share and its credentials.
+    ///
+    /// # Errors
+    /// A variable that should hold a key is not set.
+    pub fn options(&self, common: &Options) -> Result<Options, CliError> {
+        let mut options = Options { tenant: Some(self.tenant.clone()), ..common.clone() };
+        options.lanes = self.share.lanes.unwrap_or(options.lanes);
+        options.memory_bytes = self.share.memory_bytes.unwrap_or(options.memory_bytes);
+        options.in_flight_bytes = self.share.in_flight_bytes.unwrap_or(options.in_flight_bytes);
+        options.guest_memory_bytes = self.share.guest_memory_bytes.unwrap_or(options.guest_memory_bytes);
+        if let Some(names) = &self.keys {
+            let value = |name: &String| {
+                let missing = || CliError::new(Exit::Spec, format!("tenant {:?}: the variable {name} is not set", self.tenant.name));
+                std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(missing)
+            };
+            let token = names.session_token.as_ref().map(value).transpose()?;
+            let keys = Credentials::new(value(&names.access_key_id)?, value(&names.secret_access_key)?, token, None, "tenant");
+            options.connect.credentials = Some(SharedCredentialsProvider::new(keys));
+        }
+        Ok(options)
+    }
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// Everything that is wrong with it, one problem a line.
+pub fn read(file: &Path) -> Result<Vec<Hosted>, CliError> {
+    let refuse = |problem: String| CliError::new(Exit::Spec, format!("{}: {problem}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    parse(&text).map_err(|problems| refuse(problems.join("\n")))
+}
+
+fn parse(text: &str) -> Result<Vec<Hosted>, Vec<String>> {
+    let file: File = toml::from_str(text).map_err(|error| vec![error.to_string().trim_end().to_owned()])?;
+    let mut problems = Vec::new();
+    if file.tenants.is_empty() {
+        problems.push("there are no tenants".to_owned());
+    }
+    let mut tenants: Vec<Hosted> = Vec::new();
+    for (name, entry) in file.tenants {
+        match entry.hosted(&name) {
+            Ok(hosted) => {
+                if let Some(other) = tenants.iter().find(|other| same_place(&other.place, &hosted.place)) {
+                    problems.push(format!("tenants {:?} and {name:?} both listen on {}", &*other.tenant.name, hosted.place));
+                }
+                tenants.push(hosted);
+            }
+            Err(wrong) => problems.extend(wrong.into_iter().map(|problem| format!("tenant {name:?}: {problem}"))),
+        }
+    }
+    if problems.is_empty() { Ok(tenants) } else { Err(problems) }
+}
+
+fn same_place(one: &Place, other: &Place) -> bool {
+    match (one, other) {
+        (Place::Socket { path: one, .. }, Place::Socket { path: other, .. }) => one == other,
+        // Port 0 is another one each time.
+        (Place::Loopback(one), Place::Loopback(other)) => one == other && one.port() != 0,
+        _ => false,
+    }
+}
+
+impl Entry {
+    fn hosted(self, name: &str) -> Result<Hosted, Vec<String>> {
+        let mut problems = self.grant.problems();
+        let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
+            problems.push(format!("a name has 1 to {MAX_NAME_BYTES} letters, digits, `-`, `_` and `.`"));
+        }
+        let place = self.listen.place().map_err(|problem| problems.push(problem)).ok();
+        let keys = self.credentials.keys().map_err(|problem| problems.push(problem)).ok();
+        let (Some(place), Some(keys), true) = (place, keys, problems.is_empty()) else { return Err(problems) };
+        let Source { profile, role_arn, role_session_name, external_id, .. } = self.credentials;
+        let credentials = CredentialSource { profile, role_arn, role_session_name, external_id };
+        let tenant = Arc::new(Tenant { credentials, ..Tenant::new(name, self.grant) });
+        Ok(Hosted { tenant, place, keys, share: self.machine })
+    }
+}
+
+impl Listen {
+    fn place(&self) -> Result<Place, String> {
+        match (&self.socket, self.plain_tcp) {
+            (Some(path), None) => Ok(Place::Socket { path: path.clone(), mode: self.mode()?, owner: self.owner()? }),
+            (None, Some(address)) if self.socket_mode.is_some() || self.socket_owner.is_some() => {
+                Err(format!("`listen`: {address} is no socket; leave `socket_mode` and `socket_owner` out"))
+            }
+            (None, Some(address)) if address.ip().is_loopback() => Ok(Place::Loopback(address)),
+            (None, Some(address)) => Err(format!("`listen.plain_tcp`: {address} is not on the loopback interface; use a socket")),
+            (Some(_), Some(_)) | (None, None) => Err("`listen` has either `socket` or `plain_tcp`".to_owned()),
+        }
+    }
+
+    fn mode(&self) -> Result<u32, String> {
+        let text = self.socket_mode.as_deref().unwrap_or(SOCKET_MODE);
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+        mode.ok_or_else(|| format!("`listen.socket_mode`: {text:?} is no mode such as \"0660\""))
+    }
+
+    fn owner(&self) -> Result<Option<(u32, u32)>, String> {
+        let Some(text) = &self.socket_owner else { return Ok(None) };
+        let numbers = text.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+        numbers.map(Some).ok_or_else(|| format!("`listen.socket_owner`: {text:?} is not USER:GROUP in numbers"))
+    }
+}
+
+impl Source {
+    fn keys(&self) -> Result<Option<KeyNames>, String> {
+        match (&self.access_key_id_env, &self.secret_access_key_env, &self.session_token_env) {
+            (None, None, None) => Ok(None),
+            (Some(_), Some(_), _) if self.profile.is_some() => Err("`credentials`: a profile or variables, not both".to_owned()),
+            (Some(id), Some(secret), token) => {
+                Ok(Some(KeyNames { access_key_id: id.clone(), secret_access_key: secret.clone(), session_token: token.clone() }))
+            }
+            _ => Err("`credentials`: `access_key_id_env` and `secret_access_key_env` go together".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! The file of tenants: what is understood, and what is refused with which words.
+
+use super::*;
+
+const GRANT: &str = r#"
+[tenants.acme.grant]
+buckets = ["lake"]
+key_prefixes = ["acme/"]
+region = "eu-central-1"
+formats = ["csv"]
+content_types = ["text/csv"]
+"#;
+
+#[test]
+fn a_file_is_understood_whole() {
+    let text = format!(
+        r#"
+[tenants.acme]
+listen = {{ socket = "/run/acme.sock", socket_mode = "0660", socket_owner = "10:20" }}
+machine = {{ lanes = 2, memory_bytes = 1, in_flight_bytes = 2, guest_memory_bytes = 3 }}
+credentials = {{ role_arn = "arn:aws:iam::1:role/acme", external_id = "x" }}
+{GRANT}daily_bytes = 7
+
+[tenants.beta]
+listen = {{ plain_tcp = "127.0.0.1:0" }}
+[tenants.beta.grant]
+buckets = ["lake"]
+key_prefixes = [""]
+region = "r"
+formats = ["json", "parquet"]
+content_types = ["a/b"]
+"#
+    );
+    let tenants = parse(&text).unwrap();
+    let [acme, beta] = tenants.as_slice() else { panic!("{tenants:?}") };
+    assert_eq!(acme.place, Place::Socket { path: "/run/acme.sock".into(), mode: 0o660, owner: Some((10, 20)) });
+    assert_eq!((acme.tenant.grant.daily_bytes, acme.tenant.grant.max_backoff_seconds), (Some(7), 30));
+    assert_eq!(acme.tenant.credentials.external_id.as_deref(), Some("x"));
+    let options = acme.options(&Options::default()).unwrap();
+    let share = (options.lanes.get(), options.memory_bytes, options.in_flight_bytes, options.guest_memory_bytes);
+    assert_eq!(share, (2, 1, 2, 3));
+    assert!(options.tenant.is_some_and(|tenant| *tenant.name == *"acme"));
+    assert_eq!(beta.place, Place::Loopback("127.0.0.1:0".parse().unwrap()));
+}
+
+#[track_caller]
+fn refused(entry: &str, words: &str) {
+    let text = format!("[tenants.acme]\n{entry}\n{GRANT}");
+    let problems = parse(&text).expect_err(words).join("\n");
+    assert!(problems.contains(words), "{problems}");
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    refused("listen = { plain_tcp = \"10.0.0.1:7777\" }", "not on the loopback interface");
+    refused("listen = { plain_tcp = \"127.0.0.1:7777\", socket_mode = \"0600\" }", "is no socket");
+    refused("listen = {}", "either `socket` or `plain_tcp`");
+    refused("listen = { socket = \"s\", plain_tcp = \"127.0.0.1:1\" }", "either `socket` or `plain_tcp`");
+    refused("listen = { socket = \"s\", socket_mode = \"0999\" }", "no mode such as");
+    refused("listen = { socket = \"s\", socket_mode = \"7777\" }", "no mode such as");
+    refused("listen = { socket = \"s\", socket_owner = \"root\" }", "not USER:GROUP");
+    refused("listen = { socket = \"s\" }\ncredentials = { access_key_id_env = \"A\" }", "go together");
+    refused(
+        "listen = { socket = \"s\" }\ncredentials = { profile = \"p\", access_key_id_env = \"A\", secret_access_key_env = \"B\" }",
+        "not both",
+    );
+    refused("listen = { socket = \"s\" }\nlimits = { lanes = 1 }", "unknown field");
+    refused("listen = { socket = \"s\" }\nmachine = { lanes = 0 }", "nonzero");
+    assert!(parse(&format!("[tenants.\"a b\"]\nlisten = {{ socket = \"s\" }}\n{}", GRANT.replace("acme.", "\"a b\"."))).is_err());
+    assert_eq!(parse("tenants = {}").unwrap_err(), ["there are no tenants"]);
+    assert!(parse("").unwrap_err()[0].contains("missing field"));
+}
+
+#[test]
+fn two_tenants_have_two_places() {
+    let one = format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{GRANT}");
+    let text = format!("{one}{}", one.replace("acme", "beta"));
+    assert_eq!(parse(&text).unwrap_err(), ["tenants \"acme\" and \"beta\" both listen on s"]);
+}
+
+#[test]
+fn keys_come_from_variables_that_must_be_there() {
+    let missing = "credentials = { access_key_id_env = \"LAKEGATE_TEST_NO_SUCH\", secret_access_key_env = \"LAKEGATE_TEST_NONE\" }";
+    let tenants = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{missing}\n{GRANT}")).unwrap();
+    let error = tenants[0].options(&Options::default()).unwrap_err();
+    assert_eq!(error.to_string(), "tenant \"acme\": the variable LAKEGATE_TEST_NO_SUCH is not set");
+}

@@ -1,0 +1,172 @@
+//! Every field of a grant, on both sides of its bound.
+
+use super::*;
+use crate::bindings::Encryption;
+
+fn grant() -> Grant {
+    Grant {
+        buckets: vec!["lake".into(), "pond".into()],
+        key_prefixes: vec!["acme/".into()],
+        region: "eu-central-1".into(),
+        endpoint: Some("https://store.example".into()),
+        formats: vec!["csv".into()],
+        content_types: vec!["text/csv".into()],
+        acls: vec!["private".into()],
+        encryption: vec!["AES256".into(), "aws:kms".into()],
+        kms_keys: vec!["key-1".into()],
+        max_retries: Some(5),
+        max_backoff_seconds: 30,
+        max_part_bytes: Some(8 << 20),
+        ..Grant::default()
+    }
+}
+
+fn configuration() -> Configuration {
+    Configuration {
+        target: StorageTarget {
+            bucket: "lake".into(),
+            region: "eu-central-1".into(),
+            endpoint: None,
+            skip_tls_verify: false,
+            path_style: false,
+            acl: None,
+            encryption: None,
+            credentials: CredentialSource { profile: None, role_arn: None, role_session_name: None, external_id: None },
+            max_retries: None,
+            max_backoff_seconds: 30,
+            part_size_bytes: None,
+            log_requests: false,
+        },
+        test_object: None,
+        format: "csv".into(),
+        content_type: "text/csv".into(),
+        splittable: true,
+        settings: String::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// The rules that a changed spec breaks under a changed grant.
+#[track_caller]
+fn check(change_grant: impl FnOnce(&mut Grant), change_spec: impl FnOnce(&mut Configuration), broken: &[&str]) {
+    let (mut grant, mut configuration) = (grant(), configuration());
+    change_grant(&mut grant);
+    change_spec(&mut configuration);
+    assert_eq!(grant.problems(), [""; 0], "the grant is sound");
+    let admitted = Tenant::new("acme", grant).admit(&configuration);
+    let rules: Vec<_> = admitted.err().unwrap_or_default().iter().map(|denied| denied.rule).collect();
+    assert_eq!(rules, broken);
+}
+
+fn encryption(algorithm: &str, key: Option<&str>) -> Option<Encryption> {
+    Some(Encryption { algorithm: algorithm.into(), kms_key_id: key.map(str::to_owned) })
+}
+
+#[test]
+fn each_field_on_both_sides_of_its_bound() {
+    let as_it_is = |_: &mut Grant| {};
+    check(as_it_is, |_| {}, &[]);
+    check(as_it_is, |spec| spec.target.bucket = "pond".into(), &[]);
+    check(as_it_is, |spec| spec.target.bucket = "sea".into(), &["buckets"]);
+    check(as_it_is, |spec| spec.target.bucket = "arn:aws:s3:::lake".into(), &["buckets"]);
+    check(as_it_is, |spec| spec.target.region = "us-east-1".into(), &["region"]);
+    check(as_it_is, |spec| spec.format = "json".into(), &["formats"]);
+    check(as_it_is, |spec| spec.content_type = "text/html".into(), &["content_types"]);
+    check(as_it_is, |spec| spec.target.endpoint = Some("https://store.example".into()), &[]);
+    check(as_it_is, |spec| spec.target.endpoint = Some("https://other.example".into()), &["endpoint"]);
+    check(|grant| grant.endpoint = None, |spec| spec.target.endpoint = Some("https://store.example".into()), &["endpoint"]);
+    check(as_it_is, |spec| spec.target.skip_tls_verify = true, &["skip_tls_verify"]);
+    check(|grant| grant.skip_tls_verify = true, |spec| spec.target.skip_tls_verify = true, &[]);
+    check(as_it_is, |spec| spec.target.path_style = true, &["path_style"]);
+    check(|grant| grant.path_style = true, |spec| spec.target.path_style = true, &[]);
+    check(as_it_is, |spec| spec.target.acl = Some("private".into()), &[]);
+    check(as_it_is, |spec| spec.target.acl = Some("public-read".into()), &["acls"]);
+    check(as_it_is, |spec| spec.target.encryption = encryption("AES256", None), &[]);
+    check(as_it_is, |spec| spec.target.encryption = encryption("aws:kms", Some("key-1")), &[]);
+    check(as_it_is, |spec| spec.target.encryption = encryption("aws:kms", Some("key-2")), &["kms_keys"]);
+    check(as_it_is, |spec| spec.target.encryption = encryption("aws:kms:dsse", None), &["encryption"]);
+    check(|grant| grant.encryption_required = true, |_| {}, &["encryption_required"]);
+    check(|grant| grant.encryption_required = true, |spec| spec.target.encryption = encryption("AES256", None), &[]);
+    check(as_it_is, |spec| spec.target.max_retries = Some(5), &[]);
+    check(as_it_is, |spec| spec.target.max_retries = Some(6), &["max_retries"]);
+    check(|grant| grant.max_retries = None, |spec| spec.target.max_retries = Some(0), &["max_retries"]);
+    check(as_it_is, |spec| spec.target.max_backoff_seconds = 31, &["max_backoff_seconds"]);
+    check(as_it_is, |spec| spec.target.part_size_bytes = Some(8 << 20), &[]);
+    check(as_it_is, |spec| spec.target.part_size_bytes = Some((8 << 20) + 1), &["max_part_bytes"]);
+    check(|grant| grant.max_part_bytes = None, |spec| spec.target.part_size_bytes = Some(5 << 20), &["max_part_bytes"]);
+    check(as_it_is, |spec| spec.target.log_requests = true, &["request_log"]);
+    check(|grant| grant.request_log = true, |spec| spec.target.log_requests = true, &[]);
+}
+
+#[test]
+fn no_way_of_choosing_credentials_is_granted() {
+    let fields: [fn(&mut CredentialSource) -> &mut Option<String>; 4] = [
+        |source| &mut source.profile,
+        |source| &mut source.role_arn,
+        |source| &mut source.role_session_name,
+        |source| &mut source.external_id,
+    ];
+    for field in fields {
+        check(|_| {}, |spec| *field(&mut spec.target.credentials) = Some("mine".into()), &["credentials"]);
+    }
+}
+
+#[test]
+fn every_broken_rule_is_named_at_once() {
+    let both = |spec: &mut Configuration| {
+        spec.target.bucket = "sea".into();
+        spec.target.log_requests = true;
+        spec.format = "json".into();
+    };
+    check(|_| {}, both, &["buckets", "formats", "request_log"]);
+}
+
+#[test]
+fn what_is_admitted_goes_where_the_grant_says() {
+    let mut tenant = Tenant::new("acme", Grant { path_style: true, ..grant() });
+    tenant.credentials.role_arn = Some("arn:aws:iam::1:role/acme".into());
+    let target = tenant.admit(&configuration()).unwrap();
+    assert_eq!(target.endpoint.as_deref(), Some("https://store.example"));
+    assert_eq!(target.credentials.role_arn.as_deref(), Some("arn:aws:iam::1:role/acme"));
+    assert!(target.path_style);
+}
+
+#[test]
+fn an_object_has_at_most_its_granted_size() {
+    let grant = Grant { max_object_bytes: Some(10), ..grant() };
+    assert!(grant.check_size(10).is_ok());
+    assert_eq!(grant.check_size(11).unwrap_err().rule, "max_object_bytes");
+}
+
+#[test]
+fn an_unsound_grant_says_why() {
+    let check = |change: fn(&mut Grant), words: &str| {
+        let mut grant = grant();
+        change(&mut grant);
+        let problems = grant.problems();
+        assert!(problems.len() == 1 && problems[0].contains(words), "{problems:?}");
+    };
+    check(|grant| grant.buckets.clear(), "`buckets` is empty");
+    check(|grant| grant.buckets = vec!["arn:aws:s3:::b".into()], "no bucket's name");
+    check(|grant| grant.key_prefixes = vec!["acme".into()], "whole segments");
+    check(|grant| grant.key_prefixes = vec!["a/../b/".into()], "whole segments");
+    check(|grant| grant.key_prefixes = vec!["/".into()], "whole segments");
+    check(|grant| grant.formats = vec!["xml".into()], "not one of csv");
+    check(|grant| grant.content_types.clear(), "`content_types` is empty");
+    check(|grant| grant.encryption = vec!["none".into()], "not one of AES256");
+    check(|grant| grant.region.clear(), "`region` is empty");
+    check(
+        |grant| {
+            grant.encryption.clear();
+            grant.encryption_required = true;
+        },
+        "`encryption_required` without",
+    );
+    check(
+        |grant| {
+            grant.endpoint = None;
+            grant.skip_tls_verify = true;
+        },
+        "`skip_tls_verify` is for",
+    );
+}

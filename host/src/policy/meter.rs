@@ -1,0 +1,144 @@
+//! What a tenant has used of its day: reserved before bytes are taken, given back when an object does not land.
+
+use super::grant::Denied;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// Counts objects and bytes by UTC day, over all sessions of a tenant.
+#[derive(Debug, Default)]
+pub struct Meter {
+    daily_objects: Option<u64>,
+    daily_bytes: Option<u64>,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    day: u64,
+    objects: u64,
+    bytes: u64,
+}
+
+fn today() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / DAY_SECONDS)
+}
+
+impl Meter {
+    /// A meter with these bounds; [`None`] is no bound.
+    pub fn new(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Self {
+        Self { daily_objects, daily_bytes, used: Mutex::default() }
+    }
+
+    /// What is used of `day`; an earlier day's is forgotten.
+    fn of_day(&self, day: u64) -> MutexGuard<'_, Used> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.day != day {
+            *used = Used { day, ..Used::default() };
+        }
+        used
+    }
+
+    /// Room for one object of today.
+    ///
+    /// # Errors
+    /// `daily_objects` is reached.
+    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Reservation, Denied> {
+        self.reserve_on(today())
+    }
+
+    fn reserve_on(self: &Arc<Self>, day: u64) -> Result<Reservation, Denied> {
+        let mut used = self.of_day(day);
+        if let Some(most) = self.daily_objects
+            && used.objects >= most
+        {
+            return Err(Denied::new("daily_objects", format!("{most} objects a day are granted, and all are used")));
+        }
+        used.objects += 1;
+        Ok(Reservation { meter: self.clone(), day, bytes: AtomicU64::new(0), landed: AtomicBool::new(false) })
+    }
+}
+
+/// Room for one object. Dropped before the object has landed, it is given back.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    meter: Arc<Meter>,
+    day: u64,
+    bytes: AtomicU64,
+    landed: AtomicBool,
+}
+
+impl Reservation {
+    /// Room for more bytes of the object.
+    ///
+    /// # Errors
+    /// `daily_bytes` is reached.
+    pub(crate) fn grow(&self, bytes: u64) -> Result<(), Denied> {
+        let mut used = self.meter.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.day == self.day {
+            if let Some(most) = self.meter.daily_bytes
+                && used.bytes.saturating_add(bytes) > most
+            {
+                let text = format!("{most} bytes a day are granted; {} are used, and {bytes} more are to be written", used.bytes);
+                return Err(Denied::new("daily_bytes", text));
+            }
+            used.bytes += bytes;
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The object is there: what it took stays taken.
+    pub(crate) fn landed(&self) {
+        self.landed.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut used = self.meter.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.day == self.day && !*self.landed.get_mut() {
+            used.objects -= 1;
+            used.bytes -= *self.bytes.get_mut();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_and_bytes_are_bounded_and_given_back() {
+        let meter = Arc::new(Meter::new(Some(2), Some(100)));
+        let first = meter.reserve_on(1).unwrap();
+        first.grow(60).unwrap();
+        assert_eq!(first.grow(41).unwrap_err().rule, "daily_bytes");
+        first.grow(40).unwrap();
+        let second = meter.reserve_on(1).unwrap();
+        assert_eq!(meter.reserve_on(1).unwrap_err().message, "2 objects a day are granted, and all are used");
+        drop(second);
+        drop(first);
+        let third = meter.reserve_on(1).unwrap();
+        third.grow(100).unwrap();
+        third.landed();
+        drop(third);
+        let fourth = meter.reserve_on(1).unwrap();
+        let text = "100 bytes a day are granted; 100 are used, and 1 more are to be written";
+        assert_eq!(fourth.grow(1).unwrap_err().message, text);
+    }
+
+    #[test]
+    fn a_new_day_begins_at_nothing_and_yesterdays_objects_give_nothing_back() {
+        let meter = Arc::new(Meter::new(Some(1), Some(10)));
+        let yesterday = meter.reserve_on(1).unwrap();
+        yesterday.grow(10).unwrap();
+        let today = meter.reserve_on(2).unwrap();
+        today.grow(10).unwrap();
+        drop(yesterday);
+        assert_eq!(meter.reserve_on(2).unwrap_err().rule, "daily_objects");
+        assert_eq!(today.grow(1).unwrap_err().rule, "daily_bytes");
+    }
+}

@@ -1,0 +1,390 @@
+//! Many tenants in one process: each writes what its grant allows, where it allows it, and nothing of another's.
+
+use crate::hostile;
+use crate::place::{BUCKET, PLUGIN, eventually};
+use crate::support::{Bench, bench, runtime};
+use anyhow::{Context, Result};
+use arrow_array::{Int64Array, StringArray};
+use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
+use lakegate::ledger::FailureClass;
+use lakegate::local_store::LocalStore;
+use lakegate::policy::{Grant, Tenant};
+use lakegate::session::{Destination, OpenError, Options};
+use lakegate_tests::plugin::{Client, Message};
+use lakegate_tests::tables::{Table, ids};
+use serde_json::{Value, json};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+use tonic::transport::Endpoint;
+
+fn grant(prefix: &str) -> Grant {
+    Grant {
+        buckets: vec![BUCKET.into()],
+        key_prefixes: vec![prefix.into()],
+        region: "us-east-1".into(),
+        formats: ["csv", "json", "parquet"].map(String::from).to_vec(),
+        content_types: ["text/csv", "application/json", "application/vnd.apache.parquet", "text/plain"].map(String::from).to_vec(),
+        max_backoff_seconds: 30,
+        ..Grant::default()
+    }
+}
+
+fn options(bench: &Bench, tenant: Tenant) -> Options {
+    Options { lanes: NonZeroUsize::MIN, tenant: Some(Arc::new(tenant)), ..bench.options() }
+}
+
+fn spec(path: &str, format: &str) -> Value {
+    json!({"bucket": BUCKET, "region": "us-east-1", "format": format, "path": path, "test_write": false})
+}
+
+const TENANTS: usize = 100;
+const TABLES: usize = 3;
+const ROWS: i64 = 2_000;
+
+/// What stands in every row of a tenant, and in no other's.
+fn canary(tenant: usize) -> String {
+    format!("canary-of-tenant-{tenant:03}-")
+}
+
+fn rows_of(tenant: usize, table: usize) -> Result<Vec<u8>> {
+    let words = (0..ROWS).map(|row| Some(format!("{}{row}", canary(tenant))));
+    let table = Table::new(&format!("table_{table}"));
+    let table = table.column("id", Arc::new(Int64Array::from_iter_values(0..ROWS)));
+    table.column("word", Arc::new(words.collect::<StringArray>())).insert_ipc()
+}
+
+/// A tenant's whole sync; answers how long it took.
+async fn sync_of(destination: Destination, tenant: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    let format = ["csv", "json", "parquet"][tenant % 3];
+    let session =
+        destination.open(&spec(&format!("tenant{tenant}/{{{{TABLE}}}}/{{{{UUID}}}}.{format}"), format).to_string(), "sync").await?;
+    let mut write = session.write()?;
+    for table in 0..TABLES {
+        write.insert(rows_of(tenant, table)?.into()).await?;
+    }
+    let report = write.finish().await;
+    anyhow::ensure!(report.failures().count() == 0, "{:?}", report.failures().collect::<Vec<_>>());
+    let confirmed: u64 = report.tables.iter().map(|table| table.rows_confirmed).sum();
+    anyhow::ensure!(confirmed == (TABLES as i64 * ROWS) as u64, "{confirmed} rows");
+    session.close().await;
+    Ok(begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "figures that the notes quote")]
+async fn a_hundred_tenants_at_once_and_none_in_anothers_prefix() -> Result<()> {
+    let bench = bench(BUCKET);
+    let syncs = (0..TENANTS).map(|tenant| {
+        let owner = Tenant::new(&format!("tenant{tenant}"), grant(&format!("tenant{tenant}/")));
+        let destination = Destination::new(runtime(), options(&bench, owner));
+        tokio::spawn(sync_of(destination, tenant))
+    });
+    let mut times = Vec::new();
+    for sync in futures::future::join_all(syncs).await {
+        times.push(sync??);
+    }
+    times.sort();
+    let (fastest, slowest) = (times[0], times[TENANTS - 1]);
+    eprintln!("{TENANTS} tenants: fastest {fastest:?}, slowest {slowest:?}, ratio {:.1}", slowest.as_secs_f64() / fastest.as_secs_f64());
+
+    let mut objects = 0;
+    for tenant in 0..TENANTS {
+        let keys: Vec<String> = bench.keys().into_iter().filter(|key| key.starts_with(&format!("tenant{tenant}/"))).collect();
+        assert!(keys.len() >= TABLES, "tenant {tenant}: {keys:?}");
+        for key in &keys {
+            let body = bench.body(key);
+            let holds = |canary: &str| body.windows(canary.len()).any(|window| window == canary.as_bytes());
+            assert!(holds(&canary(tenant)), "{key} has its own canary: the search can find one");
+            let stray = (0..TENANTS).filter(|other| *other != tenant).find(|other| holds(&canary(*other)));
+            assert_eq!(stray, None, "{key}");
+        }
+        objects += keys.len();
+    }
+    assert_eq!(objects, bench.keys().len(), "every object lies below a tenant's prefix");
+    assert_eq!(bench.unfinished_uploads(), 0);
+    Ok(())
+}
+
+/// The error of an Init under `grant`.
+async fn denied(grant: Grant, change: Value) -> String {
+    let bench = bench(BUCKET);
+    let destination = Destination::new(runtime(), options(&bench, Tenant::new("acme", grant)));
+    let spec = crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), change);
+    let error = destination.open(&spec.to_string(), "sync").await.expect_err("denied");
+    assert!(matches!(error, OpenError::Denied(_)), "{error:?}");
+    assert_eq!(bench.keys(), [""; 0]);
+    error.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_does_not_choose_what_is_not_granted() {
+    let whole = || grant("acme/");
+    for (change, words) in [
+        (json!({"bucket": "other"}), "\"other\" is not granted; `buckets` are [\"served\"]"),
+        (json!({"bucket": "arn:aws:s3:us-east-1:1:accesspoint/served"}), "is not granted; `buckets`"),
+        (json!({"region": "eu-west-1"}), "`region`"),
+        (json!({"endpoint": "http://127.0.0.1:9"}), "does not choose where requests go"),
+        (json!({"endpoint": "http://127.0.0.1:9", "endpoint_skip_tls_verify": true}), "`endpoint_skip_tls_verify` is not granted"),
+        (json!({"use_path_style": true}), "`use_path_style` is not granted"),
+        (json!({"local_profile": "root"}), "does not choose credentials"),
+        (json!({"credentials": {"role_arn": "arn:aws:iam::1:role/root"}}), "does not choose credentials"),
+        (json!({"part_size": 5 << 20}), "`max_part_bytes` is not granted"),
+        (json!({"max_retries": 1_000}), "`max_retries` is not granted"),
+        (json!({"max_backoff": 31}), "31 is asked for; 30 are granted"),
+        (json!({"aws_debug": true}), "`aws_debug` is not granted"),
+        (json!({"acl": "public-read"}), "`acls`"),
+        (json!({"content_type": "text/html"}), "`content_types`"),
+        (json!({"server_side_encryption_configuration": {"server_side_encryption": "AES256"}}), "`encryption`"),
+        (json!({"test_write": true, "path": "beta/{{TABLE}}/{{UUID}}.csv"}), "is outside the granted prefixes"),
+    ] {
+        let said = denied(whole(), change.clone()).await;
+        assert!(said.contains(words), "{change}: {said}");
+    }
+    let said = denied(whole(), json!({"bucket": "other", "aws_debug": true})).await;
+    assert_eq!(said.lines().count(), 2, "every broken rule at once: {said}");
+}
+
+/// One write of `table` under `grant`; its failure, if any, and what is in the bucket then.
+async fn write_one(grant: Grant, path: &str, table: &str, rows: i64) -> (Option<(FailureClass, String)>, Vec<String>) {
+    let bench = bench(BUCKET);
+    let destination = Destination::new(runtime(), options(&bench, Tenant::new("acme", grant)));
+    let session = destination.open(&spec(path, "csv").to_string(), "sync").await.expect("opens");
+    let mut write = session.write().expect("no write is running");
+    write.insert(ids(table, 0..rows).into()).await.expect("a good header");
+    let report = write.finish().await;
+    assert_eq!(bench.unfinished_uploads(), 0);
+    let failure = report.failures().next().map(|(_, failure)| (failure.class, failure.message.clone()));
+    (failure, bench.keys())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rendered_key_stays_below_the_prefix() {
+    let whole = || grant("acme/");
+    let path = "{{TABLE}}/{{UUID}}.csv";
+    assert_eq!(write_one(whole(), &format!("acme/{path}"), "t", 3).await.0, None);
+    for (path, table) in [
+        (path, "beta"),
+        (path, "acme2"),
+        (path, "acme/../beta"),
+        ("acme{{TABLE}}/{{UUID}}.csv", "2"),
+        ("acme/{{TABLE}}/{{UUID}}.csv", "../beta"),
+    ] {
+        let (failure, keys) = write_one(whole(), path, table, 3).await;
+        let (class, message) = failure.unwrap_or_else(|| panic!("{path} {table}: {keys:?}"));
+        assert!(matches!(class, FailureClass::Denied | FailureClass::Data), "{path} {table}: {class:?} {message}");
+        assert_eq!(keys, [""; 0], "{path} {table}: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_and_days_are_bounded() {
+    let path = "acme/{{TABLE}}/{{UUID}}.csv";
+    // "id\n" and ten rows of two bytes.
+    assert_eq!(write_one(Grant { max_object_bytes: Some(23), ..grant("acme/") }, path, "t", 10).await.0, None);
+    for (grant, words) in [
+        (Grant { max_object_bytes: Some(22), ..grant("acme/") }, "more than 22 bytes is not granted"),
+        (Grant { daily_bytes: Some(22), ..grant("acme/") }, "22 bytes a day are granted"),
+        (Grant { daily_objects: Some(0), ..grant("acme/") }, "0 objects a day are granted"),
+    ] {
+        let (failure, keys) = write_one(grant, path, "t", 10).await;
+        let (class, message) = failure.expect("over the bound");
+        assert!(class == FailureClass::Denied && message.contains(words), "{class:?} {message}");
+        assert_eq!(keys, [""; 0]);
+    }
+}
+
+/// A day's bound holds over sessions, and what did not land does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_counted_over_sessions() -> Result<()> {
+    let bench = bench(BUCKET);
+    let tenant = Tenant::new("acme", Grant { daily_objects: Some(2), ..grant("acme/") });
+    let destination = Destination::new(runtime(), options(&bench, tenant));
+    for (round, good) in [true, true, false].into_iter().enumerate() {
+        let session = destination.open(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv").to_string(), "sync").await?;
+        let mut gone = session.write()?;
+        gone.insert(ids("gone", 0..3).into()).await?;
+        gone.abort().await;
+        let session = destination.open(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv").to_string(), "sync").await?;
+        let mut write = session.write()?;
+        write.insert(ids("t", 0..3).into()).await?;
+        assert_eq!(write.finish().await.failures().count() == 0, good, "round {round}");
+    }
+    assert_eq!(bench.keys().len(), 2);
+    Ok(())
+}
+
+/// A guest of an attacker's own making is held to the same keys: the host decides, whatever the guest renders.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
+    let bench = bench("hostile");
+    let grant = Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("acme/") };
+    let destination = Destination::new(hostile::runtime(), options(&bench, Tenant::new("acme", grant)));
+    let session = destination.open("{}", "sync").await?;
+    let mut write = session.write()?;
+    for (table, key) in [("own", "acme/own"), ("stolen", "beta/stolen"), ("near", "acme2/x"), ("up", "acme/../beta/x")] {
+        write.insert(hostile::message(table, "ok", 3, Some(key))).await?;
+    }
+    let report = write.finish().await;
+    let failed: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class)).collect();
+    assert_eq!(failed, [("stolen", FailureClass::Denied), ("near", FailureClass::Denied), ("up", FailureClass::Data)]);
+    assert_eq!(bench.keys(), ["acme/own"]);
+    Ok(())
+}
+
+/// A process that serves tenants.
+struct Served {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+const FILE: &str = r#"
+[tenants.acme]
+listen = { socket = "DIR/acme.sock" }
+[tenants.acme.grant]
+buckets = ["served"]
+key_prefixes = ["acme/"]
+region = "us-east-1"
+formats = ["csv"]
+content_types = ["text/csv", "application/json"]
+
+[tenants.beta]
+listen = { socket = "DIR/beta.sock", socket_mode = "0660" }
+machine = { lanes = 1 }
+[tenants.beta.grant]
+buckets = ["served"]
+key_prefixes = ["beta/"]
+region = "us-east-1"
+formats = ["csv", "json"]
+content_types = ["text/csv", "application/json"]
+"#;
+
+fn file_of_tenants() -> Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tenants.toml");
+    std::fs::write(&file, FILE.replace("DIR", &folder.path().display().to_string()))?;
+    Ok((folder, file))
+}
+
+impl Served {
+    async fn start() -> Result<Self> {
+        let (folder, file) = file_of_tenants()?;
+        let mut command = Command::new(PLUGIN);
+        command.args(["serve", "--log-format", "json", "--tenants"]).arg(&file).arg("--local").arg(folder.path().join("store"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let child = command.spawn()?;
+        let sockets = ["acme.sock", "beta.sock"].map(|name| folder.path().join(name));
+        eventually("both sockets are there", || sockets.iter().all(|socket| socket.exists())).await;
+        Ok(Self { child, folder })
+    }
+
+    async fn connect(&self, tenant: &str) -> Result<Client> {
+        let socket = format!("unix:{}", self.folder.path().join(format!("{tenant}.sock")).display());
+        Ok(Client(PluginClient::new(Endpoint::from_shared(socket)?.connect().await?)))
+    }
+
+    /// Ends it; the lines of its log.
+    async fn stop(self) -> Result<(Vec<Value>, tempfile::TempDir)> {
+        let id = self.child.id().context("it runs")?;
+        assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().await?.success());
+        let output = self.child.wait_with_output().await?;
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr)?.as_str()), (Some(0), ""));
+        let log = String::from_utf8(output.stdout)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok((log, self.folder))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
+    let served = Served::start().await?;
+    for (socket, mode) in [("acme.sock", 0o600), ("beta.sock", 0o660)] {
+        let found = std::fs::metadata(served.folder.path().join(socket))?.permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{socket}: {found:o}");
+    }
+    let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
+    // Both at once: neither is `already in use` for the other.
+    acme.init(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await.map_err(anyhow::Error::from)?;
+    beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
+    acme.close().await?;
+    let no_rotate = crate::place::laid_over(spec("acme/{{TABLE}}.csv", "csv"), json!({"no_rotate": true}));
+    acme.round(&no_rotate, [Message::Insert(ids("a", 0..2).into())]).await?;
+    // Acme's client with beta's spec.
+    let status = acme.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme may not write json");
+    assert!(status.message().contains("\"json\" is not granted"), "{status:?}");
+    let thief = acme.round(&spec("beta/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("c", 0..2).into())]).await;
+    let said = thief.expect_err("not acme's prefix");
+    assert!(said.message().contains("is outside the granted prefixes [\"acme/\"]"), "{said:?}");
+    drop((acme, beta));
+
+    let (log, folder) = served.stop().await?;
+    let store = LocalStore::open(&folder.path().join("store"))?;
+    let keys: Vec<String> = store.records(BUCKET, "")?.into_iter().map(|record| record.key).collect();
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    assert!(keys.contains(&"acme/a.csv".to_owned()) && keys.iter().any(|key| key.starts_with("beta/b/")), "{keys:?}");
+    let audit = |decision: &str, tenant: &str| {
+        let fits = |line: &&Value| line["decision"] == decision && line["tenant"] == tenant;
+        log.iter().filter(fits).map(|line| line["rule"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(audit("stored", "acme"), ["key_prefixes"], "{log:?}");
+    assert_eq!(audit("stored", "beta"), ["key_prefixes"]);
+    assert_eq!(audit("denied", "acme"), ["formats", "key_prefixes"]);
+    assert_eq!(audit("denied", "beta"), [""; 0]);
+    let stored = log.iter().find(|line| line["decision"] == "stored" && line["tenant"] == "acme").context("acme's object")?;
+    assert_eq!((&stored["key"], stored["bytes"].as_u64(), stored["rows"].as_u64()), (&json!("acme/a.csv"), Some(7), Some(2)));
+    Ok(())
+}
+
+/// A run of the command line to its end: code and stdout, then stderr.
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
+    let output = Command::new(PLUGIN).args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output().await?;
+    Ok((output.status.code(), String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
+    let (folder, file) = file_of_tenants()?;
+    let file = file.to_str().context("a name in UTF-8")?;
+    let (code, said, _) = run(&["policy", "check", file], &[]).await?;
+    assert_eq!(code, Some(0));
+    assert!(said.contains("acme: listens on") && said.contains("puts beta/* into served of us-east-1 at AWS"), "{said}");
+    assert!(!said.contains("warning"), "{said}");
+
+    let spec_file = folder.path().join("spec.yml");
+    let explain = async |spec: &Value| -> Result<_> {
+        std::fs::write(&spec_file, spec.to_string())?;
+        run(&["policy", "explain", file, "--tenant", "acme", "--spec", spec_file.to_str().context("UTF-8")?], &[]).await
+    };
+    let (code, said, _) = explain(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await?;
+    assert_eq!((code, said.lines().next()), (Some(0), Some("allowed: csv as text/csv into served of us-east-1 at AWS")));
+    let other = crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.json", "json"), json!({"local_profile": "root"}));
+    let (code, said, _) = explain(&other).await?;
+    assert_eq!((code, said.lines().count()), (Some(4), 2), "{said}");
+    assert!(said.starts_with("denied by formats: ") && said.contains("\ndenied by credentials: "), "{said}");
+
+    std::fs::write(file, FILE.replace("formats = [\"csv\"]", "formats = [\"csv\"]\nmax_bytes = 1"))?;
+    for command in [vec!["policy", "check", file], vec!["serve", "--tenants", file]] {
+        let (code, _, said) = run(&command, &[]).await?;
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("unknown field `max_bytes`"), "{said}");
+    }
+    Ok(())
+}
+
+/// A variable that would send every tenant's objects elsewhere ends the process before it listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_redirects_requests_is_refused() -> Result<()> {
+    let (_folder, file) = file_of_tenants()?;
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"] {
+        let file = file.to_str().context("a name in UTF-8")?;
+        let (code, _, said) = run(&["serve", "--tenants", file], &[(name, "http://127.0.0.1:9")]).await?;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("{name} is set")), "{said}");
+        assert!(!Path::new(file).with_file_name("acme.sock").exists());
+    }
+    Ok(())
+}
