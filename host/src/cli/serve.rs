@@ -4,7 +4,7 @@
 
 use super::exit::{CliError, Exit};
 use super::logging::{self, LogFormat, LogLevel};
-use super::tenants::{Hosted, Place as TenantPlace};
+use super::tenants::Hosted;
 use crate::engine::Runtime;
 use crate::grpc::listen::{Listener, Network};
 use crate::grpc::server::{self, PLUGIN_NAME, Server};
@@ -84,13 +84,9 @@ pub async fn run_tenants(args: ServeArgs, unknown: &[String], tenants: Vec<Hoste
     let (stop, runtime) = (CancellationToken::new(), compiling_runtime());
     let mut services = Vec::with_capacity(tenants.len());
     for hosted in tenants {
-        let (name, place) = (hosted.tenant.name.clone(), hosted.place.clone());
-        let listener = match &place {
-            TenantPlace::Socket { path, mode, owner } => Listener::bind_private(path, *mode, *owner),
-            TenantPlace::Loopback(address) => Listener::bind(Network::Tcp, &address.to_string()).await,
-        };
-        let listener =
-            listener.map_err(|error| CliError::new(Exit::Source, format!("tenant {name:?}: cannot listen on {place}: {error}")))?;
+        let name = hosted.tenant.name.clone();
+        let refuse = |error| CliError::new(Exit::Source, format!("tenant {name:?}: cannot listen on {}: {error:#}", hosted.place));
+        let listener = hosted.place.bind().await.map_err(refuse)?;
         tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
         let (options, runtime) = (hosted.options(&options)?, runtime.clone());
         let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();

@@ -2,6 +2,8 @@
 
 use super::exit::{CliError, Exit};
 use crate::bindings::CredentialSource;
+use crate::grpc::listen::Listener;
+use crate::grpc::tls::{Files, Fingerprint, Gate, fingerprint};
 use crate::policy::{Grant, Tenant};
 use crate::session::Options;
 use aws_credential_types::Credentials;
@@ -13,6 +15,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::net::TcpListener;
 
 /// Who may connect to a socket unless the file says otherwise: its owner.
 const SOCKET_MODE: &str = "0600";
@@ -37,14 +40,30 @@ struct Entry {
     credentials: Source,
 }
 
-/// A unix socket, or a port of the loopback interface.
+/// A unix socket, a port with certificates on both sides, or a plain port of the loopback interface.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listen {
-    socket: Option<PathBuf>,
-    socket_mode: Option<String>,
-    socket_owner: Option<String>,
-    plain_tcp: Option<SocketAddr>,
+#[serde(untagged, deny_unknown_fields, expecting = "`listen` has `socket`, `tls` or `plain_tcp`, with what goes with it")]
+enum Listen {
+    Socket {
+        socket: PathBuf,
+        #[serde(default = "default_mode")]
+        socket_mode: String,
+        socket_owner: Option<String>,
+    },
+    Tls {
+        tls: SocketAddr,
+        certificate: PathBuf,
+        key: PathBuf,
+        client_authority: PathBuf,
+        client_sha256: Vec<String>,
+    },
+    Plain {
+        plain_tcp: SocketAddr,
+    },
+}
+
+fn default_mode() -> String {
+    SOCKET_MODE.to_owned()
 }
 
 /// A tenant's share of the machine.
@@ -84,13 +103,26 @@ pub enum Place {
     },
     /// TCP without encryption, on the loopback interface.
     Loopback(SocketAddr),
+    /// TCP with certificates on both sides.
+    Tls {
+        /// The port.
+        address: SocketAddr,
+        /// The server's certificate.
+        certificate: PathBuf,
+        /// The server's key.
+        key: PathBuf,
+        /// The authorities of clients.
+        client_authority: PathBuf,
+        /// The clients' certificates.
+        clients: Vec<Fingerprint>,
+    },
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket { path, .. } => path.display().fmt(f),
-            Self::Loopback(address) => address.fmt(f),
+            Self::Loopback(address) | Self::Tls { address, .. } => address.fmt(f),
         }
     }
 }
@@ -172,8 +204,10 @@ fn parse(text: &str) -> Result<Vec<Hosted>, Vec<String>> {
 fn same_place(one: &Place, other: &Place) -> bool {
     match (one, other) {
         (Place::Socket { path: one, .. }, Place::Socket { path: other, .. }) => one == other,
-        // Port 0 is another one each time.
-        (Place::Loopback(one), Place::Loopback(other)) => one == other && one.port() != 0,
+        (Place::Loopback(one) | Place::Tls { address: one, .. }, Place::Loopback(other) | Place::Tls { address: other, .. }) => {
+            // Port 0 is another one each time.
+            one == other && one.port() != 0
+        }
         _ => false,
     }
 }
@@ -195,30 +229,53 @@ impl Entry {
     }
 }
 
-impl Listen {
-    fn place(&self) -> Result<Place, String> {
-        match (&self.socket, self.plain_tcp) {
-            (Some(path), None) => Ok(Place::Socket { path: path.clone(), mode: self.mode()?, owner: self.owner()? }),
-            (None, Some(address)) if self.socket_mode.is_some() || self.socket_owner.is_some() => {
-                Err(format!("`listen`: {address} is no socket; leave `socket_mode` and `socket_owner` out"))
+impl Place {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// It is taken, or a certificate is not there.
+    pub async fn bind(&self) -> anyhow::Result<Listener> {
+        match self {
+            Self::Socket { path, mode, owner } => Ok(Listener::bind_private(path, *mode, *owner)?),
+            Self::Loopback(address) => Ok(Listener::Tcp(TcpListener::bind(address).await?)),
+            Self::Tls { address, certificate, key, client_authority, clients } => {
+                let gate = Gate::new(&Files { certificate, key, client_authority }, clients.clone())?;
+                Ok(Listener::Tls(TcpListener::bind(address).await?, gate))
             }
-            (None, Some(address)) if address.ip().is_loopback() => Ok(Place::Loopback(address)),
-            (None, Some(address)) => Err(format!("`listen.plain_tcp`: {address} is not on the loopback interface; use a socket")),
-            (Some(_), Some(_)) | (None, None) => Err("`listen` has either `socket` or `plain_tcp`".to_owned()),
         }
     }
+}
 
-    fn mode(&self) -> Result<u32, String> {
-        let text = self.socket_mode.as_deref().unwrap_or(SOCKET_MODE);
-        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-        mode.ok_or_else(|| format!("`listen.socket_mode`: {text:?} is no mode such as \"0660\""))
+impl Listen {
+    fn place(self) -> Result<Place, String> {
+        match self {
+            Self::Socket { socket, socket_mode, socket_owner } => {
+                let owner = socket_owner.as_deref().map(owner).transpose()?;
+                Ok(Place::Socket { path: socket, mode: mode(&socket_mode)?, owner })
+            }
+            Self::Plain { plain_tcp } if plain_tcp.ip().is_loopback() => Ok(Place::Loopback(plain_tcp)),
+            Self::Plain { plain_tcp } => Err(format!("`listen.plain_tcp`: {plain_tcp} is not on the loopback interface; use `tls`")),
+            Self::Tls { client_sha256, .. } if client_sha256.is_empty() => {
+                Err("`listen.client_sha256` is empty: no client could connect".to_owned())
+            }
+            Self::Tls { tls, certificate, key, client_authority, client_sha256 } => {
+                let wrong =
+                    |text: &str| format!("`listen.client_sha256`: {text:?} is not the SHA-256 of a certificate, 64 hexadecimal digits");
+                let clients = client_sha256.iter().map(|text| fingerprint(text).ok_or_else(|| wrong(text))).collect::<Result<_, _>>()?;
+                Ok(Place::Tls { address: tls, certificate, key, client_authority, clients })
+            }
+        }
     }
+}
 
-    fn owner(&self) -> Result<Option<(u32, u32)>, String> {
-        let Some(text) = &self.socket_owner else { return Ok(None) };
-        let numbers = text.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
-        numbers.map(Some).ok_or_else(|| format!("`listen.socket_owner`: {text:?} is not USER:GROUP in numbers"))
-    }
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| format!("`listen.socket_mode`: {text:?} is no mode such as \"0660\""))
+}
+
+fn owner(text: &str) -> Result<(u32, u32), String> {
+    let numbers = text.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+    numbers.ok_or_else(|| format!("`listen.socket_owner`: {text:?} is not USER:GROUP in numbers"))
 }
 
 impl Source {

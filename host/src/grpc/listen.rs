@@ -2,6 +2,7 @@
 
 use super::authority::RepairAuthority;
 use super::server::Server;
+use super::tls::Gate;
 use futures::stream::{self, Stream};
 use std::fs::Permissions;
 use std::io;
@@ -37,6 +38,8 @@ pub enum Network {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
+    /// TCP, for clients with the right certificate.
+    Tls(TcpListener, Gate),
     /// A unix socket; its file goes when this does.
     Unix(UnixListener, SocketFile),
 }
@@ -132,7 +135,9 @@ impl Listener {
     /// Where it listens; for TCP with the port the system chose.
     pub fn address(&self) -> String {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string()),
+            Self::Tcp(listener) | Self::Tls(listener, _) => {
+                listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
+            }
             Self::Unix(_, file) => file.path.display().to_string(),
         }
     }
@@ -148,6 +153,7 @@ impl Listener {
             .add_routes(server.routes());
         match self {
             Self::Tcp(listener) => transport.serve_with_incoming_shutdown(accept_tcp(listener), stop.cancelled_owned()).await,
+            Self::Tls(listener, gate) => transport.serve_with_incoming_shutdown(gate.accept(listener), stop.cancelled_owned()).await,
             Self::Unix(listener, _file) => transport.serve_with_incoming_shutdown(accept_unix(listener), stop.cancelled_owned()).await,
         }
     }
@@ -161,17 +167,23 @@ fn is_stale(path: &Path) -> bool {
 
 fn accept_tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
     stream::unfold(listener, async |listener| {
-        loop {
-            match listener.accept().await {
-                Ok((connection, _)) => {
-                    // Small messages wait for nobody; without it the connection is slower, not wrong.
-                    let _slower = connection.set_nodelay(true);
-                    return Some((Ok(connection), listener));
-                }
-                Err(error) => pause(&error).await,
-            }
-        }
+        let connection = accept_one(&listener).await;
+        Some((Ok(connection), listener))
     })
+}
+
+/// The next connection, however long it takes.
+pub(super) async fn accept_one(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((connection, _)) => {
+                // Small messages wait for nobody; without it the connection is slower, not wrong.
+                let _slower = connection.set_nodelay(true);
+                return connection;
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
 }
 
 fn accept_unix(listener: UnixListener) -> impl Stream<Item = io::Result<RepairAuthority<UnixStream>>> {

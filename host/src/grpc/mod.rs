@@ -9,6 +9,7 @@ mod half_close;
 pub mod listen;
 pub mod server;
 mod status;
+pub mod tls;
 
 /// The messages and the service of `cloudquery.plugin.v3`, and of discovery.
 pub mod proto {

@@ -53,9 +53,17 @@ fn refused(entry: &str, words: &str) {
 #[test]
 fn what_is_wrong_is_said() {
     refused("listen = { plain_tcp = \"10.0.0.1:7777\" }", "not on the loopback interface");
-    refused("listen = { plain_tcp = \"127.0.0.1:7777\", socket_mode = \"0600\" }", "is no socket");
-    refused("listen = {}", "either `socket` or `plain_tcp`");
-    refused("listen = { socket = \"s\", plain_tcp = \"127.0.0.1:1\" }", "either `socket` or `plain_tcp`");
+    for listen in [
+        "{}",
+        "{ plain_tcp = \"127.0.0.1:1\", socket_mode = \"0600\" }",
+        "{ socket = \"s\", plain_tcp = \"127.0.0.1:1\" }",
+        "{ tls = \"[::]:1\" }",
+    ] {
+        refused(&format!("listen = {listen}"), "has `socket`, `tls` or `plain_tcp`, with what goes with it");
+    }
+    let tls = "tls = \"[::]:1\", certificate = \"c\", key = \"k\", client_authority = \"a\"";
+    refused(&format!("listen = {{ {tls}, client_sha256 = [] }}"), "no client could connect");
+    refused(&format!("listen = {{ {tls}, client_sha256 = [\"00\"] }}"), "\"00\" is not the SHA-256 of a certificate");
     refused("listen = { socket = \"s\", socket_mode = \"0999\" }", "no mode such as");
     refused("listen = { socket = \"s\", socket_mode = \"7777\" }", "no mode such as");
     refused("listen = { socket = \"s\", socket_owner = \"root\" }", "not USER:GROUP");
