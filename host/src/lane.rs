@@ -9,6 +9,7 @@ use crate::engine::Runtime;
 use crate::imports::{LaneContext, State};
 use crate::ledger::{Failure, FailureClass, Ledger};
 use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, MAX_OPEN_OBJECTS};
+use crate::policy::Tenant;
 use crate::upload::{Upload, text};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -288,6 +289,10 @@ impl Actor {
     fn trapped(&mut self, trap: &wasmtime::Error, during: Option<&Arc<str>>) {
         let Some(mut guest) = self.guest.take() else { return };
         self.deadline = None;
+        if let Some(tenant) = self.tenant() {
+            tenant.tally.guest_memory(guest.store.data().limiter.used_bytes());
+            tenant.trapped();
+        }
         let cause = guest.store.data().explain(trap);
         let doing = during.map_or_else(String::new, |table| format!(" while it wrote the table {table:?}"));
         tracing::error!(lane = self.context.lane, error = format!("{trap:?}"), "The component trapped{doing}: {cause}");
@@ -305,8 +310,12 @@ impl Actor {
     /// Linear memory never shrinks: past the high-water mark an instance with nothing open makes room for a fresh one.
     async fn renew(&mut self) {
         let high_water = self.crew.encoder_bytes();
+        let Some(used) = self.guest.as_ref().map(|guest| guest.store.data().limiter.used_bytes()) else { return };
+        if let Some(tenant) = self.tenant() {
+            tenant.tally.guest_memory(used);
+        }
         let Some(guest) = &mut self.guest else { return };
-        if guest.store.data().limiter.used_bytes() < high_water || guest.store.data().open_objects > 0 {
+        if used < high_water || guest.store.data().open_objects > 0 {
             return;
         }
         guest.store.data_mut().begin_call(None);
@@ -315,6 +324,10 @@ impl Actor {
             Ok(false) => {}
             Err(trap) => self.trapped(&trap, None),
         }
+    }
+
+    fn tenant(&self) -> Option<&Arc<Tenant>> {
+        self.context.outlet.as_ref()?.tenant()
     }
 
     fn now(&self) -> u64 {

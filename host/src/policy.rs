@@ -6,6 +6,8 @@
 
 pub mod grant;
 pub mod meter;
+pub mod quarantine;
+pub mod tally;
 
 use crate::object::PutObject;
 pub use grant::{Denied, Grant, Tenant};
@@ -61,6 +63,7 @@ impl Policy {
     /// Writes a denial into the audit log.
     pub(crate) fn audit_denial(&self, denied: &Denied, key: Option<&str>) {
         if let Some(tenant) = &self.tenant {
+            tenant.tally.denied(denied);
             tracing::warn!(target: AUDIT, tenant = &*tenant.name, decision = "denied", rule = denied.rule, key, "{}", denied.message);
         }
     }
@@ -68,6 +71,7 @@ impl Policy {
     /// Writes an object that has landed into the audit log.
     pub(crate) fn audit_object(&self, key: &str, bytes: u64, rows: u64) {
         if let Some(tenant) = &self.tenant {
+            tenant.tally.landed(bytes, rows);
             tracing::info!(target: AUDIT, tenant = &*tenant.name, decision = "stored", rule = "key_prefixes", key, bytes, rows, "An object has landed.");
         }
     }

@@ -11,6 +11,7 @@ use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
 use crate::message::Inspector;
 use crate::object::{ContentType, ObjectKey, PutObject};
 use crate::payload::Payload;
+use crate::policy::tally::OpenSession;
 use crate::policy::{Policy, Tenant};
 use crate::s3::{ConnectOptions, S3Client, StoreError};
 use crate::staging::{InFlight, Staging};
@@ -170,9 +171,11 @@ impl Destination {
         Ok((target, policy))
     }
 
-    /// Without a spill file all parts lie in memory: a part that grows by itself stays at half of what there is.
+    /// Without a spill file all parts lie in memory: a part that grows by itself stays at half of what there is. A tenant's role is assumed
+    /// with the policy of its grant.
     fn connect_options(&self) -> ConnectOptions {
         let mut options = self.options.connect.clone();
+        options.session_policy = self.options.tenant.as_ref().map(|tenant| tenant.grant.session_policy());
         if self.options.spill == Spill::None {
             options.max_part_bytes = options.max_part_bytes.min(self.options.memory_bytes / 2);
         }
@@ -195,7 +198,16 @@ impl Destination {
             (0..options.lanes.get()).map(|lane| LaneContext { outlet: Some(outlet.clone()), lane, seed: options.seed, instance: 0 });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
         let _ = crew.lanes.set(lanes.iter().map(Lane::peer).collect());
-        Ok(Session { inner: Arc::new(Inner { lanes, splittable: configuration.splittable, outlet, writing: AtomicBool::new(false) }) })
+        let counted = options.tenant.as_ref().map(|tenant| tenant.tally.session());
+        Ok(Session {
+            inner: Arc::new(Inner {
+                lanes,
+                splittable: configuration.splittable,
+                outlet,
+                writing: AtomicBool::new(false),
+                _counted: counted,
+            }),
+        })
     }
 }
 
@@ -217,6 +229,7 @@ struct Inner {
     splittable: bool,
     outlet: Arc<Outlet>,
     writing: AtomicBool,
+    _counted: Option<OpenSession>,
 }
 
 /// Another write is running.

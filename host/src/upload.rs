@@ -9,7 +9,7 @@ use crate::limits::MAX_REQUESTS;
 use crate::object::{ContentType, ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::meter::Reservation;
-use crate::policy::{Authorized, Denied, Policy};
+use crate::policy::{Authorized, Denied, Policy, Tenant};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
 use crate::session::Held;
 use crate::staging::{InFlight, Share, StagedPart, Staging};
@@ -54,6 +54,11 @@ impl Outlet {
     /// The process ends: what the store has not confirmed is aborted, finished or not.
     pub(crate) fn halt(&self) {
         self.halt.cancel();
+    }
+
+    /// Whose objects these are; [`None`] for a single-user command.
+    pub(crate) fn tenant(&self) -> Option<&Arc<Tenant>> {
+        self.policy.tenant()
     }
 
     /// Where jobs run.

@@ -13,12 +13,15 @@ use lakegate::session::{Destination, OpenError, Options};
 use lakegate_tests::plugin::{Client, Message};
 use lakegate_tests::tables::{Table, ids};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tonic::transport::Endpoint;
 
@@ -237,10 +240,40 @@ async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
     Ok(())
 }
 
+/// A tenant whose guest traps again and again has to wait; the tenant beside it need not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
+    let bench = bench("hostile");
+    let grant = || Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
+    let (bad, good) = (Tenant::new("bad", grant()), Tenant::new("good", grant()));
+    let tally = bad.tally.clone();
+    let [bad, good] = [bad, good].map(|tenant| Destination::new(hostile::runtime(), options(&bench, tenant)));
+    for round in 0..4 {
+        let session = bad.open("{}", "sync").await?;
+        let mut write = session.write()?;
+        write.insert(hostile::message("t", "trap", 3, None)).await?;
+        assert_eq!(write.finish().await.failures().count(), 1, "round {round}");
+    }
+    let error = bad.open("{}", "sync").await.expect_err("it has to wait");
+    assert!(error.to_string().starts_with("the component has trapped 4 times; a session can be opened in "), "{error}");
+    let reading = tally.read();
+    assert_eq!((reading.traps, reading.denials.get("quarantine"), reading.sessions), (4, Some(&1), 0));
+
+    let session = good.open("{}", "sync").await?;
+    let mut write = session.write()?;
+    write.insert(hostile::message("t", "ok", 3, None)).await?;
+    assert_eq!(write.finish().await.failures().count(), 0);
+    // It is a wait, not a ban.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bad.open("{}", "sync").await?;
+    Ok(())
+}
+
 /// A process that serves tenants.
 struct Served {
     child: Child,
     folder: tempfile::TempDir,
+    status: SocketAddr,
 }
 
 const FILE: &str = r#"
@@ -274,18 +307,32 @@ fn file_of_tenants() -> Result<(tempfile::TempDir, PathBuf)> {
 impl Served {
     async fn start() -> Result<Self> {
         let (folder, file) = file_of_tenants()?;
+        let status = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut command = Command::new(PLUGIN);
-        command.args(["serve", "--log-format", "json", "--tenants"]).arg(&file).arg("--local").arg(folder.path().join("store"));
+        command
+            .args(["serve", "--log-format", "json", "--status", &status.to_string(), "--tenants"])
+            .arg(&file)
+            .arg("--local")
+            .arg(folder.path().join("store"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn()?;
         let sockets = ["acme.sock", "beta.sock"].map(|name| folder.path().join(name));
         eventually("both sockets are there", || sockets.iter().all(|socket| socket.exists())).await;
-        Ok(Self { child, folder })
+        Ok(Self { child, folder, status })
     }
 
     async fn connect(&self, tenant: &str) -> Result<Client> {
         let socket = format!("unix:{}", self.folder.path().join(format!("{tenant}.sock")).display());
         Ok(Client(PluginClient::new(Endpoint::from_shared(socket)?.connect().await?)))
+    }
+
+    /// What the status listener answers: status line, headers and body.
+    async fn get(&self, path: &str) -> Result<String> {
+        let mut socket = TcpStream::connect(self.status).await?;
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.status).as_bytes()).await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// Ends it; the lines of its log.
@@ -320,6 +367,23 @@ async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
     let said = thief.expect_err("not acme's prefix");
     assert!(said.message().contains("is outside the granted prefixes [\"acme/\"]"), "{said:?}");
     drop((acme, beta));
+
+    for path in ["/healthz", "/readyz"] {
+        assert!(served.get(path).await?.starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    assert!(served.get("/elsewhere").await?.starts_with("HTTP/1.1 404 "));
+    let metrics = served.get("/metrics").await?;
+    for line in [
+        "lakegate_objects_total{tenant=\"acme\"} 1",
+        "lakegate_rows_total{tenant=\"beta\"} 2",
+        "lakegate_denials_total{tenant=\"acme\",rule=\"formats\"} 1",
+        "lakegate_denials_total{tenant=\"acme\",rule=\"key_prefixes\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    let page = served.get("/").await?;
+    assert!(page.contains("content-security-policy: default-src 'none'") && page.contains("<td>acme<td>"), "{page}");
+    assert!(page.contains("is outside the granted prefixes [&quot;acme/&quot;]"), "{page}");
 
     let (log, folder) = served.stop().await?;
     let store = LocalStore::open(&folder.path().join("store"))?;

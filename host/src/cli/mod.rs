@@ -21,12 +21,14 @@ pub mod sync;
 pub mod tables;
 pub mod target;
 pub mod tenants;
+mod watch;
 
 use args::Machine;
 use clap::{CommandFactory, Parser, Subcommand};
 use console::error_line;
 use exit::{CliError, Exit};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -73,6 +75,9 @@ pub struct ServeCommand {
     /// Serve many tenants, each at a place of its own under a grant of its own, as this file says.
     #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["address", "network"])]
     pub tenants: Option<PathBuf>,
+    /// Show what tenants do at this loopback address: `/` for people, `/metrics` for Prometheus, `/healthz`, `/readyz`.
+    #[arg(long, value_name = "HOST:PORT", requires = "tenants")]
+    pub status: Option<SocketAddr>,
     /// A plugin's.
     #[command(flatten)]
     pub serve: serve::ServeArgs,
@@ -131,7 +136,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::Serve(args) => {
             let options = args.machine.options()?;
             if let Some(file) = &args.tenants {
-                return serve::run_tenants(args.serve, unknown, tenants::read(file)?, options).await;
+                return serve::run_tenants(args.serve, unknown, tenants::read(file)?, options, args.status).await;
             }
             let make = move || Ok(crate::session::Destination::new(crate::engine::Runtime::new()?, options));
             let served = serve::run(args.serve, unknown, make).await;
@@ -201,6 +206,8 @@ mod tests {
             ("lakegate serve --network unix --address /tmp/a.sock --log-level debug --log-format json --no-sentry --local d", true),
             ("lakegate serve --tenants t.toml --log-format json --local d", true),
             ("lakegate serve --tenants t.toml --address a:1", false),
+            ("lakegate serve --tenants t.toml --status 127.0.0.1:0", true),
+            ("lakegate serve --status 127.0.0.1:0", false),
             ("lakegate policy check t.toml", true),
             ("lakegate policy explain t.toml --tenant a --spec s.yml", true),
             ("lakegate policy explain t.toml --tenant a", false),

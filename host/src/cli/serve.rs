@@ -5,6 +5,7 @@
 use super::exit::{CliError, Exit};
 use super::logging::{self, LogFormat, LogLevel};
 use super::tenants::Hosted;
+use super::watch::Watch;
 use crate::engine::Runtime;
 use crate::grpc::listen::{Listener, Network};
 use crate::grpc::server::{self, PLUGIN_NAME, Server};
@@ -13,11 +14,14 @@ use anyhow::{Context, Result};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, join_all, try_join_all};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The CLI kills five seconds after it asks; what is aborted must be by then.
 const STOP_TIME: Duration = Duration::from_millis(4_500);
@@ -73,7 +77,13 @@ pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Res
 ///
 /// # Errors
 /// The environment redirects requests, a tenant's place cannot be listened on, its credentials are not there, or a transport failed.
-pub async fn run_tenants(args: ServeArgs, unknown: &[String], tenants: Vec<Hosted>, options: Options) -> Result<Exit, CliError> {
+pub async fn run_tenants(
+    args: ServeArgs,
+    unknown: &[String],
+    tenants: Vec<Hosted>,
+    options: Options,
+    status: Option<SocketAddr>,
+) -> Result<Exit, CliError> {
     let _own_log = logging::start(args.log_level, args.log_format);
     if let Some((name, _)) = std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL")) {
         let text =
@@ -82,6 +92,10 @@ pub async fn run_tenants(args: ServeArgs, unknown: &[String], tenants: Vec<Hoste
     }
     let signals = Signals::new()?;
     let (stop, runtime) = (CancellationToken::new(), compiling_runtime());
+    let _watch = match status {
+        Some(address) => Some(watch(address, &tenants, runtime.clone()).await?),
+        None => None,
+    };
     let mut services = Vec::with_capacity(tenants.len());
     for hosted in tenants {
         let name = hosted.tenant.name.clone();
@@ -97,10 +111,25 @@ pub async fn run_tenants(args: ServeArgs, unknown: &[String], tenants: Vec<Hoste
     served.map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Source, format!("{error:#}")))
 }
 
+/// Starts the status page; it ends when the answer is dropped.
+async fn watch(address: SocketAddr, tenants: &[Hosted], runtime: PendingRuntime) -> Result<AbortOnDropHandle<()>, CliError> {
+    if !address.ip().is_loopback() {
+        return Err(CliError::new(Exit::Usage, format!("--status {address}: not on the loopback interface, where alone it is offered")));
+    }
+    let refuse = |error| CliError::new(Exit::Source, format!("--status: cannot listen on {address}: {error}"));
+    let listener = TcpListener::bind(address).await.map_err(refuse)?;
+    tracing::info!(address = %listener.local_addr().map_err(refuse)?, "Status page listening");
+    let ready = Arc::new(move || runtime.peek().is_some_and(Result::is_ok));
+    let watch = Watch::new(tenants.iter().map(|hosted| hosted.tenant.clone()), ready);
+    Ok(AbortOnDropHandle::new(tokio::spawn(watch.serve(listener))))
+}
+
+type PendingRuntime = Shared<BoxFuture<'static, Result<Arc<Runtime>, Arc<str>>>>;
+
 /// One component for all tenants, compiled while the servers listen.
-fn compiling_runtime() -> Shared<BoxFuture<'static, Result<Arc<Runtime>, Arc<str>>>> {
+fn compiling_runtime() -> PendingRuntime {
     let made = tokio::task::spawn_blocking(Runtime::new);
-    async move {
+    let pending = async move {
         match made.await {
             Ok(Ok(runtime)) => Ok(runtime),
             Ok(Err(error)) => Err(format!("{error:#}").into()),
@@ -108,7 +137,10 @@ fn compiling_runtime() -> Shared<BoxFuture<'static, Result<Arc<Runtime>, Arc<str
         }
     }
     .boxed()
-    .shared()
+    .shared();
+    // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
+    tokio::spawn(pending.clone());
+    pending
 }
 
 fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {

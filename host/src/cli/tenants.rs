@@ -23,6 +23,9 @@ const SOCKET_MODE: &str = "0600";
 /// Bytes of a tenant's name: it stands in every audit line.
 const MAX_NAME_BYTES: usize = 64;
 
+/// What AWS takes for the policy of a role's session.
+const MAX_SESSION_POLICY_BYTES: usize = 2_048;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -218,6 +221,12 @@ impl Entry {
         let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
         if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
             problems.push(format!("a name has 1 to {MAX_NAME_BYTES} letters, digits, `-`, `_` and `.`"));
+        }
+        if self.credentials.role_arn.is_some() && self.grant.session_policy().len() > MAX_SESSION_POLICY_BYTES {
+            problems.push(format!(
+                "the policy of its role's session has {} characters; AWS takes {MAX_SESSION_POLICY_BYTES}: name fewer buckets and prefixes",
+                self.grant.session_policy().len()
+            ));
         }
         let place = self.listen.place().map_err(|problem| problems.push(problem)).ok();
         let keys = self.credentials.keys().map_err(|problem| problems.push(problem)).ok();

@@ -173,7 +173,7 @@ fn accept_tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>
 }
 
 /// The next connection, however long it takes.
-pub(super) async fn accept_one(listener: &TcpListener) -> TcpStream {
+pub(crate) async fn accept_one(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((connection, _)) => {

@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::Connected;
 
 /// A handshake that takes longer is given up: a client that says nothing must not hold a socket.
@@ -96,9 +97,8 @@ impl Gate {
     /// The connections of clients that were let in.
     pub(super) fn accept(self, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
         let (ready, connections) = mpsc::channel(READY_CONNECTIONS);
-        let accepting = tokio::spawn(self.accept_all(listener, ready));
         // The listener goes when nobody takes connections any more.
-        let accepting = AbortOnDrop(accepting);
+        let accepting = AbortOnDropHandle::new(tokio::spawn(self.accept_all(listener, ready)));
         stream::unfold((connections, accepting), async |(mut connections, accepting)| {
             let connection = connections.recv().await?;
             Some((Ok(connection), (connections, accepting)))
@@ -122,14 +122,6 @@ impl Gate {
                 drop(permit);
             });
         }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -1,10 +1,14 @@
 //! What one tenant may do, as the operator writes it down. Nothing is granted that is not named.
 
 use super::meter::Meter;
+use super::quarantine::Quarantine;
+use super::tally::Tally;
 use crate::bindings::{Configuration, CredentialSource, StorageTarget};
 use crate::object::{ObjectKey, PutObject};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A decision that denies: which rule of the grant, and in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +155,38 @@ impl Grant {
         }
     }
 
+    /// The policy of a role's session: what this grant allows, in the store's own terms, so that a bug of ours still meets the store's check.
+    ///
+    /// Modes of encryption are bounded where a request names one; parts of an upload name none, so that their absence cannot be denied here.
+    pub fn session_policy(&self) -> String {
+        let partition = partition(&self.region);
+        let objects: Vec<String> = self
+            .buckets
+            .iter()
+            .flat_map(|bucket| self.key_prefixes.iter().map(move |prefix| format!("arn:{partition}:s3:::{bucket}/{}*", literal(prefix))))
+            .collect();
+        let mut actions = vec!["s3:PutObject"];
+        if !self.acls.is_empty() {
+            actions.push("s3:PutObjectAcl");
+        }
+        let mut put = json!({"Effect": "Allow", "Action": actions, "Resource": objects});
+        if !self.encryption.is_empty() {
+            put["Condition"] = json!({"StringEqualsIfExists": {"s3:x-amz-server-side-encryption": self.encryption}});
+        }
+        let mut statements = vec![put, json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects})];
+        statements.extend(self.kms_statement(partition));
+        json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+    }
+
+    fn kms_statement(&self, partition: &str) -> Option<Value> {
+        let asks = self.encryption.iter().any(|mode| mode.starts_with("aws:kms"));
+        let arn =
+            |key: &String| if key.starts_with("arn:") { key.clone() } else { format!("arn:{partition}:kms:{}:*:key/{key}", self.region) };
+        let keys: Vec<String> = if self.kms_keys.is_empty() { vec![arn(&"*".to_owned())] } else { self.kms_keys.iter().map(arn).collect() };
+        // Decrypt: the parts of an upload are put together by the store under the same key.
+        asks.then(|| json!({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": keys}))
+    }
+
     /// Every rule that the checked spec breaks.
     fn denials(&self, configuration: &Configuration) -> Vec<Denied> {
         let target = &configuration.target;
@@ -205,6 +241,29 @@ fn names_credentials(source: &CredentialSource) -> bool {
     [profile, role_arn, role_session_name, external_id].into_iter().any(Option::is_some)
 }
 
+/// The AWS partition of a region.
+fn partition(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "aws-cn"
+    } else if region.starts_with("us-gov-") {
+        "aws-us-gov"
+    } else {
+        "aws"
+    }
+}
+
+/// A text that a policy takes letter by letter.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '*' | '?' | '$' => out.extend(["${", character.encode_utf8(&mut [0; 4]), "}"]),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 /// A prefix that ends within a segment would also let in its neighbours: `a` would mean `ab/c`.
 fn is_whole(prefix: &str) -> bool {
     prefix.is_empty() || prefix.strip_suffix('/').is_some_and(|segments| ObjectKey::parse(segments).is_ok())
@@ -221,6 +280,10 @@ pub struct Tenant {
     pub credentials: CredentialSource,
     /// What it has used of its day.
     pub meter: Arc<Meter>,
+    /// What it has done so far.
+    pub tally: Arc<Tally>,
+    /// Whether its guests trap too often.
+    pub quarantine: Quarantine,
 }
 
 impl Tenant {
@@ -228,14 +291,15 @@ impl Tenant {
     pub fn new(name: &str, grant: Grant) -> Self {
         let meter = Arc::new(Meter::new(grant.daily_objects, grant.daily_bytes));
         let credentials = CredentialSource { profile: None, role_arn: None, role_session_name: None, external_id: None };
-        Self { name: name.into(), grant, credentials, meter }
+        Self { name: name.into(), grant, credentials, meter, tally: Arc::default(), quarantine: Quarantine::default() }
     }
 
     /// Decides on a checked spec: where its session's requests go, as granted.
     ///
     /// # Errors
-    /// Every rule that the spec breaks.
+    /// Every rule that the spec breaks, or that the tenant has to wait.
     pub fn admit(&self, configuration: &Configuration) -> Result<StorageTarget, Vec<Denied>> {
+        self.quarantine.check(Instant::now()).map_err(|denied| vec![denied])?;
         let denials = self.grant.denials(configuration);
         if !denials.is_empty() {
             return Err(denials);
@@ -247,6 +311,12 @@ impl Tenant {
             credentials: self.credentials.clone(),
             ..configuration.target.clone()
         })
+    }
+
+    /// One of its guests has trapped.
+    pub(crate) fn trapped(&self) {
+        self.tally.trapped();
+        self.quarantine.trapped(Instant::now());
     }
 }
 

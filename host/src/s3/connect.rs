@@ -77,7 +77,7 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         loader = loader.credentials_provider(given.clone());
     }
     let shared = loader.load().await;
-    let credentials = resolve(&shared, &target.credentials).await?;
+    let credentials = resolve(&shared, &target.credentials, options.session_policy.as_deref()).await?;
 
     let mut builder = Builder::from(&shared).credentials_provider(credentials).force_path_style(target.path_style);
     if let Some(endpoint) = &target.endpoint {
@@ -134,7 +134,7 @@ fn named_profile(profile: &str, client: SharedHttpClient, region: Region, enviro
 }
 
 /// The first credentials, asked for now, so that a mistake shows before any row is read.
-async fn resolve(shared: &SdkConfig, source: &CredentialSource) -> Result<Primed, StoreError> {
+async fn resolve(shared: &SdkConfig, source: &CredentialSource, session_policy: Option<&str>) -> Result<Primed, StoreError> {
     let failed = |failure: Failure| StoreError {
         kind: StoreErrorKind::Denied,
         message: match &source.profile {
@@ -151,6 +151,9 @@ async fn resolve(shared: &SdkConfig, source: &CredentialSource) -> Result<Primed
             .configure(shared);
         if let Some(id) = &source.external_id {
             builder = builder.external_id(id);
+        }
+        if let Some(policy) = session_policy {
+            builder = builder.policy(policy);
         }
         provider = SharedCredentialsProvider::new(builder.build_from_provider(provider).await);
     }

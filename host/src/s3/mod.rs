@@ -57,6 +57,8 @@ pub struct ConnectOptions {
     /// Sign with these instead of what the default chain finds: for embedders with credentials of their own. A role of the spec is assumed
     /// on top.
     pub credentials: Option<SharedCredentialsProvider>,
+    /// A policy (JSON) that a role is assumed with: it can only take away from what the role may do.
+    pub session_policy: Option<String>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
     environment: Env,
 }
@@ -71,6 +73,7 @@ impl Default for ConnectOptions {
             max_part_bytes: MAX_PART_BYTES,
             checksums: Checksums::Auto,
             credentials: None,
+            session_policy: None,
             environment: Env::real(),
         }
     }

@@ -170,3 +170,34 @@ fn an_unsound_grant_says_why() {
         "`skip_tls_verify` is for",
     );
 }
+
+#[test]
+fn a_roles_session_may_do_what_the_grant_says_and_no_more() {
+    let policy = |change: fn(&mut Grant)| {
+        let mut grant = Grant { acls: Vec::new(), encryption: Vec::new(), kms_keys: Vec::new(), ..grant() };
+        change(&mut grant);
+        serde_json::from_str::<Value>(&grant.session_policy()).expect("JSON")
+    };
+    let objects = json!(["arn:aws:s3:::lake/acme/*", "arn:aws:s3:::pond/acme/*"]);
+    let put = json!({"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": objects});
+    let abort = json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects});
+    assert_eq!(policy(|_| {}), json!({"Version": "2012-10-17", "Statement": [put, abort]}));
+    assert_eq!(policy(|grant| grant.acls = vec!["private".into()])["Statement"][0]["Action"], json!(["s3:PutObject", "s3:PutObjectAcl"]));
+
+    let plain = policy(|grant| grant.encryption = vec!["AES256".into()]);
+    assert_eq!(plain["Statement"][0]["Condition"], json!({"StringEqualsIfExists": {"s3:x-amz-server-side-encryption": ["AES256"]}}));
+    assert_eq!(plain["Statement"].as_array().map(Vec::len), Some(2), "no key is needed");
+    let keyed = policy(|grant| {
+        grant.encryption = vec!["aws:kms".into()];
+        grant.kms_keys = vec!["key-1".into(), "arn:aws:kms:eu-central-1:1:key/key-2".into()];
+    });
+    let keys = json!(["arn:aws:kms:eu-central-1:*:key/key-1", "arn:aws:kms:eu-central-1:1:key/key-2"]);
+    assert_eq!(keyed["Statement"][2], json!({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": keys}));
+
+    let odd = policy(|grant| {
+        grant.key_prefixes = vec!["a*b?c$/".into()];
+        grant.region = "cn-north-1".into();
+        grant.buckets.truncate(1);
+    });
+    assert_eq!(odd["Statement"][0]["Resource"], json!(["arn:aws-cn:s3:::lake/a${*}b${?}c${$}/*"]));
+}

@@ -90,6 +90,22 @@ async fn a_role_is_assumed_with_its_external_id_and_not_at_the_endpoint() {
 }
 
 #[tokio::test]
+async fn a_role_is_assumed_with_the_policy_of_its_session() {
+    for (policy, words) in [(Some("{\"Version\":\"2012-10-17\"}"), "Policy=%7B%22Version%22%3A%222012-10-17%22%7D"), (None, "")] {
+        let (sts, address) = Server::start(|_, _| role("AssumeRole", "ASIAROLE")).await;
+        let (_server, store) = Server::start(|_, _| ok()).await;
+        let url = format!("http://{address}");
+        let mut target = target(format!("http://{store}"));
+        target.credentials.role_arn = Some("arn:aws:iam::1:role/r".into());
+        let options = options(&[KEYS, &[("AWS_ENDPOINT_URL_STS", url.as_str())]].concat());
+        let options = ConnectOptions { session_policy: policy.map(str::to_owned), ..options };
+        S3Client::connect(&target, &options).await.expect("credentials");
+        let asked = String::from_utf8(sts.seen()[0].body.clone()).expect("a form");
+        assert!(asked.contains(words) && asked.contains("Policy=") == policy.is_some(), "{asked}");
+    }
+}
+
+#[tokio::test]
 async fn a_container_gives_credentials_and_renews_them() {
     // Credentials that are about to expire are renewed before the next request.
     let (container, address) = Server::start(|number, _| container(&format!("ASIA{number}"), "2001-01-01T00:00:00Z")).await;

@@ -1,0 +1,196 @@
+//! What operators look at: `/metrics` for Prometheus, `/healthz`, `/readyz`, and a page at `/` for people. Loopback only; reads, never writes.
+
+use crate::policy::Tenant;
+use crate::policy::tally::Reading;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::net::TcpListener;
+
+/// Says whether sessions can be opened.
+pub(super) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What the answers are made of.
+#[derive(Clone)]
+pub(super) struct Watch {
+    tenants: Arc<[Arc<Tenant>]>,
+    ready: Ready,
+}
+
+impl Watch {
+    pub(super) fn new(tenants: impl IntoIterator<Item = Arc<Tenant>>, ready: Ready) -> Self {
+        Self { tenants: tenants.into_iter().collect(), ready }
+    }
+
+    /// Answers until it is dropped.
+    pub(super) async fn serve(self, listener: TcpListener) {
+        loop {
+            let socket = crate::grpc::listen::accept_one(&listener).await;
+            let watch = self.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| {
+                    let answer = watch.answer(&request);
+                    async move { Ok::<_, Infallible>(answer) }
+                });
+                let served = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+                if let Err(error) = served {
+                    tracing::debug!(%error, "A connection to the status page broke off.");
+                }
+            });
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+        }
+        match request.uri().path() {
+            "/" => page(self.page(SystemTime::now())),
+            "/metrics" => text(StatusCode::OK, self.metrics()),
+            "/healthz" => text(StatusCode::OK, "alive\n".to_owned()),
+            "/readyz" if (self.ready)() => text(StatusCode::OK, "ready\n".to_owned()),
+            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the component is being compiled\n".to_owned()),
+            _ => text(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz and /readyz\n".to_owned()),
+        }
+    }
+
+    fn readings(&self) -> Vec<(&str, Reading)> {
+        self.tenants.iter().map(|tenant| (&*tenant.name, tenant.tally.read())).collect()
+    }
+
+    /// Prometheus's text format, version 0.0.4. Names of tenants have no character that would need an escape.
+    fn metrics(&self) -> String {
+        let readings = self.readings();
+        let mut out = String::new();
+        for (name, kind, help, value) in METRICS {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for (tenant, reading) in &readings {
+                let _ = writeln!(out, "{name}{{tenant=\"{tenant}\"}} {}", value(reading));
+            }
+        }
+        let name = "lakegate_denials_total";
+        let _ = writeln!(out, "# HELP {name} Decisions that denied, by rule of the grant.\n# TYPE {name} counter");
+        for (tenant, reading) in &readings {
+            for (rule, count) in &reading.denials {
+                let _ = writeln!(out, "{name}{{tenant=\"{tenant}\",rule=\"{rule}\"}} {count}");
+            }
+        }
+        out
+    }
+
+    fn page(&self, now: SystemTime) -> String {
+        let mut out = HEAD.to_owned();
+        let readings = self.readings();
+        for (tenant, reading) in &readings {
+            let Reading { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
+            let denied: u64 = denials.values().sum();
+            let megabytes = |bytes: &u64| *bytes as f64 / 1e6;
+            let _ = writeln!(
+                out,
+                "<tr><td>{tenant}<td>{sessions}<td>{objects}<td>{rows}<td>{:.1}<td>{denied}<td>{traps}<td>{:.1}",
+                megabytes(bytes),
+                megabytes(guest_memory_bytes)
+            );
+        }
+        out.push_str("</table><h2>Last denials</h2><table><tr><th>tenant<th>ago<th>rule<th>why\n");
+        for (tenant, reading) in &readings {
+            for denial in &reading.last_denials {
+                let ago = now.duration_since(denial.at).unwrap_or_default().as_secs();
+                let _ = writeln!(out, "<tr><td>{tenant}<td>{ago} s<td>{}<td>{}", denial.rule, escaped(&denial.message));
+            }
+        }
+        out.push_str("</table>\n");
+        out
+    }
+}
+
+type Value = fn(&Reading) -> u64;
+
+const METRICS: [(&str, &str, &str, Value); 6] = [
+    ("lakegate_objects_total", "counter", "Objects that the store has confirmed.", |reading| reading.objects),
+    ("lakegate_bytes_total", "counter", "Bytes of confirmed objects.", |reading| reading.bytes),
+    ("lakegate_rows_total", "counter", "Rows of confirmed objects.", |reading| reading.rows),
+    ("lakegate_traps_total", "counter", "Traps of guest instances.", |reading| reading.traps),
+    ("lakegate_sessions", "gauge", "Open sessions.", |reading| reading.sessions),
+    ("lakegate_guest_memory_high_water_bytes", "gauge", "The most linear memory of one guest instance.", |reading| {
+        reading.guest_memory_bytes
+    }),
+];
+
+const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5><title>Lakegate</title>\
+<style>body{font:15px system-ui,sans-serif;margin:2em}table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:right;\
+border-bottom:1px solid #ccc}th:first-child,td:first-child,td:last-child{text-align:left}</style>\
+<h1>Lakegate</h1><table><tr><th>tenant<th>sessions<th>objects<th>rows<th>MB<th>denials<th>traps<th>guest MB\n";
+
+/// Words of a tenant's own choice, such as keys, must not become markup.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    answer(status, "text/plain; version=0.0.4; charset=utf-8", body)
+}
+
+fn page(body: String) -> Response<Full<Bytes>> {
+    answer(StatusCode::OK, "text/html; charset=utf-8", body)
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    // Nothing from elsewhere is loaded, and no page of another host may frame or read this one.
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        header::HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    );
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Denied, Grant, Policy};
+
+    fn watch() -> Watch {
+        let tenant = Arc::new(Tenant::new("acme", Grant::default()));
+        let policy = Policy::of_tenant(tenant.clone());
+        policy.audit_object("k", 2_500_000, 7);
+        policy.audit_denial(&Denied::new("key_prefixes", "the key \"<script>&\" is outside"), None);
+        Watch::new([tenant, Arc::new(Tenant::new("beta", Grant::default()))], Arc::new(|| true))
+    }
+
+    #[test]
+    fn metrics_are_by_tenant_and_rule() {
+        let metrics = watch().metrics();
+        for line in [
+            "# TYPE lakegate_objects_total counter",
+            "lakegate_objects_total{tenant=\"acme\"} 1",
+            "lakegate_objects_total{tenant=\"beta\"} 0",
+            "lakegate_bytes_total{tenant=\"acme\"} 2500000",
+            "lakegate_rows_total{tenant=\"acme\"} 7",
+            "lakegate_sessions{tenant=\"acme\"} 0",
+            "lakegate_denials_total{tenant=\"acme\",rule=\"key_prefixes\"} 1",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+        }
+    }
+
+    #[test]
+    fn the_page_shows_denials_as_text() {
+        let page = watch().page(SystemTime::now());
+        assert!(page.contains("<tr><td>acme<td>0<td>1<td>7<td>2.5<td>1<td>0<td>0.0\n"), "{page}");
+        assert!(page.contains("<td>key_prefixes<td>the key &quot;&lt;script&gt;&amp;&quot; is outside"), "{page}");
+        assert!(!page.contains("<script"), "{page}");
+    }
+}
