@@ -32,8 +32,8 @@ pub const MAX_WEIGHTLESS_ROWS: u64 = 1 << 20;
 /// each naming. Ten times the largest message: no source comes near it, and the encoders get through it in seconds.
 pub const MAX_SHARED_BYTES: u64 = 2 << 30;
 
-/// The same within one row, unless the message itself is larger. A row is encoded in one piece, and its text may be six times as long, so
-/// this is a bound on memory: a few of it fit an instance.
+/// The same within one row, unless the message itself is larger. Parquet holds a row's values in one piece, so this is a bound on memory: a
+/// few of it fit an instance.
 pub const MAX_SHARED_ROW_BYTES: u64 = 8 << 20;
 
 /// Bytes of a message's field names, each counted with every value of its field, and 8 for each value. JSON repeats names in every row; a

@@ -2,7 +2,9 @@
 
 use crate::rig::{Rig, insert_in_turn};
 use crate::support::{bench, runtime};
-use arrow_array::{Int64Array, StringArray};
+use arrow_array::{Int64Array, ListArray, StringArray};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field};
 use lakegate::ledger::FailureClass;
 use lakegate::session::{Destination, Held, Options, Session};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
@@ -64,6 +66,38 @@ async fn more_than_ten_thousand_parts_are_refused_by_name() {
     insert_in_turn(&mut write, &rows, 1_000).await;
     rig.check_all_landed("after the refusal", &write.finish().await, &rows);
     session.close().await;
+}
+
+/// Cells of bytes that take six each in JSON: more than the memory of an instance, had their text to be gathered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_cell_of_control_characters_is_written_as_it_is_encoded() {
+    const CELL: usize = 108 << 20;
+    let cell = StringArray::from(vec!["\u{1}".repeat(CELL)]);
+    let item = Arc::new(Field::new("item", DataType::Utf8, true));
+    let list = ListArray::new(item, OffsetBuffer::from_lengths([1]), Arc::new(cell.clone()), None);
+    let text = Table::new("text").column("c", Arc::new(cell)).insert_ipc().expect("one column");
+    let nested = Table::new("nested").column("c", Arc::new(list)).insert_ipc().expect("one column");
+    // JSON: `{"c":"…"}` and a line end, in a list two brackets more. CSV: a header and a line end; a list there is JSON in quotes.
+    let cases = [
+        ("json", &text, "text", 6 * CELL + 9),
+        ("json", &nested, "nested", 6 * CELL + 11),
+        ("csv", &text, "text", CELL + 3),
+        ("csv", &nested, "nested", 6 * CELL + 4 + 2 + 2 + 3),
+    ];
+    let bench = bench("limits");
+    let session = |format: &str| {
+        let options = Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+        open(options, json!({"format": format, "path": format!("{{{{TABLE}}}}.{format}"), "no_rotate": true}))
+    };
+    for (format, message, table, bytes) in cases {
+        let session = session(format).await;
+        let mut write = session.write().expect("no write is running");
+        write.insert(message.clone().into()).await.expect("a good message");
+        let report = write.finish().await;
+        assert_eq!(report.failures().collect::<Vec<_>>(), [], "{table} as {format}");
+        assert_eq!(report.tables[0].receipts[0].bytes, bytes as u64, "{table} as {format}");
+        session.close().await;
+    }
 }
 
 const MANY_TABLES: usize = 2_000;

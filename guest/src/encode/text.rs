@@ -2,7 +2,7 @@
 //!
 //! Rows are encoded in blocks, column by column: each column of a block becomes a [`lane`] of cells, and the lanes are then scattered to
 //! their places in the output. A lane is made by a [`kernel`] where the column is plain, else value by value on the general path of
-//! [`value`]. Both give the same bytes.
+//! [`value`]. Both give the same bytes. A row too long to be held as text goes out piece by piece, see [`long`].
 //!
 //! All that is allocated lives in [`TextShared`], once a session; an encoder holds nothing between calls.
 
@@ -12,6 +12,7 @@ mod digits;
 pub(crate) mod json_value;
 mod kernel;
 mod lane;
+mod long;
 mod number;
 mod plan;
 mod string;

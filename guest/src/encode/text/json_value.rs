@@ -4,6 +4,7 @@
 //! depth of nesting can overflow anything.
 
 use super::append::{below, find, push_text, splat, zeros};
+use super::long::{Drain, Whole, between_characters, push_in_pieces};
 use super::string::{Html, is_line_separator, push_line_separator, push_u00};
 
 /// The text is not one JSON value.
@@ -81,8 +82,17 @@ impl Keys for Kept {
 ///
 /// # Errors
 /// [`NotJson`]; part of the value may have been appended.
+#[cfg(test)]
 pub(crate) fn push_compact(out: &mut Vec<u8>, text: &[u8], html: Html) -> Result<(), NotJson> {
     push_with_keys(out, text, html, &mut Kept(html))
+}
+
+/// Appends the value compactly, and offers the text to `drain` on the way.
+///
+/// # Errors
+/// [`NotJson`], or the drain's; part of the value may have been appended.
+pub(crate) fn push_compact_draining<D: Drain>(out: &mut Vec<u8>, text: &[u8], html: Html, drain: &mut D) -> Result<(), D::Error> {
+    push(out, text, html, &mut Kept(html), drain)
 }
 
 /// Appends the value compactly, its keys as `keys` has them.
@@ -90,13 +100,17 @@ pub(crate) fn push_compact(out: &mut Vec<u8>, text: &[u8], html: Html) -> Result
 /// # Errors
 /// [`NotJson`]; part of the value may have been appended.
 pub(crate) fn push_with_keys(out: &mut Vec<u8>, text: &[u8], html: Html, keys: &mut impl Keys) -> Result<(), NotJson> {
+    push(out, text, html, keys, &mut Whole).map_err(|_| NotJson)
+}
+
+fn push<D: Drain>(out: &mut Vec<u8>, text: &[u8], html: Html, keys: &mut impl Keys, drain: &mut D) -> Result<(), D::Error> {
     let mut open = Open::default();
     let mut expect = Expect::Value;
     let mut at = 0;
     loop {
         at += text[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
         let Some(&byte) = text.get(at) else {
-            return if expect == Expect::CommaOrEnd && open.depth == 0 { Ok(()) } else { Err(NotJson) };
+            return if expect == Expect::CommaOrEnd && open.depth == 0 { Ok(()) } else { Err(NotJson.into()) };
         };
         let start = at;
         (expect, at) = match (expect, byte) {
@@ -107,7 +121,7 @@ pub(crate) fn push_with_keys(out: &mut Vec<u8>, text: &[u8], html: Html, keys: &
             }
             (Expect::Value | Expect::ValueOrEnd, b'"') => {
                 let end = string_end(text, at)?;
-                push_string(out, &text[at..end], html);
+                push_in_pieces(out, &text[at..end], drain, between_characters, |out, piece| push_string(out, piece, html))?;
                 (Expect::CommaOrEnd, end)
             }
             (Expect::Value | Expect::ValueOrEnd, b'{') => {
@@ -128,7 +142,7 @@ pub(crate) fn push_with_keys(out: &mut Vec<u8>, text: &[u8], html: Html, keys: &
             (Expect::CommaOrEnd, b',') => match open.innermost_is_object() {
                 Some(true) => (Expect::Key, at + 1),
                 Some(false) => (Expect::Value, at + 1),
-                None => return Err(NotJson),
+                None => return Err(NotJson.into()),
             },
             (Expect::CommaOrEnd | Expect::KeyOrEnd, b'}') if open.innermost_is_object() == Some(true) => {
                 open.pop();
@@ -139,13 +153,14 @@ pub(crate) fn push_with_keys(out: &mut Vec<u8>, text: &[u8], html: Html, keys: &
                 open.pop();
                 (Expect::CommaOrEnd, at + 1)
             }
-            _ => return Err(NotJson),
+            _ => return Err(NotJson.into()),
         };
         match at - start {
             _ if byte == b'"' => {}
             1 => out.push(byte),
             _ => push_text(out, &text[start..at]),
         }
+        drain.drain(out)?;
     }
 }
 

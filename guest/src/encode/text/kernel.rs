@@ -474,7 +474,7 @@ pub(crate) fn general(
 }
 
 /// May the CSV text of such values need quotes? Numbers, dates and their like do not, unless the delimiter is one of their characters.
-fn may_need_quotes(values: &Values<'_>, delimiter: u8) -> bool {
+pub(crate) fn may_need_quotes(values: &Values<'_>, delimiter: u8) -> bool {
     if is_odd(delimiter) {
         return true;
     }

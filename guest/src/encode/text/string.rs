@@ -196,8 +196,14 @@ pub(crate) fn push_csv_field(out: &mut Vec<u8>, field: &[u8], delimiter: u8) {
 }
 
 /// Appends a field in quotes, the quotes in it doubled.
-fn push_csv_quoted(out: &mut Vec<u8>, mut field: &[u8]) {
+fn push_csv_quoted(out: &mut Vec<u8>, field: &[u8]) {
     out.push(b'"');
+    push_csv_doubled(out, field);
+    out.push(b'"');
+}
+
+/// Appends a text or a piece of one, the quotes in it doubled.
+pub(crate) fn push_csv_doubled(out: &mut Vec<u8>, mut field: &[u8]) {
     // Nested values have a quote every few bytes: so eight are copied, and cut back to the first quote among them.
     while let Some((word, _)) = field.split_first_chunk::<8>() {
         let marks = zeros(u64::from_le_bytes(*word) ^ splat(b'"'));
@@ -219,7 +225,6 @@ fn push_csv_quoted(out: &mut Vec<u8>, mut field: &[u8]) {
             out.push(b'"');
         }
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]

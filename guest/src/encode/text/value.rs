@@ -6,10 +6,11 @@
 use super::address::{NotCidr, push_cidr, push_mac, push_uuid};
 use super::append::{push_constant, push_text};
 use super::digits::{push_int, push_unsigned};
-use super::json_value::{NotJson, push_compact};
+use super::json_value::{NotJson, push_compact_draining};
+use super::long::{Drain, Whole, anywhere, between_characters, push_in_pieces, push_plain};
 use super::number::{DecimalType, FloatStyle, push_decimal128, push_decimal256, push_f32, push_f64};
 use super::plan::{Kind, StructPlan};
-use super::string::{Html, push_json_string};
+use super::string::{Html, push_json_escaped};
 use super::time::{Fraction, push_date, push_time_of_day, push_timestamp, unit_suffix};
 use super::zone::Zone;
 use arrow_array::cast::AsArray;
@@ -40,6 +41,15 @@ impl Style {
         match self {
             Self::Json(_) => FloatStyle::Json,
             Self::Csv => FloatStyle::Csv,
+        }
+    }
+
+    /// What stands around a value that is no number.
+    #[inline(always)]
+    fn quote(self) -> Option<u8> {
+        match self {
+            Self::Json(_) => Some(b'"'),
+            Self::Csv => None,
         }
     }
 
@@ -422,8 +432,16 @@ impl<'a> Bound<'a> {
     /// # Errors
     /// [`ValueError`]; part of the value may have been appended.
     pub(crate) fn push(&self, out: &mut Vec<u8>, row: usize, style: Style) -> Result<(), ValueError> {
+        self.push_draining(out, row, style, &mut Whole)
+    }
+
+    /// As [`Self::push`], and offers the text to `drain` on the way: after each part of a nested value, and within long ones.
+    ///
+    /// # Errors
+    /// [`ValueError`], or the drain's; part of the value may have been appended.
+    pub(crate) fn push_draining<D: Drain>(&self, out: &mut Vec<u8>, row: usize, style: Style, drain: &mut D) -> Result<(), D::Error> {
         if !self.is_null(row) {
-            return self.push_valid(out, row, style);
+            return self.push_valid(out, row, style, drain);
         }
         match (style, &self.values) {
             (Style::Json(_), _) => out.extend_from_slice(b"null"),
@@ -434,7 +452,7 @@ impl<'a> Bound<'a> {
         Ok(())
     }
 
-    fn push_valid(&self, out: &mut Vec<u8>, row: usize, style: Style) -> Result<(), ValueError> {
+    fn push_valid<D: Drain>(&self, out: &mut Vec<u8>, row: usize, style: Style, drain: &mut D) -> Result<(), D::Error> {
         match &self.values {
             Values::Null => {}
             Values::Bool(array) => {
@@ -449,14 +467,14 @@ impl<'a> Bound<'a> {
             Values::Float(Floats::F32(values)) => push_f32(out, values[row], style.float()),
             Values::Float(Floats::F64(values)) => push_f64(out, values[row], style.float()),
             Values::Text(bytes) => match style {
-                Style::Json(html) => push_json_string(out, bytes.get(row), html),
-                Style::Csv => push_text(out, bytes.get(row)),
+                Style::Json(html) => push_json_text(out, bytes.get(row), html, drain)?,
+                Style::Csv => push_plain(out, bytes.get(row), drain)?,
             },
             Values::Binary { bytes, bare } => match style {
                 Style::Json(_) if *bare => out.extend_from_slice(b"null"),
-                _ => in_quotes(out, style, |out| push_base64(out, bytes.get(row))),
+                _ => push_encoded(out, bytes.get(row), style, drain)?,
             },
-            Values::FixedBinary(array) => in_quotes(out, style, |out| push_base64(out, array.value(row))),
+            Values::FixedBinary(array) => push_encoded(out, array.value(row), style, drain)?,
             Values::Date(days) => in_quotes(out, style, |out| push_date(out, days.get(row))),
             Values::TimeOfDay(ticks, unit) => {
                 let fraction = if style == Style::Csv { Fraction::Full } else { Fraction::Trimmed };
@@ -471,16 +489,16 @@ impl<'a> Bound<'a> {
             Values::Decimal(decimals, ty) => in_quotes(out, style, |out| decimals.push(out, row, *ty)),
             Values::Uuid(array) => in_quotes(out, style, |out| push_uuid(out, array.value(row))),
             Values::Inet(bytes) => match style {
-                Style::Json(html) => push_json_string(out, bytes.get(row), html),
-                Style::Csv => push_cidr(out, bytes.get(row))?,
+                Style::Json(html) => push_json_text(out, bytes.get(row), html, drain)?,
+                Style::Csv => push_cidr(out, bytes.get(row)).map_err(ValueError::from)?,
             },
             Values::Mac(bytes) => match (style, bytes.get(row)) {
                 (Style::Csv, []) => push_mac(out, &[0; 6]),
-                (_, address) => in_quotes(out, style, |out| push_mac(out, address)),
+                (_, address) => push_address(out, address, style, drain)?,
             },
             Values::Json(bytes) => match style {
-                Style::Json(html) => push_compact(out, bytes.get(row), html)?,
-                Style::Csv => push_text(out, bytes.get(row)),
+                Style::Json(html) => push_compact_draining(out, bytes.get(row), html, drain)?,
+                Style::Csv => push_plain(out, bytes.get(row), drain)?,
             },
             Values::List(extents, item) => {
                 out.push(b'[');
@@ -490,7 +508,8 @@ impl<'a> Bound<'a> {
                     if at > first {
                         out.push(b',');
                     }
-                    item.push(out, at, Style::Json(Html::Escaped))?;
+                    item.push_draining(out, at, Style::Json(Html::Escaped), drain)?;
+                    drain.drain(out)?;
                 }
                 out.push(b']');
             }
@@ -503,7 +522,8 @@ impl<'a> Bound<'a> {
                         out.push(b',');
                     }
                     push_text(out, &key.text);
-                    children[key.child].push(out, row, Style::Json(html))?;
+                    children[key.child].push_draining(out, row, Style::Json(html), drain)?;
+                    drain.drain(out)?;
                 }
                 out.push(b'}');
             }
@@ -517,17 +537,18 @@ impl<'a> Bound<'a> {
                         out.push(b',');
                     }
                     push_constant(out, b"{\"key\":");
-                    keys.push(out, at, Style::Json(Html::Escaped))?;
+                    keys.push_draining(out, at, Style::Json(Html::Escaped), drain)?;
                     out.push(b',');
                     push_constant(out, b"\"value\":");
-                    values.push(out, at, Style::Json(Html::Escaped))?;
+                    values.push_draining(out, at, Style::Json(Html::Escaped), drain)?;
                     out.push(b'}');
+                    drain.drain(out)?;
                 }
                 out.push(b']');
             }
             Values::Dictionary(keys, values) => {
                 if let Some(key) = keys.index(row) {
-                    values.push(out, key, style)?;
+                    values.push_draining(out, key, style, drain)?;
                 }
             }
         }
@@ -536,14 +557,38 @@ impl<'a> Bound<'a> {
 }
 
 fn in_quotes(out: &mut Vec<u8>, style: Style, push: impl FnOnce(&mut Vec<u8>)) {
-    match style {
-        Style::Json(_) => {
-            out.push(b'"');
-            push(out);
-            out.push(b'"');
-        }
-        Style::Csv => push(out),
+    out.extend(style.quote());
+    push(out);
+    out.extend(style.quote());
+}
+
+/// Appends a JSON string, quotes included.
+#[inline(always)]
+fn push_json_text<D: Drain>(out: &mut Vec<u8>, text: &[u8], html: Html, drain: &mut D) -> Result<(), D::Error> {
+    out.push(b'"');
+    push_in_pieces(out, text, drain, between_characters, |out, piece| push_json_escaped(out, piece, html))?;
+    out.push(b'"');
+    Ok(())
+}
+
+/// Appends base64, with the quotes of the style.
+fn push_encoded<D: Drain>(out: &mut Vec<u8>, bytes: &[u8], style: Style, drain: &mut D) -> Result<(), D::Error> {
+    out.extend(style.quote());
+    push_in_pieces(out, bytes, drain, anywhere, push_base64)?;
+    out.extend(style.quote());
+    Ok(())
+}
+
+/// Appends a hardware address, with the quotes of the style.
+fn push_address<D: Drain>(out: &mut Vec<u8>, address: &[u8], style: Style, drain: &mut D) -> Result<(), D::Error> {
+    out.extend(style.quote());
+    for (at, piece) in address.chunks(D::PIECE_BYTES).enumerate() {
+        out.extend((at > 0).then_some(b':'));
+        push_mac(out, piece);
+        drain.drain(out)?;
     }
+    out.extend(style.quote());
+    Ok(())
 }
 
 fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -651,7 +696,7 @@ impl<'a> Bytes<'a> {
 }
 
 impl Bound<'_> {
-    /// About how many bytes of Arrow some rows hold, for deciding how many rows make a block. Cheap: offsets are read, not values.
+    /// About how many bytes of Arrow some rows hold, with the names inside them, for deciding how many rows make a block. Cheap: offsets are read, not values.
     pub(crate) fn weight(&self, rows: Range<usize>) -> usize {
         /// Bytes a number counts for.
         const NUMBER: usize = 16;
@@ -675,10 +720,15 @@ impl Bound<'_> {
                 .map(|key| values.weight(key..key + 1))
                 .fold(count, usize::saturating_add),
             Values::List(extents, item) => item.weight(extents.get(rows.start).start..extents.get(rows.end - 1).end) + count,
-            Values::Struct(children, _) => children.iter().map(|child| child.weight(rows.clone())).fold(0, usize::saturating_add),
+            // Names are written with every row.
+            Values::Struct(children, plan) => {
+                let names = plan.raw.iter().map(|key| key.text.len()).sum::<usize>().saturating_mul(count);
+                children.iter().map(|child| child.weight(rows.clone())).fold(names, usize::saturating_add)
+            }
             Values::Map(offsets, pair) => {
                 let entries = offsets[rows.start].as_usize()..offsets[rows.end].as_usize();
-                pair.0.weight(entries.clone()).saturating_add(pair.1.weight(entries))
+                let items = entries.len().saturating_mul(NUMBER);
+                items.saturating_add(pair.0.weight(entries.clone())).saturating_add(pair.1.weight(entries))
             }
             _ => count * NUMBER,
         }

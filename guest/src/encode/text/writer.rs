@@ -3,6 +3,7 @@
 use super::TextShared;
 use super::kernel;
 use super::lane::{GUARD_BYTES, Lane, Source, Target};
+use super::long::{self, LONG_ROW_BYTES, LongError};
 use super::plan::Column;
 use super::value::{Bound, Values};
 use crate::encode::{Encode, EncodeError, Output};
@@ -139,7 +140,11 @@ impl Job<'_> {
             while whole > MAX_BLOCK_BYTES && end - start > 1 && self.weight(start..end) > MAX_BLOCK_BYTES {
                 end = start + (end - start) / 2;
             }
-            self.block(start..end)?;
+            if whole > LONG_ROW_BYTES && end - start == 1 && self.weight(start..end) > LONG_ROW_BYTES {
+                self.long_row(start)?;
+            } else {
+                self.block(start..end)?;
+            }
             start = end;
         }
         Ok(())
@@ -147,6 +152,23 @@ impl Job<'_> {
 
     fn weight(&self, rows: Range<usize>) -> usize {
         self.bounds.iter().map(|bound| bound.weight(rows.clone())).fold(0, usize::saturating_add)
+    }
+
+    /// Encodes a row that is too long to be held as text.
+    fn long_row(&mut self, row: usize) -> Result<(), EncodeError> {
+        let (frame, bounds, plan) = (self.frame, self.bounds, self.plan);
+        let mut text = std::mem::take(&mut self.scratch.spare);
+        for (prefix, column) in &frame.pieces {
+            self.stage(prefix)?;
+            long::write_cell(&bounds[*column], row, frame.separators, &mut text, &mut |bytes| self.stage(bytes)).map_err(|error| {
+                match error {
+                    LongError::Value(error) => EncodeError::Data(format!("column `{}`: {error}", plan[*column].name)),
+                    LongError::Encode(error) => error,
+                }
+            })?;
+        }
+        self.scratch.spare = text;
+        self.stage(&frame.end)
     }
 
     /// Encodes a few rows: every column to its lane, every lane to its place.
