@@ -557,9 +557,14 @@ impl<'a> Bound<'a> {
 }
 
 fn in_quotes(out: &mut Vec<u8>, style: Style, push: impl FnOnce(&mut Vec<u8>)) {
-    out.extend(style.quote());
-    push(out);
-    out.extend(style.quote());
+    match style {
+        Style::Json(_) => {
+            out.push(b'"');
+            push(out);
+            out.push(b'"');
+        }
+        Style::Csv => push(out),
+    }
 }
 
 /// Appends a JSON string, quotes included.
