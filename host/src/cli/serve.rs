@@ -8,11 +8,11 @@ use super::tenants::Hosted;
 use super::watch::Watch;
 use crate::engine::Runtime;
 use crate::grpc::listen::{Listener, Network};
-use crate::grpc::server::{self, PLUGIN_NAME, Server};
+use crate::grpc::server::{self, Made, PLUGIN_NAME, Server};
 use crate::session::{Destination, Options};
 use anyhow::{Context, Result};
 use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, join_all, try_join_all};
+use futures::future::{join_all, try_join_all};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -91,7 +91,10 @@ pub async fn run_tenants(
         return Err(CliError::new(Exit::Usage, text));
     }
     let signals = Signals::new()?;
-    let (stop, runtime) = (CancellationToken::new(), compiling_runtime());
+    // One component for all tenants.
+    let (stop, runtime) = (CancellationToken::new(), server::compiling(Runtime::new));
+    // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
+    tokio::spawn(runtime.clone());
     let _watch = match status {
         Some(address) => Some(watch(address, &tenants, runtime.clone()).await?),
         None => None,
@@ -112,7 +115,7 @@ pub async fn run_tenants(
 }
 
 /// Starts the status page; it ends when the answer is dropped.
-async fn watch(address: SocketAddr, tenants: &[Hosted], runtime: PendingRuntime) -> Result<AbortOnDropHandle<()>, CliError> {
+async fn watch(address: SocketAddr, tenants: &[Hosted], runtime: Made<Arc<Runtime>>) -> Result<AbortOnDropHandle<()>, CliError> {
     if !address.ip().is_loopback() {
         return Err(CliError::new(Exit::Usage, format!("--status {address}: not on the loopback interface, where alone it is offered")));
     }
@@ -122,25 +125,6 @@ async fn watch(address: SocketAddr, tenants: &[Hosted], runtime: PendingRuntime)
     let ready = Arc::new(move || runtime.peek().is_some_and(Result::is_ok));
     let watch = Watch::new(tenants.iter().map(|hosted| hosted.tenant.clone()), ready);
     Ok(AbortOnDropHandle::new(tokio::spawn(watch.serve(listener))))
-}
-
-type PendingRuntime = Shared<BoxFuture<'static, Result<Arc<Runtime>, Arc<str>>>>;
-
-/// One component for all tenants, compiled while the servers listen.
-fn compiling_runtime() -> PendingRuntime {
-    let made = tokio::task::spawn_blocking(Runtime::new);
-    let pending = async move {
-        match made.await {
-            Ok(Ok(runtime)) => Ok(runtime),
-            Ok(Err(error)) => Err(format!("{error:#}").into()),
-            Err(_) => Err("its making ended early".into()),
-        }
-    }
-    .boxed()
-    .shared();
-    // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
-    tokio::spawn(pending.clone());
-    pending
 }
 
 fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {

@@ -37,8 +37,11 @@ const NO_SYNC: &str = "Sync is not offered: this plugin is a destination, not a 
 const NO_TRANSFORM: &str = "Transform is not offered: this plugin is a destination, not a transformer";
 const NO_TRANSFORM_SCHEMA: &str = "TransformSchema is not offered: this plugin is a destination, not a transformer";
 
+/// What may still be in the making.
+pub type Made<T> = Shared<BoxFuture<'static, Result<T, Arc<str>>>>;
+
 /// A destination that may still be compiling.
-pub type Pending = Shared<BoxFuture<'static, Result<Destination, Arc<str>>>>;
+pub type Pending = Made<Destination>;
 
 /// What Init made.
 #[derive(Debug)]
@@ -337,12 +340,12 @@ pub fn ready(destination: Destination) -> Pending {
     futures::future::ready(Ok(destination)).boxed().shared()
 }
 
-/// A destination that a thread of its own is making, so that the server can listen meanwhile.
-pub fn compiling(make: impl FnOnce() -> anyhow::Result<Destination> + Send + 'static) -> Pending {
+/// Something that a thread of its own is making, so that the server can listen meanwhile.
+pub fn compiling<T: Clone + Send + Sync + 'static>(make: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> Made<T> {
     let made = tokio::task::spawn_blocking(make);
     async move {
         match made.await {
-            Ok(Ok(destination)) => Ok(destination),
+            Ok(Ok(made)) => Ok(made),
             Ok(Err(error)) => Err(format!("{error:#}").into()),
             Err(_) => Err("its making ended early".into()),
         }

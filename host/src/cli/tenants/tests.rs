@@ -93,3 +93,21 @@ fn keys_come_from_variables_that_must_be_there() {
     let error = tenants[0].options(&Options::default()).unwrap_err();
     assert_eq!(error.to_string(), "tenant \"acme\": the variable LAKEGATE_TEST_NO_SUCH is not set");
 }
+
+/// What the README shows is a file that is understood, with every listener that its comments offer.
+#[test]
+fn the_readmes_example_is_understood() {
+    let readme = include_str!("../../../../README.md");
+    let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let tenants = parse(example).unwrap();
+    assert_eq!((tenants.len(), tenants[0].tenant.grant.daily_objects), (1, Some(10_000)));
+    for offered in example.lines().filter_map(|line| line.strip_prefix("# listen")) {
+        let rest: Vec<&str> = example.lines().filter(|line| !line.starts_with("listen")).collect();
+        let other = rest.join("\n").replacen(
+            "[tenants.acme]",
+            &format!("[tenants.acme]\nlisten{}", offered.replace('…', &"00".repeat(31)).replace("5f:", "5f")),
+            1,
+        );
+        assert_eq!(parse(&other).map(|tenants| tenants.len()), Ok(1), "{other}");
+    }
+}
