@@ -3,10 +3,11 @@
 //! A kernel is chosen for a block by the least and the greatest of its values, and then looks at none of them: its loop has no branch that
 //! depends on a value. Rows that are null are computed like others, and overwritten.
 
+use super::digits::{DATES, FRACTIONS, HUNDREDTHS, INTEGERS, LISTED, LISTED_DAYS};
 use super::digits::{EIGHT_DIGITS, FOUR_DIGIT_YEARS, ZEROS, clock_text, date_text, digits, leading_zeros, short_int, trailing_zeros};
 use super::lane::{Lane, STORE_BYTES, Source};
 use super::number::DecimalType;
-use super::string::{Html, begins_with_space, is_plain_csv, is_plain_json, mark_csv_specials, may_begin_with_space, push_csv_field};
+use super::string::{Html, begins_with_space, is_ascii_space, is_plain_csv, is_plain_json, mark_csv_specials, push_csv_field};
 use super::string::{needs_no_csv_escape, push_json_string};
 use super::time::ticks_per_second;
 use super::value::{Bound, Bytes, Days, Decimals, Ints, Style, ValueError, Values};
@@ -135,6 +136,24 @@ fn range<T: Copy>(values: &[T], to_i64: impl Fn(T) -> i64) -> (i64, i64) {
     values.iter().fold((i64::MAX, i64::MIN), |(least, greatest), &value| (least.min(to_i64(value)), greatest.max(to_i64(value))))
 }
 
+/// All bits that any value has. One that is negative has the highest.
+#[inline(always)]
+fn bits<T: Copy>(values: &[T], to_i64: impl Fn(T) -> i64) -> u64 {
+    let (blocks, rest) = values.as_chunks::<16>();
+    let of = |values: &[T]| values.iter().fold(0, |bits, &value| bits | to_i64(value) as u64);
+    blocks.iter().fold(of(rest), |bits, block| bits | of(block))
+}
+
+/// Writes cells whose text is in a table that has its length in the highest byte.
+#[inline(always)]
+fn write_listed<T: Copy>(lane: &mut Lane, values: &[T], table: &[u64; LISTED], to_i64: impl Fn(T) -> i64) {
+    write_short(lane, values, |cell, value| {
+        let text = table[to_i64(value) as usize % LISTED];
+        put(cell, 0, text);
+        (text >> 56) as u32
+    });
+}
+
 /// Integers below this have, with a sign, at most sixteen characters.
 const SHORT_INT_LIMIT: i64 = 1_000_000_000_000_000;
 
@@ -152,9 +171,15 @@ fn fill_ints(lane: &mut Lane, nulls: &Nulls<'_>, ints: Ints<'_>, rows: Range<usi
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn fill_ints_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], to_i64: impl Fn(T) -> i64) -> bool {
-    let (least, greatest) = range(values, &to_i64);
+    let bits = bits(values, &to_i64);
+    if bits < LISTED as u64 {
+        write_listed(lane, values, &INTEGERS, to_i64);
+        nulls.finish_short(lane, Quotes::Never);
+        return true;
+    }
+    let (least, greatest) = if bits < EIGHT_DIGITS { (0, bits as i64) } else { range(values, &to_i64) };
     if least >= 0 && greatest < EIGHT_DIGITS as i64 {
         write_short(lane, values, |cell, value| {
             let (text, length) = short_int(to_i64(value) as u64);
@@ -199,25 +224,6 @@ const MAX_PLAIN_SCALE: i8 = 4;
 /// Whole parts below this leave room in a short cell for a sign and eight bytes behind.
 const WHOLE_LIMIT: u64 = 10_000_000;
 
-/// The text behind the whole part by hundredths, without trailing zeros: the text, and in the highest byte its length.
-const HUNDREDTHS: [u32; 100] = {
-    let mut table = [0; 100];
-    let mut value = 0;
-    while value < 100 {
-        let (tens, ones) = (b'0' as u32 + value / 10, b'0' as u32 + value % 10);
-        let length = if value == 0 {
-            0
-        } else if value.is_multiple_of(10) {
-            2
-        } else {
-            3
-        };
-        table[value as usize] = b'.' as u32 | tens << 8 | ones << 16 | length << 24;
-        value += 1;
-    }
-    table
-};
-
 fn fill_decimals(lane: &mut Lane, nulls: &Nulls<'_>, decimals: Decimals<'_>, ty: DecimalType, rows: Range<usize>) -> bool {
     match decimals {
         Decimals::D32(values) => fill_decimals_of(lane, nulls, &values[rows], ty, i64::from),
@@ -225,14 +231,14 @@ fn fill_decimals(lane: &mut Lane, nulls: &Nulls<'_>, decimals: Decimals<'_>, ty:
         Decimals::D128(values) => {
             let values = &values[rows];
             // A value fits 64 bits if its upper half is nothing but its sign.
-            let beyond = values.iter().fold(0, |beyond, &value| beyond | ((value >> 64) as i64 ^ (value as i64 >> 63)));
+            let beyond = bits(values, |value| (value >> 64) as i64 ^ (value as i64 >> 63));
             beyond == 0 && fill_decimals_of(lane, nulls, values, ty, |value| value as i64)
         }
         Decimals::D256(_) => false,
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn fill_decimals_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], ty: DecimalType, to_i64: impl Fn(T) -> i64) -> bool {
     if !(0..=MAX_PLAIN_SCALE).contains(&ty.scale) {
         return false;
@@ -240,7 +246,13 @@ fn fill_decimals_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], t
     let unit = 10u64.pow(ty.scale as u32);
     // No more digits in all than the type has.
     let limit = (unit * WHOLE_LIMIT).min(10u64.checked_pow(u32::from(ty.precision)).unwrap_or(u64::MAX));
-    let (least, greatest) = range(values, &to_i64);
+    let bits = bits(values, &to_i64);
+    if ty.scale == 2 && bits < (LISTED as u64).min(limit) {
+        write_listed(lane, values, &HUNDREDTHS, to_i64);
+        nulls.finish_short(lane, Quotes::Json);
+        return true;
+    }
+    let (least, greatest) = if bits < limit { (0, bits as i64) } else { range(values, &to_i64) };
     if least.unsigned_abs().max(greatest.unsigned_abs()) >= limit {
         return false;
     }
@@ -248,7 +260,7 @@ fn fill_decimals_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], t
         write_short(lane, values, |cell, value| {
             let value = to_i64(value) as u64;
             let (whole, length) = short_int(value / 100);
-            let behind = HUNDREDTHS[(value % 100) as usize];
+            let behind = FRACTIONS[(value % 100) as usize];
             put(cell, 0, whole);
             // Never cut: eight digits at most stand before.
             cell[length.min(8)..length.min(8) + 4].copy_from_slice(&behind.to_le_bytes());
@@ -280,8 +292,16 @@ fn fill_dates(lane: &mut Lane, nulls: &Nulls<'_>, days: Days<'_>, rows: Range<us
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn fill_dates_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], to_days: impl Fn(T) -> i64) -> bool {
+    if bits(values, &to_days) < LISTED_DAYS as u64 {
+        write_short(lane, values, |cell, value| {
+            *cell = DATES[to_days(value) as usize % LISTED_DAYS];
+            10
+        });
+        nulls.finish_short(lane, Quotes::Json);
+        return true;
+    }
     let (first, last) = range(values, &to_days);
     if !FOUR_DIGIT_YEARS.contains(&first) || !FOUR_DIGIT_YEARS.contains(&last) {
         return false;
@@ -372,7 +392,7 @@ fn fill_strings(lane: &mut Lane, nulls: &Nulls<'_>, bytes: Bytes<'_>, rows: Rang
 
 /// Strings that lie in one buffer, each from its offset to the next one's. Offsets were found to be within the buffer when the record was
 /// decoded, so none is negative.
-#[inline(always)]
+#[inline(never)]
 fn fill_spans<O: Copy>(
     lane: &mut Lane,
     nulls: &Nulls<'_>,
@@ -418,34 +438,68 @@ fn fill_spans<O: Copy>(
 
 /// Marks the fields that need quotes, of strings that have neither a quote nor a backslash.
 fn flag_fields(lane: &mut Lane, data: &[u8], region: &[u8], delimiter: u8) {
-    let count = lane.lengths.len();
-    let spaced = lane
-        .starts
-        .iter()
-        .zip(&lane.lengths)
-        .fold(false, |any, (&start, &length)| any | (length > 0 && data.get(start).is_some_and(|&first| may_begin_with_space(first))));
-    if !spaced && is_plain_csv(region, delimiter) {
+    let Lane { starts, lengths, flags, .. } = lane;
+    let firsts = flag_leading_space(flags, starts, data);
+    if firsts == Firsts::Plain && is_plain_csv(region, delimiter) {
         return;
     }
-    lane.source = Source::Flagged;
-    lane.flags.clear();
-    lane.flags.resize(count, 0);
-    let (Lane { starts, lengths, flags, .. }, mut row) = (lane, 0);
-    let origin = starts.first().copied().unwrap_or_default();
+    let (origin, mut row) = (starts.first().copied().unwrap_or_default(), 0);
     mark_csv_specials(region, delimiter, |at| {
-        while row + 1 < count && starts[row + 1] <= origin + at {
+        while row + 1 < starts.len() && starts[row + 1] <= origin + at {
             row += 1;
         }
         flags[row] = 1;
     });
-    for ((&start, length), flag) in starts.iter().zip(lengths).zip(flags) {
-        let field = &data[start..start + *length as usize];
-        if spaced && field.first().is_some_and(|&first| may_begin_with_space(first)) {
-            *flag |= u8::from(begins_with_space(field));
+    if firsts == Firsts::BeyondAscii {
+        for ((&start, &length), flag) in starts.iter().zip(lengths.iter()).zip(flags.iter_mut()) {
+            *flag |= u8::from(begins_with_space(&data[start..start + length as usize]));
         }
-        // The bytes of a null are no field.
-        *flag &= u8::from(!field.is_empty());
+    }
+    for (length, flag) in lengths.iter_mut().zip(flags) {
+        // The bytes of a null are no field, and the first byte after an empty one is another's.
+        *flag &= u8::from(*length > 0);
         *length += 2 * u32::from(*flag);
+    }
+    lane.source = Source::Flagged;
+}
+
+/// What the first bytes of the fields of a block are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Firsts {
+    /// Bytes of ASCII, and no white space.
+    Plain,
+    /// Some are white space: these are flagged.
+    Space,
+    /// Some begin a character that might be white space: these want a closer look.
+    BeyondAscii,
+}
+
+/// Flags what begins with white space of ASCII, be it a field or what follows an empty one.
+fn flag_leading_space(flags: &mut Vec<u8>, starts: &[usize], data: &[u8]) -> Firsts {
+    flags.clear();
+    flags.resize(starts.len(), 0);
+    let (mut spaces, mut all) = (0, 0);
+    let mut look = |start: usize| {
+        let first = data.get(start).copied().unwrap_or_default();
+        let space = u8::from(is_ascii_space(first));
+        all |= first;
+        spaces |= space;
+        space
+    };
+    let (flags, flags_rest) = flags.as_chunks_mut::<8>();
+    let (starts, starts_rest) = starts.as_chunks::<8>();
+    for (flags, starts) in flags.iter_mut().zip(starts) {
+        for (flag, &start) in flags.iter_mut().zip(starts) {
+            *flag = look(start);
+        }
+    }
+    for (flag, &start) in flags_rest.iter_mut().zip(starts_rest) {
+        *flag = look(start);
+    }
+    match (all.is_ascii(), spaces) {
+        (false, _) => Firsts::BeyondAscii,
+        (true, 0) => Firsts::Plain,
+        (true, _) => Firsts::Space,
     }
 }
 

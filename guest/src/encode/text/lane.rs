@@ -5,11 +5,28 @@
 //! that follow tell whether even the shortest row has that room. Where it has not, the store may reach the next rows, which hold text
 //! already: then the [`GUARD_BYTES`] behind the row's end are read before and put back after.
 
+use crate::limits::CHUNK_BYTES;
+
 /// Width of one store, and of a short cell.
 pub(crate) const STORE_BYTES: usize = 16;
 
+/// Stores that a cell takes at most, but for long cells, which overshoot less.
+const GUARD_STORES: usize = 4;
+
 /// How far a store may reach beyond the end of a row, and so the bytes behind the output that stores may touch.
-pub(crate) const GUARD_BYTES: usize = 4 * STORE_BYTES;
+pub(crate) const GUARD_BYTES: usize = GUARD_STORES * STORE_BYTES;
+
+/// What rows are written to: a chunk, and room behind it for stores that begin in it.
+pub(crate) type Staging = [u8; STAGING_BYTES];
+
+/// Bytes of [`Staging`].
+pub(crate) const STAGING_BYTES: usize = CHUNK_BYTES + GUARD_BYTES;
+
+/// All positions are below [`CHUNK_BYTES`], so that this changes none; but it shows the compiler that a store is within [`Staging`], and it
+/// leaves out a check of bounds, with which the loops below do not fit the registers.
+const POSITION_MASK: usize = CHUNK_BYTES - 1;
+
+const _: () = assert!(CHUNK_BYTES.is_power_of_two(), "a mask");
 
 /// Width of a step of the copy of a long cell.
 const LONG_STEP_BYTES: usize = 2 * STORE_BYTES;
@@ -81,14 +98,26 @@ impl Lane {
         self.lengths.push((self.text.len() - start) as u32);
     }
 
-    /// Notes the shortest and the longest cell, when all are there.
-    pub(crate) fn measure(&mut self) {
-        let (mut shortest, mut longest) = (u32::MAX, 0);
-        for &length in &self.lengths {
-            shortest = shortest.min(length);
-            longest = longest.max(length);
+    /// Notes the shortest and the longest cell, when all are there, and adds the length of each to its row's.
+    pub(crate) fn measure(&mut self, rows: &mut [usize]) {
+        let (mut least, mut most) = ([u32::MAX; 8], [0; 8]);
+        let (lengths, lengths_rest) = self.lengths.as_chunks::<8>();
+        let (rows, rows_rest) = rows.as_chunks_mut::<8>();
+        for (rows, lengths) in rows.iter_mut().zip(lengths) {
+            for (lane, &length) in lengths.iter().enumerate() {
+                rows[lane] += length as usize;
+                least[lane] = least[lane].min(length);
+                most[lane] = most[lane].max(length);
+            }
         }
-        (self.shortest, self.longest) = (shortest.min(longest) as usize, longest as usize);
+        for (row, &length) in rows_rest.iter_mut().zip(lengths_rest) {
+            *row += length as usize;
+            least[0] = least[0].min(length);
+            most[0] = most[0].max(length);
+        }
+        let longest = most.into_iter().fold(0, u32::max);
+        self.shortest = least.into_iter().fold(longest, u32::min) as usize;
+        self.longest = longest as usize;
         if self.source == Source::Text {
             // So that the wide copy of the last cells has bytes to read.
             self.text.resize(self.text.len() + GUARD_BYTES, 0);
@@ -115,8 +144,7 @@ impl Lane {
 /// Where each row of a block has been written up to, where it will end, and the output.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
-    /// With [`GUARD_BYTES`] behind the last row.
-    pub(crate) out: &'a mut [u8],
+    pub(crate) out: &'a mut Staging,
     pub(crate) at: &'a mut [usize],
     pub(crate) ends: &'a [usize],
 }
@@ -133,60 +161,58 @@ impl Target<'_> {
     }
 
     fn scatter_cells(&mut self, prefix: impl Prefix, lane: &Lane, borrowed: &[u8], room: usize) {
+        let starts = lane.starts.as_slice();
         let text = match lane.source {
-            Source::Short => lane.short.as_flattened(),
-            Source::Text => lane.text.as_slice(),
+            Source::Short | Source::Text => lane.text.as_slice(),
             Source::Borrowed | Source::Flagged => borrowed,
         };
-        let starts = lane.starts.as_slice();
-        // How many stores a cell takes; none stands for a cell of any length.
-        let stores = match (lane.source, lane.longest) {
-            (Source::Short, _) | (_, ..=16) => 1,
-            (_, ..=32) => 2,
-            (_, ..=64) => 4,
-            _ => 0,
-        };
-        // What the stores of the shortest row touch, counted from the cell's start.
-        let width = if stores == 0 { LONG_STEP_BYTES + lane.shortest } else { stores * STORE_BYTES };
-        let roomy = room >= width && prefix.len() + room >= prefix.width();
-        match (lane.source, stores, roomy) {
-            (Source::Short, _, true) => self.rows::<false>(prefix, lane, ShortCells(&lane.short)),
-            (Source::Short, _, false) => self.rows::<true>(prefix, lane, ShortCells(&lane.short)),
-            // These cells always take four stores or the long copy, so their width says nothing.
-            (Source::Flagged, 0, _) => {
-                self.rows::<true>(prefix, lane, FlaggedCells { cells: LongCells { text, starts }, flags: &lane.flags })
-            }
-            (Source::Flagged, _, _) => {
-                self.rows::<true>(prefix, lane, FlaggedCells { cells: WideCells::<4> { text, starts }, flags: &lane.flags });
-            }
-            (_, 1, true) => self.rows::<false>(prefix, lane, WideCells::<1> { text, starts }),
-            (_, 1, false) => self.rows::<true>(prefix, lane, WideCells::<1> { text, starts }),
-            (_, 2, true) => self.rows::<false>(prefix, lane, WideCells::<2> { text, starts }),
-            (_, 2, false) => self.rows::<true>(prefix, lane, WideCells::<2> { text, starts }),
-            (_, 4, true) => self.rows::<false>(prefix, lane, WideCells::<4> { text, starts }),
-            (_, 4, false) => self.rows::<true>(prefix, lane, WideCells::<4> { text, starts }),
-            _ => self.rows::<true>(prefix, lane, LongCells { text, starts }),
+        match (lane.source, lane.longest.div_ceil(STORE_BYTES)) {
+            (Source::Short, _) => self.guarded(prefix, lane, ShortCells(&lane.short), room),
+            (Source::Flagged, 0..=3) => self.flagged(prefix, lane, WideCells::<3> { text, starts }, room),
+            (Source::Flagged, 4) => self.flagged(prefix, lane, WideCells::<4> { text, starts }, room),
+            (Source::Flagged, _) => self.flagged(prefix, lane, LongCells { text, starts }, room),
+            (_, 0..=1) => self.guarded(prefix, lane, WideCells::<1> { text, starts }, room),
+            (_, 2) => self.guarded(prefix, lane, WideCells::<2> { text, starts }, room),
+            (_, 3) => self.guarded(prefix, lane, WideCells::<3> { text, starts }, room),
+            (_, 4) => self.guarded(prefix, lane, WideCells::<4> { text, starts }, room),
+            _ => self.guarded(prefix, lane, LongCells { text, starts }, room),
+        }
+    }
+
+    fn flagged(&mut self, prefix: impl Prefix, lane: &Lane, cells: impl Cells<Place = usize>, room: usize) {
+        self.guarded(prefix, lane, FlaggedCells { cells, flags: &lane.flags }, room);
+    }
+
+    /// Guards as much behind every row as the stores of the shortest one can touch.
+    fn guarded(&mut self, prefix: impl Prefix, lane: &Lane, cells: impl Cells, room: usize) {
+        let beyond = cells.width(lane.shortest).max(prefix.width().saturating_sub(prefix.len())).saturating_sub(room);
+        let piece = Piece { prefix, cells };
+        match beyond.div_ceil(STORE_BYTES) {
+            0 => self.rows::<0>(&piece, lane),
+            1 => self.rows::<1>(&piece, lane),
+            _ => self.rows::<GUARD_STORES>(&piece, lane),
         }
     }
 
     /// Writes every row's prefix and cell, four rows a turn: a turn of a loop costs a look at the clock.
-    #[inline(always)]
-    fn rows<const GUARDED: bool>(&mut self, prefix: impl Prefix, lane: &Lane, cells: impl Cells) {
+    #[inline(never)]
+    fn rows<const GUARDS: usize>(&mut self, piece: &Piece<impl Prefix, impl Cells>, lane: &Lane) {
         let count = self.at.len();
         let out = &mut *self.out;
         let (at, at_rest) = self.at.as_chunks_mut::<4>();
+        let (places, places_rest) = piece.cells.places()[..count].as_chunks::<4>();
         let (lengths, lengths_rest) = lane.lengths[..count].as_chunks::<4>();
         let (ends, ends_rest) = self.ends[..count].as_chunks::<4>();
         let mut row = 0;
-        for ((at, lengths), ends) in at.iter_mut().zip(lengths).zip(ends) {
-            write_row::<GUARDED>(out, &prefix, &cells, row, &mut at[0], lengths[0], ends[0]);
-            write_row::<GUARDED>(out, &prefix, &cells, row + 1, &mut at[1], lengths[1], ends[1]);
-            write_row::<GUARDED>(out, &prefix, &cells, row + 2, &mut at[2], lengths[2], ends[2]);
-            write_row::<GUARDED>(out, &prefix, &cells, row + 3, &mut at[3], lengths[3], ends[3]);
+        for (((at, places), lengths), ends) in at.iter_mut().zip(places).zip(lengths).zip(ends) {
+            at[0] = piece.write::<GUARDS>(out, at[0], row, &places[0], lengths[0], ends[0]);
+            at[1] = piece.write::<GUARDS>(out, at[1], row + 1, &places[1], lengths[1], ends[1]);
+            at[2] = piece.write::<GUARDS>(out, at[2], row + 2, &places[2], lengths[2], ends[2]);
+            at[3] = piece.write::<GUARDS>(out, at[3], row + 3, &places[3], lengths[3], ends[3]);
             row += 4;
         }
-        for ((at, &length), &end) in at_rest.iter_mut().zip(lengths_rest).zip(ends_rest) {
-            write_row::<GUARDED>(out, &prefix, &cells, row, at, length, end);
+        for (((at, place), &length), &end) in at_rest.iter_mut().zip(places_rest).zip(lengths_rest).zip(ends_rest) {
+            *at = piece.write::<GUARDS>(out, *at, row, place, length, end);
             row += 1;
         }
     }
@@ -201,45 +227,38 @@ impl Target<'_> {
     }
 }
 
-#[inline(always)]
-fn write_row<const GUARDED: bool>(
-    out: &mut [u8],
-    prefix: &impl Prefix,
-    cells: &impl Cells,
-    row: usize,
-    at: &mut usize,
-    length: u32,
-    end: usize,
-) {
-    let length = length as usize;
-    let guard = if GUARDED { Guard::load(out, end) } else { Guard::default() };
-    let start = prefix.write(out, *at);
-    cells.copy(out, start, row, length);
-    *at = start + length;
-    if GUARDED {
-        guard.put_back(out, end);
+/// What is written into every row: a prefix, and its cell.
+struct Piece<P, C> {
+    prefix: P,
+    cells: C,
+}
+
+impl<P: Prefix, C: Cells> Piece<P, C> {
+    /// Writes prefix and cell of a row from `at` on, and tells where they end.
+    #[inline(always)]
+    fn write<const GUARDS: usize>(&self, out: &mut Staging, at: usize, row: usize, place: &C::Place, length: u32, end: usize) -> usize {
+        let guards: [_; GUARDS] = std::array::from_fn(|part| load(out, end + part * STORE_BYTES));
+        let start = self.prefix.write(out, at);
+        self.cells.copy(out, start, row, place, length as usize);
+        for (part, guard) in guards.iter().enumerate() {
+            store(out, end + part * STORE_BYTES, guard);
+        }
+        start + length as usize
     }
 }
 
-/// Bytes behind a row that its stores may touch. Four values and no array: a copy of more than one store's width is a call in wasm.
-#[derive(Clone, Copy, Default)]
-struct Guard(u128, u128, u128, u128);
+#[inline(always)]
+fn load(out: &Staging, at: usize) -> [u8; STORE_BYTES] {
+    let at = at & POSITION_MASK;
+    let mut bytes = [0; STORE_BYTES];
+    bytes.copy_from_slice(&out[at..at + STORE_BYTES]);
+    bytes
+}
 
-impl Guard {
-    #[inline(always)]
-    fn load(out: &[u8], at: usize) -> Self {
-        let out = &out[at..at + GUARD_BYTES];
-        let part = |part: usize| out[part * STORE_BYTES..].first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
-        Self(part(0), part(1), part(2), part(3))
-    }
-
-    #[inline(always)]
-    fn put_back(self, out: &mut [u8], at: usize) {
-        let out = &mut out[at..at + GUARD_BYTES];
-        for (to, part) in out.as_chunks_mut::<STORE_BYTES>().0.iter_mut().zip([self.0, self.1, self.2, self.3]) {
-            *to = part.to_le_bytes();
-        }
-    }
+#[inline(always)]
+fn store(out: &mut Staging, at: usize, cell: &[u8; STORE_BYTES]) {
+    let at = at & POSITION_MASK;
+    out[at..at + STORE_BYTES].copy_from_slice(cell);
 }
 
 /// Constant text before every cell of a lane.
@@ -251,7 +270,7 @@ trait Prefix {
     fn width(&self) -> usize;
 
     /// Writes it and tells where it ends.
-    fn write(&self, out: &mut [u8], at: usize) -> usize;
+    fn write(&self, out: &mut Staging, at: usize) -> usize;
 }
 
 /// Written with stores of fixed width.
@@ -280,7 +299,7 @@ impl<const STORES: usize> Prefix for WidePrefix<STORES> {
     }
 
     #[inline(always)]
-    fn write(&self, out: &mut [u8], at: usize) -> usize {
+    fn write(&self, out: &mut Staging, at: usize) -> usize {
         for (index, store_of) in self.padded.iter().enumerate() {
             store(out, at + index * STORE_BYTES, store_of);
         }
@@ -300,29 +319,43 @@ impl Prefix for ExactPrefix<'_> {
     }
 
     #[inline(always)]
-    fn write(&self, out: &mut [u8], at: usize) -> usize {
+    fn write(&self, out: &mut Staging, at: usize) -> usize {
         copy_exact(out, at, self.0);
         at + self.0.len()
     }
 }
 
-#[inline(always)]
-fn store(out: &mut [u8], at: usize, cell: &[u8; STORE_BYTES]) {
-    out[at..at + STORE_BYTES].copy_from_slice(cell);
-}
-
 /// How cells get to their places. A trait and no closures, because a closure called in five places is not inlined.
 trait Cells {
+    /// What tells a row's cell.
+    type Place;
+
+    /// The cells of all rows, and perhaps more.
+    fn places(&self) -> &[Self::Place];
+
+    /// Bytes that the stores of a cell of this length touch.
+    fn width(&self, length: usize) -> usize;
+
     /// Writes a row's cell, whose length with quotes is `length`.
-    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize);
+    fn copy(&self, out: &mut Staging, at: usize, row: usize, place: &Self::Place, length: usize);
 }
 
 struct ShortCells<'a>(&'a [[u8; STORE_BYTES]]);
 
 impl Cells for ShortCells<'_> {
+    type Place = [u8; STORE_BYTES];
+
+    fn places(&self) -> &[Self::Place] {
+        self.0
+    }
+
+    fn width(&self, _: usize) -> usize {
+        STORE_BYTES
+    }
+
     #[inline(always)]
-    fn copy(&self, out: &mut [u8], at: usize, row: usize, _: usize) {
-        store(out, at, &self.0[row]);
+    fn copy(&self, out: &mut Staging, at: usize, _: usize, cell: &Self::Place, _: usize) {
+        store(out, at, cell);
     }
 }
 
@@ -333,14 +366,22 @@ struct WideCells<'a, const STORES: usize> {
 }
 
 impl<const STORES: usize> Cells for WideCells<'_, STORES> {
+    type Place = usize;
+
+    fn places(&self) -> &[usize] {
+        self.starts
+    }
+
+    fn width(&self, _: usize) -> usize {
+        STORES * STORE_BYTES
+    }
+
     #[inline(always)]
-    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize) {
-        let (start, width) = (self.starts[row], STORES * STORE_BYTES);
-        match self.text.get(start..start + width) {
+    fn copy(&self, out: &mut Staging, at: usize, _: usize, &start: &usize, length: usize) {
+        match self.text.get(start..start + STORES * STORE_BYTES) {
             Some(from) => {
-                let to = &mut out[at..at + width];
-                for (to, from) in to.as_chunks_mut::<STORE_BYTES>().0.iter_mut().zip(from.as_chunks::<STORE_BYTES>().0) {
-                    *to = *from;
+                for (part, from) in from.as_chunks::<STORE_BYTES>().0.iter().enumerate() {
+                    store(out, at + part * STORE_BYTES, from);
                 }
             }
             None => copy_last(out, at, self.text, start, length),
@@ -355,9 +396,19 @@ struct LongCells<'a> {
 }
 
 impl Cells for LongCells<'_> {
+    type Place = usize;
+
+    fn places(&self) -> &[usize] {
+        self.starts
+    }
+
+    fn width(&self, length: usize) -> usize {
+        length + LONG_STEP_BYTES
+    }
+
     #[inline(always)]
-    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize) {
-        let (start, padded) = (self.starts[row], length.next_multiple_of(LONG_STEP_BYTES));
+    fn copy(&self, out: &mut Staging, at: usize, _: usize, &start: &usize, length: usize) {
+        let padded = length.next_multiple_of(LONG_STEP_BYTES);
         match self.text.get(start..start + padded) {
             Some(from) if length <= CALL_BYTES => {
                 let to = &mut out[at..at + padded];
@@ -378,13 +429,24 @@ struct FlaggedCells<'a, C> {
 }
 
 impl<C: Cells> Cells for FlaggedCells<'_, C> {
+    type Place = C::Place;
+
+    fn places(&self) -> &[C::Place] {
+        self.cells.places()
+    }
+
+    fn width(&self, length: usize) -> usize {
+        // The quote before the cell moves it.
+        1 + self.cells.width(length)
+    }
+
     #[inline(always)]
-    fn copy(&self, out: &mut [u8], at: usize, row: usize, length: usize) {
+    fn copy(&self, out: &mut Staging, at: usize, row: usize, place: &C::Place, length: usize) {
         let flag = usize::from(self.flags[row]);
         let inner = length - 2 * flag;
-        out[at] = b'"';
-        self.cells.copy(out, at + flag, row, inner);
-        out[at + flag + inner] = b'"';
+        out[at & POSITION_MASK] = b'"';
+        self.cells.copy(out, at + flag, row, place, inner);
+        out[(at + flag + inner) & POSITION_MASK] = b'"';
     }
 }
 

@@ -146,7 +146,7 @@ fn is_csv_special(byte: u8, delimiter: u8) -> bool {
 pub(crate) fn mark_csv_specials(text: &[u8], delimiter: u8, mut mark: impl FnMut(usize)) {
     let (blocks, rest) = text.as_chunks::<64>();
     for (at, block) in blocks.iter().enumerate() {
-        if !any(block, |byte| is_csv_special(byte, delimiter)) {
+        if !any_of(block, |byte| is_csv_special(byte, delimiter)) {
             continue;
         }
         for (word_at, word) in block.as_chunks::<8>().0.iter().enumerate() {
@@ -163,14 +163,30 @@ pub(crate) fn mark_csv_specials(text: &[u8], delimiter: u8, mut mark: impl FnMut
     (start..).zip(rest).filter(|(_, byte)| is_csv_special(**byte, delimiter)).for_each(|(at, _)| mark(at));
 }
 
-/// Does a test hold for any byte? In blocks without a branch, so that the compiler can use vector compares.
+/// Does a test hold for any byte?
+#[inline(always)]
 fn any(text: &[u8], test: impl Fn(u8) -> bool) -> bool {
     let (blocks, rest) = text.as_chunks::<64>();
-    blocks.iter().any(|block| block.iter().fold(false, |hit, &byte| hit | test(byte))) || rest.iter().any(|&byte| test(byte))
+    let (parts, rest) = rest.as_chunks::<16>();
+    blocks.iter().any(|block| any_of(block, &test)) || parts.iter().any(|part| any_of(part, &test)) || rest.iter().any(|&byte| test(byte))
+}
+
+/// The same of so few bytes that counting cannot overflow. They are counted because the compiler makes vector compares of that; of an "or",
+/// which asks for less, it makes a branch for every byte.
+#[inline(always)]
+fn any_of<const N: usize>(bytes: &[u8; N], test: impl Fn(u8) -> bool) -> bool {
+    const { assert!(N < 256, "the count is a byte") };
+    bytes.iter().fold(0u8, |hits, &byte| hits.wrapping_add(u8::from(test(byte)))) != 0
+}
+
+/// Is this white space of ASCII?
+#[inline(always)]
+pub(crate) fn is_ascii_space(byte: u8) -> bool {
+    (byte == b' ') | (byte.wrapping_sub(b'\t') < 5)
 }
 
 /// Might a field that begins with this byte begin with white space?
-pub(crate) fn may_begin_with_space(first: u8) -> bool {
+fn may_begin_with_space(first: u8) -> bool {
     first <= b' ' || first >= 0x80
 }
 
@@ -251,6 +267,26 @@ mod tests {
             r#""\ufffd\ufffd\ufffdx\ufffd\ufffd\ufffd""#,
             r#""\ufffd\ufffd\ufffdx\ufffd\ufffd\ufffd""#,
         );
+    }
+
+    #[test]
+    fn white_space_of_ascii_is_unicodes() {
+        for byte in 0..0x80 {
+            assert_eq!(is_ascii_space(byte), begins_with_space(&[byte]), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_stands() {
+        for length in 0..200 {
+            let mut text = vec![b'a'; length];
+            assert!(is_plain_json(&text) && is_plain_csv(&text, b','));
+            for at in 0..length {
+                text[at] = b'"';
+                assert!(!is_plain_json(&text) && !is_plain_csv(&text, b',') && !needs_no_csv_escape(&text), "{at} of {length}");
+                text[at] = b'a';
+            }
+        }
     }
 
     #[track_caller]

@@ -2,7 +2,7 @@
 
 use super::TextShared;
 use super::kernel;
-use super::lane::{GUARD_BYTES, Lane, Source, Target};
+use super::lane::{Lane, STAGING_BYTES, Source, Target};
 use super::long::{self, LONG_ROW_BYTES, LongError};
 use super::plan::Column;
 use super::value::{Bound, Values};
@@ -184,20 +184,17 @@ impl Job<'_> {
             lane.clear();
             kernel::fill(lane, &self.bounds[*column], rows.clone(), self.frame.separators, &mut self.scratch.spare)
                 .map_err(|error| EncodeError::Data(format!("column `{}`: {error}", self.plan[*column].name)))?;
-            lane.measure();
+            lane.measure(&mut self.scratch.at);
             constant += prefix.len() + 2 * usize::from(lane.quoted);
-            for (at, &length) in self.scratch.at.iter_mut().zip(&lane.lengths) {
-                *at += length as usize;
-            }
         }
         let total = self.scratch.at.iter().fold(count * constant, |sum, length| sum.saturating_add(*length));
-        if total > CHUNK_BYTES {
+        // A chunk of rows is never quite full: where it ends is a position, too.
+        if total >= CHUNK_BYTES {
             return self.stream(count);
         }
-        if self.scratch.staged + total > CHUNK_BYTES {
+        if self.scratch.staged + total >= CHUNK_BYTES {
             self.flush()?;
         }
-        self.scratch.staging.resize(CHUNK_BYTES + GUARD_BYTES, 0);
         let mut start = self.scratch.staged;
         self.scratch.ends.clear();
         for at in &mut self.scratch.at {
@@ -212,7 +209,9 @@ impl Job<'_> {
     /// Scatters the lanes of a block, whose rows start at `scratch.at`.
     fn scatter(&mut self) {
         let Scratch { lanes, at, ends, prefix, staging, .. } = &mut *self.scratch;
-        let mut target = Target { out: staging, at, ends };
+        staging.resize(STAGING_BYTES, 0);
+        let Some(out) = staging.first_chunk_mut() else { unreachable!("it was just resized") };
+        let mut target = Target { out, at, ends };
         // The shortest that the rest of a row can be.
         let mut rest = self.frame.end.len();
         for (text, column) in &self.frame.pieces {
@@ -260,7 +259,7 @@ impl Job<'_> {
 
     /// Appends bytes to the staging buffer, writing it out whenever it is full.
     fn stage(&mut self, mut bytes: &[u8]) -> Result<(), EncodeError> {
-        self.scratch.staging.resize(CHUNK_BYTES + GUARD_BYTES, 0);
+        self.scratch.staging.resize(STAGING_BYTES, 0);
         while !bytes.is_empty() {
             if self.scratch.staged == CHUNK_BYTES {
                 self.flush()?;
