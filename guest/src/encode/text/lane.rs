@@ -22,8 +22,11 @@ pub(crate) type Staging = [u8; STAGING_BYTES];
 /// Bytes of [`Staging`].
 pub(crate) const STAGING_BYTES: usize = CHUNK_BYTES + GUARD_BYTES;
 
-/// All positions are below [`CHUNK_BYTES`], so that this changes none; but it shows the compiler that a store is within [`Staging`], and it
-/// leaves out a check of bounds, with which the loops below do not fit the registers.
+/// Where rows end at most: a store that runs over their end, and the guard that puts back what it ran over, begin in the chunk, too.
+pub(crate) const MAX_END: usize = CHUNK_BYTES - GUARD_BYTES;
+
+/// Stores begin below [`CHUNK_BYTES`], because no row ends beyond [`MAX_END`], so that this changes no position; but it shows the compiler that
+/// a store is within [`Staging`], and it leaves out a check of bounds, with which the loops below do not fit the registers.
 const POSITION_MASK: usize = CHUNK_BYTES - 1;
 
 const _: () = assert!(CHUNK_BYTES.is_power_of_two(), "a mask");
@@ -249,6 +252,7 @@ impl<P: Prefix, C: Cells> Piece<P, C> {
 
 #[inline(always)]
 fn load(out: &Staging, at: usize) -> [u8; STORE_BYTES] {
+    debug_assert!(at < CHUNK_BYTES, "a position that the mask would change: {at}");
     let at = at & POSITION_MASK;
     let mut bytes = [0; STORE_BYTES];
     bytes.copy_from_slice(&out[at..at + STORE_BYTES]);
@@ -257,6 +261,7 @@ fn load(out: &Staging, at: usize) -> [u8; STORE_BYTES] {
 
 #[inline(always)]
 fn store(out: &mut Staging, at: usize, cell: &[u8; STORE_BYTES]) {
+    debug_assert!(at < CHUNK_BYTES, "a position that the mask would change: {at}");
     let at = at & POSITION_MASK;
     out[at..at + STORE_BYTES].copy_from_slice(cell);
 }

@@ -6,6 +6,7 @@ use super::{Html, TextShared, push_csv_field, sorted_keys};
 use crate::encode::{Encode, Output, csv, json};
 use crate::host::PutError;
 use crate::ipc::TableSchema;
+use crate::limits::CHUNK_BYTES;
 use crate::spec::CsvOptions;
 use arrow_array::types::Int8Type;
 use arrow_array::*;
@@ -236,6 +237,42 @@ fn long_rows_equal_the_general_path() {
                 // Not printed: they are long.
                 assert!(out.0 == expected, "{:?} of {bytes} bytes, delimiter {delimiter:?}", schema.logical.field(0).data_type());
             }
+        }
+    }
+}
+
+/// Wide stores run over the end of a row, and the last rows of a chunk are near its end: nothing of that may reach other rows.
+#[test]
+fn rows_that_end_near_the_end_of_a_chunk_spoil_no_others() {
+    // Four stores a cell, and their guards: what they can reach.
+    const REACH_BYTES: usize = 64;
+    for (delimiter, before, after) in [(Some(b','), "", "\n"), (None, "{\"c\":\"", "\"}\n")] {
+        let around = before.len() + after.len();
+        for (spare, seed) in (0..=REACH_BYTES).zip(1..) {
+            let mut dice = Dice(seed);
+            let last: Vec<usize> = (0..12).map(|_| dice.roll(20) as usize).collect();
+            let mut room = CHUNK_BYTES - spare - last.iter().map(|length| length + around).sum::<usize>();
+            let mut lengths = Vec::new();
+            while room > 0 {
+                // As long as four stores are wide, but for the last, which takes what is left.
+                let length = (room - around).min(REACH_BYTES - 1);
+                let length = if (1..around).contains(&(room - around - length)) { length - around } else { length };
+                lengths.push(length);
+                room -= length + around;
+            }
+            lengths.extend(last);
+            let texts: Vec<String> =
+                lengths.iter().map(|&length| (0..length).map(|_| (b'a' + dice.roll(26) as u8) as char).collect()).collect();
+            let expected: String = texts.iter().map(|text| format!("{before}{text}{after}")).collect();
+            assert_eq!(expected.len(), CHUNK_BYTES - spare);
+            // Rows that are not asked for: the wide copy of the last ones has bytes to read.
+            let beyond = "Z".repeat(2 * REACH_BYTES);
+            let values = BinaryArray::from_iter_values(texts.iter().chain([&beyond]));
+            let (schema, batch) = table(Field::new("c", DataType::Utf8, true), Arc::new(values));
+            let (shared, mut out) = (TextShared::default(), Collected::default());
+            encoder(&schema, &shared, delimiter).write(&batch, 0..texts.len(), &mut out).expect("a text");
+            let spoilt = out.0.iter().zip(expected.as_bytes()).position(|(one, other)| one != other);
+            assert_eq!((spoilt, out.0.len()), (None, expected.len()), "{spare} bytes are left of the chunk, delimiter {delimiter:?}");
         }
     }
 }

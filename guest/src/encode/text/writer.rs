@@ -2,7 +2,7 @@
 
 use super::TextShared;
 use super::kernel;
-use super::lane::{Lane, STAGING_BYTES, Source, Target};
+use super::lane::{Lane, MAX_END, STAGING_BYTES, Source, Target};
 use super::long::{self, LONG_ROW_BYTES, LongError};
 use super::plan::Column;
 use super::value::{Bound, Values};
@@ -188,11 +188,10 @@ impl Job<'_> {
             constant += prefix.len() + 2 * usize::from(lane.quoted);
         }
         let total = self.scratch.at.iter().fold(count * constant, |sum, length| sum.saturating_add(*length));
-        // A chunk of rows is never quite full: where it ends is a position, too.
-        if total >= CHUNK_BYTES {
+        if total > MAX_END {
             return self.stream(count);
         }
-        if self.scratch.staged + total >= CHUNK_BYTES {
+        if self.scratch.staged + total > MAX_END {
             self.flush()?;
         }
         let mut start = self.scratch.staged;
