@@ -110,6 +110,16 @@ pub struct PutObject {
     pub content_type: ContentType,
 }
 
+impl PutObject {
+    /// Checks key and content type.
+    ///
+    /// # Errors
+    /// [`InvalidObject`], of the first that is wrong.
+    pub fn parse(key: &str, content_type: &str) -> Result<Self, InvalidObject> {
+        Ok(Self { key: ObjectKey::parse(key)?, content_type: ContentType::parse(content_type)? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! What may be put where: pure decisions, no I/O.
+//! What may be put where: pure decisions, and the books that are kept of them.
 //!
 //! A tenant's [`Grant`] decides twice: [`Tenant::admit`] on a checked spec, when a session opens, and [`Policy::authorize`] on each rendered
 //! request. [`Authorized`] is a value one has to hold: only `authorize` makes it, and the S3 client takes nothing else. Bucket, endpoint,
@@ -80,12 +80,10 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::{ContentType, ObjectKey};
     use proptest::prelude::*;
 
     fn authorize(prefix: &str, key: &str) -> Result<Authorized<PutObject>, Denied> {
-        let request =
-            PutObject { key: ObjectKey::parse(key).expect("a key"), content_type: ContentType::parse("text/csv").expect("a type") };
+        let request = PutObject::parse(key, "text/csv").expect("a request");
         let grant = Grant { key_prefixes: vec![prefix.into()], content_types: vec!["text/csv".into()], ..Grant::default() };
         Policy::of_tenant(Arc::new(Tenant::new("t", grant))).authorize(request)
     }
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_user_writes_where_the_spec_says() {
-        let request = PutObject { key: ObjectKey::parse("any/key").unwrap(), content_type: ContentType::parse("x/y").unwrap() };
+        let request = PutObject::parse("any/key", "x/y").unwrap();
         assert_eq!(Policy::of_user().authorize(request).unwrap().get().key.as_str(), "any/key");
     }
 
@@ -127,8 +125,7 @@ mod tests {
 
         #[test]
         fn no_text_gets_out_of_the_prefix(key in "(tenant1|tenant10|\\.\\.|\\.|/|%2e|\\PC){1,12}") {
-            if let Ok(parsed) = ObjectKey::parse(&key) {
-                let request = PutObject { key: parsed, content_type: ContentType::parse("text/csv").unwrap() };
+            if let Ok(request) = PutObject::parse(&key, "text/csv") {
                 let grant = Grant { key_prefixes: vec!["tenant1/".into()], content_types: vec!["text/csv".into()], ..Grant::default() };
                 // The model: resolve the path as a file system would, and see where it ends.
                 let mut resolved: Vec<&str> = Vec::new();

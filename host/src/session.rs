@@ -9,7 +9,7 @@ use crate::imports::LaneContext;
 use crate::lane::{self, Crew, Lane, Work};
 use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
 use crate::message::Inspector;
-use crate::object::{ContentType, ObjectKey, PutObject};
+use crate::object::PutObject;
 use crate::payload::Payload;
 use crate::policy::tally::OpenSession;
 use crate::policy::{Policy, Tenant};
@@ -148,9 +148,7 @@ impl Destination {
         let (target, policy) = self.admit(&configuration)?;
         let client = S3Client::connect(&target, &self.connect_options()).await.map_err(OpenError::Connect)?;
         if let Some(object) = &configuration.test_object {
-            let request =
-                (|| Ok(PutObject { key: ObjectKey::parse(&object.key)?, content_type: ContentType::parse(&object.content_type)? }))();
-            let request = request.map_err(|error: crate::object::InvalidObject| OpenError::Unexpected(error.0))?;
+            let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
             let put = policy.authorize(request).map_err(|denied| {
                 policy.audit_denial(&denied, Some(&object.key));
                 OpenError::Denied(denied.message)

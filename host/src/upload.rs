@@ -6,7 +6,7 @@
 use crate::bindings::{ObjectAttributes, PutError};
 use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
 use crate::limits::MAX_REQUESTS;
-use crate::object::{ContentType, ObjectKey, PutObject};
+use crate::object::{ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::meter::Reservation;
 use crate::policy::{Authorized, Denied, Policy, Tenant};
@@ -86,9 +86,8 @@ impl Outlet {
             ledger.fail(&table, Failure::new(class, text(&error)));
             error
         };
-        let request =
-            (|| Ok(PutObject { key: ObjectKey::parse(&attributes.key)?, content_type: ContentType::parse(&attributes.content_type)? }))();
-        let request = request.map_err(|error: crate::object::InvalidObject| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
+        let request = PutObject::parse(&attributes.key, &attributes.content_type);
+        let request = request.map_err(|error| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
         let key = request.key.clone();
         let deny = |denied: Denied| {
             self.policy.audit_denial(&denied, Some(key.as_str()));

@@ -6,7 +6,6 @@ mod tls;
 
 use super::*;
 use crate::bindings::CredentialSource;
-use crate::object::{ContentType, ObjectKey};
 use crate::policy::Policy;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -157,8 +156,7 @@ fn options(environment: &[(&str, &str)]) -> ConnectOptions {
 const KEYS: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "secret-canary")];
 
 fn put_of(key: &str) -> Authorized<PutObject> {
-    let request = PutObject { key: ObjectKey::parse(key).expect("a key"), content_type: ContentType::parse("text/csv").expect("a type") };
-    Policy::of_user().authorize(request).expect("a user's own")
+    Policy::of_user().authorize(PutObject::parse(key, "text/csv").expect("a request")).expect("a user's own")
 }
 
 async fn put(target: &StorageTarget, options: &ConnectOptions) -> Result<Stored, StoreError> {
