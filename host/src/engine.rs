@@ -8,6 +8,8 @@ pub mod cache;
 use crate::bindings::{Configuration, Destination, DestinationPre, SpecProblem, SyncContext};
 use crate::imports::{LaneContext, State};
 use crate::limits;
+use crate::policy::share::Share;
+use crate::turns::{Seat, Turns};
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub struct Runtime {
     engine: Engine,
     pre: DestinationPre<State>,
     guests: Option<tokio::runtime::Runtime>,
+    turns: Turns,
     call_cpu: Duration,
 }
 
@@ -79,8 +82,9 @@ impl Runtime {
         Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
         let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build()?;
+        let turns = Turns::new(guests.metrics().num_workers());
         start_ticker(&engine)?;
-        Ok(Arc::new(Self { engine, pre, guests: Some(guests), call_cpu }))
+        Ok(Arc::new(Self { engine, pre, guests: Some(guests), turns, call_cpu }))
     }
 
     /// What the component imports.
@@ -98,9 +102,11 @@ impl Runtime {
         self.guests.as_ref().expect("the guest threads live as long as the runtime").handle()
     }
 
-    /// A store with every limit set, and an instance in it.
+    /// A store with every limit set, and an instance in it. It has a turn to compute, and leaves its seat when the caller says so.
     pub(crate) async fn instantiate(&self, lane: LaneContext, memory_bytes: u64) -> Result<(Store<State>, Destination)> {
-        let mut store = Store::new(&self.engine, State::new(lane, memory_bytes));
+        let seat = Seat::new(&self.turns, lane.share.account.clone());
+        seat.enter().await;
+        let mut store = Store::new(&self.engine, State::new(lane, seat, memory_bytes));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
         store.set_max_component_handles(limits::MAX_RESOURCES);
@@ -112,7 +118,15 @@ impl Runtime {
             if limits::EPOCH_TICK * state.cpu_ticks > call_cpu {
                 return Ok(UpdateDeadline::Interrupt);
             }
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            let seat = state.seat.clone();
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(async move {
+                    // The threads are also for those who only pass.
+                    tokio::task::yield_now().await;
+                    seat.offer().await;
+                }),
+            ))
         });
         let instance = self.pre.instantiate_async(&mut store).await.map_err(anyhow::Error::from).context("cannot start a guest")?;
         Ok((store, instance))
@@ -126,7 +140,7 @@ impl Runtime {
         let this = self.clone();
         self.guests()
             .spawn(async move {
-                let (mut store, guest) = this.instantiate(LaneContext::detached(), CONFIGURE_MEMORY_BYTES).await?;
+                let (mut store, guest) = this.instantiate(LaneContext::detached(Arc::default()), CONFIGURE_MEMORY_BYTES).await?;
                 guest.lakegate_destination_sink().call_spec_schema(&mut store).await.map_err(|trap| store.data().explain(&trap))
             })
             .await?
@@ -136,11 +150,16 @@ impl Runtime {
     ///
     /// # Errors
     /// The outer: the guest failed. The inner: every problem of the spec.
-    pub async fn configure(self: &Arc<Self>, spec: &str, sync_id: &str) -> Result<Result<Configuration, Vec<SpecProblem>>> {
+    pub async fn configure(
+        self: &Arc<Self>,
+        spec: &str,
+        sync_id: &str,
+        share: Arc<Share>,
+    ) -> Result<Result<Configuration, Vec<SpecProblem>>> {
         let (this, spec, context) = (self.clone(), spec.to_owned(), SyncContext { sync_id: sync_id.to_owned() });
         self.guests()
             .spawn(async move {
-                let (mut store, guest) = this.instantiate(LaneContext::detached(), CONFIGURE_MEMORY_BYTES).await?;
+                let (mut store, guest) = this.instantiate(LaneContext::detached(share), CONFIGURE_MEMORY_BYTES).await?;
                 let sink = guest.lakegate_destination_sink();
                 sink.call_configure(&mut store, &spec, &context).await.map_err(|trap| store.data().explain(&trap))
             })

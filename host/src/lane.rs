@@ -10,6 +10,7 @@ use crate::imports::{LaneContext, State};
 use crate::ledger::{Failure, FailureClass, Ledger};
 use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, MAX_OPEN_OBJECTS};
 use crate::policy::Tenant;
+use crate::policy::tally::Queued;
 use crate::upload::{Upload, text};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,6 +45,7 @@ pub(crate) struct Message {
     table: Arc<str>,
     ipc: Bytes,
     _room: OwnedSemaphorePermit,
+    _queued: Option<Queued>,
 }
 
 /// The sending end of a lane's queue.
@@ -52,6 +54,7 @@ pub(crate) struct Lane {
     queue: mpsc::UnboundedSender<Work>,
     room: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    tenant: Option<Arc<Tenant>>,
 }
 
 /// How fine the queue's room is counted: a semaphore has not enough permits for bytes.
@@ -61,7 +64,7 @@ impl Lane {
     /// Tries to queue rows or a schema; gives the bytes back if there is no room now.
     pub(crate) fn try_message(&self, table: &Arc<str>, ipc: Bytes) -> Result<Message, Bytes> {
         match self.room.clone().try_acquire_many_owned(units(ipc.len())) {
-            Ok(room) => Ok(Message { table: table.clone(), ipc, _room: room }),
+            Ok(room) => Ok(self.wrap(table, ipc, room)),
             Err(_) => Err(ipc),
         }
     }
@@ -69,7 +72,12 @@ impl Lane {
     /// Waits for room. A message larger than the queue waits until the queue is empty, and goes alone.
     pub(crate) async fn message(&self, table: &Arc<str>, ipc: Bytes) -> Message {
         let room = self.room.clone().acquire_many_owned(units(ipc.len())).await.expect("the semaphore is never closed");
-        Message { table: table.clone(), ipc, _room: room }
+        self.wrap(table, ipc, room)
+    }
+
+    fn wrap(&self, table: &Arc<str>, ipc: Bytes, room: OwnedSemaphorePermit) -> Message {
+        let queued = self.tenant.as_ref().map(|tenant| tenant.tally.queued());
+        Message { table: table.clone(), ipc, _room: room, _queued: queued }
     }
 
     /// Queues work. A lane that has died takes none; the books will tell.
@@ -141,12 +149,15 @@ impl Peer {
 pub(crate) async fn start(crew: Arc<Crew>, context: LaneContext) -> anyhow::Result<Lane> {
     let (queue, inbox) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let lane = Lane { queue, room: Arc::new(Semaphore::new(LANE_QUEUE_BYTES / ROOM_UNIT_BYTES)), waiting: waiting.clone() };
+    let room = Arc::new(Semaphore::new(LANE_QUEUE_BYTES / ROOM_UNIT_BYTES));
+    let tenant = context.outlet.as_ref().and_then(|outlet| outlet.tenant().cloned());
+    let lane = Lane { queue, room, waiting: waiting.clone(), tenant };
     let guests = crew.runtime.guests().clone();
     let mut actor = Actor { crew, context, guest: None, ledger: Arc::default(), deadline: None };
     let (ready, started) = oneshot::channel();
     guests.spawn(async move {
         let made = actor.guest().await.map(|_| ());
+        actor.rest();
         let fit = made.is_ok();
         if ready.send(made).is_ok() && fit {
             actor.run(inbox, &waiting).await;
@@ -171,6 +182,16 @@ struct Guest {
     session: ResourceAny,
 }
 
+impl Guest {
+    /// Waits for the instance's turn; its time counts from here.
+    async fn begin_call(&mut self, call: Option<(Arc<str>, Arc<Ledger>)>) {
+        let state = self.store.data_mut();
+        state.begin_call(call);
+        let seat = state.seat.clone();
+        seat.enter().await;
+    }
+}
+
 impl Actor {
     async fn run(&mut self, mut inbox: mpsc::UnboundedReceiver<Work>, waiting: &AtomicUsize) {
         loop {
@@ -178,6 +199,7 @@ impl Actor {
                 self.deadline = None;
                 self.many(|guest, now| Box::pin(async move { guest.sink.session().call_tick(&mut guest.store, guest.session, now).await }))
                     .await;
+                self.rest();
             }
             let sleep = self.deadline.map(|deadline| self.crew.origin + std::time::Duration::from_nanos(deadline));
             let work = tokio::select! {
@@ -188,6 +210,14 @@ impl Actor {
             self.work(work).await;
             waiting.fetch_sub(1, Ordering::Relaxed);
             self.renew().await;
+            self.rest();
+        }
+    }
+
+    /// Nothing is to be computed: others may.
+    fn rest(&self) {
+        if let Some(guest) = &self.guest {
+            guest.store.data().seat.leave();
         }
     }
 
@@ -220,7 +250,7 @@ impl Actor {
 
     /// A call that concerns one table.
     async fn one(&mut self, message: Message, call: Call) {
-        let Message { table, ipc, _room } = message;
+        let Message { table, ipc, _room, _queued } = message;
         if self.ledger.is_stopped(&table) {
             return;
         }
@@ -229,7 +259,7 @@ impl Actor {
             Ok(guest) => guest,
             Err(error) => return self.fail(&table, Failure::new(FailureClass::Unexpected, format!("{error:#}"))),
         };
-        guest.store.data_mut().begin_call(Some((table.clone(), ledger)));
+        guest.begin_call(Some((table.clone(), ledger))).await;
         let session = guest.sink.session();
         let answer = match call {
             Call::Migrate => session.call_migrate_table(&mut guest.store, guest.session, &ipc, now).await,
@@ -254,7 +284,7 @@ impl Actor {
         let now = self.now();
         // No instance: nothing is open.
         let Some(guest) = &mut self.guest else { return };
-        guest.store.data_mut().begin_call(None);
+        guest.begin_call(None).await;
         match call(guest, now).await {
             Ok(progress) => {
                 self.deadline = progress.deadline;
@@ -268,7 +298,7 @@ impl Actor {
 
     async fn abandon(&mut self, table: &str) {
         let Some(guest) = &mut self.guest else { return };
-        guest.store.data_mut().begin_call(None);
+        guest.begin_call(None).await;
         if let Err(trap) = guest.sink.session().call_abandon(&mut guest.store, guest.session, table).await {
             self.trapped(&trap, None);
         }
@@ -318,7 +348,7 @@ impl Actor {
         if used < high_water || guest.store.data().open_objects > 0 {
             return;
         }
-        guest.store.data_mut().begin_call(None);
+        guest.begin_call(None).await;
         match guest.sink.session().call_idle(&mut guest.store, guest.session).await {
             Ok(true) => (self.guest, self.deadline) = (None, None),
             Ok(false) => {}

@@ -22,4 +22,5 @@ pub mod s3;
 pub mod session;
 pub mod source;
 pub mod staging;
+pub mod turns;
 pub mod upload;

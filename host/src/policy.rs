@@ -6,7 +6,9 @@
 
 pub mod grant;
 pub mod meter;
+pub mod pace;
 pub mod quarantine;
+pub mod share;
 pub mod tally;
 
 use crate::object::PutObject;

@@ -8,11 +8,13 @@ use crate::engine::Runtime;
 use crate::imports::LaneContext;
 use crate::lane::{self, Crew, Lane, Work};
 use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
+use crate::limits::{LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES};
 use crate::message::Inspector;
 use crate::object::PutObject;
 use crate::payload::Payload;
+use crate::policy::share::{Hold, Share};
 use crate::policy::tally::OpenSession;
-use crate::policy::{Policy, Tenant};
+use crate::policy::{Denied, Policy, Tenant};
 use crate::s3::{ConnectOptions, S3Client, StoreError};
 use crate::staging::{InFlight, Staging};
 use crate::upload::Outlet;
@@ -54,6 +56,20 @@ pub enum Spill {
     Dir(PathBuf),
     /// Nowhere: over the budget is an error.
     None,
+}
+
+impl Options {
+    /// The largest message of a session, in bytes.
+    pub fn max_message_bytes(&self) -> u64 {
+        self.tenant.as_ref().map_or(MAX_MESSAGE_BYTES as u64, |tenant| tenant.grant.message_bytes())
+    }
+
+    /// Bytes that the host may hold for one session: parts, what is on its way, the queues of the lanes, and the message that is being read.
+    pub fn host_bytes(&self) -> u64 {
+        let message = self.max_message_bytes();
+        let queues = message.max(LANE_QUEUE_BYTES as u64).saturating_mul(self.lanes.get() as u64);
+        [self.memory_bytes, self.in_flight_bytes, queues, message].into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 impl Default for Options {
@@ -117,8 +133,22 @@ impl Destination {
     /// # Errors
     /// [`OpenError::Spec`], or [`OpenError::Unexpected`].
     pub async fn configure(&self, spec: &str, sync_id: &str) -> Result<Configuration, OpenError> {
-        let checked = self.runtime.configure(spec, sync_id).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))?;
+        self.configure_within(spec, sync_id, self.share()).await
+    }
+
+    async fn configure_within(&self, spec: &str, sync_id: &str, share: Arc<Share>) -> Result<Configuration, OpenError> {
+        let checked = self.runtime.configure(spec, sync_id, share).await.map_err(|error| {
+            if let Some(tenant) = &self.options.tenant {
+                tenant.trapped();
+            }
+            OpenError::Unexpected(format!("{error:#}"))
+        })?;
         checked.map_err(OpenError::Spec)
+    }
+
+    /// The tenant's share of the machine; a single user's session has one of its own.
+    fn share(&self) -> Arc<Share> {
+        self.options.tenant.as_ref().map(|tenant| tenant.share.clone()).unwrap_or_default()
     }
 
     /// Checks the spec, resolves credentials, puts the test object, and starts the lanes.
@@ -126,11 +156,11 @@ impl Destination {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(&self, spec: &str, sync_id: &str) -> Result<Session, OpenError> {
-        let (configuration, client, policy) = self.connect(spec, sync_id).await?;
-        for warning in &configuration.warnings {
+        let connected = self.connect(spec, sync_id).await?;
+        for warning in &connected.configuration.warnings {
             tracing::warn!(field = warning.field, "{}", warning.message);
         }
-        self.start(configuration, client, policy).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))
+        self.start(connected).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))
     }
 
     /// Does everything `open` does up to and including the test object, with a sync id of its own.
@@ -143,44 +173,56 @@ impl Destination {
         self.connect(spec, &sync_id.to_string()).await.map(|_| ())
     }
 
-    async fn connect(&self, spec: &str, sync_id: &str) -> Result<(Configuration, S3Client, Policy), OpenError> {
-        let configuration = self.configure(spec, sync_id).await?;
-        let (target, policy) = self.admit(&configuration)?;
+    async fn connect(&self, spec: &str, sync_id: &str) -> Result<Connected, OpenError> {
+        let policy = self.options.tenant.clone().map_or_else(Policy::of_user, Policy::of_tenant);
+        let share = self.share();
+        let room = self.enter(&share).map_err(|denied| deny(&policy, &[denied], None))?;
+        let configuration = self.configure_within(spec, sync_id, share.clone()).await?;
+        let target = self.admit(&configuration).map_err(|denials| deny(&policy, &denials, None))?;
         let client = S3Client::connect(&target, &self.connect_options()).await.map_err(OpenError::Connect)?;
         if let Some(object) = &configuration.test_object {
             let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
-            let put = policy.authorize(request).map_err(|denied| {
-                policy.audit_denial(&denied, Some(&object.key));
-                OpenError::Denied(denied.message)
-            })?;
+            let deny = |denied| deny(&policy, &[denied], Some(&object.key));
+            let put = policy.authorize(request).map_err(deny)?;
+            let reservation = policy.tenant().map(|tenant| tenant.meter.reserve()).transpose().map_err(deny)?;
             client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
+            if let Some(reservation) = reservation {
+                reservation.landed();
+            }
         }
-        Ok((configuration, client, policy))
+        Ok(Connected { configuration, client, policy, share, room })
     }
 
-    /// Where the session's requests go, and under which policy.
-    fn admit(&self, configuration: &Configuration) -> Result<(StorageTarget, Policy), OpenError> {
-        let Some(tenant) = &self.options.tenant else { return Ok((configuration.target.clone(), Policy::of_user())) };
-        let policy = Policy::of_tenant(tenant.clone());
-        let target = tenant.admit(configuration).map_err(|denials| {
-            denials.iter().for_each(|denied| policy.audit_denial(denied, None));
-            OpenError::Denied(denials.iter().map(|denied| denied.message.as_str()).collect::<Vec<_>>().join("\n"))
-        })?;
-        Ok((target, policy))
+    /// A tenant's room for one session more, before its guest or the store is asked anything.
+    fn enter(&self, share: &Share) -> Result<Room, Denied> {
+        let session = self.options.tenant.as_ref().map(|tenant| tenant.enter()).transpose()?;
+        Ok(Room { _session: session, _memory: share.budget.reserve(self.options.host_bytes())? })
+    }
+
+    /// Where the session's requests go.
+    fn admit(&self, configuration: &Configuration) -> Result<StorageTarget, Vec<Denied>> {
+        match &self.options.tenant {
+            Some(tenant) => tenant.admit(configuration),
+            None => Ok(configuration.target.clone()),
+        }
     }
 
     /// Without a spill file all parts lie in memory: a part that grows by itself stays at half of what there is. A tenant's role is assumed
     /// with the policy of its grant.
     fn connect_options(&self) -> ConnectOptions {
         let mut options = self.options.connect.clone();
-        options.session_policy = self.options.tenant.as_ref().map(|tenant| tenant.grant.session_policy());
+        if let Some(tenant) = &self.options.tenant {
+            options.session_policy = Some(tenant.grant.session_policy());
+            options.retries = tenant.tally.retries.clone();
+        }
         if self.options.spill == Spill::None {
             options.max_part_bytes = options.max_part_bytes.min(self.options.memory_bytes / 2);
         }
         options
     }
 
-    async fn start(&self, configuration: Configuration, client: S3Client, policy: Policy) -> anyhow::Result<Session> {
+    async fn start(&self, connected: Connected) -> anyhow::Result<Session> {
+        let Connected { configuration, client, policy, share, room } = connected;
         let options = &self.options;
         let staging = Staging::new(options.memory_bytes, options.spill.clone());
         let in_flight = InFlight::new(options.in_flight_bytes);
@@ -192,21 +234,48 @@ impl Destination {
             origin: Instant::now(),
             lanes: OnceLock::new(),
         });
-        let contexts =
-            (0..options.lanes.get()).map(|lane| LaneContext { outlet: Some(outlet.clone()), lane, seed: options.seed, instance: 0 });
+        let contexts = (0..options.lanes.get()).map(|lane| LaneContext {
+            outlet: Some(outlet.clone()),
+            lane,
+            seed: options.seed,
+            instance: 0,
+            share: share.clone(),
+        });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
         let _ = crew.lanes.set(lanes.iter().map(Lane::peer).collect());
-        let counted = options.tenant.as_ref().map(|tenant| tenant.tally.session());
         Ok(Session {
             inner: Arc::new(Inner {
                 lanes,
                 splittable: configuration.splittable,
                 outlet,
                 writing: AtomicBool::new(false),
-                _counted: counted,
+                max_message_bytes: options.max_message_bytes(),
+                _room: room,
             }),
         })
     }
+}
+
+/// What an Init has found out and taken.
+struct Connected {
+    configuration: Configuration,
+    client: S3Client,
+    policy: Policy,
+    share: Arc<Share>,
+    room: Room,
+}
+
+/// What a session takes of its tenant's for as long as it is there.
+#[derive(Debug)]
+struct Room {
+    _session: Option<OpenSession>,
+    _memory: Hold,
+}
+
+/// Writes denials down, and makes one answer of them.
+fn deny(policy: &Policy, denials: &[Denied], key: Option<&str>) -> OpenError {
+    denials.iter().for_each(|denied| policy.audit_denial(denied, key));
+    OpenError::Denied(denials.iter().map(|denied| denied.message.as_str()).collect::<Vec<_>>().join("\n"))
 }
 
 fn random_bytes() -> Result<[u8; 16], getrandom::Error> {
@@ -227,7 +296,8 @@ struct Inner {
     splittable: bool,
     outlet: Arc<Outlet>,
     writing: AtomicBool,
-    _counted: Option<OpenSession>,
+    max_message_bytes: u64,
+    _room: Room,
 }
 
 /// Another write is running.
@@ -325,6 +395,7 @@ impl Write {
     /// # Errors
     /// [`InvalidMessage`]. A table's own failure is reported by [`Write::finish`].
     pub async fn migrate_table(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
+        self.check_size(&ipc)?;
         let header = self.inspector.inspect(&ipc)?;
         self.turn_to(Kind::Migrate);
         if self.ledger.admit(&header.table, 0) {
@@ -340,6 +411,7 @@ impl Write {
     /// # Errors
     /// [`InvalidMessage`].
     pub async fn insert(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
+        self.check_size(&ipc)?;
         let header = self.inspector.inspect(&ipc)?;
         self.turn_to(Kind::Insert);
         if !self.ledger.admit(&header.table, header.rows) {
@@ -405,6 +477,19 @@ impl Write {
         self.ask_all(Work::Abort).await;
         self.ledger.settled().await;
         self.end();
+    }
+
+    /// Holds a tenant to its grant; a user's messages are bounded by the protocol, and by the guest.
+    fn check_size(&self, ipc: &Bytes) -> Result<(), InvalidMessage> {
+        let policy = self.inner.outlet.policy();
+        match policy.tenant() {
+            Some(tenant) if ipc.len() as u64 > self.inner.max_message_bytes => {
+                let denied = tenant.grant.message_too_large();
+                policy.audit_denial(&denied, None);
+                Err(InvalidMessage(denied.message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A change of message type puts a barrier into every lane's queue; nobody waits for it.

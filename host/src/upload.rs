@@ -8,7 +8,8 @@ use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
 use crate::limits::MAX_REQUESTS;
 use crate::object::{ObjectKey, PutObject};
 use crate::payload::Payload;
-use crate::policy::meter::Reservation;
+use crate::policy::grant::Paced;
+use crate::policy::meter::{OpenObject, Reservation};
 use crate::policy::{Authorized, Denied, Policy, Tenant};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
 use crate::session::Held;
@@ -16,6 +17,7 @@ use crate::staging::{InFlight, Share, StagedPart, Staging};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +29,7 @@ pub struct Outlet {
     policy: Policy,
     staging: Arc<Staging>,
     in_flight: Arc<InFlight>,
-    requests: Arc<Semaphore>,
+    requests: Semaphore,
     keys: Arc<Keys>,
     io: tokio::runtime::Handle,
     halt: CancellationToken,
@@ -47,7 +49,7 @@ impl Outlet {
         io: tokio::runtime::Handle,
     ) -> Arc<Self> {
         let keys = Arc::new(Keys { remember: keys_repeat, states: Mutex::default() });
-        let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+        let requests = Semaphore::new(MAX_REQUESTS);
         Arc::new(Self { client, policy, staging, in_flight, requests, keys, io, halt: CancellationToken::new() })
     }
 
@@ -56,9 +58,36 @@ impl Outlet {
         self.halt.cancel();
     }
 
+    /// What decides.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Whose objects these are; [`None`] for a single-user command.
     pub(crate) fn tenant(&self) -> Option<&Arc<Tenant>> {
         self.policy.tenant()
+    }
+
+    /// Waits for room for the next bytes, and for the time at which the tenant may have those just taken.
+    async fn room(&self, bytes: u64) {
+        self.in_flight.room().await;
+        self.pace(Paced::Bytes, bytes).await;
+    }
+
+    async fn pace(&self, what: Paced, amount: u64) {
+        if let Some(tenant) = self.tenant() {
+            tenant.pace(what, amount).await;
+        }
+    }
+
+    /// Sends a body, and notes how long it took.
+    async fn timed<T>(&self, put: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let done = put.await?;
+        if let Some(tenant) = self.tenant() {
+            tenant.tally.put(begun.elapsed());
+        }
+        Ok(done)
     }
 
     /// Where jobs run.
@@ -94,7 +123,9 @@ impl Outlet {
             refuse(FailureClass::Denied, PutError::Denied(denied.message))
         };
         let put = self.policy.authorize(request).map_err(deny)?;
-        let reservation = self.policy.tenant().map(|tenant| tenant.meter.reserve()).transpose().map_err(deny)?.map(Arc::new);
+        let meter = self.policy.tenant().map(|tenant| &tenant.meter);
+        let open_object = meter.map(|meter| meter.open()).transpose().map_err(deny)?;
+        let reservation = meter.map(|meter| meter.reserve()).transpose().map_err(deny)?.map(Arc::new);
         let (open, turn) = self.keys.open(&put.get().key, &table).map_err(|other| {
             let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
             refuse(FailureClass::Data, PutError::Invalid(message))
@@ -108,6 +139,7 @@ impl Outlet {
             reservation: reservation.clone(),
             state: State::Small(Start { put, table, ledger, turn, reservation, _unsettled: unsettled }),
             _open: open,
+            _open_object: open_object,
             parts: 0,
             bytes: 0,
         })
@@ -126,6 +158,7 @@ pub struct Upload {
     parts: u32,
     bytes: u64,
     _open: OpenKey,
+    _open_object: Option<OpenObject>,
 }
 
 /// What a guest hears that still writes when nobody wants its objects any more.
@@ -168,8 +201,9 @@ impl Upload {
     /// # Errors
     /// `quota`: no room, or too many parts. Else as the store answered an earlier part.
     pub(crate) async fn write(&mut self, mut chunk: Bytes) -> Result<(), PutError> {
+        let bytes = chunk.len() as u64;
         self.check()?;
-        self.check_grant(chunk.len() as u64)?;
+        self.check_grant(bytes)?;
         while !chunk.is_empty() {
             let Some(part_bytes) = self.outlet.client.part_bytes(self.parts + 1) else {
                 return Err(self.refuse(FailureClass::Storage, PutError::Quota(self.outlet.client.too_many_parts(self.bytes))));
@@ -190,7 +224,7 @@ impl Upload {
         tokio::select! {
             biased;
             () = ledger.given_up() => return Err(PutError::Unavailable(GIVEN_UP.to_owned())),
-            () = self.outlet.in_flight.room() => {}
+            () = self.outlet.room(bytes) => {}
         }
         self.check()
     }
@@ -328,8 +362,9 @@ impl Job {
             Some(Command::Finish(payload, share, rows)) => {
                 let bytes = payload.length();
                 let put = async {
+                    self.outlet.pace(Paced::Objects, 1).await;
                     let _request = self.request().await;
-                    self.outlet.client.put(&self.start.put, payload).await
+                    self.outlet.timed(self.outlet.client.put(&self.start.put, payload)).await
                 };
                 let stored = self.unless_halted(put).await?;
                 drop(share);
@@ -337,6 +372,7 @@ impl Job {
             }
             Some(Command::Part(payload, share)) => {
                 let create = async {
+                    self.outlet.pace(Paced::Objects, 1).await;
                     let _request = self.request().await;
                     self.outlet.client.create(&self.start.put).await
                 };
@@ -364,7 +400,7 @@ impl Job {
         let mut send = |sending: &mut JoinSet<_>, payload: Payload, share: Share| {
             count += 1;
             bytes += payload.length();
-            sending.spawn(send_part(self.outlet.requests.clone(), upload.clone(), count, payload, share));
+            sending.spawn(send_part(self.outlet.clone(), upload.clone(), count, payload, share));
         };
         send(&mut sending, first.0, first.1);
         let mut rows = None;
@@ -432,15 +468,9 @@ impl Job {
     }
 }
 
-async fn send_part(
-    requests: Arc<Semaphore>,
-    upload: Arc<Multipart>,
-    number: u32,
-    payload: Payload,
-    share: Share,
-) -> Result<Part, StoreError> {
-    let _request = requests.acquire().await;
-    let part = upload.put_part(number, payload).await;
+async fn send_part(outlet: Arc<Outlet>, upload: Arc<Multipart>, number: u32, payload: Payload, share: Share) -> Result<Part, StoreError> {
+    let _request = outlet.requests.acquire().await;
+    let part = outlet.timed(upload.put_part(number, payload)).await;
     drop(share);
     part
 }

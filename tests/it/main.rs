@@ -18,5 +18,6 @@ mod readers;
 mod rig;
 mod serve;
 mod support;
+mod tenant_limits;
 mod tenants;
 mod tools;

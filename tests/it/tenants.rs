@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tonic::transport::Endpoint;
 
-fn grant(prefix: &str) -> Grant {
+pub(crate) fn grant(prefix: &str) -> Grant {
     Grant {
         buckets: vec![BUCKET.into()],
         key_prefixes: vec![prefix.into()],
@@ -38,11 +38,11 @@ fn grant(prefix: &str) -> Grant {
     }
 }
 
-fn options(bench: &Bench, tenant: Tenant) -> Options {
+pub(crate) fn options(bench: &Bench, tenant: Tenant) -> Options {
     Options { lanes: NonZeroUsize::MIN, tenant: Some(Arc::new(tenant)), ..bench.options() }
 }
 
-fn spec(path: &str, format: &str) -> Value {
+pub(crate) fn spec(path: &str, format: &str) -> Value {
     json!({"bucket": BUCKET, "region": "us-east-1", "format": format, "path": path, "test_write": false})
 }
 
@@ -210,7 +210,7 @@ async fn sizes_and_days_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_is_counted_over_sessions() -> Result<()> {
     let bench = bench(BUCKET);
-    let tenant = Tenant::new("acme", Grant { daily_objects: Some(2), ..grant("acme/") });
+    let tenant = Tenant::new("acme", Grant { daily_objects: Some(2), max_sessions: Some(2), ..grant("acme/") });
     let destination = Destination::new(runtime(), options(&bench, tenant));
     for (round, good) in [true, true, false].into_iter().enumerate() {
         let session = destination.open(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv").to_string(), "sync").await?;
@@ -274,13 +274,14 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
 }
 
 /// A process that serves tenants.
-struct Served {
-    child: Child,
-    folder: tempfile::TempDir,
+pub(crate) struct Served {
+    pub(crate) child: Child,
+    pub(crate) folder: tempfile::TempDir,
     status: SocketAddr,
 }
 
-const FILE: &str = r#"
+/// Two of them; `DIR` is the folder of their sockets.
+pub(crate) const FILE: &str = r#"
 [tenants.acme]
 listen = { socket = "DIR/acme.sock" }
 [tenants.acme.grant]
@@ -303,14 +304,26 @@ content_types = ["text/csv", "application/json"]
 
 fn file_of_tenants() -> Result<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("tenants.toml");
-    std::fs::write(&file, FILE.replace("DIR", &folder.path().display().to_string()))?;
+    let file = write_file(folder.path(), FILE)?;
     Ok((folder, file))
+}
+
+/// Writes the file of tenants whose sockets are in `folder`.
+pub(crate) fn write_file(folder: &Path, text: &str) -> Result<PathBuf> {
+    let file = folder.join("tenants.toml");
+    std::fs::write(&file, text.replace("DIR", &folder.display().to_string()))?;
+    Ok(file)
 }
 
 impl Served {
     async fn start() -> Result<Self> {
-        let (folder, file) = file_of_tenants()?;
+        Self::of(FILE).await
+    }
+
+    /// Serves the tenants of a file.
+    pub(crate) async fn of(text: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = write_file(folder.path(), text)?;
         let status = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut command = Command::new(PLUGIN);
         command
@@ -325,13 +338,13 @@ impl Served {
         Ok(Self { child, folder, status })
     }
 
-    async fn connect(&self, tenant: &str) -> Result<Client> {
+    pub(crate) async fn connect(&self, tenant: &str) -> Result<Client> {
         let socket = format!("unix:{}", self.folder.path().join(format!("{tenant}.sock")).display());
         Ok(Client(PluginClient::new(Endpoint::from_shared(socket)?.connect().await?)))
     }
 
     /// What the status listener answers: status line, headers and body.
-    async fn get(&self, path: &str) -> Result<String> {
+    pub(crate) async fn get(&self, path: &str) -> Result<String> {
         let mut socket = TcpStream::connect(self.status).await?;
         socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.status).as_bytes()).await?;
         let mut answer = String::new();
@@ -340,7 +353,7 @@ impl Served {
     }
 
     /// Ends it; the lines of its log.
-    async fn stop(self) -> Result<(Vec<Value>, tempfile::TempDir)> {
+    pub(crate) async fn stop(self) -> Result<(Vec<Value>, tempfile::TempDir)> {
         let id = self.child.id().context("it runs")?;
         assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().await?.success());
         let output = self.child.wait_with_output().await?;

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, words and progress to stderr. Exit codes are in [`exit`]; options that commands share in [`args`].
 
+mod allocator;
 pub mod args;
 pub mod config;
 mod console;
@@ -23,6 +24,7 @@ pub mod target;
 pub mod tenants;
 mod watch;
 
+pub use allocator::Allocator;
 use args::Machine;
 use clap::{CommandFactory, Parser, Subcommand};
 use console::error_line;
@@ -88,6 +90,7 @@ pub struct ServeCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    allocator::return_pages_soon();
     hush_caught_panics();
     let (arguments, unknown) = arguments(std::env::args_os());
     let cli = match Cli::try_parse_from(arguments) {
@@ -136,7 +139,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::Serve(args) => {
             let options = args.machine.options()?;
             if let Some(file) = &args.tenants {
-                return serve::run_tenants(args.serve, unknown, tenants::read(file)?, options, args.status).await;
+                return serve::tenants::run(args.serve, unknown, file, options, args.status).await;
             }
             let make = move || Ok(crate::session::Destination::new(crate::engine::Runtime::new()?, options));
             let served = serve::run(args.serve, unknown, make).await;

@@ -6,7 +6,7 @@ use super::exit::{CliError, Exit};
 use super::target::Target;
 use super::tenants::{self, Hosted};
 use crate::policy::Grant;
-use crate::session::OpenError;
+use crate::session::{OpenError, Options};
 use std::path::PathBuf;
 
 /// What to do with a file of tenants.
@@ -46,7 +46,9 @@ pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
     match args.command {
         PolicyCommand::Check { file } => {
             let tenants = tenants::read(&file)?;
-            print(tenants.iter().flat_map(describe).chain(shared_prefixes(&tenants)).collect())?;
+            let shares = tenants.iter().map(|hosted| hosted.share(&Options::default())).collect::<Result<Vec<_>, _>>()?;
+            let lines = tenants.iter().zip(&shares).flat_map(|(hosted, share)| describe(hosted, share));
+            print(lines.chain(shared_prefixes(&tenants)).collect())?;
             Ok(Exit::Done)
         }
         PolicyCommand::Explain { file, tenant, spec } => {
@@ -63,7 +65,7 @@ fn print(lines: Vec<String>) -> Result<(), CliError> {
     data(&lines.join("\n")).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
 }
 
-fn describe(hosted: &Hosted) -> Vec<String> {
+fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
     let tenant = &hosted.tenant;
     let Grant { buckets, key_prefixes, region, endpoint, formats, content_types, acls, encryption, kms_keys, .. } = &tenant.grant;
     let grant = &tenant.grant;
@@ -85,6 +87,21 @@ fn describe(hosted: &Hosted) -> Vec<String> {
             limit(grant.max_object_bytes),
             limit(grant.daily_objects),
             limit(grant.daily_bytes)
+        ),
+        format!(
+            "  objects a second: {}; bytes a second: {}; open objects: {}; sessions: {}; bytes of a message: {}",
+            limit(grant.objects_per_second),
+            limit(grant.bytes_per_second),
+            limit(grant.max_open_objects),
+            grant.max_sessions.unwrap_or(1),
+            grant.message_bytes()
+        ),
+        format!(
+            "  a session takes {} lanes, {} bytes of guest memory each, and {} bytes besides; all sessions together: {}",
+            options.lanes,
+            options.guest_memory_bytes,
+            options.host_bytes(),
+            limit(tenant.share.budget.limit_bytes())
         ),
     ]
 }

@@ -2,26 +2,19 @@
 //!
 //! It listens first and compiles meanwhile, since a client waits five seconds for a connection and any time for Init.
 
-use super::exit::{CliError, Exit};
+pub mod tenants;
+
 use super::logging::{self, LogFormat, LogLevel};
-use super::tenants::Hosted;
-use super::watch::Watch;
-use crate::engine::Runtime;
 use crate::grpc::listen::{Listener, Network};
-use crate::grpc::server::{self, Made, PLUGIN_NAME, Server};
-use crate::session::{Destination, Options};
+use crate::grpc::server::{self, PLUGIN_NAME, Server};
+use crate::session::Destination;
 use anyhow::{Context, Result};
-use futures::FutureExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::join_all;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 /// The CLI kills five seconds after it asks; what is aborted must be by then.
 const STOP_TIME: Duration = Duration::from_millis(4_500);
@@ -70,61 +63,7 @@ pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Res
     warn_of_flags(&args, unknown);
     let stop = CancellationToken::new();
     let server = Server::new(server::compiling(make), stop.clone());
-    until_told(vec![(listener, server)], signals, stop).await
-}
-
-/// Serves every tenant at its own place under its own grant, until SIGINT or SIGTERM. `options` is what all have in common.
-///
-/// # Errors
-/// The environment redirects requests, a tenant's place cannot be listened on, its credentials are not there, or a transport failed.
-pub async fn run_tenants(
-    args: ServeArgs,
-    unknown: &[String],
-    tenants: Vec<Hosted>,
-    options: Options,
-    status: Option<SocketAddr>,
-) -> Result<Exit, CliError> {
-    let _own_log = logging::start(args.log_level, args.log_format);
-    if let Some((name, _)) = std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL")) {
-        let text =
-            format!("{} is set: it would send every tenant's objects elsewhere; unset it, and name endpoints in grants", name.display());
-        return Err(CliError::new(Exit::Usage, text));
-    }
-    let signals = Signals::new()?;
-    // One component for all tenants.
-    let (stop, runtime) = (CancellationToken::new(), server::compiling(Runtime::new));
-    // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
-    tokio::spawn(runtime.clone());
-    let _watch = match status {
-        Some(address) => Some(watch(address, &tenants, runtime.clone()).await?),
-        None => None,
-    };
-    let mut services = Vec::with_capacity(tenants.len());
-    for hosted in tenants {
-        let name = hosted.tenant.name.clone();
-        let refuse = |error| CliError::new(Exit::Source, format!("tenant {name:?}: cannot listen on {}: {error:#}", hosted.place));
-        let listener = hosted.place.bind().await.map_err(refuse)?;
-        tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
-        let (options, runtime) = (hosted.options(&options)?, runtime.clone());
-        let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
-        services.push((listener, Server::new(destination, stop.clone())));
-    }
-    warn_of_flags(&args, unknown);
-    let served = until_told(services, signals, stop).await;
-    served.map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Source, format!("{error:#}")))
-}
-
-/// Starts the status page; it ends when the answer is dropped.
-async fn watch(address: SocketAddr, tenants: &[Hosted], runtime: Made<Arc<Runtime>>) -> Result<AbortOnDropHandle<()>, CliError> {
-    if !address.ip().is_loopback() {
-        return Err(CliError::new(Exit::Usage, format!("--status {address}: not on the loopback interface, where alone it is offered")));
-    }
-    let refuse = |error| CliError::new(Exit::Source, format!("--status: cannot listen on {address}: {error}"));
-    let listener = TcpListener::bind(address).await.map_err(refuse)?;
-    tracing::info!(address = %listener.local_addr().map_err(refuse)?, "Status page listening");
-    let ready = Arc::new(move || runtime.peek().is_some_and(Result::is_ok));
-    let watch = Watch::new(tenants.iter().map(|hosted| hosted.tenant.clone()), ready);
-    Ok(AbortOnDropHandle::new(tokio::spawn(watch.serve(listener))))
+    until_told(listener, server, signals, stop).await
 }
 
 fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {
@@ -146,29 +85,30 @@ impl Signals {
     }
 }
 
-async fn until_told(services: Vec<(Listener, Server)>, mut signals: Signals, stop: CancellationToken) -> Result<()> {
-    let servers: Vec<Server> = services.iter().map(|(_, server)| server.clone()).collect();
-    let serving = try_join_all(services.into_iter().map(|(listener, server)| {
-        let stop = stop.clone();
-        async move { listener.serve(&server, stop).await }
-    }));
+async fn until_told(listener: Listener, server: Server, mut signals: Signals, stop: CancellationToken) -> Result<()> {
+    let serving = listener.serve(&server, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended.map(|_| ()).context("the server failed"),
+        ended = &mut serving => return ended.context("the server failed"),
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
     }
     tracing::info!("Stopping: what is open is aborted.");
     stop.cancel();
-    // The connections' last words and the sessions' uploads at the same time; a client that does not hang up is left.
+    wind_down([&server], serving).await;
+    Ok(())
+}
+
+/// The end of servers that were told to stop: the connections' last words and the sessions' uploads at the same time; a client that does not
+/// hang up is left.
+async fn wind_down<T>(servers: impl IntoIterator<Item = &Server>, serving: impl Future<Output = T>) {
     let down = tokio::time::timeout(STOP_TIME, async {
-        join_all(servers.iter().map(Server::shut_down)).await;
+        join_all(servers.into_iter().map(Server::shut_down)).await;
         let _last_words = tokio::time::timeout(STOP_TIME / 4, serving).await;
     });
     if down.await.is_err() {
         tracing::warn!("Not everything could be aborted in time; unfinished uploads may remain.");
     }
-    Ok(())
 }
 
 /// Takes out of a `serve` command line the flags that `command` does not know, with their values, and answers their names: a newer CLI may

@@ -4,6 +4,7 @@ use super::exit::{CliError, Exit};
 use crate::bindings::CredentialSource;
 use crate::grpc::listen::Listener;
 use crate::grpc::tls::{Files, Fingerprint, Gate, fingerprint};
+use crate::policy::share::Share;
 use crate::policy::{Grant, Tenant};
 use crate::session::Options;
 use aws_credential_types::Credentials;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -32,19 +33,19 @@ struct File {
     tenants: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     listen: Listen,
     grant: Grant,
     #[serde(default)]
-    machine: Share,
+    machine: MachineShare,
     #[serde(default)]
     credentials: Source,
 }
 
 /// A unix socket, a port with certificates on both sides, or a plain port of the loopback interface.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, deny_unknown_fields, expecting = "`listen` has `socket`, `tls` or `plain_tcp`, with what goes with it")]
 enum Listen {
     Socket {
@@ -69,18 +70,22 @@ fn default_mode() -> String {
     SOCKET_MODE.to_owned()
 }
 
-/// A tenant's share of the machine.
-#[derive(Debug, Default, Deserialize)]
+/// A tenant's share of the machine. All but the last two are of each of its sessions.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Share {
+struct MachineShare {
     lanes: Option<NonZeroUsize>,
     memory_bytes: Option<u64>,
     in_flight_bytes: Option<u64>,
     guest_memory_bytes: Option<u64>,
+    /// Memory of guests and host over all sessions.
+    budget_bytes: Option<u64>,
+    /// Processor time beside the other tenants'; 1 unless set.
+    cpu_weight: Option<NonZeroU32>,
 }
 
 /// Where a tenant's credentials come from.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Source {
     profile: Option<String>,
@@ -146,20 +151,29 @@ pub struct Hosted {
     /// Where.
     pub place: Place,
     keys: Option<KeyNames>,
-    share: Share,
+    /// As it stands in the file.
+    entry: Entry,
 }
 
 impl Hosted {
+    /// Whether nothing of it has changed in the file.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.tenant.name == other.tenant.name && self.entry == other.entry
+    }
+
+    /// Takes over what the tenant has used and done so far.
+    pub fn follow(&mut self, earlier: &Tenant) {
+        if let Some(tenant) = Arc::get_mut(&mut self.tenant) {
+            tenant.follow(earlier);
+        }
+    }
+
     /// The options of the tenant's destination: `common`, with its share and its credentials.
     ///
     /// # Errors
-    /// A variable that should hold a key is not set.
+    /// As [`Hosted::share`], or a variable that should hold a key is not set.
     pub fn options(&self, common: &Options) -> Result<Options, CliError> {
-        let mut options = Options { tenant: Some(self.tenant.clone()), ..common.clone() };
-        options.lanes = self.share.lanes.unwrap_or(options.lanes);
-        options.memory_bytes = self.share.memory_bytes.unwrap_or(options.memory_bytes);
-        options.in_flight_bytes = self.share.in_flight_bytes.unwrap_or(options.in_flight_bytes);
-        options.guest_memory_bytes = self.share.guest_memory_bytes.unwrap_or(options.guest_memory_bytes);
+        let mut options = self.share(common)?;
         if let Some(names) = &self.keys {
             let value = |name: &String| {
                 let missing = || CliError::new(Exit::Spec, format!("tenant {:?}: the variable {name} is not set", self.tenant.name));
@@ -168,6 +182,31 @@ impl Hosted {
             let token = names.session_token.as_ref().map(value).transpose()?;
             let keys = Credentials::new(value(&names.access_key_id)?, value(&names.secret_access_key)?, token, None, "tenant");
             options.connect.credentials = Some(SharedCredentialsProvider::new(keys));
+        }
+        Ok(options)
+    }
+
+    /// `common` with the tenant's share of the machine.
+    ///
+    /// # Errors
+    /// Its budget holds no session.
+    pub fn share(&self, common: &Options) -> Result<Options, CliError> {
+        let mut options = Options { tenant: Some(self.tenant.clone()), ..common.clone() };
+        let machine = &self.entry.machine;
+        options.lanes = machine.lanes.unwrap_or(options.lanes);
+        options.memory_bytes = machine.memory_bytes.unwrap_or(options.memory_bytes);
+        options.in_flight_bytes = machine.in_flight_bytes.unwrap_or(options.in_flight_bytes);
+        options.guest_memory_bytes = machine.guest_memory_bytes.unwrap_or(options.guest_memory_bytes);
+        if let Some(budget) = machine.budget_bytes
+            && budget <= options.host_bytes()
+        {
+            let text = format!(
+                "tenant {:?}: `machine.budget_bytes`: {budget} leave nothing for guests: one session takes {} besides (parts, in flight, \
+                 queues, and messages, of which `grant.max_message_bytes` is the bound)",
+                self.tenant.name,
+                options.host_bytes()
+            );
+            return Err(CliError::new(Exit::Spec, text));
         }
         Ok(options)
     }
@@ -217,6 +256,7 @@ fn same_place(one: &Place, other: &Place) -> bool {
 
 impl Entry {
     fn hosted(self, name: &str) -> Result<Hosted, Vec<String>> {
+        let entry = self.clone();
         let mut problems = self.grant.problems();
         let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
         if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(plain) {
@@ -233,8 +273,9 @@ impl Entry {
         let (Some(place), Some(keys), true) = (place, keys, problems.is_empty()) else { return Err(problems) };
         let Source { profile, role_arn, role_session_name, external_id, .. } = self.credentials;
         let credentials = CredentialSource { profile, role_arn, role_session_name, external_id };
-        let tenant = Arc::new(Tenant { credentials, ..Tenant::new(name, self.grant) });
-        Ok(Hosted { tenant, place, keys, share: self.machine })
+        let share = Arc::new(Share::new(self.machine.cpu_weight.unwrap_or(NonZeroU32::MIN), self.machine.budget_bytes));
+        let tenant = Arc::new(Tenant { credentials, share, ..Tenant::new(name, self.grant) });
+        Ok(Hosted { tenant, place, keys, entry })
     }
 }
 
@@ -251,6 +292,19 @@ impl Place {
                 let gate = Gate::new(&Files { certificate, key, client_authority }, clients.clone())?;
                 Ok(Listener::Tls(TcpListener::bind(address).await?, gate))
             }
+        }
+    }
+
+    /// Reads its certificates again, if it has any.
+    ///
+    /// # Errors
+    /// One is not there any more, or is none; the gate stays as it is.
+    pub fn renew(&self, gate: Option<&Gate>) -> anyhow::Result<()> {
+        match (self, gate) {
+            (Self::Tls { certificate, key, client_authority, clients, .. }, Some(gate)) => {
+                gate.renew(&Files { certificate, key, client_authority }, clients.clone())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What operators look at: `/metrics` for Prometheus, `/healthz`, `/readyz`, and a page at `/` for people. Loopback only; reads, never writes.
 
 use crate::policy::Tenant;
-use crate::policy::tally::Reading;
+use crate::policy::tally::{PUT_SECONDS, Reading};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -9,9 +9,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 use tokio::net::TcpListener;
 
@@ -21,13 +22,16 @@ pub(super) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 /// What the answers are made of.
 #[derive(Clone)]
 pub(super) struct Watch {
-    tenants: Arc<[Arc<Tenant>]>,
+    tenants: Tenants,
     ready: Ready,
 }
 
+/// Who is served: another list after the file of tenants was read again.
+pub(super) type Tenants = Arc<RwLock<Vec<Arc<Tenant>>>>;
+
 impl Watch {
-    pub(super) fn new(tenants: impl IntoIterator<Item = Arc<Tenant>>, ready: Ready) -> Self {
-        Self { tenants: tenants.into_iter().collect(), ready }
+    pub(super) fn new(tenants: Tenants, ready: Ready) -> Self {
+        Self { tenants, ready }
     }
 
     /// Answers until it is dropped.
@@ -62,8 +66,9 @@ impl Watch {
         }
     }
 
-    fn readings(&self) -> Vec<(&str, Reading)> {
-        self.tenants.iter().map(|tenant| (&*tenant.name, tenant.tally.read())).collect()
+    fn readings(&self) -> Vec<(Arc<Tenant>, Reading)> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner).clone();
+        tenants.into_iter().map(|tenant| (tenant.clone(), tenant.tally.read())).collect()
     }
 
     /// Prometheus's text format, version 0.0.4. Names of tenants have no character that would need an escape.
@@ -73,15 +78,28 @@ impl Watch {
         for (name, kind, help, value) in METRICS {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
             for (tenant, reading) in &readings {
-                let _ = writeln!(out, "{name}{{tenant=\"{tenant}\"}} {}", value(reading));
+                let _ = writeln!(out, "{name}{{tenant=\"{}\"}} {}", tenant.name, value(tenant, reading));
             }
         }
-        let name = "lakegate_denials_total";
-        let _ = writeln!(out, "# HELP {name} Decisions that denied, by rule of the grant.\n# TYPE {name} counter");
-        for (tenant, reading) in &readings {
-            for (rule, count) in &reading.denials {
-                let _ = writeln!(out, "{name}{{tenant=\"{tenant}\",rule=\"{rule}\"}} {count}");
+        for (name, label, help, counts) in LABELLED {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+            for (tenant, reading) in &readings {
+                for (value, count) in counts(reading) {
+                    let _ = writeln!(out, "{name}{{tenant=\"{}\",{label}=\"{value}\"}} {count}", tenant.name);
+                }
             }
+        }
+        let name = "lakegate_put_seconds";
+        let _ =
+            writeln!(out, "# HELP {name} Time until the store confirmed an object or a part, retries included.\n# TYPE {name} histogram");
+        for (tenant, reading) in &readings {
+            let bounds = PUT_SECONDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+            for (bound, count) in bounds.zip(reading.puts) {
+                let _ = writeln!(out, "{name}_bucket{{tenant=\"{}\",le=\"{bound}\"}} {count}", tenant.name);
+            }
+            let [.., all] = reading.puts;
+            let seconds = reading.put_time.as_secs_f64();
+            let _ = writeln!(out, "{name}_sum{{tenant=\"{0}\"}} {seconds}\n{name}_count{{tenant=\"{0}\"}} {all}", tenant.name);
         }
         out
     }
@@ -95,7 +113,8 @@ impl Watch {
             let megabytes = |bytes: &u64| *bytes as f64 / 1e6;
             let _ = writeln!(
                 out,
-                "<tr><td>{tenant}<td>{sessions}<td>{objects}<td>{rows}<td>{:.1}<td>{denied}<td>{traps}<td>{:.1}",
+                "<tr><td>{}<td>{sessions}<td>{objects}<td>{rows}<td>{:.1}<td>{denied}<td>{traps}<td>{:.1}",
+                tenant.name,
                 megabytes(bytes),
                 megabytes(guest_memory_bytes)
             );
@@ -104,7 +123,7 @@ impl Watch {
         for (tenant, reading) in &readings {
             for denial in &reading.last_denials {
                 let ago = now.duration_since(denial.at).unwrap_or_default().as_secs();
-                let _ = writeln!(out, "<tr><td>{tenant}<td>{ago} s<td>{}<td>{}", denial.rule, escaped(&denial.message));
+                let _ = writeln!(out, "<tr><td>{}<td>{ago} s<td>{}<td>{}", tenant.name, denial.rule, escaped(&denial.message));
             }
         }
         out.push_str("</table>\n");
@@ -112,18 +131,40 @@ impl Watch {
     }
 }
 
-type Value = fn(&Reading) -> u64;
+type Value = fn(&Tenant, &Reading) -> f64;
 
-const METRICS: [(&str, &str, &str, Value); 6] = [
-    ("lakegate_objects_total", "counter", "Objects that the store has confirmed.", |reading| reading.objects),
-    ("lakegate_bytes_total", "counter", "Bytes of confirmed objects.", |reading| reading.bytes),
-    ("lakegate_rows_total", "counter", "Rows of confirmed objects.", |reading| reading.rows),
-    ("lakegate_traps_total", "counter", "Traps of guest instances.", |reading| reading.traps),
-    ("lakegate_sessions", "gauge", "Open sessions.", |reading| reading.sessions),
-    ("lakegate_guest_memory_high_water_bytes", "gauge", "The most linear memory of one guest instance.", |reading| {
-        reading.guest_memory_bytes
+const METRICS: [(&str, &str, &str, Value); 9] = [
+    ("lakegate_objects_total", "counter", "Objects that the store has confirmed.", |_, reading| reading.objects as f64),
+    ("lakegate_bytes_total", "counter", "Bytes of confirmed objects.", |_, reading| reading.bytes as f64),
+    ("lakegate_rows_total", "counter", "Rows of confirmed objects.", |_, reading| reading.rows as f64),
+    ("lakegate_traps_total", "counter", "Traps of guest instances.", |_, reading| reading.traps as f64),
+    ("lakegate_sessions", "gauge", "Open sessions.", |_, reading| reading.sessions as f64),
+    ("lakegate_guest_memory_high_water_bytes", "gauge", "The most linear memory of one guest instance.", |_, reading| {
+        reading.guest_memory_bytes as f64
+    }),
+    ("lakegate_budget_used_bytes", "gauge", "Memory of guests, and what the host keeps for open sessions.", |tenant, _| {
+        tenant.share.budget.used_bytes() as f64
+    }),
+    ("lakegate_guest_cpu_seconds_total", "counter", "Time that guests have computed.", |tenant, _| {
+        tenant.share.account.computed().as_secs_f64()
+    }),
+    ("lakegate_queued_messages", "gauge", "Messages that wait for a guest.", |_, reading| reading.queued as f64),
+];
+
+type Counts = fn(&Reading) -> Vec<(&'static str, u64)>;
+
+/// Counters with a label of their own.
+const LABELLED: [(&str, &str, &str, Counts); 3] = [
+    ("lakegate_denials_total", "rule", "Decisions that denied, by rule of the grant.", |reading| by_label(&reading.denials)),
+    ("lakegate_throttled_total", "rule", "Waits for a rate, by rule of the grant.", |reading| by_label(&reading.throttled)),
+    ("lakegate_retries_total", "class", "Requests to the store that were tried again, by what was in the way.", |reading| {
+        reading.retries.to_vec()
     }),
 ];
+
+fn by_label(counts: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
+    counts.iter().map(|(label, count)| (*label, *count)).collect()
+}
 
 const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5><title>Lakegate</title>\
 <style>body{font:15px system-ui,sans-serif;margin:2em}table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:right;\
@@ -167,7 +208,9 @@ mod tests {
         let policy = Policy::of_tenant(tenant.clone());
         policy.audit_object("k", 2_500_000, 7);
         policy.audit_denial(&Denied::new("key_prefixes", "the key \"<script>&\" is outside"), None);
-        Watch::new([tenant, Arc::new(Tenant::new("beta", Grant::default()))], Arc::new(|| true))
+        tenant.tally.put(std::time::Duration::from_millis(30));
+        let tenants = vec![tenant, Arc::new(Tenant::new("beta", Grant::default()))];
+        Watch::new(Arc::new(RwLock::new(tenants)), Arc::new(|| true))
     }
 
     #[test]
@@ -181,6 +224,13 @@ mod tests {
             "lakegate_rows_total{tenant=\"acme\"} 7",
             "lakegate_sessions{tenant=\"acme\"} 0",
             "lakegate_denials_total{tenant=\"acme\",rule=\"key_prefixes\"} 1",
+            "lakegate_retries_total{tenant=\"acme\",class=\"throttled\"} 0",
+            "lakegate_guest_cpu_seconds_total{tenant=\"acme\"} 0",
+            "lakegate_put_seconds_bucket{tenant=\"acme\",le=\"0.025\"} 0",
+            "lakegate_put_seconds_bucket{tenant=\"acme\",le=\"0.05\"} 1",
+            "lakegate_put_seconds_bucket{tenant=\"acme\",le=\"+Inf\"} 1",
+            "lakegate_put_seconds_sum{tenant=\"acme\"} 0.03",
+            "lakegate_put_seconds_count{tenant=\"acme\"} 1",
         ] {
             assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
         }

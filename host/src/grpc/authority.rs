@@ -17,7 +17,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
 
 /// What a client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -120,12 +119,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for RepairAuthority<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
-}
-
-impl<S> Connected for RepairAuthority<S> {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
 }
 
 /// The repair without the socket: bytes in, bytes out.

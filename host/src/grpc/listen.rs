@@ -1,6 +1,7 @@
 //! Where the plugin listens: TCP or a unix socket, as clients of every language launch it.
 
 use super::authority::RepairAuthority;
+use super::line::Line;
 use super::server::Server;
 use super::tls::Gate;
 use futures::stream::{self, Stream};
@@ -142,6 +143,14 @@ impl Listener {
         }
     }
 
+    /// What lets clients in by their certificates, to be renewed.
+    pub fn gate(&self) -> Option<Gate> {
+        match self {
+            Self::Tls(_, gate) => Some(gate.clone()),
+            Self::Tcp(_) | Self::Unix(..) => None,
+        }
+    }
+
     /// Serves until told to stop and every call has ended.
     ///
     /// # Errors
@@ -165,9 +174,9 @@ fn is_stale(path: &Path) -> bool {
     is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-fn accept_tcp(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+fn accept_tcp(listener: TcpListener) -> impl Stream<Item = io::Result<Line<TcpStream>>> {
     stream::unfold(listener, async |listener| {
-        let connection = accept_one(&listener).await;
+        let connection = Line::new(accept_one(&listener).await);
         Some((Ok(connection), listener))
     })
 }
@@ -186,11 +195,11 @@ pub(crate) async fn accept_one(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn accept_unix(listener: UnixListener) -> impl Stream<Item = io::Result<RepairAuthority<UnixStream>>> {
+fn accept_unix(listener: UnixListener) -> impl Stream<Item = io::Result<Line<RepairAuthority<UnixStream>>>> {
     stream::unfold(listener, async |listener| {
         loop {
             match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(RepairAuthority::new(connection)), listener)),
+                Ok((connection, _)) => return Some((Ok(Line::new(RepairAuthority::new(connection))), listener)),
                 Err(error) => pause(&error).await,
             }
         }

@@ -6,6 +6,7 @@
 
 pub mod authority;
 mod half_close;
+mod line;
 pub mod listen;
 pub mod server;
 mod status;

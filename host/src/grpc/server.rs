@@ -1,12 +1,13 @@
 //! The plugin's answers.
 //!
-//! One [`Slot`] holds what Init made. Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's
+//! One [`Slot`] holds what Init made: one for the process of a single user, as in the protocol, and one for each connection of a tenant. Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's
 //! `plugin already in use`. A Write ends by half-close (everything is finished and reported, even if the client no longer waits for it) or
 //! by a break (a bad message, a client that is gone: everything open is aborted), never by anything between. The end of the process is a
 //! break, too, and one that waits for nobody: what the store has not confirmed is aborted.
 
 use super::MAX_MESSAGE_BYTES;
 use super::half_close::CheckEnd;
+use super::line::Own;
 use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use super::proto::discovery::get_versions;
 use super::proto::plugin::plugin_server::{Plugin, PluginServer};
@@ -15,22 +16,26 @@ use super::proto::plugin::{
 };
 use super::status::{Refusal, of_report};
 use crate::ledger::WriteReport;
+use crate::policy::{Policy, Tenant};
 use crate::session::{Destination, Halt, OpenError, Session, Write};
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared, join_all};
 use futures::stream::Empty;
 use futures::{FutureExt, StreamExt};
 use std::str;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 /// What the plugin calls itself: specs and logs know it by this name.
 pub const PLUGIN_NAME: &str = "s3";
 /// The protocol versions spoken.
 const PROTOCOL_VERSIONS: [i32; 1] = [3];
+
+/// What a message is wrapped in: field numbers and lengths.
+const WRAPPING_BYTES: usize = 64;
 
 const NO_READ: &str = "Read is not offered: it needs permission to get objects, and this destination asks for PutObject alone";
 const NO_SYNC: &str = "Sync is not offered: this plugin is a destination, not a source";
@@ -44,9 +49,10 @@ pub type Made<T> = Shared<BoxFuture<'static, Result<T, Arc<str>>>>;
 pub type Pending = Made<Destination>;
 
 /// What Init made.
-#[derive(Debug)]
-enum Slot {
+#[derive(Debug, Default)]
+pub(super) enum Slot {
     /// No Init yet, or a Close since, or the last Init failed.
+    #[default]
     Empty,
     /// Init was told not to connect: it has looked at nothing.
     Unconnected,
@@ -57,8 +63,18 @@ enum Slot {
 #[derive(Clone)]
 pub struct Server {
     destination: Pending,
-    slot: Arc<Mutex<Slot>>,
+    slots: Slots,
     stop: CancellationToken,
+    tenant: Option<Arc<Tenant>>,
+}
+
+/// What Inits made.
+#[derive(Clone)]
+enum Slots {
+    /// One for all connections.
+    Shared(Arc<Mutex<Slot>>),
+    /// Each connection has its own; these are known, for the end of the process.
+    Own(Arc<std::sync::Mutex<Vec<Weak<Mutex<Slot>>>>>),
 }
 
 impl std::fmt::Debug for Server {
@@ -70,39 +86,73 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Answers at once to what needs no destination, and to the rest once `destination` is there.
     pub fn new(destination: Pending, stop: CancellationToken) -> Self {
-        Self { destination, slot: Arc::new(Mutex::new(Slot::Empty)), stop }
+        Self { destination, slots: Slots::Shared(Arc::default()), stop, tenant: None }
+    }
+
+    /// The same for a tenant: each connection has a session of its own, and messages are bounded by the grant.
+    pub fn for_tenant(destination: Pending, stop: CancellationToken, tenant: Arc<Tenant>) -> Self {
+        Self { destination, slots: Slots::Own(Arc::default()), stop, tenant: Some(tenant) }
     }
 
     /// Both services, ready for a transport.
     pub fn routes(&self) -> tonic::service::Routes {
         let plugin = PluginServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_decoding_message_size(self.max_message_bytes())
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
             .accept_compressed(CompressionEncoding::Gzip);
         tonic::service::Routes::new(CheckEnd(plugin))
             .add_service(DiscoveryServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip))
     }
 
-    /// Waits for a running Write to end (it does once the server is told to stop), then aborts what the session has open.
+    /// Bytes of a message; a tenant's may be wrapped in some more, so that it is told of its own bound.
+    fn max_message_bytes(&self) -> usize {
+        let granted = self.tenant.as_ref().and_then(|tenant| usize::try_from(tenant.grant.message_bytes()).ok());
+        granted.map_or(MAX_MESSAGE_BYTES, |bytes| bytes.saturating_add(WRAPPING_BYTES).min(MAX_MESSAGE_BYTES))
+    }
+
+    /// Waits for running Writes to end (they do once the server is told to stop), then aborts what the sessions have open.
     pub async fn shut_down(&self) {
-        let session = std::mem::replace(&mut *self.slot.lock().await, Slot::Empty);
-        if let Slot::Open(session) = session {
-            session.close().await;
-        }
+        let slots: Vec<Arc<Mutex<Slot>>> = match &self.slots {
+            Slots::Shared(slot) => vec![slot.clone()],
+            Slots::Own(known) => known.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect(),
+        };
+        join_all(slots.iter().map(|slot| async {
+            if let Slot::Open(session) = std::mem::take(&mut *slot.lock().await) {
+                session.close().await;
+            }
+        }))
+        .await;
     }
 
     async fn destination(&self) -> Result<Destination, Refusal> {
         self.destination.clone().await.map_err(|error| Refusal::NotReady(error.to_string()))
     }
 
-    fn take_slot(&self, refusal: Refusal) -> Result<OwnedMutexGuard<Slot>, Refusal> {
-        Arc::clone(&self.slot).try_lock_owned().map_err(|_| refusal)
+    /// The slot of the connection that a request came over.
+    fn take_slot(&self, connection: &Extensions, refusal: Refusal) -> Result<OwnedMutexGuard<Slot>, Refusal> {
+        let slot = match &self.slots {
+            Slots::Shared(slot) => slot.clone(),
+            Slots::Own(known) => {
+                let Some(Own(slot)) = connection.get() else {
+                    return Err(Refusal::Unexpected("the connection has no session of its own".to_owned()));
+                };
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                let weak = Arc::downgrade(slot);
+                if !known.iter().any(|other| other.ptr_eq(&weak)) {
+                    known.retain(|other| other.strong_count() > 0);
+                    known.push(weak);
+                }
+                slot.clone()
+            }
+        };
+        slot.try_lock_owned().map_err(|_| refusal)
     }
 
-    async fn begin(&self, request: init::Request) -> Result<(), Refusal> {
-        let mut slot = self.take_slot(Refusal::InitInUse)?;
+    async fn begin(&self, request: Request<init::Request>) -> Result<(), Refusal> {
+        let mut slot = self.take_slot(request.extensions(), Refusal::InitInUse)?;
+        let request = request.into_inner();
         // The sessions of an earlier Init live until the next one.
-        if let Slot::Open(earlier) = std::mem::replace(&mut *slot, Slot::Empty) {
+        if let Slot::Open(earlier) = std::mem::take(&mut *slot) {
             earlier.close().await;
         }
         if request.no_connection {
@@ -116,11 +166,11 @@ impl Server {
         Ok(())
     }
 
-    async fn write_all<S>(&self, mut messages: S) -> Result<WriteReport, Refusal>
+    async fn write_all<S>(&self, connection: &Extensions, mut messages: S) -> Result<WriteReport, Refusal>
     where
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
-        let slot = self.take_slot(Refusal::WriteInUse)?;
+        let slot = self.take_slot(connection, Refusal::WriteInUse)?;
         let write = match &*slot {
             Slot::Open(session) => session.write().map_err(|_| Refusal::WriteInUse)?,
             Slot::Unconnected => return Err(Refusal::NoSpec),
@@ -135,8 +185,22 @@ impl Server {
             () = self.stop.cancelled() => Err(Refusal::Stopping),
             all = running.pass_all(&mut messages) => all,
         };
-        all?;
+        all.map_err(|refusal| self.bounded(refusal))?;
         running.finish().await
+    }
+}
+
+impl Server {
+    /// A message that the stack refused for its size is told of in the words of the tenant's grant.
+    fn bounded(&self, refusal: Refusal) -> Refusal {
+        match (&refusal, &self.tenant) {
+            (Refusal::Receive(status), Some(tenant)) if status.code() == Code::OutOfRange => {
+                let denied = tenant.grant.message_too_large();
+                Policy::of_tenant(tenant.clone()).audit_denial(&denied, None);
+                Refusal::Receive(Status::out_of_range(denied.message))
+            }
+            _ => refusal,
+        }
     }
 }
 
@@ -256,7 +320,7 @@ impl Plugin for Server {
         let begun = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Refusal::Stopping),
-            begun = self.begin(request.into_inner()) => begun,
+            begun = self.begin(request) => begun,
         };
         match begun {
             Ok(()) => Ok(Response::new(init::Response {})),
@@ -285,7 +349,8 @@ impl Plugin for Server {
     }
 
     async fn write(&self, request: Request<Streaming<write::Request>>) -> Result<Response<write::Response>, Status> {
-        let report = self.write_all(request.into_inner()).await.map_err(|refusal| {
+        let (_, connection, messages) = request.into_parts();
+        let report = self.write_all(&connection, messages).await.map_err(|refusal| {
             let status = Status::from(refusal);
             tracing::error!("{}", status.message());
             status
@@ -305,9 +370,9 @@ impl Plugin for Server {
         Err(Refusal::NotOffered(NO_TRANSFORM_SCHEMA).into())
     }
 
-    async fn close(&self, _: Request<close::Request>) -> Result<Response<close::Response>, Status> {
-        let mut slot = self.take_slot(Refusal::CloseInUse)?;
-        if let Slot::Open(session) = std::mem::replace(&mut *slot, Slot::Empty) {
+    async fn close(&self, request: Request<close::Request>) -> Result<Response<close::Response>, Status> {
+        let mut slot = self.take_slot(request.extensions(), Refusal::CloseInUse)?;
+        if let Slot::Open(session) = std::mem::take(&mut *slot) {
             session.close().await;
         }
         Ok(Response::new(close::Response {}))

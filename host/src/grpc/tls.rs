@@ -4,6 +4,7 @@
 //! listener knows by their fingerprint. The last is what binds a listener to one tenant, even where all tenants share an authority.
 //! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
 
+use super::line::Line;
 use futures::stream::{self, Stream};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -15,17 +16,13 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::server::Connected;
 
 /// A handshake that takes longer is given up: a client that says nothing must not hold a socket.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -58,9 +55,12 @@ pub struct Files<'a> {
     pub client_authority: &'a Path,
 }
 
-/// The TLS side of a listener.
+/// A connection of a client that was let in.
+type Connection = Line<TlsStream<TcpStream>>;
+
+/// The TLS side of a listener. Clones share it, so that it can be renewed while the listener is at work.
 #[derive(Clone)]
-pub struct Gate(TlsAcceptor);
+pub struct Gate(Arc<RwLock<TlsAcceptor>>);
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,24 +74,16 @@ impl Gate {
     /// # Errors
     /// A file cannot be read or holds something else; names the file.
     pub fn new(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<Self> {
-        let named = |path: &Path, error: String| anyhow::anyhow!("{}: {error}", path.display());
-        let chain = certificates(files.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(files.key).map_err(|error| named(files.key, error.to_string()))?;
-        let mut roots = RootCertStore::empty();
-        for authority in certificates(files.client_authority)? {
-            roots.add(authority).map_err(|error| named(files.client_authority, error.to_string()))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let signed = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .map_err(|error| named(files.client_authority, error.to_string()))?;
-        let mut config = ServerConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(Arc::new(KnownClients { signed, clients }))
-            .with_single_cert(chain, key)
-            .map_err(|error| named(files.certificate, error.to_string()))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self(Arc::new(RwLock::new(acceptor(files, clients)?))))
+    }
+
+    /// Lets in by these certificates from now on; connections that are there stay.
+    ///
+    /// # Errors
+    /// As [`Gate::new`]; it goes on with those it has.
+    pub fn renew(&self, files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<()> {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor(files, clients)?;
+        Ok(())
     }
 
     /// The connections of clients that were let in.
@@ -109,12 +101,12 @@ impl Gate {
         let handshakes = Arc::new(tokio::sync::Semaphore::new(MAX_HANDSHAKES));
         while let Ok(permit) = handshakes.clone().acquire_owned().await {
             let socket = super::listen::accept_one(&listener).await;
-            let (gate, ready) = (self.0.clone(), ready.clone());
+            let (gate, ready) = (self.0.read().unwrap_or_else(PoisonError::into_inner).clone(), ready.clone());
             tokio::spawn(async move {
                 let peer = socket.peer_addr().ok();
                 match tokio::time::timeout(HANDSHAKE_LIMIT, gate.accept(socket)).await {
                     Ok(Ok(stream)) => {
-                        let _nobody_listens = ready.send(Connection(stream)).await;
+                        let _nobody_listens = ready.send(Line::new(stream)).await;
                     }
                     Ok(Err(error)) => tracing::warn!(?peer, %error, "A client is not let in."),
                     Err(_) => tracing::warn!(?peer, "A client is not let in: its handshake takes too long."),
@@ -123,6 +115,27 @@ impl Gate {
             });
         }
     }
+}
+
+fn acceptor(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<TlsAcceptor> {
+    let named = |path: &Path, error: String| anyhow::anyhow!("{}: {error}", path.display());
+    let chain = certificates(files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(files.key).map_err(|error| named(files.key, error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(files.client_authority)? {
+        roots.add(authority).map_err(|error| named(files.client_authority, error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let signed = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|error| named(files.client_authority, error.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(Arc::new(KnownClients { signed, clients }))
+        .with_single_cert(chain, key)
+        .map_err(|error| named(files.certificate, error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -178,44 +191,6 @@ impl ClientCertVerifier for KnownClients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.signed.supported_verify_schemes()
-    }
-}
-
-/// A connection of a client that was let in.
-#[derive(Debug)]
-pub struct Connection(TlsStream<TcpStream>);
-
-impl Connected for Connection {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 

@@ -6,6 +6,8 @@ pub mod object_store;
 pub mod random;
 
 use crate::ledger::Ledger;
+use crate::policy::share::{Hold, Share};
+use crate::turns::Seat;
 use crate::upload::Outlet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,12 +25,14 @@ pub struct LaneContext {
     pub seed: Option<u64>,
     /// Instances that the lane had before this one, so that a fresh one does not repeat their randomness.
     pub instance: u64,
+    /// What the instance may use of the machine.
+    pub share: Arc<Share>,
 }
 
 impl LaneContext {
     /// Of an instance without a session.
-    pub fn detached() -> Self {
-        Self::default()
+    pub fn detached(share: Arc<Share>) -> Self {
+        Self { share, ..Self::default() }
     }
 }
 
@@ -37,6 +41,8 @@ impl LaneContext {
 pub struct State {
     pub(crate) context: LaneContext,
     pub(crate) limiter: MemoryLimiter,
+    /// Where it computes; empty while it waits.
+    pub(crate) seat: Seat,
     /// Epoch ticks of the running call.
     pub(crate) cpu_ticks: u32,
     pub(crate) resources: ResourceTable,
@@ -48,13 +54,14 @@ pub struct State {
 }
 
 impl State {
-    pub(crate) fn new(context: LaneContext, memory_bytes: u64) -> Self {
+    pub(crate) fn new(context: LaneContext, seat: Seat, memory_bytes: u64) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(crate::limits::MAX_RESOURCES);
         let random = random::Random::new(context.seed, context.lane as u64, context.instance);
         Self {
+            limiter: MemoryLimiter::new(memory_bytes, context.share.budget.hold()),
             context,
-            limiter: MemoryLimiter::new(memory_bytes),
+            seat,
             cpu_ticks: 0,
             resources,
             open_objects: 0,
@@ -76,9 +83,13 @@ impl State {
             Some(Trap::Interrupt) => {
                 format!("the component computed for more than {:?} in one call", crate::limits::EPOCH_TICK * (self.cpu_ticks - 1))
             }
-            Some(_) if self.limiter.refused => {
+            Some(_) if self.limiter.refused == Refused::Own => {
                 format!("the component needs more than its {} bytes of memory", self.limiter.limit_bytes)
             }
+            Some(_) if self.limiter.refused == Refused::Budget => format!(
+                "the component needs more memory than is left of the {} bytes that the tenant has for all sessions (`budget_bytes`)",
+                self.limiter.hold.limit_bytes()
+            ),
             Some(Trap::UnreachableCodeReached) if self.log.last_error().is_some() => {
                 format!("the component panicked: {}", self.log.last_error().unwrap_or_default())
             }
@@ -94,12 +105,22 @@ impl State {
 pub struct MemoryLimiter {
     limit_bytes: u64,
     used_bytes: u64,
-    refused: bool,
+    /// The same bytes in the budget of the tenant.
+    hold: Hold,
+    refused: Refused,
+}
+
+/// Which bound was in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Nothing,
+    Own,
+    Budget,
 }
 
 impl MemoryLimiter {
-    fn new(limit_bytes: u64) -> Self {
-        Self { limit_bytes, used_bytes: 0, refused: false }
+    fn new(limit_bytes: u64, hold: Hold) -> Self {
+        Self { limit_bytes, used_bytes: 0, hold, refused: Refused::Nothing }
     }
 
     /// Bytes of linear memory in use; it never shrinks.
@@ -118,9 +139,14 @@ pub fn guest_high_water_bytes() -> u64 {
 
 impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let after = self.used_bytes + (desired.saturating_sub(current)) as u64;
+        let more = desired.saturating_sub(current) as u64;
+        let after = self.used_bytes + more;
         if after > self.limit_bytes {
-            self.refused = true;
+            self.refused = Refused::Own;
+            return Ok(false);
+        }
+        if !self.hold.grow(more) {
+            self.refused = Refused::Budget;
             return Ok(false);
         }
         self.used_bytes = after;

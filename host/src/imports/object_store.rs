@@ -33,7 +33,8 @@ impl HostUpload for State {
         if chunk.is_empty() || chunk.len() > MAX_CHUNK_BYTES {
             return Ok(Err(PutError::Invalid(format!("a chunk has {} bytes; 1 to {MAX_CHUNK_BYTES} are accepted", chunk.len()))));
         }
-        Ok(self.resources.get_mut(&this)?.write(chunk.into()).await)
+        let seat = self.seat.clone();
+        Ok(seat.aside(self.resources.get_mut(&this)?.write(chunk.into())).await)
     }
 
     async fn finish(&mut self, this: Resource<Upload>, rows: u64) -> wasmtime::Result<Result<(), PutError>> {

@@ -1,8 +1,10 @@
 //! What one tenant may do, as the operator writes it down. Nothing is granted that is not named.
 
 use super::meter::Meter;
+use super::pace::Pace;
 use super::quarantine::Quarantine;
-use super::tally::Tally;
+use super::share::Share;
+use super::tally::{OpenSession, Tally};
 use crate::bindings::{Configuration, CredentialSource, StorageTarget};
 use crate::object::{ObjectKey, PutObject};
 use serde::Deserialize;
@@ -77,6 +79,16 @@ pub struct Grant {
     pub daily_objects: Option<u64>,
     /// Bytes of a UTC day.
     pub daily_bytes: Option<u64>,
+    /// Objects begun in a second; more wait.
+    pub objects_per_second: Option<u64>,
+    /// Bytes written in a second; more wait.
+    pub bytes_per_second: Option<u64>,
+    /// Objects that are being written at once, over all sessions.
+    pub max_open_objects: Option<u64>,
+    /// Sessions at once, each over a connection of its own; one unless granted.
+    pub max_sessions: Option<u64>,
+    /// The largest message, in bytes; the protocol's 200 MiB unless granted less.
+    pub max_message_bytes: Option<u64>,
 }
 
 /// The spec's own default: a spec that does not speak of it must pass.
@@ -123,6 +135,17 @@ impl Grant {
         if self.encryption_required && self.encryption.is_empty() {
             problems.push("`encryption_required` without any `encryption`: nothing could be written".to_owned());
         }
+        for (name, most) in [
+            ("objects_per_second", self.objects_per_second),
+            ("bytes_per_second", self.bytes_per_second),
+            ("max_open_objects", self.max_open_objects),
+            ("max_sessions", self.max_sessions),
+            ("max_message_bytes", self.max_message_bytes),
+        ] {
+            if most == Some(0) {
+                problems.push(format!("`{name}` is 0: nothing could be written"));
+            }
+        }
         if self.skip_tls_verify && self.endpoint.is_none() {
             problems.push("`skip_tls_verify` is for an `endpoint`, and none is named".to_owned());
         }
@@ -153,6 +176,18 @@ impl Grant {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The largest message, in bytes.
+    pub fn message_bytes(&self) -> u64 {
+        let most = crate::limits::MAX_MESSAGE_BYTES as u64;
+        self.max_message_bytes.map_or(most, |granted| granted.min(most))
+    }
+
+    /// A message that is larger.
+    pub(crate) fn message_too_large(&self) -> Denied {
+        let text = format!("a message of more than {} bytes is not granted (`max_message_bytes`)", self.message_bytes());
+        Denied::new("max_message_bytes", text)
     }
 
     /// The policy of a role's session: what this grant allows, in the store's own terms, so that a bug of ours still meets the store's check.
@@ -278,28 +313,79 @@ pub struct Tenant {
     pub grant: Grant,
     /// A profile or role to use; a spec never names one.
     pub credentials: CredentialSource,
-    /// What it has used of its day.
+    /// What it has used of its day, and what it has open.
     pub meter: Arc<Meter>,
+    /// How many objects, and how many bytes, in a second.
+    pub(crate) paces: [Option<Pace>; 2],
     /// What it has done so far.
     pub tally: Arc<Tally>,
     /// Whether its guests trap too often.
-    pub quarantine: Quarantine,
+    pub quarantine: Arc<Quarantine>,
+    /// What it may use of the machine.
+    pub share: Arc<Share>,
+}
+
+/// What a tenant may have only so fast.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Paced {
+    Objects,
+    Bytes,
 }
 
 impl Tenant {
     /// A tenant whose requests are signed with what the default chain finds.
     pub fn new(name: &str, grant: Grant) -> Self {
-        let meter = Arc::new(Meter::new(grant.daily_objects, grant.daily_bytes));
+        let meter = Arc::new(Meter::new(&grant));
         let credentials = CredentialSource { profile: None, role_arn: None, role_session_name: None, external_id: None };
-        Self { name: name.into(), grant, credentials, meter, tally: Arc::default(), quarantine: Quarantine::default() }
+        let paces = [grant.objects_per_second, grant.bytes_per_second].map(|rate| rate.map(Pace::new));
+        Self {
+            name: name.into(),
+            grant,
+            credentials,
+            meter,
+            paces,
+            tally: Arc::default(),
+            quarantine: Arc::default(),
+            share: Arc::default(),
+        }
+    }
+
+    /// Takes over what the tenant has used, done and suffered under an earlier grant: a new grant is no new day.
+    pub fn follow(&mut self, earlier: &Self) {
+        self.meter = Arc::new(earlier.meter.under(&self.grant));
+        self.tally = earlier.tally.clone();
+        self.quarantine = earlier.quarantine.clone();
+    }
+
+    /// Room for one session more.
+    ///
+    /// # Errors
+    /// `quarantine`, or `max_sessions`.
+    pub(crate) fn enter(&self) -> Result<OpenSession, Denied> {
+        self.quarantine.check(Instant::now())?;
+        let most = self.grant.max_sessions.unwrap_or(1);
+        let full = || Denied::new("max_sessions", format!("sessions at once: {most} granted (`max_sessions`), and all are open"));
+        self.tally.session(most).ok_or_else(full)
+    }
+
+    /// Waits until so many objects or bytes are due.
+    pub(crate) async fn pace(&self, what: Paced, amount: u64) {
+        let (pace, rule) = match what {
+            Paced::Objects => (&self.paces[0], "objects_per_second"),
+            Paced::Bytes => (&self.paces[1], "bytes_per_second"),
+        };
+        if let Some(pace) = pace
+            && pace.take(amount).await
+        {
+            self.tally.throttled(rule);
+        }
     }
 
     /// Decides on a checked spec: where its session's requests go, as granted.
     ///
     /// # Errors
-    /// Every rule that the spec breaks, or that the tenant has to wait.
+    /// Every rule that the spec breaks.
     pub fn admit(&self, configuration: &Configuration) -> Result<StorageTarget, Vec<Denied>> {
-        self.quarantine.check(Instant::now()).map_err(|denied| vec![denied])?;
         let denials = self.grant.denials(configuration);
         if !denials.is_empty() {
             return Err(denials);

@@ -1,18 +1,19 @@
-//! What a tenant has used of its day: reserved before bytes are taken, given back when an object does not land.
+//! What a tenant has used of its day, and what it has open: reserved before bytes are taken, given back when an object does not land.
 
-use super::grant::Denied;
+use super::grant::{Denied, Grant};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// Counts objects and bytes by UTC day, over all sessions of a tenant.
+/// Counts objects and bytes by UTC day, and open objects, over all sessions of a tenant.
 #[derive(Debug, Default)]
 pub struct Meter {
     daily_objects: Option<u64>,
     daily_bytes: Option<u64>,
-    used: Mutex<Used>,
+    open_objects: Option<u64>,
+    used: Arc<Mutex<Used>>,
 }
 
 #[derive(Debug, Default)]
@@ -20,25 +21,65 @@ struct Used {
     day: u64,
     objects: u64,
     bytes: u64,
+    open: u64,
 }
 
 fn today() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / DAY_SECONDS)
 }
 
+fn lock(used: &Mutex<Used>) -> MutexGuard<'_, Used> {
+    used.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An object is being written, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct OpenObject(Arc<Mutex<Used>>);
+
+impl Drop for OpenObject {
+    fn drop(&mut self) {
+        lock(&self.0).open -= 1;
+    }
+}
+
 impl Meter {
-    /// A meter with these bounds; [`None`] is no bound.
-    pub fn new(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Self {
-        Self { daily_objects, daily_bytes, used: Mutex::default() }
+    /// A meter with the grant's bounds.
+    pub fn new(grant: &Grant) -> Self {
+        Self::default().under(grant)
+    }
+
+    /// The same meter under another grant's bounds.
+    #[must_use]
+    pub fn under(&self, grant: &Grant) -> Self {
+        let Grant { daily_objects, daily_bytes, max_open_objects, .. } = *grant;
+        Self { daily_objects, daily_bytes, open_objects: max_open_objects, used: self.used.clone() }
     }
 
     /// What is used of `day`; an earlier day's is forgotten.
     fn of_day(&self, day: u64) -> MutexGuard<'_, Used> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = lock(&self.used);
         if used.day != day {
-            *used = Used { day, ..Used::default() };
+            *used = Used { day, open: used.open, ..Used::default() };
         }
         used
+    }
+
+    /// Room for one object that is being written.
+    ///
+    /// # Errors
+    /// `max_open_objects` is reached.
+    pub(crate) fn open(&self) -> Result<OpenObject, Denied> {
+        let mut used = lock(&self.used);
+        if let Some(most) = self.open_objects
+            && used.open >= most
+        {
+            return Err(Denied::new(
+                "max_open_objects",
+                format!("objects open at once: {most} granted (`max_open_objects`), and all are open"),
+            ));
+        }
+        used.open += 1;
+        Ok(OpenObject(self.used.clone()))
     }
 
     /// Room for one object of today.
@@ -76,7 +117,7 @@ impl Reservation {
     /// # Errors
     /// `daily_bytes` is reached.
     pub(crate) fn grow(&self, bytes: u64) -> Result<(), Denied> {
-        let mut used = self.meter.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = lock(&self.meter.used);
         if used.day == self.day {
             if let Some(most) = self.meter.daily_bytes
                 && used.bytes.saturating_add(bytes) > most
@@ -98,7 +139,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut used = self.meter.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = lock(&self.meter.used);
         if used.day == self.day && !*self.landed.get_mut() {
             used.objects -= 1;
             used.bytes -= *self.bytes.get_mut();
@@ -110,9 +151,34 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
+    fn meter(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Arc<Meter> {
+        Arc::new(Meter::new(&Grant { daily_objects, daily_bytes, ..Grant::default() }))
+    }
+
+    #[test]
+    fn open_objects_are_bounded_and_no_new_day_closes_them() {
+        let meter = Meter::new(&Grant { max_open_objects: Some(1), ..Grant::default() });
+        let open = meter.open().unwrap();
+        assert_eq!(meter.of_day(7).open, 1);
+        let denied = meter.open().unwrap_err();
+        let text = "objects open at once: 1 granted (`max_open_objects`), and all are open";
+        assert_eq!((denied.rule, denied.message.as_str()), ("max_open_objects", text));
+        drop(open);
+        assert!(meter.open().is_ok());
+    }
+
+    #[test]
+    fn another_grant_goes_on_with_the_same_day() {
+        let earlier = meter(Some(2), None);
+        earlier.reserve_on(1).unwrap().landed();
+        let later = Arc::new(earlier.under(&Grant { daily_objects: Some(1), ..Grant::default() }));
+        assert_eq!(later.reserve_on(1).unwrap_err().rule, "daily_objects");
+        assert!(earlier.reserve_on(1).is_ok());
+    }
+
     #[test]
     fn objects_and_bytes_are_bounded_and_given_back() {
-        let meter = Arc::new(Meter::new(Some(2), Some(100)));
+        let meter = meter(Some(2), Some(100));
         let first = meter.reserve_on(1).unwrap();
         first.grow(60).unwrap();
         assert_eq!(first.grow(41).unwrap_err().rule, "daily_bytes");
@@ -132,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_new_day_begins_at_nothing_and_yesterdays_objects_give_nothing_back() {
-        let meter = Arc::new(Meter::new(Some(1), Some(10)));
+        let meter = meter(Some(1), Some(10));
         let yesterday = meter.reserve_on(1).unwrap();
         yesterday.grow(10).unwrap();
         let today = meter.reserve_on(2).unwrap();

@@ -4,7 +4,7 @@ use super::grant::Denied;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Denials that are remembered with their words.
 const LAST_DENIALS: usize = 20;
@@ -18,7 +18,50 @@ pub struct Tally {
     traps: AtomicU64,
     sessions: AtomicU64,
     guest_memory_bytes: AtomicU64,
+    queued: AtomicU64,
+    puts: Histogram,
+    throttled: Mutex<BTreeMap<&'static str, u64>>,
     denials: Mutex<Denials>,
+    /// Requests to the store that were tried again.
+    pub retries: Arc<RetryCounts>,
+}
+
+/// Requests that were tried again, by what was in the way.
+#[derive(Debug, Default)]
+pub struct RetryCounts([AtomicU64; 3]);
+
+/// What was in the way of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cause {
+    /// The store asked for less.
+    Throttled,
+    /// A failure that passes.
+    Transient,
+    /// No connection.
+    Unreachable,
+}
+
+impl RetryCounts {
+    pub(crate) fn count(&self, cause: Cause) {
+        self.0[cause as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The numbers now, by cause.
+    pub fn read(&self) -> [(&'static str, u64); 3] {
+        let [throttled, transient, unreachable] = self.0.each_ref().map(|counter| counter.load(Ordering::Relaxed));
+        [("throttled", throttled), ("transient", transient), ("unreachable", unreachable)]
+    }
+}
+
+/// Upper bounds of the histogram of puts, in seconds.
+pub const PUT_SECONDS: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// How long requests took.
+#[derive(Debug, Default)]
+struct Histogram {
+    /// By bound; the last are those beyond every bound.
+    counts: [AtomicU64; PUT_SECONDS.len() + 1],
+    nanos: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +96,16 @@ pub struct Reading {
     pub sessions: u64,
     /// The most linear memory that one guest instance has had, in bytes.
     pub guest_memory_bytes: u64,
+    /// Messages that wait for a guest.
+    pub queued: u64,
+    /// Puts by [`PUT_SECONDS`], each with those below it; the last are all.
+    pub puts: [u64; PUT_SECONDS.len() + 1],
+    /// How long all puts took together.
+    pub put_time: Duration,
+    /// Waits for a rate, by rule.
+    pub throttled: BTreeMap<&'static str, u64>,
+    /// Requests that were tried again, by class.
+    pub retries: [(&'static str, u64); 3],
     /// Denials by rule.
     pub denials: BTreeMap<&'static str, u64>,
     /// The last of them, the youngest first.
@@ -86,15 +139,38 @@ impl Tally {
         self.guest_memory_bytes.fetch_max(bytes, Ordering::Relaxed);
     }
 
-    /// A session is open until the answer is dropped.
-    pub(crate) fn session(self: &Arc<Self>) -> OpenSession {
-        self.sessions.fetch_add(1, Ordering::Relaxed);
-        OpenSession(self.clone())
+    /// A session is open until the answer is dropped; none if `most` are.
+    pub(super) fn session(self: &Arc<Self>, most: u64) -> Option<OpenSession> {
+        let more = |open: u64| (open < most).then_some(open + 1);
+        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok().then(|| OpenSession(self.clone()))
+    }
+
+    /// A message waits until the answer is dropped.
+    pub(crate) fn queued(self: &Arc<Self>) -> Queued {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        Queued(self.clone())
+    }
+
+    /// A tenant had to wait for a rate.
+    pub(super) fn throttled(&self, rule: &'static str) {
+        *self.throttled.lock().unwrap_or_else(PoisonError::into_inner).entry(rule).or_default() += 1;
+    }
+
+    /// The store has confirmed an object or a part.
+    pub(crate) fn put(&self, took: Duration) {
+        let at = PUT_SECONDS.iter().position(|bound| took.as_secs_f64() <= *bound).unwrap_or(PUT_SECONDS.len());
+        self.puts.counts[at].fetch_add(1, Ordering::Relaxed);
+        self.puts.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The numbers now.
     pub fn read(&self) -> Reading {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut below = 0;
+        let puts = self.puts.counts.each_ref().map(|count| {
+            below += of(count);
+            below
+        });
         let denials = self.denials();
         Reading {
             objects: of(&self.objects),
@@ -103,9 +179,24 @@ impl Tally {
             traps: of(&self.traps),
             sessions: of(&self.sessions),
             guest_memory_bytes: of(&self.guest_memory_bytes),
+            queued: of(&self.queued),
+            puts,
+            put_time: Duration::from_nanos(of(&self.puts.nanos)),
+            throttled: self.throttled.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            retries: self.retries.read(),
             denials: denials.by_rule.clone(),
             last_denials: denials.last.iter().cloned().collect(),
         }
+    }
+}
+
+/// Counts a message for as long as it waits.
+#[derive(Debug)]
+pub(crate) struct Queued(Arc<Tally>);
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -131,16 +222,27 @@ mod tests {
         tally.trapped();
         tally.guest_memory(7);
         tally.guest_memory(3);
-        let session = tally.session();
+        let session = tally.session(1);
+        assert!(session.is_some() && tally.session(1).is_none());
+        let queued = tally.queued();
+        for millis in [5, 10, 11, 60_000] {
+            tally.put(Duration::from_millis(millis));
+        }
+        tally.throttled("bytes_per_second");
         for number in 0..LAST_DENIALS + 5 {
             tally.denied(&Denied::new(if number % 2 == 0 { "even" } else { "odd" }, number.to_string()));
         }
         let reading = tally.read();
         assert_eq!((reading.objects, reading.bytes, reading.rows, reading.traps), (2, 15, 3, 1));
         assert_eq!((reading.sessions, reading.guest_memory_bytes), (1, 7));
+        assert_eq!(
+            (reading.queued, reading.puts, reading.put_time),
+            (1, [2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4], Duration::from_millis(60_026))
+        );
+        assert_eq!(reading.throttled, BTreeMap::from([("bytes_per_second", 1)]));
         assert_eq!(reading.denials, BTreeMap::from([("even", 13), ("odd", 12)]));
         assert_eq!((reading.last_denials.len(), reading.last_denials[0].message.as_str()), (LAST_DENIALS, "24"));
-        drop(session);
-        assert_eq!(tally.read().sessions, 0);
+        drop((session, queued));
+        assert_eq!((tally.read().sessions, tally.read().queued), (0, 0));
     }
 }

@@ -22,6 +22,7 @@ use crate::local_store::LocalStore;
 use crate::object::PutObject;
 use crate::payload::{Payload, Progress};
 use crate::policy::Authorized;
+use crate::policy::tally::RetryCounts;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
@@ -59,6 +60,8 @@ pub struct ConnectOptions {
     pub credentials: Option<SharedCredentialsProvider>,
     /// A policy (JSON) that a role is assumed with: it can only take away from what the role may do.
     pub session_policy: Option<String>,
+    /// Where it is counted what was tried again.
+    pub retries: Arc<RetryCounts>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
     environment: Env,
 }
@@ -74,6 +77,7 @@ impl Default for ConnectOptions {
             checksums: Checksums::Auto,
             credentials: None,
             session_policy: None,
+            retries: Arc::default(),
             environment: Env::real(),
         }
     }
@@ -200,6 +204,7 @@ impl S3Client {
                 max_pause: Duration::from_secs(u64::from(target.max_backoff_seconds)),
                 limits: options.limits,
                 answered: AtomicBool::new(false),
+                counts: options.retries.clone(),
             },
             log_requests: target.log_requests,
         })))

@@ -6,7 +6,9 @@
 use super::failure::{Class, Failure};
 use super::{Limits, StoreError};
 use crate::payload::Progress;
+use crate::policy::tally::{Cause, RetryCounts};
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,6 +42,7 @@ pub(super) struct Retry {
     pub(super) limits: Limits,
     /// True once the store has answered anything: from then on an outage is worth waiting for.
     pub(super) answered: AtomicBool,
+    pub(super) counts: Arc<RetryCounts>,
 }
 
 impl Retry {
@@ -93,10 +96,11 @@ impl Course<'_> {
         if failure.status.is_some() {
             self.retry.answered.store(true, Ordering::Relaxed);
         }
-        let first = match failure.class {
+        let (first, cause) = match failure.class {
             Class::Final => return Err(failure.into_error(operation, self.attempts)),
-            Class::Throttled => FIRST_THROTTLED_PAUSE,
-            Class::Transient | Class::Unreachable => FIRST_PAUSE,
+            Class::Throttled => (FIRST_THROTTLED_PAUSE, Cause::Throttled),
+            Class::Transient => (FIRST_PAUSE, Cause::Transient),
+            Class::Unreachable => (FIRST_PAUSE, Cause::Unreachable),
         };
         let longest = first.saturating_mul(1 << (self.attempts - 1).min(16)).min(self.retry.max_pause);
         let pause = longest.mul_f64(0.25 + 0.75 * random_fraction());
@@ -107,6 +111,7 @@ impl Course<'_> {
         if !more {
             return Err(failure.into_error(operation, self.attempts));
         }
+        self.retry.counts.count(cause);
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -154,7 +159,13 @@ mod tests {
     use super::*;
 
     fn retry(budget: Budget) -> Retry {
-        Retry { budget, max_pause: Duration::from_millis(4), limits: Limits::default(), answered: AtomicBool::new(true) }
+        Retry {
+            budget,
+            max_pause: Duration::from_millis(4),
+            limits: Limits::default(),
+            answered: AtomicBool::new(true),
+            counts: Arc::default(),
+        }
     }
 
     async fn attempts(retry: &Retry, failure: impl Fn() -> Failure, failures: u32) -> (Result<(), StoreError>, u32) {
@@ -172,8 +183,10 @@ mod tests {
     #[tokio::test]
     async fn retries_that_are_set_are_counted() {
         let transient = || Failure::transient("gone");
-        let (result, made) = attempts(&retry(Budget::Attempts(3)), transient, 9).await;
+        let three = retry(Budget::Attempts(3));
+        let (result, made) = attempts(&three, transient, 9).await;
         assert_eq!(made, 3);
+        assert_eq!(three.counts.read(), [("throttled", 0), ("transient", 2), ("unreachable", 0)]);
         assert_eq!(result.expect_err("all failed").message, "operation error S3: PutObject, gone (after 3 attempts)");
         let (result, made) = attempts(&retry(Budget::Attempts(3)), transient, 2).await;
         assert!(result.is_ok() && made == 3);

@@ -17,9 +17,10 @@ fn a_file_is_understood_whole() {
         r#"
 [tenants.acme]
 listen = {{ socket = "/run/acme.sock", socket_mode = "0660", socket_owner = "10:20" }}
-machine = {{ lanes = 2, memory_bytes = 1, in_flight_bytes = 2, guest_memory_bytes = 3 }}
+machine = {{ lanes = 2, memory_bytes = 1, in_flight_bytes = 2, guest_memory_bytes = 3, budget_bytes = 33556436, cpu_weight = 5 }}
 credentials = {{ role_arn = "arn:aws:iam::1:role/acme", external_id = "x" }}
 {GRANT}daily_bytes = 7
+max_message_bytes = 1000
 
 [tenants.beta]
 listen = {{ plain_tcp = "127.0.0.1:0" }}
@@ -39,6 +40,8 @@ content_types = ["a/b"]
     let options = acme.options(&Options::default()).unwrap();
     let share = (options.lanes.get(), options.memory_bytes, options.in_flight_bytes, options.guest_memory_bytes);
     assert_eq!(share, (2, 1, 2, 3));
+    // Two queues of 16 MiB, a message, and what is staged and in flight.
+    assert_eq!((options.host_bytes(), acme.tenant.share.budget.limit_bytes()), (33_555_435, Some(33_556_436)));
     assert!(options.tenant.is_some_and(|tenant| *tenant.name == *"acme"));
     assert_eq!(beta.place, Place::Loopback("127.0.0.1:0".parse().unwrap()));
 }
@@ -77,6 +80,39 @@ fn what_is_wrong_is_said() {
     assert!(parse(&format!("[tenants.\"a b\"]\nlisten = {{ socket = \"s\" }}\n{}", GRANT.replace("acme.", "\"a b\"."))).is_err());
     assert_eq!(parse("tenants = {}").unwrap_err(), ["there are no tenants"]);
     assert!(parse("").unwrap_err()[0].contains("missing field"));
+}
+
+#[test]
+fn a_budget_that_holds_no_session_is_refused() {
+    let refused = |budget: u64| {
+        let machine = format!("machine = {{ lanes = 1, memory_bytes = 1, in_flight_bytes = 1, budget_bytes = {budget} }}");
+        let tenants = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{machine}\n{GRANT}")).unwrap();
+        tenants[0].share(&Options::default()).err().map(|error| error.to_string())
+    };
+    // One message being read, and one that waits.
+    let needed = 2 * (200 << 20) + 2;
+    assert_eq!(refused(needed + 1), None);
+    let said = refused(needed).unwrap();
+    assert!(
+        said.starts_with("tenant \"acme\": `machine.budget_bytes`: 419430402 leave nothing for guests: one session takes 419430402"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_has_changed_in_a_file_is_told_from_what_has_not() {
+    let read = |text: &str| parse(text).unwrap().remove(0);
+    let text = format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{GRANT}");
+    let (before, same) = (read(&text), read(&format!("# a word\n{text}")));
+    assert!(before.is_as(&same));
+    for (from, to) in [
+        ("acme/", "acme2/"),
+        ("\"s\"", "\"t\""),
+        ("tenants.acme", "tenants.beta"),
+        ("[tenants.acme]\n", "[tenants.acme]\nmachine = { lanes = 1 }\n"),
+    ] {
+        assert!(!before.is_as(&read(&text.replace(from, to))), "{from} {to}");
+    }
 }
 
 #[test]

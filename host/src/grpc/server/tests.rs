@@ -9,7 +9,7 @@ fn server() -> Server {
 
 async fn write(server: &Server, messages: Vec<write::Request>) -> Status {
     let messages = futures::stream::iter(messages.into_iter().map(Ok));
-    server.write_all(messages).await.map(|_| ()).map_err(Status::from).expect_err("refused")
+    server.write_all(&Extensions::default(), messages).await.map(|_| ()).map_err(Status::from).expect_err("refused")
 }
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn init_without_connection_reads_nothing_and_a_write_says_so() {
 #[tokio::test]
 async fn what_runs_at_the_same_time_is_refused() {
     let server = server();
-    let _running = server.take_slot(Refusal::InitInUse).expect("free");
+    let _running = server.take_slot(&Extensions::default(), Refusal::InitInUse).expect("free");
     let status = server.init(Request::new(init::Request::default())).await.expect_err("refused");
     assert_eq!(status.message(), "failed to init plugin: plugin already in use");
     let status = server.close(Request::new(close::Request {})).await.expect_err("refused");

@@ -47,6 +47,71 @@ fn configuration() -> Configuration {
 }
 
 /// The rules that a changed spec breaks under a changed grant.
+#[test]
+fn a_bound_of_nothing_is_a_mistake_and_messages_are_bounded_by_the_protocol() {
+    type Change = fn(&mut Grant, Option<u64>);
+    let fields: [(&str, Change); 5] = [
+        ("objects_per_second", |grant, most| grant.objects_per_second = most),
+        ("bytes_per_second", |grant, most| grant.bytes_per_second = most),
+        ("max_open_objects", |grant, most| grant.max_open_objects = most),
+        ("max_sessions", |grant, most| grant.max_sessions = most),
+        ("max_message_bytes", |grant, most| grant.max_message_bytes = most),
+    ];
+    for (name, change) in fields {
+        let problems = |most| {
+            let mut grant = grant();
+            change(&mut grant, most);
+            grant.problems()
+        };
+        assert_eq!((problems(None), problems(Some(1))), (vec![], vec![]), "{name}");
+        assert_eq!(problems(Some(0)), [format!("`{name}` is 0: nothing could be written")]);
+    }
+    let bytes = |most| Grant { max_message_bytes: most, ..grant() }.message_bytes();
+    assert_eq!([bytes(None), bytes(Some(7)), bytes(Some(1 << 40))], [200 << 20, 7, 200 << 20]);
+}
+
+#[test]
+fn sessions_at_once_are_bounded_by_one_unless_granted() {
+    for (granted, most) in [(None, 1), (Some(3), 3)] {
+        let tenant = Tenant::new("acme", Grant { max_sessions: granted, ..grant() });
+        let mut open: Vec<_> = (0..most).map(|_| tenant.enter().unwrap()).collect();
+        let denied = tenant.enter().unwrap_err();
+        let text = format!("sessions at once: {most} granted (`max_sessions`), and all are open");
+        assert_eq!((denied.rule, denied.message), ("max_sessions", text));
+        open.pop();
+        assert!(tenant.enter().is_ok());
+    }
+}
+
+#[test]
+fn a_tenant_of_a_new_grant_has_used_what_it_has_used() {
+    let earlier = Tenant::new("acme", Grant { daily_objects: Some(2), ..grant() });
+    earlier.meter.reserve().unwrap().landed();
+    (0..5).for_each(|_| earlier.trapped());
+    let mut later = Tenant::new("acme", Grant { daily_objects: Some(1), ..grant() });
+    later.follow(&earlier);
+    assert_eq!(later.meter.reserve().unwrap_err().rule, "daily_objects");
+    assert_eq!(later.enter().unwrap_err().rule, "quarantine");
+    assert_eq!(later.tally.read().traps, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rates_make_wait_and_waits_are_counted() {
+    let tenant = Tenant::new("acme", Grant { objects_per_second: Some(1), bytes_per_second: Some(100), ..grant() });
+    let begun = tokio::time::Instant::now();
+    for _ in 0..4 {
+        tenant.pace(Paced::Objects, 1).await;
+    }
+    assert_eq!(begun.elapsed().as_secs(), 2);
+    tenant.pace(Paced::Bytes, 300).await;
+    tenant.pace(Paced::Bytes, 1).await;
+    let throttled: Vec<_> = tenant.tally.read().throttled.into_iter().collect();
+    assert_eq!(throttled, [("bytes_per_second", 1), ("objects_per_second", 2)]);
+    let free = Tenant::new("free", grant());
+    free.pace(Paced::Bytes, u64::MAX).await;
+    assert_eq!(free.tally.read().throttled.len(), 0);
+}
+
 #[track_caller]
 fn check(change_grant: impl FnOnce(&mut Grant), change_spec: impl FnOnce(&mut Configuration), broken: &[&str]) {
     let (mut grant, mut configuration) = (grant(), configuration());

@@ -1,0 +1,179 @@
+//! `lakegate serve --tenants FILE`: every tenant at its own place under its own grant, until SIGINT or SIGTERM.
+//!
+//! SIGHUP reads the file again. A tenant whose entry is as it was goes on, sessions and all (its certificates are read anew); one whose
+//! entry has changed is stopped first, since the new grant may allow less, and served anew with what it has used of its day; one that is gone
+//! is stopped. A file with a mistake changes nothing.
+
+use super::{ServeArgs, Signals, warn_of_flags, wind_down};
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::logging;
+use crate::cli::tenants::{self, Hosted};
+use crate::cli::watch::{self, Watch};
+use crate::engine::Runtime;
+use crate::grpc::server::{self, Made, PLUGIN_NAME, Server};
+use crate::grpc::tls::Gate;
+use crate::policy::Tenant;
+use crate::session::{Destination, Options};
+use futures::FutureExt;
+use futures::future::join_all;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Serves the tenants of `file`. `options` is what all have in common.
+///
+/// # Errors
+/// The file is refused, the environment redirects requests, a tenant's place cannot be listened on, or its credentials are not there.
+pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, options: Options, status: Option<SocketAddr>) -> Result<Exit, CliError> {
+    let tenants = tenants::read(file)?;
+    let _own_log = logging::start(args.log_level, args.log_format);
+    if let Some((name, _)) = std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL")) {
+        let text =
+            format!("{} is set: it would send every tenant's objects elsewhere; unset it, and name endpoints in grants", name.display());
+        return Err(CliError::new(Exit::Usage, text));
+    }
+    let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
+    // One component for all tenants.
+    let runtime = server::compiling(Runtime::new);
+    // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
+    tokio::spawn(runtime.clone());
+    let mut house =
+        House { file: file.to_owned(), options, runtime, served: BTreeMap::new(), known: BTreeMap::new(), watched: Arc::default() };
+    let _watch = match status {
+        Some(address) => Some(house.watch(address).await?),
+        None => None,
+    };
+    for hosted in tenants {
+        house.serve(hosted).await?;
+    }
+    warn_of_flags(&args, unknown);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => house.reload().await,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
+        }
+    }
+    tracing::info!("Stopping: what is open is aborted.");
+    house.stop(|_| true).await;
+    Ok(Exit::Done)
+}
+
+/// Who is served, and how.
+struct House {
+    file: PathBuf,
+    options: Options,
+    runtime: Made<Arc<Runtime>>,
+    served: BTreeMap<Arc<str>, Served>,
+    /// Every tenant that there has been: one that comes back has used of its day what it has used.
+    known: BTreeMap<Arc<str>, Arc<Tenant>>,
+    watched: watch::Tenants,
+}
+
+/// A tenant at its place.
+struct Served {
+    hosted: Hosted,
+    server: Server,
+    gate: Option<Gate>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl House {
+    /// Starts the status page; it ends when the answer is dropped.
+    async fn watch(&self, address: SocketAddr) -> Result<AbortOnDropHandle<()>, CliError> {
+        if !address.ip().is_loopback() {
+            return Err(CliError::new(
+                Exit::Usage,
+                format!("--status {address}: not on the loopback interface, where alone it is offered"),
+            ));
+        }
+        let refuse = |error| CliError::new(Exit::Source, format!("--status: cannot listen on {address}: {error}"));
+        let listener = TcpListener::bind(address).await.map_err(refuse)?;
+        tracing::info!(address = %listener.local_addr().map_err(refuse)?, "Status page listening");
+        let runtime = self.runtime.clone();
+        let ready = Arc::new(move || runtime.peek().is_some_and(Result::is_ok));
+        Ok(AbortOnDropHandle::new(tokio::spawn(Watch::new(self.watched.clone(), ready).serve(listener))))
+    }
+
+    /// Serves a tenant at its place.
+    async fn serve(&mut self, mut hosted: Hosted) -> Result<(), CliError> {
+        let name = hosted.tenant.name.clone();
+        if let Some(earlier) = self.known.get(&name) {
+            hosted.follow(earlier);
+        }
+        let options = hosted.options(&self.options)?;
+        let refuse = |error| CliError::new(Exit::Source, format!("tenant {name:?}: cannot listen on {}: {error:#}", hosted.place));
+        let listener = hosted.place.bind().await.map_err(refuse)?;
+        tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
+        let (runtime, gate, stop) = (self.runtime.clone(), listener.gate(), CancellationToken::new());
+        let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
+        let server = Server::for_tenant(destination, stop.clone(), hosted.tenant.clone());
+        let serving = tokio::spawn({
+            let (name, server, stop) = (name.clone(), server.clone(), stop.clone());
+            async move {
+                if let Err(error) = listener.serve(&server, stop).await {
+                    tracing::error!(tenant = &*name, "The tenant is no longer served: {error}");
+                }
+            }
+        });
+        self.known.insert(name.clone(), hosted.tenant.clone());
+        self.served.insert(name, Served { hosted, server, gate, stop, serving });
+        self.tell();
+        Ok(())
+    }
+
+    /// Stops those whom `which` names, all at the same time.
+    async fn stop(&mut self, which: impl Fn(&Hosted) -> bool) -> usize {
+        let names: Vec<Arc<str>> = self.served.iter().filter(|(_, served)| which(&served.hosted)).map(|(name, _)| name.clone()).collect();
+        let stopped: Vec<Served> = names.iter().filter_map(|name| self.served.remove(name)).collect();
+        stopped.iter().for_each(|served| served.stop.cancel());
+        let (servers, serving): (Vec<Server>, Vec<JoinHandle<()>>) =
+            stopped.into_iter().map(|served| (served.server, served.serving)).unzip();
+        let ended: Vec<_> = serving.iter().map(JoinHandle::abort_handle).collect();
+        wind_down(&servers, join_all(serving)).await;
+        // A client that does not hang up keeps no place.
+        ended.iter().for_each(tokio::task::AbortHandle::abort);
+        self.tell();
+        names.len()
+    }
+
+    /// Reads the file again.
+    async fn reload(&mut self) {
+        let wanted = match tenants::read(&self.file) {
+            Ok(wanted) => wanted,
+            Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
+        };
+        let stays = |served: &Hosted| wanted.iter().any(|hosted| hosted.is_as(served));
+        for served in self.served.values().filter(|served| stays(&served.hosted)) {
+            if let Err(error) = served.hosted.place.renew(served.gate.as_ref()) {
+                tracing::error!(tenant = &*served.hosted.tenant.name, "The certificates stay as they were: {error:#}");
+            }
+        }
+        let stopped = self.stop(|served| !stays(served)).await;
+        let (kept, mut begun) = (self.served.len(), 0);
+        for hosted in wanted {
+            if self.served.contains_key(&hosted.tenant.name) {
+                continue;
+            }
+            match self.serve(hosted).await {
+                Ok(()) => begun += 1,
+                Err(error) => tracing::error!("A tenant is not served: {error}"),
+            }
+        }
+        tracing::info!(kept, stopped, begun, "The file of tenants was read again.");
+    }
+
+    /// Tells the status page who is served.
+    fn tell(&self) {
+        let served = self.served.values().map(|served| served.hosted.tenant.clone()).collect();
+        *self.watched.write().unwrap_or_else(PoisonError::into_inner) = served;
+    }
+}

@@ -1,0 +1,133 @@
+//! What a tenant, or a single user's session, may use of the machine: processor by weight, memory by the byte.
+
+use super::grant::Denied;
+use crate::turns::Account;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The rule that bounds memory.
+const RULE: &str = "budget_bytes";
+
+/// A share of the machine.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// Its processor time.
+    pub account: Arc<Account>,
+    /// Its memory.
+    pub budget: Arc<Budget>,
+}
+
+impl Share {
+    /// A share of this weight with so many bytes; [`None`] is no bound.
+    pub fn new(weight: NonZeroU32, budget_bytes: Option<u64>) -> Self {
+        let budget = Budget { limit_bytes: budget_bytes, used_bytes: AtomicU64::new(0) };
+        Self { account: Arc::new(Account::new(weight)), budget: Arc::new(budget) }
+    }
+}
+
+/// Memory over all sessions of a tenant: of guests, and what the host may hold for them.
+#[derive(Debug, Default)]
+pub struct Budget {
+    limit_bytes: Option<u64>,
+    used_bytes: AtomicU64,
+}
+
+impl Budget {
+    /// Bytes taken.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The bound, if there is one.
+    pub fn limit_bytes(&self) -> Option<u64> {
+        self.limit_bytes
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let fits = |used: u64| used.checked_add(bytes).filter(|after| self.limit_bytes.is_none_or(|limit| *after <= limit));
+        self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+    }
+
+    /// An empty hold.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        Hold { budget: self.clone(), bytes: 0 }
+    }
+
+    /// Room for what the host may hold for a session.
+    ///
+    /// # Errors
+    /// `budget_bytes` is reached.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Hold, Denied> {
+        let mut hold = self.hold();
+        if hold.grow(bytes) {
+            return Ok(hold);
+        }
+        let text = format!(
+            "a session needs {bytes} bytes besides its guests; of {} granted, {} are used",
+            self.limit_bytes.unwrap_or(u64::MAX),
+            self.used_bytes()
+        );
+        Err(Denied::new(RULE, text))
+    }
+}
+
+/// Bytes taken; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Hold {
+    /// Takes more; false, and nothing taken, if there is no room.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let taken = self.budget.take(bytes);
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+
+    /// The bound it stands under.
+    pub(crate) fn limit_bytes(&self) -> u64 {
+        self.budget.limit_bytes.unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_and_host_share_one_bound() {
+        let budget = Share::new(NonZeroU32::MIN, Some(100)).budget;
+        let session = budget.reserve(60).unwrap();
+        let mut guest = budget.hold();
+        assert!(guest.grow(40) && !guest.grow(1));
+        let denied = budget.reserve(1).unwrap_err();
+        assert_eq!(
+            (denied.rule, denied.message.as_str()),
+            ("budget_bytes", "a session needs 1 bytes besides its guests; of 100 granted, 100 are used")
+        );
+        drop(session);
+        assert!(guest.grow(60));
+        drop(guest);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn without_a_bound_nothing_is_refused_and_nothing_overflows() {
+        let budget = Share::default().budget;
+        let mut hold = budget.hold();
+        assert!(hold.grow(u64::MAX) && !hold.grow(1));
+        drop(hold);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+}

@@ -1,0 +1,268 @@
+//! What a tenant may take of the process: sessions, messages, open objects, memory; and a file of tenants that changes while they are served.
+
+use crate::hostile;
+use crate::place::{BUCKET, eventually};
+use crate::support::{bench, runtime};
+use crate::tenants::{FILE, Served, grant, options, spec, write_file};
+use anyhow::{Context, Result};
+use lakegate::ledger::FailureClass;
+use lakegate::local_store::LocalStore;
+use lakegate::policy::share::Share;
+use lakegate::policy::{Grant, Tenant};
+use lakegate::session::{Destination, OpenError, Options};
+use lakegate_tests::plugin::{Client, Message};
+use lakegate_tests::tables::ids;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use tokio::process::Command;
+
+const CSV: &str = "acme/{{TABLE}}/{{UUID}}.csv";
+
+/// Acme's grant with a line more.
+fn file_with(line: &str) -> String {
+    FILE.replacen("formats = [\"csv\"]", &format!("formats = [\"csv\"]\n{line}"), 1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Result<()> {
+    let served = Served::of(&file_with("max_sessions = 2")).await?;
+    let spec = spec(CSV, "csv");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(served.connect("acme").await?);
+    }
+    let [one, two, three] = clients.as_mut_slice() else { unreachable!("three were made") };
+    one.init(&spec).await?;
+    two.init(&spec).await?;
+    let status = three.init(&spec).await.expect_err("a third");
+    assert!(status.message().contains("sessions at once: 2 granted (`max_sessions`), and all are open"), "{status:?}");
+    // Both write, each to its own session.
+    let (first, second) =
+        tokio::join!(one.write([Message::Insert(ids("a", 0..2).into())]), two.write([Message::Insert(ids("b", 0..3).into())]));
+    first?;
+    second?;
+    let metrics = served.get("/metrics").await?;
+    assert!(metrics.contains("lakegate_sessions{tenant=\"acme\"} 2\n"), "{metrics}");
+    // A client that closes makes room, and so does one that goes away.
+    one.close().await?;
+    three.init(&spec).await?;
+    assert!(one.init(&spec).await.is_err());
+    clients.remove(1);
+    let mut again = clients.remove(0);
+    let mut tries = 0;
+    while again.init(&spec).await.is_err() {
+        tries += 1;
+        assert!(tries < 200, "the session of a client that is gone stays open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop((again, clients));
+    let (_, folder) = served.stop().await?;
+    let store = LocalStore::open(&folder.path().join("store"))?;
+    assert_eq!(store.records(BUCKET, "")?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_as_large_as_granted() -> Result<()> {
+    let rows = |rows| Message::Insert(ids("t", 0..rows).into());
+    let granted = ids("t", 0..1_000).len();
+    let served = Served::of(&file_with(&format!("max_message_bytes = {granted}"))).await?;
+    let mut acme = served.connect("acme").await?;
+    let spec = spec(CSV, "csv");
+    acme.round(&spec, [rows(1_000)]).await?;
+    // Refused by the session, and by the stack before it is in memory.
+    for more in [1_008, 100_000] {
+        let status = acme.round(&spec, [rows(more)]).await.expect_err("larger");
+        let words = format!("a message of more than {granted} bytes is not granted (`max_message_bytes`)");
+        assert!(status.message().contains(&words), "{more}: {status:?}");
+        // The session is to be ended by its client, as after any bad message, once what it had open is aborted.
+        while acme.close().await.is_err_and(|status| status.message() == "plugin already in use") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let metrics = served.get("/metrics").await?;
+    assert!(metrics.contains("lakegate_denials_total{tenant=\"acme\",rule=\"max_message_bytes\"} 2\n"), "{metrics}");
+    drop(acme);
+    let (_, folder) = served.stop().await?;
+    let store = LocalStore::open(&folder.path().join("store"))?;
+    assert_eq!(store.records(BUCKET, "")?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_open_as_many_as_granted() -> Result<()> {
+    let bench = bench(BUCKET);
+    let tenant = Tenant::new("acme", Grant { max_open_objects: Some(2), ..grant("acme/") });
+    let destination = Destination::new(runtime(), options(&bench, tenant));
+    let session = destination.open(&spec(CSV, "csv").to_string(), "sync").await?;
+    for round in 0..2 {
+        let mut write = session.write()?;
+        for table in ["a", "b", "c"] {
+            write.insert(ids(table, 0..3).into()).await?;
+        }
+        let report = write.finish().await;
+        let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
+        let words = "objects open at once: 2 granted (`max_open_objects`), and all are open";
+        assert_eq!(failures, [("c", FailureClass::Denied, words)], "round {round}");
+    }
+    assert_eq!(bench.keys().len(), 4);
+    Ok(())
+}
+
+/// Guests and what the host keeps for sessions share one bound; the tenant beside has its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
+    let bench = bench("hostile");
+    let rules = || Grant {
+        buckets: vec!["hostile".into()],
+        path_style: true,
+        max_retries: Some(0),
+        max_sessions: Some(9),
+        max_message_bytes: Some(1 << 20),
+        ..grant("")
+    };
+    let machine = |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&bench, tenant) };
+    let host_bytes = machine(Tenant::new("any", rules())).host_bytes();
+    assert_eq!(host_bytes, 19 << 20);
+    let budget = 2 * host_bytes + (18 << 20);
+    let mut bounded = Tenant::new("bounded", rules());
+    bounded.share = Arc::new(Share::new(NonZeroU32::MIN, Some(budget)));
+    let share = bounded.share.clone();
+    let [bounded, free] = [bounded, Tenant::new("free", rules())].map(|tenant| Destination::new(hostile::runtime(), machine(tenant)));
+
+    let session = bounded.open("{}", "sync").await?;
+    let mut write = session.write()?;
+    // A lane has 640 MiB for itself; the tenant has not.
+    write.insert(hostile::message("bad", "allocate", 3, None)).await?;
+    write.insert(hostile::message("good", "ok", 3, None)).await?;
+    let report = write.finish().await;
+    let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
+    let words = format!(
+        "the component needs more memory than is left of the {budget} bytes that the tenant has for all sessions (`budget_bytes`) while it \
+         wrote the table \"bad\""
+    );
+    assert_eq!(failures, [("bad", FailureClass::Unexpected, words.as_str())]);
+    assert_eq!(bench.keys().len(), 1);
+
+    let second = bounded.open("{}", "sync").await?;
+    let error = bounded.open("{}", "sync").await.expect_err("no room for a third");
+    let OpenError::Denied(said) = &error else { panic!("{error:?}") };
+    assert!(said.starts_with(&format!("a session needs {host_bytes} bytes besides its guests; of {budget} granted, ")), "{said}");
+    let open = futures::future::try_join_all((0..4).map(|_| free.open("{}", "sync"))).await?;
+    assert_eq!(open.len(), 4, "the other tenant has room");
+    session.close().await;
+    second.close().await;
+    assert!(share.account.computed() > Duration::ZERO);
+    // What was taken is given back with the last of it.
+    eventually("the budget is free again", || share.budget.used_bytes() == 0).await;
+    Ok(())
+}
+
+/// A write that stays open until it is told to end.
+fn held_write(mut client: Client, table: &'static str) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), tonic::Status>>) {
+    let (go, wait) = mpsc::channel();
+    let messages = std::iter::once(Message::Insert(ids(table, 0..2).into())).chain(std::iter::once_with(move || {
+        // Told, or nobody is left to tell.
+        let _told = wait.recv();
+        Message::Insert(ids(table, 2..4).into())
+    }));
+    (go, tokio::spawn(async move { client.write(messages).await }))
+}
+
+/// A number of `/metrics`.
+async fn metric(served: &Served, name: &str) -> Result<f64> {
+    let metrics = served.get("/metrics").await?;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{name} in {metrics}"))?;
+    Ok(line.trim().parse()?)
+}
+
+/// How long the tenant's guests have computed, in seconds.
+async fn computed(served: &Served, tenant: &str) -> Result<f64> {
+    metric(served, &format!("lakegate_guest_cpu_seconds_total{{tenant=\"{tenant}\"}}")).await
+}
+
+async fn hang_up(served: &Served) -> Result<()> {
+    let id = served.child.id().context("it runs")?;
+    assert!(Command::new("kill").args(["-HUP", &id.to_string()]).status().await?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
+    let served = Served::of(&file_with("daily_objects = 2")).await?;
+    let folder = served.folder.path().to_owned();
+    let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
+    acme.round(&spec(CSV, "csv"), [Message::Insert(ids("early", 0..2).into())]).await?;
+    acme.init(&spec(CSV, "csv")).await?;
+    beta.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await?;
+    let before = [computed(&served, "acme").await?, computed(&served, "beta").await?];
+    let (go_acme, acme_write) = held_write(acme, "cut_off");
+    let (go_beta, beta_write) = held_write(beta, "goes_on");
+    // Both write once both guests have had rows.
+    while computed(&served, "acme").await? <= before[0] || computed(&served, "beta").await? <= before[1] {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    // A mistake changes nothing.
+    write_file(&folder, "[tenants.acme]\n")?;
+    hang_up(&served).await?;
+    let third = format!("{}{}", file_with("daily_objects = 1"), FILE.split("\n\n").nth(1).context("beta's")?.replace("beta", "gamma"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!acme_write.is_finished() && !folder.join("gamma.sock").exists());
+
+    write_file(&folder, &third)?;
+    hang_up(&served).await?;
+    eventually("the new tenant is served", || folder.join("gamma.sock").exists()).await;
+    let cut = acme_write.await?.expect_err("its grant has changed");
+    assert!(cut.message().contains("the plugin is stopping"), "{cut:?}");
+    let _nobody = go_acme.send(());
+    eventually("acme is served anew", || folder.join("acme.sock").exists()).await;
+    // The day goes on: one object is granted now, and one was written.
+    let said = served.connect("acme").await?.round(&spec(CSV, "csv"), [Message::Insert(ids("late", 0..2).into())]).await;
+    let said = said.expect_err("used up");
+    assert!(said.message().contains("1 objects a day are granted, and all are used"), "{said:?}");
+    go_beta.send(())?;
+    beta_write.await?.expect("its grant has not changed");
+    let mut gamma = served.connect("gamma").await?;
+    gamma.round(&spec("gamma/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("c", 0..2).into())]).await?;
+    drop(gamma);
+
+    write_file(&folder, FILE.split("\n\n").nth(1).context("beta's")?)?;
+    hang_up(&served).await?;
+    eventually("who is gone from the file is gone", || !folder.join("acme.sock").exists() && !folder.join("gamma.sock").exists()).await;
+    assert!(folder.join("beta.sock").exists());
+    let page = served.get("/").await?;
+    assert!(page.contains("<td>beta<") && !page.contains("<td>acme<"), "{page}");
+
+    let (log, folder) = served.stop().await?;
+    let said: Vec<&str> = log.iter().filter_map(|line| line["message"].as_str()).collect();
+    assert!(said.iter().any(|line| line.starts_with("Tenants stay as they were: ")), "{said:?}");
+    let store = LocalStore::open(&folder.path().join("store"))?;
+    let keys: Vec<String> = store.records(BUCKET, "")?.into_iter().map(|record| record.key).collect();
+    let begin: Vec<&str> = keys.iter().filter_map(|key| key.rsplit_once('/').map(|(folder, _)| folder)).collect();
+    assert_eq!(begin, ["acme/early", "beta/goes_on", "gamma/c"]);
+    assert_eq!(store.unfinished_uploads(BUCKET)?.len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_does_is_counted() -> Result<()> {
+    let served = Served::of(&file_with("bytes_per_second = 10")).await?;
+    let mut acme = served.connect("acme").await?;
+    // 7 bytes go at once and are paid for by the next 7, twice.
+    let rows = ["a", "b", "c"].map(|table| Message::Insert(ids(table, 0..2).into()));
+    acme.round(&spec(CSV, "csv"), rows).await?;
+    assert_eq!(metric(&served, "lakegate_put_seconds_count{tenant=\"acme\"}").await?, 3.0);
+    assert_eq!(metric(&served, "lakegate_put_seconds_bucket{tenant=\"acme\",le=\"+Inf\"}").await?, 3.0);
+    assert!(metric(&served, "lakegate_put_seconds_sum{tenant=\"acme\"}").await? > 0.0);
+    assert!(metric(&served, "lakegate_throttled_total{tenant=\"acme\",rule=\"bytes_per_second\"}").await? >= 1.0);
+    assert!(metric(&served, "lakegate_guest_cpu_seconds_total{tenant=\"acme\"}").await? > 0.0);
+    assert_eq!(metric(&served, "lakegate_guest_cpu_seconds_total{tenant=\"beta\"}").await?, 0.0);
+    assert_eq!(metric(&served, "lakegate_queued_messages{tenant=\"acme\"}").await?, 0.0);
+    assert_eq!(metric(&served, "lakegate_retries_total{tenant=\"acme\",class=\"transient\"}").await?, 0.0);
+    assert_eq!(metric(&served, "lakegate_budget_used_bytes{tenant=\"acme\"}").await?, 0.0);
+    drop(acme);
+    served.stop().await?;
+    Ok(())
+}
