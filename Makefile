@@ -26,9 +26,10 @@ lint: setup
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --quiet
 	sh tests/check-dependencies.sh
 
-## Throughput of the encoders, in the sandbox and out, beside polars, pyarrow and duckdb. ARGS='--scale 0.1'
+## Throughput of the encoders, in the sandbox and out, beside polars, pyarrow and duckdb; a guest's memory; load beside polars. ARGS='--scale 0.1'
 bench: setup peers
-	$(CARGO) run --release --workspace --bin bench -- $(ARGS)
+	$(CARGO) build --release --workspace --bin plugin --bin bench
+	target/release/bench $(ARGS)
 
 ## CPU of the plugin for a megabyte of Arrow, gRPC in and S3 out, beside the reference's. ARGS='--scale 0.2'
 cost: setup peers

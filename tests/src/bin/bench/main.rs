@@ -1,8 +1,12 @@
 //! Throughput of the encoders on one core: the guest natively, the guest in wasm (the whole path: Arrow IPC in, chunks out), and polars,
-//! pyarrow and duckdb beside them in the same run.
+//! pyarrow and duckdb beside them in the same run; then what a guest's memory depends on, and `lakegate load` as a whole beside polars.
 //!
 //! MB are bytes of Arrow buffers. Runs are interleaved and the median is shown, because a shared machine is noisy: compare ratios.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
+
+mod load;
+mod memory;
+mod sandbox;
 
 use anyhow::{Context, Result, ensure};
 use lakegate_guest::host::{Host, Level, ObjectAttributes, PutError, WallTime};
@@ -38,7 +42,8 @@ fn main() -> Result<()> {
         let title = "Encoding on one core: Lakegate in its sandbox beside native peers";
         std::fs::write(path, lakegate_tests::chart::svg(title, "MB/s", &drawn)).with_context(|| path.display().to_string())?;
     }
-    Ok(())
+    memory::table(&sandbox, &arguments)?;
+    load::table(&arguments)
 }
 
 /// A row of the table as bars: ours, then every peer that can write it.
@@ -83,7 +88,7 @@ fn measure(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Table, for
     for _ in 0..arguments.repeats {
         let (seconds, bytes) = native(table, format)?;
         natives.push(seconds);
-        let run = sandbox.run(table, format)?;
+        let run = sandbox.run(&spec(format)?.settings.to_json(), table.messages.iter().map(Ok))?;
         ensure!(run.bytes_out == bytes, "{format}: natively {bytes} bytes came out, in wasm {}", run.bytes_out);
         wasms.push(run.seconds);
         (bytes_out, guest_bytes) = (bytes, run.guest_bytes);
@@ -107,13 +112,25 @@ fn print_row(table: &Table, format: &str, row: &Row, peers: &Peers) {
     println!("| {format} | {native:.0} | {wasm:.0} | {ratio:.2} | {peer} | {} | {peer_bytes} | {memory:.0} |", row.bytes_out);
 }
 
-/// The spec of a run: one object for the whole table, or objects of the default 10,000 rows.
+/// A format of the program's names: of the spec, and its compression.
+fn format_of(name: &str) -> (&str, &str) {
+    name.split_once('.').map_or((name, ""), |(format, _)| (format, "gzip"))
+}
+
+/// The spec of a run: objects of the default 10,000 rows.
 fn spec(format: &str) -> Result<Spec> {
-    let (format, compression) = format.split_once('.').map_or((format, ""), |(format, _)| (format, "gzip"));
-    let text = serde_json::json!({
-        "bucket": "b", "region": "r", "path": "{{TABLE}}/{{UUID}}", "format": format, "compression": compression, "batch_timeout": "0s",
-        "batch_size_bytes": 0,
+    spec_with(format, "{{TABLE}}/{{UUID}}", false)
+}
+
+fn spec_with(format: &str, path: &str, no_rotate: bool) -> Result<Spec> {
+    let (format, compression) = format_of(format);
+    let mut text = serde_json::json!({
+        "bucket": "b", "region": "r", "path": path, "format": format, "compression": compression, "no_rotate": no_rotate,
     });
+    if !no_rotate {
+        text["batch_timeout"] = "0s".into();
+        text["batch_size_bytes"] = 0.into();
+    }
     Spec::parse(&text.to_string(), "sync").map_err(|problems| anyhow::anyhow!("{problems:?}"))
 }
 
@@ -212,154 +229,4 @@ fn peers(arguments: &Arguments, table: &Table) -> Result<Peers> {
         peers.insert((name, format), Peer { rate: table.megabytes() / seconds, bytes });
     }
     Ok(peers)
-}
-
-/// The component in a wasmtime of the program's own, with an object store that counts and forgets: what another runner would do.
-mod sandbox {
-    use super::{LIMITS, Table, spec, thread_seconds};
-    use anyhow::{Result, anyhow, ensure};
-    use wasmtime::component::{Component, HasSelf, Linker, Resource};
-    use wasmtime::{Engine, Store, UpdateDeadline};
-
-    mod bindings {
-        #![allow(unsafe_code, unreachable_pub, clippy::all, clippy::allow_attributes, reason = "generated")]
-        wasmtime::component::bindgen!({
-            path: "../wit",
-            world: "destination",
-            imports: { default: trappable },
-            exports: { default: async },
-            with: { "lakegate:destination/object-store.upload": super::Open },
-        });
-    }
-    use bindings::exports::lakegate::destination::sink::SessionLimits;
-    use bindings::lakegate::destination::{log, object_store};
-    use bindings::wasi::{clocks::wall_clock, random::random};
-    use bindings::{Destination, DestinationPre};
-
-    /// An upload: nothing to keep.
-    #[derive(Debug)]
-    #[expect(unreachable_pub, reason = "the bindings re-export it")]
-    pub struct Open;
-
-    #[derive(Default)]
-    struct State {
-        bytes_out: u64,
-        guest_bytes: u64,
-    }
-
-    impl wasmtime::ResourceLimiter for State {
-        fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-            self.guest_bytes = self.guest_bytes.max(desired as u64);
-            Ok(true)
-        }
-
-        fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-            Ok(true)
-        }
-    }
-
-    impl wall_clock::Host for State {
-        fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-            Ok(wall_clock::Datetime { seconds: 1_600_000_000, nanoseconds: 0 })
-        }
-
-        fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-            self.now()
-        }
-    }
-
-    impl random::Host for State {
-        fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
-            Ok(vec![7; length as usize])
-        }
-
-        fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-            Ok(7)
-        }
-    }
-
-    impl log::Host for State {
-        fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
-            if matches!(level, log::Level::Warn | log::Level::Error) {
-                eprintln!("{message}");
-            }
-            Ok(())
-        }
-    }
-
-    impl object_store::Host for State {}
-
-    impl object_store::HostUpload for State {
-        fn open(&mut self, _: object_store::ObjectAttributes) -> wasmtime::Result<Result<Resource<Open>, object_store::PutError>> {
-            Ok(Ok(Resource::new_own(1)))
-        }
-
-        fn write(&mut self, _: Resource<Open>, chunk: Vec<u8>) -> wasmtime::Result<Result<(), object_store::PutError>> {
-            self.bytes_out += chunk.len() as u64;
-            Ok(Ok(()))
-        }
-
-        fn finish(&mut self, _: Resource<Open>, _: u64) -> wasmtime::Result<Result<(), object_store::PutError>> {
-            Ok(Ok(()))
-        }
-
-        fn drop(&mut self, _: Resource<Open>) -> wasmtime::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// The compiled component.
-    pub(super) struct Sandbox {
-        engine: Engine,
-        pre: DestinationPre<State>,
-        threads: tokio::runtime::Runtime,
-    }
-
-    /// What a run cost.
-    pub(super) struct Run {
-        pub(super) seconds: f64,
-        pub(super) bytes_out: u64,
-        pub(super) guest_bytes: u64,
-    }
-
-    impl Sandbox {
-        pub(super) fn new() -> Result<Self> {
-            let engine = Engine::new(&lakegate::engine::config())?;
-            let component = Component::new(&engine, lakegate::engine::component_bytes())?;
-            let mut linker = Linker::new(&engine);
-            Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-            let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
-            let weak = engine.weak();
-            std::thread::spawn(move || {
-                while let Some(engine) = weak.upgrade() {
-                    engine.increment_epoch();
-                    std::thread::sleep(lakegate::limits::EPOCH_TICK);
-                }
-            });
-            Ok(Self { engine, pre, threads: tokio::runtime::Builder::new_current_thread().build()? })
-        }
-
-        pub(super) fn run(&self, table: &Table, format: &str) -> Result<Run> {
-            self.threads.block_on(async {
-                let mut store = Store::new(&self.engine, State::default());
-                store.limiter(|state| state);
-                store.set_hostcall_fuel(lakegate::limits::HOSTCALL_FUEL);
-                store.set_epoch_deadline(1);
-                store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
-                let guest = self.pre.instantiate_async(&mut store).await?;
-                let sink = guest.lakegate_destination_sink().session();
-                let limits = SessionLimits { encoder_bytes: LIMITS.encoder_bytes, open_objects: LIMITS.open_objects };
-                let session =
-                    sink.call_open(&mut store, &spec(format)?.settings.to_json(), limits).await?.map_err(|error| anyhow!(error))?;
-                let start = thread_seconds();
-                for (number, message) in table.messages.iter().enumerate() {
-                    sink.call_insert(&mut store, session, message, number as u64).await?.map_err(|error| anyhow!("{format}: {error:?}"))?;
-                }
-                let progress = sink.call_end_write(&mut store, session, u64::MAX).await?;
-                ensure!(progress.failures.is_empty(), "{format}: {:?}", progress.failures);
-                let seconds = thread_seconds() - start;
-                Ok(Run { seconds, bytes_out: store.data().bytes_out, guest_bytes: store.data().guest_bytes })
-            })
-        }
-    }
 }
