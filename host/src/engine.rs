@@ -4,12 +4,19 @@
 //! seconds, so the result is kept in a cache directory of the user; see [`cache`].
 
 pub mod cache;
+pub mod compile;
+mod outside;
+
+pub use compile::{CompileLimits, Compiler};
+pub use outside::ComponentError;
 
 use crate::bindings::{Configuration, Destination, DestinationPre, SpecProblem, SyncContext};
 use crate::imports::{LaneContext, State};
 use crate::limits;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use outside::words;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -59,27 +66,45 @@ impl Runtime {
 
     /// The same with another component of the same world, and another bound on the time a guest may compute in one call.
     ///
+    /// It is compiled in this process, without limits on what that takes: for a component of one's own. A stranger's is for
+    /// [`Runtime::from_file`].
+    ///
     /// # Errors
-    /// The component is no component, too large, or imports what is not on the list.
+    /// The component is no component, too large, imports what is not on the list, or is not of the world.
     pub fn with_component(wasm: &[u8], call_cpu: Duration) -> Result<Arc<Self>> {
-        if wasm.len() > limits::MAX_COMPONENT_BYTES {
-            bail!("the component has {} bytes; at most {} are accepted", wasm.len(), limits::MAX_COMPONENT_BYTES);
-        }
-        let engine = Engine::new(&config()).map_err(anyhow::Error::from).context("this machine cannot run WebAssembly")?;
-        let component = cache::load_or_compile(&engine, wasm)?;
-        for name in imports(&engine, &component) {
-            if !allowed_imports().any(|allowed| same_interface(&name, allowed)) {
-                bail!(
-                    "the component imports `{name}`, which it may not; allowed are: {}",
-                    allowed_imports().collect::<Vec<_>>().join(", ")
-                );
-            }
+        outside::check(wasm).context(THE_COMPONENT)?;
+        Self::assemble(wasm, call_cpu, |engine| compile::here(engine, wasm)).context(THE_COMPONENT)
+    }
+
+    /// The same with a stranger's component, a file, which `compiler` compiles in a process of its own. Blocks while it does; a component
+    /// that was compiled before is taken from the user's cache. Compiled code is never accepted.
+    ///
+    /// # Errors
+    /// As [`Runtime::with_component`]; the file cannot be read; or compiling takes more than the limits.
+    pub fn from_file(path: &Path, call_cpu: Duration, compiler: &Compiler) -> Result<Arc<Self>, ComponentError> {
+        let wasm = outside::read(path)?;
+        Self::assemble(&wasm, call_cpu, |_| compiler.compile(&wasm))
+    }
+
+    fn assemble(
+        wasm: &[u8],
+        call_cpu: Duration,
+        compile: impl FnOnce(&Engine) -> Result<Vec<u8>, ComponentError>,
+    ) -> Result<Arc<Self>, ComponentError> {
+        let machine = |error: &dyn fmt::Display| ComponentError::Machine(words(&format!("{error:#}")));
+        let world = |error: wasmtime::Error| ComponentError::World(words(&format!("{error:#}")));
+        let engine = Engine::new(&config()).map_err(|error| machine(&error))?;
+        let component = cache::load_or_compile(&engine, wasm, || compile(&engine))?;
+        let stray = |name: &String| !allowed_imports().any(|allowed| same_interface(name, allowed));
+        if let Some(name) = imports(&engine, &component).into_iter().find(stray) {
+            return Err(ComponentError::Import { name: words(&name) });
         }
         let mut linker = Linker::new(&engine);
-        Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-        let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
-        let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build()?;
-        start_ticker(&engine)?;
+        Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(|error| machine(&error))?;
+        let pre = linker.instantiate_pre(&component).and_then(DestinationPre::new).map_err(world)?;
+        let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build();
+        let guests = guests.map_err(|error| machine(&error))?;
+        start_ticker(&engine).map_err(|error| machine(&error))?;
         Ok(Arc::new(Self { engine, pre, guests: Some(guests), call_cpu }))
     }
 
@@ -89,7 +114,7 @@ impl Runtime {
     /// The bytes are no component.
     pub fn imports_of(wasm: &[u8]) -> Result<Vec<String>> {
         let engine = Engine::new(&config())?;
-        let component = cache::load_or_compile(&engine, wasm)?;
+        let component = cache::load_or_compile(&engine, wasm, || compile::here(&engine, wasm)).context(THE_COMPONENT)?;
         Ok(imports(&engine, &component))
     }
 
@@ -148,6 +173,9 @@ impl Runtime {
     }
 }
 
+/// What a [`ComponentError`] is said of.
+const THE_COMPONENT: &str = "the component";
+
 /// Memory of an instance that only checks a spec.
 const CONFIGURE_MEMORY_BYTES: u64 = 64 << 20;
 
@@ -190,7 +218,7 @@ fn same_interface(name: &str, allowed: &str) -> bool {
 }
 
 /// Advances the epoch until the engine is gone.
-fn start_ticker(engine: &Engine) -> Result<()> {
+fn start_ticker(engine: &Engine) -> std::io::Result<()> {
     let weak = engine.weak();
     std::thread::Builder::new().name("lakegate-epoch".into()).spawn(move || {
         while let Some(engine) = weak.upgrade() {

@@ -9,6 +9,7 @@ mod hostile;
 mod layout;
 mod limits;
 mod local_store;
+mod outside;
 mod place;
 mod plugins;
 mod property;
