@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up what the integration tests use beside Rust: a Python environment and a MinIO server. Safe to run again; does nothing when done.
 #
-#   .venv/                    Python: moto (STS, KMS), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
+#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
 #   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #
@@ -10,7 +10,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk'
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk'
 MISSING=''
 
 # The stamp holds the list, so that a changed list is installed anew.

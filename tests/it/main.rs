@@ -18,6 +18,7 @@ mod readback;
 mod readers;
 mod rig;
 mod serve;
+mod session_policy;
 mod support;
 mod tenants;
 mod tools;

@@ -274,10 +274,10 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
 }
 
 /// A process that serves tenants.
-struct Served {
+pub(crate) struct Served {
     child: Child,
-    folder: tempfile::TempDir,
-    status: SocketAddr,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) status: SocketAddr,
 }
 
 const FILE: &str = r#"
@@ -310,22 +310,30 @@ fn file_of_tenants() -> Result<(tempfile::TempDir, PathBuf)> {
 
 impl Served {
     async fn start() -> Result<Self> {
-        let (folder, file) = file_of_tenants()?;
+        Self::of(FILE, |command, folder| {
+            command.arg("--local").arg(folder.join("store"));
+        })
+        .await
+    }
+
+    /// Serves the tenants of `file`, each at the socket `DIR/NAME.sock`.
+    pub(crate) async fn of(file: &str, change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("tenants.toml");
+        std::fs::write(&path, file.replace("DIR", &folder.path().display().to_string()))?;
         let status = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut command = Command::new(PLUGIN);
-        command
-            .args(["serve", "--log-format", "json", "--status", &status.to_string(), "--tenants"])
-            .arg(&file)
-            .arg("--local")
-            .arg(folder.path().join("store"));
+        command.args(["serve", "--log-format", "json", "--status", &status.to_string(), "--tenants"]).arg(&path);
+        change(&mut command, folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn()?;
-        let sockets = ["acme.sock", "beta.sock"].map(|name| folder.path().join(name));
-        eventually("both sockets are there", || sockets.iter().all(|socket| socket.exists())).await;
+        let names = file.lines().filter_map(|line| line.strip_prefix("[tenants.")?.strip_suffix(']')).filter(|name| !name.contains('.'));
+        let sockets: Vec<_> = names.map(|name| folder.path().join(format!("{name}.sock"))).collect();
+        eventually("the sockets are there", || sockets.iter().all(|socket| socket.exists())).await;
         Ok(Self { child, folder, status })
     }
 
-    async fn connect(&self, tenant: &str) -> Result<Client> {
+    pub(crate) async fn connect(&self, tenant: &str) -> Result<Client> {
         let socket = format!("unix:{}", self.folder.path().join(format!("{tenant}.sock")).display());
         Ok(Client(PluginClient::new(Endpoint::from_shared(socket)?.connect().await?)))
     }
@@ -340,7 +348,7 @@ impl Served {
     }
 
     /// Ends it; the lines of its log.
-    async fn stop(self) -> Result<(Vec<Value>, tempfile::TempDir)> {
+    pub(crate) async fn stop(self) -> Result<(Vec<Value>, tempfile::TempDir)> {
         let id = self.child.id().context("it runs")?;
         assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().await?.success());
         let output = self.child.wait_with_output().await?;
