@@ -4,6 +4,7 @@
 #   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
 #   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
+#   chromium                  Debian's browser, to look at the status page; installed with apt where that is possible without asking
 #
 # Needs python3 (3.10 or later, with venv) and, for MinIO and the Go source, go. What cannot be set up is named at the end, and the exit code is 1.
 set -u
@@ -44,6 +45,16 @@ if [ ! -x target/tools/bin/go-source ] || [ -n "$(find "$GO_SOURCE" -newer targe
             MISSING="$MISSING go-source"
     else
         MISSING="$MISSING go-source(no-go)"
+    fi
+fi
+
+if ! command -v chromium >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo 'Installing Debian'"'"'s chromium …' >&2
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || MISSING="$MISSING chromium"
+    else
+        MISSING="$MISSING chromium(apt-get-install-chromium)"
     fi
 fi
 

@@ -19,6 +19,7 @@ mod readers;
 mod rig;
 mod serve;
 mod session_policy;
+mod status_page;
 mod support;
 mod tenants;
 mod tools;

@@ -42,7 +42,7 @@ fn options(bench: &Bench, tenant: Tenant) -> Options {
     Options { lanes: NonZeroUsize::MIN, tenant: Some(Arc::new(tenant)), ..bench.options() }
 }
 
-fn spec(path: &str, format: &str) -> Value {
+pub(crate) fn spec(path: &str, format: &str) -> Value {
     json!({"bucket": BUCKET, "region": "us-east-1", "format": format, "path": path, "test_write": false})
 }
 
@@ -309,7 +309,7 @@ fn file_of_tenants() -> Result<(tempfile::TempDir, PathBuf)> {
 }
 
 impl Served {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         Self::of(FILE, |command, folder| {
             command.arg("--local").arg(folder.join("store"));
         })
