@@ -1,16 +1,17 @@
 #!/bin/sh
 # Sets up what the integration tests use beside Rust: a Python environment and a MinIO server. Safe to run again; does nothing when done.
 #
-#   .venv/                    Python: moto (STS, KMS), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
+#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
 #   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
+#   chromium                  Debian's browser, to look at the status page; installed with apt where that is possible without asking
 #
 # Needs python3 (3.10 or later, with venv) and, for MinIO and the Go source, go. What cannot be set up is named at the end, and the exit code is 1.
 set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk'
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk'
 MISSING=''
 
 # The stamp holds the list, so that a changed list is installed anew.
@@ -44,6 +45,16 @@ if [ ! -x target/tools/bin/go-source ] || [ -n "$(find "$GO_SOURCE" -newer targe
             MISSING="$MISSING go-source"
     else
         MISSING="$MISSING go-source(no-go)"
+    fi
+fi
+
+if ! command -v chromium >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo 'Installing Debian'"'"'s chromium …' >&2
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || MISSING="$MISSING chromium"
+    else
+        MISSING="$MISSING chromium(apt-get-install-chromium)"
     fi
 fi
 

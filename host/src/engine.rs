@@ -4,14 +4,21 @@
 //! seconds, so the result is kept in a cache directory of the user; see [`cache`].
 
 pub mod cache;
+pub mod compile;
+mod outside;
+
+pub use compile::{CompileLimits, Compiler};
+pub use outside::ComponentError;
 
 use crate::bindings::{Configuration, Destination, DestinationPre, SpecProblem, SyncContext};
 use crate::imports::{LaneContext, State};
 use crate::limits;
 use crate::policy::share::Share;
 use crate::turns::{Seat, Turns};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use outside::words;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -27,13 +34,18 @@ pub fn allowed_imports() -> impl Iterator<Item = &'static str> {
     include_str!("../allowed-imports.txt").lines()
 }
 
-/// What every session of a process shares.
+/// What every session of a component shares.
 pub struct Runtime {
-    engine: Engine,
+    ground: Arc<Ground>,
     pre: DestinationPre<State>,
+    call_cpu: Duration,
+}
+
+/// What components side by side share: the engine, the threads guests run on, and whose turn it is.
+struct Ground {
+    engine: Engine,
     guests: Option<tokio::runtime::Runtime>,
     turns: Turns,
-    call_cpu: Duration,
 }
 
 impl fmt::Debug for Runtime {
@@ -42,7 +54,22 @@ impl fmt::Debug for Runtime {
     }
 }
 
-impl Drop for Runtime {
+impl Ground {
+    fn new() -> Result<Arc<Self>, ComponentError> {
+        let engine = Engine::new(&config()).map_err(|error| machine(&error))?;
+        let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build();
+        let guests = guests.map_err(|error| machine(&error))?;
+        let turns = Turns::new(guests.metrics().num_workers());
+        start_ticker(&engine).map_err(|error| machine(&error))?;
+        Ok(Arc::new(Self { engine, guests: Some(guests), turns }))
+    }
+}
+
+fn machine(error: &dyn fmt::Display) -> ComponentError {
+    ComponentError::Machine(words(&format!("{error:#}")))
+}
+
+impl Drop for Ground {
     fn drop(&mut self) {
         // Dropping a runtime inside another one would block its thread; guests hold nothing that must be waited for here.
         if let Some(guests) = self.guests.take() {
@@ -62,29 +89,53 @@ impl Runtime {
 
     /// The same with another component of the same world, and another bound on the time a guest may compute in one call.
     ///
+    /// It is compiled in this process, without limits on what that takes: for a component of one's own. A stranger's is for
+    /// [`Runtime::from_file`].
+    ///
     /// # Errors
-    /// The component is no component, too large, or imports what is not on the list.
+    /// The component is no component, too large, imports what is not on the list, or is not of the world.
     pub fn with_component(wasm: &[u8], call_cpu: Duration) -> Result<Arc<Self>> {
-        if wasm.len() > limits::MAX_COMPONENT_BYTES {
-            bail!("the component has {} bytes; at most {} are accepted", wasm.len(), limits::MAX_COMPONENT_BYTES);
+        outside::check(wasm).context(THE_COMPONENT)?;
+        let made = Ground::new().and_then(|ground| Self::assemble(ground, wasm, call_cpu, |engine| compile::here(engine, wasm)));
+        made.context(THE_COMPONENT)
+    }
+
+    /// The same with a stranger's component, a file, which `compiler` compiles in a process of its own. Blocks while it does; a component
+    /// that was compiled before is taken from the user's cache. Compiled code is never accepted.
+    ///
+    /// # Errors
+    /// As [`Runtime::with_component`]; the file cannot be read; or compiling takes more than the limits.
+    pub fn from_file(path: &Path, call_cpu: Duration, compiler: &Compiler) -> Result<Arc<Self>, ComponentError> {
+        let wasm = outside::read(path)?;
+        Self::assemble(Ground::new()?, &wasm, call_cpu, |_| compiler.compile(&wasm))
+    }
+
+    /// Another stranger's component beside this one, on the same threads, which their guests share fairly.
+    ///
+    /// # Errors
+    /// As [`Runtime::from_file`].
+    pub fn beside(&self, path: &Path, compiler: &Compiler) -> Result<Arc<Self>, ComponentError> {
+        let wasm = outside::read(path)?;
+        Self::assemble(self.ground.clone(), &wasm, self.call_cpu, |_| compiler.compile(&wasm))
+    }
+
+    fn assemble(
+        ground: Arc<Ground>,
+        wasm: &[u8],
+        call_cpu: Duration,
+        compile: impl FnOnce(&Engine) -> Result<Vec<u8>, ComponentError>,
+    ) -> Result<Arc<Self>, ComponentError> {
+        let world = |error: wasmtime::Error| ComponentError::World(words(&format!("{error:#}")));
+        let engine = &ground.engine;
+        let component = cache::load_or_compile(engine, wasm, || compile(engine))?;
+        let stray = |name: &String| !allowed_imports().any(|allowed| same_interface(name, allowed));
+        if let Some(name) = imports(engine, &component).into_iter().find(stray) {
+            return Err(ComponentError::Import { name: words(&name) });
         }
-        let engine = Engine::new(&config()).map_err(anyhow::Error::from).context("this machine cannot run WebAssembly")?;
-        let component = cache::load_or_compile(&engine, wasm)?;
-        for name in imports(&engine, &component) {
-            if !allowed_imports().any(|allowed| same_interface(&name, allowed)) {
-                bail!(
-                    "the component imports `{name}`, which it may not; allowed are: {}",
-                    allowed_imports().collect::<Vec<_>>().join(", ")
-                );
-            }
-        }
-        let mut linker = Linker::new(&engine);
-        Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-        let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;
-        let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build()?;
-        let turns = Turns::new(guests.metrics().num_workers());
-        start_ticker(&engine)?;
-        Ok(Arc::new(Self { engine, pre, guests: Some(guests), turns, call_cpu }))
+        let mut linker = Linker::new(engine);
+        Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(|error| machine(&error))?;
+        let pre = linker.instantiate_pre(&component).and_then(DestinationPre::new).map_err(world)?;
+        Ok(Arc::new(Self { ground, pre, call_cpu }))
     }
 
     /// What the component imports.
@@ -93,20 +144,20 @@ impl Runtime {
     /// The bytes are no component.
     pub fn imports_of(wasm: &[u8]) -> Result<Vec<String>> {
         let engine = Engine::new(&config())?;
-        let component = cache::load_or_compile(&engine, wasm)?;
+        let component = cache::load_or_compile(&engine, wasm, || compile::here(&engine, wasm)).context(THE_COMPONENT)?;
         Ok(imports(&engine, &component))
     }
 
     /// Where guests run: threads of their own, so that encoding never delays a socket.
     pub(crate) fn guests(&self) -> &tokio::runtime::Handle {
-        self.guests.as_ref().expect("the guest threads live as long as the runtime").handle()
+        self.ground.guests.as_ref().expect("the guest threads live as long as the runtime").handle()
     }
 
     /// A store with every limit set, and an instance in it. It has a turn to compute, and leaves its seat when the caller says so.
     pub(crate) async fn instantiate(&self, lane: LaneContext, memory_bytes: u64) -> Result<(Store<State>, Destination)> {
-        let seat = Seat::new(&self.turns, lane.share.account.clone());
+        let seat = Seat::new(&self.ground.turns, lane.share.account.clone());
         seat.enter().await;
-        let mut store = Store::new(&self.engine, State::new(lane, seat, memory_bytes));
+        let mut store = Store::new(&self.ground.engine, State::new(lane, seat, memory_bytes));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
         store.set_max_component_handles(limits::MAX_RESOURCES);
@@ -167,6 +218,9 @@ impl Runtime {
     }
 }
 
+/// What a [`ComponentError`] is said of.
+const THE_COMPONENT: &str = "the component";
+
 /// Memory of an instance that only checks a spec.
 const CONFIGURE_MEMORY_BYTES: u64 = 64 << 20;
 
@@ -209,7 +263,7 @@ fn same_interface(name: &str, allowed: &str) -> bool {
 }
 
 /// Advances the epoch until the engine is gone.
-fn start_ticker(engine: &Engine) -> Result<()> {
+fn start_ticker(engine: &Engine) -> std::io::Result<()> {
     let weak = engine.weak();
     std::thread::Builder::new().name("lakegate-epoch".into()).spawn(move || {
         while let Some(engine) = weak.upgrade() {

@@ -60,5 +60,17 @@ pub const MAX_TABLE_NAME_BYTES: usize = 4_096;
 /// Bytes of a component brought from outside.
 pub const MAX_COMPONENT_BYTES: usize = 16 << 20;
 
+/// Time of computing that compiling a component from outside may take. Ours, of 6 MB, takes 9 s on one thread.
+pub const COMPILE_CPU: Duration = Duration::from_secs(120);
+
+/// Address space of the process that compiles it. Ours needs less than 300 MiB.
+pub const COMPILE_MEMORY_BYTES: u64 = 2 << 30;
+
+/// The same by the clock: twice as much, for a busy machine.
+pub const COMPILE_WALL: Duration = Duration::from_secs(240);
+
+/// Bytes of native code that a component may become. Ours becomes 17 MB.
+pub const MAX_COMPILED_BYTES: usize = 256 << 20;
+
 /// Elements of a guest's tables (function references). The component has some thousands.
 pub const MAX_TABLE_ELEMENTS: usize = 100_000;

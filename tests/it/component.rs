@@ -24,7 +24,7 @@ fn the_component_imports_these_four_and_no_other() {
 fn another_import_is_refused() {
     let wasm = br#"(component (import "wasi:filesystem/types@0.2.6" (instance)))"#;
     let error = Runtime::with_component(&wat(wasm), std::time::Duration::from_secs(1)).expect_err("it imports a file system");
-    assert!(error.to_string().contains("imports `wasi:filesystem/types@0.2.6`, which it may not"), "{error}");
+    assert!(format!("{error:#}").starts_with("the component: imports `wasi:filesystem/types@0.2.6`, which it may not"), "{error:#}");
 }
 
 /// The smallest component with an import, in binary: magic, an instance type without exports, the import.

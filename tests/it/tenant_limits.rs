@@ -26,7 +26,7 @@ fn file_with(line: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Result<()> {
-    let served = Served::of(&file_with("max_sessions = 2")).await?;
+    let served = Served::locally(&file_with("max_sessions = 2")).await?;
     let spec = spec(CSV, "csv");
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -67,7 +67,7 @@ async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Resu
 async fn a_message_is_as_large_as_granted() -> Result<()> {
     let rows = |rows| Message::Insert(ids("t", 0..rows).into());
     let granted = ids("t", 0..1_000).len();
-    let served = Served::of(&file_with(&format!("max_message_bytes = {granted}"))).await?;
+    let served = Served::locally(&file_with(&format!("max_message_bytes = {granted}"))).await?;
     let mut acme = served.connect("acme").await?;
     let spec = spec(CSV, "csv");
     acme.round(&spec, [rows(1_000)]).await?;
@@ -190,7 +190,7 @@ async fn hang_up(served: &Served) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
-    let served = Served::of(&file_with("daily_objects = 2")).await?;
+    let served = Served::locally(&file_with("daily_objects = 2")).await?;
     let folder = served.folder.path().to_owned();
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     acme.round(&spec(CSV, "csv"), [Message::Insert(ids("early", 0..2).into())]).await?;
@@ -248,7 +248,7 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_tenant_does_is_counted() -> Result<()> {
-    let served = Served::of(&file_with("bytes_per_second = 10")).await?;
+    let served = Served::locally(&file_with("bytes_per_second = 10")).await?;
     let mut acme = served.connect("acme").await?;
     // 7 bytes go at once and are paid for by the next 7, twice.
     let rows = ["a", "b", "c"].map(|table| Message::Insert(ids(table, 0..2).into()));
@@ -264,5 +264,39 @@ async fn what_a_tenant_does_is_counted() -> Result<()> {
     assert_eq!(metric(&served, "lakegate_budget_used_bytes{tenant=\"acme\"}").await?, 0.0);
     drop(acme);
     served.stop().await?;
+    Ok(())
+}
+
+/// A component that a tenant brings runs for that tenant alone, under its grant.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_may_bring_a_component_of_its_own() -> Result<()> {
+    let rules = "buckets = [\"hostile\"]\nkey_prefixes = [\"acme/\"]\npath_style = true\nmax_retries = 0\n";
+    let file = FILE
+        .replacen("[tenants.acme]", &format!("[tenants.acme]\ncomponent = {:?}", env!("LAKEGATE_HOSTILE_COMPONENT")), 1)
+        .replacen("buckets = [\"served\"]\nkey_prefixes = [\"acme/\"]\n", rules, 1)
+        .replacen("content_types = [", "content_types = [\"text/plain\", ", 1);
+    let served = Served::locally(&file).await?;
+    let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
+    beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
+    let order = |table: &str, key: &str| Message::Insert(hostile::message(table, "ok", 3, Some(key)));
+    acme.round(&serde_json::json!({}), [order("own", "acme/own")]).await?;
+    let said = acme.round(&serde_json::json!({}), [order("stolen", "beta/stolen")]).await.expect_err("outside");
+    assert!(said.message().contains("is outside the granted prefixes [\"acme/\"]"), "{said:?}");
+    drop((acme, beta));
+    let (_, folder) = served.stop().await?;
+    let store = LocalStore::open(&folder.path().join("store"))?;
+    assert_eq!(store.records("hostile", "")?.len(), 1);
+    assert_eq!(store.records(BUCKET, "")?.len(), 1);
+
+    let file = FILE.replacen("[tenants.acme]", "[tenants.acme]\ncomponent = \"/nowhere/c.wasm\"", 1);
+    let served = Served::locally(&file).await?;
+    let said = served.connect("acme").await?.init(&spec(CSV, "csv")).await.expect_err("no component");
+    assert!(said.message().contains("/nowhere/c.wasm") || said.message().contains("No such file"), "{said:?}");
+    let mut beta = served.connect("beta").await?;
+    beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
+    drop(beta);
+    let (log, _) = served.stop().await?;
+    let said: Vec<&str> = log.iter().filter_map(|line| line["message"].as_str()).collect();
+    assert!(said.iter().any(|line| line.starts_with("The tenant's component is refused: /nowhere/c.wasm")), "{said:?}");
     Ok(())
 }

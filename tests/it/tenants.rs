@@ -277,7 +277,7 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
 pub(crate) struct Served {
     pub(crate) child: Child,
     pub(crate) folder: tempfile::TempDir,
-    status: SocketAddr,
+    pub(crate) status: SocketAddr,
 }
 
 /// Two of them; `DIR` is the folder of their sockets.
@@ -316,25 +316,31 @@ pub(crate) fn write_file(folder: &Path, text: &str) -> Result<PathBuf> {
 }
 
 impl Served {
-    async fn start() -> Result<Self> {
-        Self::of(FILE).await
+    pub(crate) async fn start() -> Result<Self> {
+        Self::locally(FILE).await
     }
 
-    /// Serves the tenants of a file.
-    pub(crate) async fn of(text: &str) -> Result<Self> {
+    /// Serves the tenants of `file` on the embedded store.
+    pub(crate) async fn locally(file: &str) -> Result<Self> {
+        Self::of(file, |command, folder| {
+            command.arg("--local").arg(folder.join("store"));
+        })
+        .await
+    }
+
+    /// Serves the tenants of `file`, each at the socket `DIR/NAME.sock`.
+    pub(crate) async fn of(file: &str, change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let file = write_file(folder.path(), text)?;
+        let path = write_file(folder.path(), file)?;
         let status = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut command = Command::new(PLUGIN);
-        command
-            .args(["serve", "--log-format", "json", "--status", &status.to_string(), "--tenants"])
-            .arg(&file)
-            .arg("--local")
-            .arg(folder.path().join("store"));
+        command.args(["serve", "--log-format", "json", "--status", &status.to_string(), "--tenants"]).arg(&path);
+        change(&mut command, folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn()?;
-        let sockets = ["acme.sock", "beta.sock"].map(|name| folder.path().join(name));
-        eventually("both sockets are there", || sockets.iter().all(|socket| socket.exists())).await;
+        let names = file.lines().filter_map(|line| line.strip_prefix("[tenants.")?.strip_suffix(']')).filter(|name| !name.contains('.'));
+        let sockets: Vec<_> = names.map(|name| folder.path().join(format!("{name}.sock"))).collect();
+        eventually("the sockets are there", || sockets.iter().all(|socket| socket.exists())).await;
         Ok(Self { child, folder, status })
     }
 

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod chart;
+pub mod chromium;
 pub mod fake_plugin;
 pub mod faults;
 pub mod generate;

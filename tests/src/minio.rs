@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+
 use crate::process::{self, Server, on_path};
+use crate::python::Python;
 use crate::s3::Store;
 use crate::tiers::{Unavailable, repository};
 
@@ -21,6 +24,41 @@ pub async fn start() -> Result<Store, Unavailable> {
         let variable = |name: &str| std::env::var(name).map_err(|_| Unavailable(format!("{ENDPOINT_VARIABLE} is set, {name} is not")));
         return Ok(Store::new(endpoint, variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?));
     }
+    own(&[]).await
+}
+
+/// The name of the key that [`with_user`]'s store encrypts with.
+pub const KMS_KEY: &str = "lakegate-test-key";
+
+/// A MinIO of the test's own that encrypts when asked to, and a user of it who may do everything with objects, by access and secret key. The
+/// owner of a MinIO cannot assume roles; a user can.
+///
+/// # Errors
+/// There is no `minio`, or no Python to make the user with: `tests/setup.sh` sets up both.
+pub async fn with_user() -> Result<(Store, [&'static str; 2]), Unavailable> {
+    let python = Python::find()?;
+    let secret = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+    let store = own(&[("MINIO_KMS_SECRET_KEY", &format!("{KMS_KEY}:{secret}"))]).await?;
+    let host = store.endpoint.trim_start_matches("http://").to_owned();
+    let arguments = [host.as_str(), ACCESS_KEY, SECRET_KEY, USER[0], USER[1]];
+    python.run(MAKE_USER, arguments).await.map_err(|error| Unavailable(format!("no user can be made: {error:#}")))?;
+    Ok((store, USER))
+}
+
+const USER: [&str; 2] = ["lakegate-user", "lakegate-user-secret"];
+
+/// The administrator's protocol is encrypted in a way of its own, which MinIO's library for Python speaks.
+const MAKE_USER: &str = "
+import sys
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
+host, owner, secret, user, user_secret = sys.argv[1:]
+admin = MinioAdmin(endpoint=host, credentials=StaticProvider(owner, secret), secure=False)
+admin.user_add(access_key=user, secret_key=user_secret)
+admin.policy_set(policy_name='readwrite', user=user)
+";
+
+async fn own(environment: &[(&str, &str)]) -> Result<Store, Unavailable> {
     let program =
         program().ok_or_else(|| Unavailable("no `minio` on the PATH or in target/tools/bin (tests/setup.sh builds it)".to_owned()))?;
     let server: Server = process::start(&program, |command, address, data| {
@@ -33,7 +71,7 @@ pub async fn start() -> Result<Store, Unavailable> {
             .arg("127.0.0.1:0")
             .arg(data);
         command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY).env("MINIO_BROWSER", "off");
-        command.env("MINIO_CALLHOME_ENABLE", "off").env("MINIO_UPDATE", "off");
+        command.env("MINIO_CALLHOME_ENABLE", "off").env("MINIO_UPDATE", "off").envs(environment.iter().copied());
     })
     .await?;
     let mut store = Store::new(format!("http://{}", server.address), ACCESS_KEY.to_owned(), SECRET_KEY.to_owned());

@@ -63,7 +63,13 @@ impl Store {
     /// A client with another key.
     #[must_use]
     pub fn client_with(&self, access_key: &str, secret_key: &str) -> Client {
-        let config = config(&self.endpoint, Credentials::new(access_key, secret_key, None, None, "test"));
+        self.client_of(Credentials::new(access_key, secret_key, None, None, "test"))
+    }
+
+    /// A client with a key that may be a session's.
+    #[must_use]
+    pub fn client_of(&self, credentials: Credentials) -> Client {
+        let config = config(&self.endpoint, credentials);
         Client::from_conf(config.http_client(aws_smithy_http_client::Builder::new().build_http()).build())
     }
 

@@ -2,7 +2,8 @@
 
 use super::exit::{CliError, Exit};
 use super::logging::{LogFormat, LogLevel};
-use crate::engine::Runtime;
+use crate::engine::{Compiler, Runtime};
+use crate::limits;
 use crate::local_store::LocalStore;
 use crate::plugin::LaunchOptions;
 use crate::session::{Destination, Options, Spill};
@@ -75,6 +76,10 @@ pub struct Machine {
     /// Folder of the spill file, or `none` [default: the folder for temporary files].
     #[arg(long, value_name = "DIR|none")]
     pub spill_dir: Option<SpillArg>,
+    /// A component of the same world, used instead of the one in this program. WebAssembly, at most 16 MiB; it is compiled in a process of
+    /// its own under limits, and kept in the cache.
+    #[arg(long, value_name = "FILE.wasm")]
+    pub component: Option<PathBuf>,
 }
 
 impl Machine {
@@ -107,15 +112,25 @@ impl Machine {
         Ok(options)
     }
 
-    /// A destination: compiles the component, or takes it from the cache.
+    /// The engine with the component: compiles it, or takes it from the cache. Blocks.
     ///
     /// # Errors
-    /// As [`Machine::options`], or this machine cannot run the component.
+    /// The component is refused, or this machine cannot run it.
+    pub fn runtime(&self) -> Result<Arc<Runtime>, CliError> {
+        let Some(file) = &self.component else { return Ok(Runtime::new()?) };
+        let made = Compiler::of_this_program().and_then(|compiler| Runtime::from_file(file, limits::MAX_CALL_CPU, &compiler));
+        made.map_err(|error| CliError::new((&error).into(), format!("--component {}: {error}", file.display())))
+    }
+
+    /// A destination.
+    ///
+    /// # Errors
+    /// As [`Machine::options`] and [`Machine::runtime`].
     pub async fn destination(&self, seed: Option<u64>) -> Result<Destination, CliError> {
         let options = Options { seed, ..self.options()? };
-        let runtime =
-            tokio::task::spawn_blocking(Runtime::new).await.map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))??;
-        Ok(Destination::new(runtime, options))
+        let machine = self.clone();
+        let runtime = tokio::task::spawn_blocking(move || machine.runtime()).await;
+        Ok(Destination::new(runtime.map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))??, options))
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a command ends: its exit code, and the one place where failures are turned into codes.
 
 use super::config::ConfigErrors;
+use crate::engine::ComponentError;
 use crate::ledger::{FailureClass, WriteReport};
 use crate::s3::{StoreError, StoreErrorKind};
 use crate::session::{InUse, InvalidMessage, OpenError};
@@ -17,7 +18,7 @@ pub enum Exit {
     Unexpected = 1,
     /// The command line.
     Usage = 2,
-    /// The spec or configuration is refused.
+    /// The spec, the configuration or the component is refused.
     Spec = 3,
     /// The policy does not allow it.
     Denied = 4,
@@ -69,6 +70,26 @@ impl From<StoreErrorKind> for Exit {
             | StoreErrorKind::Rejected
             | StoreErrorKind::Unknown
             | StoreErrorKind::Quota => Self::Storage,
+        }
+    }
+}
+
+impl From<&ComponentError> for Exit {
+    fn from(error: &ComponentError) -> Self {
+        match error {
+            ComponentError::Unreadable(_)
+            | ComponentError::TooLarge { .. }
+            | ComponentError::Precompiled
+            | ComponentError::CoreModule
+            | ComponentError::NotAComponent
+            | ComponentError::Invalid(_)
+            | ComponentError::Import { .. }
+            | ComponentError::World(_)
+            | ComponentError::CompileMemory { .. }
+            | ComponentError::CompileCpu { .. }
+            | ComponentError::CompileTime { .. }
+            | ComponentError::CompiledTooLarge { .. } => Self::Spec,
+            ComponentError::Compiler(_) | ComponentError::Machine(_) => Self::Unexpected,
         }
     }
 }
@@ -179,6 +200,12 @@ mod tests {
         ] {
             assert_eq!(Exit::of_report(&report(&classes)), exit, "{classes:?}");
         }
+    }
+
+    #[test]
+    fn a_component_is_refused_like_a_spec_and_a_machine_is_not() {
+        assert_eq!(Exit::from(&ComponentError::Precompiled), Exit::Spec);
+        assert_eq!(Exit::from(&ComponentError::Compiler(String::new())), Exit::Unexpected);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod target;
 pub mod tenants;
 mod watch;
 
+use crate::engine::compile;
 pub use allocator::Allocator;
 use args::Machine;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -43,7 +44,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec refused, 4 denied by policy, 5 storage failed, \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec or component refused, 4 denied by policy, 5 storage failed, \
 6 input data refused, 7 source or plugin failed, 130 interrupted. When some tables failed: the highest of theirs.";
 
 /// What there is to do.
@@ -69,13 +70,16 @@ pub enum Command {
     Schema(inspect::SchemaArgs),
     /// Write out the embedded component, or list its imports.
     Component(inspect::ComponentArgs),
+    /// The process that compiles a stranger's component for another of this program.
+    #[command(hide = true, name = compile::SUBCOMMAND)]
+    CompileComponent(compile::CompileArgs),
 }
 
 /// `serve`, with the options of this program beside those of a Go plugin.
 #[derive(Debug, clap::Args)]
 pub struct ServeCommand {
     /// Serve many tenants, each at a place of its own under a grant of its own, as this file says.
-    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["address", "network"])]
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["address", "network", "component"])]
     pub tenants: Option<PathBuf>,
     /// Show what tenants do at this loopback address: `/` for people, `/metrics` for Prometheus, `/healthz`, `/readyz`.
     #[arg(long, value_name = "HOST:PORT", requires = "tenants")]
@@ -101,6 +105,10 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    // Before there are threads: its limits are for the whole process.
+    if let Command::CompileComponent(args) = cli.command {
+        return compile::child(args).into();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -137,19 +145,24 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Tables(args) => tables::run(args).await,
         Command::Serve(args) => {
-            let options = args.machine.options()?;
             if let Some(file) = &args.tenants {
-                return serve::tenants::run(args.serve, unknown, file, options, args.status).await;
+                return serve::tenants::run(args.serve, unknown, file, args.machine, args.status).await;
             }
-            let make = move || Ok(crate::session::Destination::new(crate::engine::Runtime::new()?, options));
+            let options = args.machine.options()?;
+            let make = move || Ok(crate::session::Destination::new(args.machine.runtime()?, options));
             let served = serve::run(args.serve, unknown, make).await;
-            served.map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Source, format!("{error:#}")))
+            let told = |error: anyhow::Error| {
+                error.downcast::<CliError>().unwrap_or_else(|error| CliError::new(Exit::Source, format!("{error:#}")))
+            };
+            served.map(|()| Exit::Done).map_err(told)
         }
         Command::Policy(args) => policy::run(args).await,
         Command::ValidateConfig(args) => inspect::validate(args).await,
         Command::TestConnection(args) => inspect::test_connection(args).await,
         Command::Schema(args) => inspect::schema(args).await,
         Command::Component(args) => inspect::component(args).await,
+        // Answered in `main`.
+        Command::CompileComponent(args) => Ok(compile::child(args)),
     }
 }
 
@@ -209,6 +222,9 @@ mod tests {
             ("lakegate serve --network unix --address /tmp/a.sock --log-level debug --log-format json --no-sentry --local d", true),
             ("lakegate serve --tenants t.toml --log-format json --local d", true),
             ("lakegate serve --tenants t.toml --address a:1", false),
+            ("lakegate serve --component c.wasm", true),
+            ("lakegate serve --tenants t.toml --component c.wasm", false),
+            ("lakegate load a.csv --spec s.yml --component c.wasm", true),
             ("lakegate serve --tenants t.toml --status 127.0.0.1:0", true),
             ("lakegate serve --status 127.0.0.1:0", false),
             ("lakegate policy check t.toml", true),

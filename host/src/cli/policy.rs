@@ -80,6 +80,10 @@ fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
             buckets.join(", "),
             endpoint.as_deref().unwrap_or("AWS")
         ),
+        format!(
+            "  through {}",
+            hosted.component().map_or_else(|| "the embedded component".to_owned(), |file| format!("the component {}", file.display()))
+        ),
         format!("  as {} with content type {}", formats.join(", "), content_types.join(", ")),
         format!("  ACLs {acls:?}; encryption {encryption:?}{required}; KMS keys {kms_keys:?}"),
         format!(

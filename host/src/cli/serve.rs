@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// The CLI kills five seconds after it asks; what is aborted must be by then.
@@ -53,7 +54,7 @@ pub struct ServeArgs {
 /// `unknown` are the flags that [`tolerate`] took out.
 ///
 /// # Errors
-/// The address cannot be listened on, or the transport failed.
+/// The address cannot be listened on, the component cannot be used, or the transport failed.
 pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Result<Destination> + Send + 'static) -> Result<()> {
     // An embedder may have a log of its own already.
     let _own_log = logging::start(args.log_level, args.log_format);
@@ -62,8 +63,21 @@ pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Res
     tracing::info!(address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
     warn_of_flags(&args, unknown);
     let stop = CancellationToken::new();
+    let (tell, refused) = oneshot::channel();
+    let make = move || {
+        make().map_err(|error| {
+            let words = anyhow::anyhow!("{error:#}");
+            // Nobody listens any more when the server is at its end.
+            let _ended = tell.send(error);
+            words
+        })
+    };
     let server = Server::new(server::compiling(make), stop.clone());
-    until_told(listener, server, signals, stop).await
+    tokio::select! {
+        served = until_told(listener, server, signals, stop) => served,
+        // Without a component no call can ever succeed.
+        Ok(error) = refused => Err(error),
+    }
 }
 
 fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {

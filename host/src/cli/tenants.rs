@@ -38,6 +38,8 @@ struct File {
 struct Entry {
     listen: Listen,
     grant: Grant,
+    /// Runs instead of the embedded component.
+    component: Option<PathBuf>,
     #[serde(default)]
     machine: MachineShare,
     #[serde(default)]
@@ -159,6 +161,11 @@ impl Hosted {
     /// Whether nothing of it has changed in the file.
     pub fn is_as(&self, other: &Self) -> bool {
         self.tenant.name == other.tenant.name && self.entry == other.entry
+    }
+
+    /// The file of the component that runs instead of the common one.
+    pub fn component(&self) -> Option<&Path> {
+        self.entry.component.as_deref()
     }
 
     /// Takes over what the tenant has used and done so far.

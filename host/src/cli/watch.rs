@@ -1,5 +1,7 @@
 //! What operators look at: `/metrics` for Prometheus, `/healthz`, `/readyz`, and a page at `/` for people. Loopback only; reads, never writes.
 
+mod pace;
+
 use crate::policy::Tenant;
 use crate::policy::tally::{PUT_SECONDS, Reading};
 use bytes::Bytes;
@@ -9,11 +11,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use pace::Pace;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Instant, SystemTime};
 use tokio::net::TcpListener;
 
 /// Says whether sessions can be opened.
@@ -24,6 +27,7 @@ pub(super) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(super) struct Watch {
     tenants: Tenants,
     ready: Ready,
+    pace: Arc<Mutex<Pace>>,
 }
 
 /// Who is served: another list after the file of tenants was read again.
@@ -31,13 +35,21 @@ pub(super) type Tenants = Arc<RwLock<Vec<Arc<Tenant>>>>;
 
 impl Watch {
     pub(super) fn new(tenants: Tenants, ready: Ready) -> Self {
-        Self { tenants, ready }
+        Self { tenants, ready, pace: Arc::default() }
     }
 
     /// Answers until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
+        let mut ticks = tokio::time::interval(pace::EVERY);
         loop {
-            let socket = crate::grpc::listen::accept_one(&listener).await;
+            let socket = tokio::select! {
+                _ = ticks.tick() => {
+                    let counts = self.readings().iter().map(|(tenant, reading)| (tenant.name.clone(), [reading.bytes, reading.rows])).collect();
+                    self.pace.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now(), counts);
+                    continue;
+                }
+                socket = crate::grpc::listen::accept_one(&listener) => socket,
+            };
             let watch = self.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
@@ -106,27 +118,32 @@ impl Watch {
 
     fn page(&self, now: SystemTime) -> String {
         let mut out = HEAD.to_owned();
+        let state = if (self.ready)() { "Ready." } else { "The component is being compiled; sessions wait for it." };
+        let _ =
+            writeln!(out, "<p>{state} Numbers since this process began, rates of the last minute. This page reloads itself.\n{TENANTS}");
         let readings = self.readings();
         for (tenant, reading) in &readings {
             let Reading { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
             let denied: u64 = denials.values().sum();
-            let megabytes = |bytes: &u64| *bytes as f64 / 1e6;
+            let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner).of(&tenant.name, Instant::now(), [*bytes, *rows]);
+            let [megabytes, megabytes_a_second, guest_megabytes] =
+                [*bytes as f64, pace[0], *guest_memory_bytes as f64].map(|bytes| bytes / 1e6);
             let _ = writeln!(
                 out,
-                "<tr><td>{}<td>{sessions}<td>{objects}<td>{rows}<td>{:.1}<td>{denied}<td>{traps}<td>{:.1}",
-                tenant.name,
-                megabytes(bytes),
-                megabytes(guest_memory_bytes)
+                "<tr><td>{}<td>{sessions}<td>{objects}<td>{rows}<td>{:.0}<td>{megabytes:.1}<td>{megabytes_a_second:.1}<td>{denied}\
+                 <td>{traps}<td>{guest_megabytes:.1}",
+                tenant.name, pace[1],
             );
         }
-        out.push_str("</table><h2>Last denials</h2><table><tr><th>tenant<th>ago<th>rule<th>why\n");
-        for (tenant, reading) in &readings {
-            for denial in &reading.last_denials {
-                let ago = now.duration_since(denial.at).unwrap_or_default().as_secs();
-                let _ = writeln!(out, "<tr><td>{}<td>{ago} s<td>{}<td>{}", tenant.name, denial.rule, escaped(&denial.message));
-            }
+        let _ = writeln!(out, "</table>\n{DENIALS}");
+        let mut last: Vec<_> =
+            readings.iter().flat_map(|(tenant, reading)| reading.last_denials.iter().map(move |denial| (tenant, denial))).collect();
+        last.sort_by_key(|(_, denial)| std::cmp::Reverse(denial.at));
+        for (tenant, denial) in &last {
+            let ago = now.duration_since(denial.at).unwrap_or_default().as_secs();
+            let _ = writeln!(out, "<tr><td>{ago} s<td>{}<td>{}<td>{}", tenant.name, denial.rule, escaped(&denial.message));
         }
-        out.push_str("</table>\n");
+        out.push_str(if last.is_empty() { "</table>\n<p>None yet.\n" } else { "</table>\n" });
         out
     }
 }
@@ -166,10 +183,16 @@ fn by_label(counts: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
     counts.iter().map(|(label, count)| (*label, *count)).collect()
 }
 
-const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5><title>Lakegate</title>\
-<style>body{font:15px system-ui,sans-serif;margin:2em}table{border-collapse:collapse}th,td{padding:.3em .8em;text-align:right;\
-border-bottom:1px solid #ccc}th:first-child,td:first-child,td:last-child{text-align:left}</style>\
-<h1>Lakegate</h1><table><tr><th>tenant<th>sessions<th>objects<th>rows<th>MB<th>denials<th>traps<th>guest MB\n";
+const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
+<meta http-equiv=refresh content=5><title>Lakegate</title><style>:root{color-scheme:light dark}body{font:15px/1.4 system-ui,sans-serif;\
+margin:2em}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.3em .8em;text-align:right;vertical-align:top;\
+border-bottom:1px solid #8886}th{font-weight:600}th:first-child,td:first-child,.words th,.words td{text-align:left}.words td:last-child{\
+overflow-wrap:anywhere}.words td:first-child{white-space:nowrap}</style><h1>Lakegate</h1>\n";
+
+const TENANTS: &str = "<h2>Tenants</h2><table><tr><th>tenant<th>sessions<th>objects<th>rows<th>rows/s<th>MB<th>MB/s<th>denials<th>traps\
+<th>guest MB";
+
+const DENIALS: &str = "<h2>Last denials</h2><table class=words><tr><th>ago<th>tenant<th>rule<th>why";
 
 /// Words of a tenant's own choice, such as keys, must not become markup.
 fn escaped(text: &str) -> String {
@@ -239,8 +262,9 @@ mod tests {
     #[test]
     fn the_page_shows_denials_as_text() {
         let page = watch().page(SystemTime::now());
-        assert!(page.contains("<tr><td>acme<td>0<td>1<td>7<td>2.5<td>1<td>0<td>0.0\n"), "{page}");
-        assert!(page.contains("<td>key_prefixes<td>the key &quot;&lt;script&gt;&amp;&quot; is outside"), "{page}");
-        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("<tr><td>acme<td>0<td>1<td>7<td>0<td>2.5<td>0.0<td>1<td>0<td>0.0\n"), "{page}");
+        assert!(page.contains("<td>acme<td>key_prefixes<td>the key &quot;&lt;script&gt;&amp;&quot; is outside"), "{page}");
+        assert!(!page.contains("<script") && !page.contains("None yet."), "{page}");
+        assert!(Watch::new(Arc::default(), Arc::new(|| false)).page(SystemTime::now()).contains("being compiled; sessions wait for it."));
     }
 }

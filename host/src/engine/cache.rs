@@ -4,7 +4,7 @@
 //! belongs to another or is open to others; the file carries a digest of its content, and its name the digests of the component, of the
 //! engine's settings and this crate's version. Without a usable folder the component is compiled each time.
 
-use anyhow::Result;
+use super::outside::{ComponentError, words};
 use sha2::{Digest, Sha256};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
@@ -14,23 +14,28 @@ use wasmtime::component::Component;
 
 const DIGEST_BYTES: usize = 32;
 
-/// Loads the compiled form of `wasm`, or compiles it and keeps the result.
+/// Loads the compiled form of `wasm`, or has it made by `compile` and keeps the result.
+///
+/// `compile` is this program, in this process or in one of its own: what it answers is run.
 ///
 /// # Errors
-/// `wasm` is no component that this engine accepts.
-pub fn load_or_compile(engine: &Engine, wasm: &[u8]) -> Result<Component> {
-    let Some(folder) = private_folder() else {
-        tracing::debug!("No private cache directory; the component is compiled afresh.");
-        return Ok(Component::new(engine, wasm)?);
-    };
-    let path = folder.join(file_name(engine, wasm));
-    if let Some(component) = load(engine, &path) {
+/// Those of `compile`, or this machine cannot load what it made.
+pub fn load_or_compile(
+    engine: &Engine,
+    wasm: &[u8],
+    compile: impl FnOnce() -> Result<Vec<u8>, ComponentError>,
+) -> Result<Component, ComponentError> {
+    let folder = private_folder();
+    let path = folder.as_ref().map(|folder| folder.join(file_name(engine, wasm)));
+    if let Some(component) = path.as_ref().and_then(|path| load(engine, path)) {
         return Ok(component);
     }
-    let component = Component::new(engine, wasm)?;
-    match component.serialize().map_err(io::Error::other).and_then(|code| keep(&folder, &path, &code)) {
-        Ok(()) => tracing::debug!("The compiled component was kept."),
-        Err(error) => tracing::debug!(%error, "The compiled component could not be kept."),
+    let code = compile()?;
+    let component = revive(engine, &code).map_err(|error| ComponentError::Machine(words(&format!("{error:#}"))))?;
+    match folder.zip(path).map(|(folder, path)| keep(&folder, &path, &code)) {
+        None => tracing::debug!("No private cache directory; the component is compiled afresh each time."),
+        Some(Ok(())) => tracing::debug!("The compiled component was kept."),
+        Some(Err(error)) => tracing::debug!(%error, "The compiled component could not be kept."),
     }
     Ok(component)
 }
@@ -78,11 +83,17 @@ fn load(engine: &Engine, path: &Path) -> Option<Component> {
         tracing::warn!(path = %path.display(), "A damaged compiled component was set aside.");
         return None;
     }
-    // SAFETY: the folder is this user's alone, and the digest shows that the file is whole; whoever could forge both could as well replace
-    // this program. The engine refuses code made by another version or with other settings.
-    #[expect(unsafe_code, reason = "loading compiled code that this user's own process wrote")]
-    let loaded = unsafe { Component::deserialize(engine, code) };
-    loaded.inspect_err(|error| tracing::debug!(%error, "A compiled component was not accepted.")).ok()
+    revive(engine, code).inspect_err(|error| tracing::debug!(%error, "A compiled component was not accepted.")).ok()
+}
+
+fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the code comes from this program's compiler, just now or by way of the cache. There, the folder is this user's alone, and the
+    // digest shows that the file is whole; whoever could forge both could as well replace this program. The engine refuses code made by
+    // another version or with other settings.
+    #[expect(unsafe_code, reason = "loading compiled code that this user's own process made")]
+    unsafe {
+        Component::deserialize(engine, code)
+    }
 }
 
 /// Whole or not at all: written beside, then renamed.

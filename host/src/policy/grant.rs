@@ -193,6 +193,7 @@ impl Grant {
     /// The policy of a role's session: what this grant allows, in the store's own terms, so that a bug of ours still meets the store's check.
     ///
     /// Modes of encryption are bounded where a request names one; parts of an upload name none, so that their absence cannot be denied here.
+    /// That is a denial with `Null`, not a permission with `StringEqualsIfExists`, which MinIO does not know.
     pub fn session_policy(&self) -> String {
         let partition = partition(&self.region);
         let objects: Vec<String> = self
@@ -204,22 +205,36 @@ impl Grant {
         if !self.acls.is_empty() {
             actions.push("s3:PutObjectAcl");
         }
-        let mut put = json!({"Effect": "Allow", "Action": actions, "Resource": objects});
+        let mode = "s3:x-amz-server-side-encryption";
+        let mut other_mode = json!({"Null": {mode: "false"}});
         if !self.encryption.is_empty() {
-            put["Condition"] = json!({"StringEqualsIfExists": {"s3:x-amz-server-side-encryption": self.encryption}});
+            other_mode["StringNotEquals"] = json!({mode: self.encryption});
         }
-        let mut statements = vec![put, json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects})];
+        let mut statements = vec![
+            json!({"Effect": "Allow", "Action": actions, "Resource": objects}),
+            json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects}),
+            json!({"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": [format!("arn:{partition}:s3:::*")], "Condition": other_mode}),
+        ];
         statements.extend(self.kms_statement(partition));
         json!({"Version": "2012-10-17", "Statement": statements}).to_string()
     }
 
     fn kms_statement(&self, partition: &str) -> Option<Value> {
-        let asks = self.encryption.iter().any(|mode| mode.starts_with("aws:kms"));
+        // Other stores have keys of their own, which a session need not be let at; MinIO refuses a policy that names AWS's.
+        let asks = self.is_at_aws() && self.encryption.iter().any(|mode| mode.starts_with("aws:kms"));
         let arn =
             |key: &String| if key.starts_with("arn:") { key.clone() } else { format!("arn:{partition}:kms:{}:*:key/{key}", self.region) };
         let keys: Vec<String> = if self.kms_keys.is_empty() { vec![arn(&"*".to_owned())] } else { self.kms_keys.iter().map(arn).collect() };
         // Decrypt: the parts of an upload are put together by the store under the same key.
         asks.then(|| json!({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": keys}))
+    }
+
+    /// Without an endpoint, or with one of AWS's own (FIPS, a private link).
+    fn is_at_aws(&self) -> bool {
+        let Some(endpoint) = &self.endpoint else { return true };
+        let uri = endpoint.parse::<http::Uri>().ok();
+        let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase();
+        [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|domain| host.ends_with(domain))
     }
 
     /// Every rule that the checked spec breaks.

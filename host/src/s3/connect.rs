@@ -1,6 +1,7 @@
 //! From a target to a client: endpoint, addressing, transport and credentials.
 
 use super::failure::{Failure, Place, credentials_failure};
+use super::role::{Asked, Role};
 use super::transport::{self, Verify};
 use super::{ConnectOptions, StoreError, StoreErrorKind};
 use crate::bindings::{CredentialSource, StorageTarget};
@@ -9,7 +10,6 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 #[expect(deprecated, reason = "see `named_profile`")]
 use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
 use aws_config::provider_config::ProviderConfig;
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -145,17 +145,14 @@ async fn resolve(shared: &SdkConfig, source: &CredentialSource, session_policy: 
     let missing = || failed(credentials_failure(&CredentialsError::not_loaded("no provider")));
     let mut provider = shared.credentials_provider().ok_or_else(missing)?;
     if let Some(role) = &source.role_arn {
-        let mut builder = AssumeRoleProvider::builder(role)
-            .session_length(ROLE_SESSION)
-            .session_name(source.role_session_name.as_deref().unwrap_or(ROLE_SESSION_NAME))
-            .configure(shared);
-        if let Some(id) = &source.external_id {
-            builder = builder.external_id(id);
-        }
-        if let Some(policy) = session_policy {
-            builder = builder.policy(policy);
-        }
-        provider = SharedCredentialsProvider::new(builder.build_from_provider(provider).await);
+        let asked = Asked {
+            role_arn: role,
+            session_name: source.role_session_name.as_deref().unwrap_or(ROLE_SESSION_NAME),
+            external_id: source.external_id.as_deref(),
+            policy: session_policy,
+            length: ROLE_SESSION,
+        };
+        provider = SharedCredentialsProvider::new(Role::new(shared, provider, &asked));
     }
     let first = match tokio::time::timeout(FIND_CREDENTIALS, provider.provide_credentials()).await {
         Ok(Ok(credentials)) => credentials,

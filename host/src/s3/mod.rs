@@ -8,6 +8,7 @@ mod failure;
 mod multipart;
 mod request_log;
 mod retry;
+mod role;
 mod sizes;
 mod transport;
 

@@ -5,11 +5,12 @@
 //! is stopped. A file with a mistake changes nothing.
 
 use super::{ServeArgs, Signals, warn_of_flags, wind_down};
+use crate::cli::args::Machine;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::logging;
 use crate::cli::tenants::{self, Hosted};
 use crate::cli::watch::{self, Watch};
-use crate::engine::Runtime;
+use crate::engine::{Compiler, Runtime};
 use crate::grpc::server::{self, Made, PLUGIN_NAME, Server};
 use crate::grpc::tls::Gate;
 use crate::policy::Tenant;
@@ -26,12 +27,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Serves the tenants of `file`. `options` is what all have in common.
+/// Serves the tenants of `file`. `machine` is what all have in common.
 ///
 /// # Errors
 /// The file is refused, the environment redirects requests, a tenant's place cannot be listened on, or its credentials are not there.
-pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, options: Options, status: Option<SocketAddr>) -> Result<Exit, CliError> {
-    let tenants = tenants::read(file)?;
+pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Machine, status: Option<SocketAddr>) -> Result<Exit, CliError> {
+    let (tenants, options) = (tenants::read(file)?, machine.options()?);
     let _own_log = logging::start(args.log_level, args.log_format);
     if let Some((name, _)) = std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL")) {
         let text =
@@ -40,8 +41,8 @@ pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, options: Opti
     }
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
-    // One component for all tenants.
-    let runtime = server::compiling(Runtime::new);
+    // One component for all tenants that bring none.
+    let runtime = server::compiling(move || Ok(machine.runtime()?));
     // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
     tokio::spawn(runtime.clone());
     let mut house =
@@ -113,7 +114,7 @@ impl House {
         let refuse = |error| CliError::new(Exit::Source, format!("tenant {name:?}: cannot listen on {}: {error:#}", hosted.place));
         let listener = hosted.place.bind().await.map_err(refuse)?;
         tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
-        let (runtime, gate, stop) = (self.runtime.clone(), listener.gate(), CancellationToken::new());
+        let (runtime, gate, stop) = (self.runtime_of(&hosted), listener.gate(), CancellationToken::new());
         let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
         let server = Server::for_tenant(destination, stop.clone(), hosted.tenant.clone());
         let serving = tokio::spawn({
@@ -128,6 +129,28 @@ impl House {
         self.served.insert(name, Served { hosted, server, gate, stop, serving });
         self.tell();
         Ok(())
+    }
+
+    /// What the tenant's guests run on: the common component, or its own beside it.
+    fn runtime_of(&self, hosted: &Hosted) -> Made<Arc<Runtime>> {
+        let Some(file) = hosted.component().map(Path::to_owned) else { return self.runtime.clone() };
+        let (common, name) = (self.runtime.clone(), hosted.tenant.name.clone());
+        let made = async move {
+            let common = common.await?;
+            let beside = {
+                let file = file.clone();
+                tokio::task::spawn_blocking(move || Compiler::of_this_program().and_then(|compiler| common.beside(&file, &compiler)))
+            };
+            let refused = |words: String| {
+                tracing::error!(tenant = &*name, "The tenant's component is refused: {}: {words}", file.display());
+                Arc::from(words)
+            };
+            beside.await.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
+        };
+        let made = made.boxed().shared();
+        // Compiled now, not when the first client waits for it.
+        tokio::spawn(made.clone());
+        made
     }
 
     /// Stops those whom `which` names, all at the same time.

@@ -246,18 +246,21 @@ fn a_roles_session_may_do_what_the_grant_says_and_no_more() {
     let objects = json!(["arn:aws:s3:::lake/acme/*", "arn:aws:s3:::pond/acme/*"]);
     let put = json!({"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": objects});
     let abort = json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects});
-    assert_eq!(policy(|_| {}), json!({"Version": "2012-10-17", "Statement": [put, abort]}));
+    let deny = |condition| json!({"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": ["arn:aws:s3:::*"], "Condition": condition});
+    let named = json!({"s3:x-amz-server-side-encryption": "false"});
+    assert_eq!(policy(|_| {}), json!({"Version": "2012-10-17", "Statement": [put, abort, deny(json!({"Null": named}))]}));
     assert_eq!(policy(|grant| grant.acls = vec!["private".into()])["Statement"][0]["Action"], json!(["s3:PutObject", "s3:PutObjectAcl"]));
 
     let plain = policy(|grant| grant.encryption = vec!["AES256".into()]);
-    assert_eq!(plain["Statement"][0]["Condition"], json!({"StringEqualsIfExists": {"s3:x-amz-server-side-encryption": ["AES256"]}}));
-    assert_eq!(plain["Statement"].as_array().map(Vec::len), Some(2), "no key is needed");
+    let others = json!({"Null": named, "StringNotEquals": {"s3:x-amz-server-side-encryption": ["AES256"]}});
+    assert_eq!(plain["Statement"], json!([put, abort, deny(others)]), "no key is needed");
     let keyed = policy(|grant| {
+        grant.endpoint = None;
         grant.encryption = vec!["aws:kms".into()];
         grant.kms_keys = vec!["key-1".into(), "arn:aws:kms:eu-central-1:1:key/key-2".into()];
     });
     let keys = json!(["arn:aws:kms:eu-central-1:*:key/key-1", "arn:aws:kms:eu-central-1:1:key/key-2"]);
-    assert_eq!(keyed["Statement"][2], json!({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": keys}));
+    assert_eq!(keyed["Statement"][3], json!({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": keys}));
 
     let odd = policy(|grant| {
         grant.key_prefixes = vec!["a*b?c$/".into()];
@@ -265,4 +268,20 @@ fn a_roles_session_may_do_what_the_grant_says_and_no_more() {
         grant.buckets.truncate(1);
     });
     assert_eq!(odd["Statement"][0]["Resource"], json!(["arn:aws-cn:s3:::lake/a${*}b${?}c${$}/*"]));
+}
+
+#[test]
+fn keys_of_kms_are_named_to_aws_alone() {
+    for (endpoint, at_aws) in [
+        (None, true),
+        (Some("https://s3-fips.us-east-1.amazonaws.com"), true),
+        (Some("https://bucket.vpce-1a2b.s3.cn-north-1.vpce.amazonaws.com.cn:443"), true),
+        (Some("http://127.0.0.1:9000"), false),
+        (Some("https://minio.example/.amazonaws.com"), false),
+        (Some("https://notamazonaws.com"), false),
+        (Some("no URL"), false),
+    ] {
+        let grant = Grant { endpoint: endpoint.map(str::to_owned), encryption: vec!["aws:kms".into()], ..grant() };
+        assert_eq!(grant.session_policy().contains("kms:GenerateDataKey"), at_aws, "{endpoint:?}");
+    }
 }

@@ -1,0 +1,291 @@
+//! A component brought from outside: used where the embedded one would be, refused by one line where it may not be, and compiled in a process
+//! whose limits hold.
+
+use crate::hostile::message;
+use crate::place::PLUGIN;
+use anyhow::{Context, Result};
+use lakegate::engine::{CompileLimits, Compiler, ComponentError, Runtime, component_bytes};
+use lakegate::local_store::LocalStore;
+use lakegate::session::Destination;
+use lakegate_tests::plugin::{Launch, Message, Network};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// A folder with the hostile component, a table that tells it to write two rows, and a cache of its own.
+struct Place(tempfile::TempDir);
+
+/// How a run ended: its code, and what it said on both streams.
+type Run = (Option<i32>, String);
+
+impl Place {
+    fn new() -> Result<Self> {
+        let place = Self(tempfile::tempdir()?);
+        std::fs::copy(env!("LAKEGATE_HOSTILE_COMPONENT"), place.path("hostile.wasm"))?;
+        // The guest looks for its orders anywhere in a message; a column's name stands in the schema.
+        std::fs::write(place.path("orders.csv"), "behave=ok;on=insert;rows=2;name=t;\n1\n2\n")?;
+        Ok(place)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    async fn run(&self, line: &str) -> Result<Run> {
+        let mut command = Command::new(PLUGIN);
+        command.args(line.split(' ')).current_dir(self.0.path()).env("LAKEGATE_CACHE_DIR", self.path("cache")).stdin(Stdio::null());
+        let output = command.output().await?;
+        let said = format!("{}{}", String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        assert!(!said.contains("panicked at host"), "{said}");
+        Ok((output.status.code(), said))
+    }
+
+    /// The objects of the hostile component's bucket.
+    fn objects(&self) -> Result<Vec<(String, String)>> {
+        let store = LocalStore::open(&self.path("store"))?;
+        store.create_bucket("hostile")?;
+        let read = |key: String| Ok((key.clone(), std::fs::read_to_string(store.object_path("hostile", &key))?));
+        store.records("hostile", "")?.into_iter().map(|record| read(record.key)).collect()
+    }
+
+    /// The one compiled component in the cache.
+    fn compiled(&self) -> Result<PathBuf> {
+        let files = std::fs::read_dir(self.path("cache"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        let [file] = files.as_slice() else { anyhow::bail!("{files:?}") };
+        Ok(file.clone())
+    }
+}
+
+/// What `orders.csv` makes it write: bucket, keys and bytes are that component's own.
+fn written() -> [(String, String); 1] {
+    [("t/1".to_owned(), "2 rows of t".to_owned())]
+}
+
+const LOAD: &str = "load orders.csv --to s3://other/x.csv --format csv --local store --quiet --component";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_writes_in_the_embedded_ones_place() -> Result<()> {
+    let place = Place::new()?;
+    assert_eq!(place.run(&format!("{LOAD} hostile.wasm")).await?, (Some(0), String::new()));
+    assert_eq!(place.objects()?, written());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_takes_one() -> Result<()> {
+    let place = Place::new()?;
+    // A spec that the embedded component refuses, and the hostile one does not look at.
+    std::fs::write(place.path("s.yml"), "bucket: ''\n")?;
+    std::fs::write(place.path("panic.csv"), "behave=panic;rows=0;name=t;\n")?;
+    let sync = include_str!("../../examples/quickstart/sync.yml");
+    for file in ["orders.csv", "panic.csv"] {
+        std::fs::write(place.path(&format!("{file}.yml")), sync.replace("examples/quickstart/*.csv", file))?;
+    }
+    for (line, code, words) in [
+        ("schema", 0, "{}"),
+        ("validate-config s.yml", 0, "The spec is valid."),
+        ("test-connection s.yml --local store", 0, "Success"),
+        ("sync orders.csv.yml --local store", 0, ""),
+        ("migrate panic.csv.yml --local store", 1, "asked to panic"),
+    ] {
+        let (ended, said) = place.run(&format!("{line} --component hostile.wasm")).await?;
+        assert!(ended == Some(code) && said.contains(words), "{line}: {ended:?} {said}");
+    }
+    assert_eq!(place.objects()?, written());
+    assert_eq!(place.run("validate-config s.yml").await?.0, Some(3), "the embedded one takes the spec: the table shows nothing");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plugin_serves_one() -> Result<()> {
+    let place = Place::new()?;
+    let (component, cache) = (place.path("hostile.wasm"), place.path("cache"));
+    let launch = Launch::new(Path::new(PLUGIN), Network::Unix).local(&place.path("store"));
+    let launch =
+        launch.environment("LAKEGATE_CACHE_DIR", &cache.display().to_string()).with("--component").with(&component.display().to_string());
+    let plugin = launch.start().await?;
+    plugin.connect().await?.round(&serde_json::json!({}), [Message::Insert(message("t", "ok", 3, None))]).await?;
+    plugin.stop().await?.well();
+    assert_eq!(place.objects()?, [("t/1".to_owned(), "3 rows of t".to_owned())]);
+    Ok(())
+}
+
+/// The embedded component, written out and brought back, writes the bytes that it writes from within.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_comes_back_unchanged() -> Result<()> {
+    let place = Place::new()?;
+    assert_eq!(place.run("component --output own.wasm").await?.0, Some(0));
+    assert_eq!(std::fs::read(place.path("own.wasm"))?, component_bytes());
+    let mut bytes = Vec::new();
+    for (store, more) in [("within", ""), ("back", " --component own.wasm")] {
+        let line = format!("load orders.csv --to s3://own/{{{{TABLE}}}}.parquet --format parquet --seed 7 --quiet --local {store}{more}");
+        assert_eq!(place.run(&line).await?, (Some(0), String::new()));
+        bytes.push(std::fs::read(LocalStore::open(&place.path(store))?.object_path("own", "orders.parquet"))?);
+    }
+    assert_eq!(bytes[0], bytes[1]);
+    Ok(())
+}
+
+/// Components, written as bytes: the magic of one, then sections of a number and a content.
+fn component(sections: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    for (number, content) in sections {
+        bytes.extend([*number, u8::try_from(content.len()).expect("short")]);
+        bytes.extend(*content);
+    }
+    bytes
+}
+
+/// An import of an instance without exports.
+fn importing(name: &str) -> Vec<u8> {
+    let import = [&[1, 0, u8::try_from(name.len()).expect("short")], name.as_bytes(), &[5, 0]].concat();
+    component(&[(7, &[1, 0x42, 0]), (10, &import)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_one_is_one_line_and_code_3() -> Result<()> {
+    let place = Place::new()?;
+    let world = "is not of the world `lakegate:destination/destination`: ";
+    let mut torn = std::fs::read(place.path("hostile.wasm"))?;
+    torn.truncate(torn.len() / 2);
+    for (name, bytes, words) in [
+        ("empty.wasm", vec![], "is not a WebAssembly component"),
+        ("text.wasm", b"(component)".to_vec(), "is not a WebAssembly component"),
+        ("module.wasm", b"\0asm\x01\0\0\0".to_vec(), "is a core module; what is needed is a component"),
+        ("large.wasm", vec![0; (16 << 20) + 1], "has more than the 16777216 bytes that a component may have"),
+        ("torn.wasm", torn, "is not accepted by the compiler: "),
+        ("files.wasm", importing("wasi:filesystem/types@0.2.6"), "imports `wasi:filesystem/types@0.2.6`, which it may not; allowed are: "),
+        ("bare.wasm", component(&[]), world),
+        // The right name, without what belongs to it.
+        ("hollow.wasm", importing("wasi:random/random@0.2.6"), world),
+    ] {
+        std::fs::write(place.path(name), bytes)?;
+        let (code, said) = place.run(&format!("{LOAD} {name}")).await?;
+        assert_eq!((code, said.lines().count()), (Some(3), 1), "{name}: {said}");
+        assert!(said.starts_with(&format!("Error: --component {name}: {words}")), "{name}: {said}");
+    }
+    let (code, said) = place.run(&format!("{LOAD} missing.wasm")).await?;
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(3), "Error: --component missing.wasm: cannot be read: No such file or directory (os error 2)\n")
+    );
+    // A plugin that waits for its component ends, too.
+    let (code, said) = place.run("serve --network tcp --address 127.0.0.1:0 --log-level error --component bare.wasm").await?;
+    assert!(code == Some(3) && said.contains(&format!("Error: --component bare.wasm: {world}")), "{said}");
+    assert_eq!(place.objects()?, []);
+    Ok(())
+}
+
+/// Native code is loaded from the cache alone, and there only as it was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn compiled_code_is_neither_accepted_nor_trusted_when_damaged() -> Result<()> {
+    let place = Place::new()?;
+    let well = (Some(0), String::new());
+    assert_eq!(place.run(&format!("{LOAD} hostile.wasm")).await?, well);
+    let cached = place.compiled()?;
+    let whole = std::fs::read(&cached)?;
+    // Past the digest it is what the engine itself would load.
+    std::fs::write(place.path("code.wasm"), whole.get(32..).context("a digest and code")?)?;
+    let (code, said) = place.run(&format!("{LOAD} code.wasm")).await?;
+    let words = "is compiled native code, which is never accepted; give the WebAssembly component, it is compiled here";
+    assert_eq!((code, said), (Some(3), format!("Error: --component code.wasm: {words}\n")));
+    let error = Runtime::with_component(&std::fs::read(place.path("code.wasm"))?, Duration::from_secs(1)).expect_err("nor here");
+    assert!(format!("{error:#}").contains(words), "{error:#}");
+
+    for damage in [0, whole.len() / 2, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[damage] ^= 1;
+        std::fs::write(&cached, &damaged)?;
+        let (code, said) = place.run(&format!("{LOAD} hostile.wasm")).await?;
+        assert!(code == Some(0) && said.contains("A damaged compiled component was set aside."), "{damage}: {code:?} {said}");
+        assert_ne!(std::fs::read(&cached)?, damaged, "{damage}: it was not compiled anew");
+        assert_eq!(place.run(&format!("{LOAD} hostile.wasm")).await?, well, "{damage}");
+    }
+    Ok(())
+}
+
+/// The embedded component with a custom section, so that no cache knows it.
+fn unknown() -> Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(component_bytes())?;
+    file.write_all(&[0, 18, 1, b'u'])?;
+    file.write_all(&unlike_any().to_be_bytes())?;
+    Ok(file)
+}
+
+fn unlike_any() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    (u128::from(RandomState::new().hash_one(1)) << 64) | u128::from(RandomState::new().hash_one(2))
+}
+
+fn brought(limits: CompileLimits) -> Result<Result<(), ComponentError>> {
+    let file = unknown()?;
+    Ok(Runtime::from_file(file.path(), Duration::from_secs(1), &Compiler::new(PLUGIN, limits)).map(|_| ()))
+}
+
+/// Too little of each, and enough of all.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limits_of_compiling_hold() -> Result<()> {
+    let whole = CompileLimits::default();
+    for (limits, words) in [
+        (CompileLimits { cpu: Duration::from_secs(1), ..whole }, "needs more than 1 s of computing to be compiled"),
+        (CompileLimits { memory_bytes: 200 << 20, ..whole }, "needs more than 209715200 bytes of memory to be compiled"),
+        (CompileLimits { wall: Duration::from_millis(500), ..whole }, "is not compiled after 0.5 s"),
+    ] {
+        let ended = tokio::task::spawn_blocking(move || brought(limits)).await??;
+        assert_eq!(ended.expect_err("too little").to_string(), words);
+    }
+    tokio::task::spawn_blocking(move || brought(whole)).await??.expect("enough");
+    Ok(())
+}
+
+/// The process that compiles has its limits before it reads: here it waits for a first byte that does not come.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limits_are_set_before_a_byte_is_read() -> Result<()> {
+    let mut command = Command::new(PLUGIN);
+    command.args(["compile-component", "--cpu-seconds=7", "--memory-bytes=2147483648"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn()?;
+    let limits = format!("/proc/{}/limits", child.id().context("it runs")?);
+    let wanted = [
+        ["Max cpu time", "7", "8"],
+        ["Max file size", "0", "0"],
+        ["Max core file size", "0", "0"],
+        ["Max open files", "16", "16"],
+        ["Max address space", "2147483648", "2147483648"],
+    ];
+    crate::place::eventually("the limits are set", || {
+        let now = std::fs::read_to_string(&limits).unwrap_or_default();
+        wanted.iter().all(|[name, soft, hard]| {
+            let line = now.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_whitespace().take(2).eq([*soft, *hard])
+        })
+    })
+    .await;
+    // It never got a byte, and says so when there is none.
+    let output = child.wait_with_output().await?;
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b"is not a WebAssembly component"[..]));
+    Ok(())
+}
+
+/// An embedder's session, on a component that its program has compiled by ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedder_brings_one_too() -> Result<()> {
+    let bench = crate::support::bench("hostile");
+    let make = || {
+        Runtime::from_file(
+            env!("LAKEGATE_HOSTILE_COMPONENT").as_ref(),
+            Duration::from_secs(5),
+            &Compiler::new(PLUGIN, CompileLimits::default()),
+        )
+    };
+    let runtime = tokio::task::spawn_blocking(make).await??;
+    let session = Destination::new(runtime, bench.options()).open("{}", "sync").await?;
+    let mut write = session.write()?;
+    write.insert(message("t", "ok", 3, None)).await?;
+    assert_eq!(write.finish().await.failures().count(), 0);
+    assert_eq!(bench.body("t/1"), b"3 rows of t");
+    Ok(())
+}
