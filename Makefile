@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup is all that must be there.
-.PHONY: demo test lint bench cost peaks dist setup peers clean-demo
+.PHONY: demo test lint bench cost peaks tenants dist setup peers clean-demo
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -40,6 +40,11 @@ cost: setup peers
 peaks: setup
 	$(CARGO) build --release --workspace --bin plugin --bin peaks
 	target/release/peaks $(ARGS)
+
+## What many tenants in one process cost, and what a hostile one takes from an honest one. ARGS='--scale 0.05 --repeats 3'
+tenants: setup
+	$(CARGO) build --release --workspace --bin plugin --bin tenants
+	target/release/tenants $(ARGS)
 
 ## A stripped binary and its checksum in target/dist.
 dist: setup

@@ -9,6 +9,7 @@ mod hostile;
 mod layout;
 mod limits;
 mod local_store;
+mod other_users;
 mod outside;
 mod place;
 mod plugins;

@@ -26,11 +26,16 @@ pub fn live<T>(what: &str, tool: Result<T, Unavailable>) -> Option<T> {
         Err(why) => {
             let required = std::env::var(REQUIRE_ALL).is_ok_and(|value| value == "1");
             assert!(!required, "{what} cannot run, and {REQUIRE_ALL}=1 lets nothing be skipped: {why}");
-            // Not print!, which the test harness keeps to itself when a test passes.
-            let _ = writeln!(std::io::stderr(), "skipped: {what}: {why}");
+            skipped(what, &why);
             None
         }
     }
+}
+
+/// Says that a test was not run, for a reason that is nobody's to mend.
+pub fn skipped(what: &str, why: impl fmt::Display) {
+    // Not print!, which the test harness keeps to itself when a test passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {what}: {why}");
 }
 
 /// The repository's folder.

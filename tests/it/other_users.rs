@@ -1,0 +1,89 @@
+//! A tenant's unix socket and the other users of the machine: mode and owner say who is let in, and the system keeps to it.
+
+use crate::tenants::Served;
+use anyhow::{Context, Result, ensure};
+use lakegate_tests::process::on_path;
+use lakegate_tests::tiers::{self, Unavailable};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// Two users that are not root, and need not be known to the system.
+const NOBODY: u32 = 65_534;
+const SOMEBODY: u32 = 65_533;
+
+/// Connects, greets as HTTP/2 does, and prints the type of the first frame that comes back; or the number of the error.
+const CLIENT: &str = r#"
+use Socket;
+socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die $!;
+connect($s, sockaddr_un($ARGV[0])) or do { print "error ", $!+0; exit };
+syswrite($s, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0");
+sysread($s, my $frame, 9) == 9 or die "closed";
+print "frame ", ord(substr($frame, 3, 1));
+"#;
+/// EACCES.
+const REFUSED: &str = "error 13";
+/// SETTINGS.
+const SERVED: &str = "frame 4";
+
+const TENANTS: [(&str, &str); 5] = [
+    ("private", r#""#),
+    ("given", r#", socket_owner = "65534:65534""#),
+    ("open", r#", socket_mode = "0666""#),
+    ("shared", r#", socket_mode = "0660", socket_owner = "0:65533""#),
+    ("closed", r#", socket_mode = "0066", socket_owner = "65534:65534""#),
+];
+
+fn file() -> String {
+    let entry = |(name, more): (&str, &str)| {
+        format!(
+            "[tenants.{name}]\nlisten = {{ socket = \"DIR/{name}.sock\"{more} }}\n[tenants.{name}.grant]\nbuckets = [\"served\"]\n\
+             key_prefixes = [\"{name}/\"]\nregion = \"us-east-1\"\nformats = [\"csv\"]\ncontent_types = [\"text/csv\"]\n"
+        )
+    };
+    TENANTS.map(entry).concat()
+}
+
+/// What a process of this user and group is answered.
+async fn asked_by(perl: &Path, socket: PathBuf, uid: u32, gid: u32) -> Result<String> {
+    let mut command = Command::new(perl);
+    // Of root's groups it keeps none: std drops them with the user.
+    command.args(["-e", CLIENT]).arg(socket).uid(uid).gid(gid).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_lets_in_whom_its_mode_and_owner_name() -> Result<()> {
+    if std::fs::metadata("/proc/self").context("a process of Linux")?.uid() != 0 {
+        tiers::skipped("sockets and other users", "only root can become another user");
+        return Ok(());
+    }
+    let perl = on_path("perl").ok_or_else(|| Unavailable("no `perl` on the PATH".into()));
+    let Some(perl) = tiers::live("sockets and other users", perl) else { return Ok(()) };
+    let served = Served::of(&file(), |command, folder| {
+        command.arg("--local").arg(folder.join("store"));
+    })
+    .await?;
+    // The folder lets everyone through: what refuses is the socket.
+    std::fs::set_permissions(served.folder.path(), std::fs::Permissions::from_mode(0o755))?;
+    for (tenant, [nobody, somebody, nobody_in_somebodys_group]) in [
+        ("private", [REFUSED, REFUSED, REFUSED]),
+        ("given", [SERVED, REFUSED, SERVED]),
+        ("open", [SERVED, SERVED, SERVED]),
+        ("shared", [REFUSED, SERVED, SERVED]),
+        // The owner's own bits decide for the owner.
+        ("closed", [REFUSED, SERVED, REFUSED]),
+    ] {
+        for (uid, gid, expected) in
+            [(NOBODY, NOBODY, nobody), (SOMEBODY, SOMEBODY, somebody), (NOBODY, SOMEBODY, nobody_in_somebodys_group)]
+        {
+            let socket = served.folder.path().join(format!("{tenant}.sock"));
+            assert_eq!(asked_by(&perl, socket, uid, gid).await?, expected, "{tenant}: {uid}:{gid}");
+        }
+    }
+    served.stop().await?;
+    Ok(())
+}
