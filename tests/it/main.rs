@@ -1,10 +1,12 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
 mod bad_input;
+mod chain;
 mod commands;
 mod component;
 mod faults;
 mod golden;
+mod grant_fuzz;
 mod hostile;
 mod layout;
 mod limits;

@@ -111,11 +111,11 @@ impl Run {
 }
 
 /// What `path` of a configuration names.
-fn python_source() -> Result<PathBuf, Unavailable> {
+pub(crate) fn python_source() -> Result<PathBuf, Unavailable> {
     Python::find().map(|_| repository().join("tests/fixtures/python-source/run"))
 }
 
-fn go_source() -> Result<PathBuf, Unavailable> {
+pub(crate) fn go_source() -> Result<PathBuf, Unavailable> {
     let program = repository().join("target/tools/bin/go-source");
     if program.is_file() { Ok(program) } else { Err(Unavailable("no target/tools/bin/go-source (tests/setup.sh builds it)".to_owned())) }
 }

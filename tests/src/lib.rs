@@ -5,8 +5,10 @@
 pub mod bench;
 pub mod chart;
 pub mod chromium;
+pub mod cli;
 pub mod fake_plugin;
 pub mod faults;
+pub mod fuzz;
 pub mod generate;
 pub mod layout;
 pub mod minio;

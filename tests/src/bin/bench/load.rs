@@ -1,4 +1,5 @@
-//! `lakegate load` as a whole, process start and store included, beside polars' streaming sinks: lineitem, from a Parquet file into one object.
+//! `lakegate load` as a whole, process start and store included, beside polars' streaming sinks: lineitem, from a Parquet file, into one
+//! object (one lane encodes) and into objects of a hundred thousand rows (all do).
 //!
 //! The store is MinIO, or what `S3_ENDPOINT` names; without one the embedded store alone. Runs are interleaved, and medians are shown.
 
@@ -13,6 +14,11 @@ use std::process::{Command, Stdio};
 
 const BUCKET: &str = "bench";
 
+/// What objects are called, the end of their path, and the options that make them so.
+type Shape = (&'static str, &'static str, &'static [&'static str]);
+
+const SHAPES: [Shape; 2] = [("one", "", &["--no-rotate"]), ("100,000 rows", "/{{UUID}}", &["--batch-size", "100000"])];
+
 /// What one run of a program cost.
 #[derive(Clone, Copy)]
 struct Cost {
@@ -26,7 +32,7 @@ struct Cost {
 /// # Errors
 /// A load failed.
 pub(super) fn table(arguments: &Arguments) -> Result<()> {
-    println!("\nlakegate load: lineitem at scale {}, from Parquet into one object", arguments.scale);
+    println!("\nlakegate load: lineitem at scale {}, from Parquet; polars writes one object", arguments.scale);
     if !Path::new(TIME).is_file() {
         println!("skipped: there is no {TIME} (GNU time), which measures it");
         return Ok(());
@@ -45,27 +51,27 @@ pub(super) fn table(arguments: &Arguments) -> Result<()> {
         println!("no live store: {}", missing.0);
     }
     let python = python::tool("python").map_err(|missing| println!("no polars: {}", missing.0)).ok();
-    println!("| format | store | wall s | CPU s | peak MiB | polars: wall s | CPU s | peak MiB | wall/wall |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    for format in &arguments.formats {
+    println!("| format | objects | store | wall s | CPU s | peak MiB | polars: wall s | CPU s | peak MiB | wall/wall |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (format, shape) in arguments.formats.iter().flat_map(|format| SHAPES.map(|shape| (format, shape))) {
         let local = folder.path().join("store");
         let embedded = || {
             // Made anew each time: an object that is replaced costs more.
             let _none_yet = std::fs::remove_dir_all(&local);
-            let mut command = load(&file, format)?;
+            let mut command = load(&file, format, shape)?;
             command.arg("--local").arg(&local);
             run(command)
         };
         let polars_file = |python: &Path| run(polars(python, &file, format, &folder.path().join("peer").display().to_string()));
-        print(format, "embedded", arguments.repeats, embedded, python.as_deref(), polars_file)?;
+        print(&format!("{format} | {} | embedded", shape.0), arguments.repeats, embedded, python.as_deref(), polars_file)?;
         if let Ok(store) = &live {
             let ours = || {
-                let mut command = load(&file, format)?;
+                let mut command = load(&file, format, shape)?;
                 command.args(["--endpoint", &store.endpoint, "--path-style", "--region", REGION]);
                 run(keys(command, store))
             };
             let peer = |python: &Path| run(keys(polars(python, &file, format, &format!("s3://{BUCKET}/peer")), store));
-            print(format, "MinIO", arguments.repeats, ours, python.as_deref(), peer)?;
+            print(&format!("{format} | {} | MinIO", shape.0), arguments.repeats, ours, python.as_deref(), peer)?;
         }
     }
     if let Ok(store) = live {
@@ -75,8 +81,7 @@ pub(super) fn table(arguments: &Arguments) -> Result<()> {
 }
 
 fn print(
-    format: &str,
-    store: &str,
+    what: &str,
     repeats: usize,
     ours: impl Fn() -> Result<Cost>,
     python: Option<&Path>,
@@ -86,7 +91,7 @@ fn print(
     // The first run of each fills caches: of compiled components, of files.
     for number in 0..=repeats {
         let cost = ours()?;
-        let other = python.and_then(|python| peer(python).map_err(|error| eprintln!("polars, {format}: {error:#}")).ok());
+        let other = python.and_then(|python| peer(python).map_err(|error| eprintln!("polars, {what}: {error:#}")).ok());
         if number > 0 {
             mine.push(cost);
             theirs.extend(other);
@@ -105,7 +110,7 @@ fn print(
         let (other, text) = cells(&theirs);
         format!("{text} | {:.2}", wall / other)
     };
-    println!("| {format} | {store} | {own} | {beside} |");
+    println!("| {what} | {own} | {beside} |");
     Ok(())
 }
 
@@ -127,10 +132,10 @@ fn run(mut command: Command) -> Result<Cost> {
     Ok(Cost { wall_seconds, cpu_seconds: user + system, peak_mebibytes: kibibytes / 1024.0 })
 }
 
-fn load(file: &Path, format: &str) -> Result<Command> {
+fn load(file: &Path, format: &str, shape: Shape) -> Result<Command> {
     let mut command = timed(&plugin::program()?);
     let (format, compression) = format_of(format);
-    command.arg("load").arg(file).args(["--quiet", "--to", &format!("s3://{BUCKET}/ours"), "--no-rotate", "--format", format]);
+    command.arg("load").arg(file).args(["--quiet", "--format", format, "--to", &format!("s3://{BUCKET}/ours{}", shape.1)]).args(shape.2);
     if !compression.is_empty() {
         command.args(["--compression", compression]);
     }

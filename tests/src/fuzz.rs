@@ -1,0 +1,192 @@
+//! What the fuzz target of the policy does with bytes: a plain function, so that seeds are replayed, and mutated, without a fuzzer.
+
+use lakegate::bindings::{Configuration, CredentialSource, Encryption, StorageTarget};
+use lakegate::object::{ObjectKey, PutObject};
+use lakegate::policy::{Grant, Policy, Tenant};
+use lakegate_guest::host::WallTime;
+use lakegate_guest::path::KeyContext;
+use lakegate_guest::spec::Spec;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What parts the three parts of an input: a grant (TOML), a spec (JSON), and lines: a table's name, then keys as a guest of any make might
+/// ask for them.
+pub const PART: &str = "\n---\n";
+
+/// How far an input came, to see that inputs come anywhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reached {
+    /// It held a grant.
+    pub grant: bool,
+    /// It held a spec that the guest takes.
+    pub spec: bool,
+    /// The spec was admitted.
+    pub admitted: bool,
+    /// Keys that were allowed.
+    pub allowed: u64,
+    /// Keys that were denied.
+    pub denied: u64,
+}
+
+/// A grant, a spec and keys: what is admitted is granted field by field, and a key is allowed if and only if it lies below a prefix.
+///
+/// # Panics
+/// The law is broken.
+pub fn grant(data: &[u8]) -> Reached {
+    let text = String::from_utf8_lossy(data);
+    let mut parts = text.splitn(3, PART);
+    let [grant, spec, lines] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+    let Ok(grant) = toml::from_str::<Grant>(grant) else { return Reached::default() };
+    let mut reached = Reached { grant: true, ..Reached::default() };
+    // Whoever serves it refuses it if there are any; to decide by it all the same must be safe.
+    let _problems = grant.problems();
+    session_policy(&grant);
+
+    let tenant = Arc::new(Tenant::new("fuzzed", grant));
+    let policy = Policy::of_tenant(tenant.clone());
+    let mut lines = lines.lines();
+    let table = lines.next().unwrap_or_default();
+    let types: Vec<&str> = tenant.grant.content_types.iter().map(String::as_str).chain(["text/html"]).collect();
+    for key in lines {
+        types.iter().for_each(|content_type| decide(&policy, &tenant.grant, key, content_type, &mut reached));
+    }
+    if let Ok(spec) = Spec::parse(spec, "6f1c2f3e-1111-4222-8333-444455556666") {
+        reached.spec = true;
+        let configuration = configuration(&spec);
+        if let Ok(target) = tenant.admit(&configuration) {
+            reached.admitted = true;
+            is_granted(&tenant.grant, &configuration, &target);
+        }
+        let context = KeyContext {
+            table,
+            format_extension: spec.settings.format_extension(),
+            uuid: "00000000-0000-4000-8000-000000000000",
+            sync_id: "id",
+            time: WallTime { seconds: 1_700_000_000, nanoseconds: 0 },
+        };
+        if let Ok(key) = spec.settings.path.render(&context) {
+            decide(&policy, &tenant.grant, &key, &spec.settings.content_type, &mut reached);
+        }
+    }
+    reached
+}
+
+fn decide(policy: &Policy, grant: &Grant, key: &str, content_type: &str, reached: &mut Reached) {
+    let Ok(request) = PutObject::parse(key, content_type) else { return };
+    let expected =
+        grant.key_prefixes.iter().any(|prefix| lies_below(key, prefix)) && grant.content_types.iter().any(|one| one == content_type);
+    match policy.authorize(request) {
+        Ok(request) => {
+            assert!(expected, "allowed: {key:?} as {content_type:?} under {grant:?}");
+            assert_eq!(request.get().key.as_str(), key, "the key is the one that was asked for");
+            reached.allowed += 1;
+        }
+        Err(denied) => {
+            assert!(!expected, "denied: {key:?} as {content_type:?} under {grant:?}: {denied}");
+            reached.denied += 1;
+        }
+    }
+}
+
+/// The model: both are walked as a file system would, and the key ends somewhere in the prefix's folder. A prefix that is no folder has
+/// nothing below it.
+fn lies_below(key: &str, prefix: &str) -> bool {
+    let folder = match prefix.strip_suffix('/') {
+        Some(segments) if ObjectKey::parse(segments).is_ok() => walked(prefix),
+        None if prefix.is_empty() => Vec::new(),
+        _ => return false,
+    };
+    let key = walked(key);
+    key.len() > folder.len() && key.starts_with(&folder)
+}
+
+fn walked(path: &str) -> Vec<&str> {
+    let mut at = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(at.pop()),
+            other => at.push(other),
+        }
+    }
+    at
+}
+
+/// Nothing in the target comes from the spec unless the grant names it.
+fn is_granted(grant: &Grant, configuration: &Configuration, target: &StorageTarget) {
+    let StorageTarget { bucket, region, endpoint, skip_tls_verify, path_style, acl, encryption, credentials, .. } = target;
+    let StorageTarget { max_retries, max_backoff_seconds, part_size_bytes, log_requests, .. } = target;
+    let one_of = |list: &[String], value: &String| assert!(list.contains(value), "{value:?} under {grant:?}");
+    one_of(&grant.buckets, bucket);
+    one_of(&grant.formats, &configuration.format);
+    one_of(&grant.content_types, &configuration.content_type);
+    assert_eq!(
+        (region, endpoint, skip_tls_verify, path_style),
+        (&grant.region, &grant.endpoint, &grant.skip_tls_verify, &grant.path_style)
+    );
+    acl.iter().for_each(|acl| one_of(&grant.acls, acl));
+    assert!(encryption.is_some() || !grant.encryption_required, "{grant:?}");
+    if let Some(Encryption { algorithm, kms_key_id }) = encryption {
+        one_of(&grant.encryption, algorithm);
+        kms_key_id.iter().for_each(|key| one_of(&grant.kms_keys, key));
+    }
+    let CredentialSource { profile, role_arn, role_session_name, external_id } = credentials;
+    assert!([profile, role_arn, role_session_name, external_id].into_iter().all(Option::is_none), "the tenant has none of its own");
+    assert!(max_retries.is_none_or(|asked| grant.max_retries.is_some_and(|most| asked <= most)), "{max_retries:?} under {grant:?}");
+    assert!(
+        part_size_bytes.is_none_or(|asked| grant.max_part_bytes.is_some_and(|most| asked <= most)),
+        "{part_size_bytes:?} under {grant:?}"
+    );
+    assert!(*max_backoff_seconds <= grant.max_backoff_seconds && (!log_requests || grant.request_log), "{grant:?}");
+}
+
+/// JSON, whose permissions are for the granted places and for as many of them.
+fn session_policy(grant: &Grant) {
+    let policy: Value = serde_json::from_str(&grant.session_policy()).expect("the policy is JSON");
+    let statements = policy["Statement"].as_array().expect("statements");
+    for statement in statements.iter().filter(|statement| statement["Effect"] == "Allow" && statement["Action"][0] != "kms:GenerateDataKey")
+    {
+        let places: Vec<&str> = statement["Resource"].as_array().expect("places").iter().filter_map(Value::as_str).collect();
+        assert_eq!(places.len(), grant.buckets.len() * grant.key_prefixes.len(), "{places:?}");
+        for place in places {
+            let body = place.strip_suffix('*').unwrap_or_else(|| panic!("{place:?} has no end"));
+            // Taken letter by letter, what is left has no pattern in it.
+            let plain = body.replace("${*}", "").replace("${?}", "").replace("${$}", "");
+            let in_bucket = grant.buckets.iter().any(|bucket| bucket.contains(['*', '?', '$']));
+            assert!(in_bucket || !plain.contains(['*', '?', '$']), "{place:?}");
+        }
+    }
+}
+
+/// As the guest's component makes one of a spec.
+fn configuration(spec: &Spec) -> Configuration {
+    let target = spec.target.clone();
+    let credentials = target.credentials;
+    Configuration {
+        test_object: None,
+        format: spec.settings.format.name().to_owned(),
+        content_type: spec.settings.content_type.clone(),
+        splittable: true,
+        settings: String::new(),
+        warnings: Vec::new(),
+        target: StorageTarget {
+            bucket: target.bucket,
+            region: target.region,
+            endpoint: target.endpoint,
+            skip_tls_verify: target.skip_tls_verify,
+            path_style: target.path_style,
+            acl: target.acl,
+            encryption: target.encryption.map(|asked| Encryption { algorithm: asked.algorithm, kms_key_id: asked.kms_key_id }),
+            credentials: CredentialSource {
+                profile: credentials.profile,
+                role_arn: credentials.role_arn,
+                role_session_name: credentials.role_session_name,
+                external_id: credentials.external_id,
+            },
+            max_retries: target.max_retries,
+            max_backoff_seconds: target.max_backoff_seconds,
+            part_size_bytes: target.part_size_bytes,
+            log_requests: target.log_requests,
+        },
+    }
+}
