@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// How long the transport takes at most to drop a call that its client has cancelled.
 const CANCELLATION: Duration = Duration::from_millis(100);
@@ -29,6 +29,8 @@ pub struct Behaviour {
     pub messages: Vec<sync::response::Message>,
     /// How often it sends them.
     pub times: usize,
+    /// What it ends with as a source, after all messages; well unless said otherwise.
+    pub ends_with: Option<Code>,
     /// How long it takes over each message as a destination.
     pub slowness: Duration,
     /// After how many messages it fails as a destination.
@@ -164,7 +166,8 @@ impl Plugin for Service {
             }
             Ok(sync::Response { message: Some(message) })
         });
-        Ok(Response::new(messages.boxed()))
+        let end = self.behaviour.ends_with.map(|code| Err(Status::new(code, "the source ends on purpose")));
+        Ok(Response::new(messages.chain(stream::iter(end)).boxed()))
     }
 
     type ReadStream = BoxStream<'static, Result<read::Response, Status>>;

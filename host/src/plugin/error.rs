@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Characters of a plugin's own words that are repeated.
 const MAX_WORDS: usize = 4_000;
@@ -89,9 +89,14 @@ impl PluginError {
     pub(super) fn call(call: &'static str, status: &Status, ended: Option<ExitStatus>) -> Self {
         match ended {
             Some(status) => Self::Ended { call, status },
-            None => Self::Call { call, code: format!("{:?}", status.code()), words: clip(status.message()) },
+            None => Self::Call { call, code: go_code(status.code()), words: clip(status.message()) },
         }
     }
+}
+
+/// A code as Go's clients print it; all but one are spelt alike.
+fn go_code(code: Code) -> String {
+    if code == Code::Cancelled { "Canceled".to_owned() } else { format!("{code:?}") }
 }
 
 fn offers(versions: &[i32]) -> String {
@@ -125,6 +130,8 @@ mod tests {
     fn errors_say_what_happened() {
         let status = Status::internal("failed to init plugin: no");
         assert_eq!(PluginError::call("Init", &status, None).to_string(), "rpc error: code = Internal desc = failed to init plugin: no");
+        let status = Status::cancelled("gone");
+        assert_eq!(PluginError::call("Sync", &status, None).to_string(), "rpc error: code = Canceled desc = gone");
         let versions = PluginError::Versions { offered: vec![0, 1] }.to_string();
         assert_eq!(versions, "the plugin does not speak version 3 of the protocol (it offers [0, 1]); use a newer version of it");
     }

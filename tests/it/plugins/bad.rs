@@ -1,8 +1,19 @@
 //! Sources that misbehave: each a clear line, an exit code, and nothing left behind.
 
 use super::{BUCKET, Place, go_source, python_source, runs, s3, source};
+use arrow_array::StringArray;
+use lakegate::grpc::proto::plugin::sync;
+use lakegate::grpc::proto::plugin::sync::response::Message;
+use lakegate_tests::fake_plugin::{Behaviour, FakePlugin};
+use lakegate_tests::tables::{Table, ids};
 use lakegate_tests::tiers;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use tonic::Code;
+
+fn insert(record: Vec<u8>) -> Message {
+    Message::Insert(sync::MessageInsert { record: record.into() })
+}
 
 #[tokio::test]
 async fn a_program_that_is_missing_or_dies_or_hangs_says_so() {
@@ -71,4 +82,53 @@ async fn deletions_fail_their_table_and_no_other() {
     let run = place.run("sync c.yml --local store").await;
     run.ended(6, &["Table go_parents failed: rows cannot be deleted from a bucket", "Resources: 40, Errors: 1,"]);
     assert_eq!((place.ids("go_rows").len(), place.ids("go_parents").len()), (10, 7));
+}
+
+/// A source that breaks off in the middle, however it words it: what had come is aborted.
+#[tokio::test]
+async fn a_stream_that_does_not_end_well_claims_nothing() {
+    for (code, name) in [(Code::Cancelled, "Canceled"), (Code::Unavailable, "Unavailable"), (Code::Internal, "Internal")] {
+        let messages = vec![insert(ids("rows", 0..1_000))];
+        let behaviour = Behaviour { versions: vec![3], messages, times: 50, ends_with: Some(code), ..Behaviour::default() };
+        let fake = FakePlugin::start(behaviour).await.expect("a port");
+        let place = Place::new();
+        let one_object = ", batch_size: 0, batch_size_bytes: 0, batch_timeout: 0s";
+        place.file("c.yml", &(source("src", "grpc", fake.address, "{}") + &s3(one_object)));
+        let run = place.run("sync c.yml --local store --summary-location s.jsonl").await;
+        run.ended(7, &["failed to sync source src: ", name, "the source ends on purpose"]);
+        let store = place.store();
+        assert!(store.records(BUCKET, "").unwrap_or_default().is_empty(), "{name}: something was claimed");
+        assert!(store.unfinished_uploads(BUCKET).unwrap_or_default().is_empty(), "{name}");
+        assert!(!place.path().join("s.jsonl").exists(), "{name}: a summary of what did not happen");
+    }
+}
+
+/// So many rows of a mebibyte of text each.
+fn mebibytes(rows: usize) -> Message {
+    let text = "x".repeat(1 << 20);
+    let column: StringArray = std::iter::repeat_n(Some(text.as_str()), rows).collect();
+    insert(Table::new("large").column("text", Arc::new(column)).insert_ipc().expect("rows"))
+}
+
+/// The protocol's bound is 200 MiB, both ways.
+#[tokio::test]
+async fn the_largest_message_arrives_and_a_larger_one_is_refused() {
+    for (rows, code) in [(199, 0), (200, 7)] {
+        let fake = Behaviour { versions: vec![3], messages: vec![mebibytes(rows)], times: 1, ..Behaviour::default() };
+        let fake = FakePlugin::start(fake).await.expect("a port");
+        let place = Place::new();
+        place.file("c.yml", &(source("src", "grpc", fake.address, "{}") + &s3("")));
+        let run = place.run("sync c.yml --local store").await;
+        let store = place.store();
+        let records = store.records(BUCKET, "").unwrap_or_default();
+        if code == 0 {
+            run.ended(0, &[&format!("Sync completed successfully. Resources: {rows}, Errors: 0")]);
+            let bytes: usize =
+                records.iter().map(|record| std::fs::read(store.object_path(BUCKET, &record.key)).expect("there").len()).sum();
+            assert!(bytes > rows << 20, "{bytes}");
+        } else {
+            run.ended(7, &["failed to sync source src: ", "too large", "209715200"]);
+            assert!(records.is_empty(), "{records:?}");
+        }
+    }
 }
