@@ -56,21 +56,28 @@ impl Identity {
     }
 }
 
-/// A listener for one client, and the authority that signed its certificate.
-async fn listen(server: &Identity, clients: &Authority, client: &Identity) -> SocketAddr {
+/// The files of a listener.
+fn with_files<T>(server: &Identity, clients: &Authority, then: impl FnOnce(&Files<'_>) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
     let [certificate, key, client_authority] = ["cert", "key", "ca"].map(|name| folder.path().join(name));
     std::fs::write(&certificate, &server.pem).expect("writable");
     std::fs::write(&key, &server.key).expect("writable");
     std::fs::write(&client_authority, clients.pem()).expect("writable");
-    let files = Files { certificate: &certificate, key: &key, client_authority: &client_authority };
-    let gate = Gate::new(&files, vec![client.fingerprint()]).expect("good files");
+    then(&Files { certificate: &certificate, key: &key, client_authority: &client_authority })
+}
+
+async fn serve(gate: Gate) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     // GetName needs no destination; this one never comes.
     let plugin = Server::new(std::future::pending().boxed().shared(), CancellationToken::new());
     tokio::spawn(async move { Listener::Tls(listener, gate).serve(&plugin, CancellationToken::new()).await });
     address
+}
+
+/// A listener for one client, and the authority that signed its certificate.
+async fn listen(server: &Identity, clients: &Authority, client: &Identity) -> SocketAddr {
+    serve(with_files(server, clients, |files| Gate::new(files, vec![client.fingerprint()])).expect("good files")).await
 }
 
 /// Trusts the server's authority, and shows `identity` if there is one.
@@ -152,6 +159,24 @@ async fn an_expired_certificate_is_refused_though_it_is_known() {
         let said = name_of(address, client_config(&servers, Some(&acme))).await;
         assert_eq!(said.is_ok(), good, "{last_year}: {said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_renewed_gate_lets_in_by_its_new_certificates() {
+    let (servers, clients) = (authority("servers"), authority("clients"));
+    let [before, after] = [(); 2].map(|()| identity("acme", &clients, 2099));
+    let server = identity(NAME, &servers, 2099);
+    let gate = with_files(&server, &clients, |files| Gate::new(files, vec![before.fingerprint()])).expect("good files");
+    let address = serve(gate.clone()).await;
+    let is_let_in = async |who: &Identity| name_of(address, client_config(&servers, Some(who))).await.is_ok();
+    assert!(is_let_in(&before).await && !is_let_in(&after).await);
+    let renewed = identity(NAME, &servers, 2099);
+    with_files(&renewed, &clients, |files| gate.renew(files, vec![after.fingerprint()])).expect("good files");
+    assert!(!is_let_in(&before).await && is_let_in(&after).await);
+    // A mistake changes nothing.
+    let broken = Identity { pem: "no certificate".to_owned(), ..renewed };
+    assert!(with_files(&broken, &clients, |files| gate.renew(files, vec![before.fingerprint()])).is_err());
+    assert!(!is_let_in(&before).await && is_let_in(&after).await);
 }
 
 /// HTTP/2 without TLS: the connection ends, and not one byte of HTTP comes back.
