@@ -68,6 +68,11 @@ async fn a_trap_names_its_cause_and_the_table_it_wrote() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_finished_takes_no_more() {
+    check("stale", None, FailureClass::Unexpected, "unknown handle index").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_is_ended() {
     check("spin", None, FailureClass::Unexpected, "the component computed for more than 15s in one call").await;
 }

@@ -83,6 +83,15 @@ impl State {
                 upload.write(format!("{rows} rows of {table}").as_bytes())?;
                 Upload::finish(upload, rows)
             }
+            Some("stale") => {
+                let upload = Upload::open(&attributes(key))?;
+                let handle = upload.handle();
+                Upload::finish(upload, rows)?;
+                // SAFETY: a number for the host to judge; nothing of this guest is touched by it.
+                #[expect(unsafe_code, reason = "the attack: the handle was given away")]
+                let stale = core::mem::ManuallyDrop::new(unsafe { Upload::from_handle(handle) });
+                stale.write(b"after the end")
+            }
             Some("hold") => {
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(&vec![b'h'; 6 << 20])?;

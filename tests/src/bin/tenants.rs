@@ -171,8 +171,8 @@ async fn many(runtime: &Arc<Runtime>, table: &Table, messages: &Arc<[Bytes]>) ->
 }
 
 /// The attacks of the hostile component, and one that is none.
-const ATTACKS: [&str; 13] =
-    ["ok", "trap", "panic", "spin", "allocate", "recurse", "handles", "tiny", "huge", "fuel", "lie", "hold", "shout"];
+const ATTACKS: [&str; 14] =
+    ["ok", "trap", "panic", "spin", "allocate", "recurse", "handles", "tiny", "huge", "fuel", "lie", "stale", "hold", "shout"];
 
 /// Attacks until it is told to stop: session after session, a table for each lane.
 async fn attack(destination: Destination, behave: &'static str, stop: CancellationToken) -> u64 {
