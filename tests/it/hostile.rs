@@ -77,11 +77,62 @@ async fn an_endless_loop_is_ended() {
     check("spin", None, FailureClass::Unexpected, "the component computed for more than 15s in one call").await;
 }
 
+/// In every export that is told anything. What is open on the lane fails by name; a session beside it does not notice.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endless_loop_in_configure_is_ended() {
-    let bench = bench("hostile");
-    let error = Destination::new(runtime(), options(&bench)).open("spin-in-configure", "sync").await.unwrap_err();
-    assert_eq!(error.to_string(), "the component computed for more than 15s in one call");
+async fn an_endless_loop_is_ended_wherever_it_is() -> anyhow::Result<()> {
+    const SHORT: Duration = Duration::from_millis(300);
+    let wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT"))?;
+    let runtime = Runtime::with_component(&wasm, SHORT)?;
+    let words = "the component computed for more than 300ms in one call";
+    for (export, failing) in [
+        ("configure", None),
+        ("open", None),
+        ("migrate-table", Some("bad")),
+        ("insert", Some("bad")),
+        ("tick", Some("bad")),
+        ("barrier", Some("bad")),
+        ("end-write", Some("bad")),
+        ("abandon", Some("bad")),
+        // Nothing is open then, so nothing fails.
+        ("idle", None),
+    ] {
+        let bench = bench("hostile");
+        let one_lane = Options { lanes: NonZeroUsize::MIN, ..options(&bench) };
+        let destination = Destination::new(runtime.clone(), one_lane);
+        let beside = destination.open("{}", "sync").await?;
+        let mut honest = beside.write()?;
+        honest.insert(message("good", "ok", 3, None)).await?;
+        match destination.open(&format!("spin-in-{export}."), "sync").await {
+            Err(error) => {
+                assert!(["configure", "open"].contains(&export), "{export}: {error}");
+                assert!(error.to_string().contains(words), "{export}: {error}");
+            }
+            Ok(session) => {
+                let mut write = session.write()?;
+                if export == "migrate-table" {
+                    write.migrate_table(message("bad", "ok", 0, None)).await?;
+                }
+                write.insert(message("bad", if export == "idle" { "ok" } else { "hold" }, 3, None)).await?;
+                if export == "abandon" {
+                    write.insert(message("other", "lie", 3, None)).await?;
+                }
+                if export == "barrier" {
+                    write.migrate_table(message("other", "ok", 0, None)).await?;
+                }
+                if export == "tick" {
+                    tokio::time::sleep(SHORT * 3).await;
+                }
+                let report = write.finish().await;
+                let found = report.failures().find(|(_, failure)| failure.message.contains(words)).map(|(table, _)| table);
+                assert_eq!(found, failing, "{export}: {:?}", report.failures().collect::<Vec<_>>());
+            }
+        }
+        honest.insert(message("good", "ok", 4, None)).await?;
+        let report = honest.finish().await;
+        assert_eq!((report.failures().count(), report.tables[0].rows_confirmed), (0, 7), "{export}");
+        assert_eq!(bench.unfinished_uploads(), 0, "{export}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,8 @@ struct Held {
 struct State {
     held: RefCell<Vec<Held>>,
     objects: RefCell<u64>,
+    /// The spec, as it was given: `spin-in-EXPORT.` makes that export never end.
+    settings: String,
 }
 
 /// The text between `key=` and `;`.
@@ -68,6 +70,16 @@ fn spin() -> ! {
 }
 
 impl State {
+    fn asks(&self, export: &str) -> bool {
+        self.settings.contains(&format!("spin-in-{export}."))
+    }
+
+    fn pass(&self, export: &str) {
+        if self.asks(export) {
+            spin();
+        }
+    }
+
     fn obey(&self, ipc: &[u8]) -> Result<(), PutError> {
         let table = word(ipc, "name").unwrap_or_default();
         let rows = word(ipc, "rows").and_then(|rows| rows.parse().ok()).unwrap_or(0);
@@ -164,7 +176,7 @@ impl Guest for Hostile {
 
     fn configure(spec: String, _context: SyncContext) -> Result<Configuration, Vec<SpecProblem>> {
         std::panic::set_hook(Box::new(|info| log::write(log::Level::Error, &info.to_string())));
-        if spec.contains("spin-in-configure") {
+        if spec.contains("spin-in-configure.") {
             spin();
         }
         Ok(Configuration {
@@ -197,31 +209,42 @@ fn progress() -> Progress {
 }
 
 impl GuestSession for State {
-    fn open(_settings: String, _limits: SessionLimits) -> Result<Session, String> {
+    fn open(settings: String, _limits: SessionLimits) -> Result<Session, String> {
         std::panic::set_hook(Box::new(|info| log::write(log::Level::Error, &info.to_string())));
-        Ok(Session::new(Self::default()))
+        let state = Self { settings, ..Self::default() };
+        state.pass("open");
+        Ok(Session::new(state))
     }
 
     fn migrate_table(&self, ipc: Vec<u8>, _now: u64) -> Result<Option<u64>, WriteError> {
+        self.pass("migrate-table");
         if word(&ipc, "on").as_deref() == Some("insert") {
             return Ok(None);
         }
         self.insert(ipc, 0)
     }
 
-    fn insert(&self, ipc: Vec<u8>, _now: u64) -> Result<Option<u64>, WriteError> {
-        self.obey(&ipc).map(|()| None).map_err(WriteError::Store)
+    fn insert(&self, ipc: Vec<u8>, now: u64) -> Result<Option<u64>, WriteError> {
+        self.pass("insert");
+        if self.asks("idle") {
+            // Only an instance that has grown is asked whether it could go.
+            std::mem::forget(std::hint::black_box(vec![1_u8; 40 << 20]));
+        }
+        self.obey(&ipc).map(|()| self.asks("tick").then_some(now)).map_err(WriteError::Store)
     }
 
     fn tick(&self, _now: u64) -> Progress {
+        self.pass("tick");
         progress()
     }
 
     fn barrier(&self, _now: u64) -> Progress {
+        self.pass("barrier");
         progress()
     }
 
     fn end_write(&self, _now: u64) -> Progress {
+        self.pass("end-write");
         for held in self.held.borrow_mut().drain(..) {
             // The host reports a failure by itself.
             let _ = Upload::finish(held.upload, held.rows);
@@ -230,10 +253,12 @@ impl GuestSession for State {
     }
 
     fn abandon(&self, table: String) {
+        self.pass("abandon");
         self.held.borrow_mut().retain(|held| held.table != table);
     }
 
     fn idle(&self) -> bool {
+        self.pass("idle");
         self.held.borrow().is_empty()
     }
 }
