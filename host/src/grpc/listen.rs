@@ -159,6 +159,8 @@ impl Listener {
         let transport = tonic::transport::Server::builder()
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(server.silence)
+            .http2_keepalive_timeout(server.silence)
             .add_routes(server.routes());
         match self {
             Self::Tcp(listener) => transport.serve_with_incoming_shutdown(accept_tcp(listener), stop.cancelled_owned()).await,
@@ -214,6 +216,7 @@ async fn pause(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn bind(path: &Path) -> io::Result<Listener> {
         Listener::bind(Network::Unix, path.to_str().expect("UTF-8")).await
@@ -240,5 +243,26 @@ mod tests {
         std::fs::write(&path, "notes").expect("written");
         assert_eq!(bind(&path).await.expect_err("no socket").kind(), io::ErrorKind::AddrInUse);
         assert_eq!(std::fs::read(&path).expect("still there"), b"notes");
+    }
+
+    /// Opens a connection, says what HTTP/2 begins with, and then nothing more; true if the server has hung up within `limit`.
+    async fn is_hung_up_on(silence: Option<Duration>, limit: Duration) -> bool {
+        let tenant = std::sync::Arc::new(crate::policy::Tenant::new("t", crate::policy::Grant::default()));
+        let mut server = Server::for_tenant(futures::FutureExt::shared(Box::pin(std::future::pending())), CancellationToken::new(), tenant);
+        assert!(server.silence.is_some(), "tenants' clients are asked for signs of life");
+        server.silence = silence;
+        let listener = Listener::bind(Network::Tcp, "127.0.0.1:0").await.expect("a port");
+        let address = listener.address();
+        tokio::spawn(async move { listener.serve(&server, CancellationToken::new()).await });
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+        let mut heard = Vec::new();
+        tokio::time::timeout(limit, socket.read_to_end(&mut heard)).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_client_without_a_sign_of_life_is_let_go() {
+        assert!(is_hung_up_on(Some(Duration::from_millis(200)), Duration::from_secs(20)).await);
+        assert!(!is_hung_up_on(None, Duration::from_secs(2)).await);
     }
 }

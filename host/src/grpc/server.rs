@@ -23,6 +23,7 @@ use futures::stream::Empty;
 use futures::{FutureExt, StreamExt};
 use std::str;
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,9 @@ use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 pub const PLUGIN_NAME: &str = "s3";
 /// The protocol versions spoken.
 const PROTOCOL_VERSIONS: [i32; 1] = [3];
+
+/// Of a tenant's client. A single user's may be stopped in a debugger.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What a message is wrapped in: field numbers and lengths.
 const WRAPPING_BYTES: usize = 64;
@@ -66,6 +70,8 @@ pub struct Server {
     slots: Slots,
     stop: CancellationToken,
     tenant: Option<Arc<Tenant>>,
+    /// How long a client may be silent before it is asked for a sign of life, and then how long that may take.
+    pub(super) silence: Option<Duration>,
 }
 
 /// What Inits made.
@@ -86,12 +92,13 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Answers at once to what needs no destination, and to the rest once `destination` is there.
     pub fn new(destination: Pending, stop: CancellationToken) -> Self {
-        Self { destination, slots: Slots::Shared(Arc::default()), stop, tenant: None }
+        Self { destination, slots: Slots::Shared(Arc::default()), stop, tenant: None, silence: None }
     }
 
-    /// The same for a tenant: each connection has a session of its own, and messages are bounded by the grant.
+    /// The same for a tenant: each connection has a session of its own, which a client that has vanished without a word does not keep, and
+    /// messages are bounded by the grant.
     pub fn for_tenant(destination: Pending, stop: CancellationToken, tenant: Arc<Tenant>) -> Self {
-        Self { destination, slots: Slots::Own(Arc::default()), stop, tenant: Some(tenant) }
+        Self { destination, slots: Slots::Own(Arc::default()), stop, tenant: Some(tenant), silence: Some(SILENCE) }
     }
 
     /// Both services, ready for a transport.
