@@ -1,7 +1,7 @@
 //! Compiles a stranger's component in a process of its own: a compiler is a large program, and what it is fed decides how much time and
 //! memory it takes.
 //!
-//! The parent starts `PROGRAM compile-component` with an empty environment, feeds it the component and reads native code back, for a limited
+//! The parent starts `PROGRAM compile-component` with nothing of its own environment, feeds it the component and reads native code back, for a limited
 //! time. The child limits itself before it reads a byte. It ends with 0 and the code on its standard output; with 3 and the words of the
 //! validator; or with anything else. This bounds what compiling costs; it does not make a bug of the compiler harmless.
 
@@ -256,9 +256,9 @@ mod tests {
     fn the_child_sees_nothing_of_the_environment() {
         // Taken over from this process, or the test shows nothing.
         assert!(std::env::var_os("PATH").is_some());
-        // The shell makes PWD and its like by itself.
+        // The shell makes PWD and its like by itself; what the allocator is told comes from us.
         let said = judged(
-            "/usr/bin/env | /bin/grep -vE '^(PWD|SHLVL|_|OLDPWD)=' | /bin/grep . >&2 || echo nothing >&2; exit 7",
+            "/usr/bin/env | /bin/grep -vE '^(PWD|SHLVL|_|OLDPWD|MIMALLOC_ARENA_RESERVE)=' | /bin/grep . >&2 || echo nothing >&2; exit 7",
             CompileLimits::default(),
         );
         assert!(said.to_string().ends_with(": nothing"), "{said}");
