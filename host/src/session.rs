@@ -244,14 +244,7 @@ impl Destination {
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
         let _ = crew.lanes.set(lanes.iter().map(Lane::peer).collect());
         Ok(Session {
-            inner: Arc::new(Inner {
-                lanes,
-                splittable: configuration.splittable,
-                outlet,
-                writing: AtomicBool::new(false),
-                max_message_bytes: options.max_message_bytes(),
-                _room: room,
-            }),
+            inner: Arc::new(Inner { lanes, splittable: configuration.splittable, outlet, writing: AtomicBool::new(false), _room: room }),
         })
     }
 }
@@ -296,7 +289,6 @@ struct Inner {
     splittable: bool,
     outlet: Arc<Outlet>,
     writing: AtomicBool,
-    max_message_bytes: u64,
     _room: Room,
 }
 
@@ -483,7 +475,7 @@ impl Write {
     fn check_size(&self, ipc: &Bytes) -> Result<(), InvalidMessage> {
         let policy = self.inner.outlet.policy();
         match policy.tenant() {
-            Some(tenant) if ipc.len() as u64 > self.inner.max_message_bytes => {
+            Some(tenant) if ipc.len() as u64 > tenant.grant.message_bytes() => {
                 let denied = tenant.grant.message_too_large();
                 policy.audit_denial(&denied, None);
                 Err(InvalidMessage(denied.message))

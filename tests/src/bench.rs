@@ -69,6 +69,15 @@ pub fn thread_seconds() -> f64 {
     }
 }
 
+/// The middle one of some measurements, of which there is one at least.
+///
+/// # Panics
+/// There is none.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// A table, as messages of a source.
 #[derive(Debug)]
 pub struct Table {

@@ -46,8 +46,8 @@ pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
     match args.command {
         PolicyCommand::Check { file } => {
             let tenants = tenants::read(&file)?;
-            let shares = tenants.iter().map(|hosted| hosted.share(&Options::default())).collect::<Result<Vec<_>, _>>()?;
-            let lines = tenants.iter().zip(&shares).flat_map(|(hosted, share)| describe(hosted, share));
+            let machines = tenants.iter().map(|hosted| hosted.machine(&Options::default())).collect::<Result<Vec<_>, _>>()?;
+            let lines = tenants.iter().zip(&machines).flat_map(|(hosted, machine)| describe(hosted, machine));
             print(lines.chain(shared_prefixes(&tenants)).collect())?;
             Ok(Exit::Done)
         }

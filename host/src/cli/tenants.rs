@@ -178,9 +178,9 @@ impl Hosted {
     /// The options of the tenant's destination: `common`, with its share and its credentials.
     ///
     /// # Errors
-    /// As [`Hosted::share`], or a variable that should hold a key is not set.
+    /// As [`Hosted::machine`], or a variable that should hold a key is not set.
     pub fn options(&self, common: &Options) -> Result<Options, CliError> {
-        let mut options = self.share(common)?;
+        let mut options = self.machine(common)?;
         if let Some(names) = &self.keys {
             let value = |name: &String| {
                 let missing = || CliError::new(Exit::Spec, format!("tenant {:?}: the variable {name} is not set", self.tenant.name));
@@ -197,7 +197,7 @@ impl Hosted {
     ///
     /// # Errors
     /// Its budget holds no session.
-    pub fn share(&self, common: &Options) -> Result<Options, CliError> {
+    pub fn machine(&self, common: &Options) -> Result<Options, CliError> {
         let mut options = Options { tenant: Some(self.tenant.clone()), ..common.clone() };
         let machine = &self.entry.machine;
         options.lanes = machine.lanes.unwrap_or(options.lanes);

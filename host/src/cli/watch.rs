@@ -1,6 +1,6 @@
 //! What operators look at: `/metrics` for Prometheus, `/healthz`, `/readyz`, and a page at `/` for people. Loopback only; reads, never writes.
 
-mod pace;
+mod recent;
 
 use crate::policy::Tenant;
 use crate::policy::tally::{PUT_SECONDS, Reading};
@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use pace::Pace;
+use recent::Recent;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ pub(super) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(super) struct Watch {
     tenants: Tenants,
     ready: Ready,
-    pace: Arc<Mutex<Pace>>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 /// Who is served: another list after the file of tenants was read again.
@@ -35,17 +35,17 @@ pub(super) type Tenants = Arc<RwLock<Vec<Arc<Tenant>>>>;
 
 impl Watch {
     pub(super) fn new(tenants: Tenants, ready: Ready) -> Self {
-        Self { tenants, ready, pace: Arc::default() }
+        Self { tenants, ready, recent: Arc::default() }
     }
 
     /// Answers until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
-        let mut ticks = tokio::time::interval(pace::EVERY);
+        let mut ticks = tokio::time::interval(recent::EVERY);
         loop {
             let socket = tokio::select! {
                 _ = ticks.tick() => {
                     let counts = self.readings().iter().map(|(tenant, reading)| (tenant.name.clone(), [reading.bytes, reading.rows])).collect();
-                    self.pace.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now(), counts);
+                    self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now(), counts);
                     continue;
                 }
                 socket = crate::grpc::listen::accept_one(&listener) => socket,
@@ -125,14 +125,14 @@ impl Watch {
         for (tenant, reading) in &readings {
             let Reading { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
             let denied: u64 = denials.values().sum();
-            let pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner).of(&tenant.name, Instant::now(), [*bytes, *rows]);
+            let rates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).of(&tenant.name, Instant::now(), [*bytes, *rows]);
             let [megabytes, megabytes_a_second, guest_megabytes] =
-                [*bytes as f64, pace[0], *guest_memory_bytes as f64].map(|bytes| bytes / 1e6);
+                [*bytes as f64, rates[0], *guest_memory_bytes as f64].map(|bytes| bytes / 1e6);
             let _ = writeln!(
                 out,
                 "<tr><td>{}<td>{sessions}<td>{objects}<td>{rows}<td>{:.0}<td>{megabytes:.1}<td>{megabytes_a_second:.1}<td>{denied}\
                  <td>{traps}<td>{guest_megabytes:.1}",
-                tenant.name, pace[1],
+                tenant.name, rates[1],
             );
         }
         let _ = writeln!(out, "</table>\n{DENIALS}");

@@ -16,7 +16,9 @@ mod hpack;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, Join, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 /// What a client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,7 +39,7 @@ const PRIORITY: u8 = 0x20;
 /// Exclusive bit and stream (4), weight (1).
 const PRIORITY_BYTES: usize = 5;
 
-/// A connection whose incoming `:authority` headers are repaired; writes pass as they are.
+/// The reading half of a connection, with its incoming `:authority` headers repaired.
 #[derive(Debug)]
 pub struct RepairAuthority<S> {
     inner: S,
@@ -45,6 +47,15 @@ pub struct RepairAuthority<S> {
     ready: Vec<u8>,
     taken: usize,
     scratch: Box<[u8]>,
+}
+
+/// A connection whose reading half is repaired; writes pass as they are.
+pub(super) type Repaired = Join<RepairAuthority<OwnedReadHalf>, OwnedWriteHalf>;
+
+/// Repairs what comes over `socket`.
+pub(super) fn repaired(socket: UnixStream) -> Repaired {
+    let (reader, writer) = socket.into_split();
+    tokio::io::join(RepairAuthority::new(reader), writer)
 }
 
 impl<S> RepairAuthority<S> {
@@ -96,28 +107,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for RepairAuthority<S> {
             }
             this.repair.push(scratch.filled(), &mut this.ready);
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for RepairAuthority<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where the plugin listens: TCP or a unix socket, as clients of every language launch it.
 
-use super::authority::RepairAuthority;
+use super::authority::{Repaired, repaired};
 use super::line::Line;
 use super::server::Server;
 use super::tls::Gate;
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 /// After a refused accept (no file descriptor left, mostly), so that the loop does not spin.
@@ -197,11 +197,11 @@ pub(crate) async fn accept_one(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn accept_unix(listener: UnixListener) -> impl Stream<Item = io::Result<Line<RepairAuthority<UnixStream>>>> {
+fn accept_unix(listener: UnixListener) -> impl Stream<Item = io::Result<Line<Repaired>>> {
     stream::unfold(listener, async |listener| {
         loop {
             match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(Line::new(RepairAuthority::new(connection))), listener)),
+                Ok((connection, _)) => return Some((Ok(Line::new(repaired(connection))), listener)),
                 Err(error) => pause(&error).await,
             }
         }

@@ -1,7 +1,7 @@
 //! The plugin's answers.
 //!
-//! One [`Slot`] holds what Init made: one for the process of a single user, as in the protocol, and one for each connection of a tenant. Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's
-//! `plugin already in use`. A Write ends by half-close (everything is finished and reported, even if the client no longer waits for it) or
+//! One [`Slot`] holds what Init made: one for the process of a single user, as in the protocol, and one for each connection of a tenant.
+//! Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's `plugin already in use`. A Write ends by half-close (everything is finished and reported, even if the client no longer waits for it) or
 //! by a break (a bad message, a client that is gone: everything open is aborted), never by anything between. The end of the process is a
 //! break, too, and one that waits for nobody: what the store has not confirmed is aborted.
 
@@ -195,9 +195,7 @@ impl Server {
         all.map_err(|refusal| self.bounded(refusal))?;
         running.finish().await
     }
-}
 
-impl Server {
     /// A message that the stack refused for its size is told of in the words of the tenant's grant.
     fn bounded(&self, refusal: Refusal) -> Refusal {
         match (&refusal, &self.tenant) {

@@ -10,7 +10,7 @@ use lakegate::engine::{CompileLimits, Compiler, Runtime};
 use lakegate::local_store::LocalStore;
 use lakegate::policy::{Grant, Tenant};
 use lakegate::session::{Destination, Options, Session};
-use lakegate_tests::bench::{Arguments, Table, tables};
+use lakegate_tests::bench::{Arguments, Table, median, tables};
 use lakegate_tests::plugin;
 use lakegate_tests::tables::ids_with_metadata;
 use serde_json::json;
@@ -236,9 +236,4 @@ async fn beside(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, me
         println!("| {behave} | {sessions} | {:.1} | {rate:.0} | {share:.2} |", computed.as_secs_f64());
     }
     Ok(())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

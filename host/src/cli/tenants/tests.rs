@@ -87,7 +87,7 @@ fn a_budget_that_holds_no_session_is_refused() {
     let refused = |budget: u64| {
         let machine = format!("machine = {{ lanes = 1, memory_bytes = 1, in_flight_bytes = 1, budget_bytes = {budget} }}");
         let tenants = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{machine}\n{GRANT}")).unwrap();
-        tenants[0].share(&Options::default()).err().map(|error| error.to_string())
+        tenants[0].machine(&Options::default()).err().map(|error| error.to_string())
     };
     // One message being read, and one that waits.
     let needed = 2 * (200 << 20) + 2;

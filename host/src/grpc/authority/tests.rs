@@ -242,8 +242,7 @@ async fn served(repair: bool) -> Vec<(u8, u8, Vec<u8>)> {
         // The stream of connections stays open: its end would end the server.
         use futures::StreamExt as _;
         if repair {
-            let one =
-                futures::stream::iter([Ok::<_, io::Error>(Line::new(RepairAuthority::new(socket)))]).chain(futures::stream::pending());
+            let one = futures::stream::iter([Ok::<_, io::Error>(Line::new(super::repaired(socket)))]).chain(futures::stream::pending());
             transport.serve_with_incoming(one).await
         } else {
             let one = futures::stream::iter([Ok::<_, io::Error>(socket)]).chain(futures::stream::pending());

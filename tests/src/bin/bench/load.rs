@@ -3,9 +3,9 @@
 //!
 //! The store is MinIO, or what `S3_ENDPOINT` names; without one the embedded store alone. Runs are interleaved, and medians are shown.
 
-use crate::{format_of, median};
+use crate::format_of;
 use anyhow::{Context, Result, ensure};
-use lakegate_tests::bench::Arguments;
+use lakegate_tests::bench::{Arguments, median};
 use lakegate_tests::s3::{REGION, Store};
 use lakegate_tests::{minio, plugin, python, tpch};
 use std::fs::File;

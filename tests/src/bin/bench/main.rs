@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use lakegate_guest::host::{Host, Level, ObjectAttributes, PutError, WallTime};
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::Spec;
-use lakegate_tests::bench::{Arguments, Table, tables, thread_seconds};
+use lakegate_tests::bench::{Arguments, Table, median, tables, thread_seconds};
 use lakegate_tests::chart::Group;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -94,11 +94,6 @@ fn measure(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Table, for
         (bytes_out, guest_bytes) = (bytes, run.guest_bytes);
     }
     Ok(Row { native_seconds: median(&mut natives), wasm_seconds: median(&mut wasms), bytes_out, guest_bytes })
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn print_row(table: &Table, format: &str, row: &Row, peers: &Peers) {

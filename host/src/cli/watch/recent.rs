@@ -18,9 +18,9 @@ pub(super) type Counts = BTreeMap<Arc<str>, Amounts<u64>>;
 
 /// The counts at some moments.
 #[derive(Debug, Default)]
-pub(super) struct Pace(VecDeque<(Instant, Counts)>);
+pub(super) struct Recent(VecDeque<(Instant, Counts)>);
 
-impl Pace {
+impl Recent {
     /// Writes counts down.
     pub(super) fn note(&mut self, now: Instant, counts: Counts) {
         self.0.push_back((now, counts));
@@ -45,21 +45,21 @@ mod tests {
 
     #[test]
     fn the_last_minute_counts_and_no_more() {
-        let (begun, mut pace) = (Instant::now(), Pace::default());
+        let (begun, mut recent) = (Instant::now(), Recent::default());
         let counts = |a, b| Counts::from([("a".into(), a), ("b".into(), b)]);
         let at = |seconds: u64| begun + Duration::from_secs(seconds);
-        assert_eq!(pace.of("a", at(0), [7, 7]), [0.0, 0.0]);
-        pace.note(at(0), counts([0, 0], [0, 0]));
-        assert_eq!(pace.of("a", at(0), [50, 5]), [50.0, 5.0]);
-        assert_eq!(pace.of("b", at(10), [50, 5]), [5.0, 0.5]);
+        assert_eq!(recent.of("a", at(0), [7, 7]), [0.0, 0.0]);
+        recent.note(at(0), counts([0, 0], [0, 0]));
+        assert_eq!(recent.of("a", at(0), [50, 5]), [50.0, 5.0]);
+        assert_eq!(recent.of("b", at(10), [50, 5]), [5.0, 0.5]);
         // A hundred bytes each five seconds, and then nothing.
         for tick in 1..=KEPT as u64 {
-            pace.note(at(5 * tick), counts([100 * tick, 0], [0, 0]));
+            recent.note(at(5 * tick), counts([100 * tick, 0], [0, 0]));
         }
-        assert_eq!(pace.of("a", at(60), [1_200, 0]), [20.0, 0.0]);
+        assert_eq!(recent.of("a", at(60), [1_200, 0]), [20.0, 0.0]);
         for tick in 1..=KEPT as u64 {
-            pace.note(at(60 + 5 * tick), counts([1_200, 0], [0, 0]));
+            recent.note(at(60 + 5 * tick), counts([1_200, 0], [0, 0]));
         }
-        assert_eq!(pace.of("a", at(120), [1_200, 0]), [0.0, 0.0]);
+        assert_eq!(recent.of("a", at(120), [1_200, 0]), [0.0, 0.0]);
     }
 }
