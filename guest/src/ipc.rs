@@ -12,6 +12,7 @@ pub(crate) mod swell;
 #[cfg(test)]
 mod tests;
 
+use crate::bytes::same;
 use crate::limits::{MAX_DICTIONARIES, MAX_MESSAGE_BYTES, SCHEMA_CACHE_BYTES};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
@@ -63,8 +64,17 @@ pub struct IpcError(pub String);
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// By the bytes of the schema's frame. Ordered, not hashed: equal input is to take equal time and give equal order.
-    schemas: BTreeMap<Box<[u8]>, Rc<TableSchema>>,
+    schemas: BTreeMap<Rc<[u8]>, Known>,
     schema_bytes: usize,
+    /// The one asked for last, which is most often the next.
+    last: Option<(Rc<[u8]>, Known)>,
+}
+
+/// A schema that has been seen, with what else its frame says: small records spend more on the verification of a schema than on their rows.
+#[derive(Debug, Clone)]
+struct Known {
+    schema: Rc<TableSchema>,
+    body_length: i64,
 }
 
 impl Decoder {
@@ -76,11 +86,8 @@ impl Decoder {
         check_length(ipc.len())?;
         let frame = first_frame(ipc)?;
         let header = frame.borrow_header(ipc);
-        match self.schemas.get(header.as_ref()) {
-            Some(known) => Ok(Rc::clone(known)),
-            // The copy lies straight, whatever the original did.
-            None => self.learn(&Buffer::from(header.as_ref())),
-        }
+        // The copy lies straight, whatever the original did.
+        Ok(self.known(&header, || Buffer::from(header.as_ref()))?.schema)
     }
 
     /// Decodes a whole stream: its schema, and every record batch in order.
@@ -92,11 +99,8 @@ impl Decoder {
         let stream = into_straight_buffer(ipc);
         let frame = first_frame(&stream)?;
         let header = frame.header(&stream);
-        let schema = match self.schemas.get(header.as_slice()) {
-            Some(known) => Rc::clone(known),
-            None => self.learn(&header)?,
-        };
-        let (_, mut at) = frame.body(stream.len(), message(&header)?.bodyLength())?;
+        let Known { schema, body_length } = self.known(&header, || header.clone())?;
+        let (_, mut at) = frame.body(stream.len(), body_length)?;
         let mut decoding = Decoding {
             schema: &schema,
             dictionaries: HashMap::new(),
@@ -111,8 +115,20 @@ impl Decoder {
         Ok((schema, batches))
     }
 
+    /// The schema of this frame; `straight` is the frame lying straight, for the first time it is seen.
+    fn known(&mut self, header: &[u8], straight: impl FnOnce() -> Buffer) -> Result<Known, IpcError> {
+        if let Some((_, last)) = self.last.as_ref().filter(|(of, _)| same(of, header)) {
+            return Ok(last.clone());
+        }
+        let known = match self.schemas.get_key_value(header) {
+            Some((of, known)) => (Rc::clone(of), known.clone()),
+            None => self.learn(&straight())?,
+        };
+        Ok(self.last.insert(known).1.clone())
+    }
+
     /// Decodes a schema message that has not been seen, and remembers it.
-    fn learn(&mut self, header: &Buffer) -> Result<Rc<TableSchema>, IpcError> {
+    fn learn(&mut self, header: &Buffer) -> Result<(Rc<[u8]>, Known), IpcError> {
         let message = message(header)?;
         let Some(schema) = message.header_as_schema() else {
             return Err(IpcError("the Arrow IPC stream does not begin with a schema".to_owned()));
@@ -127,8 +143,9 @@ impl Decoder {
             self.schema_bytes = 0;
         }
         self.schema_bytes += header.len();
-        self.schemas.insert(header.as_slice().into(), Rc::clone(&schema));
-        Ok(schema)
+        let (of, known) = (Rc::from(header.as_slice()), Known { schema, body_length: message.bodyLength() });
+        self.schemas.insert(Rc::clone(&of), known.clone());
+        Ok((of, known))
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod athena;
 pub mod batch;
+mod bytes;
 pub mod encode;
 pub mod host;
 pub mod ipc;

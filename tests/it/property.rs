@@ -6,6 +6,7 @@
 use crate::readers::{json_matches, parquet_matches};
 use crate::support::{Bench, bench};
 use anyhow::{Context, Result, anyhow, ensure};
+use arrow_array::StringArray;
 use lakegate::ledger::WriteReport;
 use lakegate::session::Destination;
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
@@ -15,10 +16,12 @@ use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Spec};
 use lakegate_guest::testing::FakeHost;
 use lakegate_tests::generate::{Dice, Generated, Types};
+use lakegate_tests::tables::Table;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 /// Tables of a test, and where their seeds begin, unless told otherwise.
 const CASES: u64 = 150;
@@ -170,6 +173,24 @@ async fn rotated_objects_in_wasm_are_those_made_natively() -> Result<()> {
     check("rotated csv", rotated("csv"), Types::Text).await?;
     check("rotated json", rotated("json"), Types::Text).await?;
     check("rotated parquet", rotated("parquet"), Types::Parquet).await
+}
+
+/// Messages whose rows times a page's bytes are multiples of four GiB, which 32 bits hold as nothing: where pages end is reckoned wide enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_pages_end_in_wasm_where_they_end_natively() -> Result<()> {
+    let large = |rows: usize| {
+        let name = format!("rows_{rows}");
+        let values: StringArray = (0..rows).map(|row| Some(format!("{row:08}").repeat(36))).collect();
+        Ok((name.clone(), Table::new(&name).column("text", Arc::new(values)).insert_ipc()?))
+    };
+    let tables = [4_096, 8_192, 10_000, 16_384].into_iter().map(large).collect::<Result<Vec<_>>>()?;
+    let (bench, spec) = (bench("property"), spec(&json!({"format": "parquet"})));
+    let (wasm, native) = (in_wasm(&bench, &spec, &tables).await?, natively(&spec, &tables)?);
+    ensure!(native.len() == tables.len() && native.values().all(|bodies| matches!(bodies.as_deref(), Ok([_]))), "one object a table");
+    for (name, native) in &native {
+        ensure!(wasm.get(name) == Some(native), "{name}: wasm and native differ: {:?} / {:?}", wasm.get(name).map(brief), brief(native));
+    }
+    Ok(())
 }
 
 #[derive(Default)]

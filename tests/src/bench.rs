@@ -26,10 +26,20 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the command line: `--scale`, `--repeats`, `--record-rows`, `--formats a,b`, `--tables a,b`, `--svg FILE`.
+    /// The options, as `--help` prints them.
+    const USAGE: &str = "\
+--scale N         TPC-H scale factor of lineitem; the other tables are about as large [0.1]
+--repeats N       runs of each measurement, of which the median counts [3]
+--record-rows N   rows of a record [10000]
+--formats A,B     of csv, json, parquet, csv.gz, json.gz [all]
+--tables A,B      of lineitem, wide, log [all]
+--svg FILE        draws the result";
+
+    /// Reads the command line; one that asks for help is answered, and the process ends.
     ///
     /// # Errors
     /// An option that does not exist or has no value of its kind.
+    #[expect(clippy::print_stdout, reason = "the answer to --help")]
     pub fn parse() -> Result<Self> {
         let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let mut parsed = Self {
@@ -42,6 +52,10 @@ impl Arguments {
         };
         let mut words = std::env::args().skip(1);
         while let Some(option) = words.next() {
+            if matches!(option.as_str(), "--help" | "-h") {
+                println!("{}", Self::USAGE);
+                std::process::exit(0);
+            }
             let value = words.next().with_context(|| format!("{option} has no value"))?;
             match option.as_str() {
                 "--scale" => parsed.scale = value.parse()?,
@@ -50,7 +64,7 @@ impl Arguments {
                 "--formats" => parsed.formats = split(&value),
                 "--tables" => parsed.tables = split(&value),
                 "--svg" => parsed.svg = Some(value.into()),
-                other => bail!("unknown option {other}; known: --scale --repeats --record-rows --formats --tables --svg"),
+                other => bail!("unknown option {other}; known are\n{}", Self::USAGE),
             }
         }
         Ok(parsed)

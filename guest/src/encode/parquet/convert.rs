@@ -102,7 +102,14 @@ fn apply(convert: &Convert, array: &ArrayRef, replaced: &mut u64) -> Result<Arra
 /// Does every decimal fit so many bytes? Arrow holds a column's values to no precision, and the column writer would cut off what is above.
 fn decimals_fit(array: &ArrayRef, bytes: usize) -> bool {
     let bits = 8 * bytes as u32 - 1;
-    let fits = |value: i128| bits >= i128::BITS - 1 || matches!(value >> bits, 0 | -1);
+    // In halves: the sandbox shifts 128 bits by a call.
+    let fits = |value: i128| {
+        let (high, low) = ((value >> 64) as i64, value as i64);
+        match bits.checked_sub(u64::BITS) {
+            None => high == low >> 63 && matches!(low >> bits, 0 | -1),
+            Some(bits) => matches!(high >> bits.min(63), 0 | -1),
+        }
+    };
     match array.data_type() {
         DataType::Decimal32(..) => array.as_primitive::<Decimal32Type>().iter().flatten().all(|value| fits(value.into())),
         DataType::Decimal64(..) => array.as_primitive::<Decimal64Type>().iter().flatten().all(|value| fits(value.into())),

@@ -162,9 +162,7 @@ impl FlatColumn {
     /// Takes the rows of a converted array, which has no nulls if the column is declared to have none.
     pub(super) fn write(&mut self, array: &ArrayRef, press: &mut Press) -> Result<(), Why> {
         let step = match self.form {
-            Form::Bytes { .. } | Form::Fixed { .. } => {
-                STEP_ROWS.min(PAGE_BYTES * array.len().max(1) / super::array_bytes(array).max(1)).max(1)
-            }
+            Form::Bytes { .. } | Form::Fixed { .. } => step_rows(array.len(), super::array_bytes(array)),
             _ => STEP_ROWS,
         };
         let mut start = 0;
@@ -357,6 +355,13 @@ impl FlatColumn {
             BoundaryOrder::UNORDERED
         }
     }
+}
+
+/// Rows of so many bytes to take between two looks at whether the page is full: [`STEP_ROWS`], or as many as are about a page.
+fn step_rows(rows: usize, bytes: usize) -> usize {
+    // In 64 bits: the product does not fit the 32 of the sandbox, where 8,192 rows once came out as steps of one row.
+    let fitting = (PAGE_BYTES as u64).saturating_mul(rows as u64) / (bytes as u64).max(1);
+    usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, STEP_ROWS)
 }
 
 /// The runs of rows that are not null.

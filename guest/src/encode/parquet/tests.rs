@@ -305,6 +305,35 @@ fn a_null_in_a_required_column_is_refused_by_name() {
 }
 
 #[test]
+fn decimals_of_all_widths_are_refused_beyond_their_bytes() {
+    let mut cases = 0;
+    for (precision, bytes) in [(2, 1), (4, 2), (9, 4), (18, 8), (20, 9), (28, 12), (35, 15), (38, 16)] {
+        let most = i128::MAX >> (8 * (16 - bytes));
+        for (value, fits) in [
+            (most, true),
+            (most.wrapping_add(1), bytes == 16),
+            (-most - 1, true),
+            ((-most - 1).wrapping_sub(1), bytes == 16),
+            (1 << 63, bytes > 8),
+            (1 << 64, bytes > 8),
+            (-(1 << 64), bytes > 8),
+            (0, true),
+            (-1, true),
+        ] {
+            let values = Decimal128Array::from(vec![value]).with_data_type(DataType::Decimal128(precision, 0));
+            let schema = table(vec![Field::new("price", values.data_type().clone(), true)]);
+            let rows = batch(&schema, vec![Arc::new(values)]);
+            let mut encoder = shared(u64::MAX).open(&schema).expect("a decimal");
+            let mut out = Collected::default();
+            let result = encoder.write(&rows, 0..1, &mut out).and_then(|()| encoder.finish(&mut out));
+            assert_eq!(result.is_ok(), fits, "{value} of {precision} digits in {bytes} bytes");
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 72);
+}
+
+#[test]
 fn decimals_beyond_their_bytes_are_refused_and_others_kept() {
     let check = |value: i128, fits: bool| {
         // Three bytes: up to 8,388,607, though the precision says 99,999.

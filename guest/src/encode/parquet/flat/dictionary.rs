@@ -1,6 +1,7 @@
 //! Dictionaries: each different value once, and for every value its place.
 
 use super::page::write_hybrid;
+use crate::bytes::same;
 use arrow_buffer::ArrowNativeType;
 
 /// Bytes of a dictionary at which it takes no more values.
@@ -294,7 +295,7 @@ impl ByteDictionary {
     #[inline(always)]
     pub(super) fn place(&mut self, value: &[u8]) -> u32 {
         let (bytes, ends) = (&mut self.bytes, &mut self.ends);
-        let known = |place: usize| Some(value) == value_at(bytes, ends, place);
+        let known = |place: usize| value_at(bytes, ends, place).is_some_and(|known| same(known, value));
         self.slots.place(super::hash(value), known).unwrap_or_else(|place| {
             bytes.extend_from_slice(value);
             ends.push(bytes.len());

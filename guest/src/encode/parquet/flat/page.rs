@@ -140,18 +140,34 @@ pub(super) fn write_hybrid(out: &mut Vec<u8>, places: &[u32], entries: usize) {
 fn hybrid<T: Copy + PartialEq>(out: &mut Vec<u8>, numbers: &[T], width: u32, number: impl Fn(T) -> u32 + Copy) {
     let mut packed_from = 0;
     let mut at = 0;
-    while let Some(&first) = numbers.get(at) {
-        let run = numbers.iter().skip(at).take_while(|next| **next == first).count();
+    while let Some(start) = next_run(numbers, at) {
+        let (first, rest) = match numbers.get(start..) {
+            Some([first, rest @ ..]) => (*first, rest),
+            _ => break,
+        };
+        let run = 1 + rest.iter().take_while(|next| **next == first).count();
         // Groups are whole: a run lends them what they lack.
-        let lent = (at - packed_from).next_multiple_of(8) - (at - packed_from);
+        let lent = (start - packed_from).next_multiple_of(8) - (start - packed_from);
         if run >= RUN + lent {
-            write_packed(out, numbers.get(packed_from..at + lent).unwrap_or_default(), width, number);
+            write_packed(out, numbers.get(packed_from..start + lent).unwrap_or_default(), width, number);
             write_run(out, run - lent, number(first), width);
-            packed_from = at + run;
+            packed_from = start + run;
         }
-        at += run;
+        at = start + run;
     }
     write_packed(out, numbers.get(packed_from..).unwrap_or_default(), width, number);
+}
+
+/// Where the next [`RUN`] equal numbers begin, of those from `at` on. The last two of a window are looked at first: if they differ, no run
+/// begins before the very last, so that numbers that do not repeat are for the most part not looked at.
+fn next_run<T: PartialEq>(numbers: &[T], mut at: usize) -> Option<usize> {
+    while let Some(window) = numbers.get(at..at + RUN) {
+        match window.windows(2).rposition(|pair| matches!(pair, [one, next] if one != next)) {
+            Some(last) => at += last + 1,
+            None => return Some(at),
+        }
+    }
+    None
 }
 
 fn write_run(out: &mut Vec<u8>, length: usize, number: u32, width: u32) {
@@ -161,16 +177,39 @@ fn write_run(out: &mut Vec<u8>, length: usize, number: u32, width: u32) {
 }
 
 /// Groups of eight numbers, each in `width` bits; the last is filled up with zeros.
-fn write_packed<T: Copy>(out: &mut Vec<u8>, numbers: &[T], width: u32, number: impl Fn(T) -> u32) {
+fn write_packed<T: Copy>(out: &mut Vec<u8>, numbers: &[T], width: u32, number: impl Fn(T) -> u32 + Copy) {
     if numbers.is_empty() {
         return;
     }
-    let groups = numbers.len().div_ceil(8);
-    varint(out, (groups as u64) << 1 | 1);
-    let end = out.len() + groups * width as usize;
-    out.reserve(groups * width as usize);
+    varint(out, (numbers.len().div_ceil(8) as u64) << 1 | 1);
+    let (groups, rest) = numbers.as_chunks::<8>();
+    out.reserve((groups.len() + 1) * width as usize);
+    // Of a width that the compiler knows, the shifts are constant and the loop over a group is gone.
+    macro_rules! of_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => pack_groups::<$width, T>(out, groups, number),)*
+                _ => groups.iter().for_each(|group| pack_group(out, group, width, number)),
+            }
+        };
+    }
+    of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
+    if !rest.is_empty() {
+        let end = out.len() + width as usize;
+        pack_group(out, rest, width, number);
+        out.resize(end, 0);
+    }
+}
+
+fn pack_groups<const WIDTH: u32, T: Copy>(out: &mut Vec<u8>, groups: &[[T; 8]], number: impl Fn(T) -> u32 + Copy) {
+    groups.iter().for_each(|group| pack_group(out, group, WIDTH, number));
+}
+
+/// One group, or what there is of it.
+#[inline(always)]
+fn pack_group<T: Copy>(out: &mut Vec<u8>, group: &[T], width: u32, number: impl Fn(T) -> u32) {
     let (mut bits, mut held) = (0_u64, 0);
-    for &next in numbers {
+    for &next in group {
         bits |= u64::from(number(next)) << held;
         held += width;
         if held >= u32::BITS {
@@ -179,8 +218,8 @@ fn write_packed<T: Copy>(out: &mut Vec<u8>, numbers: &[T], width: u32, number: i
             held -= u32::BITS;
         }
     }
-    out.extend_from_slice(&bits.to_le_bytes());
-    out.resize(end, 0);
+    // Eight numbers are whole bytes, and what is left of them at most three.
+    out.extend_from_slice(bits.to_le_bytes().get(..held.div_ceil(8) as usize).unwrap_or_default());
 }
 
 /// Writes a value at its place, after its length if `before` is not 0.
