@@ -72,7 +72,8 @@ def main():
     timed("pyarrow", "csv", repeats, to_memory(lambda out: pyarrow.csv.write_csv(table, out)))
     timed("pyarrow", "parquet", repeats, in_files(table, lambda part, out: pyarrow.parquet.write_table(part, out, compression="snappy")))
 
-    database = duckdb.connect()
+    # A query of more than two seconds would draw its progress, on standard output.
+    database = duckdb.connect(config={"enable_progress_bar": False})
     database.execute("SET threads TO 1")
     database.register("incoming", table)
     database.execute("CREATE TABLE t AS SELECT * FROM incoming")

@@ -41,6 +41,8 @@ def with_pyarrow(path):
 
 def with_duckdb(path):
     reader = "read_parquet" if path.endswith(".parquet") else "read_csv" if ".csv" in path else "read_ndjson"
+    # A query of more than two seconds draws its progress, on standard output.
+    duckdb.execute("SET enable_progress_bar = false")
     result = duckdb.sql(f"SELECT * FROM {reader}('{path}')").arrow()
     return result.read_all() if hasattr(result, "read_all") else result
 
