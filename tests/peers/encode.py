@@ -73,7 +73,8 @@ def main():
     timed("pyarrow", "parquet", repeats, in_files(table, lambda part, out: pyarrow.parquet.write_table(part, out, compression="snappy")))
 
     # A query of more than two seconds would draw its progress, on standard output.
-    database = duckdb.connect(config={"enable_progress_bar": False})
+    database = duckdb.connect()
+    database.execute("SET enable_progress_bar = false")
     database.execute("SET threads TO 1")
     database.register("incoming", table)
     database.execute("CREATE TABLE t AS SELECT * FROM incoming")
