@@ -175,7 +175,8 @@ async fn rotated_objects_in_wasm_are_those_made_natively() -> Result<()> {
     check("rotated parquet", rotated("parquet"), Types::Parquet).await
 }
 
-/// Messages whose rows times a page's bytes are multiples of four GiB, which 32 bits hold as nothing: where pages end is reckoned wide enough.
+/// Messages whose rows times a page's bytes are multiples of four GiB, which 32 bits hold as nothing (but for those of 10,000 rows): where
+/// pages end is reckoned wide enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_pages_end_in_wasm_where_they_end_natively() -> Result<()> {
     let large = |rows: usize| {

@@ -1,9 +1,10 @@
 //! The plugin's answers.
 //!
 //! One [`Slot`] holds what Init made: one for the process of a single user, as in the protocol, and one for each connection of a tenant.
-//! Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's `plugin already in use`. A Write ends by half-close (everything is finished and reported, even if the client no longer waits for it) or
-//! by a break (a bad message, a client that is gone: everything open is aborted), never by anything between. The end of the process is a
-//! break, too, and one that waits for nobody: what the store has not confirmed is aborted.
+//! Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's `plugin already in use`. A Write
+//! ends by half-close (everything is finished and reported, even if the client no longer waits for it) or by a break (a bad message, a
+//! client that is gone: everything open is aborted), never by anything between. The end of the process is a break, too, and one that waits
+//! for nobody: what the store has not confirmed is aborted.
 
 use super::MAX_MESSAGE_BYTES;
 use super::half_close::CheckEnd;

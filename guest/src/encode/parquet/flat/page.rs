@@ -141,11 +141,8 @@ fn hybrid<T: Copy + PartialEq>(out: &mut Vec<u8>, numbers: &[T], width: u32, num
     let mut packed_from = 0;
     let mut at = 0;
     while let Some(start) = next_run(numbers, at) {
-        let (first, rest) = match numbers.get(start..) {
-            Some([first, rest @ ..]) => (*first, rest),
-            _ => break,
-        };
-        let run = 1 + rest.iter().take_while(|next| **next == first).count();
+        let Some(&first) = numbers.get(start) else { break };
+        let run = numbers.iter().skip(start).take_while(|next| **next == first).count();
         // Groups are whole: a run lends them what they lack.
         let lent = (start - packed_from).next_multiple_of(8) - (start - packed_from);
         if run >= RUN + lent {
