@@ -2,13 +2,16 @@
 
 use crate::rig::{Rig, insert_in_turn};
 use crate::support::{bench, runtime};
-use arrow_array::{Int64Array, ListArray, StringArray};
+use arrow_array::cast::AsArray;
+use arrow_array::{BinaryArray, Int64Array, ListArray, StringArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field};
 use lakegate::ledger::FailureClass;
 use lakegate::session::{Destination, Held, Options, Session};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
+use lakegate_tests::generate::Dice;
 use lakegate_tests::tables::Table;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -93,6 +96,28 @@ async fn a_huge_cell_of_control_characters_is_written_as_it_is_encoded() {
         assert_eq!(report.tables[0].receipts[0].bytes, bytes as u64, "{table} as {format}");
         session.close().await;
     }
+}
+
+/// A cell that is nearly a whole message, in a page of its own: message, page and what it becomes fit the sandbox, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_cell_fits_a_page_of_parquet() {
+    const CELL: usize = 199 << 20;
+    // Nothing that could be compressed.
+    let mut dice = Dice::new(1);
+    let cell: Vec<u8> = (0..CELL / 8).flat_map(|_| dice.bits().to_le_bytes()).collect();
+    let message = Table::new("huge").column("c", Arc::new(BinaryArray::from_vec(vec![&cell]))).insert_ipc().expect("one column");
+    let bench = bench("limits");
+    let options = Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+    let session = open(options, json!({"format": "parquet", "path": "{{TABLE}}.parquet", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    write.insert(message.into()).await.expect("a good message");
+    let report = write.finish().await;
+    assert_eq!(report.failures().collect::<Vec<_>>(), []);
+    session.close().await;
+    let file = bytes::Bytes::from(bench.body("huge.parquet"));
+    let rows = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build()).expect("a file of Parquet");
+    let rows: Vec<_> = rows.collect::<Result<_, _>>().expect("its rows");
+    assert!(rows.len() == 1 && rows[0].column(0).as_binary::<i32>().value(0) == cell);
 }
 
 const MANY_TABLES: usize = 2_000;

@@ -23,7 +23,7 @@ use arrow_array::{Array, ArrayRef, GenericByteArray, types::ByteArrayType};
 use arrow_buffer::{ArrowNativeType, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
 use blocks::{Blocks, Chunk};
-use bounds::{Bounds, ByteBounds};
+use bounds::{Bounds, ByteBounds, Kept};
 use dictionary::{ByteDictionary, Coded, Dictionary, Number, NumberDictionary};
 pub(super) use page::Press;
 use page::{PageKind, write_validity};
@@ -141,8 +141,8 @@ impl FlatColumn {
             Form::Int64 { unsigned } => Values::Int64(Numbers::new(dictionary, Layout::Little, if unsigned { i64::MIN } else { 0 })),
             Form::Decimal { bytes } => Values::Int64(Numbers::new(dictionary, Layout::Big { bytes }, 0)),
             Form::WideDecimal { bytes } => Values::Int128(Numbers::new(dictionary, Layout::Big { bytes }, 0)),
-            Form::Bytes { .. } => Values::Bytes(Strings::new(dictionary, false)),
-            Form::Fixed { .. } => Values::Bytes(Strings::new(dictionary, true)),
+            Form::Bytes { utf8 } => Values::Bytes(Strings::new(dictionary, Kept::Head { text: utf8 })),
+            Form::Fixed { .. } => Values::Bytes(Strings::new(dictionary, Kept::Whole)),
         };
         let (pages, finished, validity) = (Blocks::default(), Vec::new(), Vec::new());
         Some(Self { descr, form, values, rows: 0, nulls: 0, validity, pages, finished, uncompressed: 0 })
@@ -531,8 +531,9 @@ struct Strings {
 }
 
 impl Strings {
-    fn new(dictionary: bool, fixed: bool) -> Self {
-        Self { coded: Coded::new(dictionary), plain: Blocks::default(), bounds: ByteBounds::default(), value_bytes: 0, fixed }
+    fn new(dictionary: bool, kept: Kept) -> Self {
+        let (plain, bounds, fixed) = (Blocks::default(), ByteBounds::new(kept), kept == Kept::Whole);
+        Self { coded: Coded::new(dictionary), plain, bounds, value_bytes: 0, fixed }
     }
 
     fn held_bytes(&self) -> usize {
@@ -582,7 +583,7 @@ impl Strings {
             dictionary.values().zip(used).filter(|(_, used)| **used).for_each(|(value, _)| bounds.note(value));
         });
         let encoding = encoding_of(is_coded, &mut self.plain, body);
-        (encoding, std::mem::take(&mut self.bounds).into_bounds(), std::mem::take(&mut self.value_bytes))
+        (encoding, self.bounds.take(), std::mem::take(&mut self.value_bytes))
     }
 
     /// Appends the dictionary's values, and tells how many there are.

@@ -543,41 +543,48 @@ fn failed(error: ParquetError) -> EncodeError {
     EncodeError::Data(format!("the Parquet writer failed: {error}"))
 }
 
-/// The staging buffer that file writers write to, shared by the objects of a session. It holds nothing between calls.
+/// The staging buffer that file writers write to, shared by the objects of a session. It holds nothing between calls. In chunks, since one
+/// piece that grows would for a moment be there three times.
 #[derive(Clone, Default)]
-struct Spout(Arc<Mutex<Vec<u8>>>);
+struct Spout(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Spout {
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what an object that failed or was dropped left behind.
+    /// Forgets what an object that failed or was dropped left behind. The room of one chunk is kept.
     fn clear(&self) {
-        self.lock().clear();
+        let mut staged = self.lock();
+        staged.truncate(1);
+        staged.iter_mut().for_each(Vec::clear);
     }
 
     /// Hands on once there is a chunk's worth.
     fn hand_on_chunks(&self, out: &mut dyn Output) -> Result<(), PutError> {
-        if self.lock().len() >= CHUNK_BYTES { self.hand_on(out) } else { Ok(()) }
+        let is_full = self.lock().first().is_some_and(|chunk| chunk.len() == CHUNK_BYTES);
+        if is_full { self.hand_on(out) } else { Ok(()) }
     }
 
     fn hand_on(&self, out: &mut dyn Output) -> Result<(), PutError> {
-        let mut staged = self.lock();
-        for chunk in staged.chunks(CHUNK_BYTES) {
+        for chunk in self.lock().iter().filter(|chunk| !chunk.is_empty()) {
             out.write(chunk)?;
         }
-        staged.clear();
-        // A large column chunk passes through; its room is not kept.
-        staged.shrink_to(CHUNK_BYTES);
+        self.clear();
         Ok(())
     }
 }
 
 impl std::io::Write for Spout {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
+        let mut staged = self.lock();
+        if staged.last().is_none_or(|chunk| chunk.len() == CHUNK_BYTES) {
+            staged.push(Vec::with_capacity(CHUNK_BYTES));
+        }
+        let Some(chunk) = staged.last_mut() else { return Ok(0) };
+        let taken = bytes.len().min(CHUNK_BYTES - chunk.len());
+        chunk.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        Ok(taken)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -121,8 +121,7 @@ fn cut_low(bound: &[u8], descr: &ColumnDescriptor) -> (Vec<u8>, bool) {
 /// A value no smaller, of at most [`MOST_BYTES`] where there is one, and whether it is the bound itself.
 fn cut_high(bound: &[u8], descr: &ColumnDescriptor) -> (Vec<u8>, bool) {
     let Some(head) = bound.get(..MOST_BYTES).filter(|head| head.len() < bound.len()) else { return (bound.to_vec(), true) };
-    let raised = if is_text(descr) { raised_text(whole_characters(head)) } else { raised_bytes(head) };
-    raised.map_or_else(|| (bound.to_vec(), true), |raised| (raised, false))
+    raised(head, is_text(descr)).map_or_else(|| (bound.to_vec(), true), |raised| (raised, false))
 }
 
 /// The start of UTF-8 text without a character that was cut.
@@ -131,6 +130,11 @@ fn whole_characters(head: &[u8]) -> &[u8] {
         Ok(_) => head,
         Err(error) => head.get(..error.valid_up_to()).unwrap_or_default(),
     }
+}
+
+/// A value above all that begin with these bytes, if there is one.
+fn raised(head: &[u8], text: bool) -> Option<Vec<u8>> {
+    if text { raised_text(whole_characters(head)) } else { raised_bytes(head) }
 }
 
 /// The shortest bytes above all that begin with these.
@@ -151,15 +155,48 @@ fn raised_text(head: &[u8]) -> Option<Vec<u8>> {
     Some(result.into_bytes())
 }
 
+/// What byte strings are, and so how much of a bound is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// All of it: values of a fixed length, whose bounds are not cut.
+    Whole,
+    /// As much as it is cut from; one byte more tells that there was more. A cell may have 200 MiB.
+    Head { text: bool },
+}
+
+impl Kept {
+    fn head(self, value: &[u8]) -> &[u8] {
+        match self {
+            Self::Whole => value,
+            Self::Head { .. } => value.get(..=MOST_BYTES).unwrap_or(value),
+        }
+    }
+
+    /// As much as an upper bound is made of, and whether that is all: the value itself where nothing above all values of its head is short.
+    fn high(self, value: &[u8]) -> (&[u8], bool) {
+        match (self, value.get(..MOST_BYTES)) {
+            (Self::Head { text }, Some(head)) if raised(head, text).is_some() => (self.head(value), false),
+            _ => (value, true),
+        }
+    }
+}
+
 /// Finds the bounds of byte strings, most of them by their first eight bytes alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ByteBounds {
+    kept: Kept,
     bounds: Option<(Vec<u8>, Vec<u8>)>,
+    /// Is the upper one the value itself, however long?
+    high_is_whole: bool,
     low: u64,
     high: u64,
 }
 
 impl ByteBounds {
+    pub(super) fn new(kept: Kept) -> Self {
+        Self { kept, bounds: None, high_is_whole: false, low: 0, high: 0 }
+    }
+
     /// Looks at a value.
     #[inline(always)]
     pub(super) fn note(&mut self, value: &[u8]) {
@@ -173,26 +210,30 @@ impl ByteBounds {
         match &mut self.bounds {
             None => {
                 (self.low, self.high) = (head, head);
-                self.bounds = Some((value.to_vec(), value.to_vec()));
+                let (high, whole) = self.kept.high(value);
+                self.bounds = Some((self.kept.head(value).to_vec(), high.to_vec()));
+                self.high_is_whole = whole;
             }
             Some((low, high)) => {
-                if value < low.as_slice() {
+                let start = self.kept.head(value);
+                if start < low.as_slice() {
                     low.clear();
-                    low.extend_from_slice(value);
+                    low.extend_from_slice(start);
                     self.low = head;
                 }
-                if value > high.as_slice() {
+                if (if self.high_is_whole { value } else { start }) > high.as_slice() {
+                    let (kept, whole) = self.kept.high(value);
                     high.clear();
-                    high.extend_from_slice(value);
-                    self.high = head;
+                    high.extend_from_slice(kept);
+                    (self.high, self.high_is_whole) = (head, whole);
                 }
             }
         }
     }
 
-    /// What was found.
-    pub(super) fn into_bounds(self) -> Option<Bounds> {
-        self.bounds.map(|(low, high)| Bounds::Bytes { low, high })
+    /// What was found; begins anew.
+    pub(super) fn take(&mut self) -> Option<Bounds> {
+        self.bounds.take().map(|(low, high)| Bounds::Bytes { low, high })
     }
 }
 
@@ -208,15 +249,46 @@ fn head(value: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parquet::schema::types::{ColumnPath, Type};
     use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn descr(text: bool) -> ColumnDescriptor {
+        let logical = text.then_some(LogicalType::String);
+        let leaf = Type::primitive_type_builder("c", Physical::BYTE_ARRAY).with_logical_type(logical).build().expect("a type");
+        ColumnDescriptor::new(Arc::new(leaf), 0, 0, ColumnPath::from("c"))
+    }
 
     proptest! {
         #[test]
         fn bounds_are_the_smallest_and_the_largest(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 1..40)) {
-            let mut bounds = ByteBounds::default();
-            values.iter().for_each(|value| bounds.note(value));
-            let expected = Bounds::Bytes { low: values.iter().min().cloned().expect("some"), high: values.iter().max().cloned().expect("some") };
-            prop_assert_eq!(bounds.into_bounds(), Some(expected));
+            for kept in [Kept::Whole, Kept::Head { text: false }] {
+                let mut bounds = ByteBounds::new(kept);
+                values.iter().for_each(|value| bounds.note(value));
+                let expected = Bounds::Bytes { low: values.iter().min().cloned().expect("some"), high: values.iter().max().cloned().expect("some") };
+                prop_assert_eq!(bounds.take(), Some(expected));
+            }
+        }
+
+        /// Of long values that begin alike no more is kept than the footer says of them, and it says the same.
+        #[test]
+        fn bounds_of_heads_are_cut_as_those_of_the_whole(
+            values in prop::collection::vec((0_usize..4, 60_usize..67, "[a-c\u{7f}\u{e9}]{0,4}"), 1..12),
+            binary in any::<bool>(),
+        ) {
+            let starts = ["a", "\u{7f}", "\u{10ffff}", "\u{e9}"];
+            let values: Vec<Vec<u8>> = values.into_iter().map(|(start, length, rest)| {
+                let start = if binary && start == 2 { vec![u8::MAX; 1] } else { starts[start].as_bytes().to_vec() };
+                [start.repeat(length.div_ceil(start.len())), rest.into_bytes()].concat()
+            }).collect();
+            let descr = descr(!binary);
+            let found = |kept: Kept| {
+                let mut bounds = ByteBounds::new(kept);
+                values.iter().for_each(|value| bounds.note(value));
+                let bounds = bounds.take().expect("some");
+                (bounds.encoded(&descr), format!("{:?}", Bounds::statistics(Some(&bounds), &descr, 0)))
+            };
+            prop_assert_eq!(found(Kept::Head { text: !binary }), found(Kept::Whole));
         }
 
         #[test]

@@ -11,6 +11,11 @@ use snap::raw::{Encoder, max_compress_len};
 /// Room that the press keeps between pages; what a larger page needed is given back.
 const KEPT_BYTES: usize = 2 << 20;
 
+/// Bytes that are compressed at a time: a multiple of the 64 KiB that snappy compresses each by itself, so that what is made of pieces is
+/// what would be made of the whole. Only a page of a large value has more than one piece; compressed as one, the sandbox would have to hold
+/// it and twice as much.
+const PIECE_BYTES: usize = 2 << 20;
+
 /// Equal neighbours that are worth a run of their own.
 const RUN: usize = 8;
 
@@ -53,17 +58,28 @@ impl Press {
 
     /// Appends the page whose body has been written: header and compressed body. Its size had it not been compressed.
     pub(super) fn press(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> usize {
-        let room = max_compress_len(self.body.len());
-        if self.compressed.len() < room {
-            self.compressed.resize(room, 0);
-        }
-        // The encoder fails only if there is not enough room, or for more than 4 GiB; a page has neither.
-        let length = self.snappy.compress(&self.body, &mut self.compressed).unwrap_or_default();
-        self.header.clear();
-        header(&mut self.header, kind, self.body.len(), length, values);
-        let uncompressed = self.header.len() + self.body.len();
-        out.extend(&self.header);
-        out.extend(self.compressed.get(..length).unwrap_or_default());
+        let Self { snappy, body, compressed, header } = self;
+        let mut large = Blocks::default();
+        let whole = if body.len() > PIECE_BYTES {
+            // Snappy says first how many bytes there were, then how they come to be: that of the whole, then this of each piece.
+            let mut length = Vec::new();
+            varint(&mut length, body.len() as u64);
+            large.extend(&length);
+            for piece in body.chunks(PIECE_BYTES) {
+                let said = compress(snappy, piece, compressed);
+                let length = said.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+                large.extend(said.get(length..).unwrap_or_default());
+            }
+            &[]
+        } else {
+            compress(snappy, body, compressed)
+        };
+        header.clear();
+        write_header(header, kind, body.len(), whole.len() + large.len(), values);
+        let uncompressed = header.len() + body.len();
+        out.extend(header);
+        out.extend(whole);
+        out.append(large);
         for kept in [&mut self.body, &mut self.compressed] {
             if kept.capacity() > KEPT_BYTES {
                 *kept = Vec::new();
@@ -73,8 +89,19 @@ impl Press {
     }
 }
 
+/// Compresses a piece into a buffer that grows to what it needs.
+fn compress<'a>(snappy: &mut Encoder, piece: &[u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    let room = max_compress_len(piece.len());
+    if buffer.len() < room {
+        buffer.resize(room, 0);
+    }
+    // The encoder fails only if there is not enough room, or for more than 4 GiB; a piece has neither.
+    let length = snappy.compress(piece, buffer).unwrap_or_default();
+    buffer.get(..length).unwrap_or_default()
+}
+
 /// A page header in Thrift's compact protocol.
-fn header(out: &mut Vec<u8>, kind: PageKind, uncompressed: usize, compressed: usize, values: usize) {
+fn write_header(out: &mut Vec<u8>, kind: PageKind, uncompressed: usize, compressed: usize, values: usize) {
     const INT: u8 = 5;
     const STRUCT: u8 = 12;
     const STOP: u8 = 0;
@@ -285,6 +312,28 @@ mod tests {
             write_validity(&mut out, &validity, validity.len());
             prop_assert_eq!(u32::from_le_bytes(out[..4].try_into().expect("four")) as usize, out.len() - 4);
             prop_assert_eq!(read(&out[4..], 1, validity.len()), validity.iter().map(|valid| u32::from(*valid)).collect::<Vec<_>>());
+        }
+    }
+
+    /// A page compressed in pieces is the page compressed as one; up to a piece, and beyond.
+    #[test]
+    fn pieces_are_what_would_be_made_of_the_whole() {
+        let text = |length: usize| -> Vec<u8> {
+            // Words that come back, between bytes that hardly do.
+            (0..length as u32).map(|at| if at & 64 == 0 { (at % 7) as u8 } else { (at.wrapping_mul(2_654_435_761) >> 24) as u8 }).collect()
+        };
+        for length in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 5 * PIECE_BYTES + 70_000] {
+            let (mut press, mut out) = (Press::default(), Blocks::default());
+            press.body().extend(text(length));
+            let uncompressed = press.press(PageKind::Dictionary, 1, &mut out);
+            let whole = Encoder::new().compress_vec(&text(length)).expect("less than 4 GiB");
+            let mut expected = Vec::new();
+            write_header(&mut expected, PageKind::Dictionary, length, whole.len(), 1);
+            assert_eq!(uncompressed, expected.len() + length);
+            expected.extend(whole);
+            let mut made = Vec::new();
+            out.drain_into(&mut made);
+            assert!(made == expected, "{length}");
         }
     }
 
