@@ -1,11 +1,12 @@
 //! Arrow IPC streams to record batches, within named bounds.
 //!
 //! A message is a stranger's. Nothing in it is believed before it is held against the bytes that are there: frames and buffers by `frame`,
-//! types and names by `schema`, offsets inside columns by `arrow-data`, and by `swell` what all of it would take once written out. What fails
-//! is an [`IpcError`], never a panic and never an allocation of a size that only the message claims.
+//! types and names by `schema`, offsets inside columns by `arrow-data` or `flat`, and by `swell` what all of it would take once written
+//! out. What fails is an [`IpcError`], never a panic and never an allocation of a size that only the message claims.
 //!
 //! A source sends thousands of small records with one and the same schema, so schemas are decoded once and found again by their bytes.
 
+mod flat;
 mod frame;
 pub(crate) mod schema;
 pub(crate) mod swell;
@@ -75,6 +76,8 @@ pub struct Decoder {
 struct Known {
     schema: Rc<TableSchema>,
     body_length: i64,
+    /// What the names in a row take, if all columns are flat.
+    flat_row_names: Option<u64>,
 }
 
 impl Decoder {
@@ -99,10 +102,11 @@ impl Decoder {
         let stream = into_straight_buffer(ipc);
         let frame = first_frame(&stream)?;
         let header = frame.header(&stream);
-        let Known { schema, body_length } = self.known(&header, || header.clone())?;
+        let Known { schema, body_length, flat_row_names } = self.known(&header, || header.clone())?;
         let (_, mut at) = frame.body(stream.len(), body_length)?;
         let mut decoding = Decoding {
             schema: &schema,
+            flat_row_names,
             dictionaries: HashMap::new(),
             dictionaries_read: 0,
             budget: Budget::default(),
@@ -143,7 +147,8 @@ impl Decoder {
             self.schema_bytes = 0;
         }
         self.schema_bytes += header.len();
-        let (of, known) = (Rc::from(header.as_slice()), Known { schema, body_length: message.bodyLength() });
+        let flat_row_names = flat::is_flat(&schema.physical).then(|| swell::names_of_flat_row(&schema.physical));
+        let (of, known) = (Rc::from(header.as_slice()), Known { schema, body_length: message.bodyLength(), flat_row_names });
         self.schemas.insert(Rc::clone(&of), known.clone());
         Ok((of, known))
     }
@@ -152,6 +157,7 @@ impl Decoder {
 /// One message on its way: what its frames have left behind so far.
 struct Decoding<'a> {
     schema: &'a TableSchema,
+    flat_row_names: Option<u64>,
     dictionaries: HashMap<i64, ArrayRef>,
     dictionaries_read: usize,
     budget: Budget,
@@ -186,6 +192,10 @@ impl Decoding<'_> {
     fn record_batch(&mut self, batch: arrow_ipc::RecordBatch<'_>, body: &Buffer, version: MetadataVersion) -> Result<(), IpcError> {
         let physical = &self.schema.physical;
         let bytes = check_batch(batch, body.len())?;
+        if let Some(batch) = self.flat_batch(batch, body) {
+            self.batches.push(Rows { batch, bytes });
+            return Ok(());
+        }
         check_columns(physical, batch)?;
         self.budget.take_names(physical, batch)?;
         let batch = read_record_batch(body, batch, physical.clone(), &self.dictionaries, None, &version)
@@ -193,6 +203,14 @@ impl Decoding<'_> {
         self.budget.take_values(&batch, body.len())?;
         self.batches.push(Rows { batch, bytes });
         Ok(())
+    }
+
+    /// The batch, if all its columns are flat and nothing in it is out of the ordinary. No such column names a value twice: only names count.
+    fn flat_batch(&mut self, batch: arrow_ipc::RecordBatch<'_>, body: &Buffer) -> Option<RecordBatch> {
+        let names = self.flat_row_names?;
+        let batch = flat::read(&self.schema.physical, batch, body)?;
+        self.budget.take_flat_rows(batch.num_rows(), names).ok()?;
+        Some(batch)
     }
 
     fn dictionary(&mut self, batch: arrow_ipc::DictionaryBatch<'_>, body: &Buffer, version: MetadataVersion) -> Result<(), IpcError> {

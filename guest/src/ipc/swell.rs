@@ -47,6 +47,11 @@ impl Budget {
             .map_err(|Spent| IpcError(format!("the message has more rows than {MAX_NAME_TEXT_BYTES} bytes of separators hold")))
     }
 
+    /// The same for a batch of flat columns, each of whose rows takes `names`. Takes nothing where not enough is left.
+    pub(super) fn take_flat_rows(&mut self, rows: usize, names: u64) -> Result<(), Spent> {
+        take((rows as u64).saturating_mul(names), &mut self.names)
+    }
+
     /// Counts the bytes of a dictionary that a delta makes the decoder copy.
     pub(super) fn take_copy(&mut self, existing: &ArrayRef) -> Result<(), IpcError> {
         take(existing.get_buffer_memory_size() as u64, &mut self.shared)
@@ -79,6 +84,11 @@ impl Budget {
         }
         Ok(())
     }
+}
+
+/// What [`Budget::take_names`] counts for a row of flat columns.
+pub(super) fn names_of_flat_row(schema: &Schema) -> u64 {
+    VALUE_BYTES + schema.fields().iter().map(|field| field.name().len() as u64 + VALUE_BYTES).sum::<u64>()
 }
 
 /// Nothing is left.

@@ -2,7 +2,9 @@ use super::*;
 use arrow_array::types::{Int32Type, UInt8Type};
 use arrow_array::{Array, DictionaryArray, RecordBatch, cast::AsArray};
 use arrow_array::{BinaryArray, FixedSizeListArray, Int8Array, Int64Array, ListArray, ListViewArray, NullArray, StringArray, StructArray};
-use arrow_buffer::OffsetBuffer;
+use arrow_array::{BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float64Array, IntervalMonthDayNanoArray};
+use arrow_array::{LargeBinaryArray, TimestampMicrosecondArray, UInt16Array};
+use arrow_buffer::{IntervalMonthDayNano, OffsetBuffer, i256};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, Schema};
 use proptest::prelude::*;
@@ -149,6 +151,93 @@ proptest! {
         let _ = Decoder::default().schema(&bytes);
         let _ = Decoder::default().decode(bytes);
     }
+}
+
+/// Columns of every flat kind, with nulls and without.
+fn flat_sample() -> Vec<u8> {
+    let decimals = Decimal128Array::from(vec![Some(-1), None, Some(123)]).with_precision_and_scale(10, 2).expect("a decimal");
+    let times = TimestampMicrosecondArray::from(vec![Some(1), Some(-1), None]).with_timezone("Europe/Zurich");
+    let fixed =
+        FixedSizeBinaryArray::try_from_sparse_iter_with_size([Some([1; 16]), None, Some([3; 16])].into_iter(), 16).expect("of 16 bytes");
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int8Array::from(vec![1, 2, 3])),
+        Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])),
+        Arc::new(UInt16Array::from(vec![1, 2, 3])),
+        Arc::new(Float64Array::from(vec![Some(0.5), None, None])),
+        Arc::new(BooleanArray::from(vec![true, false, true])),
+        Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
+        Arc::new(decimals),
+        Arc::new(Decimal256Array::from(vec![i256::ONE, i256::ZERO, i256::MINUS_ONE])),
+        Arc::new(times),
+        Arc::new(IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(1, 2, 3); 3])),
+        Arc::new(fixed),
+        Arc::new(StringArray::from(vec![Some("x"), None, Some("yz")])),
+        Arc::new(LargeBinaryArray::from_iter_values([&b"a"[..], b"", b"bc"])),
+    ];
+    let fields = columns.iter().enumerate().map(|(at, column)| Field::new(format!("c{at}"), column.data_type().clone(), true));
+    let schema = named(fields.collect(), "t");
+    stream(&schema, &[RecordBatch::try_new(Arc::new(schema.clone()), columns).expect("a batch")])
+}
+
+/// What [`flat`] and the crate's reader make of the batch of a stream, if its columns are flat and it gets that far.
+fn read_twice(bytes: Vec<u8>) -> Option<[Option<RecordBatch>; 2]> {
+    let stream = Buffer::from_vec(bytes);
+    let first = first_frame(&stream).ok()?;
+    let header = first.header(&stream);
+    let Known { schema, body_length, flat_row_names } = Decoder::default().known(&header, || header.clone()).ok()?;
+    let (_, at) = first.body(stream.len(), body_length).ok()?;
+    let frame = Frame::at(&stream, at).ok()??;
+    let header = frame.header(&stream);
+    let message = message(&header).ok()?;
+    let (start, end) = frame.body(stream.len(), message.bodyLength()).ok()?;
+    let body = stream.slice_with_length(start, end - start);
+    let batch = message.header_as_record_batch()?;
+    check_batch(batch, body.len()).ok().zip(flat_row_names)?;
+    let slow = || read_record_batch(&body, batch, schema.physical.clone(), &HashMap::new(), None, &message.version()).ok();
+    Some([flat::read(&schema.physical, batch, &body), check_columns(&schema.physical, batch).ok().and_then(|()| slow())])
+}
+
+/// Each byte of a stream of flat columns, changed in four ways: what is made of it is what the crate's reader makes of it.
+#[test]
+fn flat_columns_are_what_the_reader_makes() {
+    let sample = flat_sample();
+    let [fast, slow] = read_twice(sample.clone()).expect("flat columns");
+    assert!(fast.is_some() && fast == slow);
+    let (mut taken, mut left) = (0, 0);
+    for at in 0..sample.len() {
+        for change in [1, 2, 128, 255] {
+            let mut bytes = sample.clone();
+            bytes[at] ^= change;
+            match read_twice(bytes) {
+                Some([Some(fast), slow]) => {
+                    // A bit of a float may make it unequal to itself; what is written is compared.
+                    let [fast, slow] =
+                        [Some(fast), slow].map(|batch| batch.map(|batch| stream(batch.schema_ref(), std::slice::from_ref(&batch))));
+                    assert!(fast == slow, "byte {at} by {change}");
+                    taken += 1;
+                }
+                Some([None, Some(_)]) => left += 1,
+                _ => {}
+            }
+        }
+    }
+    // Padding, names and values may be anything.
+    assert!(taken > sample.len() && left < 40, "{taken} taken, {left} left to the reader, who took them");
+}
+
+/// The budgets of names hold for flat columns too.
+#[test]
+fn flat_rows_times_names_are_bounded() {
+    let rows = |count: usize| {
+        let schema = named(vec![Field::new("n".repeat(4_000), DataType::Boolean, false); 10], "t");
+        let column: ArrayRef = Arc::new(BooleanArray::from(vec![true; count]));
+        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![column; 10]).expect("booleans");
+        Decoder::default().decode(stream(&schema, &[batch])).map(|(_, rows)| rows.len())
+    };
+    let most = crate::limits::MAX_NAME_TEXT_BYTES as usize / 40_088;
+    assert_eq!(rows(most), Ok(1));
+    let error = rows(most + 1).expect_err("too much text").0;
+    assert!(error.contains("column \"nnn") || error.contains("of separators hold"), "{error}");
 }
 
 #[test]
