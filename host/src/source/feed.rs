@@ -151,8 +151,8 @@ impl Feeder {
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
             let batch = guarded(file, || plain_batch(&batch, &table.plain, file))?;
             let batch = named(batch, table).map_err(|error| unencodable(file, &error))?;
-            for (start, length) in slices(&batch) {
-                let ipc = encode(&table.sent, Some(&batch.slice(start, length))).map_err(|error| unencodable(file, &error))?;
+            for slice in slices(batch) {
+                let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
                 self.send(Message::Insert(ipc))?;
             }
         }
@@ -232,27 +232,43 @@ fn named(batch: RecordBatch, table: &Table) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(table.sent.clone(), batch.columns().to_vec(), &options)
 }
 
-/// How a batch is cut into messages: (first row, rows).
-fn slices(batch: &RecordBatch) -> Vec<(usize, usize)> {
+/// The rows of a message.
+struct Slice {
+    rows: RecordBatch,
+    /// Bytes of the rows' buffers.
+    bytes: usize,
+}
+
+impl Slice {
+    fn of(rows: RecordBatch) -> Self {
+        let bytes = rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        Self { rows, bytes }
+    }
+}
+
+/// How a batch is cut into messages.
+fn slices(batch: RecordBatch) -> Vec<Slice> {
     let mut slices = Vec::new();
-    let mut open = vec![(0, batch.num_rows())];
-    while let Some((start, length)) = open.pop() {
-        let bytes = buffer_bytes(&batch.slice(start, length));
-        if length > 1 && (length > MESSAGE_ROWS || bytes > MESSAGE_BYTES) {
-            // The first piece takes what fits the row bound, or half of what is too heavy; the rest is looked at after it.
-            let first = if length > MESSAGE_ROWS { MESSAGE_ROWS } else { length / 2 };
-            open.push((start + first, length - first));
-            open.push((start, first));
+    let mut open = vec![batch];
+    while let Some(rows) = open.pop() {
+        let length = rows.num_rows();
+        // The first piece takes what fits the row bound, or half of what is too heavy; the rest is looked at after it.
+        let mut cut = |rows: RecordBatch, first: usize| {
+            open.push(rows.slice(first, length - first));
+            open.push(rows.slice(0, first));
+        };
+        if length > MESSAGE_ROWS {
+            cut(rows, MESSAGE_ROWS);
+            continue;
+        }
+        let slice = Slice::of(rows);
+        if length > 1 && slice.bytes > MESSAGE_BYTES {
+            cut(slice.rows, length / 2);
         } else if length > 0 {
-            slices.push((start, length));
+            slices.push(slice);
         }
     }
     slices
-}
-
-/// Bytes of the rows' buffers.
-fn buffer_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 /// Bytes of a message beside its buffers: headers, and what aligns the buffers of a column.
@@ -261,13 +277,13 @@ const HEADER_BYTES: usize = 4 << 10;
 const COLUMN_BYTES: usize = 512;
 
 /// One IPC stream: the schema, and the rows if there are any.
-fn encode(schema: &Schema, batch: Option<&RecordBatch>) -> Result<Bytes, ArrowError> {
+fn encode(schema: &Schema, slice: Option<&Slice>) -> Result<Bytes, ArrowError> {
     let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, arrow_ipc::MetadataVersion::V5)?;
     // Room for all of it at once: a buffer that doubles leaves gaps behind that nothing later fits into.
-    let bytes = batch.map_or(0, buffer_bytes) + HEADER_BYTES + COLUMN_BYTES * schema.fields().len();
+    let bytes = slice.map_or(0, |slice| slice.bytes) + HEADER_BYTES + COLUMN_BYTES * schema.fields().len();
     let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(bytes), schema, options)?;
-    if let Some(batch) = batch {
-        writer.write(batch)?;
+    if let Some(slice) = slice {
+        writer.write(&slice.rows)?;
     }
     writer.finish()?;
     Ok(writer.into_inner()?.into())
