@@ -1,18 +1,24 @@
 //! Compiled components, kept between processes.
 //!
 //! A compiled component is native code, so what is loaded must be what this user wrote: the folder is made with mode 0700 and refused if it
-//! belongs to another or is open to others; the file carries a digest of its content, and its name the digests of the component, of the
-//! engine's settings and this crate's version. Without a usable folder the component is compiled each time.
+//! belongs to another or is open to others; a file's name has the digests of the component and of the engine's settings, this crate's version
+//! and the digest of the file's content. Files are mapped, so that only code that runs takes memory, and processes share it. Without a usable
+//! folder the component is compiled each time.
 
 use super::outside::{ComponentError, words};
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-const DIGEST_BYTES: usize = 32;
+/// What the names of the files end with.
+const SUFFIX: &str = ".cwasm";
+
+/// Of a file that is read to be compared with its digest.
+const READ_BYTES: usize = 64 << 10;
 
 /// Loads the compiled form of `wasm`, or has it made by `compile` and keeps the result.
 ///
@@ -26,18 +32,20 @@ pub fn load_or_compile(
     compile: impl FnOnce() -> Result<Vec<u8>, ComponentError>,
 ) -> Result<Component, ComponentError> {
     let folder = private_folder();
-    let path = folder.as_ref().map(|folder| folder.join(file_name(engine, wasm)));
-    if let Some(component) = path.as_ref().and_then(|path| load(engine, path)) {
+    let stem = stem(engine, wasm);
+    if let Some(component) = folder.as_ref().and_then(|folder| load(engine, folder, &stem)) {
         return Ok(component);
     }
     let code = compile()?;
-    let component = revive(engine, &code).map_err(|error| ComponentError::Machine(words(&format!("{error:#}"))))?;
-    match folder.zip(path).map(|(folder, path)| keep(&folder, &path, &code)) {
+    let kept = folder.map(|folder| keep(&folder, &stem, &code));
+    match &kept {
         None => tracing::debug!("No private cache directory; the component is compiled afresh each time."),
-        Some(Ok(())) => tracing::debug!("The compiled component was kept."),
+        Some(Ok(_)) => tracing::debug!("The compiled component was kept."),
         Some(Err(error)) => tracing::debug!(%error, "The compiled component could not be kept."),
     }
-    Ok(component)
+    let mapped = kept.and_then(Result::ok).and_then(|path| map(engine, &path).ok());
+    let made = mapped.map_or_else(|| revive(engine, &code), Ok);
+    made.map_err(|error| ComponentError::Machine(words(&format!("{error:#}"))))
 }
 
 /// `$LAKEGATE_CACHE_DIR`, else the user's cache directory; `None` if it is not this user's alone.
@@ -66,30 +74,55 @@ fn make_private(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)
 }
 
-fn file_name(engine: &Engine, wasm: &[u8]) -> String {
+/// What the names of a component's files begin with.
+fn stem(engine: &Engine, wasm: &[u8]) -> String {
     let mut settings = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut settings);
-    format!("{}-{:016x}-{}.cwasm", hex(&Sha256::digest(wasm)), settings.finish(), env!("CARGO_PKG_VERSION"))
+    format!("{}-{:016x}-{}-", hex(&Sha256::digest(wasm)), settings.finish(), env!("CARGO_PKG_VERSION"))
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn load(engine: &Engine, path: &Path) -> Option<Component> {
-    let bytes = std::fs::read(path).ok()?;
-    let (digest, code) = bytes.split_at_checked(DIGEST_BYTES)?;
-    if Sha256::digest(code).as_slice() != digest {
-        tracing::warn!(path = %path.display(), "A damaged compiled component was set aside.");
-        return None;
+/// The first of the component's files that is whole and accepted.
+fn load(engine: &Engine, folder: &Path, stem: &str) -> Option<Component> {
+    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let (name, path) = (entry.file_name().into_string().ok()?, entry.path());
+        let digest = name.strip_prefix(stem)?.strip_suffix(SUFFIX)?;
+        if hex(&digest_of(&path).ok()?) != digest {
+            tracing::warn!(path = %path.display(), "A damaged compiled component was set aside.");
+            return None;
+        }
+        // A file system whose code may not be run can still be read.
+        let component = map(engine, &path).or_else(|_| revive(engine, &std::fs::read(&path)?));
+        component.inspect_err(|error| tracing::debug!(%error, "A compiled component was not accepted.")).ok()
+    })
+}
+
+fn digest_of(path: &Path) -> io::Result<Vec<u8>> {
+    let (mut file, mut digest, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; READ_BYTES]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(digest.finalize().to_vec()),
+            length => digest.update(&buffer[..length]),
+        }
     }
-    revive(engine, code).inspect_err(|error| tracing::debug!(%error, "A compiled component was not accepted.")).ok()
+}
+
+/// Maps a file of [`keep`]'s.
+fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the code comes from this program's compiler. The folder is this user's alone, and the digest in the file's name shows that it is
+    // whole; whoever could forge both could as well replace this program. Files here are replaced by renaming and never written to, so that
+    // what is mapped does not change. The engine refuses code made by another version or with other settings.
+    #[expect(unsafe_code, reason = "loading compiled code that this user's own process made")]
+    unsafe {
+        Component::deserialize_file(engine, path)
+    }
 }
 
 fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the code comes from this program's compiler, just now or by way of the cache. There, the folder is this user's alone, and the
-    // digest shows that the file is whole; whoever could forge both could as well replace this program. The engine refuses code made by
-    // another version or with other settings.
+    // SAFETY: as in `map`; the bytes are this process's own.
     #[expect(unsafe_code, reason = "loading compiled code that this user's own process made")]
     unsafe {
         Component::deserialize(engine, code)
@@ -97,10 +130,10 @@ fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
 }
 
 /// Whole or not at all: written beside, then renamed.
-fn keep(folder: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
+fn keep(folder: &Path, stem: &str, code: &[u8]) -> io::Result<PathBuf> {
+    let path = folder.join(format!("{stem}{}{SUFFIX}", hex(&Sha256::digest(code))));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&Sha256::digest(code))?;
     file.write_all(code)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(path)
 }

@@ -6,13 +6,12 @@
 //! validator; or with anything else. This bounds what compiling costs; it does not make a bug of the compiler harmless.
 
 use super::outside::{self, ComponentError};
-use crate::cli::exit::Exit;
 use crate::limits;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use wasmtime::Engine;
 
@@ -30,6 +29,24 @@ const ARENA_KIBIBYTES: &str = "16384";
 
 /// Files that the child may have open: the three that it is born with, and a few for its run time.
 const MAX_FILES: u64 = 16;
+
+/// How the child ends; its exit code tells its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Ended {
+    /// The code is written.
+    Done = 0,
+    /// It could not do its work.
+    Failed = 1,
+    /// The component is refused: the words of the validator are written where the code would be.
+    Refused = 3,
+}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> Self {
+        Self::from(ended as u8)
+    }
+}
 
 /// What compiling one component may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +147,7 @@ impl Compiler {
         if ended.success() {
             return Ok(code);
         }
-        if ended.code() == Some(Exit::Spec.code().into()) {
+        if ended.code() == Some(Ended::Refused as i32) {
             return Err(ComponentError::Invalid(outside::words(&String::from_utf8_lossy(&code))));
         }
         if ended.signal() == Some(Signal::XCPU.as_raw()) {
@@ -163,15 +180,14 @@ pub struct CompileArgs {
 }
 
 /// The child: from standard input to standard output.
-pub(crate) fn child(args: CompileArgs) -> Exit {
-    let refuse = |exit: Exit, text: String| {
+pub(crate) fn child(args: CompileArgs) -> Ended {
+    let fail = |text: String| {
         // The parent may be gone.
-        let stream: &mut dyn Write = if exit == Exit::Spec { &mut io::stdout() } else { &mut io::stderr() };
-        let _gone = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
-        exit
+        let _gone = io::stderr().write_all(text.as_bytes());
+        Ended::Failed
     };
     if let Err(error) = confine(args) {
-        return refuse(Exit::Unexpected, format!("the limits cannot be set: {error}"));
+        return fail(format!("the limits cannot be set: {error}"));
     }
     let wasm = up_to(io::stdin(), limits::MAX_COMPONENT_BYTES as u64 + 1);
     // One thread: each further one would reserve address space that the limit is not meant for.
@@ -179,14 +195,15 @@ pub(crate) fn child(args: CompileArgs) -> Exit {
     config.parallel_compilation(false);
     let engine = match Engine::new(&config) {
         Ok(engine) => engine,
-        Err(error) => return refuse(Exit::Unexpected, format!("no compiler: {error:#}")),
+        Err(error) => return fail(format!("no compiler: {error:#}")),
     };
-    match outside::check(&wasm).map_err(|error| error.to_string()).and_then(|()| precompile(&engine, &wasm)) {
-        Ok(code) => match io::stdout().write_all(&code).and_then(|()| io::stdout().flush()) {
-            Ok(()) => Exit::Done,
-            Err(error) => refuse(Exit::Unexpected, format!("nobody takes the code: {error}")),
-        },
-        Err(text) => refuse(Exit::Spec, text),
+    let (ended, written) = match outside::check(&wasm).map_err(|error| error.to_string()).and_then(|()| precompile(&engine, &wasm)) {
+        Ok(code) => (Ended::Done, code),
+        Err(text) => (Ended::Refused, text.into_bytes()),
+    };
+    match io::stdout().write_all(&written).and_then(|()| io::stdout().flush()) {
+        Ok(()) => ended,
+        Err(error) => fail(format!("nobody takes what is written: {error}")),
     }
 }
 
