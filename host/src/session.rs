@@ -208,11 +208,12 @@ impl Destination {
     }
 
     /// Without a spill file all parts lie in memory: a part that grows by itself stays at half of what there is. A tenant's role is assumed
-    /// with the policy of its grant.
+    /// with the policy of its grant, and its grant alone says where its objects go.
     fn connect_options(&self) -> ConnectOptions {
         let mut options = self.options.connect.clone();
         if let Some(tenant) = &self.options.tenant {
             options.session_policy = Some(tenant.grant.session_policy());
+            options.configured_endpoints = false;
             options.retries = tenant.tally.retries.clone();
         }
         if self.options.spill == Spill::None {

@@ -19,10 +19,10 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tonic::transport::Endpoint;
 
@@ -462,16 +462,55 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
     Ok(())
 }
 
-/// A variable that would send every tenant's objects elsewhere ends the process before it listens.
+/// A server that answers nothing with anything but 502; the first lines of what it was asked.
+async fn refusing() -> Result<(SocketAddr, Arc<Mutex<Vec<String>>>)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let (address, asked) = (listener.local_addr()?, Arc::new(Mutex::new(Vec::new())));
+    let lines = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let mut socket = BufReader::new(socket);
+            let mut line = String::new();
+            if socket.read_line(&mut line).await.is_ok() {
+                lines.lock().expect("no panic").push(line.trim_end().to_owned());
+                let _gone = socket.write_all(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+            }
+        }
+    });
+    Ok((address, asked))
+}
+
+/// Variables that would send tenants' objects and requests for their credentials elsewhere do not: they go to AWS, as a proxy on the way sees.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_environment_that_redirects_requests_is_refused() -> Result<()> {
-    let (_folder, file) = file_of_tenants()?;
-    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"] {
-        let file = file.to_str().context("a name in UTF-8")?;
-        let (code, _, said) = run(&["serve", "--tenants", file], &[(name, "http://127.0.0.1:9")]).await?;
-        assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains(&format!("{name} is set")), "{said}");
-        assert!(!Path::new(file).with_file_name("acme.sock").exists());
+async fn an_environment_that_redirects_requests_is_ignored() -> Result<()> {
+    let (elsewhere, redirected) = refusing().await?;
+    let (proxy, tunnels) = refusing().await?;
+    let names = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"];
+    let role = "listen = { socket = \"DIR/beta.sock\", socket_mode = \"0660\" }\ncredentials = { role_arn = \"arn:aws:iam::1:role/beta\" }";
+    let file = FILE
+        .replace("listen = { socket = \"DIR/beta.sock\", socket_mode = \"0660\" }", role)
+        .replace("region =", "max_retries = 0\nregion =");
+    let mut served = Served::of(&file, |command, _| {
+        command.envs(names.map(|name| (name, format!("http://{elsewhere}")))).env("HTTPS_PROXY", format!("http://{proxy}"));
+        command.env("AWS_ACCESS_KEY_ID", "AKIDENV").env("AWS_SECRET_ACCESS_KEY", "secret");
+    })
+    .await?;
+    let once = |path: &str, format: &str| crate::place::laid_over(spec(path, format), json!({"max_retries": 0}));
+    let put =
+        served.connect("acme").await?.round(&once("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("a", 0..2).into())]).await;
+    let put = put.expect_err("nobody is there").to_string();
+    let assume = served.connect("beta").await?.init(&once("beta/{{TABLE}}/{{UUID}}.json", "json")).await;
+    let assume = assume.expect_err("nobody is there").to_string();
+    let seen: BTreeSet<String> = tunnels.lock().expect("no panic").iter().cloned().collect();
+    let to = |host: &str| seen.contains(&format!("CONNECT {host}:443 HTTP/1.1"));
+    assert!(to("served.s3.us-east-1.amazonaws.com") && to("sts.us-east-1.amazonaws.com"), "{seen:?}; {put}; {assume}");
+    assert_eq!(*redirected.lock().expect("no panic"), [""; 0]);
+
+    served.child.start_kill()?;
+    let mut said = String::new();
+    served.child.stderr.take().context("piped")?.read_to_string(&mut said).await?;
+    for name in names {
+        assert!(said.contains(&format!("Warning: {name} is ignored")), "{said}");
     }
     Ok(())
 }

@@ -14,26 +14,9 @@ use crate::plugin::{Kind, TestOutcome};
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// Checks configurations or bare S3 specs. Sends nothing; unknown fields are errors here. A plugin's spec is judged by the plugin's schema.
+/// Which configurations are checked or tested, and with what.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ValidateArgs {
-    /// CloudQuery configurations (files or folders), or bare specs of the S3 destination.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// With which plugins.
-    #[command(flatten)]
-    pub plugins: PluginArgs,
-    /// With what.
-    #[command(flatten)]
-    pub machine: Machine,
-    /// Saying what.
-    #[command(flatten)]
-    pub words: Words,
-}
-
-/// Resolves credentials and puts the empty test object of each S3 destination; asks each plugin to test its own connection.
-#[derive(Debug, Clone, clap::Args)]
-pub struct TestArgs {
+pub struct ConfigurationArgs {
     /// CloudQuery configurations (files or folders), or bare specs of the S3 destination.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -68,8 +51,9 @@ pub struct ComponentArgs {
     pub imports: bool,
 }
 
-/// Checks; tells every problem of every spec.
-pub(crate) async fn validate(args: ValidateArgs) -> Result<Exit, CliError> {
+/// Checks configurations or bare S3 specs, and tells every problem of every one. Sends nothing; unknown fields are errors here. A plugin's
+/// spec is judged by the plugin's schema.
+pub(crate) async fn validate(args: ConfigurationArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
     let documents = read_documents(&args.files)?;
     let mut problems = problems_of_ours(&documents.specs, &args.machine).await?;
@@ -150,7 +134,7 @@ fn mistakes(schema: &str, spec: &Value) -> Vec<String> {
 }
 
 /// Tests; tells how each source and destination fared. Ends with the highest code.
-pub(crate) async fn test_connection(args: TestArgs) -> Result<Exit, CliError> {
+pub(crate) async fn test_connection(args: ConfigurationArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
     let documents = read_documents(&args.files)?;
     let mut exit = Exit::Done;

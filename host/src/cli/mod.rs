@@ -63,9 +63,9 @@ pub enum Command {
     /// Check a file of tenants, or tell what a tenant's spec may do.
     Policy(policy::PolicyArgs),
     /// Check configurations without sending anything.
-    ValidateConfig(inspect::ValidateArgs),
+    ValidateConfig(inspect::ConfigurationArgs),
     /// Put a test object.
-    TestConnection(inspect::TestArgs),
+    TestConnection(inspect::ConfigurationArgs),
     /// Print the JSON Schema of the spec.
     Schema(inspect::SchemaArgs),
     /// Write out the embedded component, or list its imports.
@@ -105,9 +105,15 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    // Before there are threads: its limits are for the whole process.
-    if let Command::CompileComponent(args) = cli.command {
-        return compile::child(args).into();
+    // Before there are threads: what follows is for the whole process.
+    match cli.command {
+        Command::CompileComponent(args) => return compile::child(args).into(),
+        Command::Serve(ServeCommand { tenants: Some(_), .. }) => {
+            if let Err(error) = serve::tenants::ignore_redirects() {
+                return told(&error).into();
+            }
+        }
+        _ => {}
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -121,11 +127,14 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match ended {
         Ok(exit) => exit.into(),
-        Err(error) => {
-            error_line(&format!("Error: {error}"));
-            error.exit.into()
-        }
+        Err(error) => told(&error).into(),
     }
+}
+
+/// Prints the error; its exit code.
+fn told(error: &CliError) -> Exit {
+    error_line(&format!("Error: {error}"));
+    error.exit
 }
 
 /// A panic of a decoder is told as an error of its file; the standard hook would print it as well, with words out of the file perhaps.
@@ -161,8 +170,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::TestConnection(args) => inspect::test_connection(args).await,
         Command::Schema(args) => inspect::schema(args).await,
         Command::Component(args) => inspect::component(args).await,
-        // Answered in `main`.
-        Command::CompileComponent(args) => Ok(compile::child(args)),
+        Command::CompileComponent(_) => unreachable!("it is answered in `main`"),
     }
 }
 

@@ -94,6 +94,7 @@ struct Source {
     role_arn: Option<String>,
     role_session_name: Option<String>,
     external_id: Option<String>,
+    web_identity_token_file: Option<PathBuf>,
     access_key_id_env: Option<String>,
     secret_access_key_env: Option<String>,
     session_token_env: Option<String>,
@@ -190,6 +191,7 @@ impl Hosted {
             let keys = Credentials::new(value(&names.access_key_id)?, value(&names.secret_access_key)?, token, None, "tenant");
             options.connect.credentials = Some(SharedCredentialsProvider::new(keys));
         }
+        options.connect.web_identity_token_file = self.entry.credentials.web_identity_token_file.clone();
         Ok(options)
     }
 
@@ -277,6 +279,7 @@ impl Entry {
         }
         let place = self.listen.place().map_err(|problem| problems.push(problem)).ok();
         let keys = self.credentials.keys().map_err(|problem| problems.push(problem)).ok();
+        problems.extend(self.credentials.token_problem());
         let (Some(place), Some(keys), true) = (place, keys, problems.is_empty()) else { return Err(problems) };
         let Source { profile, role_arn, role_session_name, external_id, .. } = self.credentials;
         let credentials = CredentialSource { profile, role_arn, role_session_name, external_id };
@@ -357,6 +360,23 @@ impl Source {
                 Ok(Some(KeyNames { access_key_id: id.clone(), secret_access_key: secret.clone(), session_token: token.clone() }))
             }
             _ => Err("`credentials`: `access_key_id_env` and `secret_access_key_env` go together".to_owned()),
+        }
+    }
+
+    /// A token is exchanged for a role, and all that is shown for it.
+    fn token_problem(&self) -> Option<String> {
+        self.web_identity_token_file.as_ref()?;
+        let beside = [
+            ("profile", self.profile.is_some()),
+            ("access_key_id_env", self.access_key_id_env.is_some()),
+            ("external_id", self.external_id.is_some()),
+        ];
+        match beside.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Some(format!("`credentials`: `web_identity_token_file` or `{name}`, not both")),
+            None if self.role_arn.is_none() => {
+                Some("`credentials`: `web_identity_token_file` needs `role_arn`, the role it is shown for".to_owned())
+            }
+            None => None,
         }
     }
 }

@@ -20,6 +20,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_types::os_shim_internal::Env;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use http::Uri;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -77,8 +78,9 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         loader = loader.credentials_provider(given.clone());
     }
     let shared = loader.load().await;
-    let credentials = resolve(&shared, &target.credentials, options.session_policy.as_deref()).await?;
+    let credentials = resolve(&shared, &target.credentials, options).await?;
 
+    let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
     let mut builder = Builder::from(&shared).credentials_provider(credentials).force_path_style(target.path_style);
     if let Some(endpoint) = &target.endpoint {
         builder = builder.endpoint_url(endpoint);
@@ -89,6 +91,23 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
     }
     let place = place(host.as_deref().unwrap_or("the S3 endpoint of the region"));
     Ok((Client::from_conf(common(builder, region).build()), place))
+}
+
+/// The same without any endpoint that environment or files name, for it or for all.
+fn without_endpoints(shared: SdkConfig) -> SdkConfig {
+    let mut builder = shared.into_builder().service_config(NothingConfigured);
+    builder.set_endpoint_url(None);
+    builder.build()
+}
+
+/// No setting of a service's own.
+#[derive(Debug)]
+struct NothingConfigured;
+
+impl LoadServiceConfig for NothingConfigured {
+    fn load_config(&self, _: ServiceConfigKey<'_>) -> Option<String> {
+        None
+    }
 }
 
 /// What every client has: no retries, checksums or time limits but ours.
@@ -134,7 +153,7 @@ fn named_profile(profile: &str, client: SharedHttpClient, region: Region, enviro
 }
 
 /// The first credentials, asked for now, so that a mistake shows before any row is read.
-async fn resolve(shared: &SdkConfig, source: &CredentialSource, session_policy: Option<&str>) -> Result<Primed, StoreError> {
+async fn resolve(shared: &SdkConfig, source: &CredentialSource, options: &ConnectOptions) -> Result<Primed, StoreError> {
     let failed = |failure: Failure| StoreError {
         kind: StoreErrorKind::Denied,
         message: match &source.profile {
@@ -142,18 +161,22 @@ async fn resolve(shared: &SdkConfig, source: &CredentialSource, session_policy: 
             None => failure.into_error("connect", 1).message,
         },
     };
-    let missing = || failed(credentials_failure(&CredentialsError::not_loaded("no provider")));
-    let mut provider = shared.credentials_provider().ok_or_else(missing)?;
-    if let Some(role) = &source.role_arn {
-        let asked = Asked {
-            role_arn: role,
-            session_name: source.role_session_name.as_deref().unwrap_or(ROLE_SESSION_NAME),
-            external_id: source.external_id.as_deref(),
-            policy: session_policy,
-            length: ROLE_SESSION,
-        };
-        provider = SharedCredentialsProvider::new(Role::new(shared, provider, &asked));
-    }
+    let chain = || {
+        let missing = || failed(credentials_failure(&CredentialsError::not_loaded("no provider")));
+        shared.credentials_provider().ok_or_else(missing)
+    };
+    let asked = source.role_arn.as_deref().map(|role_arn| Asked {
+        role_arn,
+        session_name: source.role_session_name.as_deref().unwrap_or(ROLE_SESSION_NAME),
+        external_id: source.external_id.as_deref(),
+        policy: options.session_policy.as_deref(),
+        length: ROLE_SESSION,
+    });
+    let provider = match (asked, &options.web_identity_token_file) {
+        (Some(asked), Some(file)) => SharedCredentialsProvider::new(Role::with_token(shared, file, &asked)),
+        (Some(asked), None) => SharedCredentialsProvider::new(Role::signed(shared, chain()?, &asked)),
+        (None, _) => chain()?,
+    };
     let first = match tokio::time::timeout(FIND_CREDENTIALS, provider.provide_credentials()).await {
         Ok(Ok(credentials)) => credentials,
         Ok(Err(error)) => return Err(failed(credentials_failure(&error))),

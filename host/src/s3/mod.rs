@@ -37,6 +37,7 @@ use retry::{Budget, Retry, watched};
 use sizes::PartSizes;
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,6 +62,11 @@ pub struct ConnectOptions {
     pub credentials: Option<SharedCredentialsProvider>,
     /// A policy (JSON) that a role is assumed with: it can only take away from what the role may do.
     pub session_policy: Option<String>,
+    /// The role of the target is assumed with the token in this file, which an identity provider signed, instead of other credentials.
+    pub web_identity_token_file: Option<PathBuf>,
+    /// Whether requests to the store may go where the environment (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`) or the shared files send them
+    /// if the target names no endpoint. Without it they go to AWS.
+    pub configured_endpoints: bool,
     /// Where it is counted what was tried again.
     pub retries: Arc<RetryCounts>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
@@ -78,6 +84,8 @@ impl Default for ConnectOptions {
             checksums: Checksums::Auto,
             credentials: None,
             session_policy: None,
+            web_identity_token_file: None,
+            configured_endpoints: true,
             retries: Arc::default(),
             environment: Env::real(),
         }

@@ -6,6 +6,7 @@
 
 use super::{ServeArgs, Signals, warn_of_flags, wind_down};
 use crate::cli::args::Machine;
+use crate::cli::console::error_line;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::logging;
 use crate::cli::tenants::{self, Hosted};
@@ -18,8 +19,11 @@ use crate::session::{Destination, Options};
 use futures::FutureExt;
 use futures::future::join_all;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, PoisonError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,15 +34,10 @@ use tokio_util::task::AbortOnDropHandle;
 /// Serves the tenants of `file`. `machine` is what all have in common.
 ///
 /// # Errors
-/// The file is refused, the environment redirects requests, a tenant's place cannot be listened on, or its credentials are not there.
+/// The file is refused, a tenant's place cannot be listened on, or its credentials are not there.
 pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Machine, status: Option<SocketAddr>) -> Result<Exit, CliError> {
     let (tenants, options) = (tenants::read(file)?, machine.options()?);
     let _own_log = logging::start(args.log_level, args.log_format);
-    if let Some((name, _)) = std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL")) {
-        let text =
-            format!("{} is set: it would send every tenant's objects elsewhere; unset it, and name endpoints in grants", name.display());
-        return Err(CliError::new(Exit::Usage, text));
-    }
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
     // One component for all tenants that bring none.
@@ -65,6 +64,30 @@ pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Mach
     tracing::info!("Stopping: what is open is aborted.");
     house.stop(|_| true).await;
     Ok(Exit::Done)
+}
+
+/// Ignores `AWS_ENDPOINT_URL*`, which would send tenants' objects and requests for their credentials elsewhere: the SDK reads them wherever it
+/// calls a service. If one is set, this program takes its own place without it, under the same process id. Returns if none is set.
+///
+/// # Errors
+/// This program cannot be started again.
+pub fn ignore_redirects() -> Result<(), CliError> {
+    let redirects = |name: &OsString| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL");
+    let names: Vec<OsString> = std::env::vars_os().map(|(name, _)| name).filter(redirects).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut again = std::env::current_exe().map(Command::new).map_err(anyhow::Error::from)?;
+    let mut arguments = std::env::args_os();
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    again.args(arguments);
+    for name in &names {
+        error_line(&format!("Warning: {} is ignored: a grant says where its tenant's objects go", name.display()));
+        again.env_remove(name);
+    }
+    Err(anyhow::Error::from(again.exec()).context("this program cannot be started again without the variables").into())
 }
 
 /// Who is served, and how.

@@ -75,11 +75,28 @@ fn what_is_wrong_is_said() {
         "listen = { socket = \"s\" }\ncredentials = { profile = \"p\", access_key_id_env = \"A\", secret_access_key_env = \"B\" }",
         "not both",
     );
+    for (beside, words) in [
+        ("", "`web_identity_token_file` needs `role_arn`"),
+        ("role_arn = \"r\", profile = \"p\", ", "`web_identity_token_file` or `profile`, not both"),
+        ("role_arn = \"r\", external_id = \"x\", ", "`web_identity_token_file` or `external_id`, not both"),
+        ("access_key_id_env = \"A\", secret_access_key_env = \"B\", ", "`web_identity_token_file` or `access_key_id_env`, not both"),
+    ] {
+        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {beside}web_identity_token_file = \"t\" }}"), words);
+    }
     refused("listen = { socket = \"s\" }\nlimits = { lanes = 1 }", "unknown field");
     refused("listen = { socket = \"s\" }\nmachine = { lanes = 0 }", "nonzero");
     assert!(parse(&format!("[tenants.\"a b\"]\nlisten = {{ socket = \"s\" }}\n{}", GRANT.replace("acme.", "\"a b\"."))).is_err());
     assert_eq!(parse("tenants = {}").unwrap_err(), ["there are no tenants"]);
     assert!(parse("").unwrap_err()[0].contains("missing field"));
+}
+
+#[test]
+fn a_token_goes_with_its_role() {
+    let credentials = "credentials = { role_arn = \"arn:aws:iam::1:role/acme\", web_identity_token_file = \"/run/token\" }";
+    let tenants = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{credentials}\n{GRANT}")).unwrap();
+    let options = tenants[0].options(&Options::default()).unwrap();
+    assert_eq!(options.connect.web_identity_token_file, Some("/run/token".into()));
+    assert_eq!(tenants[0].tenant.credentials.role_arn.as_deref(), Some("arn:aws:iam::1:role/acme"));
 }
 
 #[test]

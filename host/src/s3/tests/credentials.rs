@@ -142,6 +142,68 @@ async fn a_web_identity_is_exchanged_for_a_role() {
     assert_eq!(sts.seen()[0].header("authorization"), "", "the token is all there is to show");
 }
 
+/// Of a tenant: the token alone is shown, though there are keys, and read anew for each session of the role.
+#[tokio::test]
+async fn a_token_is_exchanged_for_a_role_with_the_policy_of_its_session() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let token = file(&dir, "token", "web-token-1\n");
+    let next = PathBuf::from(&token);
+    let (sts, address) = Server::start(move |_, _| {
+        std::fs::write(&next, "web-token-2").expect("writable");
+        role_until("AssumeRoleWithWebIdentity", "ASIAWEB", "2001-01-01T00:00:00Z")
+    })
+    .await;
+    let (server, store) = Server::start(|_, _| ok()).await;
+    let mut target = target(format!("http://{store}"));
+    target.credentials.role_arn = Some("arn:aws:iam::1:role/r".into());
+    let url = format!("http://{address}");
+    let options = ConnectOptions {
+        web_identity_token_file: Some(token.into()),
+        session_policy: Some("{}".into()),
+        ..options(&[KEYS, &[("AWS_ENDPOINT_URL_STS", url.as_str())]].concat())
+    };
+    let client = S3Client::connect(&target, &options).await.expect("credentials");
+    for _ in 0..2 {
+        client.put(&put_of("k"), Payload::default()).await.expect("stored");
+    }
+    assert_eq!((server.seen()[1].access_key(), server.seen()[1].header("x-amz-security-token")), ("ASIAWEB", "role-token"));
+    let asked: Vec<String> = sts.seen().into_iter().map(|seen| String::from_utf8(seen.body).expect("a form")).collect();
+    assert!(asked.len() >= 2 && asked[0].contains("WebIdentityToken=web-token-1&") || asked[0].ends_with("=web-token-1"), "{asked:?}");
+    assert!(asked[1].contains("WebIdentityToken=web-token-2"), "{asked:?}");
+    for words in ["Policy=%7B%7D", "RoleSessionName=lakegate", "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fr", "DurationSeconds=3600"] {
+        assert!(asked.iter().all(|asked| asked.contains(words)), "{words} in {asked:?}");
+    }
+    assert!(sts.seen().iter().all(|seen| seen.header("authorization").is_empty()), "the token is all there is to show");
+
+    let options = ConnectOptions { web_identity_token_file: Some(dir.path().join("absent")), ..options };
+    let error = S3Client::connect(&target, &options).await.expect_err("no token");
+    assert_eq!(error.kind, StoreErrorKind::Denied);
+    assert!(error.message.contains("absent: No such file"), "{error}");
+}
+
+/// Where requests go that no endpoint of the target leads: to what the files say, or to AWS (seen at the proxy on the way) if they may not.
+#[tokio::test]
+async fn files_that_redirect_requests_are_heard_only_where_they_may() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (configured_endpoints, redirected) in [(true, true), (false, false)] {
+        let (elsewhere, address) = Server::start(|_, _| ok()).await;
+        let (proxy, proxy_address) = Server::start(|_, _| status(502, "NoWay")).await;
+        let of_all = format!("[default]\nendpoint_url = http://{address}\n");
+        let of_s3 = format!("[default]\nservices = here\n[services here]\ns3 =\n  endpoint_url = http://{address}\n");
+        for (at, text) in [of_all, of_s3].into_iter().enumerate() {
+            let config = file(&dir, "config", &text);
+            let proxy_url = format!("http://{proxy_address}");
+            let environment = [KEYS, &[("AWS_CONFIG_FILE", config.as_str()), ("HTTPS_PROXY", proxy_url.as_str())]].concat();
+            let mut target = target(String::new());
+            (target.endpoint, target.max_retries) = (None, Some(0));
+            let put = put(&target, &ConnectOptions { configured_endpoints, ..options(&environment) }).await;
+            assert_eq!((put.is_ok(), elsewhere.seen().len()), (redirected, if redirected { at + 1 } else { 0 }), "{put:?}");
+        }
+        let to_aws = proxy.seen().iter().filter(|seen| seen.target == "s3.eu-west-1.amazonaws.com:443").count();
+        assert_eq!((to_aws, proxy.seen().len()), if redirected { (0, 0) } else { (2, 2) }, "{:?}", proxy.seen());
+    }
+}
+
 #[tokio::test]
 async fn an_instance_gives_the_credentials_of_its_role() {
     let (metadata, address) = Server::start(|_, seen| {
