@@ -4,9 +4,10 @@
 #   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
 #   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
+#   target/tools/javascript-source  a source on the CloudQuery SDK for JavaScript (tests/fixtures/javascript-source), with the SDK
 #   chromium                  Debian's browser, to look at the status page; installed with apt where that is possible without asking
 #
-# Needs python3 (3.10 or later, with venv) and, for MinIO and the Go source, go. What cannot be set up is named at the end, and the exit code is 1.
+# Needs python3 (3.10 or later, with venv), for MinIO and the Go source go, for the JavaScript source node and npm. What cannot be set up is named at the end, and the exit code is 1.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,8 @@ MISSING=''
 # The stamp holds the list, so that a changed list is installed anew.
 if [ "$(cat .venv/lakegate-packages 2>/dev/null)" != "$PACKAGES" ]; then
     echo 'Installing the Python packages of the tests into .venv (two to five minutes the first time) …' >&2
-    if "$PYTHON" -m venv .venv && set -f && .venv/bin/pip install --quiet --disable-pip-version-check $PACKAGES; then
+    # The brackets of a package's extras are no pattern; a shell of its own keeps that from what follows.
+    if "$PYTHON" -m venv .venv && (set -f && .venv/bin/pip install --quiet --disable-pip-version-check $PACKAGES); then
         echo "$PACKAGES" > .venv/lakegate-packages
     else
         MISSING="$MISSING python-packages"
@@ -45,6 +47,21 @@ if [ ! -x target/tools/bin/go-source ] || [ -n "$(find "$GO_SOURCE" -newer targe
             MISSING="$MISSING go-source"
     else
         MISSING="$MISSING go-source(no-go)"
+    fi
+fi
+
+# Its code finds the SDK in the folder it lies in; the stamp is the SDK's own.
+JS_FIXTURE=tests/fixtures/javascript-source
+JS_SOURCE=target/tools/javascript-source
+if [ ! -d "$JS_SOURCE/node_modules" ] || [ -n "$(find "$JS_FIXTURE" -newer "$JS_SOURCE/node_modules" -type f)" ]; then
+    if command -v npm >/dev/null 2>&1; then
+        echo 'Installing the JavaScript source of the tests into target/tools …' >&2
+        mkdir -p "$JS_SOURCE"
+        # The packages are pinned by their lock file; none of them needs its scripts.
+        { cp -R "$JS_FIXTURE/." "$JS_SOURCE" && (cd "$JS_SOURCE" && npm ci --ignore-scripts --no-audit --no-fund --loglevel error >&2) &&
+            touch "$JS_SOURCE/node_modules"; } || MISSING="$MISSING javascript-source"
+    else
+        MISSING="$MISSING javascript-source(no-npm)"
     fi
 fi
 

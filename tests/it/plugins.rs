@@ -1,4 +1,4 @@
-//! `lakegate sync` as a runner of plugins that are not ours: a source on Python's SDK, one on Go's, and those that misbehave.
+//! `lakegate sync` as a runner of plugins that are not ours: sources on the SDKs for Python, Go and JavaScript, and those that misbehave.
 
 mod bad;
 mod exact;
@@ -120,6 +120,14 @@ pub(crate) fn go_source() -> Result<PathBuf, Unavailable> {
     if program.is_file() { Ok(program) } else { Err(Unavailable("no target/tools/bin/go-source (tests/setup.sh builds it)".to_owned())) }
 }
 
+fn javascript_source() -> Result<PathBuf, Unavailable> {
+    if repository().join("target/tools/javascript-source/node_modules").is_dir() {
+        Ok(repository().join("tests/fixtures/javascript-source/run"))
+    } else {
+        Err(Unavailable("no target/tools/javascript-source (tests/setup.sh installs it)".to_owned()))
+    }
+}
+
 /// A source document. `spec` is its nested spec, on one line.
 fn source(name: &str, registry: &str, path: impl std::fmt::Display, spec: &str) -> String {
     format!(
@@ -201,6 +209,30 @@ async fn a_go_source_arrives_whole_over_every_transport() {
     }
     on_socket.kill().expect("it runs on: what is dialled is not ended");
     on_socket.wait().expect("it ends");
+}
+
+/// It listens on TCP alone, and sends each row as a record of its own. Of a table that fails its SDK sends nothing but lines of its log.
+#[tokio::test]
+async fn a_javascript_source_arrives_whole() {
+    let Some(program) = tiers::live("a source on JavaScript's SDK", javascript_source()) else { return };
+    let place = Place::new();
+    place.file("c.yml", &(source("js", "local", program.display(), "{rows: 3000, fail: true}") + &s3("")));
+    let run = place.run("sync c.yml --local store").await;
+    run.ended(0, &["Sync completed with errors, see logs for details. Resources: 3028, Errors: 1,", "this table fails on purpose"]);
+    for (table, rows) in [("js_parents", 7), ("js_children", 21), ("js_empty", 0), ("js_broken", 0), ("js_rows", 3_000)] {
+        assert!(place.ids(table) == upto(rows), "{table}");
+    }
+    let store = place.store();
+    let children = store.records(BUCKET, "x/js_children/").expect("readable");
+    let text = std::fs::read_to_string(store.object_path(BUCKET, &children[0].key)).expect("it is there");
+    assert!(
+        text.starts_with("_cq_sync_time,_cq_source_name,id,name,tags\n")
+            && text.contains(r#",js,0,child 0,"{""of"":""child"",""odd"":false}""#),
+        "{text}"
+    );
+
+    place.file("no.yml", &(source("js", "local", program.display(), "{refuse: true}") + &s3("")));
+    place.run("sync no.yml --local store").await.ended(7, &["the spec is refused on purpose"]);
 }
 
 #[tokio::test]
