@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a build script speaks through its streams")]
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -23,8 +24,11 @@ fn build() -> Result<()> {
     let arguments: &[&str] = if miniz { &["--no-default-features", "--features", "gzip-miniz"] } else { &[] };
     let guest = lakegate_build::Guest { package: "lakegate-guest", arguments, allowed_imports: include_str!("allowed-imports.txt") };
     let path = PathBuf::from(env::var_os("OUT_DIR").context("no OUT_DIR")?).join("destination.wasm");
-    fs::write(&path, guest.build()?).with_context(|| format!("cannot write {}", path.display()))?;
+    let component = guest.build()?;
+    fs::write(&path, &component).with_context(|| format!("cannot write {}", path.display()))?;
     println!("cargo::rustc-env=LAKEGATE_COMPONENT={}", path.display());
+    let digest: String = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("cargo::rustc-env=LAKEGATE_COMPONENT_DIGEST={digest}");
     compile_protocol(Path::new("proto"))
 }
 

@@ -1,15 +1,17 @@
 //! Keys that Athena can read: inside top-level JSON columns every character of a key outside `[0-9A-Za-z_]` becomes one `_`.
 //!
 //! Order, values and the text of numbers are kept; white space between tokens goes. Where two keys of an object become one, the later takes
-//! the first free of `_2`, `_3`, … behind its name, and a warning says so. The walk is a loop, so depth is no danger.
+//! the first free of `_2`, `_3`, … behind its name, and a warning says so. The walk is a loop that remembers the keys of open objects, up to
+//! [`MAX_OPEN_KEYS`] of them.
 
 use crate::encode::EncodeError;
 use crate::encode::text::json_value::{Keys, push_with_keys};
 use crate::encode::text::{Html, sequence_length};
 use crate::ipc::TableSchema;
+use crate::limits::{MAX_KEY_GROWTH_BYTES, MAX_OPEN_KEYS};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch};
-use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{ArrowNativeType, Buffer, OffsetBuffer, ScalarBuffer};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -17,14 +19,14 @@ use std::sync::Arc;
 /// Cleans the keys of every top-level column of the extension type `json`; other columns are as they were.
 ///
 /// # Errors
-/// [`EncodeError::Data`], which names the column, if a value is not JSON.
+/// [`EncodeError::Data`], which names the column, if a value is not JSON or passes a bound.
 pub fn clean(schema: &TableSchema, batch: &RecordBatch, warn: &mut dyn FnMut(String)) -> Result<RecordBatch, EncodeError> {
     let mut columns = batch.columns().to_vec();
     for (field, column) in schema.logical.fields().iter().zip(&mut columns) {
         let is_json = field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "json");
         let Some(values) = column.as_binary_opt::<i32>().filter(|_| is_json) else { continue };
         let (cleaned, renamed) =
-            clean_column(values).map_err(|problem| EncodeError::Data(format!("column `{}`: {problem}", field.name())))?;
+            clean_column(values, &BOUNDS).map_err(|problem| EncodeError::Data(format!("column `{}`: {problem}", field.name())))?;
         if renamed > 0 {
             warn(format!("column `{}`: {renamed} keys became equal to another key of their object and got a number", field.name()));
         }
@@ -33,16 +35,29 @@ pub fn clean(schema: &TableSchema, batch: &RecordBatch, warn: &mut dyn FnMut(Str
     RecordBatch::try_new(batch.schema(), columns).map_err(|_| EncodeError::Data("the rows do not fit the table's schema".into()))
 }
 
+/// What a value may take.
+#[derive(Debug)]
+struct Bounds {
+    open_keys: usize,
+    growth_bytes: usize,
+}
+
+const BOUNDS: Bounds = Bounds { open_keys: MAX_OPEN_KEYS, growth_bytes: MAX_KEY_GROWTH_BYTES };
+
 /// The column anew, and how many keys got a number.
-fn clean_column(values: &BinaryArray) -> Result<(ArrayRef, u64), &'static str> {
-    let mut text = Vec::with_capacity(values.value_data().len());
+fn clean_column(values: &BinaryArray, bounds: &Bounds) -> Result<(ArrayRef, u64), String> {
+    let (first, last) = values.value_offsets().first().zip(values.value_offsets().last()).unwrap_or((&0, &0));
+    let bytes = (last - first).as_usize();
+    // Room for all of a large value at once: text that doubles would for a moment be there three times.
+    let mut text = Vec::with_capacity(bytes + bytes.min(bounds.growth_bytes));
     let mut offsets = Vec::with_capacity(values.len() + 1);
     offsets.push(0i32);
-    let mut keys = Cleaned::default();
+    let mut keys = Cleaned::new(bounds);
     for row in 0..values.len() {
         if values.is_valid(row) {
             keys.begin();
             push_with_keys(&mut text, values.value(row), Html::Raw, &mut keys).map_err(|_| "a value is not valid JSON")?;
+            keys.check()?;
         }
         offsets.push(i32::try_from(text.len()).map_err(|_| "the values take more than 2 GiB in one record")?);
     }
@@ -52,43 +67,84 @@ fn clean_column(values: &BinaryArray) -> Result<(ArrayRef, u64), &'static str> {
 }
 
 /// The cleaned keys of one value.
-#[derive(Debug, Default)]
-struct Cleaned {
-    /// Numbers of the objects that are open, innermost last.
-    open: Vec<u32>,
+#[derive(Debug)]
+struct Cleaned<'a> {
+    bounds: &'a Bounds,
+    /// The objects that are open, innermost last: their numbers, and where their keys begin in `slots`.
+    open: Vec<(u32, usize)>,
     objects: u32,
-    /// Keys taken, by their object and hash, with the number that the next such key tries first. One flat table: a set for each object
-    /// would cost many times the text of a deep value.
-    taken: HashMap<(u32, u64), u32>,
+    /// Keys taken in open objects, with the number that the next such key tries first. One flat table: a set for each object would cost
+    /// many times the text of a deep value.
+    taken: HashMap<Slot, u32>,
+    /// What is in `taken`, in the order of coming.
+    slots: Vec<Slot>,
     name: Vec<u8>,
     renamed: u64,
+    /// Bytes that numbers have added to the value.
+    grown: usize,
 }
 
-impl Cleaned {
+/// A key's object and hash.
+type Slot = (u32, u64);
+
+impl<'a> Cleaned<'a> {
+    fn new(bounds: &'a Bounds) -> Self {
+        Self { bounds, open: Vec::new(), objects: 0, taken: HashMap::new(), slots: Vec::new(), name: Vec::new(), renamed: 0, grown: 0 }
+    }
+
     fn begin(&mut self) {
         self.open.clear();
         self.objects = 0;
         self.taken.clear();
+        self.slots.clear();
+        self.grown = 0;
     }
 
-    fn slot(&self, name: &[u8]) -> (u32, u64) {
+    /// Was a bound reached? Past it the value's keys are no longer looked at.
+    fn check(&self) -> Result<(), String> {
+        let Bounds { open_keys, growth_bytes } = self.bounds;
+        if self.slots.len() > *open_keys {
+            return Err(format!("a value has more than {open_keys} keys in the objects that are open at one place"));
+        }
+        if self.grown > *growth_bytes {
+            return Err(format!("a value has so many equal keys that their numbers take more than {growth_bytes} bytes"));
+        }
+        Ok(())
+    }
+
+    fn slot(&self, name: &[u8]) -> Slot {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        (self.open.last().copied().unwrap_or_default(), hasher.finish())
+        (self.open.last().map(|(object, _)| *object).unwrap_or_default(), hasher.finish())
+    }
+
+    fn set(&mut self, slot: Slot, next: u32) {
+        if self.taken.insert(slot, next).is_none() {
+            self.slots.push(slot);
+        }
     }
 }
 
-impl Keys for Cleaned {
+impl Keys for Cleaned<'_> {
     fn open(&mut self) {
         self.objects = self.objects.wrapping_add(1);
-        self.open.push(self.objects);
+        self.open.push((self.objects, self.slots.len()));
     }
 
     fn close(&mut self) {
-        self.open.pop();
+        let Some((_, first)) = self.open.pop() else { return };
+        // What has passed a bound stays, to be seen.
+        if self.check().is_ok() {
+            for slot in self.slots.drain(first..) {
+                self.taken.remove(&slot);
+            }
+        }
     }
 
     fn push(&mut self, out: &mut Vec<u8>, key: &[u8]) {
+        if self.check().is_err() {
+            return;
+        }
         let mut name = std::mem::take(&mut self.name);
         name.clear();
         push_clean(&mut name, key.get(1..key.len() - 1).unwrap_or_default());
@@ -105,10 +161,11 @@ impl Keys for Cleaned {
                     break;
                 }
             }
-            self.taken.insert(first, number);
+            self.set(first, number);
             self.renamed += 1;
+            self.grown += name.len() - length;
         }
-        self.taken.insert(self.slot(&name), FIRST_NUMBER);
+        self.set(self.slot(&name), FIRST_NUMBER);
         out.push(b'"');
         out.extend_from_slice(&name);
         out.push(b'"');
@@ -154,10 +211,12 @@ fn unescape(text: &[u8]) -> (u32, usize) {
 mod tests {
     use super::*;
 
+    const FEW: Bounds = Bounds { open_keys: 100, growth_bytes: 1_000 };
+
     #[track_caller]
     fn check(text: &str, expected: &str, renamed: u64) {
         let values = BinaryArray::from_vec(vec![text.as_bytes()]);
-        let (cleaned, count) = clean_column(&values).expect("JSON");
+        let (cleaned, count) = clean_column(&values, &FEW).expect("JSON");
         assert_eq!((String::from_utf8_lossy(cleaned.as_binary::<i32>().value(0)).as_ref(), count), (expected, renamed));
     }
 
@@ -177,13 +236,43 @@ mod tests {
         check(r#"[{"a.b":1},{"a.b":{"a.b":2}}]"#, r#"[{"a_b":1},{"a_b":{"a_b":2}}]"#, 0);
     }
 
+    fn refusal(text: &str) -> String {
+        clean_column(&BinaryArray::from_vec(vec![text.as_bytes()]), &FEW).expect_err("a bound")
+    }
+
+    #[test]
+    fn keys_are_remembered_while_their_object_is_open_and_only_so_many() {
+        let object = |keys: usize| format!("{{{}}}", (0..keys).map(|key| format!("\"{key}\":0")).collect::<Vec<_>>().join(","));
+        // Together more than may be open at once.
+        let closed = format!("[{}]", vec![object(100); 5].join(","));
+        check(&closed, &closed, 0);
+        let deep = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        check(&deep(100), &deep(100), 0);
+        let said = "a value has more than 100 keys in the objects that are open at one place";
+        for text in [object(101), deep(101)] {
+            assert_eq!(refusal(&text), said);
+        }
+    }
+
+    #[test]
+    fn equal_keys_may_make_a_value_only_so_much_longer() {
+        // `_2` and `_3`: four bytes more.
+        let (object, numbered) = (r#"{"":0,"":0,"":0}"#, r#"{"":0,"_2":0,"_3":0}"#);
+        let list = |of: &str, times: usize| format!("[{}]", vec![of; times].join(","));
+        check(&list(object, 250), &list(numbered, 250), 500);
+        let said = "a value has so many equal keys that their numbers take more than 1000 bytes";
+        assert_eq!(refusal(&list(object, 251)), said);
+    }
+
     #[test]
     fn depth_is_no_danger_and_what_is_not_json_is_refused() {
         let depth = 100_000;
         let text = "{\"a.b\":".repeat(depth) + "1" + &"}".repeat(depth);
-        check(&text, &text.replace('.', "_"), 0);
+        let values = BinaryArray::from_vec(vec![text.as_bytes()]);
+        let (cleaned, _) = clean_column(&values, &BOUNDS).expect("JSON");
+        assert!(cleaned.as_binary::<i32>().value(0) == text.replace('.', "_").as_bytes());
         for text in ["", "{", "{\"a\"}"] {
-            assert!(clean_column(&BinaryArray::from_vec(vec![text.as_bytes()])).is_err());
+            assert_eq!(refusal(text), "a value is not valid JSON");
         }
     }
 }

@@ -36,6 +36,20 @@ pub const MAX_SHARED_BYTES: u64 = 2 << 30;
 /// few of it fit an instance.
 pub const MAX_SHARED_ROW_BYTES: u64 = 8 << 20;
 
+/// Bytes of rows that are converted at once where what they become may be far larger than they are, each value counted as often as it is
+/// named, and 8 for each. A larger row goes alone.
+pub const PIECE_BYTES: u64 = 32 << 20;
+
+/// The same of a row in one nested column of Parquet. The `parquet` crate holds a value six times while it writes it (page, compressed
+/// page, bounds), and 8 bytes of levels for each value; with the largest message that fits an instance.
+pub const MAX_NESTED_ROW_BYTES: u64 = 64 << 20;
+
+/// Keys of the objects that are open at one place of a JSON value whose keys are cleaned for Athena: each takes about 80 bytes.
+pub const MAX_OPEN_KEYS: usize = 1 << 20;
+
+/// Bytes by which such a value may grow, when keys that become equal get numbers.
+pub const MAX_KEY_GROWTH_BYTES: usize = 16 << 20;
+
 /// Bytes of a message's field names, each counted with every value of its field, and 8 for each value. JSON repeats names in every row; a
 /// table of 10,000 columns and 10,000 rows takes a third of this. It also bounds columns that have rows but no bytes.
 pub const MAX_NAME_TEXT_BYTES: u64 = 8 << 30;

@@ -7,6 +7,7 @@ use crate::athena;
 use crate::batch::{Counters, Limits};
 use crate::encode::{Encode, EncodeError, Encoders, Output};
 use crate::host::{Host, Level, ObjectAttributes, PutError};
+use crate::ipc::swell::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
 use crate::path::KeyContext;
 use crate::spec::{Rotation, Settings};
@@ -199,19 +200,12 @@ impl<H: Host> Sink<H> {
             return Ok(());
         }
         self.fit_schema(schema)?;
-        let cleaned;
-        let batch = if self.settings.athena {
-            cleaned = athena::clean(schema, &rows.batch, &mut |line| self.host.log(Level::Warn, &line))?;
-            &cleaned
-        } else {
-            &rows.batch
-        };
         let mut counters = self.open.get(&schema.table).map(|object| object.counters).unwrap_or_default();
         let mut start = 0;
         for piece in self.batching.cut(&mut counters, count as u64, rows.bytes) {
             let end = start + piece.rows as usize;
             if end > start {
-                self.encode(schema, batch, start..end, now)?;
+                self.encode(schema, &rows.batch, start..end, now)?;
             }
             if piece.ends {
                 self.finish(&schema.table)?;
@@ -249,7 +243,18 @@ impl<H: Host> Sink<H> {
         let Some(object) = self.open.get_mut(&schema.table) else { return Ok(()) };
         object.used = self.uses;
         object.rows += rows.len() as u64;
-        object.encoder.write(batch, rows, &mut Pipe { host: &self.host, upload: &object.upload })?;
+        let out = &mut Pipe { host: &self.host, upload: &object.upload };
+        if self.settings.athena {
+            let mut start = rows.start;
+            while start < rows.end {
+                let count = light_rows(batch, start, rows.end - start);
+                let cleaned = athena::clean(schema, &batch.slice(start, count), &mut |line| self.host.log(Level::Warn, &line))?;
+                object.encoder.write(&cleaned, 0..count, out)?;
+                start += count;
+            }
+        } else {
+            object.encoder.write(batch, rows, out)?;
+        }
         object.replaced += self.encoders.take_replaced_text();
         let held = object.encoder.held_bytes() as u64;
         self.held_bytes = self.held_bytes - object.held_bytes + held;

@@ -40,8 +40,8 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// Time a guest may compute in one call. The largest message takes seconds; this ends a loop that never would.
 pub const MAX_CALL_CPU: Duration = Duration::from_secs(120);
 
-/// Bytes of messages that wait for a lane. A larger message waits alone.
-pub const LANE_QUEUE_BYTES: usize = 16 << 20;
+/// Bytes of messages that wait for a lane: enough that it never waits for the router. A larger message waits alone.
+pub const LANE_QUEUE_BYTES: usize = 4 << 20;
 
 /// Requests to the store at once, per session. Each takes a socket; 64 keep a long fat line full and stay far below `ulimit -n 512`.
 pub const MAX_REQUESTS: usize = 64;

@@ -120,6 +120,40 @@ async fn a_huge_cell_fits_a_page_of_parquet() {
     assert!(rows.len() == 1 && rows[0].column(0).as_binary::<i32>().value(0) == cell);
 }
 
+/// What the `parquet` crate could not hold fails its table by the column's name, and the lane's other tables land; what it may hold fits,
+/// in the largest of messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_nested_cell_is_refused_or_fits_a_page_of_parquet() {
+    let mut dice = Dice::new(2);
+    let mut noise = |bytes: usize| -> Vec<u8> { (0..bytes / 8).flat_map(|_| dice.bits().to_le_bytes()).collect() };
+    let list = |cell: &[u8]| {
+        let item = Arc::new(Field::new("item", DataType::Binary, true));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1]), Arc::new(BinaryArray::from_vec(vec![cell])), None))
+    };
+    let (huge, large, rest) = (noise(199 << 20), noise(63 << 20), noise(136 << 20));
+    let other = Table::new("other").column("id", Arc::new(Int64Array::from(vec![1]))).insert_ipc().expect("one column");
+    let huge = Table::new("huge").column("c", list(&huge)).insert_ipc().expect("one column");
+    let large = Table::new("large").column("flat", Arc::new(BinaryArray::from_vec(vec![&rest]))).column("c", list(&large));
+    let large = large.insert_ipc().expect("two columns");
+    let bench = bench("limits");
+    let options = Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+    let session = open(options, json!({"format": "parquet", "path": "{{TABLE}}.parquet", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    for message in [other, huge, large] {
+        write.insert(message.into()).await.expect("a good message");
+    }
+    let report = write.finish().await;
+    session.close().await;
+    let failures: Vec<_> = report.failures().map(|(table, failure)| (table.to_owned(), failure.class, failure.message.clone())).collect();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    let (table, class, said) = &failures[0];
+    assert_eq!((table.as_str(), *class), ("huge", FailureClass::Data), "{said}");
+    assert!(said.starts_with("column \"c\": a row takes more than 67108864 bytes"), "{said}");
+    let mut keys = bench.keys();
+    keys.sort();
+    assert_eq!(keys, ["large.parquet", "other.parquet"]);
+}
+
 const MANY_TABLES: usize = 2_000;
 const MEMORY_BYTES: u64 = 16 << 20;
 /// A table gets two messages of these rows: together about a mebibyte of text.
@@ -293,7 +327,7 @@ async fn keys_of_a_hot_table(lanes: NonZeroUsize) -> (BTreeSet<String>, u64) {
     let bench = bench("limits");
     let options = Options { lanes, seed: Some(7), ..bench.options() };
     let session = open(options, json!({"format": "csv", "path": "{{TABLE}}/{{UUID}}", "batch_size": ROWS})).await;
-    // About 4 MB: four fill a lane's queue.
+    // About 4 MB: one fills a lane's queue.
     let message = bytes::Bytes::from(lakegate_tests::tables::ids("hot", 0..ROWS));
     let mut write = session.write().expect("no write is running");
     for _ in 0..MESSAGES {

@@ -6,7 +6,7 @@
 
 use super::IpcError;
 use super::schema::quoted;
-use crate::limits::{MAX_NAME_TEXT_BYTES, MAX_SHARED_BYTES, MAX_SHARED_ROW_BYTES};
+use crate::limits::{MAX_NAME_TEXT_BYTES, MAX_SHARED_BYTES, MAX_SHARED_ROW_BYTES, PIECE_BYTES};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -189,6 +189,19 @@ pub(crate) fn weigh(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Res
         // Numbers of 32 bytes at most, which the allowance for a value covers well enough.
         _ => Ok(()),
     }
+}
+
+/// How many rows from `start` on, up to `most`, take no more than [`PIECE_BYTES`] written out; at least one.
+pub(crate) fn light_rows(batch: &RecordBatch, start: usize, most: usize) -> usize {
+    let is_light = |count: usize| {
+        let mut left = PIECE_BYTES;
+        batch.columns().iter().all(|column| weigh(column, start..start + count, &mut left).is_ok())
+    };
+    let mut count = most;
+    while count > 1 && !is_light(count) {
+        count /= 2;
+    }
+    count
 }
 
 /// Takes the bytes of the values that a dictionary's keys name.

@@ -5,6 +5,7 @@
 //! and the digest of the file's content. Files are mapped, so that only code that runs takes memory, and processes share it. Without a usable
 //! folder the component is compiled each time.
 
+use super::component_bytes;
 use super::outside::{ComponentError, words};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -78,7 +79,12 @@ fn make_private(folder: &Path) -> io::Result<()> {
 fn stem(engine: &Engine, wasm: &[u8]) -> String {
     let mut settings = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut settings);
-    format!("{}-{:016x}-{}-", hex(&Sha256::digest(wasm)), settings.finish(), env!("CARGO_PKG_VERSION"))
+    format!("{}-{:016x}-{}-", name_of(wasm), settings.finish(), env!("CARGO_PKG_VERSION"))
+}
+
+/// The digest of a component. That of the embedded one was taken when it was built: to read it brings all of it into memory.
+fn name_of(wasm: &[u8]) -> String {
+    if std::ptr::eq(wasm, component_bytes()) { env!("LAKEGATE_COMPONENT_DIGEST").to_owned() } else { hex(&Sha256::digest(wasm)) }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -136,4 +142,15 @@ fn keep(folder: &Path, stem: &str, code: &[u8]) -> io::Result<PathBuf> {
     file.write_all(code)?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_component_is_known_by_its_digest() {
+        let copy = component_bytes().to_vec();
+        assert_eq!(name_of(component_bytes()), name_of(&copy));
+    }
 }

@@ -19,8 +19,8 @@ mod tests;
 use super::{Encode, EncodeError, Output};
 use crate::host::PutError;
 use crate::ipc::TableSchema;
-use crate::ipc::swell::{shares, weigh};
-use crate::limits::CHUNK_BYTES;
+use crate::ipc::swell::{Spent, light_rows, shares, weigh};
+use crate::limits::{CHUNK_BYTES, MAX_NESTED_ROW_BYTES, PIECE_BYTES};
 use crate::spec::{ParquetOptions, ParquetVersion};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -45,9 +45,6 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// Rows converted at once, and gathered at most. Bounds the copies that conversion makes.
 const PIECE_ROWS: usize = 16 << 10;
-
-/// Bytes of a piece whose columns may name one value many times, each counted as often as it is named. Conversion writes all of them out.
-const PIECE_BYTES: u64 = 32 << 20;
 
 /// Bytes gathered before column writers take them: at least this, and [`GATHER_BYTES_A_LEAF`] for each leaf. Enough rows that a writer's
 /// cost a call does not show, and that a sample of them tells which columns repeat.
@@ -151,13 +148,14 @@ struct Shape {
     /// The maker of the last row group's column writers, with the dictionaries it was made for.
     factory: RefCell<Option<(Vec<bool>, Rc<ArrowRowGroupWriterFactory>)>>,
     gather_bytes: usize,
-    /// May columns be far larger written out than they are? Their pieces are then cut by [`PIECE_BYTES`], and not gathered: the dictionaries
-    /// of two batches may not fit the keys of one.
+    /// May a column name one value many times? Rows are then not gathered: the dictionaries of two batches may not fit the keys of one.
     swells: bool,
 }
 
 /// Columns that the crate writes, as a schema of their own.
 struct Nested {
+    /// Their places among all columns.
+    places: Vec<usize>,
     parquet: TypePtr,
     arrow: SchemaRef,
 }
@@ -185,6 +183,11 @@ impl Shape {
         }
         let nested = Nested::of(&plan, &leaves)?;
         Ok(Self { plan, leaves, file_properties: Arc::new(properties), nested, factory: RefCell::default(), gather_bytes, swells })
+    }
+
+    /// May columns be far larger written out than they are: by values named many times, or by the levels of nested ones?
+    fn is_weighed(&self) -> bool {
+        self.swells || !self.nested.arrow.fields().is_empty()
     }
 
     /// Column writers for a row group that begins with these converted columns.
@@ -244,11 +247,19 @@ impl Shape {
 impl Nested {
     fn of(plan: &Plan, leaves: &[Vec<ColumnDescPtr>]) -> Result<Self, EncodeError> {
         let is_flat = |field: &FieldRef, leaves: &[ColumnDescPtr]| matches!(leaves, [leaf] if FlatColumn::takes(field.data_type(), leaf));
-        let columns = plan.arrow.fields().iter().zip(plan.parquet.get_fields()).zip(leaves);
-        let (arrow, parquet): (Vec<_>, Vec<_>) =
-            columns.filter(|((field, _), leaves)| !is_flat(field, leaves)).map(|((field, ty), _)| (field.clone(), ty.clone())).unzip();
+        let places: Vec<usize> = plan
+            .arrow
+            .fields()
+            .iter()
+            .zip(leaves)
+            .enumerate()
+            .filter(|(_, (field, leaves))| !is_flat(field, leaves))
+            .map(|(at, _)| at)
+            .collect();
+        let arrow: Vec<_> = places.iter().map(|at| plan.arrow.fields()[*at].clone()).collect();
+        let parquet = places.iter().map(|at| plan.parquet.get_fields()[*at].clone()).collect();
         let root = Type::group_type_builder(plan.parquet.name()).with_fields(parquet).build().map_err(failed)?;
-        Ok(Self { parquet: Arc::new(root), arrow: Arc::new(Schema::new(arrow)) })
+        Ok(Self { places, parquet: Arc::new(root), arrow: Arc::new(Schema::new(arrow)) })
     }
 }
 
@@ -297,7 +308,7 @@ impl Encode for Parquet {
         while start < rows.end {
             let room = usize::try_from(self.most_rows - self.rows()).unwrap_or(usize::MAX);
             let count = (rows.end - start).min(room).min(PIECE_ROWS);
-            let count = if self.shape.swells { light_rows(batch, start, count) } else { count };
+            let count = if self.shape.is_weighed() { light_rows(batch, start, count) } else { count };
             self.take(batch, start, count)?;
             start += count;
             if self.rows() == self.most_rows || self.group_bytes() >= self.most_bytes {
@@ -347,6 +358,13 @@ impl Parquet {
         if !self.shape.swells && self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
             return self.gathered.keep(piece, bytes, batch.num_rows());
         }
+        if bytes as u64 > PIECE_BYTES {
+            // One with what was gathered would be a copy of it.
+            if let Some(rest) = self.gathered.take()? {
+                self.encode(&rest)?;
+            }
+            return self.encode(&piece);
+        }
         let whole = self.gathered.take_with(piece)?;
         self.encode(&whole)
     }
@@ -354,6 +372,9 @@ impl Parquet {
     /// Hands rows to the column writers.
     fn encode(&mut self, batch: &RecordBatch) -> Result<(), EncodeError> {
         let plan = &self.shape.plan;
+        for place in &self.shape.nested.places {
+            check_weight(&plan.columns[*place].name, batch.column(*place))?;
+        }
         let mut replaced = 0;
         let columns = plan.columns.iter().zip(batch.columns());
         let columns = columns.map(|(column, array)| convert::convert(column, array, &mut replaced)).collect::<Result<Vec<_>, _>>()?;
@@ -483,17 +504,15 @@ fn merged(batches: &[RecordBatch]) -> Result<RecordBatch, EncodeError> {
     }
 }
 
-/// How many rows, up to `most`, take no more than [`PIECE_BYTES`] written out; at least one.
-fn light_rows(batch: &RecordBatch, start: usize, most: usize) -> usize {
-    let is_light = |count: usize| {
-        let mut left = PIECE_BYTES;
-        batch.columns().iter().all(|column| weigh(column, start..start + count, &mut left).is_ok())
-    };
-    let mut count = most;
-    while count > 1 && !is_light(count) {
-        count /= 2;
-    }
-    count
+/// Refuses what the `parquet` crate's column writers could not hold. Heavy rows come here one by one.
+fn check_weight(column: &str, array: &ArrayRef) -> Result<(), EncodeError> {
+    let mut left = MAX_NESTED_ROW_BYTES;
+    weigh(array, 0..array.len(), &mut left).map_err(|Spent| {
+        EncodeError::Data(format!(
+            "column {column:?}: a row takes more than {MAX_NESTED_ROW_BYTES} bytes, which is all that a nested column may take in Parquet (each \
+             value counts 8 beside its own); csv and json have no such bound"
+        ))
+    })
 }
 
 /// Bytes of a batch's values, without what its buffers hold besides.

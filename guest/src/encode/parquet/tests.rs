@@ -5,10 +5,11 @@ use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::page_index::column_index::ColumnIndexMetaData;
 use arrow_array::builder::{BinaryBuilder, FixedSizeListBuilder, Int64Builder, LargeListBuilder, ListBuilder, MapBuilder};
 use arrow_array::{
-    BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, StructArray,
+    BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, ListArray,
+    StructArray,
     types::{Int8Type, Int32Type},
 };
-use arrow_buffer::i256;
+use arrow_buffer::{OffsetBuffer, i256};
 use arrow_schema::{Field, Fields, IntervalUnit, Schema, TimeUnit};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -269,6 +270,26 @@ fn a_dictionary_that_swells_is_written_piece_by_piece() {
     let mut out = Collected::default();
     encoder.write(&rows, 0..ROWS, &mut out).and_then(|()| encoder.finish(&mut out)).expect("150 MiB in pieces");
     assert_eq!(group_rows(&out.bytes).iter().sum::<i64>(), ROWS as i64);
+}
+
+#[test]
+fn a_nested_row_too_large_for_the_writers_is_refused_by_name() {
+    const MOST: usize = MAX_NESTED_ROW_BYTES as usize;
+    let written = |cells: &[usize]| {
+        let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(cells.iter().map(|bytes| vec![b'x'; *bytes])));
+        let item = Arc::new(Field::new("item", DataType::Binary, true));
+        let lists = ListArray::new(item, OffsetBuffer::from_lengths(cells.iter().map(|_| 1)), values, None);
+        let schema = table(vec![Field::new("lists", lists.data_type().clone(), true)]);
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a list");
+        let mut out = Collected::default();
+        encoder.write(&batch(&schema, vec![Arc::new(lists)]), 0..cells.len(), &mut out)?;
+        encoder.finish(&mut out).map(|()| group_rows(&out.bytes).iter().sum::<i64>())
+    };
+    // A list and its value count 8 bytes each.
+    assert_eq!(written(&[MOST - 16]).expect("it just fits"), 1);
+    assert_eq!(written(&[1, MOST / 2, 1, MOST / 2, MOST / 2]).expect("each row fits"), 5);
+    let refused = written(&[1, MOST - 15]).expect_err("a byte too much").to_string();
+    assert!(refused.starts_with("column \"lists\": a row takes more than 67108864 bytes, which is all"), "{refused}");
 }
 
 #[test]
