@@ -41,8 +41,8 @@ pub const MAX_SHARED_ROW_BYTES: u64 = 8 << 20;
 pub const PIECE_BYTES: u64 = 32 << 20;
 
 /// The same of a row in one nested column of Parquet. The `parquet` crate holds a value six times while it writes it (page, compressed
-/// page, bounds), and 8 bytes of levels for each value; with the largest message that fits an instance.
-pub const MAX_NESTED_ROW_BYTES: u64 = 64 << 20;
+/// page, bounds), and 8 bytes of levels for each value; with the message and as much in flat columns that fits an instance.
+pub const MAX_NESTED_ROW_BYTES: u64 = 48 << 20;
 
 /// Keys of the objects that are open at one place of a JSON value whose keys are cleaned for Athena: each takes about 80 bytes.
 pub const MAX_OPEN_KEYS: usize = 1 << 20;

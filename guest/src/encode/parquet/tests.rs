@@ -289,7 +289,7 @@ fn a_nested_row_too_large_for_the_writers_is_refused_by_name() {
     assert_eq!(written(&[MOST - 16]).expect("it just fits"), 1);
     assert_eq!(written(&[1, MOST / 2, 1, MOST / 2, MOST / 2]).expect("each row fits"), 5);
     let refused = written(&[1, MOST - 15]).expect_err("a byte too much").to_string();
-    assert!(refused.starts_with("column \"lists\": a row takes more than 67108864 bytes, which is all"), "{refused}");
+    assert!(refused.starts_with("column \"lists\": a row takes more than 50331648 bytes, which is all"), "{refused}");
 }
 
 #[test]
