@@ -41,7 +41,7 @@ content_types = ["a/b"]
     let share = (options.lanes.get(), options.memory_bytes, options.in_flight_bytes, options.guest_memory_bytes);
     assert_eq!(share, (2, 1, 2, 3));
     // Two queues of 4 MiB, a message, and what is staged and in flight.
-    assert_eq!((options.host_bytes(), acme.tenant.share.budget.limit_bytes()), (8_389_611, Some(8_390_612)));
+    assert_eq!((options.host_bytes(), acme.tenant.share.budget.limit_bytes()), (8_389_611, Some(33_556_436)));
     assert!(options.tenant.is_some_and(|tenant| *tenant.name == *"acme"));
     assert_eq!(beta.place, Place::Loopback("127.0.0.1:0".parse().unwrap()));
 }
