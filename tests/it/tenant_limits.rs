@@ -124,8 +124,8 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
     };
     let machine = |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&bench, tenant) };
     let host_bytes = machine(Tenant::new("any", rules())).host_bytes();
-    assert_eq!(host_bytes, 19 << 20);
-    let budget = 2 * host_bytes + (18 << 20);
+    assert_eq!(host_bytes, 7 << 20);
+    let budget = 3 * host_bytes - (1 << 20);
     let mut bounded = Tenant::new("bounded", rules());
     bounded.share = Arc::new(Share::new(NonZeroU32::MIN, Some(budget)));
     let share = bounded.share.clone();

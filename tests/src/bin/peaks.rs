@@ -59,9 +59,16 @@ fn loads() -> Vec<Load> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |load: &Load| wanted.is_empty() || wanted.iter().any(|wanted| load.name.contains(wanted.as_str()));
+    let (chosen, others): (Vec<_>, Vec<_>) = loads().into_iter().partition(is_wanted);
+    if chosen.is_empty() {
+        println!("usage: peaks [PART OF A NAME…]\n\nThe loads:");
+        others.iter().for_each(|load| println!("  {}", load.name));
+        return Ok(());
+    }
     println!("| load | seconds | messages a second | peak MB |");
     println!("|---|---|---|---|");
-    for load in loads().into_iter().filter(|load| wanted.is_empty() || wanted.iter().any(|wanted| load.name.contains(wanted.as_str()))) {
+    for load in chosen {
         run(&load).await.with_context(|| load.name)?;
     }
     Ok(())
