@@ -220,7 +220,7 @@ impl Decoding<'_> {
         }
         let values = batch.data().ok_or_else(|| IpcError("a dictionary without values".to_owned()))?;
         check_batch(values, body.len())?;
-        check_dictionary(&self.schema.physical, values)?;
+        check_dictionary(&self.schema.physical, batch.id(), values)?;
         if batch.isDelta()
             && let Some(existing) = self.dictionaries.get(&batch.id())
         {

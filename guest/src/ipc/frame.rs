@@ -7,7 +7,7 @@ use super::IpcError;
 use crate::limits::{MAX_CAUSE_BYTES, MAX_WEIGHTLESS_ROWS};
 use arrow_buffer::Buffer;
 use arrow_ipc::{Message, RecordBatch, root_as_message};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Schema};
 use std::borrow::Cow;
 
 /// Begins every frame since Arrow 0.15.
@@ -90,31 +90,23 @@ pub(super) fn check_batch(batch: RecordBatch<'_>, body_len: usize) -> Result<u64
     if bytes > body_len { Err(IpcError("the buffers of the record batch overlap".to_owned())) } else { Ok(bytes) }
 }
 
-/// Buffers of offsets and of dictionary keys must be whole numbers of them: the decoder takes that for granted, and panics.
+/// Buffers of offsets, of dictionary keys and of views must be whole numbers of them: the decoder takes that for granted, and panics.
 pub(super) fn check_columns(schema: &Schema, batch: RecordBatch<'_>) -> Result<(), IpcError> {
     let mut lengths = batch.buffers().into_iter().flatten().map(arrow_ipc::Buffer::length);
     let mut variadic = batch.variadicBufferCounts().into_iter().flatten();
     schema.fields().iter().try_for_each(|field| check_column(field.data_type(), &mut lengths, &mut variadic))
 }
 
-/// Takes the lengths of a column's buffers, in the order of the format; `width` is that of an offset or a key.
+/// Takes the lengths of a column's buffers, in the order of the format; `width` is that of an offset, a key or a view.
 fn check_column(
     data_type: &DataType,
     lengths: &mut dyn Iterator<Item = i64>,
     variadic: &mut dyn Iterator<Item = i64>,
 ) -> Result<(), IpcError> {
     // Too few buffers are the decoder's to refuse.
-    let mut skip = |count: i64| {
-        for _ in 0..count {
-            lengths.next();
-        }
-    };
+    let mut skip = |count| lengths.take(count).for_each(drop);
     let width = match data_type {
         DataType::Null => return Ok(()),
-        DataType::BinaryView | DataType::Utf8View => {
-            skip(2 + variadic.next().unwrap_or_default().clamp(0, MAX_VARIADIC_BUFFERS));
-            return Ok(());
-        }
         DataType::Struct(_) | DataType::FixedSizeList(..) => {
             skip(1);
             None
@@ -122,6 +114,7 @@ fn check_column(
         DataType::Binary | DataType::Utf8 | DataType::List(_) | DataType::Map(..) | DataType::ListView(_) => Some(4),
         DataType::LargeBinary | DataType::LargeUtf8 | DataType::LargeList(_) | DataType::LargeListView(_) => Some(8),
         DataType::Dictionary(keys, _) => Some(keys.primitive_width().unwrap_or(1) as i64),
+        DataType::BinaryView | DataType::Utf8View => Some(VIEW_BYTES),
         _ => {
             skip(2);
             return Ok(());
@@ -134,6 +127,10 @@ fn check_column(
     match data_type {
         DataType::Binary | DataType::Utf8 | DataType::LargeBinary | DataType::LargeUtf8 => {
             lengths.next();
+        }
+        DataType::BinaryView | DataType::Utf8View => {
+            let texts = variadic.next().and_then(|it| usize::try_from(it).ok()).unwrap_or_default();
+            lengths.take(texts).for_each(drop);
         }
         DataType::ListView(item) | DataType::LargeListView(item) => {
             whole(lengths.next(), width.unwrap_or(1))?;
@@ -150,25 +147,25 @@ fn check_column(
     Ok(())
 }
 
-/// The same for the values of a dictionary, whose buffers are those of one column without children.
-pub(super) fn check_dictionary(schema: &Schema, values: RecordBatch<'_>) -> Result<(), IpcError> {
-    let large = |field: &&Field| matches!(field.data_type(), DataType::Dictionary(_, values) if **values == DataType::LargeBinary);
-    let fields = schema.flattened_fields();
-    let dictionaries = fields.iter().filter(|field| matches!(field.data_type(), DataType::Dictionary(..))).count();
-    let width = if fields.iter().filter(|field| large(field)).count() == dictionaries { 8 } else { 4 };
-    let lengths: Vec<i64> = values.buffers().into_iter().flatten().map(arrow_ipc::Buffer::length).collect();
-    if lengths.len() == 3 { whole(lengths.get(1).copied(), width) } else { Ok(()) }
+/// The same for the values of the dictionary `id`, whose buffers are those of one column.
+pub(super) fn check_dictionary(schema: &Schema, id: i64, values: RecordBatch<'_>) -> Result<(), IpcError> {
+    #[expect(deprecated, reason = "the decoder finds the type of a dictionary's values in this way, and there is no other")]
+    let fields = schema.fields_with_dict_id(id);
+    // A dictionary of no column is the decoder's to refuse.
+    let Some(DataType::Dictionary(_, of)) = fields.first().map(|it| it.data_type()) else { return Ok(()) };
+    let mut lengths = values.buffers().into_iter().flatten().map(arrow_ipc::Buffer::length);
+    check_column(of, &mut lengths, &mut values.variadicBufferCounts().into_iter().flatten())
 }
 
 fn whole(length: Option<i64>, width: i64) -> Result<(), IpcError> {
     if length.is_some_and(|length| length % width != 0) {
-        return Err(IpcError(format!("a buffer of offsets or keys is no whole number of {width} bytes")));
+        return Err(IpcError(format!("a buffer of offsets, keys or views is no whole number of {width} bytes")));
     }
     Ok(())
 }
 
-/// Buffers of one column of views, at most.
-const MAX_VARIADIC_BUFFERS: i64 = 1 << 20;
+/// A view: a length, and the bytes themselves or where they are.
+const VIEW_BYTES: i64 = 16;
 
 /// A library's words, of bounded length.
 pub(super) fn cause(error: &dyn std::fmt::Display) -> String {

@@ -2,8 +2,8 @@ use super::*;
 use arrow_array::types::{Int32Type, UInt8Type};
 use arrow_array::{Array, DictionaryArray, RecordBatch, cast::AsArray};
 use arrow_array::{BinaryArray, FixedSizeListArray, Int8Array, Int64Array, ListArray, ListViewArray, NullArray, StringArray, StructArray};
+use arrow_array::{BinaryViewArray, LargeBinaryArray, TimestampMicrosecondArray, UInt16Array};
 use arrow_array::{BooleanArray, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float64Array, IntervalMonthDayNanoArray};
-use arrow_array::{LargeBinaryArray, TimestampMicrosecondArray, UInt16Array};
 use arrow_buffer::{IntervalMonthDayNano, OffsetBuffer, i256};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, Schema};
@@ -302,6 +302,57 @@ fn the_keys_of_a_map_keep_what_is_declared() {
         let DataType::Struct(fields) = entries.data_type() else { panic!("entries") };
         assert_eq!((field.is_nullable(), entries.is_nullable()), (true, false));
         assert_eq!((fields[0].is_nullable(), fields[1].is_nullable()), (key, true));
+    }
+}
+
+/// The streams in which one number `from` is one more.
+fn each_one_more(stream: &[u8], from: i64) -> Vec<Vec<u8>> {
+    let places = (0..stream.len() - 7).filter(|at| stream[*at..at + 8] == from.to_le_bytes());
+    let changed = places.map(|at| [&stream[..at], &(from + 1).to_le_bytes(), &stream[at + 8..]].concat());
+    changed.collect()
+}
+
+/// The decoder would panic on each of these, once it has been found not to be too short.
+#[test]
+fn buffers_that_are_no_whole_number_of_their_parts_are_refused() {
+    let short = |count: usize| -> ArrayRef { Arc::new(BinaryViewArray::from_iter_values(vec![b"x"; count])) };
+    let list_views = || {
+        let (offsets, sizes) = (vec![0_i32; 11], vec![0_i32; 11]);
+        ListViewArray::new(
+            Arc::new(Field::new("item", DataType::Null, true)),
+            offsets.into(),
+            sizes.into(),
+            Arc::new(NullArray::new(0)),
+            None,
+        )
+    };
+    let keyed = |values: ArrayRef| DictionaryArray::<UInt8Type>::new(vec![0; 3].into(), values);
+    let in_struct = StructArray::from(vec![(Arc::new(Field::new("v", DataType::BinaryView, true)), short(11))]);
+    // The column, how many bytes the buffer has, and how many one of its parts.
+    let cases: [(ArrayRef, i64, i64); 9] = [
+        (short(11), 11 * 16, 16),
+        (Arc::new(in_struct), 11 * 16, 16),
+        (Arc::new(keyed(short(11))), 11 * 16, 16),
+        (Arc::new(BinaryArray::from_iter_values(vec![b"x"; 9])), 10 * 4, 4),
+        (Arc::new(LargeBinaryArray::from_iter_values(vec![b"x"; 10])), 11 * 8, 8),
+        (Arc::new(keyed(Arc::new(BinaryArray::from_iter_values(vec![b"x"; 9])))), 10 * 4, 4),
+        (Arc::new(keyed(Arc::new(LargeBinaryArray::from_iter_values(vec![b"x"; 10])))), 11 * 8, 8),
+        (Arc::new(DictionaryArray::<Int32Type>::new(vec![0; 11].into(), Arc::new(NullArray::new(1)))), 11 * 4, 4),
+        (Arc::new(list_views()), 11 * 4, 4),
+    ];
+    for (column, length, part) in cases {
+        let what = format!("{:?}", column.data_type());
+        let schema = named(vec![field_of(&column)], "t");
+        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![column]).expect("one column");
+        let whole = stream(&schema, &[batch]);
+        Decoder::default().decode(whole.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let changed = each_one_more(&whole, length);
+        assert!(!changed.is_empty(), "{what} has no buffer of {length} bytes");
+        for changed in changed {
+            let refused = Decoder::default().decode(changed).map(|_| ());
+            let words = format!("a buffer of offsets, keys or views is no whole number of {part} bytes");
+            assert_eq!(refused, Err(IpcError(words)), "{what}");
+        }
     }
 }
 
