@@ -90,7 +90,9 @@ struct MachineShare {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Source {
+    /// Of the shared files, or of `file`.
     profile: Option<String>,
+    file: Option<PathBuf>,
     role_arn: Option<String>,
     role_session_name: Option<String>,
     external_id: Option<String>,
@@ -191,6 +193,7 @@ impl Hosted {
             let keys = Credentials::new(value(&names.access_key_id)?, value(&names.secret_access_key)?, token, None, "tenant");
             options.connect.credentials = Some(SharedCredentialsProvider::new(keys));
         }
+        options.connect.credentials_file = self.entry.credentials.file.clone();
         options.connect.web_identity_token_file = self.entry.credentials.web_identity_token_file.clone();
         Ok(options)
     }
@@ -355,7 +358,9 @@ impl Source {
     fn keys(&self) -> Result<Option<KeyNames>, String> {
         match (&self.access_key_id_env, &self.secret_access_key_env, &self.session_token_env) {
             (None, None, None) => Ok(None),
-            (Some(_), Some(_), _) if self.profile.is_some() => Err("`credentials`: a profile or variables, not both".to_owned()),
+            (Some(_), Some(_), _) if self.profile.is_some() || self.file.is_some() => {
+                Err("`credentials`: a profile or variables, not both".to_owned())
+            }
             (Some(id), Some(secret), token) => {
                 Ok(Some(KeyNames { access_key_id: id.clone(), secret_access_key: secret.clone(), session_token: token.clone() }))
             }
@@ -368,6 +373,7 @@ impl Source {
         self.web_identity_token_file.as_ref()?;
         let beside = [
             ("profile", self.profile.is_some()),
+            ("file", self.file.is_some()),
             ("access_key_id_env", self.access_key_id_env.is_some()),
             ("external_id", self.external_id.is_some()),
         ];

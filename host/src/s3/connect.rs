@@ -7,7 +7,7 @@ use super::{ConnectOptions, StoreError, StoreErrorKind};
 use crate::bindings::{CredentialSource, StorageTarget};
 use crate::local_store::{ENDPOINT as EMBEDDED_ENDPOINT, LocalStore};
 use aws_config::profile::ProfileFileCredentialsProvider;
-#[expect(deprecated, reason = "see `named_profile`")]
+#[expect(deprecated, reason = "see `of_profile`")]
 use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -19,7 +19,6 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_types::os_shim_internal::Env;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use http::Uri;
 use std::sync::{Mutex, PoisonError};
@@ -30,6 +29,9 @@ const ROLE_SESSION: Duration = Duration::from_secs(3_600);
 
 /// The role session's name where the spec gives none.
 const ROLE_SESSION_NAME: &str = "lakegate";
+
+/// The profile of a file where none is named.
+const DEFAULT_PROFILE: &str = "default";
 
 /// Credentials are renewed at least five minutes before they expire, so that none expires on its way. The SDK shortens the time it is told
 /// by up to half, at random, so that many processes do not renew at once: hence twice that.
@@ -70,9 +72,13 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
     {
         loader = loader.env(options.environment.clone());
     }
-    if let Some(profile) = &target.credentials.profile {
-        // A profile that the spec names wins over keys in the environment.
-        loader = loader.profile_name(profile).credentials_provider(named_profile(profile, strict, region.clone(), &options.environment));
+    let profile = target.credentials.profile.as_deref();
+    if profile.is_some() || options.credentials_file.is_some() {
+        // A profile that is named wins over keys in the environment.
+        loader = loader.credentials_provider(of_profile(profile.unwrap_or(DEFAULT_PROFILE), strict, region.clone(), options));
+    }
+    if let (Some(profile), None) = (profile, &options.credentials_file) {
+        loader = loader.profile_name(profile);
     }
     if let Some(given) = &options.credentials {
         loader = loader.credentials_provider(given.clone());
@@ -138,16 +144,21 @@ fn endpoint_host(endpoint: &str) -> Result<String, StoreError> {
 
 /// The credentials of a profile: keys, role, SSO, web identity or process.
 #[expect(deprecated, reason = "the only way to tell the provider its files; the replacement lives in a crate that is not ours to use")]
-fn named_profile(profile: &str, client: SharedHttpClient, region: Region, environment: &Env) -> ProfileFileCredentialsProvider {
+fn of_profile(profile: &str, client: SharedHttpClient, region: Region, options: &ConnectOptions) -> ProfileFileCredentialsProvider {
     let conf = ProviderConfig::without_region().with_region(Some(region)).with_http_client(client);
+    let variable = |name| options.environment.get(name).ok();
     let files = ProfileFiles::builder();
-    let files = match environment.get("AWS_CONFIG_FILE") {
-        Ok(path) => files.with_file(ProfileFileKind::Config, path),
-        Err(_) => files.include_default_config_file(true),
-    };
-    let files = match environment.get("AWS_SHARED_CREDENTIALS_FILE") {
-        Ok(path) => files.with_file(ProfileFileKind::Credentials, path),
-        Err(_) => files.include_default_credentials_file(true),
+    let files = if let Some(file) = &options.credentials_file {
+        files.with_file(ProfileFileKind::Credentials, file)
+    } else {
+        let files = match variable("AWS_CONFIG_FILE") {
+            Some(path) => files.with_file(ProfileFileKind::Config, path),
+            None => files.include_default_config_file(true),
+        };
+        match variable("AWS_SHARED_CREDENTIALS_FILE") {
+            Some(path) => files.with_file(ProfileFileKind::Credentials, path),
+            None => files.include_default_credentials_file(true),
+        }
     };
     ProfileFileCredentialsProvider::builder().configure(&conf).profile_name(profile).profile_files(files.build()).build()
 }
@@ -156,9 +167,15 @@ fn named_profile(profile: &str, client: SharedHttpClient, region: Region, enviro
 async fn resolve(shared: &SdkConfig, source: &CredentialSource, options: &ConnectOptions) -> Result<Primed, StoreError> {
     let failed = |failure: Failure| StoreError {
         kind: StoreErrorKind::Denied,
-        message: match &source.profile {
-            Some(profile) => format!("{} (profile {profile:?})", failure.into_error("connect", 1).message),
-            None => failure.into_error("connect", 1).message,
+        message: {
+            let message = failure.into_error("connect", 1).message;
+            match (&options.credentials_file, &source.profile) {
+                (Some(file), profile) => {
+                    format!("{message} (profile {:?} of {})", profile.as_deref().unwrap_or(DEFAULT_PROFILE), file.display())
+                }
+                (None, Some(profile)) => format!("{message} (profile {profile:?})"),
+                (None, None) => message,
+            }
         },
     };
     let chain = || {

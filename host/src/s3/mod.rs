@@ -60,6 +60,9 @@ pub struct ConnectOptions {
     /// Sign with these instead of what the default chain finds: for embedders with credentials of their own. A role of the spec is assumed
     /// on top.
     pub credentials: Option<SharedCredentialsProvider>,
+    /// Take profiles from this file alone, in the form of AWS's shared files, instead of the user's: the one that the target names, or
+    /// `default`. It is read when a client is made.
+    pub credentials_file: Option<PathBuf>,
     /// A policy (JSON) that a role is assumed with: it can only take away from what the role may do.
     pub session_policy: Option<String>,
     /// The role of the target is assumed with the token in this file, which an identity provider signed, instead of other credentials.
@@ -83,6 +86,7 @@ impl Default for ConnectOptions {
             max_part_bytes: MAX_PART_BYTES,
             checksums: Checksums::Auto,
             credentials: None,
+            credentials_file: None,
             session_policy: None,
             web_identity_token_file: None,
             configured_endpoints: true,

@@ -71,13 +71,14 @@ fn what_is_wrong_is_said() {
     refused("listen = { socket = \"s\", socket_mode = \"7777\" }", "no mode such as");
     refused("listen = { socket = \"s\", socket_owner = \"root\" }", "not USER:GROUP");
     refused("listen = { socket = \"s\" }\ncredentials = { access_key_id_env = \"A\" }", "go together");
-    refused(
-        "listen = { socket = \"s\" }\ncredentials = { profile = \"p\", access_key_id_env = \"A\", secret_access_key_env = \"B\" }",
-        "not both",
-    );
+    for beside in ["profile", "file"] {
+        let variables = "access_key_id_env = \"A\", secret_access_key_env = \"B\"";
+        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {beside} = \"p\", {variables} }}"), "not both");
+    }
     for (beside, words) in [
         ("", "`web_identity_token_file` needs `role_arn`"),
         ("role_arn = \"r\", profile = \"p\", ", "`web_identity_token_file` or `profile`, not both"),
+        ("role_arn = \"r\", file = \"f\", ", "`web_identity_token_file` or `file`, not both"),
         ("role_arn = \"r\", external_id = \"x\", ", "`web_identity_token_file` or `external_id`, not both"),
         ("access_key_id_env = \"A\", secret_access_key_env = \"B\", ", "`web_identity_token_file` or `access_key_id_env`, not both"),
     ] {
@@ -97,6 +98,15 @@ fn a_token_goes_with_its_role() {
     let options = tenants[0].options(&Options::default()).unwrap();
     assert_eq!(options.connect.web_identity_token_file, Some("/run/token".into()));
     assert_eq!(tenants[0].tenant.credentials.role_arn.as_deref(), Some("arn:aws:iam::1:role/acme"));
+}
+
+#[test]
+fn a_tenant_may_have_a_credentials_file_of_its_own() {
+    let credentials = "credentials = { file = \"/etc/acme.credentials\", profile = \"sink\" }";
+    let tenants = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{credentials}\n{GRANT}")).unwrap();
+    let options = tenants[0].options(&Options::default()).unwrap();
+    assert_eq!(options.connect.credentials_file, Some("/etc/acme.credentials".into()));
+    assert_eq!(tenants[0].tenant.credentials.profile.as_deref(), Some("sink"));
 }
 
 #[test]

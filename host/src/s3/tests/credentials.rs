@@ -70,6 +70,32 @@ async fn shared_files_and_profiles() {
     assert!(error.message.contains("profile \"absent\""), "{error}");
 }
 
+/// A file of one tenant: neither the user's files nor keys in the environment are looked at.
+#[tokio::test]
+async fn a_file_that_is_given_is_the_only_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let keys = |id: &str| format!("aws_access_key_id={id}\naws_secret_access_key=s\n");
+    let shared = file(&dir, "shared", &format!("[default]\n{}[only-shared]\n{}", keys("AKIDSHARED"), keys("AKIDSHARED")));
+    let own = file(&dir, "own", &format!("[default]\n{}[sink]\n{}", keys("AKIDOWN"), keys("AKIDSINK")));
+    let environment = [KEYS, &[("AWS_SHARED_CREDENTIALS_FILE", shared.as_str()), ("AWS_PROFILE", "only-shared")]].concat();
+    let sent = async |file: &str, profile: Option<&str>| {
+        let (server, address) = Server::start(|_, _| ok()).await;
+        let mut target = target(format!("http://{address}"));
+        target.credentials.profile = profile.map(str::to_owned);
+        let options = ConnectOptions { credentials_file: Some(file.into()), ..options(&environment) };
+        put(&target, &options).await.map(|_| server.seen()[0].access_key().to_owned())
+    };
+    assert_eq!(sent(&own, None).await.expect("signed"), "AKIDOWN");
+    assert_eq!(sent(&own, Some("sink")).await.expect("signed"), "AKIDSINK");
+    // What is not in it is an error that names both, not the next of a chain.
+    let absent = dir.path().join("absent").display().to_string();
+    for (of, profile, words) in [(&own, Some("only-shared"), "\"only-shared\""), (&absent, None, "\"default\"")] {
+        let error = sent(of, profile).await.expect_err("no such profile");
+        assert_eq!(error.kind, StoreErrorKind::Denied);
+        assert!(error.message.ends_with(&format!("(profile {words} of {of})")), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_role_is_assumed_with_its_external_id_and_not_at_the_endpoint() {
     let (sts, address) = Server::start(|_, _| role("AssumeRole", "ASIAROLE")).await;
