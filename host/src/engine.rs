@@ -24,9 +24,12 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, Store, UpdateDeadline};
 
+/// A `static`, because each unit of code that names a constant of this size has it once more.
+static COMPONENT: &[u8] = include_bytes!(env!("LAKEGATE_COMPONENT"));
+
 /// The component that this build embeds.
 pub fn component_bytes() -> &'static [u8] {
-    include_bytes!(env!("LAKEGATE_COMPONENT"))
+    COMPONENT
 }
 
 /// The interfaces a component may import.
