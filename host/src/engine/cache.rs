@@ -18,8 +18,9 @@ use wasmtime::component::Component;
 /// What the names of the files end with.
 const SUFFIX: &str = ".cwasm";
 
-/// Of a file that is read to be compared with its digest.
-const READ_BYTES: usize = 64 << 10;
+/// Of a file that is read to be compared with its digest, or written. What is written at once may lie in one piece of the system's cache, and
+/// Linux since 6.18 counts the whole piece for a process that runs one page of it.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Loads the compiled form of `wasm`, or has it made by `compile` and keeps the result.
 ///
@@ -107,7 +108,7 @@ fn load(engine: &Engine, folder: &Path, stem: &str) -> Option<Component> {
 }
 
 fn digest_of(path: &Path) -> io::Result<Vec<u8>> {
-    let (mut file, mut digest, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; READ_BYTES]);
+    let (mut file, mut digest, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; PIECE_BYTES]);
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(digest.finalize().to_vec()),
@@ -139,7 +140,7 @@ fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
 fn keep(folder: &Path, stem: &str, code: &[u8]) -> io::Result<PathBuf> {
     let path = folder.join(format!("{stem}{}{SUFFIX}", hex(&Sha256::digest(code))));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(code)?;
+    code.chunks(PIECE_BYTES).try_for_each(|piece| file.write_all(piece))?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(path)
 }
