@@ -273,11 +273,10 @@ async fn a_cancelled_call_is_no_half_close() -> Result<()> {
     assert_eq!(place.keys(), ["after.csv"]);
     let ended = plugin.stop().await?;
     ended.well();
-    let told = |start: &str| ended.messages("error").into_iter().filter(|message| message.starts_with(start)).count();
-    // Half of them, those that had time to be seen: one that ends before the server looks at it leaves no word. On a busy machine a call may
-    // come in so late that the one before it is still being given up: it is refused, which is no half-close.
-    let (cancelled, refused) = (told("context done: "), told("write failed: plugin already in use"));
-    assert!(cancelled + refused > CALLS, "{:?}", ended.messages("error"));
+    // More than half of them: one that ends before the server looks at it leaves no word, and on a busy machine one that comes in while the
+    // one before it is still being given up is refused, which is no half-close.
+    let cancelled = ended.messages("error").into_iter().filter(|message| message.starts_with("context done: ")).count();
+    assert!(cancelled > CALLS, "{:?}", ended.messages("error"));
     Ok(())
 }
 
