@@ -145,8 +145,16 @@ async fn run_all(through: &str, mut run: impl AsyncFnMut(usize, &Value, &[u8]) -
     let (mut ran, mut failed) = (0, Vec::new());
     for (folder, output, gzip) in cases()? {
         let (input, spec) = (std::fs::read(folder.join("input.arrows"))?, spec(&output, gzip));
-        let (wasm, native) = (run(ran, &spec, &input).await?, natively(&spec, &input)?);
+        let (mut wasm, mut native) = (run(ran, &spec, &input).await?, natively(&spec, &input)?);
         ran += 1;
+        let mut gzip = gzip;
+        if cfg!(feature = "gzip-miniz") {
+            // The native guest keeps zlib-rs, whose bytes differ; what was compressed must be equal.
+            for body in [&mut wasm, &mut native].into_iter().flatten() {
+                *body = plain(std::mem::take(body), gzip)?;
+            }
+            gzip = false;
+        }
         if let Err(error) = check(&folder, &output, gzip, wasm, native) {
             failed.push(format!("{} {} gzip={gzip}: {error:#}", folder.display(), output.file));
         }
