@@ -1,5 +1,5 @@
-# Everything a newcomer types. Each target does its own set-up; rustup is all that must be there.
-.PHONY: demo test lint bench cost peaks tenants dist setup peers clean-demo
+# Everything a newcomer types. Each target does its own set-up; rustup, make and a C compiler must be there.
+.PHONY: demo test lint bench cost peaks tenants dist setup peers
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -15,7 +15,7 @@ demo: setup
 	@echo 'Objects in $(DEMO_DIR):'
 	@find $(DEMO_DIR) -type f -not -path '*/.lakegate*' -exec ls -l {} + | awk '{print $$5, $$9}'
 
-## All tests. Set LAKEGATE_REQUIRE_ALL=1 to make a tier that cannot run (no Python, no Go) a failure instead of a word.
+## All tests. With LAKEGATE_REQUIRE_ALL=1 a tier that cannot run (no Python, no Go) is a failure instead of a line that says so.
 test: setup peers
 	$(CARGO) test --workspace
 
@@ -56,6 +56,6 @@ dist: setup
 setup:
 	@rustup target list --installed | grep -q '^wasm32-unknown-unknown$$' || rustup target add wasm32-unknown-unknown
 
-## The programs that some tests compare with or talk to: MinIO, moto, pyarrow, polars, duckdb.
+## The programs that some tests compare with or talk to: MinIO, moto, pyarrow, polars, duckdb, grpcio, source plugins, Chromium.
 peers:
 	@sh tests/setup.sh || [ -z "$$LAKEGATE_REQUIRE_ALL" ]
