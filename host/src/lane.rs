@@ -195,6 +195,10 @@ impl Guest {
 impl Actor {
     async fn run(&mut self, mut inbox: mpsc::UnboundedReceiver<Work>, waiting: &AtomicUsize) {
         loop {
+            if self.ledger.is_given_up() {
+                // What is open will be aborted, not finished.
+                self.deadline = None;
+            }
             if self.deadline.is_some_and(|deadline| deadline <= self.now()) {
                 self.deadline = None;
                 self.many(|guest, now| Box::pin(async move { guest.sink.session().call_tick(&mut guest.store, guest.session, now).await }))
@@ -226,6 +230,7 @@ impl Actor {
             Work::Begin(ledger) => self.ledger = ledger,
             Work::Migrate(message) => self.one(message, Call::Migrate).await,
             Work::Insert(message) => self.one(message, Call::Insert).await,
+            Work::Barrier if self.ledger.is_given_up() => {}
             Work::Barrier => {
                 self.many(|guest, now| {
                     Box::pin(async move { guest.sink.session().call_barrier(&mut guest.store, guest.session, now).await })
@@ -233,14 +238,15 @@ impl Actor {
                 .await;
             }
             Work::Abandon(table) => self.abandon(&table).await,
-            Work::End(done) => {
+            Work::End(done) if !self.ledger.is_given_up() => {
                 self.many(|guest, now| {
                     Box::pin(async move { guest.sink.session().call_end_write(&mut guest.store, guest.session, now).await })
                 })
                 .await;
+                self.expect_nothing_open();
                 let _ = done.send(());
             }
-            Work::Abort(done) => {
+            Work::End(done) | Work::Abort(done) => {
                 // Dropping the store drops its uploads, and each aborts.
                 (self.guest, self.deadline) = (None, None);
                 let _ = done.send(());
@@ -317,8 +323,7 @@ impl Actor {
 
     /// The instance is gone: every table with an object open here fails, and so does the one being written.
     fn trapped(&mut self, trap: &wasmtime::Error, during: Option<&Arc<str>>) {
-        let Some(mut guest) = self.guest.take() else { return };
-        self.deadline = None;
+        let Some(guest) = self.guest.take() else { return };
         if let Some(tenant) = self.tenant() {
             tenant.tally.guest_memory(guest.store.data().limiter.used_bytes());
             tenant.trapped();
@@ -326,6 +331,19 @@ impl Actor {
         let cause = guest.store.data().explain(trap);
         let doing = during.map_or_else(String::new, |table| format!(" while it wrote the table {table:?}"));
         tracing::error!(lane = self.context.lane, error = format!("{trap:?}"), "The component trapped{doing}: {cause}");
+        self.dismiss(guest, &format!("{cause}{doing}"), during);
+    }
+
+    /// At the end of a write every object was to be finished: one that is not would be waited for without end.
+    fn expect_nothing_open(&mut self) {
+        if let Some(guest) = self.guest.take_if(|guest| guest.store.data().open_objects > 0) {
+            self.dismiss(guest, "the component left an object open at the end of the write", None);
+        }
+    }
+
+    /// Drops an instance, whose uploads abort; the tables that they belong to fail.
+    fn dismiss(&mut self, mut guest: Guest, cause: &str, during: Option<&Arc<str>>) {
+        self.deadline = None;
         let open = guest.store.data_mut().resources.iter_mut();
         let mut tables: Vec<Arc<str>> = open.filter_map(|entry| entry.downcast_ref::<Upload>().map(Upload::table)).collect();
         tables.extend(during.cloned());
@@ -333,7 +351,7 @@ impl Actor {
         tables.dedup();
         drop(guest);
         for table in &tables {
-            self.fail(table, Failure::new(FailureClass::Unexpected, format!("{cause}{doing}")));
+            self.fail(table, Failure::new(FailureClass::Unexpected, cause));
         }
     }
 

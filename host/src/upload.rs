@@ -244,10 +244,14 @@ impl Upload {
     /// Hands the object over to the store. Does not wait.
     ///
     /// # Errors
-    /// The claim is refused, or a part has failed already.
+    /// The claim is refused, a part has failed already, or the write was given up.
     pub(crate) fn finish(mut self, rows: u64) -> Result<(), PutError> {
         self.check()?;
         let (table, ledger) = self.account();
+        if ledger.is_given_up() {
+            // Encoders with nothing left to write would not hear of it otherwise.
+            return Err(PutError::Unavailable(GIVEN_UP.to_owned()));
+        }
         ledger.claim(&table, rows).map_err(|failure| PutError::Invalid(failure.message))?;
         let payload = self.staged.take();
         let share = self.outlet.in_flight.take(payload.length());

@@ -2,10 +2,11 @@
 
 use crate::rig::{Rig, insert_in_turn};
 use lakegate::ledger::{FailureClass, WriteReport};
+use lakegate::session::Write;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -137,6 +138,36 @@ async fn an_upload_is_seen_while_it_is_open_and_gone_once_the_write_is_given_up(
     assert_eq!(rig.proxy.count(Operation::Complete), 0);
     assert!(rig.keys().is_empty());
     session.close().await;
+}
+
+/// Rows of `a` are in an object that is open; then `b` keeps the lane, whose guest waits for the store, and behind it `more` is queued. When the
+/// write is given up, the lane goes on with that, and the object of `a` must not land.
+async fn check_nothing_lands_once_given_up(name: &str, extra: serde_json::Value, more: impl AsyncFnOnce(&mut Write)) {
+    let mut rig = Rig::new([Rule::on(Operation::Part, When::Always, Fault::Stall(FOR_EVER))]).await;
+    rig.options.lanes = NonZeroUsize::MIN;
+    rig.options.in_flight_bytes = 1;
+    let session = rig.open(extra).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("a".to_owned(), 10), ("b".to_owned(), MULTIPART_ROWS)]), MULTIPART_ROWS).await;
+    rig.wait_for_unfinished().await;
+    more(&mut write).await;
+    let before = rig.keys();
+    write.abort().await;
+    assert_eq!((rig.keys(), rig.unfinished()), (before, vec![]), "{name}");
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_given_up_completes_no_open_object() {
+    check_nothing_lands_once_given_up("a barrier", json!({}), async |write| {
+        let schema = lakegate_tests::tables::ids("a", 0..0);
+        write.migrate_table(schema.into()).await.expect("a good schema");
+    })
+    .await;
+    // The time comes while the guest waits.
+    const AGE: Duration = Duration::from_secs(1);
+    let spec = json!({"batch_timeout": format!("{}s", AGE.as_secs())});
+    check_nothing_lands_once_given_up("a time limit", spec, async |_| tokio::time::sleep(AGE).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

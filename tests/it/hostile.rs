@@ -153,6 +153,12 @@ async fn claims_are_checked_against_the_rows_that_came_in() {
     check("swallow", None, FailureClass::Unexpected, "the books do not add up: 3 rows in, 0 claimed, 0 confirmed").await;
 }
 
+/// It would be waited for without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_never_finished_fails_its_table_at_the_end() {
+    check("keep", None, FailureClass::Unexpected, "the component left an object open at the end of the write").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ill_formed_keys_are_refused() {
     for key in ["../x", "a//b", "/a", "a/./b", "a\u{0}b", &"k".repeat(1_025)] {

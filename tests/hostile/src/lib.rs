@@ -1,8 +1,8 @@
 //! A guest that does, on request, what a guest should not.
 //!
 //! It decodes no rows. A message says what to do in its bytes: `behave=WORD;rows=N;` anywhere in it (the tests put it into the schema's
-//! metadata); with `on=insert;` it does so only with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write ends; the
-//! other words are attacks.
+//! metadata); with `on=insert;` it does so only with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write ends,
+//! `keep` beyond; the other words are attacks.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
@@ -34,6 +34,7 @@ struct Held {
     table: String,
     upload: Upload,
     rows: u64,
+    for_good: bool,
 }
 
 #[derive(Default)]
@@ -104,11 +105,12 @@ impl State {
                 let stale = core::mem::ManuallyDrop::new(unsafe { Upload::from_handle(handle) });
                 stale.write(b"after the end")
             }
-            Some("hold") => {
+            behaviour @ Some("hold" | "keep") => {
+                let for_good = behaviour == Some("keep");
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(&vec![b'h'; 6 << 20])?;
                 upload.write(b"and more")?;
-                self.held.borrow_mut().push(Held { table, upload, rows });
+                self.held.borrow_mut().push(Held { table, upload, rows, for_good });
                 Ok(())
             }
             Some("panic") => panic!("asked to panic"),
@@ -245,7 +247,7 @@ impl GuestSession for State {
 
     fn end_write(&self, _now: u64) -> Progress {
         self.pass("end-write");
-        for held in self.held.borrow_mut().drain(..) {
+        for held in self.held.borrow_mut().extract_if(.., |held| !held.for_good) {
             // The host reports a failure by itself.
             let _ = Upload::finish(held.upload, held.rows);
         }
