@@ -163,9 +163,10 @@ impl Ledger {
     /// Rows (or, with 0, a schema) of a table came in. False if the table has failed: the rows are then not to be sent on.
     pub(crate) fn admit(&self, table: &Arc<str>, rows: u64) -> bool {
         let mut books = self.books();
-        books.totals.rows += rows;
+        // What headers claim may add up to anything.
+        books.totals.rows = books.totals.rows.saturating_add(rows);
         let account = books.account(table);
-        account.rows_in += rows;
+        account.rows_in = account.rows_in.saturating_add(rows);
         !account.stopped
     }
 
@@ -232,18 +233,21 @@ impl Ledger {
 
     /// The table fails and takes no more rows. True if this is its first cause.
     pub(crate) fn fail(&self, table: &Arc<str>, failure: Failure) -> bool {
-        if self.is_given_up() {
-            // What ends here was cut off by us; the cause is the write's, and is told once.
-            return self.books().record(table, failure, true);
+        let message = failure.message.clone();
+        let first = self.books().record(table, failure, true);
+        // What ends once the write is given up was cut off by us; the cause is the write's, and is told once.
+        if first && !self.is_given_up() {
+            tracing::error!(target: TABLES, table = &**table, error = message, "The table failed.");
         }
-        tracing::error!(target: TABLES, table = &**table, error = failure.message, "The table failed.");
-        self.books().record(table, failure, true)
+        first
     }
 
     /// A message about the table is refused; its rows go on.
     pub(crate) fn refuse(&self, table: &Arc<str>, failure: Failure) {
-        tracing::error!(target: TABLES, table = &**table, error = failure.message, "A message is refused.");
-        self.books().record(table, failure, false);
+        let message = failure.message.clone();
+        if self.books().record(table, failure, false) {
+            tracing::error!(target: TABLES, table = &**table, error = message, "A message is refused.");
+        }
     }
 
     /// Waits until every upload is settled: confirmed, failed, or aborted.

@@ -43,6 +43,10 @@ pub const MAX_CALL_CPU: Duration = Duration::from_secs(120);
 /// Bytes of messages that wait for a lane: enough that it never waits for the router. A larger message waits alone.
 pub const LANE_QUEUE_BYTES: usize = 4 << 20;
 
+/// Bytes that a finished object takes until the store has confirmed it, besides its own: its task, its key and its place in the books. They
+/// count as on their way, so that millions of tiny objects do not wait at once.
+pub const JOB_BYTES: u64 = 8 << 10;
+
 /// Requests to the store at once, per session. Each takes a socket; 64 keep a long fat line full and stay far below `ulimit -n 512`.
 pub const MAX_REQUESTS: usize = 64;
 

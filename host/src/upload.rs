@@ -5,7 +5,7 @@
 
 use crate::bindings::{ObjectAttributes, PutError};
 use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
-use crate::limits::MAX_REQUESTS;
+use crate::limits::{JOB_BYTES, MAX_REQUESTS};
 use crate::object::{ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::grant::Paced;
@@ -80,6 +80,12 @@ impl Outlet {
         }
     }
 
+    /// Waits for its turn among the session's requests.
+    async fn request(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.requests.acquire().await.ok()
+    }
+
     /// Sends a body, and notes how long it took.
     async fn timed<T>(&self, put: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let begun = Instant::now();
@@ -98,6 +104,23 @@ impl Outlet {
     /// Bytes held on the host's side.
     pub(crate) fn held_bytes(&self) -> Held {
         Held { staged: self.staging.memory_bytes(), spill_file: self.staging.spill_file_bytes(), in_flight: self.in_flight.bytes() }
+    }
+
+    /// Waits until another object of the table may begin: while too much is on its way, and until the tenant may have one more.
+    ///
+    /// # Errors
+    /// Nobody wants it any more.
+    pub(crate) async fn turn(&self, table: &str, ledger: &Ledger) -> Result<(), PutError> {
+        still_wanted(table, ledger)?;
+        let turn = async {
+            self.in_flight.room().await;
+            self.pace(Paced::Objects, 1).await;
+        };
+        tokio::select! {
+            biased;
+            () = ledger.given_up() => Err(PutError::Unavailable(GIVEN_UP.to_owned())),
+            () = turn => Ok(()),
+        }
     }
 
     /// Checks and authorises what the guest asked for.
@@ -164,6 +187,18 @@ pub struct Upload {
 /// What a guest hears that still writes when nobody wants its objects any more.
 const GIVEN_UP: &str = "the write was given up";
 
+/// # Errors
+/// The write was given up, or the table has failed: its first cause is in the books.
+fn still_wanted(table: &str, ledger: &Ledger) -> Result<(), PutError> {
+    if ledger.is_given_up() {
+        Err(PutError::Unavailable(GIVEN_UP.to_owned()))
+    } else if ledger.is_stopped(table) {
+        Err(PutError::Rejected("the table has failed".to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
 /// Has anything been handed to a job?
 #[derive(Debug)]
 enum State {
@@ -191,8 +226,8 @@ struct Start {
 enum Command {
     /// A full part.
     Part(Payload, Share),
-    /// The rest, and how many rows the object holds.
-    Finish(Payload, Share, u64),
+    /// The rest, and how many rows the object holds. What the job itself takes is on its way until it ends.
+    Finish { payload: Payload, share: Share, job: Share, rows: u64 },
 }
 
 impl Upload {
@@ -244,18 +279,17 @@ impl Upload {
     /// Hands the object over to the store. Does not wait.
     ///
     /// # Errors
-    /// The claim is refused, a part has failed already, or the write was given up.
+    /// The claim is refused, a part has failed already, or nobody wants the object any more: encoders with nothing left to write would not
+    /// hear of that otherwise.
     pub(crate) fn finish(mut self, rows: u64) -> Result<(), PutError> {
         self.check()?;
         let (table, ledger) = self.account();
-        if ledger.is_given_up() {
-            // Encoders with nothing left to write would not hear of it otherwise.
-            return Err(PutError::Unavailable(GIVEN_UP.to_owned()));
-        }
         ledger.claim(&table, rows).map_err(|failure| PutError::Invalid(failure.message))?;
         let payload = self.staged.take();
         let share = self.outlet.in_flight.take(payload.length());
-        self.send(Command::Finish(payload, share, rows));
+        // Not before: only a job that is complete comes to its end without the guest.
+        let job = self.outlet.in_flight.take(JOB_BYTES);
+        self.send(Command::Finish { payload, share, job, rows });
         Ok(())
     }
 
@@ -286,7 +320,9 @@ impl Upload {
     }
 
     fn check(&self) -> Result<(), PutError> {
-        self.failed.get().map_or(Ok(()), |kind| Err(put_error(*kind)))
+        self.failed.get().map_or(Ok(()), |kind| Err(put_error(*kind)))?;
+        let (table, ledger) = self.account();
+        still_wanted(&table, &ledger)
     }
 
     fn account(&self) -> (Arc<str>, Arc<Ledger>) {
@@ -349,48 +385,62 @@ impl Job {
     async fn run(self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         // A late retry of an earlier object of this key must not overtake newer rows.
         self.start.turn.wait().await;
-        match self.drive(&mut inbox).await {
+        let mut unfinished = None;
+        match self.drive(&mut inbox, &mut unfinished).await {
             Ok(Some(done)) => self.confirm(done),
             Ok(None) => {}
-            Err(error) => {
-                let _ = self.failed.set(error.kind);
-                self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, error.message));
-            }
+            Err(error) => self.fail(error),
+        }
+        // An abort may take long: the table has failed before, and what was queued has given its bytes back.
+        drop(inbox);
+        if let Some(mut upload) = unfinished {
+            upload.abort().await;
         }
     }
 
-    /// Follows the commands; `None` if the object was given up.
-    async fn drive(&self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Result<Option<Done>, StoreError> {
+    /// Follows the commands; `None` if the object was given up. What is to be aborted is left in `unfinished`.
+    async fn drive(
+        &self,
+        inbox: &mut mpsc::UnboundedReceiver<Command>,
+        unfinished: &mut Option<AbortGuard>,
+    ) -> Result<Option<Done>, StoreError> {
         match inbox.recv().await {
             None => Ok(None),
-            Some(Command::Finish(payload, share, rows)) => {
+            Some(Command::Finish { payload, share: _share, job: _job, rows }) => {
                 let bytes = payload.length();
                 let put = async {
-                    self.outlet.pace(Paced::Objects, 1).await;
-                    let _request = self.request().await;
+                    let _request = self.outlet.request().await;
                     self.outlet.timed(self.outlet.client.put(&self.start.put, payload)).await
                 };
                 let stored = self.unless_halted(put).await?;
-                drop(share);
                 Ok(Some(Done { stored, bytes, rows }))
             }
             Some(Command::Part(payload, share)) => {
                 let create = async {
-                    self.outlet.pace(Paced::Objects, 1).await;
-                    let _request = self.request().await;
+                    let _request = self.outlet.request().await;
                     self.outlet.client.create(&self.start.put).await
                 };
-                let upload = self.unless_halted(create).await?;
-                let mut guard = AbortGuard::new(Arc::new(upload), self);
-                let done = self.unless_halted(self.drive_parts(&guard.upload, (payload, share), inbox)).await;
-                if matches!(done, Ok(Some(_))) {
-                    guard.disarm();
-                } else {
-                    guard.abort().await;
+                let upload = Arc::new(self.unless_halted(create).await?);
+                unfinished.replace(AbortGuard::new(upload.clone(), self));
+                let done = self.unless_halted(self.drive_parts(&upload, (payload, share), inbox)).await;
+                if matches!(done, Ok(Some(_)))
+                    && let Some(mut completed) = unfinished.take()
+                {
+                    completed.disarm();
                 }
                 done
             }
         }
+    }
+
+    /// The store's words are the cause, so they are in the books before the guest hears of the failure and tells of it in its own.
+    fn fail(&self, error: StoreError) {
+        if let (StoreErrorKind::Unknown, Some(reservation)) = (error.kind, &self.start.reservation) {
+            // It may be there, so it counts.
+            reservation.landed();
+        }
+        self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, error.message));
+        let _ = self.failed.set(error.kind);
     }
 
     async fn drive_parts(
@@ -408,13 +458,14 @@ impl Job {
         };
         send(&mut sending, first.0, first.1);
         let mut rows = None;
+        let mut _job = None;
         // Ends when the handle has finished or given up, and every part has been answered; at the first failure at once.
         let outcome = loop {
             tokio::select! {
                 command = inbox.recv(), if rows.is_none() => match command {
                     Some(Command::Part(payload, share)) => send(&mut sending, payload, share),
-                    Some(Command::Finish(payload, share, claimed)) => {
-                        rows = Some(claimed);
+                    Some(Command::Finish { payload, share, job, rows: claimed }) => {
+                        (rows, _job) = (Some(claimed), Some(job));
                         if payload.length() > 0 {
                             send(&mut sending, payload, share);
                         }
@@ -433,7 +484,7 @@ impl Job {
         sending.shutdown().await;
         let Some(rows) = outcome? else { return Ok(None) };
         parts.sort_unstable_by_key(|part: &Part| part.number);
-        let _request = self.request().await;
+        let _request = self.outlet.request().await;
         let stored = upload.complete(parts, bytes).await?;
         Ok(Some(Done { stored, bytes, rows }))
     }
@@ -447,11 +498,6 @@ impl Job {
             }
             done = work => done,
         }
-    }
-
-    async fn request(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        // The semaphore is never closed.
-        self.outlet.requests.acquire().await.ok()
     }
 
     fn confirm(&self, done: Done) {
@@ -473,7 +519,7 @@ impl Job {
 }
 
 async fn send_part(outlet: Arc<Outlet>, upload: Arc<Multipart>, number: u32, payload: Payload, share: Share) -> Result<Part, StoreError> {
-    let _request = outlet.requests.acquire().await;
+    let _request = outlet.request().await;
     let part = outlet.timed(upload.put_part(number, payload)).await;
     drop(share);
     part
@@ -483,13 +529,13 @@ async fn send_part(outlet: Arc<Outlet>, upload: Arc<Multipart>, number: u32, pay
 struct AbortGuard {
     upload: Arc<Multipart>,
     key: ObjectKey,
-    io: tokio::runtime::Handle,
+    outlet: Arc<Outlet>,
     armed: bool,
 }
 
 impl AbortGuard {
     fn new(upload: Arc<Multipart>, job: &Job) -> Self {
-        Self { upload, key: job.start.put.get().key.clone(), io: job.outlet.io.clone(), armed: true }
+        Self { upload, key: job.start.put.get().key.clone(), outlet: job.outlet.clone(), armed: true }
     }
 
     fn disarm(&mut self) {
@@ -498,20 +544,21 @@ impl AbortGuard {
 
     async fn abort(&mut self) {
         self.disarm();
-        abort(&self.upload, &self.key).await;
+        abort(&self.outlet, &self.upload, &self.key).await;
     }
 }
 
 impl Drop for AbortGuard {
     fn drop(&mut self) {
         if self.armed {
-            let (upload, key) = (self.upload.clone(), self.key.clone());
-            self.io.spawn(async move { abort(&upload, &key).await });
+            let (outlet, upload, key) = (self.outlet.clone(), self.upload.clone(), self.key.clone());
+            self.outlet.io.spawn(async move { abort(&outlet, &upload, &key).await });
         }
     }
 }
 
-async fn abort(upload: &Multipart, key: &ObjectKey) {
+async fn abort(outlet: &Outlet, upload: &Multipart, key: &ObjectKey) {
+    let _request = outlet.request().await;
     if let Err(error) = upload.abort().await {
         tracing::warn!(
             key = key.as_str(),

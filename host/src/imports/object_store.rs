@@ -16,6 +16,9 @@ impl HostUpload for State {
         let (Some(outlet), Some((table, ledger))) = (&self.context.outlet, &self.call) else {
             return Ok(Err(PutError::Invalid("an object can be opened only while rows or a schema are handed in".into())));
         };
+        if let Err(error) = self.seat.aside(outlet.turn(table, ledger)).await {
+            return Ok(Err(error));
+        }
         let upload = match outlet.open(&attributes, table.clone(), ledger.clone(), self.context.lane) {
             Ok(upload) => upload,
             Err(error) => return Ok(Err(error)),
