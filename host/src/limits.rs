@@ -61,6 +61,21 @@ pub const MAX_CACHED_SCHEMAS: usize = 1_024;
 /// Bytes of a table's name.
 pub const MAX_TABLE_NAME_BYTES: usize = 4_096;
 
+/// Tables of one write: the largest sources have some thousands. The books keep an account of each.
+pub const MAX_TABLES: usize = 100_000;
+
+/// Bytes of the names of all tables of a write: some hundred for each, were there as many as there may be.
+pub const MAX_TABLE_NAMES_BYTES: usize = 32 << 20;
+
+/// Bytes of the words for a table's failure, before they are cut. A component may say anything.
+pub const MAX_FAILURE_BYTES: usize = 4 << 10;
+
+/// Warnings about a spec that are told; a component may have any number.
+pub const MAX_WARNINGS: usize = 50;
+
+/// The least time between two ticks of a lane: a component that asks for the next one at once, again and again, is not to spin.
+pub const LEAST_TICK: Duration = Duration::from_millis(10);
+
 /// Bytes of a component brought from outside.
 pub const MAX_COMPONENT_BYTES: usize = 16 << 20;
 

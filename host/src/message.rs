@@ -80,9 +80,13 @@ fn table_name(metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
         return Err(invalid("missing table name"));
     }
     if name.len() > MAX_TABLE_NAME_BYTES {
-        return Err(invalid(format!("a table's name has {} bytes; at most {MAX_TABLE_NAME_BYTES} are accepted", name.len())));
+        return Err(name_too_long(name));
     }
     Ok(name.into())
+}
+
+pub(crate) fn name_too_long(name: &str) -> InvalidMessage {
+    invalid(format!("a table's name has {} bytes; at most {MAX_TABLE_NAME_BYTES} are accepted", name.len()))
 }
 
 /// The message in `metadata`, once its flatbuffer has been verified.

@@ -4,6 +4,7 @@
 //! awaits the store, writes the receipt, and owes the abort. Dropping the handle unfinished ends the job's channel, and the job aborts.
 
 use crate::bindings::{ObjectAttributes, PutError};
+use crate::imports::TableCall;
 use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
 use crate::limits::{JOB_BYTES, MAX_REQUESTS};
 use crate::object::{ObjectKey, PutObject};
@@ -127,15 +128,10 @@ impl Outlet {
     ///
     /// # Errors
     /// `invalid`: no good key or content type, or the key is being written. `denied`: the policy. The table has then failed.
-    pub(crate) fn open(
-        self: &Arc<Self>,
-        attributes: &ObjectAttributes,
-        table: Arc<str>,
-        ledger: Arc<Ledger>,
-        lane: usize,
-    ) -> Result<Upload, PutError> {
+    pub(crate) fn open(self: &Arc<Self>, attributes: &ObjectAttributes, call: &TableCall, lane: usize) -> Result<Upload, PutError> {
+        let TableCall { table, ledger, call } = call;
         let refuse = |class, error: PutError| {
-            ledger.fail(&table, Failure::new(class, text(&error)));
+            ledger.fail(table, Failure::new(class, text(&error)));
             error
         };
         let request = PutObject::parse(&attributes.key, &attributes.content_type);
@@ -149,18 +145,18 @@ impl Outlet {
         let meter = self.policy.tenant().map(|tenant| &tenant.meter);
         let open_object = meter.map(|meter| meter.open()).transpose().map_err(deny)?;
         let reservation = meter.map(|meter| meter.reserve()).transpose().map_err(deny)?.map(Arc::new);
-        let (open, turn) = self.keys.open(&put.get().key, &table).map_err(|other| {
+        let (open, turn) = self.keys.open(&put.get().key, table).map_err(|other| {
             let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
             refuse(FailureClass::Data, PutError::Invalid(message))
         })?;
-        let unsettled = ledger.begin_upload(&table);
-        tracing::debug!(lane, table = &*table, key = put.get().key.as_str(), "An object is opened.");
+        let unsettled = ledger.begin_upload(table, *call);
+        tracing::debug!(lane, table = &**table, key = put.get().key.as_str(), "An object is opened.");
         Ok(Upload {
             outlet: self.clone(),
             staged: self.staging.part(),
             failed: Arc::default(),
             reservation: reservation.clone(),
-            state: State::Small(Start { put, table, ledger, turn, reservation, _unsettled: unsettled }),
+            state: State::Small(Start { put, table: table.clone(), ledger: ledger.clone(), turn, reservation, _unsettled: unsettled }),
             _open: open,
             _open_object: open_object,
             parts: 0,
