@@ -53,6 +53,24 @@ pub const MAX_REQUESTS: usize = 64;
 /// Chunks below this are gathered, so that a million tiny writes do not become a million allocations.
 pub const SMALL_CHUNK_BYTES: usize = 16 << 10;
 
+/// Record batches of one message: a client that gathers rows sends a few, and each has a header that is to be read.
+pub const MAX_STREAM_BATCHES: usize = 1 << 16;
+
+/// Bytes of one header of an Arrow IPC stream. The widest schema has some megabytes; a record batch of it fewer.
+pub const MAX_HEADER_BYTES: usize = 32 << 20;
+
+/// Levels of tables in a header: those of a column's type, and what is around them.
+pub const MAX_HEADER_DEPTH: usize = 64;
+
+/// How often each byte of a header may be visited while it is verified: writers may share texts, but not without end.
+pub const MAX_HEADER_VISITS: usize = 16;
+
+/// Bytes that may be visited in the smallest header.
+pub const LEAST_HEADER_VISIT_BYTES: usize = 1 << 10;
+
+/// Bytes of headers that are read before others have a turn on the thread: less than a millisecond.
+pub const HEADER_BYTES_A_TURN: usize = 256 << 10;
+
 /// Bytes of a schema message that the router remembers, and how many of them.
 pub const MAX_CACHED_SCHEMA_BYTES: usize = 64 << 10;
 /// See [`MAX_CACHED_SCHEMA_BYTES`].

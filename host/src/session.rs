@@ -421,7 +421,7 @@ impl Write {
     /// [`InvalidMessage`]. A table's own failure is reported by [`Write::finish`].
     pub async fn migrate_table(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
         self.check_size(&ipc)?;
-        let header = self.inspector.inspect(&ipc)?;
+        let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Migrate);
         if self.ledger.admit(&header.table, 0)? {
             let lane = self.home(&header.table);
@@ -437,7 +437,7 @@ impl Write {
     /// [`InvalidMessage`].
     pub async fn insert(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
         self.check_size(&ipc)?;
-        let header = self.inspector.inspect(&ipc)?;
+        let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Insert);
         if !self.ledger.admit(&header.table, header.rows)? {
             return Ok(());
