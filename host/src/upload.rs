@@ -6,7 +6,7 @@
 use crate::bindings::{ObjectAttributes, PutError};
 use crate::imports::TableCall;
 use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
-use crate::limits::{JOB_BYTES, MAX_REQUESTS};
+use crate::limits::{JOB_BYTES, MAX_REQUESTS, MAX_TABLES};
 use crate::object::{ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::grant::Paced;
@@ -39,8 +39,7 @@ pub struct Outlet {
 impl Outlet {
     /// A way out to `client` under `policy`; jobs run on `io`.
     ///
-    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered (one a table; keys with a UUID never repeat,
-    /// and there is no end of them).
+    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered.
     pub fn new(
         client: S3Client,
         policy: Policy,
@@ -49,7 +48,7 @@ impl Outlet {
         keys_repeat: bool,
         io: tokio::runtime::Handle,
     ) -> Arc<Self> {
-        let keys = Arc::new(Keys { remember: keys_repeat, states: Mutex::default() });
+        let keys = Arc::new(Keys::new(keys_repeat));
         let requests = Semaphore::new(MAX_REQUESTS);
         Arc::new(Self { client, policy, staging, in_flight, requests, keys, io, halt: CancellationToken::new() })
     }
@@ -504,7 +503,7 @@ impl Job {
         }
         self.outlet.policy.audit_object(key.as_str(), done.bytes, done.rows);
         tracing::debug!(table = &**table, key = key.as_str(), rows = done.rows, bytes = done.bytes, "An object is confirmed.");
-        if let Some(rows) = turn.confirmed(done.rows)
+        if let Some(rows) = turn.confirmed(table, done.rows)
             && rows > 0
         {
             tracing::warn!(table = &**table, key = key.as_str(), rows, "An object written earlier in this sync was overwritten.");
@@ -570,6 +569,9 @@ async fn abort(outlet: &Outlet, upload: &Multipart, key: &ObjectKey) {
 struct Keys {
     remember: bool,
     states: Mutex<HashMap<ObjectKey, KeyState>>,
+    /// The last key that each table's rows were confirmed under, where keys may come again. Others are forgotten: what tells a table's keys
+    /// apart is time, which does not come again, or a UUID, and of these there is no end.
+    last: Mutex<HashMap<Arc<str>, ObjectKey>>,
 }
 
 #[derive(Debug, Default)]
@@ -581,6 +583,8 @@ struct KeyState {
     last: Option<CancellationToken>,
     /// Rows of the last confirmed object.
     confirmed: Option<u64>,
+    /// Tables whose last key it is.
+    tables: usize,
 }
 
 /// The guest is writing this key. Dropping it says that it no longer is.
@@ -600,6 +604,26 @@ struct KeyTurn {
 }
 
 impl Keys {
+    fn new(remember: bool) -> Self {
+        Self { remember, states: Mutex::default(), last: Mutex::default() }
+    }
+
+    /// The table's rows are under this key now.
+    fn remember(&self, table: &Arc<str>, key: &ObjectKey) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.get(table) == Some(key) {
+            return;
+        }
+        if last.len() >= MAX_TABLES {
+            // What is lost are warnings.
+            last.drain().for_each(|(_, key)| self.update(&key, |state| state.tables -= 1));
+        }
+        self.update(key, |state| state.tables += 1);
+        if let Some(earlier) = last.insert(table.clone(), key.clone()) {
+            self.update(&earlier, |state| state.tables -= 1);
+        }
+    }
+
     fn states(&self) -> MutexGuard<'_, HashMap<ObjectKey, KeyState>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -625,7 +649,7 @@ impl Keys {
         change(state);
         if state.unsettled == 0 {
             state.last = None;
-            if state.open.is_none() && !(self.remember && state.confirmed.is_some()) {
+            if state.open.is_none() && state.tables == 0 {
                 states.remove(key);
             }
         }
@@ -647,8 +671,12 @@ impl KeyTurn {
     }
 
     /// The object is there. Answers how many rows the one it replaced had.
-    fn confirmed(&self, rows: u64) -> Option<u64> {
-        self.keys.states().get_mut(&self.key)?.confirmed.replace(rows)
+    fn confirmed(&self, table: &Arc<str>, rows: u64) -> Option<u64> {
+        let replaced = self.keys.states().get_mut(&self.key)?.confirmed.replace(rows);
+        if self.keys.remember {
+            self.keys.remember(table, &self.key);
+        }
+        replaced
     }
 }
 
@@ -664,7 +692,7 @@ mod tests {
     use super::*;
 
     fn keys(remember: bool) -> (Arc<Keys>, ObjectKey, Arc<str>) {
-        (Arc::new(Keys { remember, states: Mutex::default() }), ObjectKey::parse("k").unwrap(), "t".into())
+        (Arc::new(Keys::new(remember)), ObjectKey::parse("k").unwrap(), "t".into())
     }
 
     #[test]
@@ -689,9 +717,9 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        assert_eq!(first.confirmed(3), None);
+        assert_eq!(first.confirmed(&table, 3), None);
         drop(first);
-        assert_eq!(waiting.await.unwrap().confirmed(4), Some(3), "the replaced object's rows");
+        assert_eq!(waiting.await.unwrap().confirmed(&table, 4), Some(3), "the replaced object's rows");
     }
 
     #[test]
@@ -700,9 +728,33 @@ mod tests {
             let (keys, key, table) = keys(remember);
             let (open, turn) = keys.open(&key, &table).unwrap();
             drop(open);
-            turn.confirmed(1);
+            turn.confirmed(&table, 1);
             drop(turn);
             assert_eq!(keys.states().len(), usize::from(remember));
         }
+    }
+
+    /// Without a limit of rows a key with a UUID looks like one that may come again.
+    #[test]
+    fn one_key_a_table_is_remembered() {
+        let (keys, key, table) = keys(true);
+        let confirm = |key: &ObjectKey, table: &Arc<str>| {
+            let (open, turn) = keys.open(key, table).unwrap();
+            drop(open);
+            turn.confirmed(table, 1)
+        };
+        for number in 0..100 {
+            assert_eq!(confirm(&ObjectKey::parse(&format!("t/{number}")).unwrap(), &table), None);
+        }
+        assert_eq!(keys.states().len(), 1);
+        // Two tables may share a key; it is known for as long as it is the last of one.
+        let other: Arc<str> = "u".into();
+        assert_eq!((confirm(&key, &table), confirm(&key, &other)), (None, Some(1)));
+        assert_eq!((confirm(&ObjectKey::parse("t/100").unwrap(), &table), confirm(&key, &other)), (None, Some(1)));
+        assert_eq!(keys.states().len(), 2);
+        for number in 0..MAX_TABLES {
+            confirm(&key, &format!("t{number}").into());
+        }
+        assert!(keys.states().len() <= 2 && keys.last.lock().unwrap().len() <= MAX_TABLES);
     }
 }
