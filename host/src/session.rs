@@ -43,6 +43,8 @@ pub struct Options {
     pub guest_memory_bytes: u64,
     /// Where parts spill to.
     pub spill: Spill,
+    /// Bytes of a session's spill file; [`None`] is no bound but the disk's.
+    pub spill_bytes: Option<u64>,
     /// Makes object keys reproducible, for tests and `load --seed`.
     pub seed: Option<u64>,
     /// Whose sessions these are, and under which grant; [`None`] for a user's own.
@@ -82,6 +84,7 @@ impl Default for Options {
             in_flight_bytes: 32 << 20,
             guest_memory_bytes: crate::limits::GUEST_MEMORY_BYTES,
             spill: Spill::Dir(std::env::temp_dir()),
+            spill_bytes: None,
             seed: None,
             tenant: None,
             connect: ConnectOptions::default(),
@@ -231,7 +234,7 @@ impl Destination {
     async fn start(&self, connected: Connected) -> anyhow::Result<Session> {
         let Connected { configuration, client, policy, share, room } = connected;
         let options = &self.options;
-        let staging = Staging::new(options.memory_bytes, options.spill.clone());
+        let staging = Staging::new(options.memory_bytes, options.spill.clone(), options.spill_bytes);
         let in_flight = InFlight::new(options.in_flight_bytes);
         let outlet = Outlet::new(client, policy, staging, in_flight, !configuration.splittable, tokio::runtime::Handle::current());
         let crew = Arc::new(Crew {
