@@ -480,6 +480,15 @@ mod tests {
         assert_eq!(ledger.audit().failures().count(), 1);
     }
 
+    #[test]
+    fn an_object_of_a_schema_alone_is_none_for_its_rows() {
+        let (ledger, table) = (Arc::new(Ledger::default()), Arc::from("t"));
+        for (call, opened) in [(Call::Migrate, false), (Call::Insert, true), (Call::Migrate, true)] {
+            drop(ledger.begin_upload(&table, call));
+            assert_eq!(ledger.has_opened(&table), opened, "{call:?}");
+        }
+    }
+
     #[tokio::test]
     async fn settled_waits_for_every_upload() {
         let ledger = Arc::new(Ledger::default());

@@ -403,9 +403,10 @@ impl Job {
             None => Ok(None),
             Some(Command::Finish { payload, share: _share, job: _job, rows }) => {
                 let bytes = payload.length();
+                // Boxed, here and below: what a request needs is large, and most jobs wait.
                 let put = async {
                     let _request = self.outlet.request().await;
-                    self.outlet.timed(self.outlet.client.put(&self.start.put, payload)).await
+                    Box::pin(self.outlet.timed(self.outlet.client.put(&self.start.put, payload))).await
                 };
                 let stored = self.unless_halted(put).await?;
                 Ok(Some(Done { stored, bytes, rows }))
@@ -413,11 +414,11 @@ impl Job {
             Some(Command::Part(payload, share)) => {
                 let create = async {
                     let _request = self.outlet.request().await;
-                    self.outlet.client.create(&self.start.put).await
+                    Box::pin(self.outlet.client.create(&self.start.put)).await
                 };
                 let upload = Arc::new(self.unless_halted(create).await?);
                 unfinished.replace(AbortGuard::new(upload.clone(), self));
-                let done = self.unless_halted(self.drive_parts(&upload, (payload, share), inbox)).await;
+                let done = Box::pin(self.unless_halted(self.drive_parts(&upload, (payload, share), inbox))).await;
                 if matches!(done, Ok(Some(_)))
                     && let Some(mut completed) = unfinished.take()
                 {
@@ -554,7 +555,7 @@ impl Drop for AbortGuard {
 
 async fn abort(outlet: &Outlet, upload: &Multipart, key: &ObjectKey) {
     let _request = outlet.request().await;
-    if let Err(error) = upload.abort().await {
+    if let Err(error) = Box::pin(upload.abort()).await {
         tracing::warn!(
             key = key.as_str(),
             upload = upload.id(),

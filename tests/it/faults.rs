@@ -2,6 +2,7 @@
 
 use crate::rig::{Rig, insert_in_turn};
 use lakegate::ledger::{FailureClass, WriteReport};
+use lakegate::limits::MAX_REQUESTS;
 use lakegate::session::Write;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use serde_json::json;
@@ -168,6 +169,50 @@ async fn a_write_that_is_given_up_completes_no_open_object() {
     const AGE: Duration = Duration::from_secs(1);
     let spec = json!({"batch_timeout": format!("{}s", AGE.as_secs())});
     check_nothing_lands_once_given_up("a time limit", spec, async |_| tokio::time::sleep(AGE).await).await;
+}
+
+/// While the abort of its upload waits for the store, the table has failed and nothing of it waits any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_told_before_the_upload_is_aborted() {
+    let stalled = Rule::on(Operation::Abort, When::Always, Fault::Stall(FOR_EVER));
+    let mut rig = Rig::new([Rule::on(Operation::Part, When::Always, Fault::Answer(StatusCode::FORBIDDEN)), stalled]).await;
+    (rig.options.connect.limits.stall, rig.options.connect.limits.answer) = (Duration::from_secs(3), Duration::from_secs(3));
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]), 1_000).await;
+    while rig.proxy.count(Operation::Abort) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let failures = write.failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0].1.message.contains("operation error S3: UploadPart"), "{failures:?}");
+    while session.held_bytes().in_flight > 0 {
+        assert!(rig.proxy.count(Operation::Abort) == 1, "bytes wait for the abort: {:?}", session.held_bytes());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    rig.proxy.set_rules([]);
+    check_failed(&write.finish().await, &["operation error S3: UploadPart"]);
+    assert_eq!(rig.unfinished(), []);
+    session.close().await;
+}
+
+/// Each request takes a socket: uploads that are given up together are aborted as any other requests are made.
+#[tokio::test(flavor = "multi_thread")]
+async fn aborts_are_no_more_at_once_than_other_requests() {
+    const UPLOADS: usize = 3 * MAX_REQUESTS;
+    let rig = Rig::new([Rule::on(Operation::Abort, When::Always, Fault::Delay(Duration::from_millis(300)))]).await;
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    let rows: BTreeMap<String, i64> = (0..UPLOADS).map(|number| (format!("t{number}"), 2_000)).collect();
+    insert_in_turn(&mut write, &rows, 2_000).await;
+    while rig.unfinished().len() < UPLOADS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    write.abort().await;
+    let (all, at_once) = (rig.proxy.count(Operation::Abort), rig.proxy.most_at_once(Operation::Abort));
+    assert_eq!((all, rig.unfinished()), (UPLOADS, vec![]));
+    assert!((2..=MAX_REQUESTS).contains(&at_once), "{at_once}");
+    session.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

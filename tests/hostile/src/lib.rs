@@ -22,11 +22,11 @@ mod bindings {
 
 use bindings::exports::lakegate::destination::sink::{
     Configuration, CredentialSource, Guest, GuestSession, Progress, Session, SessionLimits, SpecProblem, StorageTarget, SyncContext,
-    WriteError,
+    TableFailure, WriteError,
 };
 use bindings::lakegate::destination::log;
 use bindings::lakegate::destination::object_store::{ObjectAttributes, PutError, Upload};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 struct Hostile;
 
@@ -41,6 +41,7 @@ struct Held {
 struct State {
     held: RefCell<Vec<Held>>,
     objects: RefCell<u64>,
+    ticks: Cell<u64>,
     /// The spec, as it was given: `spin-in-EXPORT.` makes that export never end.
     settings: String,
 }
@@ -156,6 +157,13 @@ impl State {
                 Upload::finish(upload, rows + 1)
             }
             Some("swallow") => Ok(()),
+            Some("insist") => {
+                // Once refused, nothing more of the table is taken.
+                let refused = Upload::open(&attributes("/refused".into())).map(drop);
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(b"all the same")?;
+                Upload::finish(upload, rows).and(refused)
+            }
             Some("shout") => {
                 for line in 0..100_000 {
                     log::write(log::Level::Info, &format!("line {line} {}", "x".repeat(4_000)));
@@ -232,12 +240,24 @@ impl GuestSession for State {
             // Only an instance that has grown is asked whether it could go.
             std::mem::forget(std::hint::black_box(vec![1_u8; 40 << 20]));
         }
+        match word(&ipc, "behave").as_deref() {
+            Some("babble") => return Err(WriteError::Data("é".repeat(4 << 20))),
+            Some("hurry") => return Ok(Some(0)),
+            Some("ticks") => {
+                let upload = Upload::open(&attributes(format!("{}-ticks", self.ticks.get()))).map_err(WriteError::Store)?;
+                return Upload::finish(upload, word(&ipc, "rows").and_then(|rows| rows.parse().ok()).unwrap_or(0))
+                    .map(|()| None)
+                    .map_err(WriteError::Store);
+            }
+            _ => {}
+        }
         self.obey(&ipc).map(|()| self.asks("tick").then_some(now)).map_err(WriteError::Store)
     }
 
     fn tick(&self, _now: u64) -> Progress {
         self.pass("tick");
-        progress()
+        self.ticks.set(self.ticks.get() + 1);
+        if self.settings.contains("hurry.") { Progress { deadline: Some(0), failures: Vec::new() } } else { progress() }
     }
 
     fn barrier(&self, _now: u64) -> Progress {
@@ -251,7 +271,13 @@ impl GuestSession for State {
             // The host reports a failure by itself.
             let _ = Upload::finish(held.upload, held.rows);
         }
-        progress()
+        let failed = |table: String| TableFailure { table, error: WriteError::Data("slander".into()) };
+        let strangers = if self.settings.contains("slander.") {
+            (0..1_000).map(|number| failed(format!("stranger {number}"))).collect()
+        } else {
+            Vec::new()
+        };
+        Progress { deadline: None, failures: strangers }
     }
 
     fn abandon(&self, table: String) {
