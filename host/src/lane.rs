@@ -6,16 +6,16 @@
 use crate::bindings::exports::lakegate::destination::sink::Guest as Sink;
 use crate::bindings::{Progress, PutError, SessionLimits, WriteError};
 use crate::engine::Runtime;
-use crate::imports::{LaneContext, State};
-use crate::ledger::{Failure, FailureClass, Ledger};
-use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, MAX_OPEN_OBJECTS};
+use crate::imports::{LaneContext, State, TableCall};
+use crate::ledger::{Call, Failure, FailureClass, Ledger};
+use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, LEAST_TICK, MAX_OPEN_OBJECTS, MAX_TABLE_NAME_BYTES};
 use crate::policy::Tenant;
 use crate::policy::tally::Queued;
 use crate::upload::{Upload, text};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
@@ -54,6 +54,8 @@ pub(crate) struct Lane {
     queue: mpsc::UnboundedSender<Work>,
     room: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    /// True while nothing was queued since the last barrier: another would find nothing to do.
+    barred: Arc<AtomicBool>,
     tenant: Option<Arc<Tenant>>,
 }
 
@@ -80,8 +82,13 @@ impl Lane {
         Message { table: table.clone(), ipc, _room: room, _queued: queued }
     }
 
-    /// Queues work. A lane that has died takes none; the books will tell.
+    /// Queues work. A lane that has died takes none; the books will tell. Barriers take no room, so those that would find nothing to do are
+    /// left out: else a client that changes the type of its messages again and again fills the queue of a lane that is busy.
     pub(crate) fn send(&self, work: Work) {
+        let barrier = matches!(work, Work::Barrier);
+        if self.barred.swap(barrier, Ordering::Relaxed) && barrier {
+            return;
+        }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _ = self.queue.send(work);
     }
@@ -151,9 +158,10 @@ pub(crate) async fn start(crew: Arc<Crew>, context: LaneContext) -> anyhow::Resu
     let waiting = Arc::new(AtomicUsize::new(0));
     let room = Arc::new(Semaphore::new(LANE_QUEUE_BYTES / ROOM_UNIT_BYTES));
     let tenant = context.outlet.as_ref().and_then(|outlet| outlet.tenant().cloned());
-    let lane = Lane { queue, room, waiting: waiting.clone(), tenant };
+    let lane = Lane { queue, room, waiting: waiting.clone(), barred: Arc::default(), tenant };
     let guests = crew.runtime.guests().clone();
-    let mut actor = Actor { crew, context, guest: None, ledger: Arc::default(), deadline: None };
+    let next_tick = crew.origin;
+    let mut actor = Actor { crew, context, guest: None, ledger: Arc::default(), deadline: None, next_tick, told_of_stranger: false };
     let (ready, started) = oneshot::channel();
     guests.spawn(async move {
         let made = actor.guest().await.map(|_| ());
@@ -173,6 +181,9 @@ struct Actor {
     guest: Option<Guest>,
     ledger: Arc<Ledger>,
     deadline: Option<u64>,
+    /// Before this there is no tick, whatever the deadline.
+    next_tick: Instant,
+    told_of_stranger: bool,
 }
 
 /// A running instance with its session.
@@ -184,7 +195,7 @@ struct Guest {
 
 impl Guest {
     /// Waits for the instance's turn; its time counts from here.
-    async fn begin_call(&mut self, call: Option<(Arc<str>, Arc<Ledger>)>) {
+    async fn begin_call(&mut self, call: Option<TableCall>) {
         let state = self.store.data_mut();
         state.begin_call(call);
         let seat = state.seat.clone();
@@ -195,16 +206,19 @@ impl Guest {
 impl Actor {
     async fn run(&mut self, mut inbox: mpsc::UnboundedReceiver<Work>, waiting: &AtomicUsize) {
         loop {
-            if self.deadline.is_some_and(|deadline| deadline <= self.now()) {
+            if self.ledger.is_given_up() {
+                // What is open will be aborted, not finished.
                 self.deadline = None;
+            }
+            if self.tick_at().is_some_and(|moment| moment <= Instant::now()) {
+                (self.deadline, self.next_tick) = (None, Instant::now() + LEAST_TICK);
                 self.many(|guest, now| Box::pin(async move { guest.sink.session().call_tick(&mut guest.store, guest.session, now).await }))
                     .await;
                 self.rest();
             }
-            let sleep = self.deadline.map(|deadline| self.crew.origin + std::time::Duration::from_nanos(deadline));
             let work = tokio::select! {
                 work = inbox.recv() => work,
-                () = sleep_until(sleep) => continue,
+                () = sleep_until(self.tick_at()) => continue,
             };
             let Some(work) = work else { return };
             self.work(work).await;
@@ -212,6 +226,12 @@ impl Actor {
             self.renew().await;
             self.rest();
         }
+    }
+
+    /// When the guest wants its next tick.
+    fn tick_at(&self) -> Option<Instant> {
+        let deadline = self.deadline?;
+        Some((self.crew.origin + Duration::from_nanos(deadline)).max(self.next_tick))
     }
 
     /// Nothing is to be computed: others may.
@@ -226,6 +246,7 @@ impl Actor {
             Work::Begin(ledger) => self.ledger = ledger,
             Work::Migrate(message) => self.one(message, Call::Migrate).await,
             Work::Insert(message) => self.one(message, Call::Insert).await,
+            Work::Barrier if self.ledger.is_given_up() => {}
             Work::Barrier => {
                 self.many(|guest, now| {
                     Box::pin(async move { guest.sink.session().call_barrier(&mut guest.store, guest.session, now).await })
@@ -233,14 +254,15 @@ impl Actor {
                 .await;
             }
             Work::Abandon(table) => self.abandon(&table).await,
-            Work::End(done) => {
+            Work::End(done) if !self.ledger.is_given_up() => {
                 self.many(|guest, now| {
                     Box::pin(async move { guest.sink.session().call_end_write(&mut guest.store, guest.session, now).await })
                 })
                 .await;
+                self.expect_nothing_open();
                 let _ = done.send(());
             }
-            Work::Abort(done) => {
+            Work::End(done) | Work::Abort(done) => {
                 // Dropping the store drops its uploads, and each aborts.
                 (self.guest, self.deadline) = (None, None);
                 let _ = done.send(());
@@ -259,7 +281,7 @@ impl Actor {
             Ok(guest) => guest,
             Err(error) => return self.fail(&table, Failure::new(FailureClass::Unexpected, format!("{error:#}"))),
         };
-        guest.begin_call(Some((table.clone(), ledger))).await;
+        guest.begin_call(Some(TableCall { table: table.clone(), ledger, call })).await;
         let session = guest.sink.session();
         let answer = match call {
             Call::Migrate => session.call_migrate_table(&mut guest.store, guest.session, &ipc, now).await,
@@ -289,7 +311,13 @@ impl Actor {
             Ok(progress) => {
                 self.deadline = progress.deadline;
                 for failed in progress.failures {
-                    self.fail(&failed.table.into(), failure(failed.error));
+                    if self.ledger.knows(&failed.table) {
+                        self.fail(&failed.table.into(), failure(failed.error));
+                    } else if !std::mem::replace(&mut self.told_of_stranger, true) {
+                        let end = failed.table.floor_char_boundary(MAX_TABLE_NAME_BYTES);
+                        let (lane, table) = (self.context.lane, failed.table.get(..end));
+                        tracing::warn!(lane, table, "The component reports the failure of a table that it was given nothing of.");
+                    }
                 }
             }
             Err(trap) => self.trapped(&trap, None),
@@ -307,6 +335,9 @@ impl Actor {
     /// The table fails here, so the other lanes drop what they have of it.
     fn fail(&self, table: &Arc<str>, failure: Failure) {
         self.ledger.fail(table, failure);
+        if !self.ledger.take_abandon(table) {
+            return;
+        }
         let lanes = self.crew.lanes.get().map(Vec::as_slice).unwrap_or_default();
         for (number, lane) in lanes.iter().enumerate() {
             if number != self.context.lane {
@@ -317,8 +348,7 @@ impl Actor {
 
     /// The instance is gone: every table with an object open here fails, and so does the one being written.
     fn trapped(&mut self, trap: &wasmtime::Error, during: Option<&Arc<str>>) {
-        let Some(mut guest) = self.guest.take() else { return };
-        self.deadline = None;
+        let Some(guest) = self.guest.take() else { return };
         if let Some(tenant) = self.tenant() {
             tenant.tally.guest_memory(guest.store.data().limiter.used_bytes());
             tenant.trapped();
@@ -326,6 +356,19 @@ impl Actor {
         let cause = guest.store.data().explain(trap);
         let doing = during.map_or_else(String::new, |table| format!(" while it wrote the table {table:?}"));
         tracing::error!(lane = self.context.lane, error = format!("{trap:?}"), "The component trapped{doing}: {cause}");
+        self.dismiss(guest, &format!("{cause}{doing}"), during);
+    }
+
+    /// At the end of a write every object was to be finished: one that is not would be waited for without end.
+    fn expect_nothing_open(&mut self) {
+        if let Some(guest) = self.guest.take_if(|guest| guest.store.data().open_objects > 0) {
+            self.dismiss(guest, "the component left an object open at the end of the write", None);
+        }
+    }
+
+    /// Drops an instance, whose uploads abort; the tables that they belong to fail.
+    fn dismiss(&mut self, mut guest: Guest, cause: &str, during: Option<&Arc<str>>) {
+        self.deadline = None;
         let open = guest.store.data_mut().resources.iter_mut();
         let mut tables: Vec<Arc<str>> = open.filter_map(|entry| entry.downcast_ref::<Upload>().map(Upload::table)).collect();
         tables.extend(during.cloned());
@@ -333,7 +376,7 @@ impl Actor {
         tables.dedup();
         drop(guest);
         for table in &tables {
-            self.fail(table, Failure::new(FailureClass::Unexpected, format!("{cause}{doing}")));
+            self.fail(table, Failure::new(FailureClass::Unexpected, cause));
         }
     }
 
@@ -382,12 +425,6 @@ impl Actor {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Call {
-    Migrate,
-    Insert,
-}
-
 /// What the guest says went wrong. A failure of the store has been written down by its upload with the store's own words, and stays.
 fn failure(error: WriteError) -> Failure {
     match error {
@@ -407,5 +444,25 @@ async fn sleep_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn barriers_with_nothing_between_them_are_one() {
+        let (queue, mut inbox) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(LANE_QUEUE_BYTES / ROOM_UNIT_BYTES));
+        let lane = Lane { queue, room, waiting: Arc::default(), barred: Arc::default(), tenant: None };
+        for _ in 0..2 {
+            let message = lane.try_message(&"t".into(), Bytes::from_static(b"ipc")).unwrap();
+            lane.send(Work::Insert(message));
+            (0..1_000).for_each(|_| lane.send(Work::Barrier));
+        }
+        let queued: Vec<bool> = std::iter::from_fn(|| inbox.try_recv().ok()).map(|work| matches!(work, Work::Barrier)).collect();
+        assert_eq!(queued, [false, true, false, true]);
+        assert_eq!(lane.waiting.load(Ordering::Relaxed), queued.len());
     }
 }

@@ -1,8 +1,10 @@
 //! Rows in, rows claimed, rows confirmed: the books of a write, per table.
 //!
 //! A table has done well only if, at the end, rows in = rows claimed by finished objects = rows in objects that the store has confirmed.
-//! The first cause of a table's failure is kept; later ones are logged where they happen.
+//! The first cause of a table's failure is kept and logged; what comes after it follows from it, or from a component that goes on and on.
 
+use crate::limits::{MAX_FAILURE_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES};
+use crate::message::{InvalidMessage, invalid};
 use crate::object::ObjectKey;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +26,15 @@ pub struct Receipt {
     pub etag: String,
     /// CRC32 as base64, where known.
     pub checksum: Option<String>,
+}
+
+/// The calls of a guest that concern one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Its schema.
+    Migrate,
+    /// Its rows.
+    Insert,
 }
 
 /// Whose fault a table's failure is; decides the exit code.
@@ -51,8 +62,15 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of a class.
+    ///
+    /// A component may say what it likes: the message is cut at [`MAX_FAILURE_BYTES`].
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into() }
+        let mut message = message.into();
+        if message.len() > MAX_FAILURE_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_FAILURE_BYTES));
+            message.push('…');
+        }
+        Self { class, message }
     }
 }
 
@@ -116,6 +134,7 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Books {
     order: Vec<Arc<str>>,
+    name_bytes: usize,
     accounts: HashMap<Arc<str>, Account>,
     failures: u64,
     unsettled: usize,
@@ -130,6 +149,7 @@ struct Account {
     receipts: Vec<Receipt>,
     failure: Option<(u64, Failure)>,
     stopped: bool,
+    abandoned: bool,
     opened: bool,
 }
 
@@ -137,16 +157,35 @@ impl Books {
     fn account(&mut self, table: &Arc<str>) -> &mut Account {
         if !self.accounts.contains_key(table) {
             self.order.push(table.clone());
+            self.name_bytes += table.len();
         }
         self.accounts.entry(table.clone()).or_default()
     }
 
+    /// Room for the table, should it be new.
+    fn check_room(&self, table: &str) -> Result<(), InvalidMessage> {
+        if self.accounts.contains_key(table) {
+            return Ok(());
+        }
+        if self.order.len() >= MAX_TABLES {
+            return Err(invalid(format!("a write has more than {MAX_TABLES} tables, which is all that are accepted")));
+        }
+        if self.name_bytes + table.len() > MAX_TABLE_NAMES_BYTES {
+            return Err(invalid(format!(
+                "the names of a write's tables have more than {MAX_TABLE_NAMES_BYTES} bytes, which is all that are accepted"
+            )));
+        }
+        Ok(())
+    }
+
+    /// True if this is news: the first cause of the table, or, after refused messages, what stops it.
     fn record(&mut self, table: &Arc<str>, failure: Failure, stop: bool) -> bool {
         let number = self.failures;
         let account = self.account(table);
+        let stops = stop && !account.stopped;
         account.stopped |= stop;
         if account.failure.is_some() {
-            return false;
+            return stops;
         }
         account.failure = Some((number, failure));
         self.failures += 1;
@@ -161,12 +200,17 @@ impl Ledger {
     }
 
     /// Rows (or, with 0, a schema) of a table came in. False if the table has failed: the rows are then not to be sent on.
-    pub(crate) fn admit(&self, table: &Arc<str>, rows: u64) -> bool {
+    ///
+    /// # Errors
+    /// There are too many tables.
+    pub(crate) fn admit(&self, table: &Arc<str>, rows: u64) -> Result<bool, InvalidMessage> {
         let mut books = self.books();
-        books.totals.rows += rows;
+        books.check_room(table)?;
+        // What headers claim may add up to anything.
+        books.totals.rows = books.totals.rows.saturating_add(rows);
         let account = books.account(table);
-        account.rows_in += rows;
-        !account.stopped
+        account.rows_in = account.rows_in.saturating_add(rows);
+        Ok(!account.stopped)
     }
 
     /// The write will end badly: nothing more of it is wanted, and what waits for the store need not.
@@ -189,16 +233,17 @@ impl Ledger {
         self.is_given_up() || self.books().accounts.get(table).is_some_and(|account| account.stopped)
     }
 
-    /// True if an object of the table has been opened.
+    /// True if an object for rows of the table has been opened.
     pub(crate) fn has_opened(&self, table: &str) -> bool {
         self.books().accounts.get(table).is_some_and(|account| account.opened)
     }
 
-    /// An upload of the table begins; the write does not end before it is settled.
-    pub(crate) fn begin_upload(self: &Arc<Self>, table: &Arc<str>) -> Unsettled {
+    /// An upload of the table begins; the write does not end before it is settled. An object of a schema alone has no rows: its key is
+    /// reserved for the first ones, which belong to the same lane.
+    pub(crate) fn begin_upload(self: &Arc<Self>, table: &Arc<str>, call: Call) -> Unsettled {
         let mut books = self.books();
         books.unsettled += 1;
-        books.account(table).opened = true;
+        books.account(table).opened |= call == Call::Insert;
         Unsettled(self.clone())
     }
 
@@ -213,7 +258,8 @@ impl Ledger {
         if claimed > account.rows_in {
             let message = format!("the component claims {claimed} rows of {} that came in", account.rows_in);
             let failure = Failure::new(FailureClass::Unexpected, message);
-            books.record(table, failure.clone(), true);
+            drop(books);
+            self.fail(table, failure.clone());
             return Err(failure);
         }
         account.claimed = claimed;
@@ -230,20 +276,41 @@ impl Ledger {
         account.receipts.push(receipt);
     }
 
-    /// The table fails and takes no more rows. True if this is its first cause.
-    pub(crate) fn fail(&self, table: &Arc<str>, failure: Failure) -> bool {
-        if self.is_given_up() {
-            // What ends here was cut off by us; the cause is the write's, and is told once.
-            return self.books().record(table, failure, true);
+    /// The table fails and takes no more rows.
+    pub(crate) fn fail(&self, table: &Arc<str>, failure: Failure) {
+        let message = failure.message.clone();
+        let news = self.books().record(table, failure, true);
+        // What ends once the write is given up was cut off by us; the cause is the write's, and is told once.
+        if news && !self.is_given_up() {
+            tracing::error!(target: TABLES, table = &**table, error = message, "The table failed.");
         }
-        tracing::error!(target: TABLES, table = &**table, error = failure.message, "The table failed.");
-        self.books().record(table, failure, true)
+    }
+
+    /// True if rows, a schema or a refused message of the table came in.
+    pub(crate) fn knows(&self, table: &str) -> bool {
+        self.books().accounts.contains_key(table)
+    }
+
+    /// True once for a table: the lanes besides the one that asks are to drop what they have of it.
+    pub(crate) fn take_abandon(&self, table: &Arc<str>) -> bool {
+        !std::mem::replace(&mut self.books().account(table).abandoned, true)
     }
 
     /// A message about the table is refused; its rows go on.
-    pub(crate) fn refuse(&self, table: &Arc<str>, failure: Failure) {
-        tracing::error!(target: TABLES, table = &**table, error = failure.message, "A message is refused.");
-        self.books().record(table, failure, false);
+    ///
+    /// # Errors
+    /// There are too many tables.
+    pub(crate) fn refuse(&self, table: &Arc<str>, failure: Failure) -> Result<(), InvalidMessage> {
+        let message = failure.message.clone();
+        let news = {
+            let mut books = self.books();
+            books.check_room(table)?;
+            books.record(table, failure, false)
+        };
+        if news {
+            tracing::error!(target: TABLES, table = &**table, error = message, "A message is refused.");
+        }
+        Ok(())
     }
 
     /// Waits until every upload is settled: confirmed, failed, or aborted.
@@ -328,7 +395,7 @@ mod tests {
     #[track_caller]
     fn check(rows_in: u64, claimed: u64, confirmed: u64, failure: Option<&str>) {
         let (ledger, table) = (Ledger::default(), Arc::from("t"));
-        ledger.admit(&table, rows_in);
+        ledger.admit(&table, rows_in).unwrap();
         let claim = ledger.claim(&table, claimed);
         if confirmed > 0 {
             ledger.confirm(&table, receipt(confirmed));
@@ -351,28 +418,81 @@ mod tests {
     fn the_first_cause_is_kept_and_failures_keep_their_order() {
         let ledger = Ledger::default();
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        ledger.admit(&a, 1);
-        assert!(ledger.fail(&b, Failure::new(FailureClass::Storage, "first")));
-        assert!(!ledger.fail(&b, Failure::new(FailureClass::Data, "second")));
-        assert!(ledger.fail(&a, Failure::new(FailureClass::Data, "third")));
+        ledger.admit(&a, 1).unwrap();
+        ledger.fail(&b, Failure::new(FailureClass::Storage, "first"));
+        ledger.fail(&b, Failure::new(FailureClass::Data, "second"));
+        ledger.fail(&a, Failure::new(FailureClass::Data, "third"));
         let report = ledger.audit();
         let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.message.as_str())).collect();
         assert_eq!(failures, [("b", "first"), ("a", "third")]);
-        assert!(!ledger.admit(&b, 1), "a failed table takes no more rows");
+        assert_eq!(ledger.admit(&b, 1), Ok(false), "a failed table takes no more rows");
+    }
+
+    #[test]
+    fn only_news_of_a_table_is_logged() {
+        let mut books = Books::default();
+        let (t, failure) = (Arc::from("t"), || Failure::new(FailureClass::Data, "words"));
+        let news: Vec<bool> = [false, false, true, true, false].map(|stop| books.record(&t, failure(), stop)).into();
+        assert_eq!(news, [true, false, true, false, false]);
+        assert_eq!(books.failures, 1);
+    }
+
+    #[test]
+    fn the_words_of_a_failure_are_cut_at_a_character() {
+        let check = |words: String, bytes: usize| assert_eq!(Failure::new(FailureClass::Data, words).message.len(), bytes);
+        check("w".repeat(MAX_FAILURE_BYTES), MAX_FAILURE_BYTES);
+        check("w".repeat(MAX_FAILURE_BYTES + 1), MAX_FAILURE_BYTES + "…".len());
+        check(format!("w{}", "é".repeat(MAX_FAILURE_BYTES)), MAX_FAILURE_BYTES - 1 + "…".len());
+    }
+
+    #[test]
+    fn tables_are_bounded_by_number_and_by_their_names() {
+        let ledger = Ledger::default();
+        let table = |number: usize| -> Arc<str> { format!("t{number}").into() };
+        for number in 0..MAX_TABLES {
+            ledger.admit(&table(number), 1).unwrap();
+        }
+        assert_eq!(ledger.admit(&table(0), 1), Ok(true), "one that is known");
+        assert!(ledger.admit(&table(MAX_TABLES), 1).unwrap_err().0.contains("more than 100000 tables"));
+        assert!(ledger.refuse(&table(MAX_TABLES), Failure::new(FailureClass::Data, "no")).is_err());
+        let (ledger, mut admitted) = (Ledger::default(), 0);
+        let long = |number: usize| -> Arc<str> { format!("{number:04096}").into() };
+        while ledger.admit(&long(admitted), 1).is_ok() {
+            admitted += 1;
+        }
+        assert_eq!(admitted, MAX_TABLE_NAMES_BYTES / 4_096);
+    }
+
+    #[test]
+    fn rows_that_headers_claim_do_not_overflow() {
+        let (ledger, table) = (Ledger::default(), Arc::from("t"));
+        for _ in 0..3 {
+            ledger.admit(&table, u64::MAX - 1).unwrap();
+        }
+        assert_eq!((ledger.totals().rows, ledger.audit().failures().count()), (u64::MAX, 1));
     }
 
     #[test]
     fn a_refused_message_fails_the_table_in_the_report_but_its_rows_go_on() {
         let (ledger, table) = (Ledger::default(), Arc::from("t"));
-        ledger.refuse(&table, Failure::new(FailureClass::Data, "DeleteStale: not implemented"));
-        assert!(ledger.admit(&table, 1));
+        ledger.refuse(&table, Failure::new(FailureClass::Data, "DeleteStale: not implemented")).unwrap();
+        assert_eq!(ledger.admit(&table, 1), Ok(true));
         assert_eq!(ledger.audit().failures().count(), 1);
+    }
+
+    #[test]
+    fn an_object_of_a_schema_alone_is_none_for_its_rows() {
+        let (ledger, table) = (Arc::new(Ledger::default()), Arc::from("t"));
+        for (call, opened) in [(Call::Migrate, false), (Call::Insert, true), (Call::Migrate, true)] {
+            drop(ledger.begin_upload(&table, call));
+            assert_eq!(ledger.has_opened(&table), opened, "{call:?}");
+        }
     }
 
     #[tokio::test]
     async fn settled_waits_for_every_upload() {
         let ledger = Arc::new(Ledger::default());
-        let upload = ledger.begin_upload(&Arc::from("t"));
+        let upload = ledger.begin_upload(&Arc::from("t"), Call::Insert);
         let waiting = tokio::spawn({
             let ledger = ledger.clone();
             async move { ledger.settled().await }

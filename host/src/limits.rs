@@ -43,11 +43,33 @@ pub const MAX_CALL_CPU: Duration = Duration::from_secs(120);
 /// Bytes of messages that wait for a lane: enough that it never waits for the router. A larger message waits alone.
 pub const LANE_QUEUE_BYTES: usize = 4 << 20;
 
+/// Bytes that a finished object takes until the store has confirmed it, besides its own: its task, its key and its place in the books. They
+/// count as on their way, so that millions of tiny objects do not wait at once.
+pub const JOB_BYTES: u64 = 8 << 10;
+
 /// Requests to the store at once, per session. Each takes a socket; 64 keep a long fat line full and stay far below `ulimit -n 512`.
 pub const MAX_REQUESTS: usize = 64;
 
 /// Chunks below this are gathered, so that a million tiny writes do not become a million allocations.
 pub const SMALL_CHUNK_BYTES: usize = 16 << 10;
+
+/// Record batches of one message: a client that gathers rows sends a few, and each has a header that is to be read.
+pub const MAX_STREAM_BATCHES: usize = 1 << 16;
+
+/// Bytes of one header of an Arrow IPC stream. The widest schema has some megabytes; a record batch of it fewer.
+pub const MAX_HEADER_BYTES: usize = 32 << 20;
+
+/// Levels of tables in a header: those of a column's type, and what is around them.
+pub const MAX_HEADER_DEPTH: usize = 64;
+
+/// How often each byte of a header may be visited while it is verified: writers may share texts, but not without end.
+pub const MAX_HEADER_VISITS: usize = 16;
+
+/// Bytes that may be visited in the smallest header.
+pub const LEAST_HEADER_VISIT_BYTES: usize = 1 << 10;
+
+/// Bytes of headers that are read before others have a turn on the thread: less than a millisecond.
+pub const HEADER_BYTES_A_TURN: usize = 256 << 10;
 
 /// Bytes of a schema message that the router remembers, and how many of them.
 pub const MAX_CACHED_SCHEMA_BYTES: usize = 64 << 10;
@@ -56,6 +78,21 @@ pub const MAX_CACHED_SCHEMAS: usize = 1_024;
 
 /// Bytes of a table's name.
 pub const MAX_TABLE_NAME_BYTES: usize = 4_096;
+
+/// Tables of one write: the largest sources have some thousands. The books keep an account of each.
+pub const MAX_TABLES: usize = 100_000;
+
+/// Bytes of the names of all tables of a write: some hundred for each, were there as many as there may be.
+pub const MAX_TABLE_NAMES_BYTES: usize = 32 << 20;
+
+/// Bytes of the words for a table's failure, before they are cut. A component may say anything.
+pub const MAX_FAILURE_BYTES: usize = 4 << 10;
+
+/// Warnings about a spec that are told; a component may have any number.
+pub const MAX_WARNINGS: usize = 50;
+
+/// The least time between two ticks of a lane: a component that asks for the next one at once, again and again, is not to spin.
+pub const LEAST_TICK: Duration = Duration::from_millis(10);
 
 /// Bytes of a component brought from outside.
 pub const MAX_COMPONENT_BYTES: usize = 16 << 20;

@@ -2,8 +2,12 @@
 //!
 //! Everything is verified before it is believed; a garbled header is the client's error at once, a garbled body ends its table later.
 
-use crate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES};
+use crate::limits::{
+    HEADER_BYTES_A_TURN, LEAST_HEADER_VISIT_BYTES, MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_HEADER_BYTES, MAX_HEADER_DEPTH,
+    MAX_HEADER_VISITS, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES,
+};
 use arrow_ipc::MessageHeader;
+use flatbuffers::VerifierOptions;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -28,16 +32,28 @@ pub(crate) struct Inspector {
 const CONTINUATION: u32 = u32::MAX;
 
 impl Inspector {
-    /// Reads a whole stream's headers: the schema's table, and the rows of every record batch.
-    pub(crate) fn inspect(&mut self, ipc: &[u8]) -> Result<Header, InvalidMessage> {
+    /// Reads a whole stream's headers: the schema's table, and the rows of every record batch. Gives others a turn where there is much to
+    /// read.
+    pub(crate) async fn inspect(&mut self, ipc: &[u8]) -> Result<Header, InvalidMessage> {
         if ipc.len() > MAX_MESSAGE_BYTES {
             return Err(invalid(format!("a message has {} bytes; at most {MAX_MESSAGE_BYTES} are accepted", ipc.len())));
         }
         let mut messages = Messages::new(ipc);
         let schema = messages.next()?.ok_or_else(|| invalid("the stream has no schema"))?;
         let table = self.table(schema)?;
-        let mut rows = 0_u64;
+        let (mut rows, mut batches, mut read) = (0_u64, 0, schema.len());
         while let Some(metadata) = messages.next()? {
+            batches += 1;
+            if batches > MAX_STREAM_BATCHES {
+                return Err(invalid(format!(
+                    "a message has more than {MAX_STREAM_BATCHES} record batches, which is all that are accepted"
+                )));
+            }
+            read += metadata.len();
+            if read > HEADER_BYTES_A_TURN {
+                read = 0;
+                tokio::task::yield_now().await;
+            }
             let message = verified(metadata)?;
             match message.header_type() {
                 MessageHeader::RecordBatch => {
@@ -80,14 +96,31 @@ fn table_name(metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
         return Err(invalid("missing table name"));
     }
     if name.len() > MAX_TABLE_NAME_BYTES {
-        return Err(invalid(format!("a table's name has {} bytes; at most {MAX_TABLE_NAME_BYTES} are accepted", name.len())));
+        return Err(name_too_long(name));
     }
     Ok(name.into())
 }
 
-/// The message in `metadata`, once its flatbuffer has been verified.
+pub(crate) fn name_too_long(name: &str) -> InvalidMessage {
+    invalid(format!("a table's name has {} bytes; at most {MAX_TABLE_NAME_BYTES} are accepted", name.len()))
+}
+
+/// The message in `metadata`, once its flatbuffer has been verified: in a time that is proportional to its bytes, however often what is in
+/// it names the same bytes.
 pub(crate) fn verified(metadata: &[u8]) -> Result<arrow_ipc::Message<'_>, InvalidMessage> {
-    arrow_ipc::root_as_message(metadata).map_err(|error| invalid(format!("the Arrow IPC header is malformed: {error}")))
+    let bytes = metadata.len();
+    if bytes > MAX_HEADER_BYTES {
+        return Err(invalid(format!("an Arrow IPC header has {bytes} bytes; at most {MAX_HEADER_BYTES} are accepted")));
+    }
+    let options = VerifierOptions {
+        max_depth: MAX_HEADER_DEPTH,
+        // Each takes an offset to it and one of its own.
+        max_tables: bytes / 8 + 1,
+        max_apparent_size: bytes * MAX_HEADER_VISITS + LEAST_HEADER_VISIT_BYTES,
+        ..VerifierOptions::default()
+    };
+    let read = arrow_ipc::root_as_message_with_opts(&options, metadata);
+    read.map_err(|error| invalid(format!("the Arrow IPC header is malformed: {error}")))
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> InvalidMessage {
@@ -145,7 +178,9 @@ mod tests {
     use super::*;
     use arrow_array::{Int64Array, RecordBatch};
     use arrow_ipc::writer::StreamWriter;
+    use arrow_ipc::{KeyValueBuilder, MessageBuilder, MetadataVersion, SchemaBuilder};
     use arrow_schema::{DataType, Field, Schema};
+    use flatbuffers::FlatBufferBuilder;
 
     fn stream(table: Option<&str>, batches: &[usize]) -> Vec<u8> {
         let metadata: HashMap<String, String> = table.map(|name| ("cq:table_name".to_owned(), name.to_owned())).into_iter().collect();
@@ -158,9 +193,13 @@ mod tests {
         writer.into_inner().unwrap()
     }
 
+    fn inspect(inspector: &mut Inspector, ipc: &[u8]) -> Result<Header, InvalidMessage> {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(inspector.inspect(ipc))
+    }
+
     #[track_caller]
     fn check(ipc: &[u8], expected: Result<(&str, u64), &str>) {
-        let found = Inspector::default().inspect(ipc);
+        let found = inspect(&mut Inspector::default(), ipc);
         match (&found, expected) {
             (Ok(header), Ok((table, rows))) => assert_eq!((&*header.table, header.rows), (table, rows)),
             (Err(error), Err(text)) => assert!(error.0.contains(text), "{error}"),
@@ -185,13 +224,13 @@ mod tests {
     fn no_cut_and_no_flipped_byte_panics() {
         let whole = stream(Some("t"), &[3, 4]);
         for end in 0..whole.len() {
-            let _ = Inspector::default().inspect(&whole[..end]);
+            let _ = inspect(&mut Inspector::default(), &whole[..end]);
         }
         for at in 0..whole.len() {
             for flip in [0xff, 0x80, 0x01] {
                 let mut copy = whole.clone();
                 copy[at] ^= flip;
-                let _ = Inspector::default().inspect(&copy);
+                let _ = inspect(&mut Inspector::default(), &copy);
             }
         }
     }
@@ -200,8 +239,66 @@ mod tests {
     fn a_seen_schema_is_not_read_again() {
         let mut inspector = Inspector::default();
         let ipc = stream(Some("t"), &[1]);
-        let first = inspector.inspect(&ipc).unwrap();
+        let first = inspect(&mut inspector, &ipc).unwrap();
         assert_eq!(inspector.tables.len(), 1);
-        assert!(Arc::ptr_eq(&first.table, &inspector.inspect(&ipc).unwrap().table));
+        assert!(Arc::ptr_eq(&first.table, &inspect(&mut inspector, &ipc).unwrap().table));
+    }
+
+    /// A schema whose metadata is one pair, named `pairs` times; or as many pairs, which share their words.
+    fn shared(pairs: usize, value: &str, one_pair: bool) -> Vec<u8> {
+        let mut it = FlatBufferBuilder::new();
+        let (key, value) = (it.create_string("cq:table_name"), it.create_string(value));
+        let mut pair = || {
+            let mut pair = KeyValueBuilder::new(&mut it);
+            pair.add_key(key);
+            pair.add_value(value);
+            pair.finish()
+        };
+        let all = if one_pair { vec![pair(); pairs] } else { (0..pairs).map(|_| pair()).collect() };
+        let all = it.create_vector(&all);
+        let mut schema = SchemaBuilder::new(&mut it);
+        schema.add_custom_metadata(all);
+        let schema = schema.finish().as_union_value();
+        let mut message = MessageBuilder::new(&mut it);
+        message.add_version(MetadataVersion::V5);
+        message.add_header_type(MessageHeader::Schema);
+        message.add_header(schema);
+        let message = message.finish();
+        it.finish(message, None);
+        let header = it.finished_data();
+        [&CONTINUATION.to_le_bytes(), &(header.len() as u32).to_le_bytes(), header].concat()
+    }
+
+    #[test]
+    fn a_header_is_verified_in_proportion_to_its_bytes() {
+        check(&shared(1, "t", true), Ok(("t", 0)));
+        // What writers may do: words that come again and again are written once.
+        check(&shared(30_000, "t", false), Ok(("t", 0)));
+        check(&shared(30_000, &"n".repeat(100), false), Ok((&"n".repeat(100), 0)));
+        // Two gigabytes of text in 200 KB.
+        check(&shared(32_000, &"n".repeat(64 << 10), false), Err("malformed"));
+        check(&shared(32_000, "t", true), Err("malformed"));
+    }
+
+    #[test]
+    fn wide_and_deep_schemas_are_verified() {
+        let metadata = HashMap::from([("cq:table_name".to_owned(), "t".to_owned())]);
+        let wide = (0..10_000).map(|number| Field::new(format!("column_{number}"), DataType::Int64, true));
+        let deep = (0..31).fold(DataType::Utf8, |inner, _| DataType::new_list(inner, true));
+        let fields: Vec<Field> = wide.chain([Field::new("deep", deep, true)]).collect();
+        let schema = Schema::new_with_metadata(fields, metadata);
+        check(&StreamWriter::try_new(Vec::new(), &schema).unwrap().into_inner().unwrap(), Ok(("t", 0)));
+    }
+
+    #[test]
+    fn record_batches_and_headers_are_bounded() {
+        let one = stream(Some("t"), &[1]);
+        let none = stream(Some("t"), &[]);
+        let batch = &one[none.len() - 8..one.len() - 8];
+        let many = |count: usize| [&none[..none.len() - 8], &batch.repeat(count)].concat();
+        check(&many(MAX_STREAM_BATCHES), Ok(("t", MAX_STREAM_BATCHES as u64)));
+        check(&many(MAX_STREAM_BATCHES + 1), Err("more than 65536 record batches"));
+        let header = (MAX_HEADER_BYTES as u32 + 1).to_le_bytes();
+        check(&[&CONTINUATION.to_le_bytes()[..], &header, &vec![0; MAX_HEADER_BYTES + 1]].concat(), Err("at most 33554432 are accepted"));
     }
 }

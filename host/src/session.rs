@@ -6,12 +6,14 @@
 use crate::bindings::{Configuration, SpecProblem, StorageTarget};
 use crate::engine::Runtime;
 use crate::imports::LaneContext;
+use crate::imports::log::cut;
 use crate::lane::{self, Crew, Lane, Work};
 use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
-use crate::limits::{LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES};
-use crate::message::Inspector;
+use crate::limits::{LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES, MAX_TABLES, MAX_WARNINGS};
+use crate::message::{Inspector, name_too_long};
 use crate::object::PutObject;
 use crate::payload::Payload;
+use crate::policy::grant::Paced;
 use crate::policy::share::{Hold, Share};
 use crate::policy::tally::OpenSession;
 use crate::policy::{Denied, Policy, Tenant};
@@ -23,7 +25,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 pub use crate::message::InvalidMessage;
@@ -41,6 +43,8 @@ pub struct Options {
     pub guest_memory_bytes: u64,
     /// Where parts spill to.
     pub spill: Spill,
+    /// Bytes of a session's spill file; [`None`] is no bound but the disk's.
+    pub spill_bytes: Option<u64>,
     /// Makes object keys reproducible, for tests and `load --seed`.
     pub seed: Option<u64>,
     /// Whose sessions these are, and under which grant; [`None`] for a user's own.
@@ -80,6 +84,7 @@ impl Default for Options {
             in_flight_bytes: 32 << 20,
             guest_memory_bytes: crate::limits::GUEST_MEMORY_BYTES,
             spill: Spill::Dir(std::env::temp_dir()),
+            spill_bytes: None,
             seed: None,
             tenant: None,
             connect: ConnectOptions::default(),
@@ -157,9 +162,7 @@ impl Destination {
     /// [`OpenError`].
     pub async fn open(&self, spec: &str, sync_id: &str) -> Result<Session, OpenError> {
         let connected = self.connect(spec, sync_id).await?;
-        for warning in &connected.configuration.warnings {
-            tracing::warn!(field = warning.field, "{}", warning.message);
-        }
+        tell(&connected.configuration.warnings);
         self.start(connected).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))
     }
 
@@ -185,10 +188,16 @@ impl Destination {
             let deny = |denied| deny(&policy, &[denied], Some(&object.key));
             let put = policy.authorize(request).map_err(deny)?;
             let reservation = policy.tenant().map(|tenant| tenant.meter.reserve()).transpose().map_err(deny)?;
-            client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
-            if let Some(reservation) = reservation {
-                reservation.landed();
+            if let Some(tenant) = policy.tenant() {
+                tenant.pace(Paced::Objects, 1).await;
             }
+            let begun = Instant::now();
+            client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
+            if let Some((tenant, reservation)) = policy.tenant().zip(reservation) {
+                reservation.landed();
+                tenant.tally.put(begun.elapsed());
+            }
+            policy.audit_object(&object.key, 0, 0);
         }
         Ok(Connected { configuration, client, policy, share, room })
     }
@@ -225,7 +234,7 @@ impl Destination {
     async fn start(&self, connected: Connected) -> anyhow::Result<Session> {
         let Connected { configuration, client, policy, share, room } = connected;
         let options = &self.options;
-        let staging = Staging::new(options.memory_bytes, options.spill.clone());
+        let staging = Staging::new(options.memory_bytes, options.spill.clone(), options.spill_bytes);
         let in_flight = InFlight::new(options.in_flight_bytes);
         let outlet = Outlet::new(client, policy, staging, in_flight, !configuration.splittable, tokio::runtime::Handle::current());
         let crew = Arc::new(Crew {
@@ -245,8 +254,25 @@ impl Destination {
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
         let _ = crew.lanes.set(lanes.iter().map(Lane::peer).collect());
         Ok(Session {
-            inner: Arc::new(Inner { lanes, splittable: configuration.splittable, outlet, writing: AtomicBool::new(false), _room: room }),
+            inner: Arc::new(Inner {
+                lanes,
+                splittable: configuration.splittable,
+                outlet,
+                homes: Mutex::default(),
+                writing: AtomicBool::new(false),
+                _room: room,
+            }),
         })
+    }
+}
+
+/// Warnings, so many of them, and each cut: a component may have any.
+fn tell(warnings: &[SpecProblem]) {
+    for SpecProblem { field, message } in warnings.iter().take(MAX_WARNINGS) {
+        tracing::warn!(field = cut(field), "{}", cut(message));
+    }
+    if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+        tracing::warn!("There are {more} warnings more.");
     }
 }
 
@@ -289,8 +315,22 @@ struct Inner {
     lanes: Vec<Lane>,
     splittable: bool,
     outlet: Arc<Outlet>,
+    homes: Mutex<Homes>,
     writing: AtomicBool,
     _room: Room,
+}
+
+/// The lane that each table lives on, from write to write: its guest may have reserved a key for the table's first rows.
+#[derive(Debug, Default)]
+struct Homes {
+    of_table: HashMap<Arc<str>, usize>,
+    next: usize,
+}
+
+impl Inner {
+    fn homes(&self) -> MutexGuard<'_, Homes> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Another write is running.
@@ -307,19 +347,17 @@ impl Session {
         if self.inner.writing.swap(true, Ordering::AcqRel) {
             return Err(InUse);
         }
+        let mut homes = self.inner.homes();
+        if homes.of_table.len() > MAX_TABLES {
+            // Never while tables have objects open. What is lost is that empty objects are written over.
+            homes.of_table.clear();
+        }
+        drop(homes);
         let ledger = Arc::new(Ledger::default());
         for lane in &self.inner.lanes {
             lane.send(Work::Begin(ledger.clone()));
         }
-        Ok(Write {
-            inner: self.inner.clone(),
-            ledger,
-            homes: HashMap::new(),
-            next_home: 0,
-            inspector: Inspector::default(),
-            last: None,
-            ended: false,
-        })
+        Ok(Write { inner: self.inner.clone(), ledger, inspector: Inspector::default(), last: None, ended: false })
     }
 
     /// Ends the session. A write has ended before (its end waits for the store), so nothing is left to wait for but the lanes.
@@ -350,9 +388,6 @@ pub struct Held {
 pub struct Write {
     inner: Arc<Inner>,
     ledger: Arc<Ledger>,
-    /// The lane that each table lives on.
-    homes: HashMap<Arc<str>, usize>,
-    next_home: usize,
     inspector: Inspector,
     last: Option<Kind>,
     ended: bool,
@@ -389,9 +424,9 @@ impl Write {
     /// [`InvalidMessage`]. A table's own failure is reported by [`Write::finish`].
     pub async fn migrate_table(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
         self.check_size(&ipc)?;
-        let header = self.inspector.inspect(&ipc)?;
+        let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Migrate);
-        if self.ledger.admit(&header.table, 0) {
+        if self.ledger.admit(&header.table, 0)? {
             let lane = self.home(&header.table);
             let message = lane.message(&header.table, ipc).await;
             lane.send(Work::Migrate(message));
@@ -405,9 +440,9 @@ impl Write {
     /// [`InvalidMessage`].
     pub async fn insert(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
         self.check_size(&ipc)?;
-        let header = self.inspector.inspect(&ipc)?;
+        let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Insert);
-        if !self.ledger.admit(&header.table, header.rows) {
+        if !self.ledger.admit(&header.table, header.rows)? {
             return Ok(());
         }
         let home = self.home(&header.table);
@@ -430,9 +465,15 @@ impl Write {
 
     /// A message that this destination refuses (`DeleteStale`, `DeleteRecords`): a change of message type, and a failure that
     /// [`Write::finish`] reports for the table, whose rows go on as before.
-    pub async fn refuse(&mut self, table: &str, reason: &str) {
+    ///
+    /// # Errors
+    /// [`InvalidMessage`]: no table has such a name, or there are too many.
+    pub async fn refuse(&mut self, table: &str, reason: &str) -> Result<(), InvalidMessage> {
+        if table.len() > MAX_TABLE_NAME_BYTES {
+            return Err(name_too_long(table));
+        }
         self.turn_to(Kind::Refused);
-        self.ledger.refuse(&table.into(), Failure::new(FailureClass::Data, reason));
+        self.ledger.refuse(&table.into(), Failure::new(FailureClass::Data, reason))
     }
 
     /// What ends this write from beside it, when there is no time to wait for the store.
@@ -495,13 +536,14 @@ impl Write {
     }
 
     /// The lane a table lives on; tables are dealt out in turn.
-    fn home(&mut self, table: &Arc<str>) -> Lane {
-        let lanes = self.inner.lanes.len();
-        let number = *self.homes.entry(table.clone()).or_insert_with(|| {
-            self.next_home = (self.next_home + 1) % lanes;
-            self.next_home
+    fn home(&self, table: &Arc<str>) -> Lane {
+        let lanes = &self.inner.lanes;
+        let Homes { of_table, next } = &mut *self.inner.homes();
+        let number = *of_table.entry(table.clone()).or_insert_with(|| {
+            *next = (*next + 1) % lanes.len();
+            *next
         });
-        self.inner.lanes[number].clone()
+        lanes[number].clone()
     }
 
     /// A lane with nothing to do that may help with a table whose home is full: only where rows of one table may go into several objects

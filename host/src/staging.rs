@@ -10,7 +10,6 @@ use crate::session::Spill;
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -33,16 +32,18 @@ pub struct Staging {
     next: AtomicU64,
     parts: Mutex<HashMap<u64, Weak<Part>>>,
     spill: Spill,
+    spill_bytes: u64,
     file: Mutex<Option<Arc<SpillFile>>>,
     /// One balancing at a time, so that two lanes do not spill twice what one would.
     balancing: tokio::sync::Mutex<()>,
 }
 
 impl Staging {
-    /// An account of so many bytes in memory.
-    pub fn new(budget_bytes: u64, spill: Spill) -> Arc<Self> {
+    /// An account of so many bytes in memory, and in the spill file at most so many.
+    pub fn new(budget_bytes: u64, spill: Spill, spill_bytes: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             budget_bytes,
+            spill_bytes: spill_bytes.unwrap_or(u64::MAX),
             memory_bytes: AtomicU64::new(0),
             next: AtomicU64::new(0),
             parts: Mutex::default(),
@@ -88,10 +89,7 @@ impl Staging {
         };
         let file = self.spill_file(folder)?;
         let this = self.clone();
-        tokio::task::spawn_blocking(move || this.spill_largest(&file))
-            .await
-            .map_err(|error| NoRoom(format!("the spill file: {error}")))?
-            .map_err(|error| NoRoom(format!("cannot write the spill file: {error}")))
+        tokio::task::spawn_blocking(move || this.spill_largest(&file)).await.map_err(|error| NoRoom(format!("the spill file: {error}")))?
     }
 
     fn spill_file(&self, folder: &std::path::Path) -> Result<Arc<SpillFile>, NoRoom> {
@@ -104,7 +102,7 @@ impl Staging {
         Ok(slot.insert(Arc::new(SpillFile { file: Arc::new(made), space: Mutex::default() })).clone())
     }
 
-    fn spill_largest(&self, file: &Arc<SpillFile>) -> io::Result<()> {
+    fn spill_largest(&self, file: &Arc<SpillFile>) -> Result<(), NoRoom> {
         let mut parts: Vec<(u64, Arc<Part>)> = {
             let parts = lock(&self.parts);
             parts.values().filter_map(Weak::upgrade).map(|part| (part.memory_bytes(), part)).collect()
@@ -188,16 +186,19 @@ impl Part {
         lock(&self.buffer).memory_bytes
     }
 
-    fn spill(&self, file: &Arc<SpillFile>) -> io::Result<()> {
+    fn spill(&self, file: &Arc<SpillFile>) -> Result<(), NoRoom> {
         let mut buffer = lock(&self.buffer);
         if buffer.memory_bytes == 0 {
             return Ok(());
         }
         buffer.freeze_tail();
-        let extent = Arc::new(file.allocate(buffer.memory_bytes));
+        let most = self.staging.spill_bytes;
+        let extent = file.allocate(buffer.memory_bytes, most);
+        let extent = extent.ok_or_else(|| NoRoom(format!("the {most} bytes that the spill file may have are used up")))?;
+        let extent = Arc::new(extent);
         let mut at = extent.offset;
         for chunk in &buffer.memory {
-            file.file.write_all_at(chunk, at)?;
+            file.file.write_all_at(chunk, at).map_err(|error| NoRoom(format!("cannot write the spill file: {error}")))?;
             at += chunk.len() as u64;
         }
         let piece = Piece::Spilled { file: file.file.clone(), offset: extent.offset, length: extent.length, extent };
@@ -232,26 +233,26 @@ struct Space {
 }
 
 impl SpillFile {
-    fn allocate(self: &Arc<Self>, length: u64) -> Extent {
-        let offset = lock(&self.space).allocate(length);
-        Extent { file: self.clone(), offset, length }
+    fn allocate(self: &Arc<Self>, length: u64, most: u64) -> Option<Extent> {
+        let offset = lock(&self.space).allocate(length, most)?;
+        Some(Extent { file: self.clone(), offset, length })
     }
 }
 
 impl Space {
-    /// The first free stretch that is long enough, else the end of the file.
-    fn allocate(&mut self, length: u64) -> u64 {
+    /// The first free stretch that is long enough, else the end of the file, unless that would then be beyond `most`.
+    fn allocate(&mut self, length: u64, most: u64) -> Option<u64> {
         let found = self.free.iter().find(|(_, free)| **free >= length).map(|(offset, free)| (*offset, *free));
         let Some((offset, free)) = found else {
             let offset = self.end;
-            self.end += length;
-            return offset;
+            self.end = offset.checked_add(length).filter(|end| *end <= most)?;
+            return Some(offset);
         };
         self.free.remove(&offset);
         if free > length {
             self.free.insert(offset + length, free - length);
         }
-        offset
+        Some(offset)
     }
 
     fn release(&mut self, mut offset: u64, mut length: u64) {
@@ -348,7 +349,7 @@ mod tests {
 
     fn spilling(budget: u64) -> (Arc<Staging>, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        (Staging::new(budget, Spill::Dir(folder.path().to_owned())), folder)
+        (Staging::new(budget, Spill::Dir(folder.path().to_owned()), None), folder)
     }
 
     #[tokio::test]
@@ -385,7 +386,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_spill_file_the_budget_is_an_error_that_names_it() {
-        let staging = Staging::new(1_000, Spill::None);
+        let staging = Staging::new(1_000, Spill::None, None);
         let part = staging.part();
         part.append(vec![0; 1_000].into());
         staging.balance().await.unwrap();
@@ -395,15 +396,31 @@ mod tests {
         assert_eq!(staging.memory_bytes(), 0);
     }
 
+    #[tokio::test]
+    async fn a_spill_file_that_is_bounded_is_an_error_that_names_its_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::new(1_000, Spill::Dir(folder.path().to_owned()), Some(3_000));
+        let (first, second) = (staging.part(), staging.part());
+        first.append(vec![0; 3_000].into());
+        staging.balance().await.unwrap();
+        second.append(vec![0; 1_001].into());
+        assert_eq!(staging.balance().await.unwrap_err().0, "the 3000 bytes that the spill file may have are used up");
+        assert_eq!((staging.memory_bytes(), staging.spill_file_bytes()), (1_001, 3_000));
+        drop(first);
+        staging.balance().await.unwrap();
+        assert_eq!((staging.memory_bytes(), staging.spill_file_bytes(), second.bytes()), (0, 1_001, 1_001));
+    }
+
     #[test]
     fn free_stretches_are_merged_and_used_again() {
         let mut space = Space::default();
-        let offsets: Vec<u64> = (0..4).map(|_| space.allocate(10)).collect();
+        let offsets: Vec<u64> = (0..4).filter_map(|_| space.allocate(10, 40)).collect();
         assert_eq!(offsets, [0, 10, 20, 30]);
+        assert_eq!((space.allocate(1, 40), space.end), (None, 40));
         space.release(10, 10);
         space.release(0, 10);
         assert_eq!(space.free, BTreeMap::from([(0, 20)]));
-        assert_eq!(space.allocate(15), 0);
+        assert_eq!(space.allocate(15, 40), Some(0));
         assert_eq!(space.free, BTreeMap::from([(15, 5)]));
         space.release(30, 10);
         space.release(20, 10);

@@ -4,8 +4,9 @@
 //! awaits the store, writes the receipt, and owes the abort. Dropping the handle unfinished ends the job's channel, and the job aborts.
 
 use crate::bindings::{ObjectAttributes, PutError};
+use crate::imports::TableCall;
 use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
-use crate::limits::MAX_REQUESTS;
+use crate::limits::{JOB_BYTES, MAX_REQUESTS, MAX_TABLES};
 use crate::object::{ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::grant::Paced;
@@ -38,8 +39,7 @@ pub struct Outlet {
 impl Outlet {
     /// A way out to `client` under `policy`; jobs run on `io`.
     ///
-    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered (one a table; keys with a UUID never repeat,
-    /// and there is no end of them).
+    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered.
     pub fn new(
         client: S3Client,
         policy: Policy,
@@ -48,7 +48,7 @@ impl Outlet {
         keys_repeat: bool,
         io: tokio::runtime::Handle,
     ) -> Arc<Self> {
-        let keys = Arc::new(Keys { remember: keys_repeat, states: Mutex::default() });
+        let keys = Arc::new(Keys::new(keys_repeat));
         let requests = Semaphore::new(MAX_REQUESTS);
         Arc::new(Self { client, policy, staging, in_flight, requests, keys, io, halt: CancellationToken::new() })
     }
@@ -80,6 +80,12 @@ impl Outlet {
         }
     }
 
+    /// Waits for its turn among the session's requests.
+    async fn request(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.requests.acquire().await.ok()
+    }
+
     /// Sends a body, and notes how long it took.
     async fn timed<T>(&self, put: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let begun = Instant::now();
@@ -100,19 +106,31 @@ impl Outlet {
         Held { staged: self.staging.memory_bytes(), spill_file: self.staging.spill_file_bytes(), in_flight: self.in_flight.bytes() }
     }
 
+    /// Waits until another object of the table may begin: while too much is on its way, and until the tenant may have one more.
+    ///
+    /// # Errors
+    /// Nobody wants it any more.
+    pub(crate) async fn turn(&self, table: &str, ledger: &Ledger) -> Result<(), PutError> {
+        still_wanted(table, ledger)?;
+        let turn = async {
+            self.in_flight.room().await;
+            self.pace(Paced::Objects, 1).await;
+        };
+        tokio::select! {
+            biased;
+            () = ledger.given_up() => Err(PutError::Unavailable(GIVEN_UP.to_owned())),
+            () = turn => Ok(()),
+        }
+    }
+
     /// Checks and authorises what the guest asked for.
     ///
     /// # Errors
     /// `invalid`: no good key or content type, or the key is being written. `denied`: the policy. The table has then failed.
-    pub(crate) fn open(
-        self: &Arc<Self>,
-        attributes: &ObjectAttributes,
-        table: Arc<str>,
-        ledger: Arc<Ledger>,
-        lane: usize,
-    ) -> Result<Upload, PutError> {
+    pub(crate) fn open(self: &Arc<Self>, attributes: &ObjectAttributes, call: &TableCall, lane: usize) -> Result<Upload, PutError> {
+        let TableCall { table, ledger, call } = call;
         let refuse = |class, error: PutError| {
-            ledger.fail(&table, Failure::new(class, text(&error)));
+            ledger.fail(table, Failure::new(class, text(&error)));
             error
         };
         let request = PutObject::parse(&attributes.key, &attributes.content_type);
@@ -126,18 +144,18 @@ impl Outlet {
         let meter = self.policy.tenant().map(|tenant| &tenant.meter);
         let open_object = meter.map(|meter| meter.open()).transpose().map_err(deny)?;
         let reservation = meter.map(|meter| meter.reserve()).transpose().map_err(deny)?.map(Arc::new);
-        let (open, turn) = self.keys.open(&put.get().key, &table).map_err(|other| {
+        let (open, turn) = self.keys.open(&put.get().key, table).map_err(|other| {
             let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
             refuse(FailureClass::Data, PutError::Invalid(message))
         })?;
-        let unsettled = ledger.begin_upload(&table);
-        tracing::debug!(lane, table = &*table, key = put.get().key.as_str(), "An object is opened.");
+        let unsettled = ledger.begin_upload(table, *call);
+        tracing::debug!(lane, table = &**table, key = put.get().key.as_str(), "An object is opened.");
         Ok(Upload {
             outlet: self.clone(),
             staged: self.staging.part(),
             failed: Arc::default(),
             reservation: reservation.clone(),
-            state: State::Small(Start { put, table, ledger, turn, reservation, _unsettled: unsettled }),
+            state: State::Small(Start { put, table: table.clone(), ledger: ledger.clone(), turn, reservation, _unsettled: unsettled }),
             _open: open,
             _open_object: open_object,
             parts: 0,
@@ -163,6 +181,18 @@ pub struct Upload {
 
 /// What a guest hears that still writes when nobody wants its objects any more.
 const GIVEN_UP: &str = "the write was given up";
+
+/// # Errors
+/// The write was given up, or the table has failed: its first cause is in the books.
+fn still_wanted(table: &str, ledger: &Ledger) -> Result<(), PutError> {
+    if ledger.is_given_up() {
+        Err(PutError::Unavailable(GIVEN_UP.to_owned()))
+    } else if ledger.is_stopped(table) {
+        Err(PutError::Rejected("the table has failed".to_owned()))
+    } else {
+        Ok(())
+    }
+}
 
 /// Has anything been handed to a job?
 #[derive(Debug)]
@@ -191,8 +221,8 @@ struct Start {
 enum Command {
     /// A full part.
     Part(Payload, Share),
-    /// The rest, and how many rows the object holds.
-    Finish(Payload, Share, u64),
+    /// The rest, and how many rows the object holds. What the job itself takes is on its way until it ends.
+    Finish { payload: Payload, share: Share, job: Share, rows: u64 },
 }
 
 impl Upload {
@@ -244,14 +274,17 @@ impl Upload {
     /// Hands the object over to the store. Does not wait.
     ///
     /// # Errors
-    /// The claim is refused, or a part has failed already.
+    /// The claim is refused, a part has failed already, or nobody wants the object any more: encoders with nothing left to write would not
+    /// hear of that otherwise.
     pub(crate) fn finish(mut self, rows: u64) -> Result<(), PutError> {
         self.check()?;
         let (table, ledger) = self.account();
         ledger.claim(&table, rows).map_err(|failure| PutError::Invalid(failure.message))?;
         let payload = self.staged.take();
         let share = self.outlet.in_flight.take(payload.length());
-        self.send(Command::Finish(payload, share, rows));
+        // Not before: only a job that is complete comes to its end without the guest.
+        let job = self.outlet.in_flight.take(JOB_BYTES);
+        self.send(Command::Finish { payload, share, job, rows });
         Ok(())
     }
 
@@ -282,7 +315,9 @@ impl Upload {
     }
 
     fn check(&self) -> Result<(), PutError> {
-        self.failed.get().map_or(Ok(()), |kind| Err(put_error(*kind)))
+        self.failed.get().map_or(Ok(()), |kind| Err(put_error(*kind)))?;
+        let (table, ledger) = self.account();
+        still_wanted(&table, &ledger)
     }
 
     fn account(&self) -> (Arc<str>, Arc<Ledger>) {
@@ -345,48 +380,63 @@ impl Job {
     async fn run(self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         // A late retry of an earlier object of this key must not overtake newer rows.
         self.start.turn.wait().await;
-        match self.drive(&mut inbox).await {
+        let mut unfinished = None;
+        match self.drive(&mut inbox, &mut unfinished).await {
             Ok(Some(done)) => self.confirm(done),
             Ok(None) => {}
-            Err(error) => {
-                let _ = self.failed.set(error.kind);
-                self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, error.message));
-            }
+            Err(error) => self.fail(error),
+        }
+        // An abort may take long: the table has failed before, and what was queued has given its bytes back.
+        drop(inbox);
+        if let Some(mut upload) = unfinished {
+            upload.abort().await;
         }
     }
 
-    /// Follows the commands; `None` if the object was given up.
-    async fn drive(&self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Result<Option<Done>, StoreError> {
+    /// Follows the commands; `None` if the object was given up. What is to be aborted is left in `unfinished`.
+    async fn drive(
+        &self,
+        inbox: &mut mpsc::UnboundedReceiver<Command>,
+        unfinished: &mut Option<AbortGuard>,
+    ) -> Result<Option<Done>, StoreError> {
         match inbox.recv().await {
             None => Ok(None),
-            Some(Command::Finish(payload, share, rows)) => {
+            Some(Command::Finish { payload, share: _share, job: _job, rows }) => {
                 let bytes = payload.length();
+                // Boxed, here and below: what a request needs is large, and most jobs wait.
                 let put = async {
-                    self.outlet.pace(Paced::Objects, 1).await;
-                    let _request = self.request().await;
-                    self.outlet.timed(self.outlet.client.put(&self.start.put, payload)).await
+                    let _request = self.outlet.request().await;
+                    Box::pin(self.outlet.timed(self.outlet.client.put(&self.start.put, payload))).await
                 };
                 let stored = self.unless_halted(put).await?;
-                drop(share);
                 Ok(Some(Done { stored, bytes, rows }))
             }
             Some(Command::Part(payload, share)) => {
                 let create = async {
-                    self.outlet.pace(Paced::Objects, 1).await;
-                    let _request = self.request().await;
-                    self.outlet.client.create(&self.start.put).await
+                    let _request = self.outlet.request().await;
+                    Box::pin(self.outlet.client.create(&self.start.put)).await
                 };
-                let upload = self.unless_halted(create).await?;
-                let mut guard = AbortGuard::new(Arc::new(upload), self);
-                let done = self.unless_halted(self.drive_parts(&guard.upload, (payload, share), inbox)).await;
-                if matches!(done, Ok(Some(_))) {
-                    guard.disarm();
-                } else {
-                    guard.abort().await;
+                let upload = Arc::new(self.unless_halted(create).await?);
+                unfinished.replace(AbortGuard::new(upload.clone(), self));
+                let done = Box::pin(self.unless_halted(self.drive_parts(&upload, (payload, share), inbox))).await;
+                if matches!(done, Ok(Some(_)))
+                    && let Some(mut completed) = unfinished.take()
+                {
+                    completed.disarm();
                 }
                 done
             }
         }
+    }
+
+    /// The store's words are the cause, so they are in the books before the guest hears of the failure and tells of it in its own.
+    fn fail(&self, error: StoreError) {
+        if let (StoreErrorKind::Unknown, Some(reservation)) = (error.kind, &self.start.reservation) {
+            // It may be there, so it counts.
+            reservation.landed();
+        }
+        self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, error.message));
+        let _ = self.failed.set(error.kind);
     }
 
     async fn drive_parts(
@@ -404,13 +454,14 @@ impl Job {
         };
         send(&mut sending, first.0, first.1);
         let mut rows = None;
+        let mut _job = None;
         // Ends when the handle has finished or given up, and every part has been answered; at the first failure at once.
         let outcome = loop {
             tokio::select! {
                 command = inbox.recv(), if rows.is_none() => match command {
                     Some(Command::Part(payload, share)) => send(&mut sending, payload, share),
-                    Some(Command::Finish(payload, share, claimed)) => {
-                        rows = Some(claimed);
+                    Some(Command::Finish { payload, share, job, rows: claimed }) => {
+                        (rows, _job) = (Some(claimed), Some(job));
                         if payload.length() > 0 {
                             send(&mut sending, payload, share);
                         }
@@ -429,7 +480,7 @@ impl Job {
         sending.shutdown().await;
         let Some(rows) = outcome? else { return Ok(None) };
         parts.sort_unstable_by_key(|part: &Part| part.number);
-        let _request = self.request().await;
+        let _request = self.outlet.request().await;
         let stored = upload.complete(parts, bytes).await?;
         Ok(Some(Done { stored, bytes, rows }))
     }
@@ -445,11 +496,6 @@ impl Job {
         }
     }
 
-    async fn request(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        // The semaphore is never closed.
-        self.outlet.requests.acquire().await.ok()
-    }
-
     fn confirm(&self, done: Done) {
         let Start { put, table, ledger, turn, reservation, .. } = &self.start;
         let key = put.get().key.clone();
@@ -458,7 +504,7 @@ impl Job {
         }
         self.outlet.policy.audit_object(key.as_str(), done.bytes, done.rows);
         tracing::debug!(table = &**table, key = key.as_str(), rows = done.rows, bytes = done.bytes, "An object is confirmed.");
-        if let Some(rows) = turn.confirmed(done.rows)
+        if let Some(rows) = turn.confirmed(table, done.rows)
             && rows > 0
         {
             tracing::warn!(table = &**table, key = key.as_str(), rows, "An object written earlier in this sync was overwritten.");
@@ -469,7 +515,7 @@ impl Job {
 }
 
 async fn send_part(outlet: Arc<Outlet>, upload: Arc<Multipart>, number: u32, payload: Payload, share: Share) -> Result<Part, StoreError> {
-    let _request = outlet.requests.acquire().await;
+    let _request = outlet.request().await;
     let part = outlet.timed(upload.put_part(number, payload)).await;
     drop(share);
     part
@@ -479,13 +525,13 @@ async fn send_part(outlet: Arc<Outlet>, upload: Arc<Multipart>, number: u32, pay
 struct AbortGuard {
     upload: Arc<Multipart>,
     key: ObjectKey,
-    io: tokio::runtime::Handle,
+    outlet: Arc<Outlet>,
     armed: bool,
 }
 
 impl AbortGuard {
     fn new(upload: Arc<Multipart>, job: &Job) -> Self {
-        Self { upload, key: job.start.put.get().key.clone(), io: job.outlet.io.clone(), armed: true }
+        Self { upload, key: job.start.put.get().key.clone(), outlet: job.outlet.clone(), armed: true }
     }
 
     fn disarm(&mut self) {
@@ -494,21 +540,22 @@ impl AbortGuard {
 
     async fn abort(&mut self) {
         self.disarm();
-        abort(&self.upload, &self.key).await;
+        abort(&self.outlet, &self.upload, &self.key).await;
     }
 }
 
 impl Drop for AbortGuard {
     fn drop(&mut self) {
         if self.armed {
-            let (upload, key) = (self.upload.clone(), self.key.clone());
-            self.io.spawn(async move { abort(&upload, &key).await });
+            let (outlet, upload, key) = (self.outlet.clone(), self.upload.clone(), self.key.clone());
+            self.outlet.io.spawn(async move { abort(&outlet, &upload, &key).await });
         }
     }
 }
 
-async fn abort(upload: &Multipart, key: &ObjectKey) {
-    if let Err(error) = upload.abort().await {
+async fn abort(outlet: &Outlet, upload: &Multipart, key: &ObjectKey) {
+    let _request = outlet.request().await;
+    if let Err(error) = Box::pin(upload.abort()).await {
         tracing::warn!(
             key = key.as_str(),
             upload = upload.id(),
@@ -523,6 +570,9 @@ async fn abort(upload: &Multipart, key: &ObjectKey) {
 struct Keys {
     remember: bool,
     states: Mutex<HashMap<ObjectKey, KeyState>>,
+    /// The last key that each table's rows were confirmed under, where keys may come again. Others are forgotten: what tells a table's keys
+    /// apart is time, which does not come again, or a UUID, and of these there is no end.
+    last: Mutex<HashMap<Arc<str>, ObjectKey>>,
 }
 
 #[derive(Debug, Default)]
@@ -534,6 +584,8 @@ struct KeyState {
     last: Option<CancellationToken>,
     /// Rows of the last confirmed object.
     confirmed: Option<u64>,
+    /// Tables whose last key it is.
+    tables: usize,
 }
 
 /// The guest is writing this key. Dropping it says that it no longer is.
@@ -553,6 +605,26 @@ struct KeyTurn {
 }
 
 impl Keys {
+    fn new(remember: bool) -> Self {
+        Self { remember, states: Mutex::default(), last: Mutex::default() }
+    }
+
+    /// The table's rows are under this key now.
+    fn remember(&self, table: &Arc<str>, key: &ObjectKey) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.get(table) == Some(key) {
+            return;
+        }
+        if last.len() >= MAX_TABLES {
+            // What is lost are warnings.
+            last.drain().for_each(|(_, key)| self.update(&key, |state| state.tables -= 1));
+        }
+        self.update(key, |state| state.tables += 1);
+        if let Some(earlier) = last.insert(table.clone(), key.clone()) {
+            self.update(&earlier, |state| state.tables -= 1);
+        }
+    }
+
     fn states(&self) -> MutexGuard<'_, HashMap<ObjectKey, KeyState>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -578,7 +650,7 @@ impl Keys {
         change(state);
         if state.unsettled == 0 {
             state.last = None;
-            if state.open.is_none() && !(self.remember && state.confirmed.is_some()) {
+            if state.open.is_none() && state.tables == 0 {
                 states.remove(key);
             }
         }
@@ -600,8 +672,12 @@ impl KeyTurn {
     }
 
     /// The object is there. Answers how many rows the one it replaced had.
-    fn confirmed(&self, rows: u64) -> Option<u64> {
-        self.keys.states().get_mut(&self.key)?.confirmed.replace(rows)
+    fn confirmed(&self, table: &Arc<str>, rows: u64) -> Option<u64> {
+        let replaced = self.keys.states().get_mut(&self.key)?.confirmed.replace(rows);
+        if self.keys.remember {
+            self.keys.remember(table, &self.key);
+        }
+        replaced
     }
 }
 
@@ -617,7 +693,7 @@ mod tests {
     use super::*;
 
     fn keys(remember: bool) -> (Arc<Keys>, ObjectKey, Arc<str>) {
-        (Arc::new(Keys { remember, states: Mutex::default() }), ObjectKey::parse("k").unwrap(), "t".into())
+        (Arc::new(Keys::new(remember)), ObjectKey::parse("k").unwrap(), "t".into())
     }
 
     #[test]
@@ -642,9 +718,9 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        assert_eq!(first.confirmed(3), None);
+        assert_eq!(first.confirmed(&table, 3), None);
         drop(first);
-        assert_eq!(waiting.await.unwrap().confirmed(4), Some(3), "the replaced object's rows");
+        assert_eq!(waiting.await.unwrap().confirmed(&table, 4), Some(3), "the replaced object's rows");
     }
 
     #[test]
@@ -653,9 +729,33 @@ mod tests {
             let (keys, key, table) = keys(remember);
             let (open, turn) = keys.open(&key, &table).unwrap();
             drop(open);
-            turn.confirmed(1);
+            turn.confirmed(&table, 1);
             drop(turn);
             assert_eq!(keys.states().len(), usize::from(remember));
         }
+    }
+
+    /// Without a limit of rows a key with a UUID looks like one that may come again.
+    #[test]
+    fn one_key_a_table_is_remembered() {
+        let (keys, key, table) = keys(true);
+        let confirm = |key: &ObjectKey, table: &Arc<str>| {
+            let (open, turn) = keys.open(key, table).unwrap();
+            drop(open);
+            turn.confirmed(table, 1)
+        };
+        for number in 0..100 {
+            assert_eq!(confirm(&ObjectKey::parse(&format!("t/{number}")).unwrap(), &table), None);
+        }
+        assert_eq!(keys.states().len(), 1);
+        // Two tables may share a key; it is known for as long as it is the last of one.
+        let other: Arc<str> = "u".into();
+        assert_eq!((confirm(&key, &table), confirm(&key, &other)), (None, Some(1)));
+        assert_eq!((confirm(&ObjectKey::parse("t/100").unwrap(), &table), confirm(&key, &other)), (None, Some(1)));
+        assert_eq!(keys.states().len(), 2);
+        for number in 0..MAX_TABLES {
+            confirm(&key, &format!("t{number}").into());
+        }
+        assert!(keys.states().len() <= 2 && keys.last.lock().unwrap().len() <= MAX_TABLES);
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::rig::{Rig, insert_in_turn};
 use lakegate::ledger::{FailureClass, WriteReport};
+use lakegate::limits::MAX_REQUESTS;
+use lakegate::session::Write;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -136,6 +138,80 @@ async fn an_upload_is_seen_while_it_is_open_and_gone_once_the_write_is_given_up(
     assert_eq!(rig.unfinished(), []);
     assert_eq!(rig.proxy.count(Operation::Complete), 0);
     assert!(rig.keys().is_empty());
+    session.close().await;
+}
+
+/// Rows of `a` are in an object that is open; then `b` keeps the lane, whose guest waits for the store, and behind it `more` is queued. When the
+/// write is given up, the lane goes on with that, and the object of `a` must not land.
+async fn check_nothing_lands_once_given_up(name: &str, extra: serde_json::Value, more: impl AsyncFnOnce(&mut Write)) {
+    let mut rig = Rig::new([Rule::on(Operation::Part, When::Always, Fault::Stall(FOR_EVER))]).await;
+    rig.options.lanes = NonZeroUsize::MIN;
+    rig.options.in_flight_bytes = 1;
+    let session = rig.open(extra).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("a".to_owned(), 10), ("b".to_owned(), MULTIPART_ROWS)]), MULTIPART_ROWS).await;
+    rig.wait_for_unfinished().await;
+    more(&mut write).await;
+    let before = rig.keys();
+    write.abort().await;
+    assert_eq!((rig.keys(), rig.unfinished()), (before, vec![]), "{name}");
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_given_up_completes_no_open_object() {
+    check_nothing_lands_once_given_up("a barrier", json!({}), async |write| {
+        let schema = lakegate_tests::tables::ids("a", 0..0);
+        write.migrate_table(schema.into()).await.expect("a good schema");
+    })
+    .await;
+    // The time comes while the guest waits.
+    const AGE: Duration = Duration::from_secs(1);
+    let spec = json!({"batch_timeout": format!("{}s", AGE.as_secs())});
+    check_nothing_lands_once_given_up("a time limit", spec, async |_| tokio::time::sleep(AGE).await).await;
+}
+
+/// While the abort of its upload waits for the store, the table has failed and nothing of it waits any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_told_before_the_upload_is_aborted() {
+    let stalled = Rule::on(Operation::Abort, When::Always, Fault::Stall(FOR_EVER));
+    let mut rig = Rig::new([Rule::on(Operation::Part, When::Always, Fault::Answer(StatusCode::FORBIDDEN)), stalled]).await;
+    (rig.options.connect.limits.stall, rig.options.connect.limits.answer) = (Duration::from_secs(3), Duration::from_secs(3));
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]), 1_000).await;
+    while rig.proxy.count(Operation::Abort) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let failures = write.failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0].1.message.contains("operation error S3: UploadPart"), "{failures:?}");
+    while session.held_bytes().in_flight > 0 {
+        assert!(rig.proxy.count(Operation::Abort) == 1, "bytes wait for the abort: {:?}", session.held_bytes());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    rig.proxy.set_rules([]);
+    check_failed(&write.finish().await, &["operation error S3: UploadPart"]);
+    assert_eq!(rig.unfinished(), []);
+    session.close().await;
+}
+
+/// Each request takes a socket: uploads that are given up together are aborted as any other requests are made.
+#[tokio::test(flavor = "multi_thread")]
+async fn aborts_are_no_more_at_once_than_other_requests() {
+    const UPLOADS: usize = 3 * MAX_REQUESTS;
+    let rig = Rig::new([Rule::on(Operation::Abort, When::Always, Fault::Delay(Duration::from_millis(300)))]).await;
+    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut write = session.write().expect("no write is running");
+    let rows: BTreeMap<String, i64> = (0..UPLOADS).map(|number| (format!("t{number}"), 2_000)).collect();
+    insert_in_turn(&mut write, &rows, 2_000).await;
+    while rig.unfinished().len() < UPLOADS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    write.abort().await;
+    let (all, at_once) = (rig.proxy.count(Operation::Abort), rig.proxy.most_at_once(Operation::Abort));
+    assert_eq!((all, rig.unfinished()), (UPLOADS, vec![]));
+    assert!((2..=MAX_REQUESTS).contains(&at_once), "{at_once}");
     session.close().await;
 }
 

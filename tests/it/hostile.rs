@@ -3,6 +3,7 @@
 use crate::support::{Bench, bench};
 use lakegate::engine::Runtime;
 use lakegate::ledger::{FailureClass, WriteReport};
+use lakegate::limits::{LEAST_TICK, MAX_FAILURE_BYTES};
 use lakegate::session::{Destination, Options};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
@@ -151,6 +152,52 @@ async fn handles_chunks_and_host_calls_are_bounded() {
 async fn claims_are_checked_against_the_rows_that_came_in() {
     check("lie", None, FailureClass::Unexpected, "the component claims 4 rows of 3 that came in").await;
     check("swallow", None, FailureClass::Unexpected, "the books do not add up: 3 rows in, 0 claimed, 0 confirmed").await;
+}
+
+/// It would be waited for without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_never_finished_fails_its_table_at_the_end() {
+    check("keep", None, FailureClass::Unexpected, "the component left an object open at the end of the write").await;
+}
+
+/// Only what was handed in can fail, and in a few words.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_and_strangers_are_bounded() {
+    let (report, _bench) = attack("babble", None).await;
+    let said: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.len())).collect();
+    assert_eq!(said, [("bad", FailureClass::Data, MAX_FAILURE_BYTES + "…".len())]);
+    let bench = bench("hostile");
+    let session = Destination::new(runtime(), options(&bench)).open("slander.", "sync").await.expect("opens");
+    let mut write = session.write().expect("no write is running");
+    write.insert(message("good", "ok", 3, None)).await.expect("the header is fine");
+    let report = write.finish().await;
+    let tables: Vec<_> = report.tables.iter().map(|table| (table.table.as_str(), table.rows_confirmed, &table.failure)).collect();
+    assert_eq!(tables, [("good", 3, &None)]);
+}
+
+/// A table that has failed is told so at once, whatever it asks for then.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_more_is_taken_of_a_table_that_has_failed() {
+    check("insist", None, FailureClass::Data, "the object key \"/refused\" starts with a slash").await;
+    let (_, bench) = attack("insist", None).await;
+    assert!(bench.keys().iter().all(|key| key.starts_with("good/")), "{:?}", bench.keys());
+}
+
+/// Its deadline has always passed already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_is_always_due_ticks_no_faster_than_it_may() {
+    let bench = bench("hostile");
+    let session = Destination::new(runtime(), Options { lanes: NonZeroUsize::MIN, ..options(&bench) });
+    let session = session.open("hurry.", "sync").await.expect("opens");
+    let begun = std::time::Instant::now();
+    let mut write = session.write().expect("no write is running");
+    write.insert(message("bad", "hurry", 0, None)).await.expect("the header is fine");
+    tokio::time::sleep(30 * LEAST_TICK).await;
+    write.insert(message("bad", "ticks", 3, None)).await.expect("the header is fine");
+    assert_eq!(write.finish().await.failures().collect::<Vec<_>>(), []);
+    let ticks = bench.keys()[0].strip_suffix("-ticks").and_then(|ticks| ticks.parse::<u128>().ok()).expect("a number");
+    let most = begun.elapsed().as_nanos() / LEAST_TICK.as_nanos() + 1;
+    assert!((1..=most).contains(&ticks), "{ticks} ticks, at most {most}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use arrow_array::{BinaryArray, Int64Array, ListArray, StringArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field};
 use lakegate::ledger::FailureClass;
+use lakegate::limits::JOB_BYTES;
 use lakegate::session::{Destination, Held, Options, Session};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use lakegate_tests::generate::Dice;
@@ -296,7 +297,7 @@ async fn two_thousand_open_tables_of_parquet_stay_within_their_memory() {
 async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
     const OBJECTS: i64 = 3_000;
     const ROWS_AN_OBJECT: i64 = 500;
-    const IN_FLIGHT_BYTES: u64 = 128 << 10;
+    const IN_FLIGHT_BYTES: u64 = 512 << 10;
     // The ids below 1.5 million in text, and a header.
     const MOST_OBJECT_BYTES: u64 = 8 * ROWS_AN_OBJECT as u64 + 3;
     let mut rig = Rig::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(50)))]).await;
@@ -313,10 +314,33 @@ async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
     rig.check_all_landed("slow store", &report, &rows);
     assert_eq!(rig.keys().len() as i64, OBJECTS);
     // Over the budget goes only what each lane hands over before it waits.
-    assert!(most.in_flight <= IN_FLIGHT_BYTES + LANES.get() as u64 * MOST_OBJECT_BYTES, "{most:?}");
+    assert!(most.in_flight <= IN_FLIGHT_BYTES + LANES.get() as u64 * (MOST_OBJECT_BYTES + JOB_BYTES), "{most:?}");
     assert!(most.in_flight > IN_FLIGHT_BYTES / 2, "the store was not slow enough to say anything: {most:?}");
     assert!(most.staged <= LANES.get() as u64 * MOST_OBJECT_BYTES, "{most:?}");
     assert_eq!(most.spill_file, 0);
+    session.close().await;
+}
+
+/// A row an object: what waits is not their bytes, it is the objects themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_store_of_tiny_objects_holds_only_so_many() {
+    const OBJECTS: i64 = 600;
+    const AT_ONCE: u64 = 20;
+    let mut rig = Rig::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(50)))]).await;
+    rig.options.in_flight_bytes = AT_ONCE * JOB_BYTES;
+    let session = rig.open(json!({"batch_size": 1})).await;
+    let rows = BTreeMap::from([("t".to_owned(), OBJECTS)]);
+    let work = async {
+        let mut write = session.write().expect("no write is running");
+        insert_in_turn(&mut write, &rows, OBJECTS).await;
+        write.finish().await
+    };
+    let (report, most) = most_held(&session, work).await;
+    rig.check_all_landed("tiny objects", &report, &rows);
+    assert_eq!(rig.keys().len() as i64, OBJECTS);
+    // One more begins while there is room, and its few bytes are counted too.
+    let objects = most.in_flight / JOB_BYTES;
+    assert!((AT_ONCE / 2..=AT_ONCE + 1).contains(&objects), "{most:?}");
     session.close().await;
 }
 
@@ -347,4 +371,32 @@ async fn a_hot_table_that_rotates_uses_both_lanes() {
     assert_eq!((rows, first_lane.len()), (same_rows, both_lanes.len()));
     let by_first = both_lanes.intersection(&first_lane).count();
     assert!(by_first > 0 && by_first < both_lanes.len(), "{by_first} of {} objects came from the first lane", both_lanes.len());
+}
+
+/// The key of an empty object is kept for the table's first rows by the guest of one lane, from write to write: whichever table comes first,
+/// its rows go there.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_replace_the_empty_object_of_an_earlier_write() {
+    let bench = bench("limits");
+    let options = Options { lanes: LANES, ..bench.options() };
+    let spec = json!({"format": "parquet", "path": "{{TABLE}}/{{UUID}}", "write_empty_objects_for_empty_tables": true});
+    let session = open(options, spec).await;
+    let mut write = session.write().expect("no write is running");
+    for table in ["a", "b"] {
+        write.migrate_table(lakegate_tests::tables::ids(table, 0..0).into()).await.expect("a good schema");
+    }
+    assert_eq!(write.finish().await.failures().collect::<Vec<_>>(), []);
+    let empty = bench.keys();
+    assert_eq!(empty.len(), 2);
+    let mut write = session.write().expect("the first write has ended");
+    for table in ["b", "a"] {
+        write.insert(lakegate_tests::tables::ids(table, 0..3).into()).await.expect("a good message");
+    }
+    let report = write.finish().await;
+    assert_eq!(report.failures().collect::<Vec<_>>(), []);
+    session.close().await;
+    assert_eq!(bench.keys(), empty);
+    for key in &empty {
+        assert_eq!(rows_in(&bench.body(key), "parquet"), 3, "{key}");
+    }
 }

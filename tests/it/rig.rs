@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
 use tokio::net::TcpListener;
 
-const BUCKET: &str = "faulty";
+pub(crate) const BUCKET: &str = "faulty";
 const KEY: &str = "lakegate-test";
 const SECRET: &str = "lakegate-test-secret";
 

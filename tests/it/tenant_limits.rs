@@ -2,19 +2,23 @@
 
 use crate::hostile;
 use crate::place::{BUCKET, eventually};
+use crate::rig::{self, Rig};
 use crate::support::{bench, runtime};
 use crate::tenants::{FILE, Served, grant, options, spec, write_file};
 use anyhow::{Context, Result};
+use http::StatusCode;
 use lakegate::ledger::FailureClass;
 use lakegate::local_store::LocalStore;
 use lakegate::policy::share::Share;
 use lakegate::policy::{Grant, Tenant};
 use lakegate::session::{Destination, OpenError, Options};
+use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use lakegate_tests::plugin::{Client, Message};
 use lakegate_tests::tables::ids;
+use serde_json::json;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 const CSV: &str = "acme/{{TABLE}}/{{UUID}}.csv";
@@ -107,6 +111,50 @@ async fn objects_are_open_as_many_as_granted() -> Result<()> {
         assert_eq!(failures, [("c", FailureClass::Denied, words)], "round {round}");
     }
     assert_eq!(bench.keys().len(), 4);
+    Ok(())
+}
+
+/// The test object is an object as others are: in the day, the audit, the numbers, and the pace.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_test_object_counts() -> Result<()> {
+    let bench = bench(BUCKET);
+    let content_types = vec!["text/csv".into(), "application/octet-stream".into()];
+    let tenant = Tenant::new("acme", Grant { objects_per_second: Some(1), daily_objects: Some(4), content_types, ..grant("acme/") });
+    let tally = tenant.tally.clone();
+    let destination = Destination::new(runtime(), options(&bench, tenant));
+    let spec = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
+    let begun = Instant::now();
+    for number in 1..=4 {
+        destination.test_connection(&spec.to_string()).await?;
+        let reading = tally.read();
+        assert_eq!((reading.objects, reading.bytes, reading.puts[reading.puts.len() - 1]), (number, 0, number));
+    }
+    // The first spends the second that was earned by being idle; the others are each paid for by the next.
+    assert!(begun.elapsed() > Duration::from_millis(1_990), "{:?}", begun.elapsed());
+    let fifth = destination.test_connection(&spec.to_string()).await;
+    assert!(matches!(fifth, Err(OpenError::Denied(_))), "{fifth:?}");
+    Ok(())
+}
+
+/// The store lost the answer and does not say whether the object is there: it may be, so it counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_is_not_given_back() -> Result<()> {
+    let mut rig = Rig::new([
+        Rule::on(Operation::Complete, When::First(1), Fault::DropAnswer),
+        Rule::on(Operation::Head, When::Always, Fault::Answer(StatusCode::FORBIDDEN)),
+    ])
+    .await;
+    let rules = Grant { buckets: vec![rig::BUCKET.into()], endpoint: Some(rig.proxy.endpoint()), path_style: true, ..grant("") };
+    rig.options.tenant = Some(Arc::new(Tenant::new("acme", Grant { daily_objects: Some(1), ..rules })));
+    let session = rig.open(json!({})).await;
+    for (table, rows, words) in [("t", 5_000, "the outcome is unknown"), ("u", 1, "1 objects a day are granted, and all are used")] {
+        let mut write = session.write()?;
+        write.insert(ids(table, 0..rows).into()).await?;
+        let report = write.finish().await;
+        let failures: Vec<_> = report.failures().map(|(_, failure)| failure.message.clone()).collect();
+        assert!(failures.len() == 1 && failures[0].contains(words), "{table}: {failures:?}");
+    }
+    assert_eq!(rig.keys().len(), 1, "it is there");
     Ok(())
 }
 

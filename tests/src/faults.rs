@@ -3,6 +3,7 @@
 //! Signed requests pass unchanged (the `Host` header too), so the store behind must not insist on its own name: MinIO and the embedded
 //! store do not. Every request is counted and written down by operation, key and outcome; no header, query value or body is.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU64;
@@ -137,6 +138,17 @@ struct State {
     client: Client<HttpConnector, Incoming>,
     rules: Mutex<Vec<(Rule, u64)>>,
     seen: Mutex<Vec<Seen>>,
+    /// By operation: how many are under way, and how many were at most.
+    at_once: Mutex<HashMap<Operation, (usize, usize)>>,
+}
+
+/// A request that is under way, until this is dropped.
+struct UnderWay<'a>(&'a State, Operation);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.at_once).entry(self.1).or_default().0 -= 1;
+    }
 }
 
 impl Proxy {
@@ -152,6 +164,7 @@ impl Proxy {
             client: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
             rules: Mutex::new(Vec::new()),
             seen: Mutex::new(Vec::new()),
+            at_once: Mutex::default(),
         });
         let proxy = Self { address, task: tokio::spawn(run(listener, Arc::clone(&state))), state };
         proxy.set_rules(rules);
@@ -179,6 +192,12 @@ impl Proxy {
     #[must_use]
     pub fn count(&self, operation: Operation) -> usize {
         lock(&self.state.seen).iter().filter(|seen| seen.operation == operation).count()
+    }
+
+    /// How many requests of `operation` were under way at the same time, at most.
+    #[must_use]
+    pub fn most_at_once(&self, operation: Operation) -> usize {
+        lock(&self.state.at_once).get(&operation).map_or(0, |(_, most)| *most)
     }
 
     /// How many requests met a fault so far. A test that expects faults asks this, so that it cannot pass without them.
@@ -214,7 +233,16 @@ impl State {
         fault
     }
 
+    fn begin(&self, operation: Operation) -> UnderWay<'_> {
+        let mut at_once = lock(&self.at_once);
+        let (now, most) = at_once.entry(operation).or_default();
+        *now += 1;
+        *most = (*most).max(*now);
+        UnderWay(self, operation)
+    }
+
     async fn answer(&self, request: Request<Incoming>, reset: &watch::Sender<bool>) -> Response<Body> {
+        let _under_way = self.begin(Operation::of(request.method(), request.uri().path(), request.uri().query()));
         let fault = self.judge(&request);
         match fault {
             Some(Fault::Answer(status)) => return refusal(request, status).await,

@@ -84,7 +84,7 @@ impl Outlet {
     /// Rows that the source says are gone.
     pub(crate) async fn delete(&mut self, delete: sync::MessageDeleteRecord) -> Result<(), CliError> {
         match self {
-            Self::Store { write, .. } => write.refuse(&delete.table_name, NO_DELETION).await,
+            Self::Store { write, .. } => write.refuse(&delete.table_name, NO_DELETION).await?,
             Self::Plugin { writing, .. } => {
                 let sync::MessageDeleteRecord { table_name, where_clause, table_relations } = delete;
                 let message = Message::DeleteRecord(MessageDeleteRecord { table_name, where_clause, table_relations });

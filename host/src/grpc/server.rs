@@ -283,12 +283,10 @@ async fn pass_on(write: &mut Write, message: write::request::Message) -> Result<
         Message::MigrateTable(migrate) => write.migrate_table(migrate.table).await.map_err(|error| Refusal::Schema(error.0)),
         Message::Insert(insert) => write.insert(insert.record).await.map_err(|error| Refusal::Record(error.0)),
         Message::Delete(delete) => {
-            write.refuse(&delete.table_name, "DeleteStale: not implemented").await;
-            Ok(())
+            write.refuse(&delete.table_name, "DeleteStale: not implemented").await.map_err(|error| Refusal::Record(error.0))
         }
         Message::DeleteRecord(delete) => {
-            write.refuse(&delete.table_name, "DeleteRecords: not implemented").await;
-            Ok(())
+            write.refuse(&delete.table_name, "DeleteRecords: not implemented").await.map_err(|error| Refusal::Record(error.0))
         }
     }
 }

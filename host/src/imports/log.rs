@@ -61,7 +61,7 @@ impl Host for State {
 }
 
 /// At most so many bytes, at a character.
-fn cut(message: &str) -> &str {
+pub(crate) fn cut(message: &str) -> &str {
     let end = message.floor_char_boundary(MAX_LOG_LINE_BYTES);
     message.get(..end).unwrap_or_default()
 }

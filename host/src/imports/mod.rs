@@ -5,7 +5,7 @@ pub mod log;
 pub mod object_store;
 pub mod random;
 
-use crate::ledger::Ledger;
+use crate::ledger::{Call, Ledger};
 use crate::policy::share::{Hold, Share};
 use crate::turns::Seat;
 use crate::upload::Outlet;
@@ -36,6 +36,14 @@ impl LaneContext {
     }
 }
 
+/// A `migrate-table` or `insert` that is running.
+#[derive(Debug)]
+pub(crate) struct TableCall {
+    pub(crate) table: Arc<str>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) call: Call,
+}
+
 /// The data of a store: what the imports of one instance work on.
 #[derive(Debug)]
 pub struct State {
@@ -48,7 +56,7 @@ pub struct State {
     pub(crate) resources: ResourceTable,
     pub(crate) open_objects: u32,
     /// The table of the `migrate-table` or `insert` that is running, and the books of its write.
-    pub(crate) call: Option<(Arc<str>, Arc<Ledger>)>,
+    pub(crate) call: Option<TableCall>,
     pub(crate) random: random::Random,
     pub(crate) log: log::Gate,
 }
@@ -72,7 +80,7 @@ impl State {
     }
 
     /// Begins a call of the guest: its CPU time counts from zero.
-    pub(crate) fn begin_call(&mut self, call: Option<(Arc<str>, Arc<Ledger>)>) {
+    pub(crate) fn begin_call(&mut self, call: Option<TableCall>) {
         self.cpu_ticks = 0;
         self.call = call;
     }

@@ -13,10 +13,13 @@ impl HostUpload for State {
         if self.open_objects >= MAX_OPEN_OBJECTS {
             return Ok(Err(PutError::Quota(format!("{MAX_OPEN_OBJECTS} objects are open, which is the limit of a lane"))));
         }
-        let (Some(outlet), Some((table, ledger))) = (&self.context.outlet, &self.call) else {
+        let (Some(outlet), Some(call)) = (&self.context.outlet, &self.call) else {
             return Ok(Err(PutError::Invalid("an object can be opened only while rows or a schema are handed in".into())));
         };
-        let upload = match outlet.open(&attributes, table.clone(), ledger.clone(), self.context.lane) {
+        if let Err(error) = self.seat.aside(outlet.turn(&call.table, &call.ledger)).await {
+            return Ok(Err(error));
+        }
+        let upload = match outlet.open(&attributes, call, self.context.lane) {
             Ok(upload) => upload,
             Err(error) => return Ok(Err(error)),
         };

@@ -47,7 +47,12 @@ fn behavior() -> BehaviorVersion {
 /// The SDK's client for a target, and where it goes.
 pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<(Client, Place), StoreError> {
     let region = Region::new(target.region.clone());
-    let place = |host: &str| Place { bucket: target.bucket.clone(), region: target.region.clone(), host: host.to_owned() };
+    let place = |host: &str, is_endpoint| Place {
+        bucket: target.bucket.clone(),
+        region: target.region.clone(),
+        host: host.to_owned(),
+        is_endpoint,
+    };
     if let Some(store) = &options.embedded {
         if options.create_bucket {
             store.create_bucket(&target.bucket).map_err(|error| StoreError {
@@ -61,10 +66,10 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
             .credentials_provider(LocalStore::credentials())
             .endpoint_url(EMBEDDED_ENDPOINT)
             .force_path_style(true);
-        return Ok((Client::from_conf(common(builder, region).build()), place("the embedded store")));
+        return Ok((Client::from_conf(common(builder, region).build()), place("the embedded store", false)));
     }
 
-    let host = target.endpoint.as_deref().map(endpoint_host).transpose()?;
+    let own = target.endpoint.as_deref().map(|endpoint| endpoint_host("`endpoint`", endpoint)).transpose()?;
     let refuse = |text: String| Failure::lasting(StoreErrorKind::Rejected, text).into_error("connect", 1);
     let strict = transport::http_client(&options.environment, Verify::Strict, options.limits.connect).map_err(refuse)?;
     let mut loader = aws_config::defaults(behavior()).region(region.clone()).http_client(strict.clone());
@@ -87,6 +92,10 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
     let credentials = resolve(&shared, &target.credentials, options).await?;
 
     let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
+    let host = match own {
+        Some(host) => Some(host),
+        None => configured_endpoint(&shared).map(|endpoint| endpoint_host(CONFIGURED, &endpoint)).transpose()?,
+    };
     let mut builder = Builder::from(&shared).credentials_provider(credentials).force_path_style(target.path_style);
     if let Some(endpoint) = &target.endpoint {
         builder = builder.endpoint_url(endpoint);
@@ -95,8 +104,20 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         let lenient = transport::http_client(&options.environment, Verify::Nothing, options.limits.connect).map_err(refuse)?;
         builder = builder.http_client(lenient);
     }
-    let place = place(host.as_deref().unwrap_or("the S3 endpoint of the region"));
-    Ok((Client::from_conf(common(builder, region).build()), place))
+    Ok((
+        Client::from_conf(common(builder, region).build()),
+        place(host.as_deref().unwrap_or("the S3 endpoint of the region"), host.is_some()),
+    ))
+}
+
+/// What an endpoint is called that the spec does not name.
+const CONFIGURED: &str = "the endpoint of the environment or profile (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, endpoint_url)";
+
+/// The endpoint that environment or shared files name, found as the SDK finds it.
+fn configured_endpoint(shared: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
+    let of_service = shared.service_config().and_then(|config| config.load_config(key));
+    of_service.or_else(|| shared.endpoint_url().map(str::to_owned))
 }
 
 /// The same without any endpoint that environment or files name, for it or for all.
@@ -128,8 +149,8 @@ fn common(builder: Builder, region: Region) -> Builder {
         .identity_cache(IdentityCache::lazy().buffer_time(RENEW_EARLY).load_timeout(FIND_CREDENTIALS).build())
 }
 
-/// The host (and port) of an endpoint.
-fn endpoint_host(endpoint: &str) -> Result<String, StoreError> {
+/// The host (and port) of an endpoint; `name` is what it is called.
+fn endpoint_host(name: &str, endpoint: &str) -> Result<String, StoreError> {
     let uri = endpoint.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
     let authority =
         uri.as_ref().and_then(Uri::authority).filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
@@ -137,7 +158,7 @@ fn endpoint_host(endpoint: &str) -> Result<String, StoreError> {
         Some(authority) => Ok(authority.to_string()),
         None => Err(StoreError {
             kind: StoreErrorKind::Rejected,
-            message: "`endpoint` is not usable: it has to be a URL as in https://store.example:9000, without user or password".into(),
+            message: format!("{name} is not usable: it has to be a URL as in https://store.example:9000, without user or password"),
         }),
     }
 }

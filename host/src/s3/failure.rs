@@ -1,9 +1,11 @@
 //! What a failed request means: whose fault, whether trying again may help, and one line for the user.
 
+use super::transport::MAX_ANSWER_BYTES;
 use super::{StoreError, StoreErrorKind};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use http_body_util::LengthLimitError;
 use std::error::Error;
 
 /// Characters of the store's own words that are passed on.
@@ -51,6 +53,9 @@ const DENIED_CODES: &[&str] = &[
     "NotSignedUp",
     "InvalidSecurity",
 ];
+
+/// Not implemented, and storage that is full: statuses of a server's fault that stays.
+const LASTING_SERVER_ERRORS: [u16; 2] = [501, 507];
 
 /// Whether trying again may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,12 +109,16 @@ impl Failure {
     {
         if let Some(response) = error.raw_response() {
             let service = error.as_service_error();
-            return Self::answered(
+            let mut failure = Self::answered(
                 response.status().as_u16(),
                 service.and_then(|error| error.code()),
                 service.and_then(|error| error.message()),
                 place,
             );
+            if find::<LengthLimitError>(error).is_some() {
+                failure.text.push_str(&format!(", the answer has more than {MAX_ANSWER_BYTES} bytes and was not read"));
+            }
+            return failure;
         }
         if let Some(credentials) = find::<CredentialsError>(error) {
             return credentials_failure(credentials);
@@ -151,7 +160,11 @@ impl Failure {
             (Class::Final, StoreErrorKind::Denied)
         } else if throttled {
             (Class::Throttled, StoreErrorKind::Unavailable)
-        } else if status == 408 || (status >= 500 && status != 501) || coded(TRANSIENT_CODES) || (status < 300 && code.is_none()) {
+        } else if status == 408
+            || (status >= 500 && !LASTING_SERVER_ERRORS.contains(&status))
+            || coded(TRANSIENT_CODES)
+            || (status < 300 && code.is_none())
+        {
             // A success that cannot be read was cut short.
             (Class::Transient, StoreErrorKind::Unavailable)
         } else {
@@ -181,6 +194,8 @@ pub(super) struct Place {
     pub(super) region: String,
     /// The endpoint's host, or words for the default one.
     pub(super) host: String,
+    /// True if target, environment or shared files name an endpoint.
+    pub(super) is_endpoint: bool,
 }
 
 fn hint(status: u16, code: Option<&str>, place: &Place) -> Option<String> {
@@ -275,7 +290,7 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { bucket: "b".into(), region: "eu-west-1".into(), host: "store.example".into() }
+        Place { bucket: "b".into(), region: "eu-west-1".into(), host: "store.example".into(), is_endpoint: true }
     }
 
     #[test]
@@ -293,6 +308,7 @@ mod tests {
         check(400, Some("BadDigest"), Class::Transient, StoreErrorKind::Unavailable);
         check(200, None, Class::Transient, StoreErrorKind::Unavailable);
         check(501, Some("NotImplemented"), Class::Final, StoreErrorKind::Rejected);
+        check(507, Some("XMinioStorageFull"), Class::Final, StoreErrorKind::Rejected);
         check(404, Some("NoSuchBucket"), Class::Final, StoreErrorKind::Rejected);
         check(400, Some("EntityTooLarge"), Class::Final, StoreErrorKind::Rejected);
         check(400, Some("ExpiredToken"), Class::Final, StoreErrorKind::Denied);

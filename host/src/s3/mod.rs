@@ -42,6 +42,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Bytes of an ETag or an upload id. They are kept until an object is confirmed, an ETag with its receipt. Real ones have some dozens.
+const MAX_NAMED_BYTES: usize = 1 << 10;
+
 /// How the store is reached, apart from what the spec says.
 #[derive(Debug, Clone)]
 pub struct ConnectOptions {
@@ -201,6 +204,8 @@ impl S3Client {
     pub async fn connect(target: &StorageTarget, options: &ConnectOptions) -> Result<Self, StoreError> {
         let sizes = part_sizes(target, options)?;
         let (sdk, place) = connect::client(target, options).await?;
+        // Other stores than AWS may demand equal parts.
+        let sizes = if place.is_endpoint { sizes.equal() } else { sizes };
         let encryption = target.encryption.as_ref();
         Ok(Self(Arc::new(Bucket {
             sdk,
@@ -312,7 +317,6 @@ fn part_sizes(target: &StorageTarget, options: &ConnectOptions) -> Result<PartSi
             kind: StoreErrorKind::Rejected,
             message: format!("`part_size: {size}` is not usable: {least} to {MAX_PART_BYTES} bytes are"),
         }),
-        None if target.endpoint.is_some() => Ok(PartSizes::Equal(least)),
         None => Ok(PartSizes::Doubling { first: least, cap: options.max_part_bytes.clamp(least, MAX_PART_BYTES) }),
     }
 }
@@ -325,10 +329,19 @@ fn stream(body: &Payload, progress: &Arc<Progress>) -> ByteStream {
 
 /// The ETag, without which an answer is none: proxies and dying stores send an empty 200.
 fn etag(etag: Option<&str>) -> Result<String, Failure> {
-    match etag.filter(|etag| !etag.is_empty()) {
-        Some(etag) => Ok(etag.to_owned()),
-        None => Err(Failure::transient("https response error StatusCode: 200, the answer has no ETag")),
-    }
+    named("ETag", etag)
+}
+
+/// What a store has to name in its answer, in a few bytes.
+fn named(what: &str, value: Option<&str>) -> Result<String, Failure> {
+    let wrong = match value {
+        Some(value) if !value.is_empty() && value.len() <= MAX_NAMED_BYTES => return Ok(value.to_owned()),
+        Some(value) if !value.is_empty() => {
+            format!("the answer's {what} has {} bytes; at most {MAX_NAMED_BYTES} are accepted", value.len())
+        }
+        _ => format!("the answer has no {what}"),
+    };
+    Err(Failure::transient(format!("https response error StatusCode: 200, {wrong}")))
 }
 
 fn same_checksum(ours: Option<&str>, theirs: Option<&str>) -> Result<(), Failure> {

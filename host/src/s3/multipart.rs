@@ -5,7 +5,7 @@
 
 use super::failure::{Class, Failure};
 use super::retry::watched;
-use super::{Bucket, Checksums, StoreError, StoreErrorKind, Stored, etag, same_checksum, stream};
+use super::{Bucket, Checksums, StoreError, StoreErrorKind, Stored, etag, named, same_checksum, stream};
 use crate::object::PutObject;
 use crate::payload::{Payload, Progress};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
@@ -66,10 +66,7 @@ impl Multipart {
             async move {
                 let send = async { request.send().await.map_err(|error| Failure::of(&error, &bucket.place)) };
                 let answer = bucket.answer_within(bucket.retry.limits.answer, send).await?;
-                match answer.upload_id().filter(|id| !id.is_empty()) {
-                    Some(id) => Ok(id.to_owned()),
-                    None => Err(Failure::transient("https response error StatusCode: 200, the answer has no upload id")),
-                }
+                named("upload id", answer.upload_id())
             }
         };
         let id = bucket.retry.run("CreateMultipartUpload", attempt).await?;
@@ -130,17 +127,11 @@ impl Multipart {
                 Ok(stored) => return Ok(stored),
                 Err(failure) => failure,
             };
-            if unanswered && failure.is("NoSuchUpload") {
-                return self.settle(bytes).await;
-            }
-            // A refusal (but no such upload) took no effect. A server error may have.
+            // A refusal took no effect. A server error may have; and what is refused later (the upload is gone, the token has expired) says
+            // nothing of the attempts before.
             unanswered |= matches!(failure.class, Class::Transient | Class::Throttled);
             if let Err(error) = course.pause("CompleteMultipartUpload", failure).await {
-                return if unanswered && error.kind == StoreErrorKind::Unavailable {
-                    self.settle(bytes).await.map_err(|settling| unknown(&error, &settling))
-                } else {
-                    Err(error)
-                };
+                return if unanswered { self.settle(bytes, error).await } else { Err(error) };
             }
         }
     }
@@ -161,8 +152,8 @@ impl Multipart {
         Ok(Stored { etag: etag(answer.e_tag())?, checksum: None })
     }
 
-    /// The upload is gone, and one of our requests went unanswered: is the object there, and is it ours?
-    async fn settle(&self, bytes: u64) -> Result<Stored, StoreError> {
+    /// The last attempt ended with `last`, and one went unanswered: is the object there, and is it ours?
+    async fn settle(&self, bytes: u64, last: StoreError) -> Result<Stored, StoreError> {
         let bucket = &*self.bucket;
         let attempt = |attempt| {
             let request = bucket
@@ -184,12 +175,11 @@ impl Multipart {
                 }
             }
         };
-        bucket.retry.run("HeadObject", attempt).await.map_err(|error| StoreError {
+        bucket.retry.run("HeadObject", attempt).await.map_err(|head| StoreError {
             kind: StoreErrorKind::Unknown,
             message: format!(
-                "operation error S3: CompleteMultipartUpload, a request went unanswered and the upload is gone: the outcome is unknown, \
-                 the object may or may not be there ({})",
-                error.message
+                "{}; a request went unanswered and the outcome is unknown: the object may or may not be there ({})",
+                last.message, head.message
             ),
         })
     }
@@ -226,11 +216,6 @@ impl Multipart {
     pub fn id(&self) -> &str {
         &self.id
     }
-}
-
-/// Both causes of an outcome that nobody knows.
-fn unknown(first: &StoreError, settling: &StoreError) -> StoreError {
-    StoreError { kind: StoreErrorKind::Unknown, message: format!("{}; {}", first.message, settling.message) }
 }
 
 fn token() -> Result<String, StoreError> {

@@ -102,7 +102,8 @@ impl Course<'_> {
             Class::Transient => (FIRST_PAUSE, Cause::Transient),
             Class::Unreachable => (FIRST_PAUSE, Cause::Unreachable),
         };
-        let longest = first.saturating_mul(1 << (self.attempts - 1).min(16)).min(self.retry.max_pause);
+        // A backoff of none would be a loop without any pause.
+        let longest = first.saturating_mul(1 << (self.attempts - 1).min(16)).min(self.retry.max_pause.max(first));
         let pause = longest.mul_f64(0.25 + 0.75 * random_fraction());
         let more = match self.retry.budget(failure.class) {
             Budget::Attempts(attempts) => self.attempts < attempts,
@@ -180,7 +181,22 @@ mod tests {
         (result, made)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn a_backoff_of_none_still_pauses() {
+        let none = || Retry { max_pause: Duration::ZERO, ..retry(Budget::Attempts(100)) };
+        for (class, first) in [(Class::Transient, FIRST_PAUSE), (Class::Throttled, FIRST_THROTTLED_PAUSE)] {
+            let begun = Instant::now();
+            let failure = || {
+                let mut failure = Failure::transient("gone");
+                failure.class = class;
+                failure
+            };
+            attempts(&none(), failure, 99).await.0.expect("the last one works");
+            assert!((first / 4 * 99..=first * 99).contains(&begun.elapsed()), "{class:?}: {:?}", begun.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn retries_that_are_set_are_counted() {
         let transient = || Failure::transient("gone");
         let three = retry(Budget::Attempts(3));
@@ -194,7 +210,7 @@ mod tests {
         assert!(result.is_err() && made == 1);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_time_budget_allows_many_attempts_and_ends() {
         let transient = || Failure::transient("gone");
         let (result, made) = attempts(&retry(Budget::Time(Duration::from_secs(60))), transient, 50).await;

@@ -22,6 +22,13 @@ pub(super) enum PartSizes {
 }
 
 impl PartSizes {
+    /// All of the first one's size.
+    pub(super) fn equal(self) -> Self {
+        match self {
+            Self::Equal(bytes) | Self::Doubling { first: bytes, .. } => Self::Equal(bytes),
+        }
+    }
+
     /// Bytes of part `number` (from 1); `None` past the last one allowed.
     pub(super) fn part_bytes(self, number: u32) -> Option<u64> {
         if number == 0 || number > MAX_PARTS {

@@ -34,6 +34,9 @@ use tower_service::Service;
 /// Idle connections are given up before common load balancers do (60 s), so that a request seldom meets one that is just being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
+/// Bytes of an answer, which is gathered in memory. No answer to what is asked here has more than some kilobytes.
+pub(super) const MAX_ANSWER_BYTES: usize = 1 << 20;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
@@ -289,7 +292,8 @@ impl Transport {
             let error = ConnectorError::io(error.into());
             if never_connected { error.never_connected() } else { error }
         })?;
-        HttpResponse::try_from(response.map(SdkBody::from_body_1_x)).map_err(|error| ConnectorError::other(error.into(), None))
+        HttpResponse::try_from(response.map(|body| SdkBody::from_body_1_x(http_body_util::Limited::new(body, MAX_ANSWER_BYTES))))
+            .map_err(|error| ConnectorError::other(error.into(), None))
     }
 }
 

@@ -1,8 +1,8 @@
 //! A guest that does, on request, what a guest should not.
 //!
 //! It decodes no rows. A message says what to do in its bytes: `behave=WORD;rows=N;` anywhere in it (the tests put it into the schema's
-//! metadata); with `on=insert;` it does so only with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write ends; the
-//! other words are attacks.
+//! metadata); with `on=insert;` it does so only with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write ends,
+//! `keep` beyond; the other words are attacks.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
@@ -22,11 +22,11 @@ mod bindings {
 
 use bindings::exports::lakegate::destination::sink::{
     Configuration, CredentialSource, Guest, GuestSession, Progress, Session, SessionLimits, SpecProblem, StorageTarget, SyncContext,
-    WriteError,
+    TableFailure, WriteError,
 };
 use bindings::lakegate::destination::log;
 use bindings::lakegate::destination::object_store::{ObjectAttributes, PutError, Upload};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 struct Hostile;
 
@@ -34,12 +34,14 @@ struct Held {
     table: String,
     upload: Upload,
     rows: u64,
+    for_good: bool,
 }
 
 #[derive(Default)]
 struct State {
     held: RefCell<Vec<Held>>,
     objects: RefCell<u64>,
+    ticks: Cell<u64>,
     /// The spec, as it was given: `spin-in-EXPORT.` makes that export never end.
     settings: String,
 }
@@ -104,11 +106,12 @@ impl State {
                 let stale = core::mem::ManuallyDrop::new(unsafe { Upload::from_handle(handle) });
                 stale.write(b"after the end")
             }
-            Some("hold") => {
+            behaviour @ Some("hold" | "keep") => {
+                let for_good = behaviour == Some("keep");
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(&vec![b'h'; 6 << 20])?;
                 upload.write(b"and more")?;
-                self.held.borrow_mut().push(Held { table, upload, rows });
+                self.held.borrow_mut().push(Held { table, upload, rows, for_good });
                 Ok(())
             }
             Some("panic") => panic!("asked to panic"),
@@ -154,6 +157,13 @@ impl State {
                 Upload::finish(upload, rows + 1)
             }
             Some("swallow") => Ok(()),
+            Some("insist") => {
+                // Once refused, nothing more of the table is taken.
+                let refused = Upload::open(&attributes("/refused".into())).map(drop);
+                let upload = Upload::open(&attributes(key))?;
+                upload.write(b"all the same")?;
+                Upload::finish(upload, rows).and(refused)
+            }
             Some("shout") => {
                 for line in 0..100_000 {
                     log::write(log::Level::Info, &format!("line {line} {}", "x".repeat(4_000)));
@@ -230,12 +240,24 @@ impl GuestSession for State {
             // Only an instance that has grown is asked whether it could go.
             std::mem::forget(std::hint::black_box(vec![1_u8; 40 << 20]));
         }
+        match word(&ipc, "behave").as_deref() {
+            Some("babble") => return Err(WriteError::Data("é".repeat(4 << 20))),
+            Some("hurry") => return Ok(Some(0)),
+            Some("ticks") => {
+                let upload = Upload::open(&attributes(format!("{}-ticks", self.ticks.get()))).map_err(WriteError::Store)?;
+                return Upload::finish(upload, word(&ipc, "rows").and_then(|rows| rows.parse().ok()).unwrap_or(0))
+                    .map(|()| None)
+                    .map_err(WriteError::Store);
+            }
+            _ => {}
+        }
         self.obey(&ipc).map(|()| self.asks("tick").then_some(now)).map_err(WriteError::Store)
     }
 
     fn tick(&self, _now: u64) -> Progress {
         self.pass("tick");
-        progress()
+        self.ticks.set(self.ticks.get() + 1);
+        if self.settings.contains("hurry.") { Progress { deadline: Some(0), failures: Vec::new() } } else { progress() }
     }
 
     fn barrier(&self, _now: u64) -> Progress {
@@ -245,11 +267,17 @@ impl GuestSession for State {
 
     fn end_write(&self, _now: u64) -> Progress {
         self.pass("end-write");
-        for held in self.held.borrow_mut().drain(..) {
+        for held in self.held.borrow_mut().extract_if(.., |held| !held.for_good) {
             // The host reports a failure by itself.
             let _ = Upload::finish(held.upload, held.rows);
         }
-        progress()
+        let failed = |table: String| TableFailure { table, error: WriteError::Data("slander".into()) };
+        let strangers = if self.settings.contains("slander.") {
+            (0..1_000).map(|number| failed(format!("stranger {number}"))).collect()
+        } else {
+            Vec::new()
+        };
+        Progress { deadline: None, failures: strangers }
     }
 
     fn abandon(&self, table: String) {

@@ -29,6 +29,76 @@ async fn a_put_says_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn an_upload_in_parts_says_what_was_asked_for() {
+    let (server, address) = Server::start(|_, request| if request.method == "POST" { created("u1") } else { ok() }).await;
+    let mut target = target(format!("http://{address}"));
+    target.acl = Some("bucket-owner-full-control".into());
+    target.encryption = Some(crate::bindings::Encryption { algorithm: "aws:kms:dsse".into(), kms_key_id: Some("key-1".into()) });
+    let client = S3Client::connect(&target, &options(KEYS)).await.expect("keys are there");
+    let upload = client.create(&put_of("t/a.csv")).await.expect("created");
+    upload.put_part(1, Payload::from(bytes::Bytes::from_static(b"12345"))).await.expect("taken");
+    let seen = server.seen();
+    let asked = ["content-type", "x-amz-acl", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"];
+    let of = |number: usize| asked.map(|header| seen[number].header(header));
+    assert_eq!(of(0), ["text/csv", "bucket-owner-full-control", "aws:kms:dsse", "key-1"]);
+    assert_eq!(seen[0].header("x-amz-checksum-algorithm"), "CRC32");
+    assert_eq!(seen[0].header("x-amz-meta-lakegate-upload").len(), 32, "the token that settles a lost answer");
+    // S3 refuses a part that names them.
+    assert_eq!(of(1)[1..], ["", "", ""]);
+    assert_eq!(seen[1].header("x-amz-checksum-crc32"), STANDARD.encode(crc32fast::hash(b"12345").to_be_bytes()));
+}
+
+/// Temporary credentials that end for good: what was sent cannot be completed, and not be aborted either.
+#[tokio::test]
+async fn a_token_that_expires_in_the_middle_of_an_upload_is_named() {
+    let (server, address) = Server::start(|number, _| match number {
+        1 => created("u1"),
+        2 => ok(),
+        _ => status(400, "ExpiredToken"),
+    })
+    .await;
+    let client = S3Client::connect(&target(format!("http://{address}")), &options(KEYS)).await.expect("keys are there");
+    let upload = client.create(&put_of("t/a.csv")).await.expect("created");
+    let part = |number| upload.put_part(number, Payload::from(bytes::Bytes::from_static(b"12345")));
+    let first = part(1).await.expect("taken");
+    for (operation, error) in [
+        ("UploadPart", part(2).await.expect_err("expired")),
+        ("CompleteMultipartUpload", upload.complete(vec![first], 5).await.expect_err("expired")),
+        ("AbortMultipartUpload", upload.abort().await.expect_err("expired")),
+    ] {
+        assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
+        let words = format!("operation error S3: {operation}, https response error StatusCode: 400, ExpiredToken");
+        assert!(error.message.starts_with(&words) && error.message.ends_with("the session token has expired: log in again"), "{error}");
+    }
+    assert_eq!(server.seen().len(), 5, "each is asked once: the token will not come back");
+}
+
+/// A broken or hostile store: an answer is gathered in memory, and what it names is kept with the receipt.
+#[tokio::test]
+async fn answers_are_bounded() {
+    let check = async |words: &str, reply: fn() -> Reply| {
+        let (_server, address) = Server::start(move |_, _| reply()).await;
+        let mut target = target(format!("http://{address}"));
+        target.max_retries = Some(0);
+        let client = S3Client::connect(&target, &options(KEYS)).await.expect("keys are there");
+        let error = match client.create(&put_of("t/a.csv")).await {
+            Ok(upload) => upload.put_part(1, Payload::default()).await.expect_err(words),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
+        assert!(error.message.ends_with(words), "{error}");
+    };
+    const TOO_LONG: &str = "https response error StatusCode: 200, the answer has more than 1048576 bytes and was not read";
+    check(TOO_LONG, || created(&"u".repeat(2 << 20))).await;
+    check("the answer's upload id has 1025 bytes; at most 1024 are accepted", || created(&"u".repeat(1_025))).await;
+    check("the answer's ETag has 1025 bytes; at most 1024 are accepted", || match created("u1") {
+        Reply::Answer(status, _, body) => Reply::Answer(status, vec![("ETag", "e".repeat(1_025))], body),
+        other => other,
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn failures_that_pass_are_retried() {
     let check = async |name: &str, first: fn() -> Reply| {
         let (server, address) = Server::start(move |number, _| if number <= 2 { first() } else { ok() }).await;
@@ -84,8 +154,7 @@ async fn complete(
     let (server, address) = Server::start(move |_, request| match request.method.as_str() {
         "POST" if request.target.contains("uploads") => {
             *token.lock().expect("no panic") = request.header("x-amz-meta-lakegate-upload").to_owned();
-            let body = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>";
-            Reply::Answer(200, vec![], body.into())
+            created("u1")
         }
         "POST" => {
             let mut count = completions.lock().expect("no panic");
@@ -106,6 +175,11 @@ async fn complete(
         upload.abort().await.expect("aborted");
     }
     (result, server.seen())
+}
+
+fn created(id: &str) -> Reply {
+    let body = format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>");
+    Reply::Answer(200, vec![], body)
 }
 
 fn completed() -> Reply {
@@ -144,12 +218,44 @@ async fn a_lost_answer_is_settled_by_size_and_token() {
         let (result, _) = complete(lost_then_gone, head).await;
         let error = result.expect_err(name);
         assert_eq!(error.kind, StoreErrorKind::Unknown, "{name}");
-        assert!(error.message.contains("the outcome is unknown"), "{error}");
+        assert!(error.message.contains("NoSuchUpload") && error.message.contains("the outcome is unknown"), "{error}");
     };
     unknown("HEAD denied", |_| Reply::Answer(403, vec![], String::new())).await;
     unknown("another size", |token| head_of(token, "6")).await;
     unknown("another token", |_| head_of("x", "5")).await;
     unknown("no object", |_| Reply::Answer(404, vec![], String::new())).await;
+}
+
+/// Whatever the attempts after it are told: an answer was lost, and the object may be there.
+#[tokio::test]
+async fn a_lost_answer_is_settled_whatever_ends_the_course() {
+    fn expired() -> Reply {
+        status(400, "ExpiredToken")
+    }
+    fn bare() -> Reply {
+        Reply::Answer(404, vec![], String::new())
+    }
+    fn lost() -> Reply {
+        Reply::Close
+    }
+    for (words, last) in [("ExpiredToken", expired as fn() -> Reply), ("StatusCode: 404", bare), ("request send failed", lost)] {
+        let then = move |number| if number == 1 { Reply::Close } else { last() };
+        let (result, _) = complete(then, |token| head_of(token, "5")).await;
+        assert_eq!(result.expect("it is there").etag, "\"h\"", "{words}");
+        let (result, _) = complete(then, |_| Reply::Answer(403, vec![], String::new())).await;
+        let error = result.expect_err(words);
+        assert_eq!(error.kind, StoreErrorKind::Unknown, "{error}");
+        for words in [words, "a request went unanswered and the outcome is unknown", "HeadObject"] {
+            assert!(error.message.contains(words), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_without_any_lost_answer_is_no_success() {
+    let (result, seen) = complete(|_| status(403, "AccessDenied"), |token| head_of(token, "5")).await;
+    assert_eq!(result.expect_err("refused").kind, StoreErrorKind::Denied);
+    assert!(seen.iter().all(|request| request.method != "HEAD"));
 }
 
 #[tokio::test]
@@ -170,6 +276,29 @@ async fn part_sizes_are_equal_with_an_endpoint_and_checked() {
     assert!(error.message.contains("`part_size: 1024`"), "{error}");
     let small = ConnectOptions { min_part_bytes: 1_024, ..options(KEYS) };
     assert_eq!(S3Client::connect(&target, &small).await.expect("allowed here").part_bytes(7), Some(1_024));
+}
+
+/// An endpoint that the environment names is one, though the spec names none: stores other than AWS demand equal parts.
+#[tokio::test]
+async fn an_endpoint_of_the_environment_is_treated_as_one() {
+    const AWAY: &str = "http://127.0.0.1:9";
+    let mut target = target(String::new());
+    target.endpoint = None;
+    let doubling = S3Client::connect(&target, &options(KEYS)).await.expect("nothing is sent");
+    assert_eq!(doubling.part_bytes(10_000), Some(5 << 29));
+    for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+        let connect = async |url: &str, configured_endpoints| {
+            let environment = options(&[KEYS, &[(name, url)]].concat());
+            S3Client::connect(&target, &ConnectOptions { configured_endpoints, ..environment }).await
+        };
+        let client = connect(AWAY, true).await.expect("nothing is sent");
+        assert_eq!(client.part_bytes(10_000), Some(5 << 20), "{name}");
+        let error = client.put(&put_of("t/a.csv"), Payload::default()).await.expect_err("nobody listens");
+        assert!(error.message.contains("127.0.0.1:9 cannot be reached"), "{name}: {error}");
+        assert_eq!(connect(AWAY, false).await.expect("nothing is sent").part_bytes(10_000), Some(5 << 29), "{name}");
+        let error = connect("store.example", true).await.expect_err("no URL");
+        assert!(error.message.starts_with("the endpoint of the environment or profile"), "{name}: {error}");
+    }
 }
 
 #[tokio::test]
