@@ -21,6 +21,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, Store, UpdateDeadline};
 
@@ -42,6 +44,8 @@ pub struct Runtime {
     ground: Arc<Ground>,
     pre: DestinationPre<State>,
     call_cpu: Duration,
+    /// The JSON Schema of the spec, once it was asked for: no argument can change it.
+    schema: OnceCell<Arc<str>>,
 }
 
 /// What components side by side share: the engine, the threads guests run on, and whose turn it is.
@@ -138,7 +142,7 @@ impl Runtime {
         let mut linker = Linker::new(engine);
         Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(|error| machine(&error))?;
         let pre = linker.instantiate_pre(&component).and_then(DestinationPre::new).map_err(world)?;
-        Ok(Arc::new(Self { ground, pre, call_cpu }))
+        Ok(Arc::new(Self { ground, pre, call_cpu, schema: OnceCell::new() }))
     }
 
     /// What the component imports.
@@ -186,18 +190,26 @@ impl Runtime {
         Ok((store, instance))
     }
 
-    /// The JSON Schema of the spec, asked of a throw-away instance.
+    /// The JSON Schema of the spec, asked of a throw-away instance and kept. Whoever asks first pays for it, and those who ask meanwhile wait.
     ///
     /// # Errors
-    /// The guest failed.
-    pub async fn spec_schema(self: &Arc<Self>) -> Result<String> {
+    /// The guest failed, or says too much; who asks next has it tried again.
+    pub async fn spec_schema(self: &Arc<Self>, share: Arc<Share>) -> Result<Arc<str>> {
         let this = self.clone();
-        self.guests()
-            .spawn(async move {
-                let (mut store, guest) = this.instantiate(LaneContext::detached(Arc::default()), CONFIGURE_MEMORY_BYTES).await?;
-                guest.lakegate_destination_sink().call_spec_schema(&mut store).await.map_err(|trap| store.data().explain(&trap))
-            })
-            .await?
+        let ask = async move {
+            let (mut store, guest) = this.instantiate(LaneContext::detached(share), CONFIGURE_MEMORY_BYTES).await?;
+            let said = guest.lakegate_destination_sink().call_spec_schema(&mut store).await;
+            let schema = said.map_err(|trap| store.data().explain(&trap))?;
+            let (bytes, most) = (schema.len(), limits::MAX_SPEC_SCHEMA_BYTES);
+            anyhow::ensure!(bytes <= most, "the component's schema of the spec has {bytes} bytes; up to {most} are accepted");
+            Ok(Arc::from(schema))
+        };
+        self.schema.get_or_try_init(|| self.on_a_guest_thread(ask)).await.cloned()
+    }
+
+    /// Runs what needs no session, for as long as somebody waits for it.
+    async fn on_a_guest_thread<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        AbortOnDropHandle::new(self.guests().spawn(work)).await?
     }
 
     /// Checks a spec in a throw-away instance, so that nothing of it stays in the memory of a session.
@@ -211,13 +223,12 @@ impl Runtime {
         share: Arc<Share>,
     ) -> Result<Result<Configuration, Vec<SpecProblem>>> {
         let (this, spec, context) = (self.clone(), spec.to_owned(), SyncContext { sync_id: sync_id.to_owned() });
-        self.guests()
-            .spawn(async move {
-                let (mut store, guest) = this.instantiate(LaneContext::detached(share), CONFIGURE_MEMORY_BYTES).await?;
-                let sink = guest.lakegate_destination_sink();
-                sink.call_configure(&mut store, &spec, &context).await.map_err(|trap| store.data().explain(&trap))
-            })
-            .await?
+        self.on_a_guest_thread(async move {
+            let (mut store, guest) = this.instantiate(LaneContext::detached(share), CONFIGURE_MEMORY_BYTES).await?;
+            let sink = guest.lakegate_destination_sink();
+            sink.call_configure(&mut store, &spec, &context).await.map_err(|trap| store.data().explain(&trap))
+        })
+        .await
     }
 }
 

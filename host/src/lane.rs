@@ -9,8 +9,8 @@ use crate::engine::Runtime;
 use crate::imports::{LaneContext, State, TableCall};
 use crate::ledger::{Call, Failure, FailureClass, Ledger};
 use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, LEAST_TICK, MAX_OPEN_OBJECTS, MAX_TABLE_NAME_BYTES};
-use crate::policy::Tenant;
 use crate::policy::tally::Queued;
+use crate::policy::{Denied, Tenant};
 use crate::upload::{Upload, text};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -279,7 +279,7 @@ impl Actor {
         let (now, ledger) = (self.now(), self.ledger.clone());
         let guest = match self.guest().await {
             Ok(guest) => guest,
-            Err(error) => return self.fail(&table, Failure::new(FailureClass::Unexpected, format!("{error:#}"))),
+            Err(error) => return self.not_started(&table, &error),
         };
         guest.begin_call(Some(TableCall { table: table.clone(), ledger, call })).await;
         let session = guest.sink.session();
@@ -330,6 +330,18 @@ impl Actor {
         if let Err(trap) = guest.sink.session().call_abandon(&mut guest.store, guest.session, table).await {
             self.trapped(&trap, None);
         }
+    }
+
+    /// No instance for the table: it may not be started now, or it cannot.
+    fn not_started(&self, table: &Arc<str>, error: &anyhow::Error) {
+        let class = match (error.downcast_ref::<Denied>(), &self.context.outlet) {
+            (Some(denied), Some(outlet)) => {
+                outlet.policy().audit_denial(denied, None);
+                FailureClass::Denied
+            }
+            _ => FailureClass::Unexpected,
+        };
+        self.fail(table, Failure::new(class, format!("{error:#}")));
     }
 
     /// The table fails here, so the other lanes drop what they have of it.
@@ -409,6 +421,7 @@ impl Actor {
 
     async fn guest(&mut self) -> anyhow::Result<&mut Guest> {
         if self.guest.is_none() {
+            self.tenant().map_or(Ok(()), |tenant| tenant.may_run())?;
             let crew = &self.crew;
             let (mut store, instance) = crew.runtime.instantiate(self.context.clone(), crew.guest_memory_bytes).await?;
             self.context.instance += 1;
@@ -417,7 +430,12 @@ impl Actor {
             let opened = sink.session().call_open(&mut store, &crew.settings, limits).await;
             let session = match opened {
                 Ok(session) => session.map_err(|message| anyhow::anyhow!("the component refuses its own settings: {message}"))?,
-                Err(trap) => return Err(store.data().explain(&trap)),
+                Err(trap) => {
+                    if let Some(tenant) = self.tenant() {
+                        tenant.trapped();
+                    }
+                    return Err(store.data().explain(&trap));
+                }
             };
             self.guest = Some(Guest { store, sink, session });
         }

@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod policy;
 pub mod s3;
 pub mod session;
+pub(crate) mod sieve;
 pub mod source;
 pub mod staging;
 pub mod turns;

@@ -5,6 +5,21 @@ use std::time::Duration;
 /// Bytes of one message from a client: the limit of CloudQuery's gRPC, both ways.
 pub const MAX_MESSAGE_BYTES: usize = 200 << 20;
 
+/// Bytes of the message of any other call than Write: a spec, of which the guest takes 1 MiB.
+pub const MAX_CALL_BYTES: usize = 2 << 20;
+
+/// Connections of a single user's plugin. The CLI opens one; a proxy may open some.
+pub const MAX_CONNECTIONS: usize = 256;
+
+/// Calls at once over one of them: what servers of HTTP/2 grant by custom.
+pub const MAX_STREAMS: u32 = 100;
+
+/// Connections of a tenant besides one for each session granted: one that asks for the schema, or comes while another is being closed.
+pub const SPARE_CONNECTIONS: u64 = 4;
+
+/// Calls at once over a tenant's connection: a Write, and a few that are short.
+pub const MAX_TENANT_STREAMS: u32 = 8;
+
 /// Open objects of a lane. A sync of some thousands of tables under `no_rotate` has that many open at once.
 pub const MAX_OPEN_OBJECTS: u32 = 4_096;
 
@@ -75,6 +90,9 @@ pub const HEADER_BYTES_A_TURN: usize = 256 << 10;
 pub const MAX_CACHED_SCHEMA_BYTES: usize = 64 << 10;
 /// See [`MAX_CACHED_SCHEMA_BYTES`].
 pub const MAX_CACHED_SCHEMAS: usize = 1_024;
+
+/// Bytes of a component's JSON Schema of the spec, which is kept for as long as the component is. Ours has 18 KB.
+pub const MAX_SPEC_SCHEMA_BYTES: usize = 1 << 20;
 
 /// Bytes of a table's name.
 pub const MAX_TABLE_NAME_BYTES: usize = 4_096;

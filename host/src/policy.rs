@@ -14,6 +14,7 @@ pub mod tally;
 use crate::object::PutObject;
 pub use grant::{Denied, Grant, Tenant};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The target of audit lines: one for each decision that denies, one for each object that lands.
 pub const AUDIT: &str = "lakegate::audit";
@@ -62,11 +63,13 @@ impl Policy {
         }
     }
 
-    /// Writes a denial into the audit log.
+    /// Writes a denial into the audit log: the first of a second with their words, the rest as a number with the next. All are in the tally.
     pub(crate) fn audit_denial(&self, denied: &Denied, key: Option<&str>) {
-        if let Some(tenant) = &self.tenant {
-            tenant.tally.denied(denied);
-            tracing::warn!(target: AUDIT, tenant = &*tenant.name, decision = "denied", rule = denied.rule, key, "{}", denied.message);
+        let Some(tenant) = &self.tenant else { return };
+        tenant.tally.denied(denied);
+        if let Some(more) = tenant.tell(Instant::now()) {
+            let (tenant, more) = (&*tenant.name, (more > 0).then_some(more));
+            tracing::warn!(target: AUDIT, tenant, decision = "denied", rule = denied.rule, key, more, "{}", denied.message);
         }
     }
 

@@ -128,9 +128,13 @@ impl Destination {
     /// The JSON Schema of the spec.
     ///
     /// # Errors
-    /// The component failed.
-    pub async fn spec_schema(&self) -> anyhow::Result<String> {
-        self.runtime.spec_schema().await
+    /// The component failed, or a tenant's component may not run now.
+    pub async fn spec_schema(&self) -> anyhow::Result<Arc<str>> {
+        if let Some(tenant) = &self.options.tenant {
+            let audited = |denied: &Denied| Policy::of_tenant(tenant.clone()).audit_denial(denied, None);
+            tenant.may_run().inspect_err(audited)?;
+        }
+        self.runtime.spec_schema(self.share()).await.inspect_err(|_| self.trapped())
     }
 
     /// Checks a spec (JSON), sends nothing.
@@ -143,12 +147,17 @@ impl Destination {
 
     async fn configure_within(&self, spec: &str, sync_id: &str, share: Arc<Share>) -> Result<Configuration, OpenError> {
         let checked = self.runtime.configure(spec, sync_id, share).await.map_err(|error| {
-            if let Some(tenant) = &self.options.tenant {
-                tenant.trapped();
-            }
+            self.trapped();
             OpenError::Unexpected(format!("{error:#}"))
         })?;
         checked.map_err(OpenError::Spec)
+    }
+
+    /// An instance without a session has failed.
+    fn trapped(&self) {
+        if let Some(tenant) = &self.options.tenant {
+            tenant.trapped();
+        }
     }
 
     /// The tenant's share of the machine; a single user's session has one of its own.
@@ -182,7 +191,7 @@ impl Destination {
         let room = self.enter(&share).map_err(|denied| deny(&policy, &[denied], None))?;
         let configuration = self.configure_within(spec, sync_id, share.clone()).await?;
         let target = self.admit(&configuration).map_err(|denials| deny(&policy, &denials, None))?;
-        let client = S3Client::connect(&target, &self.connect_options()).await.map_err(OpenError::Connect)?;
+        let client = S3Client::connect(&target, &self.connect_options()).await.map_err(|error| self.not_connected(error))?;
         if let Some(object) = &configuration.test_object {
             let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
             let deny = |denied| deny(&policy, &[denied], Some(&object.key));
@@ -200,6 +209,17 @@ impl Destination {
             policy.audit_object(&object.key, 0, 0);
         }
         Ok(Connected { configuration, client, policy, share, room })
+    }
+
+    /// What a user has to mend himself, a tenant's operator has: names of profiles, files and roles are for the log.
+    fn not_connected(&self, error: StoreError) -> OpenError {
+        OpenError::Connect(match &self.options.tenant {
+            None => error,
+            Some(tenant) => {
+                tracing::error!(tenant = &*tenant.name, error = error.message, "A tenant's credentials cannot be had.");
+                StoreError { kind: error.kind, message: NO_CREDENTIALS.to_owned() }
+            }
+        })
     }
 
     /// A tenant's room for one session more, before its guest or the store is asked anything.
@@ -265,6 +285,9 @@ impl Destination {
         })
     }
 }
+
+/// What a tenant hears of its operator's credentials.
+const NO_CREDENTIALS: &str = "the credentials of this tenant cannot be had; the operator's log has the cause";
 
 /// Warnings, so many of them, and each cut: a component may have any.
 fn tell(warnings: &[SpecProblem]) {

@@ -4,9 +4,11 @@
 //! tick of the epoch offers it to those who wait: the turn goes to the account that has computed least, measured by its weight. So a guest
 //! that spins takes its own share and no one else's, however many lanes it spins on; and where nobody waits, nobody is held back.
 //!
-//! This is start-time fair queueing: an account that comes back from idleness starts where the others are, so that saved-up idleness cannot
-//! shut them out.
+//! This is fair queueing by a virtual time, which advances with the service that is given, and faster the fewer there are who want it. An
+//! account that is new, or comes back from idleness, starts at it: saved-up idleness shuts nobody out, and neither does an endless row of new
+//! accounts, since each of them begins later than the one before.
 
+use crate::limits::EPOCH_TICK;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +16,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// How far an account that is at work may lag behind the virtual time, in nanoseconds: some ticks, since turns side by side do not end
+/// together. Whoever wants less than its share saves up no more than this.
+const MAX_LAG_NANOS: u64 = 5 * EPOCH_TICK.as_nanos() as u64;
+
 /// What one tenant, or one session of a single user, has computed.
 #[derive(Debug)]
 pub struct Account {
     weight: NonZeroU32,
-    /// Nanoseconds computed, divided by the weight, and never behind those who were busy meanwhile. Changes under the lock of the turns.
+    /// Nanoseconds computed, divided by the weight, and never far behind the virtual time. Changes under the lock of the turns.
     clock: AtomicU64,
+    /// Its guests that wait for a turn or have one. Changes under the same lock.
+    guests: AtomicU64,
     computed_nanos: AtomicU64,
 }
 
@@ -32,7 +40,7 @@ impl Default for Account {
 impl Account {
     /// An account that gets `weight` times the share of one with the weight 1.
     pub fn new(weight: NonZeroU32) -> Self {
-        Self { weight, clock: AtomicU64::new(0), computed_nanos: AtomicU64::new(0) }
+        Self { weight, clock: AtomicU64::new(0), guests: AtomicU64::new(0), computed_nanos: AtomicU64::new(0) }
     }
 
     /// Time its guests have computed, summed over threads.
@@ -42,6 +50,10 @@ impl Account {
 
     fn clock(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
+    }
+
+    fn weight(&self) -> u64 {
+        u64::from(self.weight.get())
     }
 }
 
@@ -53,8 +65,10 @@ pub(crate) struct Turns(Arc<Mutex<State>>);
 struct State {
     free: usize,
     waiting: VecDeque<Waiting>,
-    /// The clock of the account that got a turn last.
+    /// The virtual time.
     now: u64,
+    /// The weights of all accounts with a guest that waits or computes.
+    wanted: u64,
 }
 
 #[derive(Debug)]
@@ -63,49 +77,78 @@ struct Waiting {
     turn: oneshot::Sender<Turn>,
 }
 
+impl State {
+    /// A guest of the account wants a turn.
+    fn arrive(&mut self, account: &Account) {
+        let earliest = if account.guests.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.wanted += account.weight();
+            self.now
+        } else {
+            self.now.saturating_sub(MAX_LAG_NANOS)
+        };
+        account.clock.fetch_max(earliest, Ordering::Relaxed);
+    }
+
+    /// It has computed for so long. Rounded up, so that no weight makes computing free.
+    fn charge(&mut self, account: &Account, nanos: u64) {
+        account.clock.fetch_add(nanos.div_ceil(account.weight()), Ordering::Relaxed);
+        self.now += nanos.div_ceil(self.wanted.max(1));
+    }
+
+    /// It wants no turn any more.
+    fn depart(&mut self, account: &Account) {
+        if account.guests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.wanted -= account.weight();
+        }
+    }
+}
+
 impl Turns {
     /// So many at once.
     pub(crate) fn new(turns: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new(), now: 0 })))
+        Self(Arc::new(Mutex::new(State { free: turns, waiting: VecDeque::new(), now: 0, wanted: 0 })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn.
-    async fn take(&self, account: &Arc<Account>) -> Turn {
-        let turn = {
-            let mut state = self.state();
-            account.clock.fetch_max(state.now, Ordering::Relaxed);
-            if state.free > 0 {
-                state.free -= 1;
-                state.now = account.clock();
-                return Turn::new(self, account);
-            }
-            let (sender, turn) = oneshot::channel();
-            state.waiting.push_back(Waiting { account: account.clone(), turn: sender });
-            turn
-        };
-        // The sender stays in the queue until it has sent.
-        turn.await.expect("a place in the queue is kept until its turn")
+    /// Asks for a turn, which may come at once.
+    fn ask(&self, account: &Arc<Account>) -> oneshot::Receiver<Turn> {
+        let (sender, turn) = oneshot::channel();
+        let mut state = self.state();
+        state.arrive(account);
+        state.waiting.push_back(Waiting { account: account.clone(), turn: sender });
+        if state.free > 0 {
+            state.free -= 1;
+            self.pass_on(&mut state);
+        }
+        turn
     }
 
-    /// A turn has ended: the next gets it.
-    fn pass_on(&self) {
-        let mut state = self.state();
+    /// A turn is free: the next gets it.
+    fn pass_on(&self, state: &mut State) {
         // The first of equals: `min_by_key` keeps it.
         while let Some((at, _)) = state.waiting.iter().enumerate().min_by_key(|(_, waiting)| waiting.account.clock()) {
             let Some(Waiting { account, turn }) = state.waiting.remove(at) else { break };
-            state.now = account.clock();
             match turn.send(Turn::new(self, &account)) {
-                Ok(()) => return,
+                Ok(()) => {
+                    // Where nobody had to wait an account may be ahead; who comes now is not to be let before it for that.
+                    state.now = state.now.max(account.clock());
+                    return;
+                }
                 // Nobody waits there any more.
                 Err(mut turn) => turn.turns = None,
             }
+            state.depart(&account);
         }
         state.free += 1;
     }
+}
+
+/// The turn that was asked for. The sender stays in the queue until it has sent.
+async fn come(turn: oneshot::Receiver<Turn>) -> Turn {
+    turn.await.expect("a place in the queue is kept until its turn")
 }
 
 /// The right to compute, until it is dropped.
@@ -128,8 +171,10 @@ impl Drop for Turn {
         let Some(turns) = self.turns.take() else { return };
         let nanos = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.account.computed_nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.account.clock.fetch_add(nanos / u64::from(self.account.weight.get()), Ordering::Relaxed);
-        turns.pass_on();
+        let mut state = turns.state();
+        state.charge(&self.account, nanos);
+        state.depart(&self.account);
+        turns.pass_on(&mut state);
     }
 }
 
@@ -154,7 +199,7 @@ impl Seat {
     /// Waits for a turn, unless it is there.
     pub(crate) async fn enter(&self) {
         if self.turn().is_none() {
-            let turn = self.turns.take(&self.account).await;
+            let turn = come(self.turns.ask(&self.account)).await;
             *self.turn() = Some(turn);
         }
     }
@@ -168,8 +213,11 @@ impl Seat {
 
     /// Offers the turn to those who wait, and waits for the next.
     pub(crate) async fn offer(self) {
+        // Asked for before the other is given back: who is still the next keeps computing.
+        let next = self.turns.ask(&self.account);
         self.leave();
-        self.enter().await;
+        let turn = come(next).await;
+        *self.turn() = Some(turn);
     }
 
     /// Awaits what may take long, without a turn meanwhile.
@@ -238,6 +286,48 @@ mod tests {
     async fn nobody_waits_where_there_is_room() {
         let computed = share(2, &[(account(1), 1), (account(1_000), 1)]).await;
         assert!(computed.iter().all(|seconds| *seconds > 0.3), "{computed:?}");
+    }
+
+    /// One lane each: what a lane could not get while it stood outside the queue would be lost to it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn weights_are_shares_of_single_lanes_too() {
+        let (one, three) = (account(1), account(3));
+        let computed = share(1, &[(one, 1), (three, 1)]).await;
+        assert!((2.0..4.0).contains(&(computed[1] / computed[0])), "{computed:?}");
+    }
+
+    /// What one turn of `nanos` comes to, whatever the clock of the machine says.
+    fn served(turns: &Turns, waiting: &mut Vec<(Arc<Account>, oneshot::Receiver<Turn>)>, nanos: u64) -> Arc<Account> {
+        let at = waiting.iter_mut().position(|(_, turn)| turn.try_recv().is_ok_and(|mut turn| turn.turns.take().is_some()));
+        let (account, _) = waiting.swap_remove(at.expect("somebody has the turn"));
+        let mut state = turns.state();
+        state.charge(&account, nanos);
+        state.depart(&account);
+        turns.pass_on(&mut state);
+        account
+    }
+
+    #[test]
+    fn a_flood_of_new_accounts_leaves_an_old_one_its_share() {
+        const TICK_NANOS: u64 = 10_000_000;
+        let (turns, old) = (Turns::new(1), account(1));
+        let mut waiting = vec![(old.clone(), turns.ask(&old))];
+        let mut got = 0;
+        for _ in 0..1_000 {
+            // Whenever a turn ends there are two who have never had one.
+            while waiting.iter().filter(|(account, _)| !Arc::ptr_eq(account, &old)).count() < 2 {
+                let new = account(1);
+                waiting.push((new.clone(), turns.ask(&new)));
+            }
+            let account = served(&turns, &mut waiting, TICK_NANOS);
+            if Arc::ptr_eq(&account, &old) {
+                got += 1;
+                waiting.push((old.clone(), turns.ask(&old)));
+            }
+        }
+        // One of three.
+        assert!((250..=400).contains(&got), "{got} of 1000 turns");
+        assert_eq!(turns.state().wanted, waiting.len() as u64, "those who are gone are not counted");
     }
 
     #[tokio::test]

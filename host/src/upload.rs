@@ -152,6 +152,7 @@ impl Outlet {
         tracing::debug!(lane, table = &**table, key = put.get().key.as_str(), "An object is opened.");
         Ok(Upload {
             outlet: self.clone(),
+            key,
             staged: self.staging.part(),
             failed: Arc::default(),
             reservation: reservation.clone(),
@@ -168,6 +169,7 @@ impl Outlet {
 #[derive(Debug)]
 pub struct Upload {
     outlet: Arc<Outlet>,
+    key: ObjectKey,
     staged: StagedPart,
     failed: Arc<OnceLock<StoreErrorKind>>,
     /// A tenant's; the job has the other end.
@@ -266,7 +268,7 @@ impl Upload {
         let granted = tenant.grant.check_size(self.bytes.saturating_add(more));
         let granted = granted.and_then(|()| self.reservation.as_ref().map_or(Ok(()), |reservation| reservation.grow(more)));
         granted.map_err(|denied| {
-            policy.audit_denial(&denied, None);
+            policy.audit_denial(&denied, Some(self.key.as_str()));
             self.refuse(FailureClass::Denied, PutError::Quota(denied.message))
         })
     }

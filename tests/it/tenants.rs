@@ -259,7 +259,7 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
         assert_eq!(write.finish().await.failures().count(), 1, "round {round}");
     }
     let error = bad.open("{}", "sync").await.expect_err("it has to wait");
-    assert!(error.to_string().starts_with("the component has trapped 4 times; a session can be opened in "), "{error}");
+    assert!(error.to_string().starts_with("the component has trapped 4 times; it can be started again in "), "{error}");
     let reading = tally.read();
     assert_eq!((reading.traps, reading.denials.get("quarantine"), reading.sessions), (4, Some(&1), 0));
 

@@ -1,16 +1,25 @@
 //! Log lines as plugins of the Go SDK write them, on stdout: the CLI reads them there, and throws away those of 4,096 bytes and more.
 //!
 //! A line is one JSON object (`level`, `module`, the event's fields, `message`) or one line of text. A line that would be too long loses
-//! the ends of its longest values, never its shape.
+//! the ends of its longest values, never its shape. Values come from strangers: none begins a line, moves a terminal's cursor, or looks like a
+//! field that it is not.
 
+mod writer;
+
+use crate::policy::AUDIT;
+use crate::sieve::{Sieve, Sifted};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use writer::Writer;
 
 /// The longest line, without its newline.
 const MAX_LINE_BYTES: usize = 4_094;
@@ -20,6 +29,10 @@ const ELLIPSIS: &str = "...";
 const MODULE: &str = "s3-dest";
 /// Others' crates may log headers and bodies below this level, and those hold secrets and rows.
 const OTHERS: LevelFilter = LevelFilter::WARN;
+/// Lines of others' crates in a second: a client can make them warn as often as it likes.
+const MAX_OTHERS_LINES: u32 = 10;
+/// What begins the targets of our own lines.
+const OURS: &str = "lakegate";
 
 /// How much is logged, in the SDK's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,11 +71,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends this process's log to stdout.
+/// The log of this process. Dropped, it waits until what was said is written.
+#[derive(Debug)]
+pub struct Log(Writer);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
+/// Sends this process's log to stdout. Audit lines are there at every level.
 ///
 /// # Errors
 /// There is a log already.
-pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
+pub fn start(level: LogLevel, format: LogFormat) -> Result<Log, TryInitError> {
     let ours = match level {
         LogLevel::Trace => LevelFilter::TRACE,
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -70,24 +93,47 @@ pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours);
-    tracing_subscriber::registry().with(SdkLines { format }.with_filter(filter)).try_init()
+    let (writer, queue) = writer::queue();
+    let lines = SdkLines { format, writer: writer.clone(), others: Mutex::new(Sieve::new(MAX_OTHERS_LINES)) };
+    tracing_subscriber::registry().with(lines.with_filter(filter(ours))).try_init()?;
+    std::thread::spawn(move || {
+        queue.write(io::stdout(), |lost| {
+            let message = "Lines were left out: the log is not read as fast as it is written.".to_owned();
+            line(format, Level::WARN, Fields { message, others: vec![("left_out", lost.into())] })
+        });
+    });
+    Ok(Log(writer))
+}
+
+fn filter(ours: LevelFilter) -> Targets {
+    Targets::new().with_default(ours.min(OTHERS)).with_target(OURS, ours).with_target(AUDIT, ours.max(LevelFilter::INFO))
 }
 
 /// A layer that writes the lines.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct SdkLines {
     format: LogFormat,
+    writer: Writer,
+    others: Mutex<Sieve>,
 }
 
 impl<S: Subscriber> Layer<S> for SdkLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (target, level) = (event.metadata().target(), *event.metadata().level());
         let mut fields = Fields::default();
+        if !target.starts_with(OURS) {
+            match self.others.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()) {
+                Sifted::Held => return,
+                Sifted::Passes(0) => {}
+                Sifted::Passes(more) => fields.others.push(("left_out", more.into())),
+            }
+        }
+        if target == AUDIT {
+            fields.others.push(("target", AUDIT.into()));
+        }
         event.record(&mut fields);
-        let mut line = line(self.format, *event.metadata().level(), fields);
-        line.push('\n');
-        // A log that nobody reads any more is no reason to stop.
-        let _unread = io::stdout().lock().write_all(line.as_bytes());
+        let line = line(self.format, level, fields);
+        if target == AUDIT { self.writer.line_for_sure(line) } else { self.writer.line(line) }
     }
 }
 
@@ -166,7 +212,29 @@ fn shorten(values: &mut [(&str, Value)], excess: usize) -> bool {
 
 fn json_line(values: &[(&str, Value)]) -> String {
     let pairs: Vec<String> = values.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
-    format!("{{{}}}", pairs.join(","))
+    shown(&format!("{{{}}}", pairs.join(","))).into_owned()
+}
+
+/// A JSON text without characters that a terminal acts upon: within strings, where alone they can be, they are written as escapes.
+fn shown(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_unseen) {
+        return json.into();
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_unseen(character) {
+            // All of them have four digits.
+            let _never = write!(out, "\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out.into()
+}
+
+/// Controls, and what breaks lines or turns the direction of writing.
+fn is_unseen(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn text_line(values: &[(&str, Value)]) -> String {
@@ -180,14 +248,15 @@ fn text_line(values: &[(&str, Value)]) -> String {
         "warn" => "WRN",
         _ => "ERR",
     };
-    // Written to a `String`, which cannot fail. A newline in a value must not begin a line of its own.
-    let _never = write!(line, " {level} {}", text("message").escape_debug());
+    // Written to a `String`, which cannot fail. A newline in a message must not begin a line of its own, nor its words pass for fields.
+    let (message, quote) = (text("message"), if text("message").contains('=') { "\"" } else { "" });
+    let _never = write!(line, " {level} {quote}{}{quote}", message.escape_debug());
     for (name, value) in values.iter().filter(|(name, _)| !matches!(*name, "level" | "message")) {
         let _never = match value {
             Value::String(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '"') => {
                 write!(line, " {name}={text}")
             }
-            value => write!(line, " {name}={value}"),
+            value => write!(line, " {name}={}", shown(&value.to_string())),
         };
     }
     line
@@ -217,6 +286,36 @@ mod tests {
     fn a_text_line_is_one_line() {
         let found = line(LogFormat::Text, Level::WARN, fields("a\nb", &[("table", "two words".into())]));
         assert!(found.ends_with(r#" WRN a\nb module=s3-dest table="two words""#), "{found}");
+    }
+
+    #[test]
+    fn no_value_passes_for_a_field_or_moves_the_cursor() {
+        let forged = "x tenant=beta decision=stored";
+        let found = line(LogFormat::Text, Level::WARN, fields(forged, &[("line", forged.into()), ("tenant", "acme".into())]));
+        let quoted = r#""x tenant=beta decision=stored""#;
+        assert!(found.ends_with(&format!(" WRN {quoted} module=s3-dest line={quoted} tenant=acme")), "{found}");
+        let forged = "x\" tenant=\"beta";
+        let found = line(LogFormat::Text, Level::WARN, fields(forged, &[("line", forged.into())]));
+        assert!(found.ends_with(r#" WRN "x\" tenant=\"beta" module=s3-dest line="x\" tenant=\"beta""#), "{found}");
+
+        let moves = "\u{1b}[2J\u{9b}2J\u{7f}\u{202e}\u{2028}\r\n";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let found = line(format, Level::WARN, fields(moves, &[("line", moves.into())]));
+            assert!(!found.contains(is_unseen), "{found:?}");
+            if format == LogFormat::Json {
+                let read: Value = serde_json::from_str(&found).expect("JSON");
+                assert_eq!((&read["message"], &read["line"]), (&Value::from(moves), &Value::from(moves)));
+            }
+        }
+    }
+
+    #[test]
+    fn audit_lines_are_there_at_every_level() {
+        for ours in [LevelFilter::ERROR, LevelFilter::WARN, LevelFilter::INFO] {
+            assert!(filter(ours).would_enable(AUDIT, &Level::INFO), "{ours}");
+            assert_eq!(filter(ours).would_enable("lakegate::upload", &Level::INFO), ours == LevelFilter::INFO);
+            assert!(!filter(ours).would_enable("h2", &Level::INFO));
+        }
     }
 
     #[test]

@@ -5,9 +5,14 @@ use super::console::data;
 use super::exit::{CliError, Exit};
 use super::target::Target;
 use super::tenants::{self, Hosted};
+use crate::grpc::listen::WINDOW_BYTES;
+use crate::limits::{MAX_CALL_BYTES, MAX_TENANT_STREAMS};
 use crate::policy::Grant;
 use crate::session::{OpenError, Options};
 use std::path::PathBuf;
+
+/// What the messages of a tenant's connection take besides its session: what is sent ahead, and what calls at once have of a message each.
+const CONNECTION_BYTES: u64 = WINDOW_BYTES as u64 + MAX_TENANT_STREAMS as u64 * MAX_CALL_BYTES as u64;
 
 /// What to do with a file of tenants.
 #[derive(Debug, clap::Args)]
@@ -106,6 +111,10 @@ fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
             options.guest_memory_bytes,
             options.host_bytes(),
             limit(tenant.share.budget.limit_bytes())
+        ),
+        format!(
+            "  connections: {}; each may hold {CONNECTION_BYTES} bytes in calls other than a session's Write, outside of that sum",
+            grant.connections()
         ),
     ]
 }

@@ -10,6 +10,7 @@ use crate::grpc::server::{self, PLUGIN_NAME, Server};
 use crate::session::Destination;
 use anyhow::{Context, Result};
 use futures::future::join_all;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Result<Destination> + Send + 'static) -> Result<()> {
     // An embedder may have a log of its own already.
     let _own_log = logging::start(args.log_level, args.log_format);
+    raise_open_files();
     let signals = Signals::new()?;
     let listener = Listener::bind(args.network, &args.address).await.with_context(|| format!("cannot listen on {}", args.address))?;
     tracing::info!(address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
@@ -77,6 +79,15 @@ pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Res
         served = until_told(listener, server, signals, stop) => served,
         // Without a component no call can ever succeed.
         Ok(error) = refused => Err(error),
+    }
+}
+
+/// As many open files as the system lets this process have: each connection and each request to the store takes one, and shells set few.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "The limit of open files stays as it is.");
     }
 }
 

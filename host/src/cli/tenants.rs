@@ -235,7 +235,7 @@ pub fn read(file: &Path) -> Result<Vec<Hosted>, CliError> {
 }
 
 fn parse(text: &str) -> Result<Vec<Hosted>, Vec<String>> {
-    let file: File = toml::from_str(text).map_err(|error| vec![error.to_string().trim_end().to_owned()])?;
+    let file: File = toml::from_str(text).map_err(|error| vec![said_of(text, &error)])?;
     let mut problems = Vec::new();
     if file.tenants.is_empty() {
         problems.push("there are no tenants".to_owned());
@@ -255,7 +255,17 @@ fn parse(text: &str) -> Result<Vec<Hosted>, Vec<String>> {
     if problems.is_empty() { Ok(tenants) } else { Err(problems) }
 }
 
-fn same_place(one: &Place, other: &Place) -> bool {
+/// A mistake by its line, which is not shown: it may hold what is not for a log.
+fn said_of(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim_end();
+    match error.span().and_then(|span| text.as_bytes().get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.iter().filter(|byte| **byte == b'\n').count() + 1),
+        None => message.to_owned(),
+    }
+}
+
+/// Whether only one of the two can listen.
+pub fn same_place(one: &Place, other: &Place) -> bool {
     match (one, other) {
         (Place::Socket { path: one, .. }, Place::Socket { path: other, .. }) => one == other,
         (Place::Loopback(one) | Place::Tls { address: one, .. }, Place::Loopback(other) | Place::Tls { address: other, .. }) => {
@@ -293,19 +303,18 @@ impl Entry {
 }
 
 impl Place {
-    /// Opens it.
+    /// Reads what is needed to open it.
     ///
     /// # Errors
-    /// It is taken, or a certificate is not there.
-    pub async fn bind(&self) -> anyhow::Result<Listener> {
-        match self {
-            Self::Socket { path, mode, owner } => Ok(Listener::bind_private(path, *mode, *owner)?),
-            Self::Loopback(address) => Ok(Listener::Tcp(TcpListener::bind(address).await?)),
+    /// A certificate is not there, or is none.
+    pub fn prepare(&self) -> anyhow::Result<Prepared> {
+        Ok(match self {
+            Self::Socket { path, mode, owner } => Prepared::Socket(path.clone(), *mode, *owner),
+            Self::Loopback(address) => Prepared::Loopback(*address),
             Self::Tls { address, certificate, key, client_authority, clients } => {
-                let gate = Gate::new(&Files { certificate, key, client_authority }, clients.clone())?;
-                Ok(Listener::Tls(TcpListener::bind(address).await?, gate))
+                Prepared::Tls(*address, Gate::new(&Files { certificate, key, client_authority }, clients.clone())?)
             }
-        }
+        })
     }
 
     /// Reads its certificates again, if it has any.
@@ -318,6 +327,31 @@ impl Place {
                 gate.renew(&Files { certificate, key, client_authority }, clients.clone())
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// A place that can be opened.
+#[derive(Debug)]
+pub enum Prepared {
+    /// Path, mode and owner.
+    Socket(PathBuf, u32, Option<(u32, u32)>),
+    /// A port.
+    Loopback(SocketAddr),
+    /// A port, and whom it lets in.
+    Tls(SocketAddr, Gate),
+}
+
+impl Prepared {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// It is taken.
+    pub async fn bind(self) -> std::io::Result<Listener> {
+        match self {
+            Self::Socket(path, mode, owner) => Listener::bind_private(&path, mode, owner),
+            Self::Loopback(address) => Ok(Listener::Tcp(TcpListener::bind(address).await?)),
+            Self::Tls(address, gate) => Ok(Listener::Tls(TcpListener::bind(address).await?, gate)),
         }
     }
 }

@@ -1,23 +1,34 @@
 //! What operators look at: `/metrics` for Prometheus, `/healthz`, `/readyz`, and a page at `/` for people. Loopback only; reads, never writes.
+//!
+//! A browser can be made to ask this address under another host's name, whose pages may then read the answer. So the name that a request is
+//! for has to be one of the loopback interface.
 
 mod recent;
 
 use crate::policy::Tenant;
 use crate::policy::tally::{PUT_SECONDS, Reading};
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use recent::Recent;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Instant, SystemTime};
-use tokio::net::TcpListener;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// Connections at once; more are closed.
+const MAX_CONNECTIONS: usize = 32;
+
+/// How long one may take, each answering one request.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
 /// Says whether sessions can be opened.
 pub(super) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -41,6 +52,7 @@ impl Watch {
     /// Answers until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
         let mut ticks = tokio::time::interval(recent::EVERY);
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let socket = tokio::select! {
                 _ = ticks.tick() => {
@@ -50,21 +62,34 @@ impl Watch {
                 }
                 socket = crate::grpc::listen::accept_one(&listener) => socket,
             };
-            let watch = self.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let answer = watch.answer(&request);
-                    async move { Ok::<_, Infallible>(answer) }
+            if let Ok(place) = places.clone().try_acquire_owned() {
+                let watch = self.clone();
+                tokio::spawn(async move {
+                    watch.talk(socket).await;
+                    drop(place);
                 });
-                let served = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
-                if let Err(error) = served {
-                    tracing::debug!(%error, "A connection to the status page broke off.");
-                }
-            });
+            }
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Answers one request.
+    async fn talk(self, socket: TcpStream) {
+        let service = service_fn(move |request| {
+            let answer = self.answer(&request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let connection = Builder::new().timer(TokioTimer::new()).keep_alive(false).serve_connection(TokioIo::new(socket), service);
+        match tokio::time::timeout(CONNECTION_TIME, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "A connection to the status page broke off."),
+            Err(_) => tracing::debug!("A connection to the status page took too long."),
+        }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if !is_for_this_host(request) {
+            return text(StatusCode::FORBIDDEN, "this page is for `localhost` and addresses of the loopback interface\n".to_owned());
+        }
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
         }
@@ -146,6 +171,14 @@ impl Watch {
         out.push_str(if last.is_empty() { "</table>\n<p>None yet.\n" } else { "</table>\n" });
         out
     }
+}
+
+/// Whether a request names one of the loopback interface's names. The port may be another's, of a tunnel.
+fn is_for_this_host<B>(request: &Request<B>) -> bool {
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let Some(named) = named.filter(|named| !named.as_str().contains('@')) else { return false };
+    let host = named.host().trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 type Value = fn(&Tenant, &Reading) -> f64;
@@ -257,6 +290,39 @@ mod tests {
         ] {
             assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
         }
+    }
+
+    /// A page of another host whose name is made to mean this address may not read the answer.
+    #[test]
+    fn a_request_under_another_name_is_refused() {
+        let answered = |hosts: &[&str]| {
+            let request = hosts.iter().fold(Request::get("/metrics"), |request, host| request.header(header::HOST, *host));
+            watch().answer(&request.body(()).expect("a request")).status()
+        };
+        for host in ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "127.8.0.1", "[::1]:9090", "[::1]"] {
+            assert_eq!(answered(&[host]), StatusCode::OK, "{host}");
+        }
+        for host in [
+            "",
+            "evil.example:9090",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "localhost@evil.example",
+            "0.0.0.0",
+            "é",
+        ] {
+            assert_eq!(answered(&[host]), StatusCode::FORBIDDEN, "{host}");
+        }
+        assert_eq!(answered(&[]), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn what_is_not_ready_says_so() {
+        let watch = Watch::new(Arc::default(), Arc::new(|| false));
+        let request = |path: &str| Request::get(path).header(header::HOST, "localhost").body(()).expect("a request");
+        assert_eq!(watch.answer(&request("/readyz")).status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(watch.answer(&request("/healthz")).status(), StatusCode::OK);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Compiled components, kept between processes.
 //!
 //! A compiled component is native code, so what is loaded must be what this user wrote: the folder is made with mode 0700 and refused if it
-//! belongs to another or is open to others; a file's name has the digests of the component and of the engine's settings, this crate's version
+//! belongs to another or others may write to it (what is in it is no secret); a file's name has the digests of the component and of the engine's settings, this crate's version
 //! and the digest of the file's content. Files are mapped, so that only code that runs takes memory, and processes share it. Without a usable
 //! folder the component is compiled each time.
 
@@ -50,7 +50,7 @@ pub fn load_or_compile(
     made.map_err(|error| ComponentError::Machine(words(&format!("{error:#}"))))
 }
 
-/// `$LAKEGATE_CACHE_DIR`, else the user's cache directory; `None` if it is not this user's alone.
+/// `$LAKEGATE_CACHE_DIR`, else the user's cache directory; `None` if others may write to it.
 fn private_folder() -> Option<PathBuf> {
     let folder = match std::env::var_os("LAKEGATE_CACHE_DIR") {
         Some(folder) => PathBuf::from(folder),
@@ -119,7 +119,7 @@ fn digest_of(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Maps a file of [`keep`]'s.
 fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the code comes from this program's compiler. The folder is this user's alone, and the digest in the file's name shows that it is
+    // SAFETY: the code comes from this program's compiler. Only this user may write to the folder, and the digest in the file's name shows that it is
     // whole; whoever could forge both could as well replace this program. Files here are replaced by renaming and never written to, so that
     // what is mapped does not change. The engine refuses code made by another version or with other settings.
     #[expect(unsafe_code, reason = "loading compiled code that this user's own process made")]

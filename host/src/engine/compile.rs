@@ -211,7 +211,10 @@ fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, String> {
     engine.precompile_component(wasm).map_err(|error| format!("{error:#}"))
 }
 
-/// From here on this process computes, and no more: it writes no file, has no core, opens next to nothing, and ends with its parent.
+/// The kindest there is: whoever serves goes first.
+const NICE: i32 = 19;
+
+/// From here on this process computes, and no more, when others have nothing to compute: it writes no file, has no core, opens next to nothing, and ends with its parent.
 fn confine(CompileArgs { cpu_seconds, memory_bytes }: CompileArgs) -> io::Result<()> {
     // A second more until the kill that nothing survives: the first signal tells what it was about.
     for (resource, soft, hard) in [
@@ -225,6 +228,7 @@ fn confine(CompileArgs { cpu_seconds, memory_bytes }: CompileArgs) -> io::Result
         let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         setrlimit(resource, Rlimit { current: Some(soft.min(most)), maximum: Some(hard.min(most)) })?;
     }
+    rustix::process::nice(NICE)?;
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())

@@ -4,20 +4,25 @@ use super::authority::{Repaired, repaired};
 use super::line::Line;
 use super::server::Server;
 use super::tls::Gate;
+use crate::sieve::{Sieve, Sifted};
 use futures::stream::{self, Stream};
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// After a refused accept (no file descriptor left, mostly), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes a client may send ahead, per stream and in all: messages have up to 200 MiB, and the default of 64 KiB would cost a round trip each.
-const WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const WINDOW_BYTES: u32 = 4 << 20;
+/// Streams that may be reset for an error on our side before the connection is given up; HTTP/2 attacks are made of them.
+const MAX_LOCAL_RESETS: usize = 1_024;
 
 /// The kinds of network a plugin can be told to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -159,13 +164,17 @@ impl Listener {
         let transport = tonic::transport::Server::builder()
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
+            .max_concurrent_streams(server.max_streams())
+            .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
             .http2_keepalive_interval(server.silence)
             .http2_keepalive_timeout(server.silence)
             .add_routes(server.routes());
+        let places = Places::new(server.max_connections(), stop.clone());
+        let stop = stop.cancelled_owned();
         match self {
-            Self::Tcp(listener) => transport.serve_with_incoming_shutdown(accept_tcp(listener), stop.cancelled_owned()).await,
-            Self::Tls(listener, gate) => transport.serve_with_incoming_shutdown(gate.accept(listener), stop.cancelled_owned()).await,
-            Self::Unix(listener, _file) => transport.serve_with_incoming_shutdown(accept_unix(listener), stop.cancelled_owned()).await,
+            Self::Tcp(listener) => transport.serve_with_incoming_shutdown(accept_tcp(listener, places), stop).await,
+            Self::Tls(listener, gate) => transport.serve_with_incoming_shutdown(gate.accept(listener, places), stop).await,
+            Self::Unix(listener, _file) => transport.serve_with_incoming_shutdown(accept_unix(listener, places), stop).await,
         }
     }
 }
@@ -176,10 +185,39 @@ fn is_stale(path: &Path) -> bool {
     is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-fn accept_tcp(listener: TcpListener) -> impl Stream<Item = io::Result<Line<TcpStream>>> {
-    stream::unfold(listener, async |listener| {
-        let connection = Line::new(accept_one(&listener).await);
-        Some((Ok(connection), listener))
+/// The connections that a listener keeps at once. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    most: usize,
+    refusals: Arc<Mutex<Sieve>>,
+    stop: CancellationToken,
+}
+
+impl Places {
+    fn new(most: usize, stop: CancellationToken) -> Self {
+        Self { free: Arc::new(Semaphore::new(most)), most, refusals: Arc::new(Mutex::new(Sieve::new(1))), stop }
+    }
+
+    /// Gives a connection a place; without one it is closed, so that its client hears of it at once.
+    pub(super) fn seat<S>(&self, connection: S) -> Option<Line<S>> {
+        if let Ok(place) = self.free.clone().try_acquire_owned() {
+            return Some(Line::new(connection, place, self.stop.clone()));
+        }
+        if let Sifted::Passes(more) = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()) {
+            tracing::warn!(connections = self.most, more, "A connection is refused: as many as may be are open.");
+        }
+        None
+    }
+}
+
+fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<Line<TcpStream>>> {
+    stream::unfold((listener, places), async |(listener, places)| {
+        loop {
+            if let Some(line) = places.seat(accept_one(&listener).await) {
+                return Some((Ok(line), (listener, places)));
+            }
+        }
     })
 }
 
@@ -197,11 +235,15 @@ pub(crate) async fn accept_one(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn accept_unix(listener: UnixListener) -> impl Stream<Item = io::Result<Line<Repaired>>> {
-    stream::unfold(listener, async |listener| {
+fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<Line<Repaired>>> {
+    stream::unfold((listener, places), async |(listener, places)| {
         loop {
             match listener.accept().await {
-                Ok((connection, _)) => return Some((Ok(Line::new(repaired(connection))), listener)),
+                Ok((connection, _)) => {
+                    if let Some(line) = places.seat(repaired(connection)) {
+                        return Some((Ok(line), (listener, places)));
+                    }
+                }
                 Err(error) => pause(&error).await,
             }
         }
@@ -245,24 +287,83 @@ mod tests {
         assert_eq!(std::fs::read(&path).expect("still there"), b"notes");
     }
 
-    /// Opens a connection, says what HTTP/2 begins with, and then nothing more; true if the server has hung up within `limit`.
-    async fn is_hung_up_on(silence: Option<Duration>, limit: Duration) -> bool {
-        let tenant = std::sync::Arc::new(crate::policy::Tenant::new("t", crate::policy::Grant::default()));
-        let mut server = Server::for_tenant(futures::FutureExt::shared(Box::pin(std::future::pending())), CancellationToken::new(), tenant);
+    /// What HTTP/2 begins with.
+    const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    /// A tenant's listener, and what stops it.
+    async fn tenants(grant: crate::policy::Grant, silence: Option<Duration>) -> (String, CancellationToken) {
+        let tenant = Arc::new(crate::policy::Tenant::new("t", grant));
+        let stop = CancellationToken::new();
+        let mut server = Server::for_tenant(futures::FutureExt::shared(Box::pin(std::future::pending())), stop.clone(), tenant);
         assert!(server.silence.is_some(), "tenants' clients are asked for signs of life");
         server.silence = silence;
         let listener = Listener::bind(Network::Tcp, "127.0.0.1:0").await.expect("a port");
-        let address = listener.address();
-        tokio::spawn(async move { listener.serve(&server, CancellationToken::new()).await });
-        let mut socket = TcpStream::connect(address).await.expect("it listens");
-        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
-        let mut heard = Vec::new();
-        tokio::time::timeout(limit, socket.read_to_end(&mut heard)).await.is_ok()
+        let (address, stopped) = (listener.address(), stop.clone());
+        tokio::spawn(async move { listener.serve(&server, stopped).await });
+        (address, stop)
     }
+
+    /// Opens a connection, greets, and then says nothing more.
+    async fn greet(address: &str) -> TcpStream {
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        socket.write_all(GREETING).await.expect("sent");
+        socket
+    }
+
+    /// What the server says until it hangs up, if it does within `limit`.
+    async fn heard(mut socket: TcpStream, limit: Duration) -> Option<Vec<u8>> {
+        let mut heard = Vec::new();
+        let end = tokio::time::timeout(limit, socket.read_to_end(&mut heard)).await;
+        end.is_ok().then_some(heard)
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[tokio::test]
     async fn a_client_without_a_sign_of_life_is_let_go() {
-        assert!(is_hung_up_on(Some(Duration::from_millis(200)), Duration::from_secs(20)).await);
-        assert!(!is_hung_up_on(None, Duration::from_secs(2)).await);
+        let (address, _) = tenants(Default::default(), Some(Duration::from_millis(200))).await;
+        assert!(heard(greet(&address).await, PATIENCE).await.is_some());
+        let (address, _) = tenants(Default::default(), None).await;
+        assert!(heard(greet(&address).await, Duration::from_secs(2)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_hang_up_is_cut_off_once_the_server_stops() {
+        let (address, stop) = tenants(Default::default(), None).await;
+        let mut socket = greet(&address).await;
+        socket.read_u8().await.expect("the server's greeting");
+        stop.cancel();
+        // It answers no ping, and says no goodbye.
+        assert!(heard(socket, PATIENCE).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_tenants_connections_and_the_calls_over_each_are_bounded() {
+        let (address, _) = tenants(crate::policy::Grant { max_sessions: Some(2), ..Default::default() }, None).await;
+        let mut open = Vec::new();
+        for _ in 0..2 + crate::limits::SPARE_CONNECTIONS {
+            let mut socket = greet(&address).await;
+            let mut head = [0; 9];
+            socket.read_exact(&mut head).await.expect("a frame");
+            let mut settings = vec![0; usize::from(head[2])];
+            socket.read_exact(&mut settings).await.expect("its content");
+            // SETTINGS, and in it MAX_CONCURRENT_STREAMS.
+            let streams = settings.chunks(6).find(|setting| setting.starts_with(&[0, 3])).map(|setting| setting[5]);
+            assert_eq!((head[3], streams.map(u32::from)), (4, Some(crate::limits::MAX_TENANT_STREAMS)));
+            open.push(socket);
+        }
+        assert_eq!(heard(TcpStream::connect(&address).await.expect("it listens"), PATIENCE).await, Some(Vec::new()), "one too many");
+        open.pop();
+        // The place is free once the server has seen that the client is gone.
+        let again = async {
+            loop {
+                let mut socket = TcpStream::connect(&address).await.expect("it listens");
+                let _reset = socket.write_all(GREETING).await;
+                if socket.read_u8().await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, again).await.expect("a place is free");
     }
 }

@@ -5,6 +5,9 @@
 //! ends by half-close (everything is finished and reported, even if the client no longer waits for it) or by a break (a bad message, a
 //! client that is gone: everything open is aborted), never by anything between. The end of the process is a break, too, and one that waits
 //! for nobody: what the store has not confirmed is aborted.
+//!
+//! Only a Write takes messages of rows, one Write at a time in a session; a tenant's is refused unread where there is no session, so that the
+//! bytes of a message are those that its session has reserved.
 
 use super::MAX_MESSAGE_BYTES;
 use super::half_close::CheckEnd;
@@ -17,18 +20,24 @@ use super::proto::plugin::{
 };
 use super::status::{Refusal, of_report};
 use crate::ledger::WriteReport;
+use crate::limits::{MAX_CALL_BYTES, MAX_CONNECTIONS, MAX_STREAMS, MAX_TENANT_STREAMS};
 use crate::policy::{Policy, Tenant};
 use crate::session::{Destination, Halt, OpenError, Session, Write};
+use crate::sieve::Sieve;
 use futures::future::{BoxFuture, Shared, join_all};
 use futures::stream::Empty;
 use futures::{FutureExt, StreamExt};
+use std::convert::Infallible;
 use std::str;
 use std::sync::{Arc, PoisonError, Weak};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
+use tonic::server::NamedService;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 /// What the plugin calls itself: specs and logs know it by this name.
@@ -38,6 +47,12 @@ const PROTOCOL_VERSIONS: [i32; 1] = [3];
 
 /// Of a tenant's client. A single user's may be stopped in a debugger.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// Failed calls of a tenant in a second that are told of; the rest is counted.
+const MAX_FAILURES_TOLD: u32 = 20;
+
+/// The call whose messages have rows.
+const WRITE_PATH: &str = "/cloudquery.plugin.v3.Plugin/Write";
 
 /// What a message is wrapped in: field numbers and lengths.
 const WRAPPING_BYTES: usize = 64;
@@ -71,6 +86,8 @@ pub struct Server {
     slots: Slots,
     stop: CancellationToken,
     tenant: Option<Arc<Tenant>>,
+    /// Calls of a tenant that have failed.
+    failures: Arc<std::sync::Mutex<Sieve>>,
     /// How long a client may be silent before it is asked for a sign of life, and then how long that may take.
     pub(super) silence: Option<Duration>,
 }
@@ -93,23 +110,41 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Answers at once to what needs no destination, and to the rest once `destination` is there.
     pub fn new(destination: Pending, stop: CancellationToken) -> Self {
-        Self { destination, slots: Slots::Shared(Arc::default()), stop, tenant: None, silence: None }
+        Self::made(destination, Slots::Shared(Arc::default()), stop, None, None)
     }
 
     /// The same for a tenant: each connection has a session of its own, which a client that has vanished without a word does not keep, and
     /// messages are bounded by the grant.
     pub fn for_tenant(destination: Pending, stop: CancellationToken, tenant: Arc<Tenant>) -> Self {
-        Self { destination, slots: Slots::Own(Arc::default()), stop, tenant: Some(tenant), silence: Some(SILENCE) }
+        Self::made(destination, Slots::Own(Arc::default()), stop, Some(tenant), Some(SILENCE))
+    }
+
+    fn made(destination: Pending, slots: Slots, stop: CancellationToken, tenant: Option<Arc<Tenant>>, silence: Option<Duration>) -> Self {
+        let failures = Arc::new(std::sync::Mutex::new(Sieve::new(MAX_FAILURES_TOLD)));
+        Self { destination, slots, stop, tenant, failures, silence }
     }
 
     /// Both services, ready for a transport.
     pub fn routes(&self) -> tonic::service::Routes {
-        let plugin = PluginServer::new(self.clone())
-            .max_decoding_message_size(self.max_message_bytes())
-            .max_encoding_message_size(MAX_MESSAGE_BYTES)
-            .accept_compressed(CompressionEncoding::Gzip);
-        tonic::service::Routes::new(CheckEnd(plugin))
-            .add_service(DiscoveryServer::new(self.clone()).accept_compressed(CompressionEncoding::Gzip))
+        let plugin = |most_bytes| {
+            PluginServer::new(self.clone())
+                .max_decoding_message_size(most_bytes)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES)
+                .accept_compressed(CompressionEncoding::Gzip)
+        };
+        let plugin = ByCall { write: plugin(self.max_message_bytes()), others: plugin(MAX_CALL_BYTES) };
+        let discovery = DiscoveryServer::new(self.clone()).max_decoding_message_size(MAX_CALL_BYTES);
+        tonic::service::Routes::new(CheckEnd(plugin)).add_service(discovery.accept_compressed(CompressionEncoding::Gzip))
+    }
+
+    /// Connections at once.
+    pub(super) fn max_connections(&self) -> usize {
+        self.tenant.as_ref().map_or(MAX_CONNECTIONS, |tenant| tenant.grant.connections())
+    }
+
+    /// Calls at once over one of them.
+    pub(super) fn max_streams(&self) -> u32 {
+        if self.tenant.is_some() { MAX_TENANT_STREAMS } else { MAX_STREAMS }
     }
 
     /// Bytes of a message; a tenant's may be wrapped in some more, so that it is told of its own bound.
@@ -182,6 +217,8 @@ impl Server {
         let write = match &*slot {
             Slot::Open(session) => session.write().map_err(|_| Refusal::WriteInUse)?,
             Slot::Unconnected => return Err(Refusal::NoSpec),
+            // As above, so that nothing is read: its bytes would be nobody's.
+            Slot::Empty if self.tenant.is_some() => return Err(Refusal::WriteBeforeInit),
             Slot::Empty => {
                 let first = messages.next().await.transpose().map_err(Refusal::Receive)?;
                 return Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit });
@@ -197,6 +234,29 @@ impl Server {
         running.finish().await
     }
 
+    /// Tells of a call that failed: a tenant's client can bring that about as often as it likes, so not of each.
+    fn failed(&self, refusal: Refusal) -> Status {
+        let status = Status::from(refusal);
+        let told = match &self.tenant {
+            None => Some(0),
+            Some(_) => self.failures.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()).passes(),
+        };
+        if let Some(more) = told {
+            let (tenant, more) = (self.tenant.as_ref().map(|tenant| &*tenant.name), (more > 0).then_some(more));
+            tracing::error!(tenant, more, "{}", status.message());
+        }
+        status
+    }
+
+    /// Does it unless, or until, the server is told to stop: connections outlive that by a while, and the grant they came under may be gone.
+    async fn until_stopped<T>(&self, call: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Refusal::Stopping),
+            done = call => done,
+        }
+    }
+
     /// A message that the stack refused for its size is told of in the words of the tenant's grant.
     fn bounded(&self, refusal: Refusal) -> Refusal {
         match (&refusal, &self.tenant) {
@@ -207,6 +267,32 @@ impl Server {
             }
             _ => refusal,
         }
+    }
+}
+
+/// The plugin, with messages of rows to Write and of a spec's size to every other call.
+#[derive(Debug, Clone)]
+struct ByCall {
+    write: PluginServer<Server>,
+    others: PluginServer<Server>,
+}
+
+impl NamedService for ByCall {
+    const NAME: &'static str = <PluginServer<Server> as NamedService>::NAME;
+}
+
+impl tower_service::Service<http::Request<Body>> for ByCall {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = if request.uri().path() == WRITE_PATH { &mut self.write } else { &mut self.others };
+        service.call(request)
     }
 }
 
@@ -316,23 +402,15 @@ impl Plugin for Server {
     }
 
     async fn get_spec_schema(&self, _: Request<get_spec_schema::Request>) -> Result<Response<get_spec_schema::Response>, Status> {
-        let schema = self.destination().await?.spec_schema().await.map_err(|error| Refusal::NotReady(format!("{error:#}")))?;
-        Ok(Response::new(get_spec_schema::Response { json_schema: Some(schema) }))
+        let ask = async { self.destination().await?.spec_schema().await.map_err(|error| Refusal::NotReady(format!("{error:#}"))) };
+        let schema = self.until_stopped(ask).await?;
+        Ok(Response::new(get_spec_schema::Response { json_schema: Some(schema.to_string()) }))
     }
 
     async fn init(&self, request: Request<init::Request>) -> Result<Response<init::Response>, Status> {
-        let begun = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(Refusal::Stopping),
-            begun = self.begin(request) => begun,
-        };
-        match begun {
+        match self.until_stopped(self.begin(request)).await {
             Ok(()) => Ok(Response::new(init::Response {})),
-            Err(refusal) => {
-                let status = Status::from(refusal);
-                tracing::error!("{}", status.message());
-                Err(status)
-            }
+            Err(refusal) => Err(self.failed(refusal)),
         }
     }
 
@@ -354,11 +432,7 @@ impl Plugin for Server {
 
     async fn write(&self, request: Request<Streaming<write::Request>>) -> Result<Response<write::Response>, Status> {
         let (_, connection, messages) = request.into_parts();
-        let report = self.write_all(&connection, messages).await.map_err(|refusal| {
-            let status = Status::from(refusal);
-            tracing::error!("{}", status.message());
-            status
-        })?;
+        let report = self.write_all(&connection, messages).await.map_err(|refusal| self.failed(refusal))?;
         // Each failure is in the log already, whole; the status may have room for a few.
         of_report(&report)?;
         Ok(Response::new(write::Response {}))
@@ -384,10 +458,13 @@ impl Plugin for Server {
 
     async fn test_connection(&self, request: Request<test_connection::Request>) -> Result<Response<test_connection::Response>, Status> {
         let request = request.into_inner();
-        let outcome = match spec_text(&request.spec) {
-            Ok(spec) => self.destination().await?.test_connection(spec).await,
-            Err(error) => Err(error),
+        let test = async {
+            Ok(match spec_text(&request.spec) {
+                Ok(spec) => self.destination().await?.test_connection(spec).await,
+                Err(error) => Err(error),
+            })
         };
+        let outcome = self.until_stopped(test).await?;
         Ok(Response::new(test_answer(outcome)))
     }
 }

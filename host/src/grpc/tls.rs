@@ -5,21 +5,26 @@
 //! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
 
 use super::line::Line;
+use super::listen::Places;
+use crate::sieve::{Sieve, Sifted};
 use futures::stream::{self, Stream};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -30,8 +35,11 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Connections between their handshake and their first use.
 const READY_CONNECTIONS: usize = 16;
 
-/// Connections in their handshake at once; more wait in the queue of the system.
+/// Connections in their handshake at once.
 const MAX_HANDSHAKES: usize = 64;
+
+/// Lines in a second about clients that are not let in; the rest is counted.
+const MAX_REFUSALS_TOLD: u32 = 5;
 
 /// The SHA-256 of a certificate's DER.
 pub type Fingerprint = [u8; 32];
@@ -87,33 +95,53 @@ impl Gate {
     }
 
     /// The connections of clients that were let in.
-    pub(super) fn accept(self, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+    pub(super) fn accept(self, listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<Connection>> {
         let (ready, connections) = mpsc::channel(READY_CONNECTIONS);
         // The listener goes when nobody takes connections any more.
-        let accepting = AbortOnDropHandle::new(tokio::spawn(self.accept_all(listener, ready)));
+        let accepting = AbortOnDropHandle::new(tokio::spawn(self.accept_all(listener, places, ready)));
         stream::unfold((connections, accepting), async |(mut connections, accepting)| {
             let connection = connections.recv().await?;
             Some((Ok(connection), (connections, accepting)))
         })
     }
 
-    async fn accept_all(self, listener: TcpListener, ready: mpsc::Sender<Connection>) {
-        let handshakes = Arc::new(tokio::sync::Semaphore::new(MAX_HANDSHAKES));
-        while let Ok(permit) = handshakes.clone().acquire_owned().await {
+    /// A handshake costs a stranger nothing: where too many are under way, the oldest makes room, so that those who say nothing keep nobody
+    /// out.
+    async fn accept_all(self, listener: TcpListener, places: Places, ready: mpsc::Sender<Connection>) {
+        let refusals = Arc::new(Mutex::new(Sieve::new(MAX_REFUSALS_TOLD)));
+        let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
             let socket = super::listen::accept_one(&listener).await;
-            let (gate, ready) = (self.0.read().unwrap_or_else(PoisonError::into_inner).clone(), ready.clone());
-            tokio::spawn(async move {
+            handshakes.retain(|handshake| !handshake.is_finished());
+            if handshakes.len() >= MAX_HANDSHAKES
+                && let Some(oldest) = handshakes.pop_front()
+            {
+                oldest.abort();
+                tell(&refusals, None, "its handshake is not done, and others have come since");
+            }
+            let gate = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let (places, ready, refusals) = (places.clone(), ready.clone(), refusals.clone());
+            let handshake = tokio::spawn(async move {
                 let peer = socket.peer_addr().ok();
                 match tokio::time::timeout(HANDSHAKE_LIMIT, gate.accept(socket)).await {
                     Ok(Ok(stream)) => {
-                        let _nobody_listens = ready.send(Line::new(stream)).await;
+                        if let Some(line) = places.seat(stream) {
+                            let _nobody_listens = ready.send(line).await;
+                        }
                     }
-                    Ok(Err(error)) => tracing::warn!(?peer, %error, "A client is not let in."),
-                    Err(_) => tracing::warn!(?peer, "A client is not let in: its handshake takes too long."),
+                    Ok(Err(error)) => tell(&refusals, peer, &error.to_string()),
+                    Err(_) => tell(&refusals, peer, "its handshake takes too long"),
                 }
-                drop(permit);
             });
+            handshakes.push_back(handshake.abort_handle());
         }
+    }
+}
+
+/// Tells of a client that is not let in; anybody can bring it about, so not of each.
+fn tell(refusals: &Mutex<Sieve>, peer: Option<SocketAddr>, error: &str) {
+    if let Sifted::Passes(more) = refusals.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()) {
+        tracing::warn!(?peer, error, more, "A client is not let in.");
     }
 }
 
@@ -135,6 +163,9 @@ fn acceptor(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<TlsA
         .with_single_cert(chain, key)
         .map_err(|error| named(files.certificate, error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    // A session that is resumed shows no certificate: one that has expired since would get in by it.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

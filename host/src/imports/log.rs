@@ -3,33 +3,26 @@
 use super::State;
 use crate::bindings::lakegate::destination::log::{Host, Level};
 use crate::limits::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_SECOND};
-use std::time::{Duration, Instant};
+use crate::sieve::{Sieve, Sifted};
+use std::time::Instant;
 
-/// Lets so many lines a second through and counts the rest.
-#[derive(Debug, Default)]
+/// What is written instead of a message of ours: the guest's words are a value, and pass for nothing else.
+const SAID: &str = "The component says.";
+
+/// The lines of one instance.
+#[derive(Debug)]
 pub(crate) struct Gate {
-    second: Option<Instant>,
-    lines: u32,
-    dropped: u64,
+    sieve: Sieve,
     last_error: Option<String>,
 }
 
-impl Gate {
-    /// True if a line may pass now; before the first of a new second, tells how many were dropped in the one before.
-    fn admit(&mut self, now: Instant) -> (bool, u64) {
-        let fresh = self.second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1));
-        let dropped = if fresh {
-            (self.second, self.lines) = (Some(now), 0);
-            std::mem::take(&mut self.dropped)
-        } else {
-            0
-        };
-        self.lines += 1;
-        let admitted = self.lines <= MAX_LOG_LINES_PER_SECOND;
-        self.dropped += u64::from(!admitted);
-        (admitted, dropped)
+impl Default for Gate {
+    fn default() -> Self {
+        Self { sieve: Sieve::new(MAX_LOG_LINES_PER_SECOND), last_error: None }
     }
+}
 
+impl Gate {
     /// The last line of level error: a panic says its cause there before it traps.
     pub(crate) fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
@@ -42,19 +35,18 @@ impl Host for State {
         if level == Level::Error {
             self.log.last_error = Some(line.to_owned());
         }
-        let (admitted, dropped) = self.log.admit(Instant::now());
+        let Sifted::Passes(dropped) = self.log.sieve.sift(Instant::now()) else { return Ok(()) };
         let lane = self.context.lane;
+        let tenant = self.context.outlet.as_ref().and_then(|outlet| outlet.tenant()).map(|tenant| &*tenant.name);
         if dropped > 0 {
-            tracing::warn!(lane, dropped, "The component logs too much; lines were dropped.");
+            tracing::warn!(lane, tenant, dropped, "The component logs too much; lines were dropped.");
         }
-        if admitted {
-            match level {
-                Level::Trace => tracing::trace!(target: "lakegate::guest", lane, "{line}"),
-                Level::Debug => tracing::debug!(target: "lakegate::guest", lane, "{line}"),
-                Level::Info => tracing::info!(target: "lakegate::guest", lane, "{line}"),
-                Level::Warn => tracing::warn!(target: "lakegate::guest", lane, "{line}"),
-                Level::Error => tracing::error!(target: "lakegate::guest", lane, "{line}"),
-            }
+        match level {
+            Level::Trace => tracing::trace!(target: "lakegate::guest", lane, tenant, line, "{SAID}"),
+            Level::Debug => tracing::debug!(target: "lakegate::guest", lane, tenant, line, "{SAID}"),
+            Level::Info => tracing::info!(target: "lakegate::guest", lane, tenant, line, "{SAID}"),
+            Level::Warn => tracing::warn!(target: "lakegate::guest", lane, tenant, line, "{SAID}"),
+            Level::Error => tracing::error!(target: "lakegate::guest", lane, tenant, line, "{SAID}"),
         }
         Ok(())
     }
@@ -69,15 +61,6 @@ pub(crate) fn cut(message: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_past_the_rate_are_dropped_and_told_of_in_the_next_second() {
-        let (mut gate, start) = (Gate::default(), Instant::now());
-        let admitted = (0..MAX_LOG_LINES_PER_SECOND + 5).filter(|_| gate.admit(start).0).count();
-        assert_eq!(admitted, MAX_LOG_LINES_PER_SECOND as usize);
-        assert_eq!(gate.admit(start + Duration::from_secs(1)), (true, 5));
-        assert_eq!(gate.admit(start + Duration::from_secs(1)), (true, 0));
-    }
 
     #[test]
     fn a_line_is_cut_at_a_character() {

@@ -7,10 +7,19 @@ use super::share::Share;
 use super::tally::{OpenSession, Tally};
 use crate::bindings::{Configuration, CredentialSource, StorageTarget};
 use crate::object::{ObjectKey, PutObject};
+use crate::sieve::Sieve;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+/// Denials of a tenant in a second that are told with their words: there is no end of what a client can ask for.
+const MAX_DENIALS_TOLD: u32 = 20;
+/// Bytes of a denial's words: they may quote a tenant, and are kept.
+const MAX_WORDS_BYTES: usize = 300;
+/// Bytes of a tenant's value in them, so that it leaves room for what would be accepted.
+const MAX_QUOTED_BYTES: usize = 120;
 
 /// A decision that denies: which rule of the grant, and in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +32,9 @@ pub struct Denied {
 }
 
 impl Denied {
-    /// A denial by a rule.
+    /// A denial by a rule. Words that are too long lose their end.
     pub fn new(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { rule, message: message.into() }
+        Self { rule, message: cut(&message.into(), MAX_WORDS_BYTES).into_owned() }
     }
 }
 
@@ -96,11 +105,21 @@ fn default_backoff_seconds() -> u32 {
     30
 }
 
+/// At most so many bytes, at a character; what is cut ends in an ellipsis.
+fn cut(text: &str, most_bytes: usize) -> Cow<'_, str> {
+    const ELLIPSIS: &str = "…";
+    if text.len() <= most_bytes {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(most_bytes - ELLIPSIS.len());
+    format!("{}{ELLIPSIS}", text.get(..end).unwrap_or_default()).into()
+}
+
 fn is_granted(name: &'static str, granted: &[String], value: &str) -> Result<(), Denied> {
     if granted.iter().any(|one| one == value) {
         return Ok(());
     }
-    Err(Denied::new(name, format!("{value:?} is not granted; `{name}` are {granted:?}")))
+    Err(Denied::new(name, format!("{:?} is not granted; `{name}` are {granted:?}", cut(value, MAX_QUOTED_BYTES))))
 }
 
 impl Grant {
@@ -117,8 +136,12 @@ impl Grant {
                 problems.push(format!("`{name}` is empty: nothing could be written"));
             }
         }
-        for bucket in self.buckets.iter().filter(|bucket| bucket.is_empty() || bucket.contains([':', '/'])) {
-            problems.push(format!("`buckets`: {bucket:?} is no bucket's name (an ARN is not accepted)"));
+        for bucket in self.buckets.iter().filter(|bucket| !is_bucket(bucket)) {
+            let wanted = "3 to 255 letters, digits, `.`, `-` and `_`; neither an ARN nor a pattern";
+            problems.push(format!("`buckets`: {bucket:?} is no bucket's name, which has {wanted}"));
+        }
+        for key in self.kms_keys.iter().filter(|key| !is_kms_key(key)) {
+            problems.push(format!("`kms_keys`: {key:?} is neither the ARN of a key nor its id (an alias may come to mean another key)"));
         }
         for prefix in self.key_prefixes.iter().filter(|prefix| !is_whole(prefix)) {
             problems.push(format!("`key_prefixes`: {prefix:?} is neither empty nor made of whole segments that end in `/`"));
@@ -159,7 +182,7 @@ impl Grant {
     pub(super) fn check(&self, request: &PutObject) -> Result<(), Denied> {
         let key = request.key.as_str();
         if !self.key_prefixes.iter().any(|prefix| is_whole(prefix) && key.starts_with(prefix.as_str())) {
-            let text = format!("the key {key:?} is outside the granted prefixes {:?}", self.key_prefixes);
+            let text = format!("the key {:?} is outside the granted prefixes {:?}", cut(key, MAX_QUOTED_BYTES), self.key_prefixes);
             return Err(Denied::new("key_prefixes", text));
         }
         is_granted("content_types", &self.content_types, request.content_type.as_str())
@@ -184,6 +207,12 @@ impl Grant {
         self.max_message_bytes.map_or(most, |granted| granted.min(most))
     }
 
+    /// Connections at once.
+    pub fn connections(&self) -> usize {
+        let connections = self.max_sessions.unwrap_or(1).saturating_add(crate::limits::SPARE_CONNECTIONS);
+        usize::try_from(connections).unwrap_or(usize::MAX).min(tokio::sync::Semaphore::MAX_PERMITS)
+    }
+
     /// A message that is larger.
     pub(crate) fn message_too_large(&self) -> Denied {
         let text = format!("a message of more than {} bytes is not granted (`max_message_bytes`)", self.message_bytes());
@@ -201,22 +230,29 @@ impl Grant {
             .iter()
             .flat_map(|bucket| self.key_prefixes.iter().map(move |prefix| format!("arn:{partition}:s3:::{bucket}/{}*", literal(prefix))))
             .collect();
-        let mut actions = vec!["s3:PutObject"];
-        if !self.acls.is_empty() {
-            actions.push("s3:PutObjectAcl");
-        }
+        let put = json!({"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": objects});
         let mode = "s3:x-amz-server-side-encryption";
         let mut other_mode = json!({"Null": {mode: "false"}});
         if !self.encryption.is_empty() {
             other_mode["StringNotEquals"] = json!({mode: self.encryption});
         }
         let mut statements = vec![
-            json!({"Effect": "Allow", "Action": actions, "Resource": objects}),
+            put,
             json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects}),
             json!({"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": [format!("arn:{partition}:s3:::*")], "Condition": other_mode}),
         ];
+        statements.extend(self.acl_statement(&objects));
         statements.extend(self.kms_statement(partition));
-        json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+        in_latin(&json!({"Version": "2012-10-17", "Statement": statements}).to_string())
+    }
+
+    /// Canned ACLs as granted, and no grants in headers of their own, which name none. Other stores know no such condition.
+    fn acl_statement(&self, objects: &[String]) -> Option<Value> {
+        let mut statement = json!({"Effect": "Allow", "Action": ["s3:PutObjectAcl"], "Resource": objects});
+        if self.is_at_aws() {
+            statement["Condition"] = json!({"StringEquals": {"s3:x-amz-acl": self.acls}});
+        }
+        (!self.acls.is_empty()).then_some(statement)
     }
 
     fn kms_statement(&self, partition: &str) -> Option<Value> {
@@ -302,6 +338,32 @@ fn partition(region: &str) -> &'static str {
     }
 }
 
+/// As S3 has named buckets at any time, in no other form: names stand in a policy, where `*` and `?` are patterns.
+fn is_bucket(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (3..=255).contains(&name.len()) && name.bytes().all(good)
+}
+
+/// The ARN or the id of a key, without patterns.
+fn is_kms_key(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
+    let id = name.rsplit_once(":key/").map_or(name, |(_, id)| id);
+    !id.is_empty() && name.bytes().all(good) && !id.contains([':', '/'])
+}
+
+/// A JSON text of the characters that STS takes; others are written as escapes, which mean the same.
+fn in_latin(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if matches!(character, '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{ff}') {
+            out.push(character);
+        } else {
+            out.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    out
+}
+
 /// A text that a policy takes letter by letter.
 fn literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -338,6 +400,8 @@ pub struct Tenant {
     pub quarantine: Arc<Quarantine>,
     /// What it may use of the machine.
     pub share: Arc<Share>,
+    /// Its denials that are told one by one.
+    pub(crate) told: Mutex<Sieve>,
 }
 
 /// What a tenant may have only so fast.
@@ -362,7 +426,13 @@ impl Tenant {
             tally: Arc::default(),
             quarantine: Arc::default(),
             share: Arc::default(),
+            told: Mutex::new(Sieve::new(MAX_DENIALS_TOLD)),
         }
+    }
+
+    /// Whether a denial is told now, and how many before it were not.
+    pub(super) fn tell(&self, now: Instant) -> Option<u64> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).sift(now).passes()
     }
 
     /// Takes over what the tenant has used, done and suffered under an earlier grant: a new grant is no new day.
@@ -377,10 +447,18 @@ impl Tenant {
     /// # Errors
     /// `quarantine`, or `max_sessions`.
     pub(crate) fn enter(&self) -> Result<OpenSession, Denied> {
-        self.quarantine.check(Instant::now())?;
+        self.may_run()?;
         let most = self.grant.max_sessions.unwrap_or(1);
         let full = || Denied::new("max_sessions", format!("sessions at once: {most} granted (`max_sessions`), and all are open"));
         self.tally.session(most).ok_or_else(full)
+    }
+
+    /// Whether an instance of its component may be started now.
+    ///
+    /// # Errors
+    /// `quarantine`.
+    pub(crate) fn may_run(&self) -> Result<(), Denied> {
+        self.quarantine.check(Instant::now())
     }
 
     /// Waits until so many objects or bytes are due.

@@ -1,7 +1,7 @@
 //! What a tenant has used of its day, and what it has open: reserved before bytes are taken, given back when an object does not land.
 
 use super::grant::{Denied, Grant};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -55,10 +55,10 @@ impl Meter {
         Self { daily_objects, daily_bytes, open_objects: max_open_objects, used: self.used.clone() }
     }
 
-    /// What is used of `day`; an earlier day's is forgotten.
+    /// What is used of the day: an earlier one's is forgotten. A clock that was set back opens no day again.
     fn of_day(&self, day: u64) -> MutexGuard<'_, Used> {
         let mut used = lock(&self.used);
-        if used.day != day {
+        if day > used.day {
             *used = Used { day, open: used.open, ..Used::default() };
         }
         used
@@ -98,7 +98,8 @@ impl Meter {
             return Err(Denied::new("daily_objects", format!("{most} objects a day are granted, and all are used")));
         }
         used.objects += 1;
-        Ok(Reservation { meter: self.clone(), day, bytes: AtomicU64::new(0), landed: AtomicBool::new(false) })
+        let held = Held { day: used.day, objects: 1, bytes: 0 };
+        Ok(Reservation { meter: self.clone(), held: Mutex::new(held), landed: AtomicBool::new(false) })
     }
 }
 
@@ -106,9 +107,16 @@ impl Meter {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     meter: Arc<Meter>,
-    day: u64,
-    bytes: AtomicU64,
+    held: Mutex<Held>,
     landed: AtomicBool,
+}
+
+/// What a reservation has taken of a day.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    day: u64,
+    objects: u64,
+    bytes: u64,
 }
 
 impl Reservation {
@@ -117,17 +125,24 @@ impl Reservation {
     /// # Errors
     /// `daily_bytes` is reached.
     pub(crate) fn grow(&self, bytes: u64) -> Result<(), Denied> {
-        let mut used = lock(&self.meter.used);
-        if used.day == self.day {
-            if let Some(most) = self.meter.daily_bytes
-                && used.bytes.saturating_add(bytes) > most
-            {
-                let text = format!("{most} bytes a day are granted; {} are used, and {bytes} more are to be written", used.bytes);
-                return Err(Denied::new("daily_bytes", text));
-            }
-            used.bytes += bytes;
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.grow_on(bytes, today())
+    }
+
+    /// Bytes count on the day on which they are written; those of an earlier day, and the object, have been counted there.
+    fn grow_on(&self, bytes: u64, day: u64) -> Result<(), Denied> {
+        let mut used = self.meter.of_day(day);
+        if let Some(most) = self.meter.daily_bytes
+            && used.bytes.saturating_add(bytes) > most
+        {
+            let text = format!("{most} bytes a day are granted; {} are used, and {bytes} more are to be written", used.bytes);
+            return Err(Denied::new("daily_bytes", text));
         }
+        used.bytes = used.bytes.saturating_add(bytes);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.day != used.day {
+            *held = Held { day: used.day, objects: 0, bytes: 0 };
+        }
+        held.bytes = held.bytes.saturating_add(bytes);
         Ok(())
     }
 
@@ -139,10 +154,11 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        let held = *self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut used = lock(&self.meter.used);
-        if used.day == self.day && !*self.landed.get_mut() {
-            used.objects -= 1;
-            used.bytes -= *self.bytes.get_mut();
+        if used.day == held.day && !*self.landed.get_mut() {
+            used.objects = used.objects.saturating_sub(held.objects);
+            used.bytes = used.bytes.saturating_sub(held.bytes);
         }
     }
 }
@@ -153,6 +169,12 @@ mod tests {
 
     fn meter(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Arc<Meter> {
         Arc::new(Meter::new(&Grant { daily_objects, daily_bytes, ..Grant::default() }))
+    }
+
+    /// Objects and bytes of the day.
+    fn used(meter: &Meter, day: u64) -> (u64, u64) {
+        let used = meter.of_day(day);
+        (used.objects, used.bytes)
     }
 
     #[test]
@@ -180,31 +202,62 @@ mod tests {
     fn objects_and_bytes_are_bounded_and_given_back() {
         let meter = meter(Some(2), Some(100));
         let first = meter.reserve_on(1).unwrap();
-        first.grow(60).unwrap();
-        assert_eq!(first.grow(41).unwrap_err().rule, "daily_bytes");
-        first.grow(40).unwrap();
+        first.grow_on(60, 1).unwrap();
+        assert_eq!(first.grow_on(41, 1).unwrap_err().rule, "daily_bytes");
+        first.grow_on(40, 1).unwrap();
         let second = meter.reserve_on(1).unwrap();
         assert_eq!(meter.reserve_on(1).unwrap_err().message, "2 objects a day are granted, and all are used");
         drop(second);
         drop(first);
         let third = meter.reserve_on(1).unwrap();
-        third.grow(100).unwrap();
+        third.grow_on(100, 1).unwrap();
         third.landed();
         drop(third);
         let fourth = meter.reserve_on(1).unwrap();
         let text = "100 bytes a day are granted; 100 are used, and 1 more are to be written";
-        assert_eq!(fourth.grow(1).unwrap_err().message, text);
+        assert_eq!(fourth.grow_on(1, 1).unwrap_err().message, text);
     }
 
     #[test]
     fn a_new_day_begins_at_nothing_and_yesterdays_objects_give_nothing_back() {
         let meter = meter(Some(1), Some(10));
         let yesterday = meter.reserve_on(1).unwrap();
-        yesterday.grow(10).unwrap();
+        yesterday.grow_on(10, 1).unwrap();
         let today = meter.reserve_on(2).unwrap();
-        today.grow(10).unwrap();
+        today.grow_on(10, 2).unwrap();
         drop(yesterday);
         assert_eq!(meter.reserve_on(2).unwrap_err().rule, "daily_objects");
-        assert_eq!(today.grow(1).unwrap_err().rule, "daily_bytes");
+        assert_eq!(today.grow_on(1, 2).unwrap_err().rule, "daily_bytes");
+    }
+
+    #[test]
+    fn an_object_that_is_written_over_midnight_takes_of_both_days() {
+        let meter = meter(Some(1), Some(10));
+        let over = meter.reserve_on(1).unwrap();
+        over.grow_on(10, 1).unwrap();
+        assert_eq!(over.grow_on(1, 1).unwrap_err().rule, "daily_bytes");
+        over.grow_on(9, 2).unwrap();
+        let text = "10 bytes a day are granted; 9 are used, and 2 more are to be written";
+        assert_eq!(over.grow_on(2, 2).unwrap_err().message, text);
+        // The object was counted yesterday: today's is another, and only bytes are given back.
+        let second = meter.reserve_on(2).unwrap();
+        drop(over);
+        assert_eq!(used(&meter, 2), (1, 0));
+        drop(second);
+        assert_eq!(used(&meter, 2), (0, 0));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_opens_no_day_again() {
+        let meter = meter(Some(1), Some(10));
+        let first = meter.reserve_on(2).unwrap();
+        first.grow_on(10, 1).unwrap();
+        assert_eq!(first.grow_on(1, 1).unwrap_err().rule, "daily_bytes");
+        first.landed();
+        drop(first);
+        assert_eq!(meter.reserve_on(1).unwrap_err().rule, "daily_objects");
+        assert_eq!(meter.reserve_on(2).unwrap_err().rule, "daily_objects");
+        drop(meter.reserve_on(3).unwrap());
+        assert_eq!(used(&meter, 3), (0, 0));
     }
 }

@@ -1,4 +1,5 @@
-//! A tenant whose guests trap again and again waits longer and longer before it may open a session: each start costs the others something.
+//! A tenant whose guests trap again and again waits longer and longer before another is started, within a session or for a new one: each
+//! start costs the others something.
 
 use super::grant::Denied;
 use std::sync::{Mutex, PoisonError};
@@ -43,7 +44,7 @@ impl Quarantine {
         *state = Some(Traps { count: count.saturating_add(1), last: now });
     }
 
-    /// May a session be opened?
+    /// May a guest be started?
     ///
     /// # Errors
     /// Not yet.
@@ -54,7 +55,7 @@ impl Quarantine {
         if left.is_zero() {
             return Ok(());
         }
-        let text = format!("the component has trapped {} times; a session can be opened in {} s", traps.count, left.as_secs() + 1);
+        let text = format!("the component has trapped {} times; it can be started again in {} s", traps.count, left.as_secs() + 1);
         Err(Denied::new("quarantine", text))
     }
 }
@@ -87,6 +88,6 @@ mod tests {
         let (quarantine, now) = (Quarantine::default(), Instant::now());
         (0..5).for_each(|_| quarantine.trapped(now));
         let denied = quarantine.check(now + Duration::from_millis(500)).expect_err("two seconds");
-        assert_eq!(denied.message, "the component has trapped 5 times; a session can be opened in 2 s");
+        assert_eq!(denied.message, "the component has trapped 5 times; it can be started again in 2 s");
     }
 }

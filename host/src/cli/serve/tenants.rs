@@ -2,16 +2,18 @@
 //!
 //! SIGHUP reads the file again. A tenant whose entry is as it was goes on, sessions and all (its certificates are read anew); one whose
 //! entry has changed is stopped first, since the new grant may allow less, and served anew with what it has used of its day; one that is gone
-//! is stopped. A file with a mistake changes nothing.
+//! is stopped. A file with a mistake changes nothing, and neither does one whose variables, certificates or places are not there: all that is
+//! wanted is made before anybody is stopped.
 
-use super::{ServeArgs, Signals, warn_of_flags, wind_down};
+use super::{ServeArgs, Signals, raise_open_files, warn_of_flags, wind_down};
 use crate::cli::args::Machine;
 use crate::cli::console::error_line;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::logging;
-use crate::cli::tenants::{self, Hosted};
+use crate::cli::tenants::{self, Hosted, Prepared};
 use crate::cli::watch::{self, Watch};
 use crate::engine::{Compiler, Runtime};
+use crate::grpc::listen::Listener;
 use crate::grpc::server::{self, Made, PLUGIN_NAME, Server};
 use crate::grpc::tls::Gate;
 use crate::policy::Tenant;
@@ -27,6 +29,7 @@ use std::process::Command;
 use std::sync::{Arc, PoisonError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -38,20 +41,28 @@ use tokio_util::task::AbortOnDropHandle;
 pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Machine, status: Option<SocketAddr>) -> Result<Exit, CliError> {
     let (tenants, options) = (tenants::read(file)?, machine.options()?);
     let _own_log = logging::start(args.log_level, args.log_format);
+    raise_open_files();
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
     // One component for all tenants that bring none.
     let runtime = server::compiling(move || Ok(machine.runtime()?));
     // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
     tokio::spawn(runtime.clone());
-    let mut house =
-        House { file: file.to_owned(), options, runtime, served: BTreeMap::new(), known: BTreeMap::new(), watched: Arc::default() };
+    let mut house = House {
+        file: file.to_owned(),
+        options,
+        runtime,
+        served: BTreeMap::new(),
+        known: BTreeMap::new(),
+        watched: Arc::default(),
+        compiling: Arc::new(Semaphore::new(1)),
+    };
     let _watch = match status {
         Some(address) => Some(house.watch(address).await?),
         None => None,
     };
-    for hosted in tenants {
-        house.serve(hosted).await?;
+    for ready in house.prepare(tenants).await? {
+        house.serve(ready).await?;
     }
     warn_of_flags(&args, unknown);
     loop {
@@ -90,6 +101,10 @@ pub fn ignore_redirects() -> Result<(), CliError> {
     Err(anyhow::Error::from(again.exec()).context("this program cannot be started again without the variables").into())
 }
 
+fn not_open(hosted: &Hosted, error: &anyhow::Error) -> CliError {
+    CliError::new(Exit::Source, format!("tenant {:?}: cannot listen on {}: {error:#}", hosted.tenant.name, hosted.place))
+}
+
 /// Who is served, and how.
 struct House {
     file: PathBuf,
@@ -99,6 +114,22 @@ struct House {
     /// Every tenant that there has been: one that comes back has used of its day what it has used.
     known: BTreeMap<Arc<str>, Arc<Tenant>>,
     watched: watch::Tenants,
+    /// Whose component is being compiled: one at a time, however many there are.
+    compiling: Arc<Semaphore>,
+}
+
+/// A tenant that can be served: whatever could be wrong with it has been looked at.
+struct Ready {
+    hosted: Hosted,
+    options: Options,
+    place: Opening,
+}
+
+/// Its place.
+enum Opening {
+    Done(Listener),
+    /// Another tenant is there still, or the same one under its earlier grant.
+    Waits(Prepared),
 }
 
 /// A tenant at its place.
@@ -127,15 +158,34 @@ impl House {
         Ok(AbortOnDropHandle::new(tokio::spawn(Watch::new(self.watched.clone(), ready).serve(listener))))
     }
 
-    /// Serves a tenant at its place.
-    async fn serve(&mut self, mut hosted: Hosted) -> Result<(), CliError> {
-        let name = hosted.tenant.name.clone();
-        if let Some(earlier) = self.known.get(&name) {
-            hosted.follow(earlier);
+    /// Makes all that is needed to serve them, and stops nobody.
+    async fn prepare(&self, wanted: Vec<Hosted>) -> Result<Vec<Ready>, CliError> {
+        let mut all = Vec::new();
+        for mut hosted in wanted {
+            let name = hosted.tenant.name.clone();
+            if let Some(earlier) = self.known.get(&name) {
+                hosted.follow(earlier);
+            }
+            let options = hosted.options(&self.options)?;
+            let prepared = hosted.place.prepare().map_err(|error| not_open(&hosted, &error))?;
+            let taken = self.served.values().any(|served| tenants::same_place(&served.hosted.place, &hosted.place));
+            let place = if taken {
+                Opening::Waits(prepared)
+            } else {
+                Opening::Done(prepared.bind().await.map_err(|error| not_open(&hosted, &error.into()))?)
+            };
+            all.push(Ready { hosted, options, place });
         }
-        let options = hosted.options(&self.options)?;
-        let refuse = |error| CliError::new(Exit::Source, format!("tenant {name:?}: cannot listen on {}: {error:#}", hosted.place));
-        let listener = hosted.place.bind().await.map_err(refuse)?;
+        Ok(all)
+    }
+
+    /// Serves a tenant at its place.
+    async fn serve(&mut self, Ready { hosted, options, place }: Ready) -> Result<(), CliError> {
+        let name = hosted.tenant.name.clone();
+        let listener = match place {
+            Opening::Done(listener) => listener,
+            Opening::Waits(prepared) => prepared.bind().await.map_err(|error| not_open(&hosted, &error.into()))?,
+        };
         tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
         let (runtime, gate, stop) = (self.runtime_of(&hosted), listener.gate(), CancellationToken::new());
         let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
@@ -157,9 +207,10 @@ impl House {
     /// What the tenant's guests run on: the common component, or its own beside it.
     fn runtime_of(&self, hosted: &Hosted) -> Made<Arc<Runtime>> {
         let Some(file) = hosted.component().map(Path::to_owned) else { return self.runtime.clone() };
-        let (common, name) = (self.runtime.clone(), hosted.tenant.name.clone());
+        let (common, name, compiling) = (self.runtime.clone(), hosted.tenant.name.clone(), self.compiling.clone());
         let made = async move {
             let common = common.await?;
+            let _turn = compiling.acquire_owned().await;
             let beside = {
                 let file = file.clone();
                 tokio::task::spawn_blocking(move || Compiler::of_this_program().and_then(|compiler| common.beside(&file, &compiler)))
@@ -191,13 +242,23 @@ impl House {
         names.len()
     }
 
+    /// Whether the tenant is served as it stands in the file.
+    fn serves(&self, hosted: &Hosted) -> bool {
+        self.served.get(&hosted.tenant.name).is_some_and(|served| served.hosted.is_as(hosted))
+    }
+
     /// Reads the file again.
     async fn reload(&mut self) {
         let wanted = match tenants::read(&self.file) {
             Ok(wanted) => wanted,
             Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
         };
-        let stays = |served: &Hosted| wanted.iter().any(|hosted| hosted.is_as(served));
+        let (same, other): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|hosted| self.serves(hosted));
+        let made = match self.prepare(other).await {
+            Ok(made) => made,
+            Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
+        };
+        let stays = |served: &Hosted| same.iter().any(|hosted| hosted.is_as(served));
         for served in self.served.values().filter(|served| stays(&served.hosted)) {
             if let Err(error) = served.hosted.place.renew(served.gate.as_ref()) {
                 tracing::error!(tenant = &*served.hosted.tenant.name, "The certificates stay as they were: {error:#}");
@@ -205,11 +266,8 @@ impl House {
         }
         let stopped = self.stop(|served| !stays(served)).await;
         let (kept, mut begun) = (self.served.len(), 0);
-        for hosted in wanted {
-            if self.served.contains_key(&hosted.tenant.name) {
-                continue;
-            }
-            match self.serve(hosted).await {
+        for ready in made {
+            match self.serve(ready).await {
                 Ok(()) => begun += 1,
                 Err(error) => tracing::error!("A tenant is not served: {error}"),
             }

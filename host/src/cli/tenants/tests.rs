@@ -86,9 +86,23 @@ fn what_is_wrong_is_said() {
     }
     refused("listen = { socket = \"s\" }\nlimits = { lanes = 1 }", "unknown field");
     refused("listen = { socket = \"s\" }\nmachine = { lanes = 0 }", "nonzero");
-    assert!(parse(&format!("[tenants.\"a b\"]\nlisten = {{ socket = \"s\" }}\n{}", GRANT.replace("acme.", "\"a b\"."))).is_err());
+    // Names stand in metrics and on a page as they are.
+    for name in ["a b", "a\\\"b", "<b>", "a\\nb", "é", "", &"n".repeat(65)] {
+        let entry = format!("[tenants.\"{name}\"]\nlisten = {{ socket = \"s\" }}\n{}", GRANT.replace("acme.", &format!("\"{name}\".")));
+        let problems = parse(&entry).unwrap_err();
+        assert!(problems[0].ends_with("a name has 1 to 64 letters, digits, `-`, `_` and `.`"), "{problems:?}");
+    }
     assert_eq!(parse("tenants = {}").unwrap_err(), ["there are no tenants"]);
     assert!(parse("").unwrap_err()[0].contains("missing field"));
+}
+
+#[test]
+fn a_mistake_is_told_by_its_line_and_the_line_is_not_shown() {
+    let text = "[tenants.acme]\nlisten = { socket = \"s\" }\ncredentials = { external_id = \"hush\", roll_arn = \"r\" }\n";
+    let [said] = parse(&format!("{text}{GRANT}")).unwrap_err().try_into().unwrap();
+    assert!(said.starts_with("line 3: unknown field `roll_arn`") && !said.contains("hush"), "{said}");
+    let [said] = parse("[tenants.acme\n").unwrap_err().try_into().unwrap();
+    assert!(said.starts_with("line 1: "), "{said}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Against frames made and read by hand, and against a real server.
 
 use super::*;
-use crate::grpc::line::Line;
 use crate::grpc::server::Server;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -242,7 +241,8 @@ async fn served(repair: bool) -> Vec<(u8, u8, Vec<u8>)> {
         // The stream of connections stays open: its end would end the server.
         use futures::StreamExt as _;
         if repair {
-            let one = futures::stream::iter([Ok::<_, io::Error>(Line::new(super::repaired(socket)))]).chain(futures::stream::pending());
+            let one = futures::stream::iter([Ok::<_, io::Error>(crate::grpc::line::tests::line(super::repaired(socket)))])
+                .chain(futures::stream::pending());
             transport.serve_with_incoming(one).await
         } else {
             let one = futures::stream::iter([Ok::<_, io::Error>(socket)]).chain(futures::stream::pending());

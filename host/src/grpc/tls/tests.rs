@@ -82,10 +82,18 @@ async fn listen(server: &Identity, clients: &Authority, client: &Identity) -> So
 
 /// Trusts the server's authority, and shows `identity` if there is one.
 fn client_config(servers: &Authority, identity: Option<&Identity>) -> Arc<ClientConfig> {
+    client_config_of(rustls::DEFAULT_VERSIONS, servers, identity)
+}
+
+fn client_config_of(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    servers: &Authority,
+    identity: Option<&Identity>,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(servers.pem().as_bytes()).expect("PEM")).expect("an authority");
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .with_root_certificates(roots);
     let mut config = match identity {
@@ -159,6 +167,40 @@ async fn an_expired_certificate_is_refused_though_it_is_known() {
         let said = name_of(address, client_config(&servers, Some(&acme))).await;
         assert_eq!(said.is_ok(), good, "{last_year}: {said:?}");
     }
+}
+
+/// A client that remembers everything is asked for its certificate each time: whether it has expired is looked at, then.
+#[tokio::test]
+async fn no_client_gets_in_by_an_earlier_handshake() {
+    let (servers, clients) = (authority("servers"), authority("clients"));
+    let acme = identity("acme", &clients, 2099);
+    let address = listen(&identity(NAME, &servers, 2099), &clients, &acme).await;
+    for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12]] {
+        let config = client_config_of(versions, &servers, Some(&acme));
+        for dialled in 0..3 {
+            let mut stream = dial(address, config.clone()).await.expect("let in");
+            // A ticket comes with the first data.
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+            stream.read_u8().await.expect("the server's greeting");
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full), "{dialled} of {versions:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_that_say_nothing_keep_nobody_out() {
+    let (servers, clients) = (authority("servers"), authority("clients"));
+    let acme = identity("acme", &clients, 2099);
+    let address = listen(&identity(NAME, &servers, 2099), &clients, &acme).await;
+    let mut silent = Vec::new();
+    for _ in 0..2 * MAX_HANDSHAKES {
+        silent.push(TcpStream::connect(address).await.expect("it listens"));
+    }
+    dial(address, client_config(&servers, Some(&acme))).await.expect("let in");
+    let newest = silent.last().expect("there are some");
+    let said = newest.try_read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(said, Err(io::ErrorKind::WouldBlock), "it was not waited for until they were given up");
+    assert!(silent.swap_remove(0).read_u8().await.is_err(), "the oldest has made room");
 }
 
 #[tokio::test]

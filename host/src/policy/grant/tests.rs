@@ -95,6 +95,18 @@ fn a_tenant_of_a_new_grant_has_used_what_it_has_used() {
     assert_eq!(later.tally.read().traps, 5);
 }
 
+#[test]
+fn a_flood_of_denials_is_told_of_in_part_and_counted_whole() {
+    let (tenant, start) = (Tenant::new("acme", grant()), Instant::now());
+    let told: Vec<_> = (0..100).filter_map(|_| tenant.tell(start)).collect();
+    assert_eq!(told, [0; MAX_DENIALS_TOLD as usize]);
+    let later = start + std::time::Duration::from_secs(1);
+    assert_eq!((tenant.tell(later), tenant.tell(later)), (Some(100 - u64::from(MAX_DENIALS_TOLD)), Some(0)));
+    let policy = super::super::Policy::of_tenant(Arc::new(tenant));
+    (0..100).for_each(|_| policy.audit_denial(&Denied::new("formats", "no"), None));
+    assert_eq!(policy.tenant().map(|tenant| tenant.tally.read().denials["formats"]), Some(100));
+}
+
 #[tokio::test(start_paused = true)]
 async fn rates_make_wait_and_waits_are_counted() {
     let tenant = Tenant::new("acme", Grant { objects_per_second: Some(1), bytes_per_second: Some(100), ..grant() });
@@ -177,6 +189,21 @@ fn no_way_of_choosing_credentials_is_granted() {
 }
 
 #[test]
+fn words_of_a_denial_are_bounded_and_still_say_what_is_granted() {
+    let words = |spec: fn(&mut Configuration), grant: Grant| {
+        let mut configuration = configuration();
+        spec(&mut configuration);
+        Tenant::new("acme", grant).admit(&configuration).unwrap_err().remove(0).message
+    };
+    let said = words(|spec| spec.format = "é".repeat(1 << 20), grant());
+    assert_eq!(said, format!("\"{}…\" is not granted; `formats` are [\"csv\"]", "é".repeat(58)));
+    let many = Grant { formats: vec!["csv".into(); 1_000], ..grant() };
+    let said = words(|spec| spec.format = "\u{7f}".repeat(1_000), many);
+    assert!(said.len() <= MAX_WORDS_BYTES && said.ends_with('…'), "{said}");
+    assert_eq!(Denied::new("r", "x".repeat(MAX_WORDS_BYTES)).message.len(), MAX_WORDS_BYTES);
+}
+
+#[test]
 fn every_broken_rule_is_named_at_once() {
     let both = |spec: &mut Configuration| {
         spec.target.bucket = "sea".into();
@@ -212,7 +239,26 @@ fn an_unsound_grant_says_why() {
         assert!(problems.len() == 1 && problems[0].contains(words), "{problems:?}");
     };
     check(|grant| grant.buckets.clear(), "`buckets` is empty");
-    check(|grant| grant.buckets = vec!["arn:aws:s3:::b".into()], "no bucket's name");
+    for bucket in ["", "ab", "arn:aws:s3:::b", "lake*", "lak?", "${aws:username}", "lake/acme", "la ke", "läke", &"b".repeat(256)] {
+        let problems = Grant { buckets: vec![bucket.into()], ..grant() }.problems();
+        assert!(problems.len() == 1 && problems[0].contains("no bucket's name"), "{bucket}: {problems:?}");
+    }
+    for bucket in ["abc", "Old_Bucket", "a.b-c", "express--use1-az4--x-s3"] {
+        assert_eq!(Grant { buckets: vec![bucket.into()], ..grant() }.problems(), [""; 0], "{bucket}");
+    }
+    for (key, good) in [
+        ("1234abcd-12ab-34cd-56ef-1234567890ab", true),
+        ("mrk-1234", true),
+        ("arn:aws:kms:eu-central-1:1:key/key-2", true),
+        ("alias/mine", false),
+        ("arn:aws:kms:eu-central-1:1:alias/mine", false),
+        ("arn:aws:kms:eu-central-1:1:key/", false),
+        ("arn:aws:kms:eu-central-1:1:key/*", false),
+        ("*", false),
+        ("", false),
+    ] {
+        assert_eq!(Grant { kms_keys: vec![key.into()], ..grant() }.problems().is_empty(), good, "{key}");
+    }
     check(|grant| grant.key_prefixes = vec!["acme".into()], "whole segments");
     check(|grant| grant.key_prefixes = vec!["a/../b/".into()], "whole segments");
     check(|grant| grant.key_prefixes = vec!["/".into()], "whole segments");
@@ -249,7 +295,11 @@ fn a_roles_session_may_do_what_the_grant_says_and_no_more() {
     let deny = |condition| json!({"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": ["arn:aws:s3:::*"], "Condition": condition});
     let named = json!({"s3:x-amz-server-side-encryption": "false"});
     assert_eq!(policy(|_| {}), json!({"Version": "2012-10-17", "Statement": [put, abort, deny(json!({"Null": named}))]}));
-    assert_eq!(policy(|grant| grant.acls = vec!["private".into()])["Statement"][0]["Action"], json!(["s3:PutObject", "s3:PutObjectAcl"]));
+    let mut acl = json!({"Effect": "Allow", "Action": ["s3:PutObjectAcl"], "Resource": objects});
+    assert_eq!(policy(|grant| grant.acls = vec!["private".into()])["Statement"], json!([put, abort, deny(json!({"Null": named})), acl]));
+    acl["Condition"] = json!({"StringEquals": {"s3:x-amz-acl": ["private"]}});
+    let at_aws = policy(|grant| (grant.acls, grant.endpoint) = (vec!["private".into()], None));
+    assert_eq!(at_aws["Statement"][3], acl, "and none that is granted in a header of its own");
 
     let plain = policy(|grant| grant.encryption = vec!["AES256".into()]);
     let others = json!({"Null": named, "StringNotEquals": {"s3:x-amz-server-side-encryption": ["AES256"]}});
@@ -268,6 +318,15 @@ fn a_roles_session_may_do_what_the_grant_says_and_no_more() {
         grant.buckets.truncate(1);
     });
     assert_eq!(odd["Statement"][0]["Resource"], json!(["arn:aws-cn:s3:::lake/a${*}b${?}c${$}/*"]));
+}
+
+#[test]
+fn a_policy_has_only_characters_that_sts_takes() {
+    let prefix = "é/\u{7f}/日本/\u{1f600}/";
+    let policy = Grant { key_prefixes: vec![prefix.into()], ..grant() }.session_policy();
+    assert!(policy.chars().all(|character| ('\u{20}'..='\u{ff}').contains(&character)), "{policy}");
+    let read: Value = serde_json::from_str(&policy).expect("JSON");
+    assert_eq!(read["Statement"][0]["Resource"][0], json!(format!("arn:aws:s3:::lake/{prefix}*")));
 }
 
 #[test]
