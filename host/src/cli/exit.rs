@@ -125,7 +125,8 @@ impl From<OpenError> for CliError {
 
 impl From<InputError> for CliError {
     fn from(error: InputError) -> Self {
-        Self::new(Exit::Input, error.to_string())
+        let exit = if matches!(error, InputError::ReaderLost) { Exit::Unexpected } else { Exit::Input };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -222,3 +223,9 @@ mod tests {
         }
     }
 }
+    #[test]
+    fn a_lost_reader_is_no_fault_of_the_input() {
+        assert_eq!(CliError::from(InputError::ReaderLost).exit, Exit::Unexpected);
+        assert_eq!(CliError::from(InputError::NoTable { file: "f".into() }).exit, Exit::Input);
+    }
+

@@ -74,6 +74,9 @@ pub enum InputError {
         /// What is wrong, and what would be accepted.
         problem: String,
     },
+    /// The thread that reads has come to no end of its own. A bug.
+    #[error("the reader of the input broke off, so not all of its rows were sent; this is a bug of this program")]
+    ReaderLost,
     /// Two files of one table do not fit.
     #[error("{second}, column `{column}`: {difference} in {first}; files of one table ({table}) must have equal columns")]
     SchemaDiffers {

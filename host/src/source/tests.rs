@@ -369,6 +369,27 @@ proptest::proptest! {
             let array = batches[0].column(column);
             (0..array.len()).map(|row| array_value_to_string(array, row).unwrap()).collect::<Vec<_>>()
         };
+#[cfg(unix)]
+#[test]
+fn pipes_of_one_table_are_read_once() {
+    let files = Files::new();
+    let pipe = |name: &str, content: &'static [u8]| {
+        let path = files.0.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let writing = path.clone();
+        // Who opens it a second time finds nothing in it.
+        std::thread::spawn(move || std::fs::write(&writing, content).and_then(|()| std::fs::write(&writing, b"")));
+        path
+    };
+    let (first, file) = (pipe("a.ndjson", b"{\"id\":1}\n{\"id\":2}\n"), files.file("b.ndjson", b"{\"id\":3}\n"));
+    let messages = feed(&[first, file, pipe("c.ndjson", b"{\"id\":4}\n")], Some("t"));
+    let rows = messages.iter().map(|message| decode(message.as_ref().unwrap()).1.iter().map(RecordBatch::num_rows).sum::<usize>());
+    assert_eq!(rows.collect::<Vec<_>>(), [0, 2, 1, 1]);
+    let messages = feed(&[files.file("d.csv", b"id\n1\n"), pipe("e.csv", b"id\ntwo\n")], Some("t"));
+    let error = messages.last().unwrap().as_ref().unwrap_err().to_string();
+    assert!(error.contains("e.csv") && error.contains("d.csv") && error.contains("column `id`"), "{error}");
+}
+
         proptest::prop_assert_eq!(cells(0), rows.iter().map(|row| row.0.clone()).collect::<Vec<_>>());
         proptest::prop_assert_eq!(cells(1), rows.iter().map(|row| row.1.clone()).collect::<Vec<_>>());
     }
