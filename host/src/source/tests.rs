@@ -145,6 +145,7 @@ fn overrides_win_over_inference() {
 #[test]
 fn csv_that_is_broken_is_refused_by_line() {
     for (content, expected) in [
+    check("t.csv", "a,b\r\n\"1\r2\",3\r", &[], &["a:Utf8 b:Int64", "1\r2|3"]);
         ("", "line 1: the file is empty"),
         ("a,b\n1,2\n1\n", "line 3: the record has 1 fields, the header has 2"),
         ("a,b\n1,2,3\n", "line 2: the record has 3 fields, the header has 2"),
@@ -165,6 +166,10 @@ fn a_late_mismatch_names_file_line_column_and_type() {
     let mut csv = String::from("id,name\n");
     let mut ndjson = String::new();
     for row in 0..SAMPLE_ROWS + 10 {
+        ("a,b\r1,2\r3,4\r", "line 1: a carriage return stands alone"),
+        ("\"a\",\"b\"\r\"1\",\"2\"\r", "line 1: a carriage return stands alone"),
+        ("a\n1\n2\r3\n", "line 3: a carriage return stands alone"),
+        ("a,b\n1,x\r\r\n", "line 2: a carriage return stands alone"),
         csv += &format!("{row},\"two\nlines\"\n");
         ndjson += &format!("{{\"id\":{row}}}\n");
     }
