@@ -3,6 +3,7 @@
 
 use super::plain::{plain_batch, plain_schema};
 use super::{Input, InputError, Position, ReadOptions, Rows, open};
+use crate::limits::MAX_MESSAGE_BYTES;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
@@ -48,7 +49,7 @@ impl Feed {
     /// # Errors
     /// No thread can be started.
     pub fn start(inputs: Vec<Input>, options: ReadOptions) -> std::io::Result<Self> {
-        Self::of(move |sender| Feeder { sender, options }.run(&inputs))
+        Self::of(move |sender| Feeder { sender, options, most_bytes: MAX_MESSAGE_BYTES }.run(&inputs))
     }
 
     /// The feed of a reader, which gets a thread of its own.
@@ -111,6 +112,8 @@ impl From<InputError> for Stop {
 struct Feeder {
     sender: mpsc::Sender<Word>,
     options: ReadOptions,
+    /// Bytes of a message at most.
+    most_bytes: usize,
 }
 
 /// A table that has begun: the file that came first, its columns, and the schema of the messages.
@@ -166,11 +169,18 @@ impl Feeder {
     }
 
     fn insert_all(&self, mut rows: Rows, table: &Table, file: &str) -> Result<(), Stop> {
+        let mut sent = 0_u64;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
             let batch = guarded(file, || plain_batch(&batch, &table.plain, file))?;
             let batch = named(batch, table).map_err(|error| unencodable(file, &error))?;
             for slice in slices(batch) {
                 let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
+                // Only a single row can be this large.
+                if ipc.len() > self.most_bytes {
+                    let (file, row, most) = (file.to_owned(), sent + 1, self.most_bytes);
+                    return Err(InputError::RowTooLarge { file, row, bytes: ipc.len(), most }.into());
+                }
+                sent += slice.rows.num_rows() as u64;
                 self.send(Message::Insert(ipc))?;
             }
         }
@@ -328,6 +338,21 @@ mod tests {
         });
         let heard = heard(feed.unwrap()).await;
         assert!(matches!(heard.as_slice(), [Ok(Message::Migrate(_)), Err(problem)] if problem.contains("not all")), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn a_row_that_no_message_holds_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.ndjson");
+        // The types are chosen from the first 10,000 rows, which are a message; the row after them is one of its own.
+        let first = "{\"a\":\"x\"}\n".repeat(super::super::SAMPLE_ROWS);
+        std::fs::write(&file, format!("{first}{{\"a\":\"{}\"}}\n", "x".repeat(300_000))).unwrap();
+        let inputs = vec![Input { location: crate::source::Location::File(file), table: "t".to_owned() }];
+        let options = ReadOptions::default();
+        let feed = Feed::of(move |sender| Feeder { sender, options, most_bytes: 200_000 }.run(&inputs));
+        let heard = heard(feed.unwrap()).await;
+        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = heard.as_slice() else { panic!("{} words", heard.len()) };
+        assert!(problem.contains("t.ndjson, row 10001: ") && problem.ends_with("at most 200000 are accepted"), "{problem}");
     }
 
     #[tokio::test]
