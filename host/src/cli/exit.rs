@@ -154,6 +154,14 @@ impl From<anyhow::Error> for CliError {
     }
 }
 
+/// How a command ends whose last words on stdout were or were not `printed`: that they were not is told only where nothing worse is.
+pub(crate) fn after(ended: Result<Exit, CliError>, printed: Result<(), CliError>) -> Result<Exit, CliError> {
+    match ended {
+        Ok(Exit::Done) => printed.map(|()| Exit::Done),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_stdout_is_told_only_where_nothing_worse_is() {
+        let gone = || Err(CliError::new(Exit::Unexpected, "stdout"));
+        assert_eq!(after(Ok(Exit::Done), Ok(())).unwrap(), Exit::Done);
+        assert_eq!(after(Ok(Exit::Done), gone()).unwrap_err().message, "stdout");
+        assert_eq!(after(Ok(Exit::Storage), gone()).unwrap(), Exit::Storage);
+        assert_eq!(after(Err(CliError::new(Exit::Input, "torn")), gone()).unwrap_err().message, "torn");
+    }
+
+    #[test]
     fn the_highest_of_the_tables_wins() {
         use FailureClass::{Data, Denied, Storage, Unexpected};
         for (classes, exit) in [
@@ -210,6 +227,12 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_reader_is_no_fault_of_the_input() {
+        assert_eq!(CliError::from(InputError::ReaderLost).exit, Exit::Unexpected);
+        assert_eq!(CliError::from(InputError::NoTable { file: "f".into() }).exit, Exit::Input);
+    }
+
+    #[test]
     fn opening_fails_with_the_code_of_its_cause() {
         let store = || StoreError { kind: StoreErrorKind::Denied, message: "no".into() };
         for (error, exit) in [
@@ -223,9 +246,3 @@ mod tests {
         }
     }
 }
-    #[test]
-    fn a_lost_reader_is_no_fault_of_the_input() {
-        assert_eq!(CliError::from(InputError::ReaderLost).exit, Exit::Unexpected);
-        assert_eq!(CliError::from(InputError::NoTable { file: "f".into() }).exit, Exit::Input);
-    }
-

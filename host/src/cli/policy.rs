@@ -62,7 +62,7 @@ pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
 }
 
 fn print(lines: Vec<String>) -> Result<(), CliError> {
-    data(&lines.join("\n")).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
+    data(&lines.join("\n"))
 }
 
 fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
