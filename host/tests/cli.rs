@@ -105,11 +105,13 @@ fn what_is_typed_wrong_is_usage() {
     }
 }
 
+/// A spec of seven mistakes.
+const MISTAKEN: &str = r#"{"bucket": "", "region": "", "path": "/a", "acl": "nobody", "format": "xml", "batch_size": -1, "batch_size_bytes": -1, "server_side_encryption_configuration": {"server_side_encryption": "ROT13"}}"#;
+
 #[test]
 fn seven_mistakes_are_named_at_once() {
     let place = Place::new();
-    let spec = r#"{"bucket": "", "region": "", "path": "/a", "acl": "nobody", "format": "xml", "batch_size": -1, "batch_size_bytes": -1, "server_side_encryption_configuration": {"server_side_encryption": "ROT13"}}"#;
-    let run = place.file("s.json", spec).run("validate-config s.json");
+    let run = place.file("s.json", MISTAKEN).run("validate-config s.json");
     run.ended(
         3,
         &[
@@ -126,6 +128,48 @@ fn seven_mistakes_are_named_at_once() {
 }
 
 #[test]
+fn checks_and_tests_are_told_for_machines() {
+    let place = Place::new();
+    let good = r#"{"bucket": "demo", "region": "us-east-1", "path": "a/{{TABLE}}.csv", "format": "csv", "no_rotate": true}"#;
+    let document = "kind: source\nspec: {name: files, registry: builtin, path: files, spec: {paths: [x.csv]}}\n";
+    place.file("good.json", good).file("bad.json", MISTAKEN).file("lacks.yml", document);
+
+    let run = place.run("validate-config good.json bad.json --json");
+    let told = run.ended(3, &["bad.json: "]).json();
+    let problems = told["problems"].as_array().expect("a list");
+    assert_eq!((&told["ok"], &told["exit_code"], &told["failure"], problems.len()), (&false.into(), &3.into(), &Value::Null, 7));
+    let bucket = problems.iter().find(|problem| problem["field"] == "bucket").expect("the bucket is refused");
+    assert!(bucket["spec"] == "bad.json" && bucket["message"].as_str().is_some_and(|words| words.contains("`bucket`")), "{bucket}");
+
+    let told = place.run("validate-config lacks.yml --json").ended(3, &[]).json();
+    let problem = &told["problems"][0];
+    assert!(problem["spec"] == "lacks.yml, document 1" && problem["field"].as_str().is_some_and(|field| !field.is_empty()), "{told}");
+
+    let told = place.run("validate-config missing.json --json").ended(3, &[]).json();
+    assert!(told["ok"] == false && told["failure"].as_str().is_some_and(|words| words.contains("missing.json")), "{told}");
+
+    let told = place.run("validate-config good.json --json --quiet").ended(0, &[]).json();
+    assert_eq!(told, serde_json::json!({"ok": true, "exit_code": 0, "failure": null, "problems": []}));
+
+    let told = place.run("test-connection good.json --json --quiet --local store").ended(0, &[]).json();
+    let tested = serde_json::json!([{"spec": "destination good.json", "ok": true, "message": null}]);
+    assert_eq!(told, serde_json::json!({"ok": true, "exit_code": 0, "failure": null, "connections": tested}));
+    let told = place.run("test-connection good.json bad.json --json --local store").ended(3, &["destination bad.json: Failure: "]).json();
+    assert_eq!(
+        (&told["exit_code"], &told["connections"][0]["ok"], &told["connections"][1]["ok"]),
+        (&3.into(), &true.into(), &false.into())
+    );
+}
+
+#[test]
+fn a_batch_without_a_uuid_is_answered_in_the_words_that_were_typed() {
+    let place = Place::new();
+    let run = place.file("a.csv", "x\n1\n").run("load a.csv --to s3://b/{{TABLE}}.csv --format csv --batch-size 1000 --local store");
+    run.ended(3, &["`path` should contain {{UUID}}"]);
+    assert!(!run.stderr.contains("no_rotate"), "{}", run.stderr);
+}
+
+#[test]
 fn refused_input_names_file_and_position() {
     let place = Place::new();
     place
@@ -133,11 +177,13 @@ fn refused_input_names_file_and_position() {
         .file("types.csv", "id\n1\n2\nthree\n")
         .file("torn.csv", "a,b\n1,2\n3\n")
         .file("torn.ndjson", "{\"a\":1}\n{\"a\":\n")
+        .file("mac.csv", "a,b\r1,2\r3,4\r")
         .file("torn.arrow", b"ARROW1\0\0\xff\xff\xff\xff\x10\0\0\0garbage");
     for (line, words) in [
         ("load torn.parquet", ["torn.parquet", "truncated"]),
         ("load types.csv --column id=int64", ["types.csv", "4"]),
         ("load torn.csv", ["torn.csv", "3"]),
+        ("load mac.csv", ["mac.csv, line 1", "carriage return"]),
         ("load torn.ndjson", ["torn.ndjson", "2"]),
         ("load torn.arrow", ["torn.arrow", ""]),
         ("load missing.csv", ["missing.csv", ""]),
@@ -244,6 +290,91 @@ fn standard_input_is_a_file() {
     assert_eq!(run.ended(0, &[]).json()["rows"], 3);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stdout_that_is_full_takes_no_errors_place() {
+    let place = Place::new();
+    place.file("good.csv", "a\n1\n").file("torn.csv", "a,b\n1\n").file("c.yml", "kind: source\nspec: {name: x}\n");
+    for (line, code, words) in [
+        (format!("load torn.csv {TO} --json"), 6, "torn.csv, line 2"),
+        (format!("load good.csv {TO} --json"), 1, "stdout: "),
+        ("sync c.yml --json".to_owned(), 3, "c.yml, document 1"),
+        ("validate-config c.yml --json".to_owned(), 3, "c.yml, document 1"),
+        ("schema".to_owned(), 1, "stdout: "),
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device of Linux");
+        let child = place.command(line.split(' ')).stdout(full).stderr(Stdio::piped()).spawn().expect("the program starts");
+        Run::from(child.wait_with_output().expect("it ends")).ended(code, &[words]);
+    }
+}
+
+/// The log of a command with `--log-format json`, one event a line; nothing else is said with `--quiet`.
+#[test]
+fn logs_are_json_on_request() {
+    let place = Place::new();
+    place.file("orders.csv", "id\n1\n2\n").file("sync.yml", SYNC);
+    let log = "--local store --quiet --log-level debug --log-format json";
+    for line in [format!("load orders.csv --to s3://demo/{{{{TABLE}}}}.csv --format csv {log}"), format!("sync sync.yml {log}")] {
+        let run = place.run(&line);
+        let events: Vec<Value> =
+            run.ended(0, &[]).stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+        assert!(!events.is_empty(), "{line}: nothing is logged, so the test shows nothing");
+        for event in events {
+            assert!(["timestamp", "level", "message"].iter().all(|field| event[field].is_string()), "{event}");
+        }
+    }
+}
+
+/// Files in, the S3 destination out, both built in.
+const SYNC: &str = "
+kind: source
+spec: {name: files, registry: builtin, path: files, tables: ['*'], destinations: [s3], spec: {paths: ['*.csv']}}
+---
+kind: destination
+spec:
+  {name: s3, registry: builtin, path: s3, write_mode: append,
+   spec: {bucket: demo, region: us-east-1, path: 'sync/{{TABLE}}.{{FORMAT}}', format: csv, no_rotate: true}}
+";
+
+/// The object of this key in the folder's store.
+fn object(place: &Place, key: &str) -> String {
+    let store = lakegate::local_store::LocalStore::open(&place.path().join("store")).expect("a store");
+    std::fs::read_to_string(store.object_path("demo", key)).unwrap_or_else(|error| panic!("{key}: {error}"))
+}
+
+#[test]
+fn a_sync_of_files_writes_their_rows() {
+    let place = Place::new();
+    place.file("orders.csv", "id,name\n1,a\n2,\"b, c\"\n").file("items.csv", "sku\nx\n").file("sync.yml", SYNC);
+    let run = place.run("sync sync.yml --local store --json --invocation-id 7f1d4f3e-7c3a-4d6b-9b6e-0f6b0d7a1c2d");
+    let told = run.ended(0, &["Sync completed successfully. Resources: 3, Errors: 0"]).json();
+    assert_eq!((&told["ok"], told["syncs"].as_array().map(Vec::len)), (&true.into(), Some(1)), "{told}");
+    let rows = |key: &str| object(&place, key).lines().map(str::to_owned).collect::<Vec<_>>();
+    let orders = rows("sync/orders.csv");
+    assert_eq!((orders[0].as_str(), orders.len()), ("_cq_sync_time,_cq_source_name,id,name", 3));
+    assert!(orders[1].ends_with(",files,1,a") && orders[2].ends_with(",files,2,\"b, c\""), "{orders:?}");
+    assert!(rows("sync/items.csv")[1].ends_with(",files,x"));
+}
+
+#[test]
+fn parts_spill_where_they_may() {
+    let place = Place::new();
+    let row = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
+    place.file("t.ndjson", row.repeat(4_000));
+    std::fs::create_dir(place.path().join("spill")).expect("the folder can be written");
+    let load = |store: &str, spill: &str| {
+        place.run(&format!("load t.ndjson --to s3://demo/{{{{TABLE}}}}.json --format json --local {store} {spill} --memory 1MiB"))
+    };
+    load("store", "--spill-dir spill").ended(0, &[]);
+    assert_eq!(object(&place, "t.json"), row.repeat(4_000));
+    assert_eq!(std::fs::read_dir(place.path().join("spill")).expect("a folder").count(), 0, "the spill file has no name");
+    load("none", "--spill-dir none").ended(5, &["Table t failed: ", "1048576 bytes for unfinished parts are used up, and spilling is off"]);
+    place.run("load t.ndjson --to s3://demo/{{TABLE}}.json --format json --local none2 --spill-dir none").ended(0, &[]);
+    // Tried before there is anything to spill.
+    load("not-made", "--spill-dir missing").ended(2, &["--spill-dir missing: ", "`none`"]);
+    assert!(!place.path().join("not-made").exists());
+}
+
 #[test]
 fn a_seed_makes_keys_come_again() {
     let place = Place::new();
@@ -285,6 +416,31 @@ mod interrupt {
     use std::os::unix::process::ExitStatusExt as _;
     use std::time::{Duration, Instant};
 
+    /// Tables that have failed are told although the load comes to no end.
+    #[test]
+    fn an_early_end_tells_what_had_failed() {
+        let place = Place::new();
+        // The table `.` makes no key. The pipe is opened, and found torn, once that has happened.
+        place.file("..csv", "a\n1\n");
+        let pipe = place.path().join("second.csv");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let line = format!("load ..csv second.csv {TO} --json --log-level info");
+        let mut command = place.command(line.split(' '));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut said = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut stderr = String::new();
+        while !stderr.contains("The table failed.") {
+            assert_ne!(std::io::BufRead::read_line(&mut said, &mut stderr).expect("words"), 0, "{stderr}");
+        }
+        std::fs::write(&pipe, "a,b\n1\n").expect("it reads");
+        std::io::Read::read_to_string(&mut said, &mut stderr).expect("words");
+        let output = child.wait_with_output().expect("it ends");
+        let run = Run { stderr, ..Run::from(output) };
+        let told = run.ended(6, &["Table . failed: ", "Error: second.csv, line 2"]).json();
+        assert_eq!((&told["rows"], &told["tables"][0]["table"], &told["tables"][0]["rows_in"]), (&0.into(), &".".into(), &Value::Null));
+        assert_eq!(told["tables"][0]["failure"]["class"], "data", "{told}");
+    }
+
     /// Files below `folder`, whatever they are.
     fn files(folder: &Path) -> usize {
         let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
@@ -321,6 +477,47 @@ mod interrupt {
         assert_eq!((output.status.code(), output.status.signal()), (Some(130), None), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(files(&uploads), 0, "an upload is left");
         drop(feed);
+    }
+
+    /// One interrupt is enough where a store is silent about an object that is finished.
+    #[test]
+    fn an_interrupt_does_not_wait_for_a_silent_store() {
+        let place = Place::new();
+        let (asked, puts) = std::sync::mpsc::channel();
+        let address = silent_store(asked);
+        let line = format!(
+            "load - --input-format ndjson --table t --column a=int64 --to s3://demo/{{{{UUID}}}}.json --format json --batch-size 1 \
+             --endpoint http://{address} --path-style"
+        );
+        let mut child = place.command(line.split(' ')).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        // The sample, and some more; the input stays open, so there is no end to wait for.
+        input.write_all("{\"a\":1}\n".repeat(20_000).as_bytes()).expect("it reads");
+        puts.recv_timeout(Duration::from_secs(120)).expect("an object is put");
+        let asked = Instant::now();
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
+        let output = child.wait_with_output().expect("it ends");
+        Run::from(output).ended(130, &["Interrupted; unfinished uploads were aborted."]);
+        // An answer is waited for 30 s, and asked for again for 120 s.
+        assert!(asked.elapsed() < Duration::from_secs(25), "{:?}", asked.elapsed());
+        drop(input);
+    }
+
+    /// A store that answers nothing; tells of each request.
+    fn silent_store(asked: std::sync::mpsc::Sender<()>) -> std::net::SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its number");
+        std::thread::spawn(move || {
+            for mut socket in listener.incoming().flatten() {
+                let asked = asked.clone();
+                std::thread::spawn(move || {
+                    let Ok(1..) = std::io::Read::read(&mut socket, &mut [0; 1]) else { return };
+                    let _nobody = asked.send(());
+                    let _gone = std::io::Read::read_to_end(&mut socket, &mut Vec::new());
+                });
+            }
+        });
+        address
     }
 
     /// A store that begins an upload and answers nothing after that.

@@ -59,7 +59,7 @@ impl FromStr for SpillArg {
 
 /// How much of the machine may be used, and which store.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Machine")]
+#[command(next_help_heading = "Resources")]
 pub struct Machine {
     /// Write to an S3 store in this folder instead of the network (made if it is not there).
     #[arg(long, value_name = "DIR")]
@@ -86,7 +86,7 @@ impl Machine {
     /// The options of a destination.
     ///
     /// # Errors
-    /// The folder of the embedded store cannot be used.
+    /// The folder of the spill file or of the embedded store cannot be used.
     pub fn options(&self) -> Result<Options, CliError> {
         let mut options = Options::default();
         if let Some(lanes) = self.lanes {
@@ -99,7 +99,15 @@ impl Machine {
             options.in_flight_bytes = bytes;
         }
         match &self.spill_dir {
-            Some(SpillArg::Dir(dir)) => options.spill = Spill::Dir(dir.clone()),
+            Some(SpillArg::Dir(dir)) => {
+                // Told now, not in the middle of a load.
+                tempfile::tempfile_in(dir).map_err(|error| {
+                    let problem =
+                        format!("--spill-dir {}: no file can be made there: {error}; name another folder, or `none`", dir.display());
+                    CliError::new(Exit::Usage, problem)
+                })?;
+                options.spill = Spill::Dir(dir.clone());
+            }
             Some(SpillArg::None) => options.spill = Spill::None,
             None => {}
         }
@@ -134,16 +142,16 @@ impl Machine {
     }
 }
 
+/// The heading, in the help, of what is said and printed. Not every command prints a summary, so `--json` is its own.
+pub(super) const OUTPUT: &str = "Output";
+
 /// What is said while working.
 #[derive(Debug, Clone, Copy, clap::Args)]
-#[command(next_help_heading = "Words")]
+#[command(next_help_heading = OUTPUT)]
 pub struct Words {
     /// Say nothing but errors.
     #[arg(long)]
     pub quiet: bool,
-    /// Print a summary for machines (JSON) on stdout.
-    #[arg(long)]
-    pub json: bool,
     /// How much to log, on stderr [default: warn].
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
@@ -212,5 +220,14 @@ mod tests {
         let options = machine.options().unwrap();
         assert_eq!((options.memory_bytes, options.in_flight_bytes), (7, Options::default().in_flight_bytes));
         assert_eq!(options.spill, Spill::None);
+    }
+
+    #[test]
+    fn a_spill_folder_is_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |dir: PathBuf| Machine { spill_dir: Some(SpillArg::Dir(dir)), ..Machine::default() }.options();
+        assert_eq!(of(dir.path().to_owned()).unwrap().spill, Spill::Dir(dir.path().to_owned()));
+        let error = of(dir.path().join("missing")).unwrap_err();
+        assert!(error.exit == Exit::Usage && error.message.starts_with("--spill-dir ") && error.message.contains("missing"), "{error}");
     }
 }

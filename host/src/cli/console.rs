@@ -1,6 +1,7 @@
 //! The streams of a command: data to stdout, words, logs and progress to stderr.
 
 use super::args::Words;
+use super::exit::{CliError, Exit};
 use super::logging::{LogFormat, LogLevel};
 use crate::ledger::{TABLES, Totals};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -92,12 +93,11 @@ pub(crate) fn error_line(line: &str) {
     }
 }
 
-/// Data on stdout.
-pub(crate) fn data(text: &str) -> io::Result<()> {
+/// Data on stdout: this text and the end of its last line.
+pub(crate) fn data(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    written.map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
 }
 
 /// A bar that shows the totals of a write.

@@ -125,7 +125,8 @@ impl From<OpenError> for CliError {
 
 impl From<InputError> for CliError {
     fn from(error: InputError) -> Self {
-        Self::new(Exit::Input, error.to_string())
+        let exit = if matches!(error, InputError::ReaderLost) { Exit::Unexpected } else { Exit::Input };
+        Self::new(exit, error.to_string())
     }
 }
 
@@ -150,6 +151,14 @@ impl From<ConfigErrors> for CliError {
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         Self::new(Exit::Unexpected, format!("{error:#}"))
+    }
+}
+
+/// How a command ends whose last words on stdout were or were not `printed`: that they were not is told only where nothing worse is.
+pub(crate) fn after(ended: Result<Exit, CliError>, printed: Result<(), CliError>) -> Result<Exit, CliError> {
+    match ended {
+        Ok(Exit::Done) => printed.map(|()| Exit::Done),
+        other => other,
     }
 }
 
@@ -189,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_stdout_is_told_only_where_nothing_worse_is() {
+        let gone = || Err(CliError::new(Exit::Unexpected, "stdout"));
+        assert_eq!(after(Ok(Exit::Done), Ok(())).unwrap(), Exit::Done);
+        assert_eq!(after(Ok(Exit::Done), gone()).unwrap_err().message, "stdout");
+        assert_eq!(after(Ok(Exit::Storage), gone()).unwrap(), Exit::Storage);
+        assert_eq!(after(Err(CliError::new(Exit::Input, "torn")), gone()).unwrap_err().message, "torn");
+    }
+
+    #[test]
     fn the_highest_of_the_tables_wins() {
         use FailureClass::{Data, Denied, Storage, Unexpected};
         for (classes, exit) in [
@@ -206,6 +224,12 @@ mod tests {
     fn a_component_is_refused_like_a_spec_and_a_machine_is_not() {
         assert_eq!(Exit::from(&ComponentError::Precompiled), Exit::Spec);
         assert_eq!(Exit::from(&ComponentError::Compiler(String::new())), Exit::Unexpected);
+    }
+
+    #[test]
+    fn a_lost_reader_is_no_fault_of_the_input() {
+        assert_eq!(CliError::from(InputError::ReaderLost).exit, Exit::Unexpected);
+        assert_eq!(CliError::from(InputError::NoTable { file: "f".into() }).exit, Exit::Input);
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! `validate-config`, `test-connection`, `schema` and `component`: what can be asked without writing rows.
 
-use super::args::{Machine, PluginArgs, Words};
-use super::config::{Config, SourcePlugin};
+use super::args::{Machine, OUTPUT, PluginArgs, Words};
+use super::config::{Config, ConfigErrors, ConfigProblem, SourcePlugin};
 use super::console::{Console, data, error_line};
-use super::exit::{CliError, Exit};
-use super::interrupt;
+use super::exit::{CliError, Exit, after};
 use super::plugins::{Plugins, Wanted};
-use super::pump::sync_id;
 use super::sync::step::chosen;
-use super::target::{NamedSpec, read_documents};
+use super::target::{NamedSpec, Unreadable, read_documents};
+use super::{interrupt, sync_id};
+use crate::bindings::SpecProblem;
 use crate::engine::{Runtime, component_bytes};
 use crate::plugin::{Kind, TestOutcome};
-use serde_json::Value;
+use crate::session::OpenError;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Which configurations are checked or tested, and with what.
@@ -26,6 +29,9 @@ pub struct ConfigurationArgs {
     /// With what.
     #[command(flatten)]
     pub machine: Machine,
+    /// Print what was found for machines (one line of JSON) on stdout.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
     /// Saying what.
     #[command(flatten)]
     pub words: Words,
@@ -51,41 +57,107 @@ pub struct ComponentArgs {
     pub imports: bool,
 }
 
+/// A mistake in a configuration.
+#[derive(Debug, Serialize)]
+struct Problem {
+    /// The file or plugin whose spec it is in.
+    spec: String,
+    /// The field, as the message calls it; empty for the spec as a whole.
+    field: String,
+    message: String,
+}
+
+impl Problem {
+    fn new(spec: impl Into<String>, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { spec: spec.into(), field: field.into(), message: message.into() }
+    }
+
+    /// One that the documents have before anybody looks at their specs.
+    fn of_document(problem: ConfigProblem) -> Self {
+        let ConfigProblem { origin, field, message } = problem;
+        let message = if field.is_empty() { message } else { format!("`{field}`: {message}") };
+        Self::new(origin.map(|origin| origin.to_string()).unwrap_or_default(), field, message)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.spec.is_empty() {
+            write!(f, "{}: ", self.spec)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
 /// Checks configurations or bare S3 specs, and tells every problem of every one. Sends nothing; unknown fields are errors here. A plugin's
 /// spec is judged by the plugin's schema.
 pub(crate) async fn validate(args: ConfigurationArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
-    let documents = read_documents(&args.files)?;
-    let mut problems = problems_of_ours(&documents.specs, &args.machine).await?;
-    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
-    let theirs = problems_of_plugins(&documents.config, &plugins).await;
-    plugins.stop().await;
-    problems.extend(theirs?);
-    if problems.is_empty() {
-        let count = documents.specs.len() + nested_specs(&documents.config).len();
-        console.say(&format!("{} valid.", if count == 1 { "The spec is".to_owned() } else { format!("All {count} specs are") }));
-        return Ok(Exit::Done);
-    }
-    Err(CliError::new(Exit::Spec, problems.join("\n")))
+    let mut problems = Vec::new();
+    let checked = check(&args, &mut problems).await;
+    let failure = checked.as_ref().err().map(|error| error.message.clone());
+    let lines = problems.iter().map(Problem::to_string).collect::<Vec<_>>();
+    let ended = match checked {
+        Ok(count) if lines.is_empty() => {
+            console.say(&format!("{} valid.", if count == 1 { "The spec is".to_owned() } else { format!("All {count} specs are") }));
+            Ok(Exit::Done)
+        }
+        Ok(_) => Err(CliError::new(Exit::Spec, lines.join("\n"))),
+        Err(error) => {
+            lines.iter().for_each(|line| error_line(line));
+            Err(error)
+        }
+    };
+    let printed = print_json(&args, &ended, failure, ("problems", json!(problems)));
+    after(ended, printed)
 }
 
-async fn problems_of_ours(specs: &[NamedSpec], machine: &Machine) -> Result<Vec<String>, CliError> {
-    let mut problems = Vec::new();
+/// The last words for machines, if they are wanted: how the command ended, why it ended early if it did, and what it has found.
+fn print_json(
+    args: &ConfigurationArgs,
+    ended: &Result<Exit, CliError>,
+    failure: Option<String>,
+    (name, found): (&str, Value),
+) -> Result<(), CliError> {
+    if !args.json {
+        return Ok(());
+    }
+    let exit = ended.as_ref().map_or_else(|error| error.exit, |exit| *exit);
+    data(&json!({ "ok": exit == Exit::Done, "exit_code": exit.code(), "failure": failure, name: found }).to_string())
+}
+
+/// Answers how many specs there are.
+async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<usize, CliError> {
+    let documents = match read_documents(&args.files) {
+        Ok(documents) => documents,
+        Err(Unreadable::Config(ConfigErrors(found))) => {
+            problems.extend(found.into_iter().map(Problem::of_document));
+            return Ok(0);
+        }
+        Err(Unreadable::File(error)) => return Err(error),
+    };
+    problems_of_ours(&documents.specs, &args.machine, problems).await?;
+    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
+    let judged = problems_of_plugins(&documents.config, &plugins, problems).await;
+    plugins.stop().await;
+    judged.map(|()| documents.specs.len() + nested_specs(&documents.config).len())
+}
+
+async fn problems_of_ours(specs: &[NamedSpec], machine: &Machine, problems: &mut Vec<Problem>) -> Result<(), CliError> {
     if specs.is_empty() {
-        return Ok(problems);
+        return Ok(());
     }
     let destination = machine.destination(None).await?;
     let sync_id = sync_id()?;
     for NamedSpec { name, json } in specs {
-        match destination.configure(json, &sync_id).await {
-            Ok(checked) => problems.extend(checked.warnings.iter().map(|warning| format!("{name}: {}", warning.message))),
-            Err(crate::session::OpenError::Spec(found)) => {
-                problems.extend(found.iter().map(|problem| format!("{name}: {}", problem.message)))
-            }
+        let found = match destination.configure(json, &sync_id).await {
+            Ok(checked) => checked.warnings,
+            Err(OpenError::Spec(found)) => found,
             Err(error) => return Err(error.into()),
-        }
+        };
+        problems.extend(found.into_iter().map(|SpecProblem { field, message }| Problem::new(name, field, message)));
     }
-    Ok(problems)
+    Ok(())
 }
 
 /// Starts every plugin of the documents.
@@ -103,20 +175,21 @@ fn nested_specs(config: &Config) -> Vec<(Kind, &str, &Value)> {
     sources.chain(destinations.map(|it| (Kind::Destination, it.name.as_str(), &it.spec))).collect()
 }
 
-async fn problems_of_plugins(config: &Config, plugins: &Plugins) -> Result<Vec<String>, CliError> {
-    let mut problems = Vec::new();
+async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut Vec<Problem>) -> Result<(), CliError> {
     for (kind, name, spec) in nested_specs(config) {
         let schema = plugins.get(kind, name)?.spec_schema().await;
         let schema = schema.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: {error}")))?;
         // A plugin without a schema judges its spec when it is used.
         let Some(schema) = schema else { continue };
-        problems.extend(mistakes(&schema, spec).into_iter().map(|mistake| format!("{kind} {name}: {mistake}")));
+        let found = mistakes(&schema, spec).into_iter();
+        problems.extend(found.map(|(field, message)| Problem::new(format!("{kind} {name}"), field, message)));
     }
-    Ok(problems)
+    Ok(())
 }
 
-/// What a JSON Schema has against a spec, without the spec's values: they may be secret. A schema that is none has nothing against it.
-fn mistakes(schema: &str, spec: &Value) -> Vec<String> {
+/// What a JSON Schema has against a spec, field and words, without the spec's values: they may be secret. A schema that is none has nothing
+/// against it.
+fn mistakes(schema: &str, spec: &Value) -> Vec<(String, String)> {
     let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
     let validator = serde_json::from_str::<Value>(schema).ok().and_then(|schema| options.build(&schema).ok());
     let Some(validator) = validator else {
@@ -126,61 +199,88 @@ fn mistakes(schema: &str, spec: &Value) -> Vec<String> {
     let empty = Value::Object(serde_json::Map::new());
     let spec = if spec.is_null() { &empty } else { spec };
     let told = |error: jsonschema::ValidationError<'_>| {
-        let at = error.instance_path().to_string();
-        let at = if at.is_empty() { "the spec".to_owned() } else { format!("`{at}`") };
-        format!("{at}: {}", error.masked())
+        let field = error.instance_path().to_string();
+        let at = if field.is_empty() { "the spec".to_owned() } else { format!("`{field}`") };
+        (field, format!("{at}: {}", error.masked()))
     };
     validator.iter_errors(spec).map(told).collect()
 }
 
+/// How one source or destination fared.
+#[derive(Debug, Serialize)]
+struct Tested {
+    /// Which: `destination s3`.
+    spec: String,
+    ok: bool,
+    /// What is wrong, if anything is.
+    message: Option<String>,
+}
+
+/// What has been tested so far, told as it comes.
+#[derive(Debug)]
+struct Tests {
+    console: Console,
+    tested: Vec<Tested>,
+    /// The highest code.
+    exit: Exit,
+}
+
+impl Tests {
+    fn took(&mut self, kind: Kind, name: &str, outcome: Result<(), CliError>) {
+        let spec = format!("{kind} {name}");
+        let message = match outcome {
+            Ok(()) => {
+                self.console.say(&format!("{spec}: Success"));
+                None
+            }
+            Err(error) => {
+                self.exit = self.exit.max(error.exit);
+                error_line(&format!("{spec}: Failure: {}", error.message));
+                Some(error.message)
+            }
+        };
+        self.tested.push(Tested { spec, ok: message.is_none(), message });
+    }
+}
+
 /// Tests; tells how each source and destination fared. Ends with the highest code.
 pub(crate) async fn test_connection(args: ConfigurationArgs) -> Result<Exit, CliError> {
-    let console = Console::start(&args.words);
+    let mut tests = Tests { console: Console::start(&args.words), tested: Vec::new(), exit: Exit::Done };
+    let ended = test(&args, &mut tests).await.map(|()| tests.exit);
+    let failure = ended.as_ref().err().map(|error| error.message.clone());
+    let printed = print_json(&args, &ended, failure, ("connections", json!(tests.tested)));
+    after(ended, printed)
+}
+
+async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliError> {
     let documents = read_documents(&args.files)?;
-    let mut exit = Exit::Done;
     if !documents.specs.is_empty() {
         let destination = args.machine.destination(None).await?;
         for NamedSpec { name, json } in &documents.specs {
-            match destination.test_connection(json).await.map_err(CliError::from) {
-                Ok(()) => console.say(&format!("destination {name}: Success")),
-                Err(error) => {
-                    exit = exit.max(error.exit);
-                    error_line(&format!("destination {name}: Failure: {}", error.message));
-                }
-            }
+            let outcome = destination.test_connection(json).await;
+            tests.took(Kind::Destination, name, outcome.map_err(CliError::from));
         }
     }
     for source in &documents.config.sources {
         if let SourcePlugin::Files { paths } = &source.plugin {
-            match chosen(source, paths) {
-                Ok(_) => console.say(&format!("source {}: Success", source.name)),
-                Err(error) => {
-                    exit = exit.max(error.exit);
-                    error_line(&format!("source {}: Failure: {}", source.name, error.message));
-                }
-            }
+            tests.took(Kind::Source, &source.name, chosen(source, paths).map(drop));
         }
     }
     let plugins = started(&documents.config, &args.plugins, &args.words).await?;
     for (kind, name, spec) in nested_specs(&documents.config) {
+        let failed = |message: String| Err(CliError::new(Exit::Source, message));
         let outcome = match plugins.get(kind, name) {
-            Ok(plugin) => plugin.test_connection(spec).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.message),
+            Ok(plugin) => match plugin.test_connection(spec).await {
+                Ok(TestOutcome::Success) => Ok(()),
+                Ok(TestOutcome::Failure { code, description }) => failed(format!("{code}: {description}")),
+                Err(error) => failed(error.to_string()),
+            },
+            Err(error) => failed(error.message),
         };
-        match outcome {
-            Ok(TestOutcome::Success) => console.say(&format!("{kind} {name}: Success")),
-            Ok(TestOutcome::Failure { code, description }) => {
-                exit = exit.max(Exit::Source);
-                error_line(&format!("{kind} {name}: Failure: {code}: {description}"));
-            }
-            Err(problem) => {
-                exit = exit.max(Exit::Source);
-                error_line(&format!("{kind} {name}: Failure: {problem}"));
-            }
-        }
+        tests.took(kind, name, outcome);
     }
     plugins.stop().await;
-    Ok(exit)
+    Ok(())
 }
 
 /// Prints the schema.
@@ -201,21 +301,21 @@ pub(crate) async fn component(args: ComponentArgs) -> Result<Exit, CliError> {
 }
 
 fn print(text: &str) -> Result<Exit, CliError> {
-    data(text).map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
+    data(text).map(|()| Exit::Done)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn mistakes_name_the_field_and_hide_the_value() {
         let schema = r#"{"type": "object", "additionalProperties": false, "properties": {"at": {"type": "string", "format": "date-time"}, "n": {"minimum": 1}}}"#;
-        assert_eq!(mistakes(schema, &Value::Null), [""; 0]);
-        assert_eq!(mistakes(schema, &json!({"at": "2026-01-02T03:04:05Z", "n": 1})), [""; 0]);
-        let found = mistakes(schema, &json!({"at": "hunter2", "n": 0})).join("\n");
+        let lines = |schema: &str, spec: Value| mistakes(schema, &spec).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        assert!(lines(schema, Value::Null).is_empty());
+        assert!(lines(schema, json!({"at": "2026-01-02T03:04:05Z", "n": 1})).is_empty());
+        let found = lines(schema, json!({"at": "hunter2", "n": 0})).join("\n");
         assert!(found.contains("`/at`: ") && found.contains("`/n`: ") && !found.contains("hunter2"), "{found}");
-        assert_eq!(mistakes("{\"type\": 5}", &json!({})), [""; 0]);
+        assert!(lines("{\"type\": 5}", json!({})).is_empty());
     }
 }

@@ -1,16 +1,18 @@
 //! `lakegate load`: files to a bucket.
 
-use super::args::{Machine, Words};
-use super::console::{Console, data, error_line};
-use super::exit::{CliError, Exit};
-use super::interrupt;
-use super::outlet::{Ended, Outlet};
-use super::pump::{self, sync_id};
+use super::args::{Machine, OUTPUT, Words};
+use super::console::{Console, Progress, data, error_line};
+use super::exit::{CliError, Exit, after};
+use super::outlet::{finish_store, interruption};
 use super::summary::Summary;
 use super::target::Target;
-use crate::ledger::WriteReport;
-use crate::source::{ColumnType, Feed, InputFormat, ReadOptions, parse_override, resolve};
+use super::{interrupt, sync_id};
+use crate::ledger::{Failure, WriteReport};
+use crate::session::Write;
+use crate::source::{ColumnType, Feed, InputFormat, Message, ReadOptions, parse_override, resolve};
+use std::sync::Arc;
 use std::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Writes files to a bucket: Parquet, CSV, NDJSON and Arrow IPC, patterns of them, and standard input.
 ///
@@ -43,40 +45,33 @@ pub struct LoadArgs {
     /// With what.
     #[command(flatten)]
     pub machine: Machine,
+    /// Print a summary for machines (one line of JSON) on stdout.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
     /// Saying what.
     #[command(flatten)]
     pub words: Words,
 }
 
-/// Runs the command.
+/// Runs the command. With `--json` there is a summary whatever happens.
 pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
     let started = Instant::now();
-    match load(&args, console).await {
-        Ok(report) => {
-            let summary = Summary::of(&report, started.elapsed());
-            summary.failures().iter().for_each(|line| error_line(line));
-            console.say(&summary.line());
-            print_json(&args.words, &summary)?;
-            Ok(Exit::of_report(&report))
-        }
-        Err(error) => {
-            print_json(&args.words, &Summary::ended_early(error.exit, &error.message, started.elapsed()))?;
-            Err(error)
-        }
+    let mut failed = Vec::new();
+    let (summary, ended) = match load(&args, console, &mut failed).await {
+        Ok(report) => (Summary::of(&report, started.elapsed()), Ok(Exit::of_report(&report))),
+        Err(error) => (Summary::ended_early(error.exit, &error.message, &failed, started.elapsed()), Err(error)),
+    };
+    summary.failures().iter().for_each(|line| error_line(line));
+    if ended.is_ok() {
+        console.say(&summary.line());
     }
+    let printed = if args.json { summary.json().and_then(|json| data(&json)) } else { Ok(()) };
+    after(ended, printed)
 }
 
-/// The summary for machines, if it is wanted.
-pub(crate) fn print_json(words: &Words, summary: &Summary) -> Result<(), CliError> {
-    if !words.json {
-        return Ok(());
-    }
-    let text = summary.json().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-    data(&text).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
-}
-
-async fn load(args: &LoadArgs, console: Console) -> Result<WriteReport, CliError> {
+/// `failed`: the tables that had failed when the load ended early.
+async fn load(args: &LoadArgs, console: Console, failed: &mut Vec<(Arc<str>, Failure)>) -> Result<WriteReport, CliError> {
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let inputs = resolve(&args.inputs, args.table.as_deref())?;
     let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
@@ -85,8 +80,47 @@ async fn load(args: &LoadArgs, console: Console) -> Result<WriteReport, CliError
     let options = ReadOptions { format: args.input_format, columns: args.columns.clone(), columns_required: inputs.len() == 1 };
     let feed = Feed::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let progress = console.progress("Loading");
-    match pump::run(feed, Outlet::store(session)?, &progress, &interrupted).await? {
-        Some(Ended::Store(report)) => Ok(report),
-        Some(Ended::Plugin { .. }) | None => Ok(WriteReport::default()),
+    let mut write = session.write()?;
+    let sent = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(interruption()),
+        sent = send(feed, &mut write, &progress) => sent,
+    };
+    let ended = match sent {
+        Ok(()) => finish_store(write, &interrupted).await,
+        Err(error) => {
+            *failed = write.failures();
+            abort(write, &interrupted).await;
+            Err(error)
+        }
+    };
+    session.close().await;
+    ended
+}
+
+/// Sends everything from the feed.
+async fn send(mut feed: Feed, write: &mut Write, progress: &Progress) -> Result<(), CliError> {
+    while let Some(message) = feed.next().await {
+        match message? {
+            Message::Migrate(ipc) => write.migrate_table(ipc).await?,
+            Message::Insert(ipc) => write.insert(ipc).await?,
+        }
+        progress.show(|| write.totals());
+    }
+    Ok(())
+}
+
+/// Leaves nothing behind, and does not wait for a store that is silent once the user has had enough.
+async fn abort(write: Write, interrupted: &CancellationToken) {
+    let halt = write.halt();
+    let aborting = write.abort();
+    tokio::pin!(aborting);
+    tokio::select! {
+        biased;
+        () = interrupted.cancelled() => {
+            halt.now();
+            aborting.await;
+        }
+        () = &mut aborting => {}
     }
 }

@@ -15,7 +15,6 @@ pub mod migrate;
 mod outlet;
 mod plugins;
 pub mod policy;
-mod pump;
 pub mod serve;
 mod summary;
 pub mod sync;
@@ -174,6 +173,13 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     }
 }
 
+/// A fresh sync id.
+fn sync_id() -> Result<String, CliError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| CliError::new(Exit::Unexpected, format!("no random numbers: {error}")))?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+}
+
 /// The arguments, without flags of `serve` that only a newer launcher knows; their names are answered too.
 fn arguments(all: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
     let all: Vec<OsString> = all.into_iter().collect();
@@ -225,7 +231,10 @@ mod tests {
             ("lakegate sync a.yml --shard 3/2", false),
             ("lakegate sync a.yml --plugin-start-limit 0", false),
             ("lakegate sync", false),
+            ("lakegate sync a.yml --json", true),
             ("lakegate migrate a.yml --local d", true),
+            ("lakegate migrate a.yml --json", false),
+            ("lakegate tables a.yml --json", false),
             ("lakegate tables a.yml --filter spec --output-dir d", true),
             ("lakegate serve --network unix --address /tmp/a.sock --log-level debug --log-format json --no-sentry --local d", true),
             ("lakegate serve --tenants t.toml --log-format json --local d", true),
@@ -238,7 +247,7 @@ mod tests {
             ("lakegate policy check t.toml", true),
             ("lakegate policy explain t.toml --tenant a --spec s.yml", true),
             ("lakegate policy explain t.toml --tenant a", false),
-            ("lakegate validate-config a.yml", true),
+            ("lakegate validate-config a.yml --json", true),
             ("lakegate test-connection a.yml --local d", true),
             ("lakegate schema", true),
             ("lakegate component --imports", true),

@@ -184,7 +184,7 @@ pub(crate) fn interruption() -> CliError {
     CliError::new(Exit::Interrupted, "Interrupted; unfinished uploads were aborted.")
 }
 
-async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, CliError> {
+pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, CliError> {
     let halt = write.halt();
     let finishing = write.finish();
     tokio::pin!(finishing);

@@ -7,9 +7,9 @@ use super::target::Target;
 use super::tenants::{self, Hosted};
 use crate::grpc::listen::WINDOW_BYTES;
 use crate::limits::{MAX_CALL_BYTES, MAX_TENANT_STREAMS};
-use crate::policy::Grant;
+use crate::policy::{Denied, Grant};
 use crate::session::{OpenError, Options};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the messages of a tenant's connection take besides its session: what is sent ahead, and what calls at once have of a message each.
 const CONNECTION_BYTES: u64 = WINDOW_BYTES as u64 + MAX_TENANT_STREAMS as u64 * MAX_CALL_BYTES as u64;
@@ -67,7 +67,7 @@ pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
 }
 
 fn print(lines: Vec<String>) -> Result<(), CliError> {
-    data(&lines.join("\n")).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
+    data(&lines.join("\n"))
 }
 
 fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
@@ -137,24 +137,93 @@ fn shared_prefixes(tenants: &[Hosted]) -> Vec<String> {
 
 async fn explain(hosted: &Hosted, spec: PathBuf) -> Result<Exit, CliError> {
     let json = Target { spec: Some(spec), ..Target::default() }.spec_json(false, |_| None)?;
-    let destination = Machine::default().destination(None).await?;
+    // The tenant's own component may take another spec for a good one.
+    let machine = Machine { component: hosted.component().map(Path::to_owned), ..Machine::default() };
+    let destination = machine.destination(None).await?;
     let configuration = destination.configure(&json, "").await.map_err(|error| match error {
         OpenError::Spec(_) => CliError::new(Exit::Spec, error.to_string()),
         other => CliError::new(Exit::Unexpected, other.to_string()),
     })?;
+    let (mut allowed, mut denied) = (Vec::new(), Vec::new());
     match hosted.tenant.admit(&configuration) {
         Ok(target) => {
             let place = target.endpoint.as_deref().unwrap_or("AWS");
             let (format, content_type) = (&configuration.format, &configuration.content_type);
-            print(vec![
-                format!("allowed: {format} as {content_type} into {} of {} at {place}", target.bucket, target.region),
-                format!("keys are decided one by one: they begin with one of {:?}", hosted.tenant.grant.key_prefixes),
-            ])?;
-            Ok(Exit::Done)
+            allowed.push(format!("allowed: {format} as {content_type} into {} of {} at {place}", target.bucket, target.region));
         }
-        Err(denials) => {
-            print(denials.iter().map(|denied| format!("denied by {}: {}", denied.rule, denied.message)).collect())?;
-            Ok(Exit::Denied)
+        Err(denials) => denied = denials,
+    }
+    let prefixes = &hosted.tenant.grant.key_prefixes;
+    match path(&json).filter(|_| hosted.component().is_none()) {
+        Some(path) => match keys(&path, prefixes) {
+            Ok(line) => allowed.push(line),
+            Err(denial) => denied.push(denial),
+        },
+        // What keys the tenant's own component makes is its own affair.
+        None => allowed.push(format!("keys are decided one by one: they begin with one of {prefixes:?}")),
+    }
+    if denied.is_empty() {
+        print(allowed)?;
+        return Ok(Exit::Done);
+    }
+    print(denied.iter().map(|denied| format!("denied by {}: {}", denied.rule, denied.message)).collect())?;
+    Ok(Exit::Denied)
+}
+
+/// The path template of a spec. Keys of a spec match in any case, and the last one wins.
+fn path(spec: &str) -> Option<String> {
+    let spec: serde_json::Map<String, serde_json::Value> = serde_json::from_str(spec).ok()?;
+    let (_, path) = spec.iter().rfind(|(key, _)| key.eq_ignore_ascii_case("path"))?;
+    path.as_str().map(str::to_owned)
+}
+
+/// What can be said of all keys of a path template: they begin with what stands before its first placeholder.
+fn keys(path: &str, prefixes: &[String]) -> Result<String, Denied> {
+    let beginning = path.split_once("{{").map_or(path, |(beginning, _)| beginning);
+    if prefixes.iter().any(|prefix| beginning.starts_with(prefix.as_str())) {
+        return Ok(format!("keys: all of them begin with {beginning:?}, which is granted"));
+    }
+    if prefixes.iter().any(|prefix| prefix.starts_with(beginning)) {
+        return Ok(format!(
+            "keys: allowed or denied one by one, as what follows {beginning:?} in {path:?} leads into one of {prefixes:?} or not"
+        ));
+    }
+    let message = format!("every key of {path:?} would begin with {beginning:?}, outside the granted prefixes {prefixes:?}");
+    Err(Denied::new("key_prefixes", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_keys_of_a_path_have_in_common() {
+        let prefixes = ["acme/".to_owned(), "shared/acme/".to_owned()];
+        for (path, expected) in [
+            ("acme/{{TABLE}}/{{UUID}}", Some("all of them")),
+            ("acme/x", Some("all of them")),
+            ("{{TABLE}}/{{UUID}}", Some("one by one")),
+            // A table may be called `/x`.
+            ("acme{{TABLE}}/{{UUID}}", Some("one by one")),
+            ("acme-{{TABLE}}/{{UUID}}", None),
+            ("shared/{{TABLE}}/{{UUID}}", Some("one by one")),
+            ("acme", Some("one by one")),
+            ("other/{{TABLE}}/{{UUID}}", None),
+            ("Acme/{{UUID}}", None),
+        ] {
+            let said = keys(path, &prefixes);
+            match expected {
+                Some(words) => assert!(said.as_ref().is_ok_and(|line| line.contains(words)), "{path}: {said:?}"),
+                None => assert_eq!(said.unwrap_err().rule, "key_prefixes", "{path}"),
+            }
         }
+        assert!(keys("{{UUID}}", &[String::new()]).is_ok_and(|line| line.contains("all of them")));
+    }
+
+    #[test]
+    fn the_path_of_a_spec_is_the_last_one_in_any_case() {
+        assert_eq!(path(r#"{"PATH": "a", "path": "b"}"#).as_deref(), Some("b"));
+        assert_eq!(path(r#"{"Path": "a"}"#).as_deref(), Some("a"));
+        assert_eq!(path("{}"), None);
     }
 }

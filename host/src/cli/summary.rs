@@ -1,12 +1,13 @@
 //! What a write has done, for machines and for people.
 
-use super::exit::Exit;
-use crate::ledger::{FailureClass, TableReport, WriteReport};
+use super::exit::{CliError, Exit};
+use crate::ledger::{Failure, FailureClass, TableReport, WriteReport};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Failed tables that are told one by one; the rest is counted (all of them are in `--json`).
+/// Failed tables that are told one by one; the rest is counted (all of them are in `--json`, and in the log as they fail).
 const FAILURES_SHOWN: usize = 20;
 
 /// The summary that `--json` prints.
@@ -34,7 +35,8 @@ pub(crate) struct Summary {
 #[derive(Debug, Serialize)]
 pub(crate) struct Table {
     table: String,
-    rows_in: u64,
+    /// Rows that came; unknown where the write ended early.
+    rows_in: Option<u64>,
     rows: u64,
     objects: u64,
     bytes: u64,
@@ -66,16 +68,20 @@ impl Summary {
         }
     }
 
-    /// The summary of a write that ended early: it claims nothing.
-    pub(crate) fn ended_early(exit: Exit, why: &str, took: Duration) -> Self {
-        let mut summary = Self::of(&WriteReport::default(), took);
-        (summary.ok, summary.exit_code, summary.failure) = (false, exit.code(), Some(why.to_owned()));
-        summary
+    /// The summary of a write that ended early: it claims nothing, and names the tables that had `failed` by then.
+    pub(crate) fn ended_early(exit: Exit, why: &str, failed: &[(Arc<str>, Failure)], took: Duration) -> Self {
+        Self {
+            ok: false,
+            exit_code: exit.code(),
+            failure: Some(why.to_owned()),
+            tables: failed.iter().map(|(table, failure)| Table::failed(table, failure)).collect(),
+            ..Self::of(&WriteReport::default(), took)
+        }
     }
 
     /// As JSON, on one line.
-    pub(crate) fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
+    pub(crate) fn json(&self) -> Result<String, CliError> {
+        serde_json::to_string(self).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))
     }
 
     /// The last line for people.
@@ -98,7 +104,7 @@ impl Summary {
         let mut lines: Vec<String> = failed.map(|(table, failure)| format!("Table {} failed: {}", table.table, failure.message)).collect();
         if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
             lines.truncate(FAILURES_SHOWN);
-            lines.push(format!("... and {more} more tables failed."));
+            lines.push(format!("... and {more} more tables failed; `--json` or `--log-level info` lists them."));
         }
         lines
     }
@@ -108,13 +114,25 @@ impl Table {
     fn of(report: &TableReport) -> Self {
         Self {
             table: report.table.clone(),
-            rows_in: report.rows_in,
+            rows_in: Some(report.rows_in),
             rows: report.rows_confirmed,
             objects: report.receipts.len() as u64,
             bytes: report.receipts.iter().map(|receipt| receipt.bytes).sum(),
             keys: report.receipts.iter().map(|receipt| receipt.key.to_string()).collect(),
-            failure: report.failure.as_ref().map(|failure| TableFailure { class: class(failure.class), message: failure.message.clone() }),
+            failure: report.failure.as_ref().map(TableFailure::of),
         }
+    }
+
+    /// A table of which nothing is claimed.
+    fn failed(table: &str, failure: &Failure) -> Self {
+        let failure = Some(TableFailure::of(failure));
+        Self { table: table.to_owned(), rows_in: None, rows: 0, objects: 0, bytes: 0, keys: Vec::new(), failure }
+    }
+}
+
+impl TableFailure {
+    fn of(failure: &Failure) -> Self {
+        Self { class: class(failure.class), message: failure.message.clone() }
     }
 }
 
@@ -130,7 +148,7 @@ fn class(class: FailureClass) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Failure, Receipt};
+    use crate::ledger::Receipt;
     use crate::object::ObjectKey;
 
     fn report() -> WriteReport {
@@ -173,6 +191,20 @@ mod tests {
     }
 
     #[test]
+    fn an_early_end_names_what_had_failed() {
+        let failed = [("a".into(), Failure { class: FailureClass::Denied, message: "not yours".into() })];
+        let summary = Summary::ended_early(Exit::Input, "a.csv is torn", &failed, Duration::ZERO);
+        assert_eq!(summary.failures(), ["Table a failed: not yours"]);
+        let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "ok": false, "exit_code": 6, "failure": "a.csv is torn", "rows": 0, "objects": 0, "bytes": 0, "seconds": 0.0,
+            "tables": [{"table": "a", "rows_in": null, "rows": 0, "objects": 0, "bytes": 0, "keys": [],
+                        "failure": {"class": "denied", "message": "not yours"}}],
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
     fn the_lines_for_people() {
         let summary = Summary::of(&report(), Duration::from_millis(1500));
         assert_eq!(summary.line(), "Wrote 4 rows of 2 tables to 2 objects (20 B) in 1.5 s.");
@@ -183,6 +215,9 @@ mod tests {
     fn many_failures_are_counted() {
         let failed = report().tables[1].clone();
         let lines = Summary::of(&WriteReport { tables: vec![failed; 50] }, Duration::ZERO).failures();
-        assert_eq!((lines.len(), lines.last().unwrap().as_str()), (21, "... and 30 more tables failed."));
+        assert_eq!(
+            (lines.len(), lines.last().unwrap().as_str()),
+            (21, "... and 30 more tables failed; `--json` or `--log-level info` lists them.")
+        );
     }
 }

@@ -4,14 +4,13 @@ mod flow;
 mod report;
 pub(super) mod step;
 
-use super::args::{Machine, PluginArgs, Words};
+use super::args::{Machine, OUTPUT, PluginArgs, Words};
 use super::config::{Config, DestinationPlugin, Extent, Surroundings};
 use super::console::{Console, data};
-use super::exit::{CliError, Exit};
-use super::interrupt;
+use super::exit::{CliError, Exit, after};
 use super::logging::LogLevel;
 use super::plugins::{Plugins, wanted_once};
-use super::pump::sync_id;
+use super::{interrupt, sync_id};
 use flow::Migrations;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -50,6 +49,9 @@ pub struct SyncArgs {
     /// With what.
     #[command(flatten)]
     pub machine: Machine,
+    /// Print a summary for machines (one line of JSON) on stdout.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
     /// Saying what.
     #[command(flatten)]
     pub words: Words,
@@ -84,10 +86,8 @@ pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
     let console = if args.log_console { console.without_bar() } else { console };
     let mut syncs = Vec::new();
     let ended = sync(&args, console, &mut syncs).await;
-    if args.words.json {
-        data(&summary(&ended, &syncs)).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))?;
-    }
-    ended
+    let printed = if args.json { data(&summary(&ended, &syncs)) } else { Ok(()) };
+    after(ended, printed)
 }
 
 /// The summary for machines: `syncs` are the sources that came to their end.

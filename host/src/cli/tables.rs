@@ -4,11 +4,10 @@ use super::args::{PluginArgs, Words};
 use super::config::{Config, Extent, Source, SourcePlugin, Surroundings};
 use super::console::{Console, data};
 use super::exit::{CliError, Exit};
-use super::interrupt;
 use super::migrate::selection;
 use super::plugins::{Plugins, Wanted};
-use super::pump::sync_id;
 use super::sync::step::{begin_round, chosen};
+use super::{interrupt, sync_id};
 use crate::plugin::{Kind, Selection};
 use crate::source::{Feed, ReadOptions, caught, words};
 use arrow_ipc::reader::StreamReader;
@@ -63,12 +62,13 @@ pub(crate) async fn run(args: TablesArgs) -> Result<Exit, CliError> {
     plugins.stop().await;
     let found = found?;
     match &args.output_dir {
-        None => data(&pretty(&found)?).map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))?,
+        None => data(&pretty(&found)?)?,
         Some(folder) => {
             for (source, tables) in &found {
                 let folder = folder.join(source);
                 let file = folder.join("__tables.json");
-                let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, pretty(tables).unwrap_or_default()));
+                let text = pretty(tables)?;
+                let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, text));
                 written.map_err(|error| CliError::new(Exit::Unexpected, format!("{}: {error}", file.display())))?;
                 console.say(&format!("Tables of {source}: {}", file.display()));
             }

@@ -1,7 +1,7 @@
 //! Where rows are to go: a spec from a file, or made of the common options.
 
 use super::args::Size;
-use super::config::{Config, DestinationPlugin, Extent, Surroundings};
+use super::config::{Config, ConfigErrors, DestinationPlugin, Extent, Surroundings};
 use super::exit::{CliError, Exit};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,8 @@ impl Target {
         put("endpoint", json!(self.endpoint));
         put("use_path_style", self.path_style.into());
         put("endpoint_skip_tls_verify", self.skip_tls_verify.into());
-        put("no_rotate", (self.no_rotate || !path.contains("{{UUID}}")).into());
+        // Who asks for batches means rotation: the spec's check then says that the path lacks `{{UUID}}`.
+        put("no_rotate", (self.no_rotate || !path.contains("{{UUID}}") && self.batch_size.is_none()).into());
         put("content_type", json!(self.content_type));
         put("batch_size", json!(self.batch_size));
         put("part_size", json!(self.part_size.map(|size| size.0)));
@@ -135,12 +136,30 @@ pub(crate) struct Documents {
     pub(crate) config: Config,
 }
 
+/// Why files cannot be read as specs or documents.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// The documents are wrong.
+    Config(ConfigErrors),
+    /// A file cannot be read.
+    File(CliError),
+}
+
+impl From<Unreadable> for CliError {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Config(errors) => errors.into(),
+            Unreadable::File(error) => error,
+        }
+    }
+}
+
 /// Reads files, each a bare spec or CloudQuery documents.
-pub(crate) fn read_documents(files: &[PathBuf]) -> Result<Documents, CliError> {
+pub(crate) fn read_documents(files: &[PathBuf]) -> Result<Documents, Unreadable> {
     let mut specs = Vec::new();
     let mut documents = Vec::new();
     for file in files {
-        match bare_spec(file)? {
+        match bare_spec(file).map_err(Unreadable::File)? {
             Some(spec) => specs.push(NamedSpec { name: file.display().to_string(), json: Value::Object(spec).to_string() }),
             None => documents.push(file.clone()),
         }
@@ -148,7 +167,7 @@ pub(crate) fn read_documents(files: &[PathBuf]) -> Result<Documents, CliError> {
     let config = if documents.is_empty() {
         Config { sources: Vec::new(), destinations: Vec::new() }
     } else {
-        Config::load(&documents, Extent::Any, &Surroundings::of_process())?
+        Config::load(&documents, Extent::Any, &Surroundings::of_process()).map_err(Unreadable::Config)?
     };
     let ours = config.destinations.iter().filter(|destination| destination.plugin == DestinationPlugin::S3);
     specs.extend(ours.map(|destination| NamedSpec { name: destination.name.clone(), json: destination.spec.to_string() }));
@@ -213,6 +232,8 @@ mod tests {
             json!({"bucket": "b", "path": "x/{{TABLE}}/{{UUID}}.csv", "format": "csv", "region": "us-east-1", "test_write": false});
         assert_eq!(rotating, expected);
         assert_eq!(spec(&target("s3://b/x.csv"), &[]).unwrap()["no_rotate"], true);
+        let batched = spec(&Target { batch_size: Some(1_000), ..target("s3://b/x.csv") }, &[]).unwrap();
+        assert_eq!((batched.get("no_rotate"), &batched["batch_size"]), (None, &1_000.into()));
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! CSV: RFC 4180 with a header line, `\n` or `\r\n`, any one-byte delimiter.
+//! CSV: RFC 4180 with a header line, lines that end with `\n` or `\r\n`, any one-byte delimiter.
 //!
 //! An empty field is null, a quoted empty field is the empty text. Lines without anything are skipped (in a file of one column they are a
-//! null). A record with another number of fields than the header, a quote that is never closed, and anything behind a closing quote are
-//! errors.
+//! null). A record with another number of fields than the header, a quote that is never closed, anything behind a closing quote, and a `\r`
+//! that stands alone outside quotes (the line end of old Macs) are errors.
 
 use super::columns::ColumnType;
 use super::lines::{Lines, strip_mark, trim_end};
 use super::text::{Dialect, TextRows};
 use super::{InputError, Rows, Schema};
 use arrow_array::RecordBatch;
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 use std::collections::HashSet;
 use std::io::BufRead;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Readers do not agree on what it means: one row or two.
+const LONE_RETURN: &str = "a carriage return stands alone outside quotes; lines that end with \\n or \\r\\n are expected (convert old Mac line ends first, \
+                           or quote the field that holds one)";
 
 /// A field of a record: where its text is in [`Record::text`], and whether it was quoted.
 #[derive(Debug, Clone)]
@@ -143,7 +147,7 @@ impl Record {
             }
             strip_mark(&mut self.raw);
         }
-        if memchr(b'"', &self.raw).is_some() {
+        if memchr2(b'"', b'\r', trim_end(&self.raw)).is_some() {
             self.split_quoted(lines, delimiter)?;
         } else {
             self.split_plain(delimiter);
@@ -151,7 +155,7 @@ impl Record {
         Ok(true)
     }
 
-    /// No quote on the line: the fields lie between the delimiters.
+    /// Neither a quote nor a carriage return on the line: the fields lie between the delimiters.
     fn split_plain(&mut self, delimiter: u8) {
         let end = trim_end(&self.raw).len();
         let mut start = 0;
@@ -178,6 +182,9 @@ impl Record {
                     return Err(lines
                         .malformed(lines.number(), format!("field {} holds a quote but does not begin with one", self.fields.len() + 1)));
                 }
+                if memchr(b'\r', &line[..length]).is_some() {
+                    return Err(lines.malformed(lines.number(), LONE_RETURN));
+                }
                 self.text.extend_from_slice(&line[..length]);
                 at += length;
             }
@@ -187,6 +194,8 @@ impl Record {
                 at += 1;
             } else if trim_end(rest).is_empty() {
                 return Ok(());
+            } else if rest.first() == Some(&b'\r') {
+                return Err(lines.malformed(lines.number(), LONE_RETURN));
             } else {
                 return Err(lines.malformed(lines.number(), format!("field {} goes on behind its closing quote", self.fields.len())));
             }

@@ -74,6 +74,21 @@ pub enum InputError {
         /// What is wrong, and what would be accepted.
         problem: String,
     },
+    /// A row that is larger than a message may be.
+    #[error("{file}, row {row}: the row has {bytes} bytes; at most {most} are accepted")]
+    RowTooLarge {
+        /// Which file.
+        file: String,
+        /// From 1, the header not counted.
+        row: u64,
+        /// How large it is.
+        bytes: usize,
+        /// How large it may be.
+        most: usize,
+    },
+    /// The thread that reads has come to no end of its own. A bug.
+    #[error("the reader of the input broke off, so not all of its rows were sent; this is a bug of this program")]
+    ReaderLost,
     /// Two files of one table do not fit.
     #[error("{second}, column `{column}`: {difference} in {first}; files of one table ({table}) must have equal columns")]
     SchemaDiffers {

@@ -3,6 +3,7 @@
 
 use super::plain::{plain_batch, plain_schema};
 use super::{Input, InputError, Position, ReadOptions, Rows, open};
+use crate::limits::MAX_MESSAGE_BYTES;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
@@ -34,8 +35,13 @@ pub enum Message {
 /// The receiving end. Dropping it ends the reading.
 #[derive(Debug)]
 pub struct Feed {
-    messages: mpsc::Receiver<Result<Message, InputError>>,
+    messages: mpsc::Receiver<Word>,
+    /// Has the end been heard, good or bad?
+    ended: bool,
 }
+
+/// What the reading thread says: a message, why it ends early, or, as its last word, [`None`] once every input has been read well.
+type Word = Option<Result<Message, InputError>>;
 
 impl Feed {
     /// Starts reading.
@@ -43,15 +49,22 @@ impl Feed {
     /// # Errors
     /// No thread can be started.
     pub fn start(inputs: Vec<Input>, options: ReadOptions) -> std::io::Result<Self> {
+        Self::of(move |sender| Feeder { sender, options, most_bytes: MAX_MESSAGE_BYTES }.run(&inputs))
+    }
+
+    /// The feed of a reader, which gets a thread of its own.
+    fn of(read: impl FnOnce(mpsc::Sender<Word>) -> Result<(), Stop> + Send + 'static) -> std::io::Result<Self> {
         let (sender, messages) = mpsc::channel(MESSAGES_AHEAD);
         std::thread::Builder::new().name("lakegate-read".to_owned()).spawn(move || {
-            let feeder = Feeder { sender, options };
-            if let Err(Stop::Failed(error)) = feeder.run(&inputs) {
-                // Nobody to tell means that nobody waits for it either.
-                let _ = feeder.sender.blocking_send(Err(*error));
-            }
+            let last = match read(sender.clone()) {
+                Ok(()) => None,
+                Err(Stop::Failed(error)) => Some(Err(*error)),
+                Err(Stop::Closed) => return,
+            };
+            // Nobody to tell means that nobody waits for it either.
+            let _ = sender.blocking_send(last);
         })?;
-        Ok(Self { messages })
+        Ok(Self { messages, ended: false })
     }
 
     /// The schema message of every table, in order; reads no rows.
@@ -70,9 +83,15 @@ impl Feed {
         Ok(schemas)
     }
 
-    /// The next message; [`None`] when every input has been read well.
+    /// The next message; [`None`] when every input has been read well. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Message, InputError>> {
-        self.messages.recv().await
+        if self.ended {
+            return None;
+        }
+        // A thread that ends without a last word has panicked: what it has sent is not all there is.
+        let word = self.messages.recv().await.unwrap_or(Some(Err(InputError::ReaderLost)));
+        self.ended = !matches!(word, Some(Ok(_)));
+        word
     }
 }
 
@@ -91,8 +110,10 @@ impl From<InputError> for Stop {
 }
 
 struct Feeder {
-    sender: mpsc::Sender<Result<Message, InputError>>,
+    sender: mpsc::Sender<Word>,
     options: ReadOptions,
+    /// Bytes of a message at most.
+    most_bytes: usize,
 }
 
 /// A table that has begun: the file that came first, its columns, and the schema of the messages.
@@ -124,11 +145,11 @@ impl Feeder {
         Ok(())
     }
 
-    /// Files of one table are compared before anything is sent.
+    /// Files of one table are compared before anything is sent; what gives its bytes only once is compared when it is read.
     fn check_schemas(&self, inputs: &[Input]) -> Result<(), Stop> {
         for same in inputs.chunk_by(|a, b| a.table == b.table).filter(|same| same.len() > 1) {
             let mut first: Option<(String, SchemaRef)> = None;
-            for input in same.iter().filter(|input| input.location != super::Location::Stdin) {
+            for input in same.iter().filter(|input| !input.location.is_stream()) {
                 let file = input.location.name();
                 let (schema, _) = guarded(&file, || open(&input.location, &self.options))?;
                 let plain = plain_schema(&schema, &file)?;
@@ -148,11 +169,18 @@ impl Feeder {
     }
 
     fn insert_all(&self, mut rows: Rows, table: &Table, file: &str) -> Result<(), Stop> {
+        let mut sent = 0_u64;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
             let batch = guarded(file, || plain_batch(&batch, &table.plain, file))?;
             let batch = named(batch, table).map_err(|error| unencodable(file, &error))?;
             for slice in slices(batch) {
                 let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
+                // Only a single row can be this large.
+                if ipc.len() > self.most_bytes {
+                    let (file, row, most) = (file.to_owned(), sent + 1, self.most_bytes);
+                    return Err(InputError::RowTooLarge { file, row, bytes: ipc.len(), most }.into());
+                }
+                sent += slice.rows.num_rows() as u64;
                 self.send(Message::Insert(ipc))?;
             }
         }
@@ -160,7 +188,7 @@ impl Feeder {
     }
 
     fn send(&self, message: Message) -> Result<(), Stop> {
-        self.sender.blocking_send(Ok(message)).map_err(|_| Stop::Closed)
+        self.sender.blocking_send(Some(Ok(message))).map_err(|_| Stop::Closed)
     }
 }
 
@@ -287,4 +315,48 @@ fn encode(schema: &Schema, slice: Option<&Slice>) -> Result<Bytes, ArrowError> {
     }
     writer.finish()?;
     Ok(writer.into_inner()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a feed says, to its end.
+    async fn heard(mut feed: Feed) -> Vec<Result<Message, String>> {
+        let mut heard = Vec::new();
+        while let Some(word) = feed.next().await {
+            heard.push(word.map_err(|error| error.to_string()));
+        }
+        heard
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_lost_is_no_good_end() {
+        let feed = Feed::of(|sender| {
+            let _ = sender.blocking_send(Some(Ok(Message::Migrate(Bytes::new()))));
+            panic!("a bug");
+        });
+        let heard = heard(feed.unwrap()).await;
+        assert!(matches!(heard.as_slice(), [Ok(Message::Migrate(_)), Err(problem)] if problem.contains("not all")), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn a_row_that_no_message_holds_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.ndjson");
+        // The types are chosen from the first 10,000 rows, which are a message; the row after them is one of its own.
+        let first = "{\"a\":\"x\"}\n".repeat(super::super::SAMPLE_ROWS);
+        std::fs::write(&file, format!("{first}{{\"a\":\"{}\"}}\n", "x".repeat(300_000))).unwrap();
+        let inputs = vec![Input { location: crate::source::Location::File(file), table: "t".to_owned() }];
+        let options = ReadOptions::default();
+        let feed = Feed::of(move |sender| Feeder { sender, options, most_bytes: 200_000 }.run(&inputs));
+        let heard = heard(feed.unwrap()).await;
+        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = heard.as_slice() else { panic!("{} words", heard.len()) };
+        assert!(problem.contains("t.ndjson, row 10001: ") && problem.ends_with("at most 200000 are accepted"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_has_read_everything_says_so() {
+        assert!(heard(Feed::of(|_| Ok(())).unwrap()).await.is_empty());
+    }
 }

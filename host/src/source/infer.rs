@@ -4,8 +4,9 @@
 //!
 //! - `bool`: `true`, `false` in any case (in NDJSON the literals);
 //! - `int64`: `0`, `-7`, `42`. Leading zeros (`007`) and numbers beyond 64 bits are text, so that no digit is lost;
-//! - `float64`: `1.5`, `-2e10`, or whole numbers beside such (then at most 2^53, which a float holds exactly);
-//! - `date`: `2006-01-02`;
+//! - `float64`: `1.5`, `-2e10`, or whole numbers beside such (then at most 2^53). A number that a float would change
+//!   (`12345678901234567.89`) is text;
+//! - `date`: `2006-01-02`, a day of the calendar (`0000-00-00` is text);
 //! - `timestamp`: `2006-01-02T15:04:05.9Z`, with a zone on every value or on none; nanoseconds when a value has more than six decimals;
 //! - `json`: objects and arrays of NDJSON, and whatever stands beside them in the same column;
 //! - `utf8`: everything else, and columns without a value.
@@ -71,10 +72,7 @@ impl Seen {
             return text.parse::<i64>().map_or(Self::Text, |value| Self::Integer { wide: value.unsigned_abs() > EXACT_FLOAT });
         }
         let float = digits.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
-        match text.parse::<f64>() {
-            Ok(value) if float && value.is_finite() => Self::Float,
-            _ => Self::Text,
-        }
+        if float && is_exact_float(text) { Self::Float } else { Self::Text }
     }
 
     /// What two values look like together.
@@ -104,6 +102,48 @@ impl Seen {
             Self::Timestamp { zone: false, nanoseconds } => ColumnType::DateTime(unit(nanoseconds)),
             Self::Json => ColumnType::Json,
         }
+    }
+}
+
+/// Digits that count of a decimal number that every float64 of usual size gives back as they were.
+const EXACT_DIGITS: usize = 15;
+/// Characters up to which a number without an exponent is of usual size: neither too large nor too close to zero.
+const USUAL_CHARACTERS: usize = 64;
+
+/// Is it a number that reads as it was once it has been a float64? `0.1` is; `12345678901234567.89` and `1e999` are not.
+pub(crate) fn is_exact_float(text: &str) -> bool {
+    let Some(number) = Decimal::scan(text) else { return false };
+    if number.digits.len() <= EXACT_DIGITS && text.len() <= USUAL_CHARACTERS && !text.contains(['e', 'E']) {
+        return true;
+    }
+    // Rust writes the fewest digits that mean this float and no other.
+    text.parse::<f64>().is_ok_and(|value| value.is_finite() && Decimal::scan(&format!("{value:e}")) == Some(number))
+}
+
+/// The size of a decimal number, in one way for all ways to write it.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    /// From the first that is not zero to the last.
+    digits: Vec<u8>,
+    /// The power of ten that the first digit counts.
+    power: i64,
+}
+
+impl Decimal {
+    /// Reads digits with a point and an exponent, if there are any; [`None`] for anything else.
+    fn scan(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let mantissa = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
+        if all.is_empty() || !all.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let exponent: i64 = exponent.parse().ok()?;
+        let Some(first) = all.iter().position(|digit| *digit != b'0') else { return Some(Self { digits: Vec::new(), power: 0 }) };
+        let last = all.iter().rposition(|digit| *digit != b'0').unwrap_or(first);
+        let before_point = i64::try_from(whole.len()).ok()? - i64::try_from(first).ok()?;
+        Some(Self { digits: all.get(first..=last)?.to_vec(), power: exponent.checked_add(before_point - 1)? })
     }
 }
 
@@ -189,13 +229,57 @@ mod tests {
 
     #[test]
     fn values_that_only_look_like_a_type_are_text() {
-        for text in
-            ["007", "+5", "-", ".5", "9223372036854775808", "1e999", "NaN", "0x10", "1_000", "2024-1-2", "2024-01-02T", "12:00:00", "yes"]
-        {
+        for text in [
+            "007",
+            "+5",
+            "1e400",
+            "1e-400",
+            "12345678901234567.89",
+            "0.1000000000000000000001",
+            "9007199254740993.0",
+            "1.5.5",
+            "1e5e5",
+            "-",
+            ".5",
+            "9223372036854775808",
+            "1e999",
+            "NaN",
+            "0x10",
+            "1_000",
+            "2024-1-2",
+            "2024-01-02T",
+            "12:00:00",
+            "yes",
+        ] {
             check(&[text], "utf8");
         }
         check(&["2024-02-29T01:02:03.Z"], "utf8");
         check(&["2024-02-29T01:02:03+2"], "utf8");
+    }
+
+    #[test]
+    fn floats_that_give_their_number_back() {
+        check(
+            &["0.30000000000000004", "12345678901234.56", "1.50", "1e300", "2.2250738585072014e-308", "123456789012345e3", "0.000"],
+            "float64",
+        );
+        for (text, exact) in [
+            ("0.1", true),
+            ("-00.10e+1", true),
+            ("0e999999999999", true),
+            ("179769313486231570000", true),
+            ("4.94e-324", false),
+            ("5e-324", true),
+            ("1e309", false),
+            ("1e99999999999999999999", false),
+            ("0.10000000000000001", false),
+            ("", false),
+            (".", false),
+            ("1e", false),
+            ("one", false),
+        ] {
+            assert_eq!(is_exact_float(text), exact, "{text}");
+        }
     }
 
     #[test]
@@ -210,6 +294,22 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn a_float_as_programs_write_it_is_exact(value in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO) {
+            proptest::prop_assert!(is_exact_float(&format!("{value}")) && is_exact_float(&format!("{value:e}")), "{value:e}");
+        }
+
+        #[test]
+        fn a_number_of_few_digits_is_exact(digits in 0..=999_999_999_999_999_u64, point in 0..=15_usize) {
+            let text = format!("{digits:016}");
+            let (whole, fraction) = text.split_at(16 - point);
+            let text = format!("{whole}.{fraction}");
+            // The short cut says what the whole comparison would say.
+            let value: f64 = text.parse().unwrap();
+            proptest::prop_assert_eq!(Decimal::scan(&text), Decimal::scan(&format!("{value:e}")));
+            proptest::prop_assert!(is_exact_float(&text), "{}", text);
+        }
+
         #[test]
         fn merging_does_not_depend_on_the_order(texts in proptest::collection::vec("[0-9a-zT:.Z-]{0,12}", 0..6)) {
             let forward = texts.iter().fold(Seen::Nothing, |seen, text| seen.merge(Seen::of_text(text)));

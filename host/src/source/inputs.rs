@@ -58,10 +58,10 @@ fn locations(word: &str) -> Result<Vec<Location>, InputError> {
 fn table_name(location: &Location) -> Option<String> {
     let Location::File(path) = location else { return None };
     let name = path.file_name()?.to_str()?;
-    let name = name.strip_suffix(".gz").unwrap_or(name);
     let lower = name.to_ascii_lowercase();
-    let ending = ENDINGS.iter().find(|ending| lower.ends_with(*ending)).map_or(0, |ending| ending.len());
-    let stem = name.get(..name.len() - ending)?;
+    let rest = lower.strip_suffix(".gz").unwrap_or(&lower);
+    let rest = ENDINGS.iter().find_map(|ending| rest.strip_suffix(ending)).unwrap_or(rest);
+    let stem = name.get(..rest.len())?;
     (!stem.is_empty()).then(|| stem.to_owned())
 }
 
@@ -80,6 +80,7 @@ mod tests {
         check("orders.csv.gz", Some("orders"));
         check("orders.2024.parquet", Some("orders.2024"));
         check("ORDERS.CSV", Some("ORDERS"));
+        check("ORDERS.CSV.GZ", Some("ORDERS"));
         check("orders", Some("orders"));
         check("orders.part", Some("orders.part"));
         check(".csv", None);

@@ -48,7 +48,10 @@ impl Lines {
             let taken = end.unwrap_or(chunk.len());
             let at_end = chunk.is_empty();
             if record.len() + taken > MAX_RECORD_BYTES {
-                return Err(self.malformed(self.number + 1, format!("the record is longer than {} MiB", MAX_RECORD_BYTES >> 20)));
+                return Err(self.malformed(
+                    self.number + 1,
+                    format!("the record is longer than {} MiB; is \\n or \\r\\n the line end?", MAX_RECORD_BYTES >> 20),
+                ));
             }
             record.extend_from_slice(&chunk[..taken]);
             self.reader.consume(taken);

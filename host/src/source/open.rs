@@ -45,6 +45,15 @@ impl Location {
             Self::Stdin => "standard input".to_owned(),
         }
     }
+
+    /// Does it give its bytes once? Standard input does, and so does whatever is no regular file: a pipe (`<(command)`), a socket, a device.
+    pub(crate) fn is_stream(&self) -> bool {
+        match self {
+            // Where `/dev/fd/N` is the descriptor itself, a second open goes on where the first has ended, of a regular file too.
+            Self::File(path) => path.starts_with("/dev") || path.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()),
+            Self::Stdin => true,
+        }
+    }
 }
 
 /// How inputs are read.

@@ -123,6 +123,18 @@ fn csv_is_read_with_types() {
 }
 
 #[test]
+fn what_a_type_would_change_is_text() {
+    check("t.csv", "n\n1.5\n12345678901234567.89\n", &[], &["n:Utf8", "1.5", "12345678901234567.89"]);
+    check("t.ndjson", "{\"n\":1.5}\n{\"n\":1e400}\n", &[], &["n:Utf8", "1.5", "1e400"]);
+    check("t.csv", "d\n0000-00-00\n2024-01-02\n", &[], &["d:Utf8", "0000-00-00", "2024-01-02"]);
+    check("t.ndjson", "{\"d\":\"2023-02-29\"}\n", &[], &["d:Utf8", "2023-02-29"]);
+    check("t.csv", "t\n2024-01-02T25:00:00Z\n", &[], &["t:Utf8", "2024-01-02T25:00:00Z"]);
+    // Nanoseconds reach from 1677 to 2262.
+    check("t.csv", "t\n3024-01-02T03:04:05.123456789Z\n", &[], &["t:Utf8", "3024-01-02T03:04:05.123456789Z"]);
+    check("t.csv", "n\n12345678901234567.89\n", &["n=decimal(19,2)"], &["n:Decimal128(19, 2)", "12345678901234567.89"]);
+}
+
+#[test]
 fn csv_quoting_nulls_line_ends_and_byte_order_mark() {
     check(
         "t.csv",
@@ -133,6 +145,7 @@ fn csv_quoting_nulls_line_ends_and_byte_order_mark() {
     check("t.tsv", "a\tb\n1\tx,y\n", &[], &["a:Int64 b:Utf8", "1|x,y"]);
     check("t.csv", "a\n1\n\n3\n", &[], &["a:Int64", "1", "NULL", "3"]);
     check("t.csv", "a,b\n", &[], &["a:Utf8 b:Utf8"]);
+    check("t.csv", "a,b\r\n\"1\r2\",3\r", &[], &["a:Utf8 b:Int64", "1\r2|3"]);
 }
 
 #[test]
@@ -153,6 +166,10 @@ fn csv_that_is_broken_is_refused_by_line() {
         ("a,b\nse\"cret,1\n", "line 2: field 1 holds a quote"),
         ("a,a\n", "line 1: the header names the column `a` twice"),
         ("a,,b\n", "line 1: column 2 of the header has no name"),
+        ("a,b\r1,2\r3,4\r", "line 1: a carriage return stands alone"),
+        ("\"a\",\"b\"\r\"1\",\"2\"\r", "line 1: a carriage return stands alone"),
+        ("a\n1\n2\r3\n", "line 3: a carriage return stands alone"),
+        ("a,b\n1,x\r\r\n", "line 2: a carriage return stands alone"),
     ] {
         refuse("t.csv", content.as_bytes(), &[], &[expected]);
     }
@@ -169,6 +186,14 @@ fn a_late_mismatch_names_file_line_column_and_type() {
         ndjson += &format!("{{\"id\":{row}}}\n");
     }
     refuse("t.csv", format!("{csv}secret,x\n").as_bytes(), &[], &["line 20022,", "column `id`", "int64", "--column id=TYPE"]);
+    let floats = csv.replace("\n0,", "\n0.5,");
+    for number in ["12345678901234567.89", "1e400"] {
+        let late = format!("{floats}{number},x\n");
+        refuse("t.csv", late.as_bytes(), &[], &["line 20022,", "column `id`", "not float64 without rounding", "--column id=TYPE"]);
+    }
+    let files = Files::new();
+    assert!(show(&files.file("t.csv", format!("{floats}NaN,x\n").as_bytes()), &[]).ends_with("\nNaN|x"));
+    refuse("t.csv", format!("{csv}1e400,x\n").as_bytes(), &["id=float64"], &["line 20022,", "column `id`", "not float64"]);
     refuse("t.ndjson", format!("{ndjson}{{\"id\":\"secret\"}}\n").as_bytes(), &[], &["line 10011,", "column `id`", "int64"]);
     refuse("t.ndjson", format!("{ndjson}{{\"new\":1}}\n").as_bytes(), &[], &["column `new`", "line 10011", "--column new=TYPE"]);
     let files = Files::new();
@@ -342,6 +367,27 @@ fn files_of_one_table_that_fit_are_one_table() {
     let messages = feed(&[files.file("a.csv", b"id\n1\n"), files.file("b.csv", b"id\n2\n")], Some("t"));
     assert_eq!(messages.iter().filter(|message| matches!(message, Ok(Message::Migrate(_)))).count(), 1);
     assert_eq!(messages.len(), 3);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_of_one_table_are_read_once() {
+    let files = Files::new();
+    let pipe = |name: &str, content: &'static [u8]| {
+        let path = files.0.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let writing = path.clone();
+        // Who opens it a second time finds nothing in it.
+        std::thread::spawn(move || std::fs::write(&writing, content).and_then(|()| std::fs::write(&writing, b"")));
+        path
+    };
+    let (first, file) = (pipe("a.ndjson", b"{\"id\":1}\n{\"id\":2}\n"), files.file("b.ndjson", b"{\"id\":3}\n"));
+    let messages = feed(&[first, file, pipe("c.ndjson", b"{\"id\":4}\n")], Some("t"));
+    let rows = messages.iter().map(|message| decode(message.as_ref().unwrap()).1.iter().map(RecordBatch::num_rows).sum::<usize>());
+    assert_eq!(rows.collect::<Vec<_>>(), [0, 2, 1, 1]);
+    let messages = feed(&[files.file("d.csv", b"id\n1\n"), pipe("e.csv", b"id\ntwo\n")], Some("t"));
+    let error = messages.last().unwrap().as_ref().unwrap_err().to_string();
+    assert!(error.contains("e.csv") && error.contains("d.csv") && error.contains("column `id`"), "{error}");
 }
 
 proptest::proptest! {

@@ -1,12 +1,14 @@
 //! Columns that arrive as text (CSV, NDJSON) become columns of their types, a batch at a time.
 //!
-//! Invariants: a value is converted exactly or refused with file, line and column (a decimal is never rounded, a nanosecond never cut);
-//! a message never repeats the value.
+//! Invariants: a value is converted exactly or refused with file, line and column (a decimal is never rounded, a nanosecond never cut; a
+//! float is the nearest one where `--column` asks for it, and never infinite for want of room); a message never repeats the value.
 
 use super::InputError;
 use super::columns::{ColumnType, decimals};
-use super::infer::{Instant, Seen, scan_time};
+use super::infer::{Instant, Seen, is_exact_float, scan_time};
 use arrow_array::builder::{ArrayBuilder, BinaryBuilder, FixedSizeBinaryBuilder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -49,8 +51,27 @@ pub(crate) struct TextRows {
 /// The types, once chosen.
 #[derive(Debug, Clone)]
 struct Types {
-    columns: Vec<ColumnType>,
+    columns: Vec<Chosen>,
     schema: SchemaRef,
+}
+
+/// The type of a column, and whose choice it is.
+#[derive(Debug, Clone)]
+struct Chosen {
+    column_type: ColumnType,
+    inferred: bool,
+}
+
+impl Chosen {
+    /// What the column's values must be, for messages.
+    fn expected(&self) -> String {
+        match &self.column_type {
+            ColumnType::Float(_) if self.inferred => {
+                format!("{0} without rounding (the type {0}, once set, takes the nearest)", self.column_type)
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 impl TextRows {
@@ -103,16 +124,16 @@ impl TextRows {
 
     /// Chooses the types from the rows so far; `overrides` win.
     pub(crate) fn choose_types(&mut self, overrides: &[(String, ColumnType)]) -> SchemaRef {
-        let chosen: Vec<ColumnType> = self
+        let chosen: Vec<Chosen> = self
             .names
             .iter()
             .zip(&self.columns)
-            .map(|(name, column)| {
-                let given = overrides.iter().rev().find(|(wanted, _)| wanted == name).map(|(_, column_type)| column_type.clone());
-                given.unwrap_or_else(|| infer(column, self.dialect).column_type())
+            .map(|(name, column)| match overrides.iter().rev().find(|(wanted, _)| wanted == name) {
+                Some((_, column_type)) => Chosen { column_type: column_type.clone(), inferred: false },
+                None => Chosen { column_type: infer(column, self.dialect), inferred: true },
             })
             .collect();
-        let fields: Vec<Field> = self.names.iter().zip(&chosen).map(|(name, column_type)| column_type.field(name)).collect();
+        let fields: Vec<Field> = self.names.iter().zip(&chosen).map(|(name, chosen)| chosen.column_type.field(name)).collect();
         let schema = Arc::new(Schema::new(fields));
         self.types = Some(Types { columns: chosen, schema: schema.clone() });
         schema
@@ -129,11 +150,12 @@ impl TextRows {
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         for (index, column) in self.columns.iter_mut().enumerate() {
             let text = column.finish();
-            let converted = convert(text, &types.columns[index], self.dialect).map_err(|row| InputError::Mismatch {
+            let chosen = &types.columns[index];
+            let converted = convert(text, chosen, self.dialect).map_err(|row| InputError::Mismatch {
                 file: self.file.to_string(),
                 line: lines.get(row).copied().unwrap_or_default(),
                 column: self.names[index].clone(),
-                expected: types.columns[index].to_string(),
+                expected: chosen.expected(),
             })?;
             arrays.push(converted);
         }
@@ -146,8 +168,8 @@ impl TextRows {
     }
 }
 
-/// What the values of a column look like together.
-fn infer(column: &StringBuilder, dialect: Dialect) -> Seen {
+/// The type of a column after its values so far.
+fn infer(column: &StringBuilder, dialect: Dialect) -> ColumnType {
     let mut seen = Seen::Nothing;
     let array = column.finish_cloned();
     for text in array.iter().flatten() {
@@ -159,7 +181,10 @@ fn infer(column: &StringBuilder, dialect: Dialect) -> Seen {
             break;
         }
     }
-    seen
+    let chosen = Chosen { column_type: seen.column_type(), inferred: true };
+    // A date or a time was told by its shape: the conversion knows the calendar, and how far a type reaches.
+    let shape_only = matches!(seen, Seen::Date | Seen::Timestamp { .. });
+    if shape_only && convert(array, &chosen, dialect).is_err() { ColumnType::Utf8 } else { chosen.column_type }
 }
 
 fn of_json(raw: &str) -> Seen {
@@ -176,7 +201,7 @@ fn unquote(raw: &str) -> Option<String> {
 }
 
 /// Converts a column; the error is the first row that does not fit.
-fn convert(text: StringArray, column_type: &ColumnType, dialect: Dialect) -> Result<ArrayRef, usize> {
+fn convert(text: StringArray, Chosen { column_type, inferred }: &Chosen, dialect: Dialect) -> Result<ArrayRef, usize> {
     let text = match (dialect, column_type) {
         (Dialect::Plain, _) | (Dialect::Json, ColumnType::Json) => text,
         (Dialect::Json, _) => unquoted(&text, column_type)?,
@@ -184,7 +209,17 @@ fn convert(text: StringArray, column_type: &ColumnType, dialect: Dialect) -> Res
     match column_type {
         ColumnType::Utf8 => Ok(Arc::new(text)),
         // Arrow would pass over spaces around a number; inference does not, and neither may what follows it.
-        ColumnType::Bool | ColumnType::Integer(_) | ColumnType::Float(_) => checked(text, column_type, |value| value.trim() == value),
+        ColumnType::Bool | ColumnType::Integer(_) => checked(text, column_type, is_bare),
+        ColumnType::Float(_) if *inferred => {
+            checked(text, column_type, |value| is_bare(value) && (is_exact_float(value) || !has_digits(value)))
+        }
+        ColumnType::Float(_) => {
+            let floats = checked(text.clone(), column_type, is_bare)?;
+            match (0..text.len()).find(|row| text.is_valid(*row) && has_overflown(&floats, *row, text.value(*row))) {
+                Some(row) => Err(row),
+                None => Ok(floats),
+            }
+        }
         ColumnType::Decimal(_, scale) => checked(text, column_type, |value| is_decimal(value, scale.unsigned_abs().into())),
         ColumnType::Date => checked(text, column_type, |value| matches!(Instant::scan(value), Some(Instant { time: None, .. }))),
         ColumnType::Time => checked(text, column_type, |value| matches!(scan_time(value.as_bytes()), Some((0..=6, [])))),
@@ -194,6 +229,24 @@ fn convert(text: StringArray, column_type: &ColumnType, dialect: Dialect) -> Res
         ColumnType::Binary => bytes(&text, |value| BASE64.decode(value).ok()),
         ColumnType::Uuid => uuids(&text),
     }
+}
+
+/// Are there no spaces around it?
+fn is_bare(value: &str) -> bool {
+    value.trim() == value
+}
+
+/// Has a number become infinite? The word for infinity has no digits.
+fn has_overflown(floats: &ArrayRef, row: usize, text: &str) -> bool {
+    let finite = match floats.data_type() {
+        DataType::Float32 => floats.as_primitive::<Float32Type>().value(row).is_finite(),
+        _ => floats.as_primitive::<Float64Type>().value(row).is_finite(),
+    };
+    !finite && has_digits(text)
+}
+
+fn has_digits(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 /// Is it an instant (or a date) with at most so many decimals, and with a zone only where one is wanted?
@@ -293,7 +346,8 @@ mod tests {
     /// `expected`: the value as Arrow shows it, or `None` if the text must be refused.
     #[track_caller]
     fn check(dialect: Dialect, type_name: &str, text: &str, expected: Option<&str>) {
-        let converted = convert(StringArray::from(vec![text]), &type_name.parse().unwrap(), dialect);
+        let chosen = Chosen { column_type: type_name.parse().unwrap(), inferred: false };
+        let converted = convert(StringArray::from(vec![text]), &chosen, dialect);
         let shown = converted.ok().map(|array| cell(&array, 0));
         assert_eq!(shown.as_deref(), expected, "{type_name} of {text:?}");
     }
@@ -312,6 +366,12 @@ mod tests {
             ("int64", " 1", None),
             ("float64", "1e3", Some("1000.0")),
             ("float64", "one", None),
+            ("float64", "12345678901234567.89", Some("1.2345678901234568e16")),
+            ("float64", "1e400", None),
+            ("float64", "-1e400", None),
+            ("float64", "inf", Some("inf")),
+            ("float32", "1e39", None),
+            ("float32", "1e38", Some("1e38")),
             ("decimal(5,2)", "123.45", Some("123.45")),
             ("decimal(5,2)", "123.450", Some("123.45")),
             ("decimal(5,2)", "123.456", None),
@@ -346,6 +406,7 @@ mod tests {
             ("int64", "12", Some("12")),
             ("int64", "\"12\"", None),
             ("int64", "1.5", None),
+            ("float64", "1e400", None),
             ("utf8", "\"a\\nb\"", Some("a\nb")),
             ("utf8", "12.50", Some("12.50")),
             ("utf8", "true", Some("true")),
