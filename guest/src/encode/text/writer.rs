@@ -120,6 +120,10 @@ impl Encode for TextEncoder {
         0
     }
 
+    fn relief_bytes(&self) -> usize {
+        0
+    }
+
     fn relieve(&mut self, _: &mut dyn Output) -> Result<(), EncodeError> {
         Ok(())
     }
