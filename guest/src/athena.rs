@@ -6,9 +6,9 @@
 
 use crate::encode::EncodeError;
 use crate::encode::text::json_value::{Keys, push_with_keys};
-use crate::encode::text::{Html, sequence_length};
+use crate::encode::text::{Drain, Html, sequence_length};
 use crate::ipc::TableSchema;
-use crate::limits::{MAX_KEY_GROWTH_BYTES, MAX_OPEN_KEYS};
+use crate::limits::{MAX_CLEANED_KEY_BYTES, MAX_KEY_GROWTH_BYTES, MAX_OPEN_KEYS};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch};
 use arrow_buffer::{ArrowNativeType, Buffer, OffsetBuffer, ScalarBuffer};
@@ -39,10 +39,11 @@ pub fn clean(schema: &TableSchema, batch: &RecordBatch, warn: &mut dyn FnMut(Str
 #[derive(Debug)]
 struct Bounds {
     open_keys: usize,
+    key_bytes: usize,
     growth_bytes: usize,
 }
 
-const BOUNDS: Bounds = Bounds { open_keys: MAX_OPEN_KEYS, growth_bytes: MAX_KEY_GROWTH_BYTES };
+const BOUNDS: Bounds = Bounds { open_keys: MAX_OPEN_KEYS, key_bytes: MAX_CLEANED_KEY_BYTES, growth_bytes: MAX_KEY_GROWTH_BYTES };
 
 /// The column anew, and how many keys got a number.
 fn clean_column(values: &BinaryArray, bounds: &Bounds) -> Result<(ArrayRef, u64), String> {
@@ -82,6 +83,8 @@ struct Cleaned<'a> {
     renamed: u64,
     /// Bytes that numbers have added to the value.
     grown: usize,
+    /// Bytes of its longest key, quotes included.
+    longest: usize,
 }
 
 /// A key's object and hash.
@@ -89,7 +92,17 @@ type Slot = (u32, u64);
 
 impl<'a> Cleaned<'a> {
     fn new(bounds: &'a Bounds) -> Self {
-        Self { bounds, open: Vec::new(), objects: 0, taken: HashMap::new(), slots: Vec::new(), name: Vec::new(), renamed: 0, grown: 0 }
+        Self {
+            bounds,
+            open: Vec::new(),
+            objects: 0,
+            taken: HashMap::new(),
+            slots: Vec::new(),
+            name: Vec::new(),
+            renamed: 0,
+            grown: 0,
+            longest: 0,
+        }
     }
 
     fn begin(&mut self) {
@@ -97,14 +110,17 @@ impl<'a> Cleaned<'a> {
         self.objects = 0;
         self.taken.clear();
         self.slots.clear();
-        self.grown = 0;
+        (self.grown, self.longest) = (0, 0);
     }
 
     /// Was a bound reached? Past it the value's keys are no longer looked at.
     fn check(&self) -> Result<(), String> {
-        let Bounds { open_keys, growth_bytes } = self.bounds;
+        let Bounds { open_keys, key_bytes, growth_bytes } = self.bounds;
         if self.slots.len() > *open_keys {
             return Err(format!("a value has more than {open_keys} keys in the objects that are open at one place"));
+        }
+        if self.longest > *key_bytes {
+            return Err(format!("a value has a key of more than {key_bytes} bytes"));
         }
         if self.grown > *growth_bytes {
             return Err(format!("a value has so many equal keys that their numbers take more than {growth_bytes} bytes"));
@@ -127,6 +143,10 @@ impl<'a> Cleaned<'a> {
 
 impl Keys for Cleaned<'_> {
     fn open(&mut self) {
+        // Past a bound nothing is remembered.
+        if self.check().is_err() {
+            return;
+        }
         self.objects = self.objects.wrapping_add(1);
         self.open.push((self.objects, self.slots.len()));
     }
@@ -141,9 +161,10 @@ impl Keys for Cleaned<'_> {
         }
     }
 
-    fn push(&mut self, out: &mut Vec<u8>, key: &[u8]) {
+    fn push<D: Drain>(&mut self, out: &mut Vec<u8>, key: &[u8], _: &mut D) -> Result<(), D::Error> {
+        self.longest = self.longest.max(key.len());
         if self.check().is_err() {
-            return;
+            return Ok(());
         }
         let mut name = std::mem::take(&mut self.name);
         name.clear();
@@ -170,6 +191,7 @@ impl Keys for Cleaned<'_> {
         out.extend_from_slice(&name);
         out.push(b'"');
         self.name = name;
+        Ok(())
     }
 }
 
@@ -210,8 +232,9 @@ fn unescape(text: &[u8]) -> (u32, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::text::Whole;
 
-    const FEW: Bounds = Bounds { open_keys: 100, growth_bytes: 1_000 };
+    const FEW: Bounds = Bounds { open_keys: 100, key_bytes: 50, growth_bytes: 1_000 };
 
     #[track_caller]
     fn check(text: &str, expected: &str, renamed: u64) {
@@ -262,6 +285,28 @@ mod tests {
         check(&list(object, 250), &list(numbered, 250), 500);
         let said = "a value has so many equal keys that their numbers take more than 1000 bytes";
         assert_eq!(refusal(&list(object, 251)), said);
+    }
+
+    #[test]
+    fn keys_are_cleaned_up_to_a_length() {
+        let object = |bytes: usize| format!(r#"{{"{}":0,"a":1}}"#, "x".repeat(bytes - 2));
+        check(&object(50), &object(50), 0);
+        assert_eq!(refusal(&object(51)), "a value has a key of more than 50 bytes");
+        // The next value is judged by itself.
+        let values = BinaryArray::from_vec(vec![b"{}", br#"{"a.b":1}"#]);
+        assert!(clean_column(&values, &FEW).is_ok());
+    }
+
+    /// Past the bound a value is read to its end, and nothing more of it is remembered.
+    #[test]
+    fn what_is_open_is_remembered_up_to_the_bound() {
+        let mut keys = Cleaned::new(&FEW);
+        keys.begin();
+        for _ in 0..1_000 {
+            keys.open();
+            keys.push(&mut Vec::new(), b"\"a\"", &mut Whole).expect("room");
+        }
+        assert!(keys.check().is_err() && keys.open.len() <= 101 && keys.slots.len() <= 101);
     }
 
     #[test]

@@ -41,37 +41,51 @@ pub struct Piece {
     pub ends: bool,
 }
 
+/// A record, cut: what fills the open object, so many full objects of as many rows each, and the rest.
+#[derive(Debug, Default)]
+struct Cut {
+    first: Option<Piece>,
+    full: u64,
+    each: u64,
+    last: Option<Piece>,
+}
+
 impl Limits {
     /// Cuts a record of `rows` rows and `size` bytes; brings the counters to what the object left open holds.
-    pub fn cut(&self, open: &mut Counters, rows: u64, size: u64) -> Vec<Piece> {
-        let mut pieces = Vec::new();
+    pub fn cut(&self, open: &mut Counters, rows: u64, size: u64) -> impl Iterator<Item = Piece> + use<> {
+        let Cut { first, full, each, last } = self.plan(open, rows, size);
+        // One at a time: forty million rows may be as many pieces.
+        first.into_iter().chain((0..full).map(move |_| Piece { rows: each, ends: true })).chain(last)
+    }
+
+    fn plan(&self, open: &mut Counters, rows: u64, size: u64) -> Cut {
+        let mut cut = Cut::default();
         if rows == 0 {
-            return pieces;
+            return cut;
         }
         let row_bytes = (size / rows).max(1);
         let filled = self.capacity(*open, row_bytes);
         if filled >= rows {
             open.rows += rows;
             open.bytes = open.bytes.saturating_add(size);
-            pieces.push(self.last(open, rows));
-            return pieces;
+            cut.last = Some(self.last(open, rows));
+            return cut;
         }
         if filled > 0 || open.rows > 0 {
-            pieces.push(Piece { rows: filled, ends: true });
+            cut.first = Some(Piece { rows: filled, ends: true });
         }
         let whole = self.capacity(Counters::default(), row_bytes);
         let left = rows - filled;
         // A row heavier than the limit has an object of its own.
-        let (full, each) = left.checked_div(whole).map_or((left, 1), |full| (full, whole));
-        pieces.extend((0..full).map(|_| Piece { rows: each, ends: true }));
-        let rest = left - full * each;
+        (cut.full, cut.each) = left.checked_div(whole).map_or((left, 1), |full| (full, whole));
+        let rest = left - cut.full * cut.each;
         *open = Counters::default();
         if rest > 0 {
             open.rows = rest;
-            open.bytes = if full == 0 { size.saturating_sub(filled * row_bytes) } else { rest * row_bytes };
-            pieces.push(self.last(open, rest));
+            open.bytes = if cut.full == 0 { size.saturating_sub(filled * row_bytes) } else { rest * row_bytes };
+            cut.last = Some(self.last(open, rest));
         }
-        pieces
+        cut
     }
 
     /// How many rows of a weight an object takes that holds so much already.
@@ -138,6 +152,14 @@ mod tests {
     fn no_limits() {
         check(limits(0, 0), &[(30, 300), (30, 300)], &[], 60);
         check(limits(3, 0), &[(0, 0)], &[], 0);
+    }
+
+    /// As many pieces as rows are made one by one: in a list they would take more memory than there is.
+    #[test]
+    fn pieces_are_made_when_they_are_asked_for() {
+        let mut open = Counters::default();
+        let mut pieces = limits(1, 0).cut(&mut open, u64::MAX, 0);
+        assert!(pieces.by_ref().take(3).all(|piece| piece == Piece { rows: 1, ends: true }));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) mod swell;
 mod tests;
 
 use crate::bytes::same;
-use crate::limits::{MAX_DICTIONARIES, MAX_MESSAGE_BYTES, SCHEMA_CACHE_BYTES};
+use crate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_DICTIONARIES, MAX_MESSAGE_BYTES, MAX_SCHEMA_BYTES, SCHEMA_CACHE_BYTES};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
@@ -40,7 +40,8 @@ pub struct TableSchema {
     pub table: String,
     /// The schema as it was sent, metadata included.
     pub logical: SchemaRef,
-    /// The schema of the decoded batches: as `logical`, but text types (`Utf8`, `LargeUtf8`, `Utf8View`, at any depth) are their binary
+    /// The schema of the decoded batches: as `logical`, but without the fields' metadata (a nested field's is part of a type, and may differ
+    /// from record to record of an object), text types (`Utf8`, `LargeUtf8`, `Utf8View`, at any depth) are their binary
     /// twins, because text on the wire may be invalid UTF-8 and must come out as the reference writes it; and every field but a map's
     /// entries and keys may be null, because what a source declares and what it sends are two things. Which nulls a format can hold is
     /// the format's to say.
@@ -106,6 +107,7 @@ impl Decoder {
         let (_, mut at) = frame.body(stream.len(), body_length)?;
         let mut decoding = Decoding {
             schema: &schema,
+            stream_bytes: stream.len(),
             flat_row_names,
             dictionaries: HashMap::new(),
             dictionaries_read: 0,
@@ -133,6 +135,9 @@ impl Decoder {
 
     /// Decodes a schema message that has not been seen, and remembers it.
     fn learn(&mut self, header: &Buffer) -> Result<(Rc<[u8]>, Known), IpcError> {
+        if header.len() > MAX_SCHEMA_BYTES {
+            return Err(IpcError(format!("the schema has more than {MAX_SCHEMA_BYTES} bytes")));
+        }
         let message = message(header)?;
         let Some(schema) = message.header_as_schema() else {
             return Err(IpcError("the Arrow IPC stream does not begin with a schema".to_owned()));
@@ -142,14 +147,16 @@ impl Decoder {
         }
         let logical = arrow_ipc::convert::try_fb_to_schema(schema).map_err(|error| IpcError(format!("the schema: {}", cause(&error))))?;
         let schema = Rc::new(schema::judge(logical)?);
-        if self.schema_bytes + header.len() > SCHEMA_CACHE_BYTES {
-            self.schemas.clear();
-            self.schema_bytes = 0;
-        }
-        self.schema_bytes += header.len();
         let flat_row_names = flat::is_flat(&schema.physical).then(|| swell::names_of_flat_row(&schema.physical));
-        let (of, known) = (Rc::from(header.as_slice()), Known { schema, body_length: message.bodyLength(), flat_row_names });
-        self.schemas.insert(Rc::clone(&of), known.clone());
+        let (of, known): (Rc<[u8]>, _) = (Rc::from(header.as_slice()), Known { schema, body_length: message.bodyLength(), flat_row_names });
+        if of.len() <= MAX_CACHED_SCHEMA_BYTES {
+            if self.schema_bytes + of.len() > SCHEMA_CACHE_BYTES {
+                self.schemas.clear();
+                self.schema_bytes = 0;
+            }
+            self.schema_bytes += of.len();
+            self.schemas.insert(Rc::clone(&of), known.clone());
+        }
         Ok((of, known))
     }
 }
@@ -157,6 +164,7 @@ impl Decoder {
 /// One message on its way: what its frames have left behind so far.
 struct Decoding<'a> {
     schema: &'a TableSchema,
+    stream_bytes: usize,
     flat_row_names: Option<u64>,
     dictionaries: HashMap<i64, ArrayRef>,
     dictionaries_read: usize,
@@ -196,11 +204,11 @@ impl Decoding<'_> {
             self.batches.push(Rows { batch, bytes });
             return Ok(());
         }
-        check_columns(physical, batch)?;
+        check_columns(physical, batch, body)?;
         self.budget.take_names(physical, batch)?;
         let batch = read_record_batch(body, batch, physical.clone(), &self.dictionaries, None, &version)
             .map_err(|error| IpcError(format!("the record batch: {}", cause(&error))))?;
-        self.budget.take_values(&batch, body.len())?;
+        self.budget.take_values(&batch, self.stream_bytes)?;
         self.batches.push(Rows { batch, bytes });
         Ok(())
     }
@@ -220,7 +228,7 @@ impl Decoding<'_> {
         }
         let values = batch.data().ok_or_else(|| IpcError("a dictionary without values".to_owned()))?;
         check_batch(values, body.len())?;
-        check_dictionary(&self.schema.physical, batch.id(), values)?;
+        check_dictionary(&self.schema.physical, batch.id(), values, body)?;
         if batch.isDelta()
             && let Some(existing) = self.dictionaries.get(&batch.id())
         {

@@ -15,6 +15,21 @@ pub const MAX_NAME_BYTES: usize = 4_096;
 /// Bytes of a schema's metadata, fields included.
 pub const MAX_METADATA_BYTES: usize = 1 << 20;
 
+/// Bytes of all names of a schema: 800 for each of the most columns.
+pub const MAX_NAMES_BYTES: usize = 8 << 20;
+
+/// Bytes of a schema's message. One of the most fields takes 6 MiB beside its names.
+pub const MAX_SCHEMA_BYTES: usize = 16 << 20;
+
+/// Bytes that a message's header stands for when everything is counted as often as it is pointed at, as a multiple of its length; and as
+/// many more. Writers share vtables and nothing else, which at most doubles it.
+pub const MAX_HEADER_SHARING: usize = 4;
+/// See [`MAX_HEADER_SHARING`]: a header of a few columns is mostly what it shares.
+pub const MIN_HEADER_APPARENT_BYTES: usize = 64 << 10;
+
+/// Tables of a header's flatbuffer: six for each of the most fields (its type, a dictionary, pairs of metadata).
+pub const MAX_HEADER_TABLES: usize = 6 * MAX_FIELDS;
+
 /// Bytes of one message (an Arrow IPC stream): the limit of CloudQuery's gRPC.
 pub const MAX_MESSAGE_BYTES: usize = 200 << 20;
 
@@ -40,12 +55,26 @@ pub const MAX_SHARED_ROW_BYTES: u64 = 8 << 20;
 /// named, and 8 for each. A larger row goes alone.
 pub const PIECE_BYTES: u64 = 32 << 20;
 
+/// The same of rows of Parquet that are converted first: text may become three times as long, base64 a third longer.
+pub const CONVERTED_PIECE_BYTES: u64 = 16 << 20;
+
+/// Bytes that conversion for Parquet may make of such a piece, and so of a row. Beside a message they are there three times: as converted,
+/// as a page, and compressed; with what encoders hold that fits an instance.
+pub const MAX_CONVERTED_BYTES: u64 = 64 << 20;
+
 /// The same of a row in one nested column of Parquet. The `parquet` crate holds a value six times while it writes it (page, compressed
 /// page, bounds), and 8 bytes of levels for each value; with the message and as much in flat columns that fits an instance.
 pub const MAX_NESTED_ROW_BYTES: u64 = 48 << 20;
 
+/// Bytes of a value that Parquet's statistics name as the least or the largest, as in the reference. Values of a column of fixed width are
+/// named whole, and so are long ones that begin with 64 bytes of 0xff, above which nothing shorter is.
+pub const MAX_STATISTICS_BYTES: usize = 4 << 10;
+
 /// Keys of the objects that are open at one place of a JSON value whose keys are cleaned for Athena: each takes about 80 bytes.
 pub const MAX_OPEN_KEYS: usize = 1 << 20;
+
+/// Bytes of a key that is cleaned, as it stands. Athena takes names of 255.
+pub const MAX_CLEANED_KEY_BYTES: usize = 1 << 20;
 
 /// Bytes by which such a value may grow, when keys that become equal get numbers.
 pub const MAX_KEY_GROWTH_BYTES: usize = 16 << 20;
@@ -57,11 +86,15 @@ pub const MAX_NAME_TEXT_BYTES: u64 = 8 << 30;
 /// Dictionaries of a message, replacements and deltas included: one for each column, and then some.
 pub const MAX_DICTIONARIES: usize = 20_000;
 
-/// Bytes of schema messages that a decoder remembers. Thousands of tables fit; past it all are forgotten and learned again.
+/// Bytes of schema messages that a decoder remembers; decoded they take about five times as much. Thousands of tables fit; past it all are
+/// forgotten and learned again.
 pub const SCHEMA_CACHE_BYTES: usize = 16 << 20;
+
+/// Bytes of a schema message that is remembered beside others: some 2,500 columns. A larger one is only while it comes again and again.
+pub const MAX_CACHED_SCHEMA_BYTES: usize = 256 << 10;
 
 /// Bytes of an error text that comes from a library: types nested in types can be printed without end.
 pub const MAX_CAUSE_BYTES: usize = 512;
 
 /// Objects open at once in a session, whatever the host allows.
-pub const MAX_OPEN_OBJECTS: usize = 4_096;
+pub const MAX_OPEN_OBJECTS: u32 = 4_096;

@@ -1,7 +1,8 @@
 //! A table's life: rows come in, find the table's open object or open one, are encoded into it, and the object is finished.
 //!
 //! A table that fails has its open object dropped and forgotten; the others go on. Memory that encoders hold back is bounded over all open
-//! objects: past the bound, the object that holds most gives it up.
+//! objects: past the bound, the object that can give up most does. What none can give up while it is open (footers of row groups that have
+//! left) has the same bound: past it the object with most of that ends, or, where it may not, fails.
 
 use crate::athena;
 use crate::batch::{Counters, Limits};
@@ -9,12 +10,13 @@ use crate::encode::{Encode, EncodeError, Encoders, Output};
 use crate::host::{Host, Level, ObjectAttributes, PutError};
 use crate::ipc::swell::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
+use crate::limits::{MAX_OPEN_OBJECTS, PIECE_BYTES};
 use crate::path::KeyContext;
 use crate::spec::{Rotation, Settings};
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -24,11 +26,15 @@ pub type Instant = u64;
 /// Bounds of a session, set by the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Bytes that encoders may hold back over all open objects.
+    /// Bytes that encoders may hold back over all open objects; and a quarter more, see [`LEAST_SHARE`].
     pub encoder_bytes: u64,
     /// Objects that may be open at once.
     pub open_objects: u32,
 }
+
+/// One part in so many of the bound on memory is always there for rows that wait, whatever else is held: were it less, each insert would
+/// end a row group of a few rows, and each such group leaves a footer.
+const LEAST_SHARE: u64 = 4;
 
 /// Why rows were not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,13 +82,36 @@ pub struct Sink<H: Host> {
     encoders: Encoders,
     /// Ordered, so that equal input gives equal output.
     open: BTreeMap<String, Object<H>>,
-    /// Keys of empty objects, for the first rows of their tables.
-    reserved: BTreeMap<String, String>,
+    /// The open objects by age, if age ends them: when their first rows came, and their tables.
+    ages: BTreeSet<(Instant, String)>,
+    /// Empty objects, for the first rows of their tables: the key, and the schema it was written with.
+    reserved: BTreeMap<String, (String, Rc<TableSchema>)>,
     /// Tables whose failure no call could report yet.
     failed: Vec<(String, WriteError)>,
     /// Counts uses of objects, to know the one unused for longest.
     uses: u64,
-    held_bytes: u64,
+    /// Over all open objects.
+    held: Held,
+}
+
+/// Memory of encoders: what they keep as long as they are open, and what they can give up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Held {
+    kept: u64,
+    relief: u64,
+}
+
+impl Held {
+    fn by(encoder: &dyn Encode) -> Self {
+        let relief = encoder.relief_bytes() as u64;
+        Self { kept: (encoder.held_bytes() as u64).saturating_sub(relief), relief }
+    }
+
+    /// Puts `new` in the place of `old`.
+    fn replace(&mut self, old: Self, new: Self) {
+        self.kept = self.kept.saturating_sub(old.kept).saturating_add(new.kept);
+        self.relief = self.relief.saturating_sub(old.relief).saturating_add(new.relief);
+    }
 }
 
 /// An object being written.
@@ -95,13 +124,14 @@ struct Object<H: Host> {
     /// When its first row came.
     since: Instant,
     used: u64,
-    held_bytes: u64,
+    held: Held,
     replaced: u64,
 }
 
 impl<H: Host> Sink<H> {
     /// Starts a session.
-    pub fn open(host: H, settings: Settings, limits: SessionLimits) -> Self {
+    pub fn open(host: H, settings: Settings, mut limits: SessionLimits) -> Self {
+        limits.open_objects = limits.open_objects.min(MAX_OPEN_OBJECTS);
         let age = match settings.rotation {
             Rotation::Never => None,
             Rotation::Every { age, .. } => age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
@@ -117,27 +147,31 @@ impl<H: Host> Sink<H> {
             decoder: Decoder::default(),
             encoders,
             open: BTreeMap::new(),
+            ages: BTreeSet::new(),
             reserved: BTreeMap::new(),
             failed: Vec::new(),
             uses: 0,
-            held_bytes: 0,
+            held: Held::default(),
         }
     }
 
-    /// A table's schema. If the spec wants empty objects for empty tables, puts one, and keeps its key for the table's first rows.
+    /// A table's schema. If the spec wants empty objects for empty tables, puts one, and keeps its key for the table's first rows. Columns that
+    /// have changed before there were rows are put in its place.
     ///
     /// # Errors
     /// [`WriteError`]; the table has then failed.
     pub fn migrate_table(&mut self, ipc: &[u8], _now: Instant) -> Result<Option<Instant>, WriteError> {
         let schema = self.decoder.schema(ipc)?;
         let table = &schema.table;
-        if self.settings.empty_objects && !self.open.contains_key(table) && !self.reserved.contains_key(table) {
-            let key = self.render_key(table)?;
+        let reserved = self.reserved.get(table);
+        let is_known = reserved.is_some_and(|(_, written)| changed_column(&written.logical, &schema.logical).is_none());
+        if self.settings.empty_objects && !self.open.contains_key(table) && !is_known {
+            let key = reserved.map_or_else(|| self.render_key(table), |(key, _)| Ok(key.clone()))?;
             let encoder = self.encoders.open(&schema)?;
             let upload = self.host.open(&self.attributes(&key))?;
             encoder.finish(&mut Pipe { host: &self.host, upload: &upload })?;
             self.host.finish(upload, 0)?;
-            self.reserved.insert(table.clone(), key);
+            self.reserved.insert(table.clone(), (key, schema));
         }
         Ok(self.deadline())
     }
@@ -163,7 +197,7 @@ impl<H: Host> Sink<H> {
     /// Finishes the objects whose age limit has passed.
     pub fn tick(&mut self, now: Instant) -> Progress {
         let Some(age) = self.age else { return self.close(Vec::new()) };
-        let due = self.open.iter().filter(|(_, object)| object.since.saturating_add(age) <= now).map(|(table, _)| table.clone()).collect();
+        let due = self.ages.iter().take_while(|(since, _)| since.saturating_add(age) <= now).map(|(_, table)| table.clone()).collect();
         self.close(due)
     }
 
@@ -182,9 +216,7 @@ impl<H: Host> Sink<H> {
 
     /// Drops what a table has open, unfinished.
     pub fn abandon(&mut self, table: &str) {
-        if let Some(object) = self.open.remove(table) {
-            self.held_bytes -= object.held_bytes;
-        }
+        self.take_open(table);
         self.reserved.remove(table);
         self.failed.retain(|(failed, _)| failed != table);
     }
@@ -192,6 +224,16 @@ impl<H: Host> Sink<H> {
     /// True if nothing is open and no key is reserved.
     pub fn idle(&self) -> bool {
         self.open.is_empty() && self.reserved.is_empty() && self.failed.is_empty()
+    }
+
+    /// The open object of a table, which then is open no longer.
+    fn take_open(&mut self, table: &str) -> Option<Object<H>> {
+        let (table, object) = self.open.remove_entry(table)?;
+        self.held.replace(object.held, Held::default());
+        if self.age.is_some() {
+            self.ages.remove(&(object.since, table));
+        }
+        Some(object)
     }
 
     fn insert_rows(&mut self, schema: &Rc<TableSchema>, rows: &Rows, now: Instant) -> Result<(), WriteError> {
@@ -215,7 +257,8 @@ impl<H: Host> Sink<H> {
         if let Some(object) = self.open.get_mut(&schema.table) {
             object.counters = counters;
         }
-        self.relieve()
+        self.relieve();
+        Ok(())
     }
 
     /// An open object with other columns ends, if the table rotates; else the table fails.
@@ -237,6 +280,9 @@ impl<H: Host> Sink<H> {
     fn encode(&mut self, schema: &Rc<TableSchema>, batch: &RecordBatch, rows: Range<usize>, now: Instant) -> Result<(), WriteError> {
         if !self.open.contains_key(&schema.table) {
             let object = self.open_object(schema, now)?;
+            if self.age.is_some() {
+                self.ages.insert((object.since, schema.table.clone()));
+            }
             self.open.insert(schema.table.clone(), object);
         }
         self.uses += 1;
@@ -247,7 +293,7 @@ impl<H: Host> Sink<H> {
         if self.settings.athena {
             let mut start = rows.start;
             while start < rows.end {
-                let count = light_rows(batch, start, rows.end - start);
+                let count = light_rows(batch, start, rows.end - start, PIECE_BYTES);
                 let cleaned = athena::clean(schema, &batch.slice(start, count), &mut |line| self.host.log(Level::Warn, &line))?;
                 object.encoder.write(&cleaned, 0..count, out)?;
                 start += count;
@@ -256,9 +302,8 @@ impl<H: Host> Sink<H> {
             object.encoder.write(batch, rows, out)?;
         }
         object.replaced += self.encoders.take_replaced_text();
-        let held = object.encoder.held_bytes() as u64;
-        self.held_bytes = self.held_bytes - object.held_bytes + held;
-        object.held_bytes = held;
+        let held = Held::by(object.encoder.as_ref());
+        self.held.replace(std::mem::replace(&mut object.held, held), held);
         Ok(())
     }
 
@@ -272,7 +317,7 @@ impl<H: Host> Sink<H> {
         // The encoder first: a column it cannot hold is to open no upload.
         let encoder = self.encoders.open(schema)?;
         let key = match self.reserved.remove(&schema.table) {
-            Some(key) => key,
+            Some((key, _)) => key,
             None => self.render_key(&schema.table)?,
         };
         let upload = self.host.open(&self.attributes(&key))?;
@@ -284,7 +329,7 @@ impl<H: Host> Sink<H> {
             rows: 0,
             since: now,
             used: 0,
-            held_bytes: 0,
+            held: Held::default(),
             replaced: 0,
         })
     }
@@ -307,8 +352,7 @@ impl<H: Host> Sink<H> {
 
     /// Finishes a table's object, if it has one.
     fn finish(&mut self, table: &str) -> Result<(), WriteError> {
-        let Some(object) = self.open.remove(table) else { return Ok(()) };
-        self.held_bytes -= object.held_bytes;
+        let Some(object) = self.take_open(table) else { return Ok(()) };
         object.encoder.finish(&mut Pipe { host: &self.host, upload: &object.upload })?;
         let replaced = object.replaced + self.encoders.take_replaced_text();
         if replaced > 0 {
@@ -329,27 +373,49 @@ impl<H: Host> Sink<H> {
         Progress { deadline: self.deadline(), failures }
     }
 
-    /// Brings what encoders hold back under its bound: the largest first, of equals the one unused for longest.
-    fn relieve(&mut self) -> Result<(), WriteError> {
-        while self.held_bytes > self.limits.encoder_bytes {
-            let largest = self.open.iter_mut().max_by_key(|(_, object)| (object.held_bytes, Reverse(object.used)));
-            let Some((table, object)) = largest else { return Ok(()) };
-            let before = object.held_bytes;
+    /// Brings what encoders hold back under its bounds: what the most can be given up of first, of equals the one unused for longest.
+    fn relieve(&mut self) {
+        let most = self.limits.encoder_bytes;
+        while self.held.kept > most {
+            let largest = self.open.iter().max_by_key(|(_, object)| (object.held.kept, Reverse(object.used)));
+            let Some((table, _)) = largest else { return };
+            self.end_early(&table.clone());
+        }
+        while self.held.relief > most.saturating_sub(self.held.kept).max(most / LEAST_SHARE) {
+            let largest = self.open.iter_mut().max_by_key(|(_, object)| (object.held.relief, Reverse(object.used)));
+            let Some((table, object)) = largest else { return };
             let relieved = object.encoder.relieve(&mut Pipe { host: &self.host, upload: &object.upload });
-            object.held_bytes = object.encoder.held_bytes() as u64;
-            self.held_bytes = self.held_bytes - before + object.held_bytes;
-            let (table, unchanged) = (table.clone(), object.held_bytes >= before);
-            match relieved {
-                // What is left is small change (footers): finishing objects is all that could free it.
-                Ok(()) if unchanged => return Ok(()),
-                Ok(()) => {}
-                Err(error) => {
-                    self.abandon(&table);
-                    self.failed.push((table, error.into()));
-                }
+            let held = Held::by(object.encoder.as_ref());
+            let before = std::mem::replace(&mut object.held, held);
+            self.held.replace(before, held);
+            if let Err(error) = relieved {
+                let table = table.clone();
+                self.fail(&table, error.into());
+            } else if held.relief >= before.relief {
+                return;
             }
         }
-        Ok(())
+    }
+
+    /// Ends an object whose encoder keeps too much: a rotating table goes on with the next one, any other fails.
+    fn end_early(&mut self, table: &str) {
+        let ended = match self.settings.rotation {
+            Rotation::Every { .. } => self.finish(table),
+            Rotation::Never => Err(WriteError::Data(format!(
+                "the open objects of this lane take more than {} bytes of memory in footers of row groups alone, and this one the most of them; \
+                 use a path with {{{{UUID}}}}, which rotates, more lanes, or fewer tables at once",
+                self.limits.encoder_bytes
+            ))),
+        };
+        if let Err(error) = ended {
+            self.fail(table, error);
+        }
+    }
+
+    /// Drops what a table has open, and keeps the error for the next call that can report it.
+    fn fail(&mut self, table: &str, error: WriteError) {
+        self.abandon(table);
+        self.failed.push((table.to_owned(), error));
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -357,7 +423,7 @@ impl<H: Host> Sink<H> {
             return Some(0);
         }
         let age = self.age?;
-        self.open.values().map(|object| object.since.saturating_add(age)).min()
+        self.ages.first().map(|(since, _)| since.saturating_add(age))
     }
 }
 
@@ -422,3 +488,6 @@ fn same_type(old: &DataType, new: &DataType) -> bool {
         (old, new) => old == new,
     }
 }
+
+#[cfg(test)]
+mod tests;

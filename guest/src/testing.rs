@@ -82,3 +82,28 @@ impl Host for FakeHost {
         Ok(())
     }
 }
+
+/// The stream of a schema of so many numbers, all of which point at one name; and of as many pairs of metadata that point at it, too. No
+/// writer makes such a stream.
+#[must_use]
+pub fn sharing_one_name(fields: usize, name_bytes: usize, pairs: usize) -> Vec<u8> {
+    use arrow_ipc::{Endianness, Field, FieldArgs, Int, IntArgs, KeyValue, KeyValueArgs, Message, MessageArgs, MessageHeader};
+    use arrow_ipc::{MetadataVersion, Schema, SchemaArgs, Type};
+    let mut builder = flatbuffers::FlatBufferBuilder::new();
+    let name = Some(builder.create_string(&"n".repeat(name_bytes)));
+    let kind = Some(Int::create(&mut builder, &IntArgs { bitWidth: 64, is_signed: true }).as_union_value());
+    let field = FieldArgs { name, type_type: Type::Int, type_: kind, ..FieldArgs::default() };
+    let fields: Vec<_> = (0..fields).map(|_| Field::create(&mut builder, &field)).collect();
+    let fields = Some(builder.create_vector(&fields));
+    let mut pairs: Vec<_> = (0..pairs).map(|_| KeyValue::create(&mut builder, &KeyValueArgs { key: name, value: name })).collect();
+    let (key, value) = (Some(builder.create_string("cq:table_name")), Some(builder.create_string("t")));
+    pairs.push(KeyValue::create(&mut builder, &KeyValueArgs { key, value }));
+    let custom_metadata = Some(builder.create_vector(&pairs));
+    let schema = SchemaArgs { endianness: Endianness::Little, fields, custom_metadata, features: None };
+    let header = Some(Schema::create(&mut builder, &schema).as_union_value());
+    let (version, header_type) = (MetadataVersion::V5, MessageHeader::Schema);
+    let message = Message::create(&mut builder, &MessageArgs { version, header_type, header, bodyLength: 0, custom_metadata: None });
+    builder.finish(message, None);
+    let frame = builder.finished_data();
+    [&u32::MAX.to_le_bytes(), &(frame.len() as u32).to_le_bytes()[..], frame].concat()
+}

@@ -119,6 +119,28 @@ fn offsets_that_point_elsewhere_are_refused() {
     }
 }
 
+/// What arrow-data adds and multiplies in `usize` is refused before it sees it: the sandbox has 32 bits, and it panics.
+#[test]
+fn counts_beyond_32_bits_are_refused_before_they_are_counted() {
+    let item = Arc::new(Field::new("item", DataType::Int8, true));
+    let values: ArrayRef = Arc::new(Int8Array::from(vec![7; 20]));
+    let view: ArrayRef = Arc::new(LargeListViewArray::new(item.clone(), vec![9, 2].into(), vec![4, 6].into(), values, None));
+    let text = "a list view names values beyond the 20 that there are";
+    for lie in [[17, 2], [i64::from(u32::MAX), 2], [i64::MAX, 2], [-1, 2]] {
+        refused(&lied(&of(view.clone()), &longs(&[9, 2]), &longs(&lie)), text);
+    }
+    for lie in [[12, 6], [i64::from(u32::MAX) - 8, 6], [1 << 32, 6], [i64::MAX, 6]] {
+        refused(&lied(&of(view.clone()), &longs(&[4, 6]), &longs(&lie)), text);
+    }
+    let values: ArrayRef = Arc::new(Int8Array::from(vec![7; 7 * 4_096]));
+    let fixed: ArrayRef = Arc::new(FixedSizeListArray::new(item, 4_096, values, None));
+    // Rows and nulls of the lists, and of their values.
+    for rows in [8, 1 << 20] {
+        let changed = lied(&of(fixed.clone()), &longs(&[7, 0, 7 * 4_096, 0]), &longs(&[rows, 0, 7 * 4_096, 0]));
+        refused(&changed, &format!("{rows} lists of 4096 values each have only 28672 values"));
+    }
+}
+
 #[test]
 fn views_that_point_elsewhere_are_refused() {
     let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["a text of more than twelve bytes", "another text of some length"]));

@@ -1,15 +1,18 @@
-//! Golden cases of CSV and JSON lines: for each input, the bytes that the reference writes.
+//! Golden cases of CSV and JSON lines: for each input, the bytes that the reference writes; and the same under gzip, by whichever back end
+//! this was built with.
 
+use lakegate_guest::encode::gzip::{GzipShared, wrap};
 use lakegate_guest::encode::text::TextShared;
 use lakegate_guest::encode::{Encode, EncodeError, Output, csv, json};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::{Decoder, Rows, TableSchema};
 use lakegate_guest::spec::CsvOptions;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Outputs there are: three text files for each of the ten cases.
-const CASES: usize = 30;
+/// Outputs there are: three text files for each of the ten cases, each also gzipped.
+const CASES: usize = 60;
 
 #[derive(Default)]
 struct Collected(Vec<u8>);
@@ -39,6 +42,15 @@ fn open(schema: &Rc<TableSchema>, spec: &serde_json::Value, shared: &TextShared)
     }
 }
 
+fn unpacked(member: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    // An object without rows is empty, and no member.
+    if !member.is_empty() {
+        flate2::read::GzDecoder::new(member).read_to_end(&mut text).expect("a gzip member");
+    }
+    text
+}
+
 /// Shows where two texts part, a few dozen bytes either side.
 fn first_difference(actual: &[u8], expected: &[u8]) -> String {
     let at = actual.iter().zip(expected).take_while(|(a, b)| a == b).count();
@@ -51,28 +63,32 @@ fn first_difference(actual: &[u8], expected: &[u8]) -> String {
 #[expect(clippy::print_stdout, reason = "the count of cases is for the reader of the test's output")]
 fn text_equals_the_reference_byte_for_byte() {
     let (mut cases, mut skipped, mut wrong) = (0, 0, Vec::new());
-    let shared = TextShared::default();
+    let (shared, gzip) = (TextShared::default(), GzipShared::default());
     for folder in std::fs::read_dir(golden()).expect("golden cases").map(|entry| entry.expect("a folder").path()) {
         let (schema, rows) = Decoder::default().decode(std::fs::read(folder.join("input.arrows")).expect("input")).expect("rows");
         let list: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(folder.join("case.json")).expect("list")).expect("json");
         for case in &list {
             let file = folder.join(case["file"].as_str().expect("a file name"));
-            let Some(encoder) = open(&schema, &case["spec"], &shared) else { continue };
-            if case.get("error").is_some() {
-                skipped += 1;
-                continue;
+            for gzipped in [false, true] {
+                let Some(encoder) = open(&schema, &case["spec"], &shared) else { continue };
+                if case.get("error").is_some() {
+                    skipped += 1;
+                    continue;
+                }
+                let encoder = encoder.expect("every type has a text");
+                let mut encoder = if gzipped { wrap(encoder, &gzip) } else { encoder };
+                let mut out = Collected::default();
+                for Rows { batch, .. } in &rows {
+                    encoder.write(batch, 0..batch.num_rows(), &mut out).expect("rows have a text");
+                }
+                encoder.finish(&mut out).expect("written");
+                let text = if gzipped { unpacked(&out.0) } else { out.0 };
+                let expected = std::fs::read(&file).expect("expected bytes");
+                if text != expected {
+                    wrong.push(format!("{}, gzip {gzipped}: {}", file.display(), first_difference(&text, &expected)));
+                }
+                cases += 1;
             }
-            let mut encoder = encoder.expect("every type has a text");
-            let mut out = Collected::default();
-            for Rows { batch, .. } in &rows {
-                encoder.write(batch, 0..batch.num_rows(), &mut out).expect("rows have a text");
-            }
-            encoder.finish(&mut out).expect("nothing is left to write");
-            let expected = std::fs::read(&file).expect("expected bytes");
-            if out.0 != expected {
-                wrong.push(format!("{}: {}", file.display(), first_difference(&out.0, &expected)));
-            }
-            cases += 1;
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

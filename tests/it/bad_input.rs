@@ -141,3 +141,189 @@ async fn messages_that_swell_are_errors_in_the_sandbox() -> Result<()> {
     }
     Ok(())
 }
+
+/// The message with the one place where `truth` stands saying `lie`.
+fn lied(message: &[u8], truth: &[i64], lie: &[i64]) -> Result<Vec<u8>> {
+    let [truth, lie] = [truth, lie].map(|numbers| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>());
+    let places: Vec<usize> = (0..message.len()).filter(|at| message[*at..].starts_with(&truth)).collect();
+    ensure!(places.len() == 1 && truth.len() == lie.len(), "the truth stands in {} places", places.len());
+    let mut changed = message.to_vec();
+    changed[places[0]..places[0] + lie.len()].copy_from_slice(&lie);
+    Ok(changed)
+}
+
+/// Numbers that look right in the 32 bits of the sandbox, and only there; the first for each column of 64-bit numbers.
+fn lies_of_64_bits() -> Result<Vec<(String, Vec<u8>)>> {
+    use arrow_array::types::Int8Type;
+    use arrow_array::*;
+    use arrow_buffer::OffsetBuffer;
+    use arrow_schema::{DataType, Field};
+    use std::sync::Arc;
+
+    let item = |values: &dyn Array| Arc::new(Field::new("item", values.data_type().clone(), true));
+    let texts = ["one", "three", "seventeen"];
+    let binary: ArrayRef = Arc::new(LargeBinaryArray::from_iter_values(texts));
+    let text: ArrayRef = Arc::new(LargeStringArray::from_iter_values(texts));
+    let in_list: ArrayRef = Arc::new(ListArray::new(item(&text), OffsetBuffer::from_lengths([2, 1]), text.clone(), None));
+    let in_struct: ArrayRef = Arc::new(StructArray::from(vec![(item(&binary), binary.clone())]));
+    let in_dictionary: ArrayRef = Arc::new(DictionaryArray::<Int8Type>::new(vec![0, 1, 2].into(), text.clone()));
+    let small: ArrayRef = Arc::new(Int8Array::from(vec![7; 17]));
+    let list: ArrayRef = Arc::new(LargeListArray::new(item(&small), OffsetBuffer::from_lengths([3, 5, 9]), small.clone(), None));
+    let view: ArrayRef = Arc::new(LargeListViewArray::new(item(&small), vec![9, 2].into(), vec![4, 6].into(), small.clone(), None));
+    let many: ArrayRef = Arc::new(Int8Array::from(vec![7; 7 * 4_096]));
+    let fixed: ArrayRef = Arc::new(FixedSizeListArray::new(item(&many), 4_096, many, None));
+    let in_fixed: ArrayRef =
+        Arc::new(StructArray::from(vec![(Arc::new(Field::new("f", DataType::clone(fixed.data_type()), true)), fixed.clone())]));
+
+    let mut lies = Vec::new();
+    let mut lie = |name: &str, column: &ArrayRef, truth: &[i64], lie: &[i64]| -> Result<()> {
+        let name = format!("{name}_{}", lies.len());
+        let message = tables::Table::new(&name).column("lying", column.clone()).insert_ipc()?;
+        lies.push((name, lied(&message, truth, lie)?));
+        Ok(())
+    };
+    const WRAP: i64 = 1 << 32;
+    let columns = [
+        ("binary", binary),
+        ("text", text),
+        ("in_list", in_list),
+        ("in_struct", in_struct),
+        ("in_dictionary", in_dictionary),
+        ("list", list),
+    ];
+    for (name, column) in columns {
+        let last = [
+            [0, 3, 8, WRAP + 2],
+            [0, 3, 8, WRAP + 17],
+            [0, 3, WRAP + 8, WRAP + 17],
+            [0, WRAP + 3, WRAP + 8, WRAP + 17],
+            [0, 3, 8, i64::MAX],
+        ];
+        last.iter().try_for_each(|offsets| lie(name, &column, &[0, 3, 8, 17], offsets))?;
+    }
+    lie("view", &view, &[9, 2], &[1, 2])?;
+    for offsets in [[WRAP - 4, 2], [WRAP, 2], [i64::MAX, 2]] {
+        lie("view", &view, &[9, 2], &offsets)?;
+    }
+    for sizes in [[WRAP - 9, 6], [WRAP - 1, 6], [WRAP, 6], [i64::MAX, 6]] {
+        lie("view", &view, &[4, 6], &sizes)?;
+    }
+    for (name, column) in [("fixed", fixed), ("in_fixed", in_fixed)] {
+        // Rows and nulls of the lists, and of their values.
+        lie(name, &column, &[7, 0, 7 * 4_096, 0], &[1 << 20, 0, 7 * 4_096, 0])?;
+        lie(name, &column, &[7, 0, 7 * 4_096, 0], &[1 << 20, 0, 0, 0])?;
+    }
+    lies.push(("t".to_owned(), lakegate_guest::testing::sharing_one_name(20_000, 60 << 10, 0)));
+    lies.push(("t".to_owned(), lakegate_guest::testing::sharing_one_name(9_000, 4_000, 0)));
+    Ok(lies)
+}
+
+/// What arrow counts in `usize` it counts in 32 bits there: a lie of more is the table's error, and the instance and its open tables live on.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_beyond_32_bits_are_errors_in_the_sandbox() -> Result<()> {
+    let lies = lies_of_64_bits()?;
+    for format in ["csv", "json", "parquet"] {
+        let bench = bench("lies");
+        let spec = json!({"bucket": "lies", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
+        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let mut write = session.write()?;
+        let mut refused = 0;
+        for (_, message) in &lies {
+            refused += usize::from(write.insert(message.clone().into()).await.is_err());
+            write.insert(tables::ids("good", 0..10).into()).await?;
+        }
+        let report = write.finish().await;
+        let failures: Vec<_> = report.failures().collect();
+        for (table, failure) in &failures {
+            ensure!(failure.class == FailureClass::Data && *table != "good", "{format}, {table}: {failure:?}");
+        }
+        // One view is no lie: it only names other values. Both schemas are of one table.
+        let honest = report.tables.iter().filter(|table| table.table.starts_with("view") && table.rows_confirmed > 0).count();
+        ensure!(honest == usize::from(format != "parquet"), "{format}: {honest} honest views");
+        let distinct = lies.len() - honest - usize::from(refused == 0);
+        ensure!(
+            failures.len() + refused == distinct || failures.len() == lies.len() - 1 - honest,
+            "{format}: {refused} refused, {failures:?}"
+        );
+        let good = report.tables.iter().find(|table| table.table == "good").map(|table| table.rows_confirmed);
+        ensure!(good == Some(lies.len() as u64 * 10), "{format}: {good:?} good rows");
+        session.close().await;
+    }
+    corpus("lies of 64 bits in the sandbox", 3 * lies.len(), 3 * lies.len());
+    Ok(())
+}
+
+/// What became a seed natively holds in the sandbox, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_seed_of_the_fuzzers_is_rows_or_an_error_in_the_sandbox() -> Result<()> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let mut ran = 0;
+    for format in ["csv", "json", "parquet"] {
+        let bench = bench("seeds");
+        let spec = json!({"bucket": "seeds", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
+        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let mut write = session.write()?;
+        let mut inputs: Vec<_> =
+            std::fs::read_dir(folder.join(format!("ipc_{format}")))?.map(|entry| entry.map(|it| it.path())).collect::<Result<_, _>>()?;
+        inputs.sort();
+        for input in &inputs {
+            // Damage to the header is the client's error at once.
+            let _ = write.insert(std::fs::read(input)?.into()).await;
+            write.insert(tables::ids("good", 0..10).into()).await?;
+        }
+        let report = write.finish().await;
+        for (table, failure) in report.failures() {
+            ensure!(failure.class == FailureClass::Data && table != "good", "{format}, {table}: {failure:?}");
+        }
+        let good = report.tables.iter().find(|table| table.table == "good").map(|table| table.rows_confirmed);
+        ensure!(good == Some(inputs.len() as u64 * 10), "{format}: {good:?} good rows");
+        ran += inputs.len();
+        session.close().await;
+    }
+    corpus("seeds in the sandbox", ran, 3 * 28);
+    Ok(())
+}
+
+/// Columns that Parquet holds in another form, and values that it keeps for statistics, at the size of the largest messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_values_that_parquet_converts_or_keeps_fit_the_sandbox_or_are_errors() -> Result<()> {
+    use arrow_array::{ArrayRef, BinaryArray, FixedSizeBinaryArray, LargeBinaryArray};
+    use arrow_ipc::writer::StreamWriter;
+    use arrow_schema::{DataType, Field, Schema};
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    const MIB: usize = 1 << 20;
+    let bench = bench("large");
+    let spec =
+        json!({"bucket": "large", "region": "us-east-1", "path": "{{TABLE}}", "no_rotate": true, "format": "parquet", "test_write": false});
+    let mut options = bench.options();
+    options.lanes = std::num::NonZeroUsize::MIN;
+    let session = lakegate::session::Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
+    let mut write = session.write()?;
+    write.insert(tables::ids("good", 0..10).into()).await?;
+    let stray: ArrayRef = Arc::new(BinaryArray::from_iter_values((0..150).map(|_| vec![0xff; MIB])));
+    // Sent as bytes, declared as text.
+    let sent = tables::Table::new("stray").column("c", stray).batch()?;
+    let metadata = HashMap::from([(tables::TABLE_NAME.to_owned(), "stray".to_owned())]);
+    let declared = Schema::new_with_metadata(vec![Field::new("c", DataType::Utf8, true)], metadata);
+    let mut stream = StreamWriter::try_new(Vec::new(), &declared)?;
+    stream.write(&sent)?;
+    write.insert(stream.into_inner()?.into()).await?;
+    let many: ArrayRef = Arc::new(LargeBinaryArray::from_iter_values((0..150).map(|_| vec![7; MIB])));
+    write.insert(tables::Table::new("many").column("c", many).insert_ipc()?.into()).await?;
+    let one: ArrayRef = Arc::new(LargeBinaryArray::from_iter_values([vec![7; 190 * MIB]]));
+    write.insert(tables::Table::new("one").column("c", one).insert_ipc()?.into()).await?;
+    for part in 0..4_u8 {
+        let wide: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter((0..100_u8).map(|row| vec![part * 50 + row / 2; MIB]))?);
+        write.insert(tables::Table::new("wide").column("c", wide).insert_ipc()?.into()).await?;
+    }
+    let report = write.finish().await;
+    let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.clone())).collect();
+    ensure!(matches!(failures.as_slice(), [("one", FailureClass::Data, message)] if message.contains("column \"c\"")), "{failures:?}");
+    let mut rows: Vec<_> = report.tables.iter().map(|table| (table.table.as_str(), table.rows_confirmed)).collect();
+    rows.sort_unstable();
+    ensure!(rows == [("good", 10), ("many", 150), ("one", 0), ("stray", 150), ("wide", 400)], "{rows:?}");
+    session.close().await;
+    Ok(())
+}

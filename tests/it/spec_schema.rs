@@ -30,7 +30,15 @@ fn accepts() {
         assert!(Spec::parse(&spec.to_string(), "s").is_ok_and(|it| it.warnings.is_empty()), "{spec}");
     };
     check(json!({}));
-    for path in ["a/b/{{UUID}}", ".a/{{UUID}}", "..a/b../.../{{UUID}}", "é/{{UUID}}", "{{UUID}}", "a b/{{YEAR}}-{{MONTH}}/{{UUID}}"] {
+    for path in [
+        "a/b/{{UUID}}",
+        ".a/{{UUID}}",
+        "..a/...b/b.c/{{UUID}}...",
+        "a/.{{UUID}}.",
+        "é/{{UUID}}",
+        "{{UUID}}",
+        "a b/{{YEAR}}-{{MONTH}}/{{UUID}}",
+    ] {
         check(json!({"path": path}));
     }
     check(json!({"no_rotate": true, "path": "{{TABLE}}"}));
@@ -90,6 +98,10 @@ fn refuses() {
         "./{{UUID}}",
         "../{{UUID}}",
         "a/./{{UUID}}",
+        // The reference's schema refuses every `./`, though its sync takes these.
+        "a./{{UUID}}",
+        "a/b../{{UUID}}",
+        "a/.../{{UUID}}",
         "a/../{{UUID}}",
         "{{UUID}}/",
         "{{UUID}}/.",

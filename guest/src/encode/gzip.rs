@@ -91,8 +91,11 @@ impl Encode for Gzip {
     }
 
     fn held_bytes(&self) -> usize {
-        let compressor = if self.member.compressor.is_some() { COMPRESSOR_BYTES } else { 0 };
-        self.inner.held_bytes() + compressor
+        self.inner.held_bytes() + self.member.held_bytes()
+    }
+
+    fn relief_bytes(&self) -> usize {
+        self.inner.relief_bytes() + self.member.held_bytes()
     }
 
     fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError> {
@@ -120,6 +123,12 @@ struct Member {
     crc: crc32fast::Hasher,
     /// Length of the text modulo 2^32, as the trailer wants it.
     length: u32,
+}
+
+impl Member {
+    fn held_bytes(&self) -> usize {
+        if self.compressor.is_some() { COMPRESSOR_BYTES } else { 0 }
+    }
 }
 
 /// One call's view of a member: takes text, stages compressed bytes, hands them on.
@@ -247,6 +256,10 @@ mod tests {
         fn held_bytes(&self) -> usize {
             7
         }
+        fn relief_bytes(&self) -> usize {
+            0
+        }
+
         fn relieve(&mut self, _: &mut dyn Output) -> Result<(), EncodeError> {
             Ok(())
         }

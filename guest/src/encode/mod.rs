@@ -1,7 +1,8 @@
 //! Rows to bytes: one module a format, and gzip around the text formats.
 //!
 //! An [`Encode`] writes one object. What it writes goes to an [`Output`]; text encoders hold nothing back between calls, Parquet holds a
-//! row group, gzip a compressor. What is held is told by [`Encode::held_bytes`], and [`Encode::relieve`] gives it up.
+//! row group, gzip a compressor. What is held is told by [`Encode::held_bytes`], and [`Encode::relieve`] gives up as much of it as
+//! [`Encode::relief_bytes`] tells.
 
 pub mod csv;
 pub mod gzip;
@@ -48,6 +49,9 @@ pub trait Encode {
 
     /// Bytes of memory held for this object between calls, beside a constant few hundred.
     fn held_bytes(&self) -> usize;
+
+    /// By how much [`Encode::relieve`] would lessen that; 0 if it would not.
+    fn relief_bytes(&self) -> usize;
 
     /// Gives up what is held, at some cost in size: cuts the row group, ends the compressor's stream (the object goes on).
     ///

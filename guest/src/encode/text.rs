@@ -22,6 +22,9 @@ mod writer;
 mod zone;
 
 pub(crate) use lane::copy_exact;
+pub(crate) use long::Drain;
+#[cfg(test)]
+pub(crate) use long::Whole;
 pub(crate) use plan::{Kind, sorted_keys};
 pub(crate) use string::{Html, push_csv_field, sequence_length};
 pub(crate) use value::{Bound, Style};
@@ -35,7 +38,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use writer::Scratch;
 
-/// Plans remembered at most: as many as a lane has open objects, and then some. Past it those of schemas no longer in use go.
+/// Plans of schemas in use at most: as many as a lane has open objects, and then some.
 const MAX_PLANS: usize = 8_192;
 
 /// What the text encoders of a session share: plans per schema, time zones, and one scratch buffer. A clone shares it too.
@@ -57,9 +60,8 @@ impl TextShared {
         if let Some((_, plan)) = shared.plans.get(&Rc::as_ptr(schema)).filter(|(of, _)| of.strong_count() > 0) {
             return Ok(Rc::clone(plan));
         }
-        if shared.plans.len() >= MAX_PLANS {
-            shared.plans.retain(|_, (of, _)| of.strong_count() > 0);
-        }
+        // Wide schemas are not all remembered by the decoder: without this each message of one would leave a plan.
+        shared.plans.retain(|_, (of, _)| of.strong_count() > 0);
         if shared.plans.len() >= MAX_PLANS {
             shared.plans.clear();
         }

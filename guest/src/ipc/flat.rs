@@ -93,7 +93,9 @@ where
         let whole = offsets.len().is_multiple_of(size_of::<O>());
         let offsets = scalars::<O>(&offsets, self.rows + 1);
         let values = self.buffer()?;
-        let ordinary = whole && offsets[0] >= O::zero() && offsets[self.rows].as_usize() <= values.len() && rises(&offsets);
+        // `as_usize` would cut the sandbox's offset to 32 bits.
+        let ends_inside = offsets[self.rows].to_usize().is_some_and(|end| end <= values.len());
+        let ordinary = whole && offsets[0] >= O::zero() && ends_inside && rises(&offsets);
         if !ordinary {
             return None;
         }

@@ -4,10 +4,11 @@
 //! node claims. Offsets inside a column are validated by `arrow-data` when the column is built.
 
 use super::IpcError;
-use crate::limits::{MAX_CAUSE_BYTES, MAX_WEIGHTLESS_ROWS};
+use crate::limits::{MAX_CAUSE_BYTES, MAX_HEADER_SHARING, MAX_HEADER_TABLES, MAX_WEIGHTLESS_ROWS, MIN_HEADER_APPARENT_BYTES};
 use arrow_buffer::Buffer;
-use arrow_ipc::{Message, RecordBatch, root_as_message};
+use arrow_ipc::{Message, RecordBatch, root_as_message_with_opts};
 use arrow_schema::{DataType, Schema};
+use flatbuffers::VerifierOptions;
 use std::borrow::Cow;
 
 /// Begins every frame since Arrow 0.15.
@@ -61,9 +62,15 @@ impl Frame {
     }
 }
 
-/// Reads a frame's header; every offset in it is verified.
+/// Reads a frame's header; every offset in it is verified, and what it would take if nothing in it were shared is bounded: thousands of
+/// fields may point at one long name, which then is made thousands of times.
 pub(super) fn message(header: &[u8]) -> Result<Message<'_>, IpcError> {
-    root_as_message(header).map_err(|error| IpcError(format!("not an Arrow IPC message: {}", cause(&error))))
+    let options = VerifierOptions {
+        max_tables: MAX_HEADER_TABLES,
+        max_apparent_size: header.len().saturating_mul(MAX_HEADER_SHARING).saturating_add(MIN_HEADER_APPARENT_BYTES),
+        ..VerifierOptions::default()
+    };
+    root_as_message_with_opts(&options, header).map_err(|error| IpcError(format!("not an Arrow IPC message: {}", cause(&error))))
 }
 
 /// Holds a batch's numbers against the length of its body, and answers the sum of its buffers' lengths.
@@ -90,82 +97,118 @@ pub(super) fn check_batch(batch: RecordBatch<'_>, body_len: usize) -> Result<u64
     if bytes > body_len { Err(IpcError("the buffers of the record batch overlap".to_owned())) } else { Ok(bytes) }
 }
 
-/// Buffers of offsets, of dictionary keys and of views must be whole numbers of them: the decoder takes that for granted, and panics.
-pub(super) fn check_columns(schema: &Schema, batch: RecordBatch<'_>) -> Result<(), IpcError> {
-    let mut lengths = batch.buffers().into_iter().flatten().map(arrow_ipc::Buffer::length);
-    let mut variadic = batch.variadicBufferCounts().into_iter().flatten();
-    schema.fields().iter().try_for_each(|field| check_column(field.data_type(), &mut lengths, &mut variadic))
-}
-
-/// Takes the lengths of a column's buffers, in the order of the format; `width` is that of an offset, a key or a view.
-fn check_column(
-    data_type: &DataType,
-    lengths: &mut dyn Iterator<Item = i64>,
-    variadic: &mut dyn Iterator<Item = i64>,
-) -> Result<(), IpcError> {
-    // Too few buffers are the decoder's to refuse.
-    let mut skip = |count| lengths.take(count).for_each(drop);
-    let width = match data_type {
-        DataType::Null => return Ok(()),
-        DataType::Struct(_) | DataType::FixedSizeList(..) => {
-            skip(1);
-            None
-        }
-        DataType::Binary | DataType::Utf8 | DataType::List(_) | DataType::Map(..) | DataType::ListView(_) => Some(4),
-        DataType::LargeBinary | DataType::LargeUtf8 | DataType::LargeList(_) | DataType::LargeListView(_) => Some(8),
-        DataType::Dictionary(keys, _) => Some(keys.primitive_width().unwrap_or(1) as i64),
-        DataType::BinaryView | DataType::Utf8View => Some(VIEW_BYTES),
-        _ => {
-            skip(2);
-            return Ok(());
-        }
-    };
-    if let Some(width) = width {
-        skip(1);
-        whole(lengths.next(), width)?;
-    }
-    match data_type {
-        DataType::Binary | DataType::Utf8 | DataType::LargeBinary | DataType::LargeUtf8 => {
-            lengths.next();
-        }
-        DataType::BinaryView | DataType::Utf8View => {
-            let texts = variadic.next().and_then(|it| usize::try_from(it).ok()).unwrap_or_default();
-            lengths.take(texts).for_each(drop);
-        }
-        DataType::ListView(item) | DataType::LargeListView(item) => {
-            whole(lengths.next(), width.unwrap_or(1))?;
-            check_column(item.data_type(), lengths, variadic)?;
-        }
-        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) | DataType::FixedSizeList(item, _) => {
-            check_column(item.data_type(), lengths, variadic)?;
-        }
-        DataType::Struct(fields) => {
-            fields.iter().try_for_each(|field| check_column(field.data_type(), lengths, variadic))?;
-        }
-        _ => {}
-    }
-    Ok(())
+/// Holds columns against what the decoder takes for granted, and panics on: buffers of offsets, of dictionary keys and of views are whole
+/// numbers of them, and what lists of fixed size and list views count does not pass the 32 bits of the sandbox.
+pub(super) fn check_columns(schema: &Schema, batch: RecordBatch<'_>, body: &[u8]) -> Result<(), IpcError> {
+    let mut parts = Parts::of(batch, body);
+    schema.fields().iter().try_for_each(|field| parts.check(field.data_type()).map(drop))
 }
 
 /// The same for the values of the dictionary `id`, whose buffers are those of one column.
-pub(super) fn check_dictionary(schema: &Schema, id: i64, values: RecordBatch<'_>) -> Result<(), IpcError> {
+pub(super) fn check_dictionary(schema: &Schema, id: i64, values: RecordBatch<'_>, body: &[u8]) -> Result<(), IpcError> {
     #[expect(deprecated, reason = "the decoder finds the type of a dictionary's values in this way, and there is no other")]
     let fields = schema.fields_with_dict_id(id);
     // A dictionary of no column is the decoder's to refuse.
     let Some(DataType::Dictionary(_, of)) = fields.first().map(|it| it.data_type()) else { return Ok(()) };
-    let mut lengths = values.buffers().into_iter().flatten().map(arrow_ipc::Buffer::length);
-    check_column(of, &mut lengths, &mut values.variadicBufferCounts().into_iter().flatten())
+    Parts::of(values, body).check(of).map(drop)
 }
 
-fn whole(length: Option<i64>, width: i64) -> Result<(), IpcError> {
-    if length.is_some_and(|length| length % width != 0) {
-        return Err(IpcError(format!("a buffer of offsets, keys or views is no whole number of {width} bytes")));
+/// What is left of a batch's nodes and buffers, in the order of the format. Too few of them are the decoder's to refuse.
+struct Parts<'a> {
+    body: &'a [u8],
+    rows: Box<dyn Iterator<Item = u64> + 'a>,
+    buffers: Box<dyn Iterator<Item = &'a arrow_ipc::Buffer> + 'a>,
+    variadic: Box<dyn Iterator<Item = i64> + 'a>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(batch: RecordBatch<'a>, body: &'a [u8]) -> Self {
+        Self {
+            body,
+            rows: Box::new(batch.nodes().into_iter().flatten().map(|node| u64::try_from(node.length()).unwrap_or_default())),
+            buffers: Box::new(batch.buffers().into_iter().flatten()),
+            variadic: Box::new(batch.variadicBufferCounts().into_iter().flatten()),
+        }
     }
-    Ok(())
+
+    /// Takes the parts of a column, and tells its rows.
+    fn check(&mut self, data_type: &DataType) -> Result<u64, IpcError> {
+        let rows = self.rows.next().unwrap_or_default();
+        match data_type {
+            DataType::Null => {}
+            DataType::Struct(fields) => {
+                self.skip(1);
+                fields.iter().try_for_each(|field| self.check(field.data_type()).map(drop))?;
+            }
+            DataType::FixedSizeList(item, size) => {
+                self.skip(1);
+                let values = self.check(item.data_type())?;
+                if rows.saturating_mul(u64::try_from(*size).unwrap_or_default()) > values {
+                    return Err(IpcError(format!("the record batch: {rows} lists of {size} values each have only {values} values")));
+                }
+            }
+            DataType::Binary | DataType::Utf8 => self.offsets(4, 1)?,
+            DataType::LargeBinary | DataType::LargeUtf8 => self.offsets(8, 1)?,
+            DataType::List(item) | DataType::Map(item, _) => {
+                self.offsets(4, 0)?;
+                self.check(item.data_type())?;
+            }
+            DataType::LargeList(item) => {
+                self.offsets(8, 0)?;
+                self.check(item.data_type())?;
+            }
+            DataType::ListView(item) => self.list_view::<4>(item.data_type(), |bytes| i32::from_le_bytes(bytes).into())?,
+            DataType::LargeListView(item) => self.list_view::<8>(item.data_type(), i64::from_le_bytes)?,
+            DataType::Dictionary(keys, _) => self.offsets(keys.primitive_width().unwrap_or(1), 0)?,
+            DataType::BinaryView | DataType::Utf8View => {
+                let texts = self.variadic.next().and_then(|it| usize::try_from(it).ok()).unwrap_or_default();
+                self.offsets(VIEW_BYTES, texts)?;
+            }
+            _ => self.skip(2),
+        }
+        Ok(rows)
+    }
+
+    /// Takes validity, offsets (or keys, or views) of this width, and as many buffers after them.
+    fn offsets(&mut self, width: usize, after: usize) -> Result<(), IpcError> {
+        self.skip(1);
+        self.whole(width)?;
+        self.skip(after);
+        Ok(())
+    }
+
+    fn list_view<const WIDTH: usize>(&mut self, item: &DataType, number: impl Fn([u8; WIDTH]) -> i64) -> Result<(), IpcError> {
+        self.skip(1);
+        let (offsets, sizes) = (self.whole(WIDTH)?, self.whole(WIDTH)?);
+        let values = self.check(item)?;
+        let numbers = |bytes: &'a [u8]| bytes.as_chunks::<WIDTH>().0.iter().map(|bytes| u64::try_from(number(*bytes)));
+        let is_inside = |(offset, size): (Result<u64, _>, Result<u64, _>)| matches!((offset, size), (Ok(offset), Ok(size)) if offset.saturating_add(size) <= values);
+        if numbers(offsets).zip(numbers(sizes)).all(is_inside) {
+            Ok(())
+        } else {
+            Err(IpcError(format!("the record batch: a list view names values beyond the {values} that there are")))
+        }
+    }
+
+    /// Takes a buffer, which is to be a whole number of parts of this width.
+    fn whole(&mut self, width: usize) -> Result<&'a [u8], IpcError> {
+        let Some(buffer) = self.buffers.next() else { return Ok(&[]) };
+        let (start, length) =
+            (usize::try_from(buffer.offset()).unwrap_or(usize::MAX), usize::try_from(buffer.length()).unwrap_or_default());
+        if !length.is_multiple_of(width) {
+            return Err(IpcError(format!("a buffer of offsets, keys or views is no whole number of {width} bytes")));
+        }
+        // Buffers have been held against the body; only an empty one may begin nowhere.
+        Ok(self.body.get(start..).and_then(|rest| rest.get(..length)).unwrap_or_default())
+    }
+
+    fn skip(&mut self, buffers: usize) {
+        self.buffers.by_ref().take(buffers).for_each(drop);
+    }
 }
 
 /// A view: a length, and the bytes themselves or where they are.
-const VIEW_BYTES: i64 = 16;
+const VIEW_BYTES: usize = 16;
 
 /// A library's words, of bounded length.
 pub(super) fn cause(error: &dyn std::fmt::Display) -> String {

@@ -1,7 +1,7 @@
 //! A schema, judged: within the bounds, of types that can be decoded, extension types stored as they must be. And its physical twin.
 
 use super::{IpcError, TableSchema};
-use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES};
+use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NAMES_BYTES};
 use arrow_schema::Metadata;
 use arrow_schema::{DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
@@ -23,7 +23,7 @@ pub(super) fn judge(logical: Schema) -> Result<TableSchema, IpcError> {
     };
     bound("the table's name", table.len(), MAX_NAME_BYTES, "bytes")?;
     bound("the table", logical.fields().len(), MAX_COLUMNS, "columns")?;
-    let mut census = Census { fields: 0, metadata_bytes: 0 };
+    let mut census = Census::default();
     census.count_metadata(logical.metadata())?;
     let fields = logical.fields().iter().map(|it| census.physical_field(it, 1)).collect::<Result<Vec<_>, _>>()?;
     let physical = Arc::new(Schema::new_with_metadata(fields, logical.metadata().clone()));
@@ -31,8 +31,10 @@ pub(super) fn judge(logical: Schema) -> Result<TableSchema, IpcError> {
 }
 
 /// What has been counted of a schema so far.
+#[derive(Debug, Default)]
 struct Census {
     fields: usize,
+    names_bytes: usize,
     metadata_bytes: usize,
 }
 
@@ -46,11 +48,13 @@ impl Census {
         self.fields += 1;
         bound("the schema", self.fields, MAX_FIELDS, "fields")?;
         bound("a column's name", field.name().len(), MAX_NAME_BYTES, "bytes")?;
+        self.names_bytes += field.name().len();
+        bound("the sum of the columns' names", self.names_bytes, MAX_NAMES_BYTES, "bytes")?;
         bound(&format!("column {}", quoted(field.name())), depth, MAX_DEPTH, "levels of nesting")?;
         self.count_metadata(field.metadata())?;
         check_extension(field)?;
         let data_type = self.physical_type(field, field.data_type(), depth)?;
-        Ok(Arc::new(field.clone().with_data_type(data_type).with_nullable(true)))
+        Ok(Arc::new(field.clone().with_data_type(data_type).with_nullable(true).with_metadata(Metadata::default())))
     }
 
     /// A map's entries. Arrow wants them and their keys without nulls, whoever declared them.

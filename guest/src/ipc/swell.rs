@@ -6,7 +6,7 @@
 
 use super::IpcError;
 use super::schema::quoted;
-use crate::limits::{MAX_NAME_TEXT_BYTES, MAX_SHARED_BYTES, MAX_SHARED_ROW_BYTES, PIECE_BYTES};
+use crate::limits::{MAX_NAME_TEXT_BYTES, MAX_SHARED_BYTES, MAX_SHARED_ROW_BYTES};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -58,9 +58,9 @@ impl Budget {
             .map_err(|Spent| IpcError(format!("the dictionaries grow in so many steps that {MAX_SHARED_BYTES} bytes would be copied")))
     }
 
-    /// Counts the values of columns that may name one value many times. `body_bytes` is the length of the batch's body: a row of no more is
-    /// no larger than it looks.
-    pub(super) fn take_values(&mut self, batch: &RecordBatch, body_bytes: usize) -> Result<(), IpcError> {
+    /// Counts the values of columns that may name one value many times. A row of no more than the message, whose dictionaries come before the
+    /// batch, is no larger than it looks.
+    pub(super) fn take_values(&mut self, batch: &RecordBatch, message_bytes: usize) -> Result<(), IpcError> {
         let sharing = || batch.schema_ref().fields().iter().zip(batch.columns()).filter(|(field, _)| shares(field.data_type()));
         let refuse = |field: &Field, what: &str, most: u64| {
             let name = quoted(field.name());
@@ -72,7 +72,7 @@ impl Budget {
         for (field, column) in sharing() {
             weigh(column, 0..column.len(), &mut self.shared).map_err(|Spent| refuse(field, "the message", MAX_SHARED_BYTES))?;
         }
-        let most_a_row = MAX_SHARED_ROW_BYTES.max(body_bytes as u64);
+        let most_a_row = MAX_SHARED_ROW_BYTES.max(message_bytes as u64);
         if before - self.shared <= most_a_row {
             return Ok(());
         }
@@ -191,10 +191,10 @@ pub(crate) fn weigh(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Res
     }
 }
 
-/// How many rows from `start` on, up to `most`, take no more than [`PIECE_BYTES`] written out; at least one.
-pub(crate) fn light_rows(batch: &RecordBatch, start: usize, most: usize) -> usize {
+/// How many rows from `start` on, up to `most`, take no more than `bytes` written out; at least one.
+pub(crate) fn light_rows(batch: &RecordBatch, start: usize, most: usize, bytes: u64) -> usize {
     let is_light = |count: usize| {
-        let mut left = PIECE_BYTES;
+        let mut left = bytes;
         batch.columns().iter().all(|column| weigh(column, start..start + count, &mut left).is_ok())
     };
     let mut count = most;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::sharing_one_name;
 use arrow_array::types::{Int32Type, UInt8Type};
 use arrow_array::{Array, DictionaryArray, RecordBatch, cast::AsArray};
 use arrow_array::{BinaryArray, FixedSizeListArray, Int8Array, Int64Array, ListArray, ListViewArray, NullArray, StringArray, StructArray};
@@ -117,6 +118,43 @@ fn takes_the_deepest_schema_it_promises() {
 }
 
 #[test]
+fn takes_the_widest_schema_it_promises() {
+    let names = |bytes: usize| -> Vec<Field> {
+        (0..crate::limits::MAX_COLUMNS).map(|at| Field::new(format!("{at:0>bytes$}"), DataType::Utf8, true)).collect()
+    };
+    let most = crate::limits::MAX_NAMES_BYTES / crate::limits::MAX_COLUMNS;
+    let mut schema = named(names(most), "t");
+    let filler = crate::limits::MAX_METADATA_BYTES - "cq:table_namet".len() - 1;
+    schema.metadata.insert("m".to_owned(), "x".repeat(filler));
+    let bytes = stream(&schema, &[]);
+    let mut decoder = Decoder::default();
+    let decoded = decoder.schema(&bytes).expect("10,000 columns and 1 MiB of metadata");
+    assert_eq!(decoded.logical.fields().len(), crate::limits::MAX_COLUMNS);
+    // It is not kept beside others, but found again while it comes again and again.
+    assert!(decoder.schemas.is_empty() && Rc::ptr_eq(&decoded, &decoder.schema(&bytes).expect("the same")));
+    let error = Decoder::default().schema(&stream(&named(names(most + 1), "t"), &[])).expect_err("too many names").0;
+    assert_eq!(error, "the sum of the columns' names has more than 8388608 bytes");
+}
+
+#[test]
+fn headers_that_point_at_one_text_again_and_again_are_refused_before_it_is_copied() {
+    let read = |fields: usize, name_bytes: usize, pairs: usize| {
+        let message = sharing_one_name(fields, name_bytes, pairs);
+        [Decoder::default().schema(&message).map(|_| ()), Decoder::default().decode(message).map(|_| ())]
+    };
+    assert_eq!(read(100, 60, 0), [Ok(()), Ok(())], "a name of usual length may be shared");
+    // 1.3 MB that stand for 1.1 GiB; the same of metadata; and what would be a schema within its bounds.
+    for (fields, name_bytes, pairs) in [(20_000, 60 << 10, 0), (1, 60 << 10, 10_000), (3_000, 2_500, 0)] {
+        for refused in read(fields, name_bytes, pairs) {
+            let error = refused.expect_err("more than its length").0;
+            assert!(error.contains("pparent size"), "{error}");
+        }
+    }
+    let error = Decoder::default().schema(&sharing_one_name(1, 17 << 20, 0)).expect_err("a long frame").0;
+    assert_eq!(error, "the schema has more than 16777216 bytes");
+}
+
+#[test]
 fn every_truncation_is_an_error_or_ends_between_frames() {
     let (_, bytes) = sample();
     let mut decoder = Decoder::default();
@@ -194,7 +232,7 @@ fn read_twice(bytes: Vec<u8>) -> Option<[Option<RecordBatch>; 2]> {
     let batch = message.header_as_record_batch()?;
     check_batch(batch, body.len()).ok().zip(flat_row_names)?;
     let slow = || read_record_batch(&body, batch, schema.physical.clone(), &HashMap::new(), None, &message.version()).ok();
-    Some([flat::read(&schema.physical, batch, &body), check_columns(&schema.physical, batch).ok().and_then(|()| slow())])
+    Some([flat::read(&schema.physical, batch, &body), check_columns(&schema.physical, batch, &body).ok().and_then(|()| slow())])
 }
 
 /// Each byte of a stream of flat columns, changed in four ways: what is made of it is what the crate's reader makes of it.
@@ -396,6 +434,33 @@ fn values_named_many_times_are_bounded_by_message_and_by_row() {
     check_swollen(list(views(64), vec![0, 64]), &row);
     // Many small rows are fine.
     assert!(decoded(field_of(&list(dictionary(70), vec![7; 10])), list(dictionary(70), vec![7; 10])).is_ok());
+}
+
+/// A row is as large as the value that its key names, which lies in the message, though not in the batch's body.
+#[test]
+fn a_row_of_one_large_dictionary_value_is_no_larger_than_its_message() {
+    let column = |bytes: usize, keys: usize| -> ArrayRef {
+        let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; bytes]]));
+        Arc::new(DictionaryArray::<UInt8Type>::new(vec![0; keys].into(), values))
+    };
+    let most = crate::limits::MAX_SHARED_ROW_BYTES as usize;
+    assert!(decoded(field_of(&column(most + (1 << 20), 1)), column(most + (1 << 20), 1)).is_ok());
+    let named_twice = column(most + (1 << 20), 2);
+    let item = Arc::new(Field::new("item", named_twice.data_type().clone(), true));
+    check_swollen(Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([2]), named_twice, None)), "a row");
+}
+
+#[test]
+fn metadata_of_nested_fields_is_no_part_of_what_is_decoded() {
+    let item =
+        |comment: &str| Field::new("item", DataType::Int8, true).with_metadata(HashMap::from([("comment".to_owned(), comment.to_owned())]));
+    let schema = |comment: &str| {
+        let schema = named(vec![item(comment), Field::new("l", DataType::List(Arc::new(item(comment))), true)], "t");
+        Decoder::default().schema(&stream(&schema, &[])).expect("a schema")
+    };
+    let (one, other) = (schema("one"), schema("other"));
+    assert_ne!(one.logical.fields(), other.logical.fields());
+    assert_eq!(one.physical, other.physical);
 }
 
 #[test]

@@ -10,10 +10,11 @@ use serde_json::{Map, Value, json};
 /// Every field of the spec that cannot be left out.
 const REQUIRED: [&str; 4] = ["bucket", "region", "path", "format"];
 
-/// No empty, `.` or `..` segment, no slash at either end, no control character. Looking ahead is left out: not every validator can.
+/// No empty, `.` or `..` segment, no slash at either end, no control character; and, as in the reference's schema, no dot before a slash, which
+/// a sync would take. Looking ahead is left out: not every validator can.
 const CLEAN_PATH: &str = {
-    // A segment: no dot in front; or one dot and then no dot and no slash; or two dots and then something.
-    r"^([^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.[^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.\.[^/\x00-\x1f\x7f-\x9f]+)(/([^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.[^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.\.[^/\x00-\x1f\x7f-\x9f]+))*$"
+    // Segments and a slash after each, no dot in front of it. The last: no dot in front; or one dot and then none; or two and then something.
+    r"^([^/\x00-\x1f\x7f-\x9f]*[^/.\x00-\x1f\x7f-\x9f]/)*([^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.[^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.\.[^/\x00-\x1f\x7f-\x9f]+)$"
 };
 
 /// The schema, as JSON text.

@@ -1,18 +1,23 @@
 //! Values that Parquet has no type for, as the text they have in CSV: the text encoders' own, so that there is one of each.
 
+use super::convert::Tally;
 use super::plan::Text;
 use crate::encode::text::{Bound, Kind, Style};
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryArray};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
 /// Room that is made for the text of one value: a UUID's 36 characters fit with one growth at most, durations and addresses with none.
-const EXPECTED_BYTES: usize = 24;
+const EXPECTED_BYTES: u64 = 24;
+
+/// Bytes of the text that stands for no hardware address.
+const NO_MAC_BYTES: u64 = 17;
 
 /// The text of each value; null where the array is null.
-pub(super) fn column(text: Text, array: &dyn Array) -> Result<BinaryArray, String> {
+pub(super) fn column(text: Text, array: &dyn Array, tally: &mut Tally) -> Result<BinaryArray, String> {
     let kind = kind(text);
     let cells = Bound::new(&kind, array).map_err(|mismatch| mismatch.0)?;
-    let mut bytes = Vec::with_capacity(EXPECTED_BYTES * array.len());
+    let mut bytes = Vec::with_capacity(tally.take(text_bytes(text, array))?);
     let mut offsets = Vec::with_capacity(array.len() + 1);
     offsets.push(0_i32);
     for row in 0..array.len() {
@@ -21,6 +26,23 @@ pub(super) fn column(text: Text, array: &dyn Array) -> Result<BinaryArray, Strin
     }
     BinaryArray::try_new(OffsetBuffer::new(ScalarBuffer::from(offsets)), bytes.into(), array.nulls().cloned())
         .map_err(|error| error.to_string())
+}
+
+/// Bytes of all texts: exactly where values may be large, else about so many.
+fn text_bytes(text: Text, array: &dyn Array) -> u64 {
+    let of_each = |bytes: &dyn Fn(u64) -> u64| {
+        let length = |row: usize| match (array.as_binary_opt::<i32>(), array.as_binary_opt::<i64>()) {
+            (Some(values), _) => values.value(row).len() as u64,
+            (_, Some(values)) => values.value(row).len() as u64,
+            _ => 0,
+        };
+        (0..array.len()).filter(|row| array.is_valid(*row)).map(|row| bytes(length(row))).sum::<u64>()
+    };
+    match text {
+        Text::Base64 => of_each(&|bytes| bytes.div_ceil(3) * 4),
+        Text::Mac => of_each(&|bytes| (3 * bytes).max(NO_MAC_BYTES)),
+        Text::Duration(_) | Text::Interval | Text::Uuid | Text::Inet => EXPECTED_BYTES * array.len() as u64,
+    }
 }
 
 fn kind(text: Text) -> Kind {

@@ -23,7 +23,7 @@ use arrow_array::{Array, ArrayRef, GenericByteArray, types::ByteArrayType};
 use arrow_buffer::{ArrowNativeType, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
 use blocks::{Blocks, Chunk};
-use bounds::{Bounds, ByteBounds, Kept};
+use bounds::{Bounds, ByteBounds, Kept, PageBounds};
 use dictionary::{ByteDictionary, Coded, Dictionary, Number, NumberDictionary};
 pub(super) use page::Press;
 use page::{PageKind, write_validity};
@@ -40,6 +40,9 @@ const PAGE_ROWS: usize = 20_000;
 
 /// Bytes of a page before compression at which it ends.
 const PAGE_BYTES: usize = 1 << 20;
+
+/// Memory of a page's entries in the page index, beside its bounds: place, size, rows, nulls, and where the bounds are.
+const PAGE_INDEX_BYTES: usize = 96;
 
 /// Rows taken between two looks at whether the page is full.
 const STEP_ROWS: usize = 4_096;
@@ -109,7 +112,7 @@ struct Page {
     encoding: Encoding,
     /// Bytes of the values themselves, of columns of type BYTE_ARRAY.
     value_bytes: Option<i64>,
-    bounds: Option<Bounds>,
+    bounds: PageBounds,
 }
 
 /// One column chunk in the making.
@@ -124,6 +127,8 @@ pub(super) struct FlatColumn {
     validity: Vec<bool>,
     pages: Blocks,
     finished: Vec<Page>,
+    /// Memory of the bounds of finished pages.
+    bounds_bytes: usize,
     uncompressed: usize,
 }
 
@@ -145,7 +150,7 @@ impl FlatColumn {
             Form::Fixed { .. } => Values::Bytes(Strings::new(dictionary, Kept::Whole)),
         };
         let (pages, finished, validity) = (Blocks::default(), Vec::new(), Vec::new());
-        Some(Self { descr, form, values, rows: 0, nulls: 0, validity, pages, finished, uncompressed: 0 })
+        Some(Self { descr, form, values, rows: 0, nulls: 0, validity, pages, finished, bounds_bytes: 0, uncompressed: 0 })
     }
 
     /// Memory that the chunk takes.
@@ -156,7 +161,12 @@ impl FlatColumn {
             Values::Int128(numbers) => numbers.held_bytes(),
             Values::Bytes(strings) => strings.held_bytes(),
         };
-        self.pages.held_bytes() + self.finished.len() * size_of::<Page>() + self.validity.capacity() + values
+        self.pages.held_bytes() + self.finished.capacity() * size_of::<Page>() + self.bounds_bytes + self.validity.capacity() + values
+    }
+
+    /// Memory that the footer takes for the pages of the chunk until the file ends.
+    pub(super) fn index_bytes(&self) -> usize {
+        self.finished.len() * PAGE_INDEX_BYTES + self.bounds_bytes
     }
 
     /// Takes the rows of a converted array, which has no nulls if the column is declared to have none.
@@ -261,6 +271,7 @@ impl FlatColumn {
         let start = self.pages.len();
         self.uncompressed += press.press(PageKind::Data { encoding }, self.rows, &mut self.pages);
         let (rows, nulls) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.nulls));
+        self.bounds_bytes += bounds.known().map_or(0, Bounds::held_bytes);
         self.finished.push(Page { bytes: start..self.pages.len(), rows, nulls, encoding, value_bytes, bounds });
         self.validity.clear();
     }
@@ -290,7 +301,9 @@ impl FlatColumn {
         let rows: usize = self.finished.iter().map(|page| page.rows).sum();
         let nulls: usize = self.finished.iter().map(|page| page.nulls).sum();
         let value_bytes = self.finished.iter().map(|page| page.value_bytes).sum::<Option<i64>>();
-        let bounds = self.finished.iter().filter_map(|page| page.bounds.as_ref()).fold(None, |all: Option<Bounds>, one| match all {
+        let are_known = self.finished.iter().all(|page| page.bounds != PageBounds::TooLong);
+        let known = self.finished.iter().filter_map(|page| page.bounds.known().filter(|_| are_known));
+        let bounds = known.fold(None, |all: Option<Bounds>, one| match all {
             None => Some(one.clone()),
             Some(all) => Some(all.with(one)),
         });
@@ -324,25 +337,28 @@ impl FlatColumn {
             offsets.append_offset_and_size((dictionary_bytes + page.bytes.start) as i64, page.bytes.len() as i32);
             offsets.append_unencoded_byte_array_data_bytes(page.value_bytes);
         }
-        let mut index = ColumnIndexBuilder::new(self.descr.physical_type());
-        for page in &self.finished {
-            let (low, high) = page.bounds.as_ref().map_or_else(Default::default, |bounds| bounds.encoded(&self.descr));
-            index.append(page.bounds.is_none(), low, high, page.nulls as i64, None);
-        }
-        index.set_boundary_order(self.boundary_order());
+        let index = are_known.then(|| {
+            let mut index = ColumnIndexBuilder::new(self.descr.physical_type());
+            for page in &self.finished {
+                let (low, high) = page.bounds.known().map_or_else(Default::default, |bounds| bounds.encoded(&self.descr));
+                index.append(page.bounds == PageBounds::NoValues, low, high, page.nulls as i64, None);
+            }
+            index.set_boundary_order(self.boundary_order());
+            index.build()
+        });
         Ok(ColumnCloseResult {
             bytes_written: chunk_bytes as u64,
             rows_written: rows as u64,
             metadata,
             bloom_filter: None,
-            column_index: Some(index.build()?),
+            column_index: index.transpose()?,
             offset_index: Some(offsets.build()),
         })
     }
 
     /// Do the bounds of the pages rise or fall?
     fn boundary_order(&self) -> BoundaryOrder {
-        let bounds: Vec<&Bounds> = self.finished.iter().filter_map(|page| page.bounds.as_ref()).collect();
+        let bounds: Vec<&Bounds> = self.finished.iter().filter_map(|page| page.bounds.known()).collect();
         let never = |unwanted: Ordering| {
             let wanted = |pair: &[&Bounds]| matches!(pair, [one, next] if !one.compare(next).contains(&unwanted));
             bounds.windows(2).all(wanted)
@@ -448,15 +464,15 @@ impl<T: Number> Numbers<T> {
     }
 
     /// Appends the values of the page. Its encoding, its bounds, and nothing of interest.
-    fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, Option<Bounds>, i64) {
+    fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, PageBounds, i64) {
         let (bounds, flip) = (&mut self.bounds, self.flip);
         let is_coded = self.coded.end_page(body, |dictionary, used| {
             note(bounds, dictionary.values().iter().zip(used).filter(|(_, used)| **used).map(|(value, _)| *value), flip);
         });
         let encoding = encoding_of(is_coded, &mut self.plain, body);
         let flip = self.flip.wide();
-        let bounds = self.bounds.take().map(|(low, high)| Bounds::Numbers { low: low.wide(), high: high.wide(), flip });
-        (encoding, bounds, 0)
+        let known = |(low, high): (T, T)| PageBounds::Known(Bounds::Numbers { low: low.wide(), high: high.wide(), flip });
+        (encoding, self.bounds.take().map_or(PageBounds::NoValues, known), 0)
     }
 
     /// Appends the dictionary's values, and tells how many there are.
@@ -577,7 +593,7 @@ impl Strings {
     }
 
     /// Appends the values of the page. Its encoding, its bounds, and the bytes of its values.
-    fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, Option<Bounds>, i64) {
+    fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, PageBounds, i64) {
         let bounds = &mut self.bounds;
         let is_coded = self.coded.end_page(body, |dictionary, used| {
             dictionary.values().zip(used).filter(|(_, used)| **used).for_each(|(value, _)| bounds.note(value));

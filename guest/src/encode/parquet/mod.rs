@@ -20,12 +20,14 @@ use super::{Encode, EncodeError, Output};
 use crate::host::PutError;
 use crate::ipc::TableSchema;
 use crate::ipc::swell::{Spent, light_rows, shares, weigh};
-use crate::limits::{CHUNK_BYTES, MAX_NESTED_ROW_BYTES, PIECE_BYTES};
+use crate::limits::{CHUNK_BYTES, CONVERTED_PIECE_BYTES, MAX_NESTED_ROW_BYTES, PIECE_BYTES};
 use crate::spec::{ParquetOptions, ParquetVersion};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_buffer::ArrowNativeType;
+use arrow_buffer::{ArrowNativeType, Buffer};
+use arrow_data::ArrayData;
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
+use convert::Tally;
 use flat::{FlatColumn, Press};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
@@ -56,6 +58,9 @@ const GATHER_BYTES_A_LEAF: usize = 8 << 10;
 /// Gathered batches that are merged into one: keeps small records from holding a set of arrays each.
 const MERGE_BATCHES: usize = 32;
 
+/// Bytes of a message that rows which wait may keep alive however few they are; and about which no more is asked, since asking costs.
+const SMALL_MESSAGE_BYTES: usize = 32 << 10;
+
 /// Memory of an array beside its buffers.
 const ARRAY_BYTES: usize = 200;
 
@@ -68,8 +73,9 @@ const CHUNK_METADATA_BYTES: usize = 1 << 10;
 /// Memory of an open file beside that: its writer's buffer above all.
 const FILE_BYTES: usize = 10 << 10;
 
-/// Schemas whose plan is remembered. A session sees one schema a table, and again after a migration.
-const PLANS: usize = 256;
+/// Leaves of the schemas whose plan is remembered: a leaf's takes some 2 KiB, and a schema is kept with its plan. A session sees one schema a
+/// table, and again after a migration.
+const PLANNED_LEAVES: usize = 20_000;
 
 /// Who wrote the file, in the form that readers parse.
 const CREATED_BY: &str = concat!("lakegate version ", env!("CARGO_PKG_VERSION"));
@@ -113,7 +119,7 @@ impl ParquetShared {
             gathered: Gathered::default(),
             group: None,
             file: None,
-            chunks_written: 0,
+            footer_bytes: 0,
         }))
     }
 
@@ -128,10 +134,10 @@ impl ParquetShared {
         }
         let swells = schema.physical.fields().iter().any(|field| shares(field.data_type()));
         let shape = Rc::new(Shape::new(plan::plan(schema, &self.options)?, self.options.version, swells)?);
-        if self.plans.len() == PLANS {
+        self.plans.push((schema.clone(), shape.clone()));
+        while self.plans.iter().map(|(_, shape)| shape.leaf_count()).sum::<usize>() > PLANNED_LEAVES {
             self.plans.remove(0);
         }
-        self.plans.push((schema.clone(), shape.clone()));
         Ok(shape)
     }
 }
@@ -150,6 +156,9 @@ struct Shape {
     gather_bytes: usize,
     /// May a column name one value many times? Rows are then not gathered: the dictionaries of two batches may not fit the keys of one.
     swells: bool,
+    /// What rows that are encoded at once may take, where columns may be far larger written out than they are: by values that take another
+    /// form, by values named many times, or by the levels of nested ones.
+    piece_bytes: Option<u64>,
 }
 
 /// Columns that the crate writes, as a schema of their own.
@@ -182,12 +191,17 @@ impl Shape {
             }
         }
         let nested = Nested::of(&plan, &leaves)?;
-        Ok(Self { plan, leaves, file_properties: Arc::new(properties), nested, factory: RefCell::default(), gather_bytes, swells })
+        let piece_bytes = if plan.columns.iter().any(|column| column.convert.grows()) {
+            Some(CONVERTED_PIECE_BYTES)
+        } else {
+            (swells || !nested.places.is_empty()).then_some(PIECE_BYTES)
+        };
+        let (file_properties, factory) = (Arc::new(properties), RefCell::default());
+        Ok(Self { plan, leaves, file_properties, nested, factory, gather_bytes, swells, piece_bytes })
     }
 
-    /// May columns be far larger written out than they are: by values named many times, or by the levels of nested ones?
-    fn is_weighed(&self) -> bool {
-        self.swells || !self.nested.arrow.fields().is_empty()
+    fn leaf_count(&self) -> usize {
+        self.leaves.iter().map(Vec::len).sum()
     }
 
     /// Column writers for a row group that begins with these converted columns.
@@ -277,6 +291,14 @@ impl ColumnWriter {
             Self::Nested(leaves) => leaves.iter().map(|leaf| leaf.memory_size() + WRITER_BYTES).sum(),
         }
     }
+
+    /// Memory that the footer takes for its pages. The crate's writers do not tell; what they keep is cut to 64 bytes a bound.
+    fn index_bytes(&self) -> usize {
+        match self {
+            Self::Flat(column) => column.index_bytes(),
+            Self::Nested(_) => 0,
+        }
+    }
 }
 
 /// Writes one object.
@@ -292,8 +314,8 @@ struct Parquet {
     group: Option<Group>,
     /// Made when the first row group leaves.
     file: Option<SerializedFileWriter<Spout>>,
-    /// Column chunks that the footer will list.
-    chunks_written: usize,
+    /// Memory of what the footer will say of the row groups that have left.
+    footer_bytes: usize,
 }
 
 /// A row group that is being encoded.
@@ -308,7 +330,7 @@ impl Encode for Parquet {
         while start < rows.end {
             let room = usize::try_from(self.most_rows - self.rows()).unwrap_or(usize::MAX);
             let count = (rows.end - start).min(room).min(PIECE_ROWS);
-            let count = if self.shape.is_weighed() { light_rows(batch, start, count) } else { count };
+            let count = self.shape.piece_bytes.map_or(count, |bytes| light_rows(batch, start, count, bytes));
             self.take(batch, start, count)?;
             start += count;
             if self.rows() == self.most_rows || self.group_bytes() >= self.most_bytes {
@@ -319,8 +341,13 @@ impl Encode for Parquet {
     }
 
     fn held_bytes(&self) -> usize {
-        let file = if self.file.is_some() { FILE_BYTES + self.chunks_written * CHUNK_METADATA_BYTES } else { 0 };
-        self.group_bytes() + file
+        let file = if self.file.is_some() { FILE_BYTES } else { 0 };
+        self.group_bytes() + file + self.footer_bytes
+    }
+
+    fn relief_bytes(&self) -> usize {
+        let file = if self.file.is_some() { 0 } else { FILE_BYTES };
+        self.group_bytes().saturating_sub(file + self.group_footer_bytes())
     }
 
     fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError> {
@@ -348,18 +375,30 @@ impl Parquet {
     /// Memory of the row group so far.
     fn group_bytes(&self) -> usize {
         let writers = self.group.iter().flat_map(|group| &group.writers);
-        self.gathered.bytes + writers.map(ColumnWriter::held_bytes).sum::<usize>()
+        self.gathered.held_bytes + writers.map(ColumnWriter::held_bytes).sum::<usize>()
+    }
+
+    /// Memory of what the footer will say of the row group so far.
+    fn group_footer_bytes(&self) -> usize {
+        let indices = self.group.iter().flat_map(|group| &group.writers).map(ColumnWriter::index_bytes);
+        self.shape.leaf_count() * CHUNK_METADATA_BYTES + indices.sum::<usize>()
     }
 
     /// Gathers rows, or encodes them with all that is gathered.
     fn take(&mut self, batch: &RecordBatch, start: usize, count: usize) -> Result<(), EncodeError> {
         let piece = batch.slice(start, count);
         let bytes = batch_bytes(&piece);
-        if !self.shape.swells && self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
+        if self.shape.swells {
+            return self.encode(&piece);
+        }
+        let weight = self.shape.piece_bytes.map_or(0, |most| weight(&piece, most));
+        let fits = self.shape.piece_bytes.is_none_or(|most| self.gathered.weight + weight <= most);
+        if fits && self.gathered.rows + count < PIECE_ROWS && self.gathered.bytes + bytes < self.shape.gather_bytes {
+            self.gathered.weight += weight;
             return self.gathered.keep(piece, bytes, batch.num_rows());
         }
-        if bytes as u64 > PIECE_BYTES {
-            // One with what was gathered would be a copy of it.
+        if !fits || bytes as u64 > PIECE_BYTES {
+            // One with what was gathered would be too heavy, or a copy of it.
             if let Some(rest) = self.gathered.take()? {
                 self.encode(&rest)?;
             }
@@ -375,10 +414,10 @@ impl Parquet {
         for place in &self.shape.nested.places {
             check_weight(&plan.columns[*place].name, batch.column(*place))?;
         }
-        let mut replaced = 0;
+        let mut tally = Tally::default();
         let columns = plan.columns.iter().zip(batch.columns());
-        let columns = columns.map(|(column, array)| convert::convert(column, array, &mut replaced)).collect::<Result<Vec<_>, _>>()?;
-        self.replaced.set(self.replaced.get() + replaced);
+        let columns = columns.map(|(column, array)| convert::convert(column, array, &mut tally)).collect::<Result<Vec<_>, _>>()?;
+        self.replaced.set(self.replaced.get() + tally.replaced);
 
         let mut group = match self.group.take() {
             Some(group) => group,
@@ -416,14 +455,15 @@ impl Parquet {
         if let Some(rest) = self.gathered.take()? {
             self.encode(&rest)?;
         }
+        let footer_bytes = self.group_footer_bytes();
         let Some(group) = self.group.take() else { return Ok(()) };
+        self.footer_bytes += footer_bytes;
         self.staging.clear();
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.new_file()?,
         };
         let mut row_group = file.next_row_group().map_err(failed)?;
-        self.chunks_written += self.shape.leaves.iter().map(Vec::len).sum::<usize>();
         // One column after another, so that no more than one is in memory twice.
         for writer in group.writers {
             match writer {
@@ -457,20 +497,32 @@ impl Parquet {
 struct Gathered {
     batches: Vec<RecordBatch>,
     rows: usize,
+    /// Of the values, and of the memory that they keep alive.
     bytes: usize,
+    held_bytes: usize,
+    /// What they take written out, where that is counted: see [`Shape::piece_bytes`].
+    weight: u64,
 }
 
 impl Gathered {
     /// Keeps a piece of a batch of `whole_rows` rows.
     fn keep(&mut self, piece: RecordBatch, bytes: usize, whole_rows: usize) -> Result<(), EncodeError> {
         self.rows += piece.num_rows();
-        self.bytes += bytes + piece.num_columns() * ARRAY_BYTES;
+        let arrays = piece.num_columns() * ARRAY_BYTES;
+        self.bytes += bytes + arrays;
         // A slice keeps all of its message alive. A good part of one may; a small part is copied out.
-        let piece = if piece.num_rows() * 2 < whole_rows { merged(&[piece.slice(0, 0), piece])? } else { piece };
-        self.batches.push(piece);
+        let pinned = pinned_bytes(&piece);
+        if piece.num_rows() * 2 < whole_rows || pinned > 2 * (bytes + arrays) + SMALL_MESSAGE_BYTES {
+            self.batches.push(merged(&[piece.slice(0, 0), piece])?);
+            self.held_bytes += bytes + arrays;
+        } else {
+            self.batches.push(piece);
+            self.held_bytes += bytes.max(pinned) + arrays;
+        }
         if self.batches.len() == MERGE_BATCHES {
             let one = merged(&self.batches)?;
-            self.bytes = batch_bytes(&one) + one.num_columns() * ARRAY_BYTES;
+            self.bytes = batch_bytes(&one) + arrays;
+            self.held_bytes = self.bytes;
             self.batches = vec![one];
         }
         Ok(())
@@ -504,6 +556,13 @@ fn merged(batches: &[RecordBatch]) -> Result<RecordBatch, EncodeError> {
     }
 }
 
+/// What the rows of a batch take, counted up to one more than `most`.
+fn weight(batch: &RecordBatch, most: u64) -> u64 {
+    let mut left = most;
+    let weighed = batch.columns().iter().try_for_each(|column| weigh(column, 0..column.len(), &mut left));
+    weighed.map_or(most + 1, |()| most - left)
+}
+
 /// Refuses what the `parquet` crate's column writers could not hold. Heavy rows come here one by one.
 fn check_weight(column: &str, array: &ArrayRef) -> Result<(), EncodeError> {
     let mut left = MAX_NESTED_ROW_BYTES;
@@ -513,6 +572,20 @@ fn check_weight(column: &str, array: &ArrayRef) -> Result<(), EncodeError> {
              value counts 8 beside its own); csv and json have no such bound"
         ))
     })
+}
+
+/// Memory that a batch keeps alive: that of the message its buffers lie in. Exact where that is large; else a column's buffers are taken for
+/// two that each name all of it.
+fn pinned_bytes(batch: &RecordBatch) -> usize {
+    let named = batch.columns().iter().map(|column| column.get_buffer_memory_size()).max().unwrap_or_default();
+    if named <= SMALL_MESSAGE_BYTES {
+        return named / 2;
+    }
+    fn largest(data: &ArrayData) -> usize {
+        let own = data.buffers().iter().chain(data.nulls().map(|nulls| nulls.buffer())).map(Buffer::capacity).max();
+        own.unwrap_or_default().max(data.child_data().iter().map(largest).max().unwrap_or_default())
+    }
+    batch.columns().iter().map(|column| largest(&column.to_data())).max().unwrap_or_default()
 }
 
 /// Bytes of a batch's values, without what its buffers hold besides.

@@ -67,6 +67,18 @@ pub(super) enum Convert {
     Map(FieldRef, Box<Convert>),
 }
 
+impl Convert {
+    /// May the values become larger than they are?
+    pub(super) fn grows(&self) -> bool {
+        match self {
+            Self::Keep | Self::TimeSeconds | Self::TimestampSeconds | Self::TimestampNanos | Self::Decimal(_) => false,
+            Self::Utf8 | Self::Text(_) | Self::Dictionary(_) => true,
+            Self::List(_, child) | Self::Map(_, child) => child.grows(),
+            Self::Struct(_, children) => children.iter().any(Self::grows),
+        }
+    }
+}
+
 /// The types that Parquet holds as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Text {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::MAX_STATISTICS_BYTES;
 use crate::spec::RootRepetition;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
@@ -265,7 +266,7 @@ fn a_dictionary_that_swells_is_written_piece_by_piece() {
     let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; ROWS]), values));
     let schema = table(vec![Field::new("swelling", dictionary.data_type().clone(), true)]);
     let rows = batch(&schema, vec![dictionary]);
-    assert_eq!(light_rows(&rows, 0, ROWS), 18, "halved from 150 until 32 MiB hold it");
+    assert_eq!(light_rows(&rows, 0, ROWS, PIECE_BYTES), 18, "halved from 150 until 32 MiB hold it");
     let mut encoder = shared(u64::MAX).open(&schema).expect("a dictionary");
     let mut out = Collected::default();
     encoder.write(&rows, 0..ROWS, &mut out).and_then(|()| encoder.finish(&mut out)).expect("150 MiB in pieces");
@@ -290,6 +291,102 @@ fn a_nested_row_too_large_for_the_writers_is_refused_by_name() {
     assert_eq!(written(&[1, MOST / 2, 1, MOST / 2, MOST / 2]).expect("each row fits"), 5);
     let refused = written(&[1, MOST - 15]).expect_err("a byte too much").to_string();
     assert!(refused.starts_with("column \"lists\": a row takes more than 50331648 bytes, which is all"), "{refused}");
+}
+
+/// Each row fits, and so does what is gathered; together they would not.
+#[test]
+fn heavy_rows_are_not_gathered_with_each_other() {
+    let lists = |items: &[usize]| {
+        let values: ArrayRef = Arc::new(arrow_array::BooleanArray::from(vec![true; items.iter().sum()]));
+        let item = Arc::new(Field::new("item", DataType::Boolean, true));
+        ListArray::new(item, OffsetBuffer::from_lengths(items.iter().copied()), values, None)
+    };
+    let schema = table(vec![Field::new("lists", lists(&[1]).data_type().clone(), true)]);
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a list");
+    let mut out = Collected::default();
+    for items in [2_000_000, 4_400_000, 1_900_000, 1_900_000, 1_900_000] {
+        encoder.write(&batch(&schema, vec![Arc::new(lists(&[items]))]), 0..1, &mut out).unwrap_or_else(|error| panic!("{items}: {error}"));
+    }
+    encoder.finish(&mut out).expect("collected");
+    assert_eq!(group_rows(&out.bytes), [5]);
+}
+
+#[test]
+fn what_conversion_makes_of_a_row_is_bounded_and_refused_by_name() {
+    const MOST: usize = crate::limits::MAX_CONVERTED_BYTES as usize;
+    let written = |logical: DataType, physical: ArrayRef| {
+        let field = Field::new("c", logical, true);
+        let (logical, physical_field) = (Arc::new(Schema::new(vec![field.clone()])), field.with_data_type(physical.data_type().clone()));
+        let schema = Rc::new(TableSchema { table: "t".into(), logical, physical: Arc::new(Schema::new(vec![physical_field])) });
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a plain column");
+        let mut out = Collected::default();
+        encoder.write(&batch(&schema, vec![physical.clone()]), 0..physical.len(), &mut out)?;
+        encoder.finish(&mut out).map(|()| group_rows(&out.bytes).iter().sum::<i64>())
+    };
+    let large = |bytes: usize| written(DataType::LargeBinary, Arc::new(arrow_array::LargeBinaryArray::from_iter_values([vec![0; bytes]])));
+    let text = |cells: &[usize]| {
+        let cells = BinaryArray::from_iter_values(cells.iter().map(|bytes| vec![0xff; *bytes]));
+        written(DataType::Utf8, Arc::new(cells))
+    };
+    let named = |bytes: usize, keys: usize| {
+        let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; bytes]]));
+        let column: ArrayRef = Arc::new(DictionaryArray::<Int8Type>::new(vec![0; keys].into(), values));
+        written(column.data_type().clone(), column)
+    };
+    assert_eq!((large(MOST / 4 * 3), text(&[MOST / 3]), named(MOST - 16, 1)), (Ok(1), Ok(1), Ok(1)));
+    assert_eq!((text(&[MOST / 6; 5]), named(MOST / 3, 5)), (Ok(5), Ok(5)), "rows that are large together go one by one");
+    for refused in [large(MOST / 4 * 3 + 1), text(&[MOST / 3 + 1]), named(MOST, 1)] {
+        let refused = refused.expect_err("a byte too much").to_string();
+        assert!(refused.starts_with("column \"c\" of type ") && refused.contains("more than 67108864 bytes"), "{refused}");
+    }
+}
+
+#[test]
+fn few_rows_keep_no_large_message_alive() {
+    let message = Buffer::from_vec(vec![0_u8; 1 << 20]);
+    let (schema, _) = numbers(0);
+    let mut encoder = shared(u64::MAX).open(&schema).expect("a plain column");
+    let mut out = Collected::default();
+    let mut write = |rows: usize, encoder: &mut Box<dyn Encode>| {
+        let column = Int64Array::new(arrow_buffer::ScalarBuffer::new(message.clone(), 0, rows), None);
+        encoder.write(&batch(&schema, vec![Arc::new(column)]), 0..rows, &mut out).expect("collected");
+    };
+    write(100, &mut encoder);
+    assert_eq!((message.strong_count(), encoder.held_bytes()), (1, 800 + ARRAY_BYTES), "eight hundred bytes are copied");
+    let small = Buffer::from_vec(vec![0_u8; 8 << 10]);
+    let column = Int64Array::new(arrow_buffer::ScalarBuffer::new(small.clone(), 0, 100), None);
+    encoder.write(&batch(&schema, vec![Arc::new(column)]), 0..100, &mut out).expect("collected");
+    assert_eq!(small.strong_count(), 2, "a small message is kept");
+    assert!(encoder.held_bytes() >= 800 + (4 << 10), "and counted");
+}
+
+/// Of values of more than 4 KiB neither footer nor page index name any: beside that they are like all others.
+#[test]
+fn long_values_of_fixed_width_have_no_statistics() {
+    let check = |width: usize, has: bool| {
+        let values: Vec<Vec<u8>> = (0..600_u32).map(|row| row.to_be_bytes().repeat(width / 4)).collect();
+        let column: ArrayRef = Arc::new(arrow_array::FixedSizeBinaryArray::try_from_iter(values.iter()).expect("of one width"));
+        let schema = table(vec![Field::new("f", column.data_type().clone(), true)]);
+        let mut encoder = shared(u64::MAX).open(&schema).expect("a plain column");
+        let mut out = Collected::default();
+        encoder.write(&batch(&schema, vec![column.clone()]), 0..600, &mut out).expect("collected");
+        encoder.relieve(&mut out).expect("collected");
+        let pages = 600 * width / (1 << 20);
+        let kept = encoder.held_bytes() - FILE_BYTES - CHUNK_METADATA_BYTES;
+        assert!(kept >= pages * if has { 2 * width } else { 0 } && kept < (pages + 2) * (2 * MAX_STATISTICS_BYTES + 200), "{kept} bytes");
+        encoder.finish(&mut out).expect("collected");
+        assert_eq!(read(&out.bytes).iter().map(RecordBatch::num_rows).sum::<usize>(), 600);
+        let footer = metadata(&out.bytes);
+        let chunk = footer.row_group(0).column(0);
+        let statistics = chunk.statistics().expect("of nulls");
+        assert_eq!(
+            (statistics.min_bytes_opt().is_some(), statistics.max_bytes_opt().is_some(), statistics.null_count_opt()),
+            (has, has, Some(0))
+        );
+        assert_eq!((chunk.column_index_offset().is_some(), chunk.offset_index_offset().is_some()), (has, true));
+    };
+    check(MAX_STATISTICS_BYTES, true);
+    check(MAX_STATISTICS_BYTES + 4, false);
 }
 
 #[test]
@@ -397,6 +494,18 @@ fn columns_that_parquet_has_no_type_for_are_text() {
     assert_eq!(months.data_type(), &DataType::Interval(IntervalUnit::YearMonth));
     check(Arc::new(months), &[Some("14"), None]);
     check(Arc::new(arrow_array::LargeBinaryArray::from(vec![Some(&b"\x00\xff"[..]), None])), &[Some("AP8="), None]);
+}
+
+#[test]
+fn plans_are_remembered_for_so_many_leaves() {
+    let mut shared = shared(1);
+    let wide = |name: &str| table((0..PLANNED_LEAVES / 4).map(|at| Field::new(format!("{name}{at}"), DataType::Int8, true)).collect());
+    let schemas: Vec<_> = (0..6).map(|at| wide(&at.to_string())).collect();
+    for schema in &schemas {
+        shared.shape(schema).expect("plain columns");
+    }
+    let known: Vec<bool> = schemas.iter().map(|schema| Rc::strong_count(schema) > 1).collect();
+    assert_eq!(known, [false, false, true, true, true, true]);
 }
 
 /// Writes one column and reads it back.

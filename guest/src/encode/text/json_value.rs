@@ -62,7 +62,7 @@ pub(crate) trait Keys {
     /// The innermost object ends.
     fn close(&mut self);
     /// Appends a key of the innermost object. `key` is a string as it stands, quotes included.
-    fn push(&mut self, out: &mut Vec<u8>, key: &[u8]);
+    fn push<D: Drain>(&mut self, out: &mut Vec<u8>, key: &[u8], drain: &mut D) -> Result<(), D::Error>;
 }
 
 /// Keys are kept.
@@ -73,8 +73,8 @@ impl Keys for Kept {
 
     fn close(&mut self) {}
 
-    fn push(&mut self, out: &mut Vec<u8>, key: &[u8]) {
-        push_string(out, key, self.0);
+    fn push<D: Drain>(&mut self, out: &mut Vec<u8>, key: &[u8], drain: &mut D) -> Result<(), D::Error> {
+        push_in_pieces(out, key, drain, between_characters, |out, piece| push_string(out, piece, self.0))
     }
 }
 
@@ -116,7 +116,7 @@ fn push<D: Drain>(out: &mut Vec<u8>, text: &[u8], html: Html, keys: &mut impl Ke
         (expect, at) = match (expect, byte) {
             (Expect::Key | Expect::KeyOrEnd, b'"') => {
                 let end = string_end(text, at)?;
-                keys.push(out, &text[at..end]);
+                keys.push(out, &text[at..end], drain)?;
                 (Expect::Colon, end)
             }
             (Expect::Value | Expect::ValueOrEnd, b'"') => {

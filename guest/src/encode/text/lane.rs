@@ -70,20 +70,21 @@ pub(crate) struct Lane {
     pub(crate) longest: usize,
 }
 
-/// Text kept between blocks at most; a block that needed more gives it back.
-const MAX_KEPT_TEXT_BYTES: usize = 1 << 20;
+/// Text that the lanes of a block keep for the next at most; what a block needed beyond it is given back.
+const MAX_KEPT_TEXT_BYTES: usize = 16 << 20;
 
 impl Lane {
-    /// Empties the lane for the next block. Short cells stay, to be written over.
-    pub(crate) fn clear(&mut self) {
+    /// Empties the lane for the next block. Short cells stay, to be written over. `kept` is what the lanes of the block have kept so far.
+    pub(crate) fn clear(&mut self, kept: &mut usize) {
         self.source = Source::Text;
         self.quoted = false;
         self.lengths.clear();
         self.starts.clear();
         self.text.clear();
-        if self.text.capacity() > MAX_KEPT_TEXT_BYTES {
+        if *kept + self.text.capacity() > MAX_KEPT_TEXT_BYTES {
             self.text = Vec::new();
         }
+        *kept += self.text.capacity();
     }
 
     /// Makes the lane one of short cells, and lends them and their lengths.
@@ -493,6 +494,15 @@ fn overlapping<const N: usize>(to: &mut [u8], from: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lanes_keep_so_much_text_together() {
+        let mut lanes: Vec<Lane> = (0..40).map(|_| Lane { text: Vec::with_capacity(1 << 20), ..Lane::default() }).collect();
+        let mut kept = 0;
+        lanes.iter_mut().for_each(|lane| lane.clear(&mut kept));
+        let held: usize = lanes.iter().map(|lane| lane.text.capacity()).sum();
+        assert_eq!((held, kept), (MAX_KEPT_TEXT_BYTES, MAX_KEPT_TEXT_BYTES));
+    }
 
     #[test]
     fn exact_copies_touch_nothing_else() {

@@ -277,6 +277,44 @@ fn rows_that_end_near_the_end_of_a_chunk_spoil_no_others() {
     }
 }
 
+/// Null rows of a list view that each name all rows below: counted, they would be ten thousand million.
+#[test]
+fn what_null_rows_name_is_not_counted() {
+    const ROWS: usize = 100_000;
+    let item = |array: &dyn Array| Arc::new(Field::new("item", array.data_type().clone(), true));
+    let list = |values: ArrayRef, size: usize, nulls: Option<NullBuffer>| -> ArrayRef {
+        let rows = |number: usize| vec![number as i32; ROWS].into();
+        Arc::new(ListViewArray::new(item(&values), rows(0), rows(size), values, nulls))
+    };
+    let inner = list(Arc::new(Int8Array::from(vec![7])), 1, None);
+    let outer = list(inner, ROWS, Some(NullBuffer::new_null(ROWS)));
+    let (schema, batch) = table(Field::new("c", outer.data_type().clone(), true), outer);
+    for (delimiter, row) in [(None, "{\"c\":null}\n"), (Some(b','), "\n")] {
+        let mut out = Collected::default();
+        encoder(&schema, &TextShared::default(), delimiter).write(&batch, 0..ROWS, &mut out).expect("a text");
+        assert!(out.0 == row.repeat(ROWS).as_bytes());
+    }
+}
+
+/// A key is cut as a string is: its text is six times as long, and may be nearly a message.
+#[test]
+fn long_keys_leave_piece_by_piece() {
+    let json = [format!("{{\"{}\":1}}", "<".repeat(3 << 20))];
+    let extension = [("ARROW:extension:name", "json"), ("ARROW:extension:metadata", "json-serialized")];
+    let metadata = extension.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let field = Field::new("item", DataType::Binary, true).with_metadata(HashMap::from(metadata));
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(&json));
+    let list = ListArray::new(Arc::new(field.clone()), OffsetBuffer::from_lengths([1]), values, None);
+    let (schema, batch) = table(Field::new("c", DataType::List(Arc::new(field)), true), Arc::new(list));
+    let shared = TextShared::default();
+    let mut out = Collected::default();
+    encoder(&schema, &shared, None).write(&batch, 0..1, &mut out).expect("a text");
+    let expected = format!("{{\"c\":[{{\"{}\":1}}]}}\n", "\\u003c".repeat(3 << 20));
+    assert!(out.0 == expected.as_bytes());
+    let room = shared.0.borrow().scratch.room_bytes();
+    assert!(room < 4 << 20, "{room} bytes of text at once");
+}
+
 fn encoder(schema: &Rc<TableSchema>, shared: &TextShared, delimiter: Option<u8>) -> Box<dyn Encode> {
     match delimiter {
         None => json::open(schema, shared),

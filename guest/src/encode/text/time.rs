@@ -89,20 +89,22 @@ fn push_fraction_trimmed(out: &mut Vec<u8>, nanoseconds: u32) {
     push_fraction(out, nanoseconds, places);
 }
 
+const NANOSECONDS_PER_SECOND: i64 = 1_000_000_000;
+
 /// Ticks of a unit in a second.
 pub(crate) fn ticks_per_second(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1,
         TimeUnit::Millisecond => 1_000,
         TimeUnit::Microsecond => 1_000_000,
-        TimeUnit::Nanosecond => 1_000_000_000,
+        TimeUnit::Nanosecond => NANOSECONDS_PER_SECOND,
     }
 }
 
 /// Whole seconds (rounded down) and the nanoseconds that are left.
 fn split(ticks: i64, unit: TimeUnit) -> (i64, u32) {
     let per_second = ticks_per_second(unit);
-    (ticks.div_euclid(per_second), (ticks.rem_euclid(per_second) * (1_000_000_000 / per_second)) as u32)
+    (ticks.div_euclid(per_second), (ticks.rem_euclid(per_second) * (NANOSECONDS_PER_SECOND / per_second)) as u32)
 }
 
 /// How many digits a time of day shows behind its seconds.
@@ -114,9 +116,10 @@ pub(crate) enum Fraction {
     Full,
 }
 
-/// Appends a time of day; a day or more wraps around.
+/// Appends a time of day; a day or more wraps around. The reference counts it in nanoseconds of 64 bits, which wrap around, too.
 pub(crate) fn push_time_of_day(out: &mut Vec<u8>, ticks: i64, unit: TimeUnit, fraction: Fraction) {
-    let (seconds, nanoseconds) = split(ticks, unit);
+    let nanoseconds = ticks.wrapping_mul(NANOSECONDS_PER_SECOND / ticks_per_second(unit));
+    let (seconds, nanoseconds) = split(nanoseconds, TimeUnit::Nanosecond);
     push_clock(out, seconds.rem_euclid(SECONDS_PER_DAY) as u32);
     match (fraction, unit) {
         (Fraction::Full, TimeUnit::Second) => {}
@@ -214,6 +217,14 @@ mod tests {
         check_time(3_723_004_500, Microsecond, "01:02:03.0045", "01:02:03.004500");
         check_time(86_400 + 1, Second, "00:00:01", "00:00:01");
         check_time(-1, Nanosecond, "23:59:59.999999999", "23:59:59.999999999");
+    }
+
+    #[test]
+    fn go_quirk_microseconds_of_a_day_wrap_around_at_64_bits_of_nanoseconds() {
+        check_time(i64::MAX, Microsecond, "23:59:59.999999", "23:59:59.999999");
+        check_time(i64::MIN, Microsecond, "00:00:00", "00:00:00.000000");
+        check_time(i64::MAX / 1_000, Microsecond, "23:47:16.854775", "23:47:16.854775");
+        check_time(i64::MAX / 1_000 + 1, Microsecond, "00:12:43.145224384", "00:12:43.145224");
     }
 
     #[test]

@@ -61,6 +61,14 @@ pub(crate) struct Scratch {
     staged: usize,
 }
 
+#[cfg(test)]
+impl Scratch {
+    /// Room for text that has been made.
+    pub(super) fn room_bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.text.capacity()).sum::<usize>() + self.spare.capacity()
+    }
+}
+
 /// Writes one object of CSV or JSON lines.
 #[derive(Debug)]
 pub(crate) struct TextEncoder {
@@ -109,6 +117,10 @@ impl Encode for TextEncoder {
     }
 
     fn held_bytes(&self) -> usize {
+        0
+    }
+
+    fn relief_bytes(&self) -> usize {
         0
     }
 
@@ -179,9 +191,10 @@ impl Job<'_> {
         self.scratch.at.resize(count, 0);
         // Constant bytes of a row: what stands between cells, and quotes that every cell of a lane has.
         let mut constant = self.frame.end.len();
+        let mut kept = 0;
         for (prefix, column) in &self.frame.pieces {
             let lane = &mut self.scratch.lanes[*column];
-            lane.clear();
+            lane.clear(&mut kept);
             kernel::fill(lane, &self.bounds[*column], rows.clone(), self.frame.separators, &mut self.scratch.spare)
                 .map_err(|error| EncodeError::Data(format!("column `{}`: {error}", self.plan[*column].name)))?;
             lane.measure(&mut self.scratch.at);

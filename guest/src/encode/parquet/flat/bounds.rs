@@ -1,5 +1,6 @@
 //! The smallest and the largest value of a page and of a chunk.
 
+use crate::limits::MAX_STATISTICS_BYTES;
 use parquet::basic::{LogicalType, Type as Physical};
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::statistics::{Statistics, ValueStatistics};
@@ -24,7 +25,34 @@ pub(super) enum Bounds {
     },
 }
 
+/// What is known of the bounds of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PageBounds {
+    /// All values are null.
+    NoValues,
+    Known(Bounds),
+    /// A bound would take more than [`MAX_STATISTICS_BYTES`]: the chunk then says nothing of bounds.
+    TooLong,
+}
+
+impl PageBounds {
+    pub(super) fn known(&self) -> Option<&Bounds> {
+        match self {
+            Self::Known(bounds) => Some(bounds),
+            Self::NoValues | Self::TooLong => None,
+        }
+    }
+}
+
 impl Bounds {
+    /// Memory beside the struct itself.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Numbers { .. } => 0,
+            Self::Bytes { low, high } => low.capacity() + high.capacity(),
+        }
+    }
+
     /// The bounds of both.
     pub(super) fn with(self, other: &Self) -> Self {
         match (self, other) {
@@ -188,13 +216,15 @@ pub(super) struct ByteBounds {
     bounds: Option<(Vec<u8>, Vec<u8>)>,
     /// Is the upper one the value itself, however long?
     high_is_whole: bool,
+    /// Is a bound longer than may be kept? Then there is none.
+    too_long: bool,
     low: u64,
     high: u64,
 }
 
 impl ByteBounds {
     pub(super) fn new(kept: Kept) -> Self {
-        Self { kept, bounds: None, high_is_whole: false, low: 0, high: 0 }
+        Self { kept, bounds: None, high_is_whole: false, too_long: false, low: 0, high: 0 }
     }
 
     /// Looks at a value.
@@ -207,6 +237,12 @@ impl ByteBounds {
     }
 
     fn compare(&mut self, value: &[u8], head: u64) {
+        if value.len() > MAX_STATISTICS_BYTES && (self.kept == Kept::Whole || self.kept.high(value).1) {
+            self.too_long = true;
+        }
+        if self.too_long {
+            return;
+        }
         match &mut self.bounds {
             None => {
                 (self.low, self.high) = (head, head);
@@ -232,8 +268,12 @@ impl ByteBounds {
     }
 
     /// What was found; begins anew.
-    pub(super) fn take(&mut self) -> Option<Bounds> {
-        self.bounds.take().map(|(low, high)| Bounds::Bytes { low, high })
+    pub(super) fn take(&mut self) -> PageBounds {
+        match (std::mem::take(&mut self.too_long), self.bounds.take()) {
+            (true, _) => PageBounds::TooLong,
+            (false, Some((low, high))) => PageBounds::Known(Bounds::Bytes { low, high }),
+            (false, None) => PageBounds::NoValues,
+        }
     }
 }
 
@@ -259,6 +299,26 @@ mod tests {
         ColumnDescriptor::new(Arc::new(leaf), 0, 0, ColumnPath::from("c"))
     }
 
+    /// The largest bound that is kept, and one byte more.
+    #[test]
+    fn bounds_of_more_than_4_kib_are_not_kept() {
+        let found = |kept: Kept, values: &[Vec<u8>]| {
+            let mut bounds = ByteBounds::new(kept);
+            values.iter().for_each(|value| bounds.note(value));
+            let found = bounds.take();
+            assert_eq!(bounds.take(), PageBounds::NoValues, "the next page begins anew");
+            assert!(found.known().is_none_or(|bounds| bounds.held_bytes() <= 2 * MAX_STATISTICS_BYTES));
+            found == PageBounds::TooLong
+        };
+        let long = |byte: u8, more: usize| vec![byte; MAX_STATISTICS_BYTES + more];
+        let text = Kept::Head { text: false };
+        for (kept, byte) in [(Kept::Whole, b'x'), (text, u8::MAX)] {
+            assert!(!found(kept, &[long(byte, 0)]) && found(kept, &[long(byte, 1)]));
+            assert!(found(kept, &[b"a".to_vec(), long(byte, 1), long(byte, 0)]) && found(kept, &[long(byte, 0), long(byte, 1)]));
+        }
+        assert!(!found(text, &[long(b'x', 1 << 20), b"y".to_vec()]), "of these a head is enough");
+    }
+
     proptest! {
         #[test]
         fn bounds_are_the_smallest_and_the_largest(values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 1..40)) {
@@ -266,7 +326,7 @@ mod tests {
                 let mut bounds = ByteBounds::new(kept);
                 values.iter().for_each(|value| bounds.note(value));
                 let expected = Bounds::Bytes { low: values.iter().min().cloned().expect("some"), high: values.iter().max().cloned().expect("some") };
-                prop_assert_eq!(bounds.take(), Some(expected));
+                prop_assert_eq!(bounds.take(), PageBounds::Known(expected));
             }
         }
 
@@ -285,7 +345,7 @@ mod tests {
             let found = |kept: Kept| {
                 let mut bounds = ByteBounds::new(kept);
                 values.iter().for_each(|value| bounds.note(value));
-                let bounds = bounds.take().expect("some");
+                let PageBounds::Known(bounds) = bounds.take() else { panic!("some") };
                 (bounds.encoded(&descr), format!("{:?}", Bounds::statistics(Some(&bounds), &descr, 0)))
             };
             prop_assert_eq!(found(Kept::Head { text: !binary }), found(Kept::Whole));
