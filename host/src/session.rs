@@ -41,6 +41,8 @@ pub struct Options {
     pub guest_memory_bytes: u64,
     /// Where parts spill to.
     pub spill: Spill,
+    /// Bytes of a session's spill file; [`None`] is no bound but the disk's.
+    pub spill_bytes: Option<u64>,
     /// Makes object keys reproducible, for tests and `load --seed`.
     pub seed: Option<u64>,
     /// Whose sessions these are, and under which grant; [`None`] for a user's own.
@@ -80,6 +82,7 @@ impl Default for Options {
             in_flight_bytes: 32 << 20,
             guest_memory_bytes: crate::limits::GUEST_MEMORY_BYTES,
             spill: Spill::Dir(std::env::temp_dir()),
+            spill_bytes: None,
             seed: None,
             tenant: None,
             connect: ConnectOptions::default(),
