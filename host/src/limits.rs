@@ -20,6 +20,9 @@ pub const SPARE_CONNECTIONS: u64 = 4;
 /// Calls at once over a tenant's connection: a Write, and a few that are short.
 pub const MAX_TENANT_STREAMS: u32 = 8;
 
+/// Bytes of the spill file of a tenant's session, unless its file says otherwise: thousands of tables' parts, and no disk.
+pub const TENANT_SPILL_BYTES: u64 = 1 << 30;
+
 /// Open objects of a lane. A sync of some thousands of tables under `no_rotate` has that many open at once.
 pub const MAX_OPEN_OBJECTS: u32 = 4_096;
 

@@ -22,6 +22,15 @@ pub(crate) fn runtime() -> Arc<Runtime> {
     RUNTIME.clone()
 }
 
+/// The hostile component with another word in the place of its schema: `does-spin` or `does-shout`.
+pub(crate) fn with_schema(word: &str, call_cpu: Duration) -> anyhow::Result<Arc<Runtime>> {
+    const WORDS: &[u8] = b"asked for a schema it answers.";
+    let mut wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT"))?;
+    let at = wasm.windows(WORDS.len()).position(|window| window == WORDS).expect("the guest's words are in its bytes");
+    wasm[at..at + word.len()].copy_from_slice(word.as_bytes());
+    Runtime::with_component(&wasm, call_cpu)
+}
+
 /// A message that tells the hostile guest what to do.
 pub(crate) fn message(table: &str, behave: &str, rows: i64, key: Option<&str>) -> bytes::Bytes {
     let key = key.map_or_else(String::new, |key| format!("key={key};"));
@@ -146,6 +155,7 @@ async fn handles_chunks_and_host_calls_are_bounded() {
     check("handles", None, FailureClass::Storage, "4096 objects are open").await;
     check("huge", None, FailureClass::Unexpected, "a chunk has 16777217 bytes; 1 to 16777216 are accepted").await;
     check("fuel", None, FailureClass::Unexpected, "fuel allocated for hostcalls has been exhausted").await;
+    check("beyond", None, FailureClass::Unexpected, "list pointer/length out of bounds of memory while it wrote the table \"bad\"").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,8 +212,16 @@ async fn a_guest_that_is_always_due_ticks_no_faster_than_it_may() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ill_formed_keys_are_refused() {
-    for key in ["../x", "a//b", "/a", "a/./b", "a\u{0}b", &"k".repeat(1_025)] {
-        check("ok", Some(key), FailureClass::Data, "").await;
+    for (key, text) in [
+        ("../x", "the object key \"../x\" has a relative segment (`.` or `..`); keys have none"),
+        ("a//b", "the object key \"a//b\" has an empty segment; segments are parted by one slash, and none ends the key"),
+        ("/a", "the object key \"/a\" starts with a slash; keys are relative"),
+        ("a/./b", "the object key \"a/./b\" has a relative segment (`.` or `..`); keys have none"),
+        ("a\u{0}b", "the object key \"a\\0b\" has a control character; keys have none"),
+        (&"k".repeat(1_025), "… has 1025 bytes; a key has 1 to 1,024"),
+        (&"k".repeat(10_000), "… has 10000 bytes; a key has 1 to 1,024"),
+    ] {
+        check("ok", Some(key), FailureClass::Data, text).await;
     }
 }
 

@@ -25,5 +25,6 @@ mod session_policy;
 mod status_page;
 mod support;
 mod tenant_limits;
+mod tenant_tls;
 mod tenants;
 mod tools;

@@ -17,8 +17,9 @@ use lakegate_tests::plugin::{Client, Message};
 use lakegate_tests::tables::ids;
 use serde_json::json;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 const CSV: &str = "acme/{{TABLE}}/{{UUID}}.csv";
@@ -294,6 +295,132 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
     Ok(())
 }
 
+/// What is wanted is made before anybody is stopped: a certificate, a variable or a place that is not there changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
+    let mut served = Served::locally(FILE).await?;
+    let log = Arc::new(Mutex::new(Vec::<String>::new()));
+    let (kept, mut lines) = (log.clone(), BufReader::new(served.child.stdout.take().context("piped")?).lines());
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            kept.lock().expect("no panic").push(line);
+        }
+    });
+    let folder = served.folder.path().to_owned();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    std::fs::write(folder.join("no.pem"), "no certificate")?;
+    let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
+    let socket = "listen = { socket = \"DIR/acme.sock\" }";
+    let tls = format!(
+        "listen = {{ tls = \"127.0.0.1:0\", certificate = \"DIR/no.pem\", key = \"DIR/no.pem\", client_authority = \"DIR/no.pem\", \
+         client_sha256 = [\"{}\"] }}",
+        "00".repeat(32)
+    );
+    let variables = format!("{socket}\ncredentials = {{ access_key_id_env = \"LAKEGATE_TEST_NONE\", secret_access_key_env = \"PATH\" }}");
+    for (listen, words) in [
+        (tls, "no.pem"),
+        (variables, "the variable LAKEGATE_TEST_NONE is not set"),
+        (format!("listen = {{ plain_tcp = \"{}\" }}", taken.local_addr()?), "cannot listen on"),
+        (format!("{socket}\nmachine = {{ budget_bytes = 1 }}"), "leave nothing for guests"),
+    ] {
+        acme.init(&spec(CSV, "csv")).await?;
+        // Beta is gone from the file, acme is another.
+        write_file(&folder, &FILE.split("\n\n").next().context("acme's")?.replacen(socket, &listen, 1))?;
+        hang_up(&served).await?;
+        let told = |line: &String| line.contains("Tenants stay as they were: tenant \\\"acme\\\": ") && line.contains(words);
+        eventually(words, || log.lock().expect("no panic").iter().any(told)).await;
+        acme.write([Message::Insert(ids("a", 0..2).into())]).await?;
+        acme.close().await?;
+        beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
+    }
+    drop((acme, beta));
+    served.stop().await?;
+    Ok(())
+}
+
+/// The end of the process aborts what a hostile guest holds open as it does anything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_guest_leaves_no_upload_behind_when_the_process_ends() -> Result<()> {
+    let served = Served::locally(&hostile_file()).await?;
+    let store = LocalStore::open(&served.folder.path().join("store"))?;
+    let mut acme = served.connect("acme").await?;
+    acme.init(&serde_json::json!({})).await?;
+    let (_held, wait) = mpsc::channel::<()>();
+    let order = hostile::message("held", "hold", 3, Some("acme/held"));
+    let messages = std::iter::once(Message::Insert(order)).chain(std::iter::from_fn(move || {
+        // Never told: the call stays open.
+        let _end = wait.recv();
+        None
+    }));
+    let writing = tokio::spawn(async move { acme.write(messages).await });
+    eventually("an upload is begun", || store.unfinished_uploads("hostile").is_ok_and(|open| open.len() == 1)).await;
+    let (_, folder) = served.stop().await?;
+    assert!(writing.await?.is_err());
+    let store = LocalStore::open(&folder.path().join("store"))?;
+    assert_eq!((store.unfinished_uploads("hostile")?.len(), store.records("hostile", "")?.len()), (0, 0));
+    Ok(())
+}
+
+/// Compiling is dear: one component at a time, however many tenants bring one, and last in line for the processor.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn components_are_compiled_one_at_a_time_and_last_in_line() -> Result<()> {
+    let mut wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT"))?;
+    let folder = tempfile::tempdir()?;
+    let entry = FILE.split("\n\n").next().context("acme's")?;
+    let mut file = String::new();
+    for name in ["one", "two", "three"] {
+        // A custom section of its own, so that none is in the cache for another.
+        wasm.extend([0, 1 + name.len() as u8 + 1, name.len() as u8]);
+        wasm.extend(name.bytes().chain([0]));
+        let path = folder.path().join(name);
+        std::fs::write(&path, &wasm)?;
+        let listen = format!("[tenants.{name}]\ncomponent = {path:?}");
+        file.push_str(
+            &entry
+                .replacen("[tenants.acme]", &listen, 1)
+                .replace("tenants.acme", &format!("tenants.{name}"))
+                .replace("acme.sock", &format!("{name}.sock")),
+        );
+        file.push('\n');
+    }
+    let served = Served::of(&file, |command, place| {
+        command.arg("--local").arg(place.join("store")).env("LAKEGATE_CACHE_DIR", place.join("cache"));
+    })
+    .await?;
+    let id = served.child.id().context("it runs")?;
+    let (mut seen, mut nice) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    let compiled = || std::fs::read_dir(served.folder.path().join("cache")).map_or(0, |files| files.count());
+    // The embedded one as well.
+    while compiled() < 4 {
+        let children = compilers(id);
+        assert!(children.len() <= 1, "{children:?}");
+        seen.extend(children.iter().map(|(child, _)| *child));
+        nice.extend(children.iter().map(|(_, nice)| *nice));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(seen.len(), 3);
+    assert!(nice.contains(&19), "{nice:?}");
+    served.stop().await?;
+    Ok(())
+}
+
+/// The processes that compile for the process `parent`, and how nice they are.
+#[cfg(target_os = "linux")]
+fn compilers(parent: u32) -> Vec<(u32, i64)> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter_map(|id| {
+        let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // After the name in brackets: state, parent, …, and nice as the 19th of all.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let is_ours = fields.get(1)?.parse() == Ok(parent) && command.contains("compile-component");
+        Some((id, fields.get(16)?.parse().ok()?)).filter(|_| is_ours)
+    })
+    .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_tenant_does_is_counted() -> Result<()> {
     let served = Served::locally(&file_with("bytes_per_second = 10")).await?;
@@ -315,15 +442,18 @@ async fn what_a_tenant_does_is_counted() -> Result<()> {
     Ok(())
 }
 
+/// The tenants, of whom acme brings the hostile component.
+fn hostile_file() -> String {
+    let rules = "buckets = [\"hostile\"]\nkey_prefixes = [\"acme/\"]\npath_style = true\nmax_retries = 0\n";
+    FILE.replacen("[tenants.acme]", &format!("[tenants.acme]\ncomponent = {:?}", env!("LAKEGATE_HOSTILE_COMPONENT")), 1)
+        .replacen("buckets = [\"served\"]\nkey_prefixes = [\"acme/\"]\n", rules, 1)
+        .replacen("content_types = [", "content_types = [\"text/plain\", ", 1)
+}
+
 /// A component that a tenant brings runs for that tenant alone, under its grant.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_may_bring_a_component_of_its_own() -> Result<()> {
-    let rules = "buckets = [\"hostile\"]\nkey_prefixes = [\"acme/\"]\npath_style = true\nmax_retries = 0\n";
-    let file = FILE
-        .replacen("[tenants.acme]", &format!("[tenants.acme]\ncomponent = {:?}", env!("LAKEGATE_HOSTILE_COMPONENT")), 1)
-        .replacen("buckets = [\"served\"]\nkey_prefixes = [\"acme/\"]\n", rules, 1)
-        .replacen("content_types = [", "content_types = [\"text/plain\", ", 1);
-    let served = Served::locally(&file).await?;
+    let served = Served::locally(&hostile_file()).await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
     let order = |table: &str, key: &str| Message::Insert(hostile::message(table, "ok", 3, Some(key)));

@@ -273,6 +273,63 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
     Ok(())
 }
 
+/// The wait holds within a session, too: it does not take a new one to start a guest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_traps_again_and_again_is_kept_waiting_within_its_session() -> Result<()> {
+    let bench = bench("hostile");
+    let grant = Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
+    let tenant = Tenant::new("bad", grant);
+    let tally = tenant.tally.clone();
+    let session = Destination::new(hostile::runtime(), options(&bench, tenant)).open("{}", "sync").await?;
+    let mut write = session.write()?;
+    for table in ["a", "b", "c", "d", "e", "f"] {
+        write.insert(hostile::message(table, "trap", 3, None)).await?;
+    }
+    let report = write.finish().await;
+    let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
+    let classes: Vec<_> = failures.iter().map(|(_, class, _)| *class).collect();
+    assert_eq!(classes, [[FailureClass::Unexpected; 4].as_slice(), &[FailureClass::Denied; 2]].concat(), "{failures:?}");
+    assert!(failures[5].2.starts_with("the component has trapped 4 times; it can be started again in "), "{failures:?}");
+    assert_eq!((tally.read().traps, tally.read().denials.get("quarantine")), (4, Some(&2)));
+    Ok(())
+}
+
+/// The schema is a constant of the component: it is asked for once, at the cost of who asks, and a component that will not tell it ends like
+/// any other that misbehaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_is_asked_for_its_schema_within_limits_and_once() -> Result<()> {
+    const SHORT: Duration = Duration::from_millis(200);
+    let bench = bench("hostile");
+    let asked = |runtime, name: &str| {
+        let tenant = Tenant::new(name, grant(""));
+        let (share, tally) = (tenant.share.clone(), tenant.tally.clone());
+        (Destination::new(runtime, options(&bench, tenant)), share, tally)
+    };
+    let (destination, share, _) = asked(hostile::with_schema("", SHORT)?, "good");
+    assert_eq!(&*destination.spec_schema().await?, r#"{"title":"asked for a schema it answers."}"#);
+    let computed = share.account.computed();
+    assert!(computed > Duration::ZERO);
+    for _ in 0..10 {
+        destination.spec_schema().await?;
+    }
+    assert_eq!((share.account.computed(), share.budget.used_bytes()), (computed, 0));
+
+    let (destination, share, tally) = asked(hostile::with_schema("does-spin", SHORT)?, "bad");
+    for _ in 0..4 {
+        let error = destination.spec_schema().await.expect_err("it never ends");
+        assert_eq!(error.to_string(), "the component computed for more than 200ms in one call");
+    }
+    let error = destination.spec_schema().await.expect_err("it has to wait");
+    assert!(error.to_string().starts_with("the component has trapped 4 times; it can be started again in "), "{error}");
+    assert_eq!((tally.read().traps, tally.read().denials.get("quarantine")), (4, Some(&1)));
+    assert!(share.account.computed() >= SHORT * 3, "{:?}", share.account.computed());
+
+    let (destination, ..) = asked(hostile::with_schema("does-shout", Duration::from_secs(15))?, "loud");
+    let error = destination.spec_schema().await.expect_err("too much");
+    assert_eq!(error.to_string(), "the component's schema of the spec has 1048577 bytes; up to 1048576 are accepted");
+    Ok(())
+}
+
 /// A process that serves tenants.
 pub(crate) struct Served {
     pub(crate) child: Child,
@@ -330,6 +387,12 @@ impl Served {
 
     /// Serves the tenants of `file`, each at the socket `DIR/NAME.sock`.
     pub(crate) async fn of(file: &str, change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
+        let names = file.lines().filter_map(|line| line.strip_prefix("[tenants.")?.strip_suffix(']')).filter(|name| !name.contains('.'));
+        Self::waiting_for(file, &names.collect::<Vec<_>>(), change).await
+    }
+
+    /// The same, of whom only those named have a socket.
+    pub(crate) async fn waiting_for(file: &str, names: &[&str], change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = write_file(folder.path(), file)?;
         let status = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
@@ -338,8 +401,7 @@ impl Served {
         change(&mut command, folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let child = command.spawn()?;
-        let names = file.lines().filter_map(|line| line.strip_prefix("[tenants.")?.strip_suffix(']')).filter(|name| !name.contains('.'));
-        let sockets: Vec<_> = names.map(|name| folder.path().join(format!("{name}.sock"))).collect();
+        let sockets: Vec<_> = names.iter().map(|name| folder.path().join(format!("{name}.sock"))).collect();
         eventually("the sockets are there", || sockets.iter().all(|socket| socket.exists())).await;
         Ok(Self { child, folder, status })
     }
@@ -420,6 +482,7 @@ async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
     assert_eq!(audit("stored", "acme"), ["key_prefixes"], "{log:?}");
     assert_eq!(audit("stored", "beta"), ["key_prefixes"]);
     assert_eq!(audit("denied", "acme"), ["formats", "key_prefixes"]);
+    assert!(log.iter().all(|line| (line["target"] == "lakegate::audit") == line["decision"].is_string()), "{log:?}");
     assert_eq!(audit("denied", "beta"), [""; 0]);
     let stored = log.iter().find(|line| line["decision"] == "stored" && line["tenant"] == "acme").context("acme's object")?;
     assert_eq!((&stored["key"], stored["bytes"].as_u64(), stored["rows"].as_u64()), (&json!("acme/a.csv"), Some(7), Some(2)));
@@ -459,6 +522,64 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
         assert_eq!(code, Some(3), "{said}");
         assert!(said.contains("unknown field `max_bytes`"), "{said}");
     }
+    Ok(())
+}
+
+/// Calls but Write take a spec, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
+    let served = Served::start().await?;
+    let mut acme = served.connect("acme").await?;
+    let large = |bytes: usize| crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), json!({"more": "x".repeat(bytes)}));
+    let said = acme.init(&large(2 << 20)).await.expect_err("too large");
+    assert_eq!(said.code(), tonic::Code::OutOfRange, "{said:?}");
+    acme.init(&large(1 << 19)).await?;
+    let rows = ids("a", 0..500_000);
+    assert!(rows.len() > 3 << 20);
+    acme.round(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(rows.into())]).await?;
+    drop(acme);
+    served.stop().await?;
+    Ok(())
+}
+
+/// What the operator has to mend is told to the operator; and audit lines are there, however little else is logged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_hears_nothing_of_its_operators_credentials() -> Result<()> {
+    let profile =
+        "listen = { socket = \"DIR/acme.sock\" }\ncredentials = { file = \"DIR/operators-file\", profile = \"operators-profile\" }";
+    let served = Served::of(&FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", profile, 1), |command, _| {
+        command.args(["--log-level", "error"]);
+    })
+    .await?;
+    let mut acme = served.connect("acme").await?;
+    let said = acme.init(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await.expect_err("no such profile");
+    assert_eq!(
+        said.message(),
+        "failed to init plugin: failed to initialize client: the credentials of this tenant cannot be had; the operator's log has the cause"
+    );
+    acme.init(&spec("acme/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("not granted");
+    drop(acme);
+    let (log, _) = served.stop().await?;
+    let cause = log.iter().find(|line| line["message"] == "A tenant's credentials cannot be had.").context("the cause")?;
+    assert!(cause["tenant"] == "acme" && cause["error"].as_str().is_some_and(|error| error.contains("operators-profile")), "{cause}");
+    let denied = log.iter().find(|line| line["target"] == "lakegate::audit").context("the denial")?;
+    assert_eq!((&denied["rule"], &denied["level"]), (&json!("formats"), &json!("warn")));
+    Ok(())
+}
+
+/// Each connection and each request takes a file; shells set few.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_has_as_many_files_as_it_may() -> Result<()> {
+    let (folder, file) = file_of_tenants()?;
+    let script = "ulimit -Sn 64; ulimit -Hn 512; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, PLUGIN, "serve", "--tenants"]).arg(&file).arg("--local").arg(folder.path().join("store"));
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()?;
+    eventually("it listens", || folder.path().join("beta.sock").exists()).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id().context("it runs")?))?;
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("a limit")?;
+    assert_eq!(files.split_whitespace().take(2).collect::<Vec<_>>(), ["512", "512"]);
     Ok(())
 }
 

@@ -327,6 +327,27 @@ mod tests {
         assert!(found.len() <= MAX_LINE_BYTES && found.len() > MAX_LINE_BYTES / 3, "{}", found.len());
     }
 
+    #[test]
+    fn others_are_heard_in_part_and_audit_lines_always() {
+        let (writer, queue) = writer::queue();
+        let lines = SdkLines { format: LogFormat::Json, writer, others: Mutex::new(Sieve::new(MAX_OTHERS_LINES)) };
+        let log = tracing_subscriber::registry().with(lines.with_filter(filter(LevelFilter::ERROR)));
+        tracing::subscriber::with_default(log, || {
+            (0..100).for_each(|_| tracing::error!(target: "h2", "a ping too many"));
+            tracing::info!(target: "lakegate::upload", "not at this level");
+            (0..100).for_each(|_| tracing::info!(target: AUDIT, decision = "stored", "An object has landed."));
+        });
+        let mut written = Vec::new();
+        queue.write(&mut written, |_| String::new());
+        let text = String::from_utf8(written).expect("UTF-8");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let others = lines.iter().filter(|line| line["message"] == "a ping too many").count();
+        // A second may end meanwhile, once.
+        assert!((10..=20).contains(&others), "{others}");
+        assert_eq!(lines.iter().filter(|line| line["target"] == AUDIT).count(), 100);
+        assert_eq!(lines.len(), others + 100);
+    }
+
     proptest! {
         #[test]
         fn every_line_fits(message in "\\PC{0,6000}", other in "(.|\\n){0,6000}", json: bool) {

@@ -106,14 +106,15 @@ fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
             grant.message_bytes()
         ),
         format!(
-            "  a session takes {} lanes, {} bytes of guest memory each, and {} bytes besides; all sessions together: {}",
+            "  a session takes {} lanes, {} bytes of guest memory each, {} bytes besides, and {} of disk; the memory of all sessions: {}",
             options.lanes,
             options.guest_memory_bytes,
             options.host_bytes(),
+            limit(options.spill_bytes),
             limit(tenant.share.budget.limit_bytes())
         ),
         format!(
-            "  connections: {}; each may hold {CONNECTION_BYTES} bytes in calls other than a session's Write, outside of that sum",
+            "  connections: {}; each may hold {CONNECTION_BYTES} bytes in calls other than a session's Write, outside of that memory",
             grant.connections()
         ),
     ]

@@ -4,6 +4,7 @@ use super::exit::{CliError, Exit};
 use crate::bindings::CredentialSource;
 use crate::grpc::listen::Listener;
 use crate::grpc::tls::{Files, Fingerprint, Gate, fingerprint};
+use crate::limits::TENANT_SPILL_BYTES;
 use crate::policy::share::Share;
 use crate::policy::{Grant, Tenant};
 use crate::session::Options;
@@ -80,6 +81,8 @@ struct MachineShare {
     memory_bytes: Option<u64>,
     in_flight_bytes: Option<u64>,
     guest_memory_bytes: Option<u64>,
+    /// On disk.
+    spill_bytes: Option<u64>,
     /// Memory of guests and host over all sessions.
     budget_bytes: Option<u64>,
     /// Processor time beside the other tenants'; 1 unless set.
@@ -209,6 +212,7 @@ impl Hosted {
         options.memory_bytes = machine.memory_bytes.unwrap_or(options.memory_bytes);
         options.in_flight_bytes = machine.in_flight_bytes.unwrap_or(options.in_flight_bytes);
         options.guest_memory_bytes = machine.guest_memory_bytes.unwrap_or(options.guest_memory_bytes);
+        options.spill_bytes = Some(machine.spill_bytes.or(options.spill_bytes).unwrap_or(TENANT_SPILL_BYTES));
         if let Some(budget) = machine.budget_bytes
             && budget <= options.host_bytes()
         {

@@ -2,7 +2,7 @@
 //!
 //! It decodes no rows. A message says what to do in its bytes: `behave=WORD;rows=N;` anywhere in it (the tests put it into the schema's
 //! metadata); with `on=insert;` it does so only with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write ends,
-//! `keep` beyond; the other words are attacks.
+//! `keep` beyond; the other words are attacks. What it answers to `spec-schema`, which is told nothing, stands in its own bytes.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
@@ -29,6 +29,9 @@ use bindings::lakegate::destination::object_store::{ObjectAttributes, PutError, 
 use std::cell::{Cell, RefCell};
 
 struct Hostile;
+
+/// The schema of its spec.
+static SCHEMA: &str = r#"{"title":"asked for a schema it answers."}"#;
 
 struct Held {
     table: String,
@@ -62,6 +65,11 @@ fn attributes(key: String) -> ObjectAttributes {
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
     std::hint::black_box([depth; 64]).iter().sum::<u64>() + recurse(depth + 1)
+}
+
+/// Some address that is there.
+fn somewhere() -> *const u8 {
+    std::hint::black_box(SCHEMA.as_ptr())
 }
 
 fn spin() -> ! {
@@ -146,6 +154,14 @@ impl State {
                 upload.write(&vec![0; (16 << 20) + 1])?;
                 Upload::finish(upload, rows)
             }
+            Some("beyond") => {
+                let upload = Upload::open(&attributes(key))?;
+                // SAFETY: none; the host is to see that there is no such memory.
+                #[expect(unsafe_code, reason = "the attack: nearly 2 GiB, of which most are not there")]
+                let bytes = unsafe { core::slice::from_raw_parts(somewhere(), i32::MAX as usize) };
+                upload.write(bytes)?;
+                Upload::finish(upload, rows)
+            }
             Some("fuel") => {
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(&vec![0; 20 << 20])?;
@@ -181,7 +197,15 @@ impl Guest for Hostile {
     type Session = State;
 
     fn spec_schema() -> String {
-        "{}".into()
+        // Not what the compiler knows: the tests write other words there.
+        let text = std::hint::black_box(SCHEMA);
+        if text.contains("does-spin") {
+            spin();
+        }
+        if text.contains("does-shout") {
+            return "x".repeat((1 << 20) + 1);
+        }
+        text.into()
     }
 
     fn configure(spec: String, _context: SyncContext) -> Result<Configuration, Vec<SpecProblem>> {

@@ -232,13 +232,13 @@ impl House {
         let names: Vec<Arc<str>> = self.served.iter().filter(|(_, served)| which(&served.hosted)).map(|(name, _)| name.clone()).collect();
         let stopped: Vec<Served> = names.iter().filter_map(|name| self.served.remove(name)).collect();
         stopped.iter().for_each(|served| served.stop.cancel());
+        self.tell();
         let (servers, serving): (Vec<Server>, Vec<JoinHandle<()>>) =
             stopped.into_iter().map(|served| (served.server, served.serving)).unzip();
         let ended: Vec<_> = serving.iter().map(JoinHandle::abort_handle).collect();
         wind_down(&servers, join_all(serving)).await;
         // A client that does not hang up keeps no place.
         ended.iter().for_each(tokio::task::AbortHandle::abort);
-        self.tell();
         names.len()
     }
 

@@ -140,6 +140,49 @@ fn a_budget_that_holds_no_session_is_refused() {
     );
 }
 
+/// Each field of `machine` is what the file says, or the common one; what it cannot be is refused.
+#[test]
+fn a_share_of_the_machine_on_both_sides_of_each_bound() {
+    let read = |machine: &str| parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\nmachine = {{ {machine} }}\n{GRANT}"));
+    let common = Options {
+        memory_bytes: 11,
+        in_flight_bytes: 12,
+        guest_memory_bytes: 13,
+        spill_bytes: Some(14),
+        lanes: NonZeroUsize::MIN,
+        ..Options::default()
+    };
+    let fields = |machine: &str| {
+        let options = read(machine).unwrap()[0].machine(&common).unwrap();
+        let spill_bytes = options.spill_bytes.unwrap();
+        [options.lanes.get() as u64, options.memory_bytes, options.in_flight_bytes, options.guest_memory_bytes, spill_bytes]
+    };
+    assert_eq!(fields(""), [1, 11, 12, 13, 14]);
+    assert_eq!(read("").unwrap()[0].machine(&Options::default()).unwrap().spill_bytes, Some(1 << 30), "a tenant's disk has an end");
+    for (at, field) in ["lanes", "memory_bytes", "in_flight_bytes", "guest_memory_bytes", "spill_bytes"].into_iter().enumerate() {
+        let mut expected = [1, 11, 12, 13, 14];
+        expected[at] = 7;
+        assert_eq!(fields(&format!("{field} = 7")), expected, "{field}");
+    }
+    for (field, least) in [
+        ("lanes", 1),
+        ("memory_bytes", 0),
+        ("in_flight_bytes", 0),
+        ("guest_memory_bytes", 0),
+        ("spill_bytes", 0),
+        ("budget_bytes", 0),
+        ("cpu_weight", 1),
+    ] {
+        assert!(read(&format!("{field} = {least}")).is_ok(), "{field}");
+        for wrong in [(least - 1).to_string(), "\"1\"".to_owned(), "1.5".to_owned()] {
+            let problems = read(&format!("{field} = {wrong}")).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with("line 3: invalid "), "{field} = {wrong}: {problems:?}");
+        }
+    }
+    assert!(read("cpu_weight = 4294967295").is_ok() && read("cpu_weight = 4294967296").is_err());
+    assert!(read("cores = 1").is_err());
+}
+
 #[test]
 fn what_has_changed_in_a_file_is_told_from_what_has_not() {
     let read = |text: &str| parse(text).unwrap().remove(0);

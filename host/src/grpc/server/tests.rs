@@ -57,3 +57,33 @@ fn an_empty_spec_is_an_empty_object() {
     }
     assert!(spec_text(b"\xff").is_err());
 }
+
+/// A tenant's: there is no end of what its client can send, and only a session has reserved for it.
+#[test]
+fn a_tenants_write_without_a_session_is_refused_unread() {
+    let tenant = Arc::new(Tenant::new("acme", crate::policy::Grant::default()));
+    let server = Server::for_tenant(std::future::pending().boxed().shared(), CancellationToken::new(), tenant);
+    let mut connection = Extensions::default();
+    connection.insert(Own(Arc::default()));
+    let said = server.write_all(&connection, futures::stream::pending()).now_or_never().expect("at once");
+    let status = Status::from(said.expect_err("refused"));
+    assert_eq!(status.message(), "write failed: plugin is not initialized. call Init first");
+}
+
+/// Connections outlive their listener by a while; the grant that they came under may be gone.
+#[tokio::test]
+async fn a_server_that_was_told_to_stop_answers_nothing_that_needs_a_destination() {
+    let stop = CancellationToken::new();
+    let server = Server::new(std::future::pending().boxed().shared(), stop.clone());
+    stop.cancel();
+    let spec = bytes::Bytes::from_static(b"{}");
+    let test = test_connection::Request { spec, ..Default::default() };
+    let schema = server.get_spec_schema(Request::new(get_spec_schema::Request {})).await;
+    for code in [
+        server.test_connection(Request::new(test)).await.map(|_| ()).expect_err("refused").code(),
+        schema.map(|_| ()).expect_err("refused").code(),
+        server.init(Request::new(init::Request::default())).await.map(|_| ()).expect_err("refused").code(),
+    ] {
+        assert_eq!(code, Code::Unavailable);
+    }
+}
