@@ -98,3 +98,7 @@ pub const MAX_CAUSE_BYTES: usize = 512;
 
 /// Objects open at once in a session, whatever the host allows.
 pub const MAX_OPEN_OBJECTS: u32 = 4_096;
+
+/// Fields of all those objects, nested ones included: schema, plan and frame of one take up to 1.5 KiB, which no other bound counts. The
+/// most objects may have 40 each.
+pub const MAX_OPEN_FIELDS: usize = 40 * MAX_OPEN_OBJECTS as usize;

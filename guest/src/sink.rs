@@ -10,7 +10,7 @@ use crate::encode::{Encode, EncodeError, Encoders, Output};
 use crate::host::{Host, Level, ObjectAttributes, PutError};
 use crate::ipc::swell::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
-use crate::limits::{MAX_OPEN_OBJECTS, PIECE_BYTES};
+use crate::limits::{MAX_OPEN_FIELDS, MAX_OPEN_OBJECTS, PIECE_BYTES};
 use crate::path::KeyContext;
 use crate::spec::{Rotation, Settings};
 use arrow_array::RecordBatch;
@@ -92,6 +92,7 @@ pub struct Sink<H: Host> {
     uses: u64,
     /// Over all open objects.
     held: Held,
+    open_fields: usize,
 }
 
 /// Memory of encoders: what they keep as long as they are open, and what they can give up.
@@ -117,6 +118,7 @@ impl Held {
 /// An object being written.
 struct Object<H: Host> {
     schema: Rc<TableSchema>,
+    fields: usize,
     encoder: Box<dyn Encode>,
     upload: H::Upload,
     counters: Counters,
@@ -152,6 +154,7 @@ impl<H: Host> Sink<H> {
             failed: Vec::new(),
             uses: 0,
             held: Held::default(),
+            open_fields: 0,
         }
     }
 
@@ -230,6 +233,7 @@ impl<H: Host> Sink<H> {
     fn take_open(&mut self, table: &str) -> Option<Object<H>> {
         let (table, object) = self.open.remove_entry(table)?;
         self.held.replace(object.held, Held::default());
+        self.open_fields -= object.fields;
         if self.age.is_some() {
             self.ages.remove(&(object.since, table));
         }
@@ -283,6 +287,7 @@ impl<H: Host> Sink<H> {
             if self.age.is_some() {
                 self.ages.insert((object.since, schema.table.clone()));
             }
+            self.open_fields += object.fields;
             self.open.insert(schema.table.clone(), object);
         }
         self.uses += 1;
@@ -308,11 +313,14 @@ impl<H: Host> Sink<H> {
     }
 
     fn open_object(&mut self, schema: &Rc<TableSchema>, now: Instant) -> Result<Object<H>, WriteError> {
+        let refuse =
+            |what: String| Err(WriteError::Data(format!("{what}, which is the limit of a lane; use more lanes or a rotating path")));
         if self.open.len() >= self.limits.open_objects as usize {
-            let most = self.limits.open_objects;
-            return Err(WriteError::Data(format!(
-                "{most} objects are open, which is the limit of a lane; use more lanes or a rotating path"
-            )));
+            return refuse(format!("{} objects are open", self.limits.open_objects));
+        }
+        let fields = schema.logical.flattened_fields().len();
+        if self.open_fields + fields > MAX_OPEN_FIELDS {
+            return refuse(format!("with this table's {fields} fields the open objects would have more than {MAX_OPEN_FIELDS}"));
         }
         // The encoder first: a column it cannot hold is to open no upload.
         let encoder = self.encoders.open(schema)?;
@@ -323,6 +331,7 @@ impl<H: Host> Sink<H> {
         let upload = self.host.open(&self.attributes(&key))?;
         Ok(Object {
             schema: schema.clone(),
+            fields,
             encoder,
             upload,
             counters: Counters::default(),
@@ -402,8 +411,8 @@ impl<H: Host> Sink<H> {
         let ended = match self.settings.rotation {
             Rotation::Every { .. } => self.finish(table),
             Rotation::Never => Err(WriteError::Data(format!(
-                "the open objects of this lane take more than {} bytes of memory in footers of row groups alone, and this one the most of them; \
-                 use a path with {{{{UUID}}}}, which rotates, more lanes, or fewer tables at once",
+                "the open objects of this lane keep more than {} bytes of memory until they end (footers of row groups, and rows too few for one), \
+                 and this one most of all; use a path with {{{{UUID}}}}, which rotates, more lanes, or fewer tables at once",
                 self.limits.encoder_bytes
             ))),
         };

@@ -157,7 +157,7 @@ fn lies_of_64_bits() -> Result<Vec<(String, Vec<u8>)>> {
     use arrow_array::types::Int8Type;
     use arrow_array::*;
     use arrow_buffer::OffsetBuffer;
-    use arrow_schema::{DataType, Field};
+    use arrow_schema::Field;
     use std::sync::Arc;
 
     let item = |values: &dyn Array| Arc::new(Field::new("item", values.data_type().clone(), true));
@@ -172,8 +172,7 @@ fn lies_of_64_bits() -> Result<Vec<(String, Vec<u8>)>> {
     let view: ArrayRef = Arc::new(LargeListViewArray::new(item(&small), vec![9, 2].into(), vec![4, 6].into(), small.clone(), None));
     let many: ArrayRef = Arc::new(Int8Array::from(vec![7; 7 * 4_096]));
     let fixed: ArrayRef = Arc::new(FixedSizeListArray::new(item(&many), 4_096, many, None));
-    let in_fixed: ArrayRef =
-        Arc::new(StructArray::from(vec![(Arc::new(Field::new("f", DataType::clone(fixed.data_type()), true)), fixed.clone())]));
+    let in_fixed: ArrayRef = Arc::new(StructArray::from(vec![(item(&fixed), fixed.clone())]));
 
     let mut lies = Vec::new();
     let mut lie = |name: &str, column: &ArrayRef, truth: &[i64], lie: &[i64]| -> Result<()> {

@@ -181,8 +181,9 @@ impl<'a> Parts<'a> {
         self.skip(1);
         let (offsets, sizes) = (self.whole(WIDTH)?, self.whole(WIDTH)?);
         let values = self.check(item)?;
-        let numbers = |bytes: &'a [u8]| bytes.as_chunks::<WIDTH>().0.iter().map(|bytes| u64::try_from(number(*bytes)));
-        let is_inside = |(offset, size): (Result<u64, _>, Result<u64, _>)| matches!((offset, size), (Ok(offset), Ok(size)) if offset.saturating_add(size) <= values);
+        let numbers = |bytes: &'a [u8]| bytes.as_chunks::<WIDTH>().0.iter().map(|bytes| u64::try_from(number(*bytes)).ok());
+        let ends_inside = |(offset, size): (u64, u64)| offset.saturating_add(size) <= values;
+        let is_inside = |(offset, size): (Option<u64>, Option<u64>)| offset.zip(size).is_some_and(ends_inside);
         if numbers(offsets).zip(numbers(sizes)).all(is_inside) {
             Ok(())
         } else {

@@ -84,7 +84,7 @@ fn tables_that_stay_open_are_bounded_and_the_one_with_most_footers_fails() {
     assert!(!failed.is_empty() && !landed.is_empty(), "{} failed", failed.len());
     for (table, error) in failed {
         assert!(
-            error.to_string().contains("1048576 bytes of memory in footers") && error.to_string().contains("{{UUID}}"),
+            error.to_string().contains("keep more than 1048576 bytes of memory") && error.to_string().contains("{{UUID}}"),
             "{table}: {error}"
         );
     }
@@ -131,6 +131,24 @@ fn a_lane_has_no_more_objects_open_than_its_own_limit() {
     assert_eq!((open(2, 2), open(u32::MAX, MAX_OPEN_OBJECTS)), (None, None));
     assert!(open(2, 3).is_some_and(|error| error.starts_with("2 objects are open")));
     assert!(open(u32::MAX, MAX_OPEN_OBJECTS + 1).is_some_and(|error| error.starts_with("4096 objects are open")));
+}
+
+#[test]
+fn open_objects_have_so_many_fields_together() {
+    let names: Vec<String> = (0..crate::limits::MAX_COLUMNS).map(|at| format!("c{at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (_, mut sink) = session(json!({"format": "csv"}), GENEROUS);
+    let (tables, rest) = (MAX_OPEN_FIELDS / names.len(), MAX_OPEN_FIELDS % names.len());
+    for table in 0..tables {
+        sink.insert(rows(&format!("t{table}"), &names, 0..1), 0).expect("room");
+    }
+    sink.insert(rows("rest", &names[..rest], 0..1), 0).expect("room");
+    let one = rows("one", &["a"], 0..1);
+    let error = sink.insert(one.clone(), 0).expect_err("no room").to_string();
+    assert!(error.starts_with("with this table's 1 fields the open objects would have more than 163840, which"), "{error}");
+    sink.abandon("rest");
+    sink.insert(one, 0).expect("room again");
+    assert_eq!((sink.end_write(0).failures, sink.open_fields), (Vec::new(), 0));
 }
 
 #[test]
