@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
+use lakegate_tests::run::Run;
 use lakegate_tests::{minio, moto, tiers};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,21 +16,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// How a run ended.
-struct Run {
-    code: Option<i32>,
-    said: String,
-}
-
-impl Run {
-    /// Ended with this code after one line to the user, which has each of `words`.
-    #[track_caller]
-    fn one_line(&self, code: i32, words: &[&str]) {
-        assert_eq!((self.code, self.said.lines().count()), (Some(code), 1), "{}", self.said);
-        for word in words {
-            assert!(self.said.contains(word), "{word:?} is not in: {}", self.said);
-        }
-    }
+/// Ended with this code after one line to the user, which has each of `words`.
+#[track_caller]
+fn one_line(run: &Run, code: i32, words: &[&str]) {
+    assert_eq!((run.code, run.said().lines().count()), (Some(code), 1), "{}", run.said());
+    run.ended(code, words);
 }
 
 /// Runs the program in a folder, with nothing of the user's but these variables.
@@ -41,10 +32,9 @@ async fn run(folder: &Path, line: &str, environment: &[(&str, &str)]) -> Run {
             command.env(name, value);
         }
     }
-    let output = command.stdin(std::process::Stdio::null()).output().await.expect("the program runs");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(!said.contains("panicked"), "{said}");
-    Run { code: output.status.code(), said }
+    let ended: Run = command.stdin(std::process::Stdio::null()).output().await.expect("the program runs").into();
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    ended
 }
 
 /// A folder with a table in it.
@@ -64,7 +54,7 @@ async fn a_missing_bucket_is_one_line() {
     let folder = folder("x\n1\n");
     let line = format!("load planted_name.csv --to s3://not-there/t.csv --format csv --endpoint {} --path-style --quiet", store.endpoint);
     let ended = run(folder.path(), &line, &keys(&store.access_key, &store.secret_key)).await;
-    ended.one_line(5, &["Table planted_name failed: ", "\"not-there\"", "does not exist"]);
+    one_line(&ended, 5, &["Table planted_name failed: ", "\"not-there\"", "does not exist"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +65,7 @@ async fn a_denied_key_is_one_line() {
         format!("load planted_name.csv --to s3://{BUCKET}/t.csv --format csv --endpoint {} --path-style --quiet", place.proxy.endpoint());
     let (id, secret) = (KEY, SECRET);
     let ended = run(folder.path(), &line, &keys(id, secret)).await;
-    ended.one_line(5, &["Table planted_name failed: ", "403", "s3:PutObject"]);
+    one_line(&ended, 5, &["Table planted_name failed: ", "403", "s3:PutObject"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,11 +79,11 @@ async fn traces_of_a_real_exchange_hold_no_secret_and_no_row() {
     let (id, secret) = (KEY, SECRET);
     let environment = [&keys(id, secret)[..], &[("AWS_SESSION_TOKEN", TOKEN), ("RUST_LOG", "trace")]].concat();
     let ended = run(folder.path(), "load planted_name.csv --spec spec.json --log-level trace --json", &environment).await;
-    assert_eq!((ended.code, place.keys().len()), (Some(0), 1), "{}", ended.said);
+    assert_eq!((ended.code, place.keys().len()), (Some(0), 1), "{}", ended.said());
     // The search finds what is there: the request that carried both keys and rows is in the log.
-    assert!(ended.said.contains("PUT") && ended.said.contains(&place.keys()[0]), "{}", ended.said);
+    assert!(ended.said().contains("PUT") && ended.said().contains(&place.keys()[0]), "{}", ended.said());
     for canary in [secret, TOKEN, ROW] {
-        assert!(!ended.said.contains(canary), "{canary} is in the output: {}", ended.said);
+        assert!(!ended.said().contains(canary), "{canary} is in the output: {}", ended.said());
     }
 }
 
@@ -164,7 +154,7 @@ async fn a_role_is_assumed_at_a_real_sts() {
     let sts_url = format!("http://{}", sts.address);
     let environment = [&keys("AKIDBASE", "secret")[..], &[("AWS_ENDPOINT_URL_STS", sts_url.as_str())]].concat();
     let ended = run(folder.path(), "load planted_name.csv --spec spec.json --quiet", &environment).await;
-    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     let signed = seen.lock().expect("no panic").clone();
     assert!(signed.len() == 1 && signed[0].access_key != "AKIDBASE" && !signed[0].token.is_empty(), "{signed:?}");
     let identity = caller_identity(sts.address, &signed[0].access_key).await;
@@ -211,7 +201,7 @@ async fn a_local_profile_may_be_one_of_single_sign_on() {
     file("spec.json", &spec.to_string());
     let environment = [("HOME", home.as_str()), ("AWS_ENDPOINT_URL_SSO", portal_url.as_str())];
     let ended = run(folder.path(), "load planted_name.csv --spec spec.json --quiet", &environment).await;
-    assert_eq!(ended.code, Some(0), "{}", ended.said);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
     let signed = seen.lock().expect("no panic").clone();
     assert_eq!((signed.len(), signed[0].access_key.as_str(), signed[0].token.as_str()), (1, "ASIASSO", "sso-token"));
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod chain;
+mod cli;
 mod commands;
 mod component;
 mod faults;

@@ -98,6 +98,36 @@ async fn every_command_takes_one() -> Result<()> {
     Ok(())
 }
 
+/// A tenant's spec is judged by the component that would serve it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_explained_with_the_tenants_own() -> Result<()> {
+    const TENANTS: &str = r#"
+        [tenants.own]
+        component = "hostile.wasm"
+        listen = { socket = "own.sock" }
+        grant = { buckets = ["b"], key_prefixes = ["own/"], region = "r", formats = ["csv"], content_types = ["text/csv"] }
+        [tenants.common]
+        listen = { socket = "common.sock" }
+        grant = { buckets = ["b"], key_prefixes = ["common/"], region = "r", formats = ["csv"], content_types = ["text/csv"] }
+    "#;
+    let place = Place::new()?;
+    std::fs::write(place.path("tenants.toml"), TENANTS)?;
+    let embedded = "bucket: b\nregion: r\nformat: csv\npath: ";
+    for (tenant, spec, code, words) in [
+        // Refused by the embedded component, as the table above shows; the tenant's own turns it into another bucket.
+        ("own", "bucket: ''\n".to_owned(), 4, "denied by buckets: \"hostile\" is not granted"),
+        ("common", "bucket: ''\n".to_owned(), 3, "`bucket` is required"),
+        ("common", format!("{embedded}'common/{{{{TABLE}}}}/{{{{UUID}}}}'\n"), 0, "all of them begin with \"common/\""),
+        ("common", format!("{embedded}'{{{{TABLE}}}}/{{{{UUID}}}}'\n"), 0, "one by one"),
+        ("common", format!("{embedded}'else/{{{{TABLE}}}}/{{{{UUID}}}}'\n"), 4, "denied by key_prefixes: "),
+    ] {
+        std::fs::write(place.path("s.yml"), &spec)?;
+        let (ended, said) = place.run(&format!("policy explain tenants.toml --tenant {tenant} --spec s.yml")).await?;
+        assert!(ended == Some(code) && said.contains(words), "{tenant}, {spec}: {ended:?} {said}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plugin_serves_one() -> Result<()> {
     let place = Place::new()?;

@@ -6,6 +6,7 @@ mod exact;
 use crate::place::{PLUGIN, eventually};
 use lakegate::local_store::LocalStore;
 use lakegate_tests::python::Python;
+use lakegate_tests::run::{self, Run};
 use lakegate_tests::s3::Store;
 use lakegate_tests::tiers::{self, Unavailable, repository};
 use lakegate_tests::{minio, process};
@@ -17,13 +18,6 @@ const BUCKET: &str = "demo";
 
 /// A folder of the test's own.
 struct Place(tempfile::TempDir);
-
-/// How a run ended.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
 
 impl Place {
     fn new() -> Self {
@@ -49,20 +43,15 @@ impl Place {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(PLUGIN);
-        command.current_dir(self.path()).args(line.split(' ')).stdin(Stdio::null());
-        for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"] {
-            command.env_remove(name);
-        }
-        command.env("AWS_ACCESS_KEY_ID", "lakegate-test").env("AWS_SECRET_ACCESS_KEY", "lakegate-test-secret");
+        let mut command = run::command(PLUGIN, line, ("lakegate-test", "lakegate-test-secret"));
+        command.current_dir(self.path());
         command
     }
 
     async fn run(&self, line: &str) -> Run {
         let mut command = self.command(line);
         let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it runs").expect("the program starts");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        output.into()
     }
 
     /// The embedded store that `--local store` writes to.
@@ -90,24 +79,6 @@ fn ids_of(bodies: impl Iterator<Item = String>) -> Vec<i64> {
     }
     ids.sort_unstable();
     ids
-}
-
-impl Run {
-    /// Ended with `code`, and said each of `words` on stderr.
-    #[track_caller]
-    fn ended(&self, code: i32, words: &[&str]) -> &Self {
-        assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
-        }
-        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} / {}", self.stdout, self.stderr))
-    }
 }
 
 /// What `path` of a configuration names.

@@ -3,6 +3,7 @@
 //! Lineitem is written through a session of the component into the embedded store; its rows and sums are then asked of arrow's own
 //! readers, and of pyarrow, duckdb and polars.
 
+use crate::place::PLUGIN;
 use crate::support::{bench, runtime};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
@@ -12,15 +13,19 @@ use arrow_schema::{ArrowError, SchemaRef};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use flate2::read::MultiGzDecoder;
+use lakegate::local_store::LocalStore;
 use lakegate::session::Destination;
 use lakegate_tests::python::Python;
 use lakegate_tests::s3::Store;
 use lakegate_tests::{corpus, golden_folder, minio, tiers, tpch};
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::process::Stdio;
+use tokio::process::Command;
 
 const SCALE: f64 = 0.1;
 
@@ -158,6 +163,40 @@ async fn lineitem_reads_back_whoever_reads_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     write_lineitem(folder.path(), None).await?;
     check_lineitem(folder.path(), "the embedded store").await
+}
+
+/// Loads lineitem from a Parquet file with the command itself.
+async fn load_lineitem(folder: &Path) -> Result<()> {
+    let mut batches = tpch::lineitem(SCALE).peekable();
+    let Some(Ok(first)) = batches.peek() else { anyhow::bail!("no batch") };
+    // The folder itself is for what is read back.
+    let place = tempfile::tempdir()?;
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(place.path().join("lineitem.parquet"))?, first.schema(), None)?;
+    for batch in batches {
+        writer.write(&batch?)?;
+    }
+    writer.close()?;
+    for (format, compression, file) in FORMATS {
+        let line = format!(
+            "load lineitem.parquet --to s3://{BUCKET}/{{{{TABLE}}}}/{file} --format {format} --local store --quiet --json{}",
+            if compression.is_empty() { String::new() } else { format!(" --compression {compression}") }
+        );
+        let output = Command::new(PLUGIN).args(line.split(' ')).current_dir(place.path()).stdin(Stdio::null()).output().await?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() && words.is_empty(), "{file}: {:?} {words}", output.status.code());
+        let summary: Value = serde_json::from_slice(&output.stdout)?;
+        assert_eq!((&summary["ok"], &summary["rows"], &summary["objects"]), (&true.into(), &ROWS.into(), &1.into()), "{summary}");
+        let store = LocalStore::open(&place.path().join("store"))?;
+        std::fs::copy(store.object_path(BUCKET, &format!("lineitem/{file}")), folder.join(file))?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lineitem_loaded_by_the_command_reads_back_too() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    load_lineitem(folder.path()).await?;
+    check_lineitem(folder.path(), "lakegate load").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

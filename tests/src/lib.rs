@@ -17,6 +17,7 @@ pub mod plugin;
 pub mod process;
 pub mod python;
 pub mod raw_h2;
+pub mod run;
 pub mod s3;
 pub mod tables;
 pub mod tiers;

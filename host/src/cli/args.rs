@@ -61,22 +61,22 @@ impl FromStr for SpillArg {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Resources")]
 pub struct Machine {
-    /// Write to an S3 store in this folder instead of the network (made if it is not there).
+    /// Write to an S3 store in this folder instead of the network; the folder is made if it is missing.
     #[arg(long, value_name = "DIR")]
     pub local: Option<PathBuf>,
-    /// Encoders at work at the same time [default: the cores of the machine].
+    /// Encoders that work at the same time [default: as many as the machine has cores].
     #[arg(long, value_name = "N")]
     pub lanes: Option<NonZeroUsize>,
-    /// Memory for parts that are not yet full, such as 64MiB; past it they go to the spill file [default: 64MiB].
+    /// Memory for parts that are not full yet, such as 256MiB; what is beyond it goes to the spill file [default: 64MiB].
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,
-    /// Bytes on their way to the store at most, such as 64MiB [default: 32MiB].
+    /// Most bytes on their way to the store at the same time, such as 64MiB [default: 32MiB].
     #[arg(long, value_name = "SIZE")]
     pub in_flight: Option<Size>,
-    /// Folder of the spill file, or `none` [default: the folder for temporary files].
+    /// Folder of the spill file, or `none`: then a table fails once --memory is used up [default: the folder for temporary files].
     #[arg(long, value_name = "DIR|none")]
     pub spill_dir: Option<SpillArg>,
-    /// A component of the same world, used instead of the one in this program. WebAssembly, at most 16 MiB; it is compiled in a process of
+    /// Use this WebAssembly component of the same world (at most 16 MiB) instead of the one in this program. It is compiled in a process of
     /// its own under limits, and kept in the cache.
     #[arg(long, value_name = "FILE.wasm")]
     pub component: Option<PathBuf>,
@@ -149,10 +149,10 @@ pub(super) const OUTPUT: &str = "Output";
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = OUTPUT)]
 pub struct Words {
-    /// Say nothing but errors.
+    /// Print nothing but errors.
     #[arg(long)]
     pub quiet: bool,
-    /// How much to log, on stderr [default: warn].
+    /// How much to log on stderr [default: warn].
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
     /// How log lines look.
@@ -171,7 +171,7 @@ impl Words {
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Plugins")]
 pub struct PluginArgs {
-    /// Seconds that a plugin may take until it answers.
+    /// Seconds that a plugin may take to start and answer.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub plugin_start_limit: u64,
 }

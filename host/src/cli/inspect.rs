@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// Which configurations are checked or tested, and with what.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigurationArgs {
-    /// CloudQuery configurations (files or folders), or bare specs of the S3 destination.
+    /// CloudQuery configurations (YAML files, or folders of them), or bare specs of the S3 destination.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// With which plugins.
@@ -29,7 +29,7 @@ pub struct ConfigurationArgs {
     /// With what.
     #[command(flatten)]
     pub machine: Machine,
-    /// Print what was found for machines (one line of JSON) on stdout.
+    /// Print the result for machines (one line of JSON) on stdout.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
     /// Saying what.
@@ -52,7 +52,7 @@ pub struct ComponentArgs {
     /// Write the component to this file.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// List the interfaces that the component imports: all it can do.
+    /// List the interfaces that the component imports: they are all it can reach.
     #[arg(long)]
     pub imports: bool,
 }

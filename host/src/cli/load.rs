@@ -14,29 +14,29 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Writes files to a bucket: Parquet, CSV, NDJSON and Arrow IPC, patterns of them, and standard input.
-///
-/// A table is called after its file (`orders.csv.gz` is `orders`), or by --table. Types of CSV and NDJSON are chosen from the first 10,000
-/// rows: bool, int64, float64, date, timestamp, json, utf8; an empty field of CSV is null, a quoted empty one is the empty text.
+/// What `load` is told.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct LoadArgs {
-    /// Files, patterns (quoted, so that the shell leaves them alone), or `-` for standard input.
+    /// Files, patterns such as 'data/*.csv' (quoted, so that the shell leaves them alone), or `-` for standard input.
     #[arg(required = true, value_name = "FILE|GLOB|-")]
     pub inputs: Vec<String>,
-    /// The table that all inputs belong to [default: each file's name].
+    /// The table that all inputs belong to [default: each file's name without its ending].
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// The type of a column of CSV or NDJSON; may be given several times. Types: bool, int8 to int64, uint8 to uint64, float32, float64,
+    /// The type of a column of CSV or NDJSON; may be given several times.
+    ///
+    /// Types: bool, int8 to int64, uint8 to uint64, float32, float64,
     /// decimal(P,S), utf8, binary (base64), date, time, timestamp (also _s, _ms, _us, _ns), datetime (no zone; also _ns), json, uuid.
     #[arg(long = "column", value_name = "NAME=TYPE", value_parser = parse_override)]
     pub columns: Vec<(String, ColumnType)>,
-    /// What the inputs are [default: by content, then by name].
+    /// Format of the inputs [default: told by their content, then by their name].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub input_format: Option<InputFormat>,
-    /// Make the UUIDs in keys follow from this number, so that a run can be repeated exactly. For tests.
+    /// Derive the UUIDs in keys from this number, so that a run can be repeated exactly. For tests.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Put an empty test object first.
+    /// Put an empty test object before any rows.
     #[arg(long)]
     pub test_write: bool,
     /// Where to.
@@ -52,6 +52,21 @@ pub struct LoadArgs {
     #[command(flatten)]
     pub words: Words,
 }
+
+/// Lines of at most 100 characters: longer ones are broken.
+const EXAMPLES: &str = "\
+Examples:
+  Each file becomes a table, and a table Parquet objects of at most 10,000 rows:
+  lakegate load 'data/*.csv' --to 's3://bucket/raw/{{TABLE}}/{{UUID}}.parquet' --format parquet
+
+  Many files, one table, one object:
+  lakegate load 'orders-*.json.gz' --table orders --to 's3://bucket/{{TABLE}}.json' --format json
+
+  Standard input, the type of a column, a spec that says where to:
+  generate | lakegate load - --table events --column id=int64 --spec s3.yml
+
+  Without a bucket, into an S3 store in a folder:
+  lakegate load orders.csv --to 's3://demo/{{TABLE}}.csv' --format csv --local /tmp/lakegate";
 
 /// Runs the command. With `--json` there is a summary whatever happens.
 pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {

@@ -34,7 +34,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Rows in, objects in S3 out, through a sandbox.
+/// Writes tables to S3 as CSV, JSON or Parquet: files, the tables of CloudQuery sources, or whatever a CloudQuery CLI sends.
+///
+/// The code that touches rows runs in a WebAssembly sandbox that can do nothing but put objects where the spec says.
 #[derive(Debug, Parser)]
 #[command(name = "lakegate", version, max_term_width = 120, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -43,31 +45,43 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec or component refused, 4 denied by policy, 5 storage failed, \
+const EXIT_CODES: &str = "\
+Try it without a bucket:
+  lakegate load orders.csv --to 's3://demo/{{TABLE}}.json' --format json --local /tmp/lakegate
+
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec or component refused, 4 denied by policy, 5 storage failed, \
 6 input data refused, 7 source or plugin failed, 130 interrupted. When some tables failed: the highest of theirs.";
 
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write files to a bucket.
+    /// Write files to a bucket: Parquet, CSV, NDJSON, Arrow IPC.
+    ///
+    /// A table is called after its file (`orders.csv.gz` is `orders`), or by --table. The types of CSV and NDJSON are chosen from the first
+    /// 10,000 rows: bool, int64, float64, date, timestamp, json, utf8; --column sets one. A value that its type cannot hold as it is ends the
+    /// load with file and line. An empty field of CSV is null, a quoted empty one is the empty text.
     Load(Box<load::LoadArgs>),
-    /// Run CloudQuery configurations.
+    /// Run CloudQuery sources and write their tables to their destinations.
+    ///
+    /// Built in are the source of files (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7
+    /// version, or `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is
+    /// started (`registry: local`) or a server that runs already (`registry: grpc`).
     Sync(Box<sync::SyncArgs>),
-    /// Announce the tables of CloudQuery configurations to their destinations.
+    /// Announce the tables of CloudQuery sources to their destinations; no row is read or written.
     Migrate(migrate::MigrateArgs),
-    /// Print the tables of the sources of CloudQuery configurations.
+    /// Print the tables and columns of CloudQuery sources as JSON.
     Tables(tables::TablesArgs),
-    /// Be the plugin that the CloudQuery CLI talks to.
+    /// Serve the S3 destination as a plugin of the CloudQuery CLI, for one user or for many tenants.
     Serve(ServeCommand),
     /// Check a file of tenants, or tell what a tenant's spec may do.
     Policy(policy::PolicyArgs),
-    /// Check configurations without sending anything.
+    /// Check configurations and specs, and name every mistake. Nothing is sent.
     ValidateConfig(inspect::ConfigurationArgs),
-    /// Put a test object.
+    /// Test the sources and destinations of configurations. The S3 destination puts an empty test object.
     TestConnection(inspect::ConfigurationArgs),
-    /// Print the JSON Schema of the spec.
+    /// Print the JSON Schema of the S3 destination's spec.
     Schema(inspect::SchemaArgs),
-    /// Write out the embedded component, or list its imports.
+    /// Write out the WebAssembly component in this program, or list its imports.
     Component(inspect::ComponentArgs),
     /// The process that compiles a stranger's component for another of this program.
     #[command(hide = true, name = compile::SUBCOMMAND)]
@@ -256,6 +270,26 @@ mod tests {
             ("lakegate", false),
         ] {
             assert_eq!(parse(line).is_ok(), accepted, "{line}");
+        }
+    }
+
+    /// What stands in the help can be typed.
+    #[test]
+    fn the_examples_of_the_help_are_command_lines() {
+        let mut cli = Cli::command();
+        let helps = std::iter::once(cli.render_long_help().to_string());
+        let helps: Vec<String> = helps.chain(cli.get_subcommands_mut().map(|command| command.render_long_help().to_string())).collect();
+        let lines = helps
+            .iter()
+            .flat_map(|help| help.lines())
+            .filter(|line| line.starts_with("  "))
+            .filter_map(|line| line.split_once("lakegate "));
+        let examples: Vec<Vec<&str>> = lines
+            .map(|(_, line)| std::iter::once("lakegate").chain(line.split(' ').map(|word| word.trim_matches('\''))).collect())
+            .collect();
+        assert_eq!(examples.len(), 5, "{examples:?}");
+        for example in examples {
+            assert!(Cli::try_parse_from(&example).is_ok(), "{example:?}");
         }
     }
 

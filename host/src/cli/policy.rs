@@ -25,19 +25,19 @@ pub struct PolicyArgs {
 /// What there is to do with a file of tenants.
 #[derive(Debug, clap::Subcommand)]
 pub enum PolicyCommand {
-    /// Check the file and explain it, tenant by tenant.
+    /// Check a file of tenants, and tell what each tenant may do.
     Check {
-        /// The file of tenants.
+        /// The file of tenants (TOML).
         file: PathBuf,
     },
-    /// Tell what a spec would be allowed, what it would be denied, and why. Nothing is sent.
+    /// Tell whether a tenant's spec would be allowed, and if not, by which rules it is denied. Nothing is sent.
     Explain {
-        /// The file of tenants.
+        /// The file of tenants (TOML).
         file: PathBuf,
-        /// Whose grant.
+        /// The tenant whose grant decides.
         #[arg(long, value_name = "NAME")]
         tenant: String,
-        /// A spec of the S3 destination, bare or inside a CloudQuery document.
+        /// A file with a spec of the S3 destination, bare or inside a CloudQuery `kind: destination` document.
         #[arg(long, value_name = "FILE")]
         spec: PathBuf,
     },

@@ -88,8 +88,9 @@ impl Summary {
     pub(crate) fn line(&self) -> String {
         let tables = self.tables.len();
         format!(
-            "Wrote {} rows of {tables} table{} to {} object{} ({}) in {:.1} s.",
+            "Wrote {} row{} of {tables} table{} to {} object{} ({}) in {:.1} s.",
             HumanCount(self.rows),
+            if self.rows == 1 { "" } else { "s" },
             if tables == 1 { "" } else { "s" },
             HumanCount(self.objects),
             if self.objects == 1 { "" } else { "s" },

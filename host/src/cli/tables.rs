@@ -19,10 +19,10 @@ use std::path::PathBuf;
 /// Prints the tables of the sources with their columns, as JSON.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TablesArgs {
-    /// Files of YAML documents, or folders of such files.
+    /// CloudQuery configurations: YAML files, or folders of them.
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
-    /// Which: all that the source has, or those that the configuration asks for.
+    /// Which tables.
     #[arg(long, value_enum, default_value = "all")]
     pub filter: Filter,
     /// Write `DIR/SOURCE/__tables.json` for each source, and nothing on stdout.
@@ -39,9 +39,9 @@ pub struct TablesArgs {
 /// Which tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Filter {
-    /// All that there are.
+    /// All that the source has.
     All,
-    /// Those of `tables` and `skip_tables`.
+    /// Those that the configuration asks for with `tables` and `skip_tables`.
     Spec,
 }
 

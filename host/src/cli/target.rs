@@ -15,49 +15,52 @@ const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Destination")]
 pub struct Target {
-    /// A spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
+    /// A file with a spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
     #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
         "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
         "part_size", "profile", "role_arn",
     ])]
     pub spec: Option<PathBuf>,
-    /// Bucket and path template, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`. Without `{{UUID}}` each table is one object.
+    /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
+    ///
+    /// Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}. With
+    /// {{UUID}} a table is many objects, without it one. A path without {{TABLE}} gets `/{{TABLE}}.FORMAT` appended.
     #[arg(long, value_name = "s3://BUCKET/PATH", requires = "format")]
     pub to: Option<String>,
-    /// What is written: csv, json (one object a line) or parquet.
+    /// Format of the objects: csv, json (one JSON object a line) or parquet.
     #[arg(long)]
     pub format: Option<String>,
-    /// Around csv and json: gzip.
-    #[arg(long)]
+    /// Compress csv and json.
+    #[arg(long, value_name = "gzip")]
     pub compression: Option<String>,
     /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1].
     #[arg(long)]
     pub region: Option<String>,
-    /// The URL of another store than AWS.
+    /// URL of a store other than AWS, such as `http://localhost:9000`.
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Name the bucket in the path of the URL, not in the host (MinIO and most others).
+    /// Name the bucket in the path of the URL, not in its host; MinIO and most other stores want it.
     #[arg(long)]
     pub path_style: bool,
-    /// Accept any certificate of the endpoint.
+    /// Accept any TLS certificate of the endpoint. Not safe: for tests.
     #[arg(long)]
     pub skip_tls_verify: bool,
-    /// One object a table; what a path without `{{UUID}}` means anyway.
+    /// Write one object for each table, as without {{UUID}} in the path anyway.
     #[arg(long)]
     pub no_rotate: bool,
-    /// The Content-Type of the objects [default: by format].
+    /// The Content-Type of the objects [default: that of the format].
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
-    /// Rows of an object [default: 10000].
+    /// Most rows of an object; needs {{UUID}} in the path [default: 10000].
     #[arg(long, value_name = "ROWS")]
     pub batch_size: Option<u32>,
-    /// Bytes of a part of a multipart upload, such as 16MiB [default: chosen].
+    /// Size of the parts of a multipart upload, such as 16MiB [default: chosen by the object].
     #[arg(long, value_name = "SIZE")]
     pub part_size: Option<Size>,
-    /// A profile of the shared AWS files.
+    /// A profile of the AWS config and credentials files.
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// A role to assume.
+    /// An IAM role to assume.
     #[arg(long, value_name = "ARN")]
     pub role_arn: Option<String>,
 }

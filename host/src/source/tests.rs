@@ -276,6 +276,30 @@ fn parquet_is_read_by_row_groups() {
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
 }
 
+/// A value that stands once in the file and a thousand times in memory makes small batches.
+#[test]
+fn parquet_of_few_long_values_is_read_a_few_rows_at_a_time() {
+    let files = Files::new();
+    let long = "x".repeat(512 << 10);
+    let texts: StringArray = (0..1_000).map(|row| if row < 900 { Some("short") } else { Some(long.as_str()) }).collect();
+    for (name, batch) in [
+        ("flat", RecordBatch::try_from_iter([("a", Arc::new(texts.clone()) as Arc<dyn Array>)]).unwrap()),
+        // The file says that it was a dictionary, and it is read as one; what is sent holds the values.
+        ("coded", {
+            let coded = arrow_cast::cast(&texts, &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))).unwrap();
+            RecordBatch::try_from_iter([("a", coded)]).unwrap()
+        }),
+    ] {
+        let file = parquet_file(&batch, 1_000);
+        assert!(file.len() < 2 << 20, "{name}: {} bytes", file.len());
+        let (_, batches) = read(&files.file(name, &file), &[]).unwrap();
+        let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+        assert!(rows.iter().sum::<usize>() == 1_000 && rows.iter().all(|rows| *rows <= 128), "{name}: {rows:?}");
+    }
+    let (_, batches) = read(&files.file("short", &parquet_file(&numbers(20_000), 20_000)), &[]).unwrap();
+    assert_eq!(batches.len(), 3, "short values come in whole batches");
+}
+
 #[test]
 fn broken_parquet_is_refused_by_place() {
     let whole = parquet_file(&numbers(20_000), 6_000);

@@ -1,29 +1,16 @@
-//! The command line as a user runs it: the built program, its exit codes, its words, and what it leaves behind.
+//! The command line as a user runs it: the program, its exit codes, its words, and what it leaves behind.
 //!
 //! Code 4 (denied by policy) has no path here: single-user commands run under a grant made from their own spec.
 
+use crate::place::PLUGIN;
+use lakegate_tests::run::{self, Run};
 use serde_json::Value;
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 /// A folder of the test's own, with the program in it.
 struct Place(tempfile::TempDir);
-
-/// How a run ended.
-struct Run {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl From<Output> for Run {
-    fn from(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints UTF-8");
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-}
 
 impl Place {
     fn new() -> Self {
@@ -40,18 +27,14 @@ impl Place {
     }
 
     /// The program, in the folder, with credentials that no store knows and nothing of the user's.
-    fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lakegate"));
-        command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
-        for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"] {
-            command.env_remove(name);
-        }
-        command.env("AWS_ACCESS_KEY_ID", "AKIDTEST").env("AWS_SECRET_ACCESS_KEY", SECRET);
+    fn command(&self, line: &str) -> Command {
+        let mut command = run::command(PLUGIN, line, ("AKIDTEST", SECRET));
+        command.current_dir(self.path());
         command
     }
 
     fn run(&self, line: &str) -> Run {
-        self.command(line.split(' ')).output().expect("the program starts").into()
+        self.command(line).output().expect("the program starts").into()
     }
 }
 
@@ -61,24 +44,6 @@ const TOKEN: &str = "canary-token-51ac0e";
 const ROW: &str = "canary-row-c0ffee";
 
 const TO: &str = "--to s3://demo/{{TABLE}}/{{UUID}}.{{FORMAT}} --format json --local store";
-
-impl Run {
-    /// Ended with `code`, and said each of `words` on stderr.
-    #[track_caller]
-    fn ended(&self, code: i32, words: &[&str]) -> &Self {
-        assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
-        }
-        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} / {}", self.stdout, self.stderr))
-    }
-}
 
 #[test]
 fn a_load_is_told_for_machines() {
@@ -277,7 +242,7 @@ fn commands_that_write_no_rows() {
 
 /// Runs `load -` and feeds it `input`.
 fn piped(place: &Place, line: &str, input: &[u8]) -> Run {
-    let mut command = place.command(line.split(' '));
+    let mut command = place.command(line);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
     child.wait_with_output().expect("it ends").into()
@@ -303,7 +268,7 @@ fn a_stdout_that_is_full_takes_no_errors_place() {
         ("schema".to_owned(), 1, "stdout: "),
     ] {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("a device of Linux");
-        let child = place.command(line.split(' ')).stdout(full).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let child = place.command(&line).stdout(full).stderr(Stdio::piped()).spawn().expect("the program starts");
         Run::from(child.wait_with_output().expect("it ends")).ended(code, &[words]);
     }
 }
@@ -400,7 +365,7 @@ fn a_sync_that_fails_has_a_summary_too() {
 fn traces_hold_no_secret_and_no_row() {
     let place = Place::new();
     place.file("planted_name.csv", format!("x,y\n1,{ROW}\n2,{ROW}\n"));
-    let mut command = place.command(format!("load planted_name.csv {TO} --log-level trace --json").split(' '));
+    let mut command = place.command(&format!("load planted_name.csv {TO} --log-level trace --json"));
     let run: Run = command.env("AWS_SESSION_TOKEN", TOKEN).env("RUST_LOG", "trace").output().expect("the program starts").into();
     let all = format!("{}{}", run.ended(0, &[]).stdout, run.stderr);
     // The search finds what is there: the table's name.
@@ -425,7 +390,7 @@ mod interrupt {
         let pipe = place.path().join("second.csv");
         assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
         let line = format!("load ..csv second.csv {TO} --json --log-level info");
-        let mut command = place.command(line.split(' '));
+        let mut command = place.command(&line);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut said = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
         let mut stderr = String::new();
@@ -452,7 +417,7 @@ mod interrupt {
         let place = Place::new();
         let line =
             "load - --input-format ndjson --table t --to s3://demo/t.json --format json --local store --in-flight 6MiB --part-size 5MiB";
-        let mut command = place.command(line.split(' '));
+        let mut command = place.command(line);
         let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut input = child.stdin.take().expect("a pipe");
         let row = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
@@ -489,7 +454,7 @@ mod interrupt {
             "load - --input-format ndjson --table t --column a=int64 --to s3://demo/{{{{UUID}}}}.json --format json --batch-size 1 \
              --endpoint http://{address} --path-style"
         );
-        let mut child = place.command(line.split(' ')).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = place.command(&line).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut input = child.stdin.take().expect("a pipe");
         // The sample, and some more; the input stays open, so there is no end to wait for.
         input.write_all("{\"a\":1}\n".repeat(20_000).as_bytes()).expect("it reads");
@@ -553,7 +518,7 @@ mod interrupt {
              --in-flight 64MiB",
             mute_store()
         );
-        let mut child = place.command(line.split(' ')).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = place.command(&line).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut input = child.stdin.take().expect("a pipe");
         let row = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
         // More than a part: the upload begins, and its parts are on their way for ever.
