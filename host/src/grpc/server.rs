@@ -3,7 +3,7 @@
 //! One [`Slot`] holds what Init made: one for the process of a single user, as in the protocol, and one for each connection of a tenant.
 //! Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's `plugin already in use`. A Write
 //! ends by half-close (everything is finished and reported, even if the client no longer waits for it) or by a break (a bad message, a
-//! client that is gone: everything open is aborted), never by anything between. The end of the process is a break, too, and one that waits
+//! client that is gone: everything open is aborted, then a client that is there is answered), never by anything between. The end of the process is a break, too, and one that waits
 //! for nobody: what the store has not confirmed is aborted.
 
 use super::MAX_MESSAGE_BYTES;
@@ -26,6 +26,7 @@ use std::str;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
@@ -183,7 +184,14 @@ impl Server {
             Slot::Open(session) => session.write().map_err(|_| Refusal::WriteInUse)?,
             Slot::Unconnected => return Err(Refusal::NoSpec),
             Slot::Empty => {
-                let first = messages.next().await.transpose().map_err(Refusal::Receive)?;
+                // Whoever means to Init first need not wait for a client that says nothing.
+                drop(slot);
+                let first = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Err(Refusal::Stopping),
+                    first = messages.next() => first,
+                };
+                let first = first.transpose().map_err(Refusal::Receive)?;
                 return Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit });
             }
         };
@@ -193,8 +201,14 @@ impl Server {
             () = self.stop.cancelled() => Err(Refusal::Stopping),
             all = running.pass_all(&mut messages) => all,
         };
-        all.map_err(|refusal| self.bounded(refusal))?;
-        running.finish().await
+        match all {
+            Ok(()) => running.finish().await,
+            Err(refusal) => {
+                // Answered when nothing is open any more: the next Init finds the slot free.
+                running.abort().await;
+                Err(self.bounded(refusal))
+            }
+        }
     }
 
     /// A message that the stack refused for its size is told of in the words of the tenant's grant.
@@ -205,13 +219,16 @@ impl Server {
                 Policy::of_tenant(tenant.clone()).audit_denial(&denied, None);
                 Refusal::Receive(Status::out_of_range(denied.message))
             }
-            _ => refusal,
+            _ => match refusal {
+                Refusal::AfterFailures(refusal, failures) => Refusal::AfterFailures(Box::new(self.bounded(*refusal)), failures),
+                refusal => refusal,
+            },
         }
     }
 }
 
-/// A Write at work. Dropped before its input has ended well (a bad message, a client that is gone, the end of the process), it aborts what
-/// is open, and the slot is free once that is done.
+/// A Write at work. Dropped before its input has ended (a client that is gone), it aborts what is open, and the slot is free once that is
+/// done.
 struct Running {
     /// Taken when the input has ended, well or badly.
     parts: Option<(Write, OwnedMutexGuard<Slot>)>,
@@ -226,10 +243,13 @@ impl Running {
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
         while let Some(message) = messages.next().await {
-            let message = message.map_err(Refusal::Receive)?.message.ok_or(Refusal::EmptyMessage)?;
-            if let Some((write, _)) = &mut self.parts {
-                pass_on(write, message).await.map_err(|refusal| after_failures(write, refusal))?;
-            }
+            let Some((write, _)) = &mut self.parts else { return Ok(()) };
+            let content = message.map_err(Refusal::Receive).and_then(|message| message.message.ok_or(Refusal::EmptyMessage));
+            let passed = match content {
+                Ok(message) => pass_on(write, message).await,
+                Err(refusal) => Err(refusal),
+            };
+            passed.map_err(|refusal| after_failures(write, refusal))?;
         }
         Ok(())
     }
@@ -245,23 +265,35 @@ impl Running {
         });
         finishing.await.unwrap_or_else(|error| Err(Refusal::Unexpected(error.to_string())))
     }
+
+    /// Aborts what is open, and waits for that.
+    async fn abort(mut self) {
+        if let Some(aborting) = self.abort_beside() {
+            // A task that panics has freed the slot, too.
+            let _over = aborting.await;
+        }
+    }
+
+    /// Aborts what is open in a task of its own, which a client that goes meanwhile does not end.
+    fn abort_beside(&mut self) -> Option<JoinHandle<()>> {
+        let (write, slot) = self.parts.take()?;
+        let (halt, stop) = (self.halt.clone(), self.stop.clone());
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        Some(runtime.spawn(async move {
+            or_halted(write.abort(), &halt, &stop).await;
+            drop(slot);
+        }))
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some((write, slot)) = self.parts.take() else { return };
-        let (halt, stop) = (self.halt.clone(), self.stop.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                or_halted(write.abort(), &halt, &stop).await;
-                drop(slot);
-            });
-        }
+        let _aborting = self.abort_beside();
     }
 }
 
-/// Waits for the end of a Write; once the process is to end, the store is waited for no longer.
-async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop: &CancellationToken) -> T {
+/// Waits for the end of a Write; once there is no time any more, the store is waited for no longer.
+pub(crate) async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop: &CancellationToken) -> T {
     tokio::pin!(end);
     tokio::select! {
         biased;
@@ -271,7 +303,7 @@ async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop: &Cancella
     end.await
 }
 
-/// A message that cannot be read, after tables have failed, tells of both: the client will not hear of those otherwise.
+/// A message that cannot be read or received, after tables have failed, tells of both: the client will not hear of those otherwise.
 fn after_failures(write: &Write, refusal: Refusal) -> Refusal {
     let failures = write.failures();
     if failures.is_empty() { refusal } else { Refusal::AfterFailures(Box::new(refusal), failures) }

@@ -19,6 +19,21 @@ async fn a_write_before_init_is_refused() {
 }
 
 #[tokio::test]
+async fn a_write_before_init_that_says_nothing_is_in_nobodys_way() {
+    let server = server();
+    let silent = server.clone();
+    let writing = tokio::spawn(async move {
+        let refused = silent.write_all(&Extensions::default(), futures::stream::pending()).await;
+        refused.map(|_| ()).map_err(Status::from).expect_err("refused")
+    });
+    // It has looked at the slot.
+    tokio::task::yield_now().await;
+    server.init(Request::new(init::Request { no_connection: true, ..Default::default() })).await.expect("the slot is free");
+    server.stop.cancel();
+    assert_eq!(writing.await.expect("it ends").code(), Code::Unavailable);
+}
+
+#[tokio::test]
 async fn init_without_connection_reads_nothing_and_a_write_says_so() {
     let server = server();
     let request = init::Request { spec: "not JSON".into(), no_connection: true, ..Default::default() };
