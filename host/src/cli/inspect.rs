@@ -4,7 +4,9 @@ use super::args::{Machine, PluginArgs, Words};
 use super::config::{Config, SourcePlugin};
 use super::console::{Console, data, error_line};
 use super::exit::{CliError, Exit};
+use super::familiar::Familiar;
 use super::interrupt;
+use super::outlet::interruption;
 use super::plugins::{Plugins, Wanted};
 use super::pump::sync_id;
 use super::sync::step::chosen;
@@ -13,6 +15,7 @@ use crate::engine::{Runtime, component_bytes};
 use crate::plugin::{Kind, TestOutcome};
 use serde_json::Value;
 use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
 
 /// Which configurations are checked or tested, and with what.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,6 +23,9 @@ pub struct ConfigurationArgs {
     /// CloudQuery configurations (files or folders), or bare specs of the S3 destination.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// As CloudQuery's own program has them.
+    #[command(flatten)]
+    pub familiar: Familiar,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -53,12 +59,15 @@ pub struct ComponentArgs {
 
 /// Checks configurations or bare S3 specs, and tells every problem of every one. Sends nothing; unknown fields are errors here. A plugin's
 /// spec is judged by the plugin's schema.
-pub(crate) async fn validate(args: ConfigurationArgs) -> Result<Exit, CliError> {
-    let console = Console::start(&args.words);
+pub(crate) async fn validate(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
+    let console = args.familiar.console(&mut args.words);
     let documents = read_documents(&args.files)?;
     let mut problems = problems_of_ours(&documents.specs, &args.machine).await?;
-    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
-    let theirs = problems_of_plugins(&documents.config, &plugins).await;
+    let (plugins, interrupted) = started(&documents.config, &args.plugins, &args.words).await?;
+    let theirs = tokio::select! {
+        () = interrupted.cancelled() => Err(interruption()),
+        theirs = problems_of_plugins(&documents.config, &plugins) => theirs,
+    };
     plugins.stop().await;
     problems.extend(theirs?);
     if problems.is_empty() {
@@ -88,12 +97,13 @@ async fn problems_of_ours(specs: &[NamedSpec], machine: &Machine) -> Result<Vec<
     Ok(problems)
 }
 
-/// Starts every plugin of the documents.
-async fn started(config: &Config, plugins: &PluginArgs, words: &Words) -> Result<Plugins, CliError> {
+/// Starts every plugin of the documents. The token is cancelled at the first signal; whoever waits for a plugin has to look at it.
+async fn started(config: &Config, plugins: &PluginArgs, words: &Words) -> Result<(Plugins, CancellationToken), CliError> {
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let sources = config.sources.iter().filter_map(Wanted::source);
     let destinations = config.destinations.iter().filter_map(Wanted::destination);
-    Plugins::start(sources.chain(destinations).collect(), &plugins.options(words), &interrupted).await
+    let plugins = Plugins::start(sources.chain(destinations).collect(), &plugins.options(words), &interrupted).await?;
+    Ok((plugins, interrupted))
 }
 
 /// The specs that plugins are to judge.
@@ -134,8 +144,8 @@ fn mistakes(schema: &str, spec: &Value) -> Vec<String> {
 }
 
 /// Tests; tells how each source and destination fared. Ends with the highest code.
-pub(crate) async fn test_connection(args: ConfigurationArgs) -> Result<Exit, CliError> {
-    let console = Console::start(&args.words);
+pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
+    let console = args.familiar.console(&mut args.words);
     let documents = read_documents(&args.files)?;
     let mut exit = Exit::Done;
     if !documents.specs.is_empty() {
@@ -161,8 +171,18 @@ pub(crate) async fn test_connection(args: ConfigurationArgs) -> Result<Exit, Cli
             }
         }
     }
-    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
-    for (kind, name, spec) in nested_specs(&documents.config) {
+    let (plugins, interrupted) = started(&documents.config, &args.plugins, &args.words).await?;
+    let tested = tokio::select! {
+        () = interrupted.cancelled() => Err(interruption()),
+        tested = test_plugins(&documents.config, &plugins, console) => Ok(tested),
+    };
+    plugins.stop().await;
+    Ok(exit.max(tested?))
+}
+
+async fn test_plugins(config: &Config, plugins: &Plugins, console: Console) -> Exit {
+    let mut exit = Exit::Done;
+    for (kind, name, spec) in nested_specs(config) {
         let outcome = match plugins.get(kind, name) {
             Ok(plugin) => plugin.test_connection(spec).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.message),
@@ -179,8 +199,7 @@ pub(crate) async fn test_connection(args: ConfigurationArgs) -> Result<Exit, Cli
             }
         }
     }
-    plugins.stop().await;
-    Ok(exit)
+    exit
 }
 
 /// Prints the schema.

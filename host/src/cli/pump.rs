@@ -23,10 +23,10 @@ pub(crate) async fn run(
     };
     drop(feed);
     if let Err(error) = pumped {
-        abort_all(vec![outlet]).await;
+        abort_all(vec![outlet], interrupted).await;
         return Err(error);
     }
-    Ok(finish_all(vec![outlet], interrupted).await?.pop())
+    finish_all(vec![outlet], interrupted).await.pop().transpose()
 }
 
 async fn pump(feed: &mut Feed, outlet: &mut Outlet, progress: &Progress) -> Result<(), CliError> {
