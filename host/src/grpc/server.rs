@@ -175,26 +175,11 @@ impl Server {
         Ok(())
     }
 
-    async fn write_all<S>(&self, connection: &Extensions, mut messages: S) -> Result<WriteReport, Refusal>
+    async fn write_all<S>(&self, connection: &Extensions, mut messages: S) -> Result<WriteReport, Status>
     where
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
-        let slot = self.take_slot(connection, Refusal::WriteInUse)?;
-        let write = match &*slot {
-            Slot::Open(session) => session.write().map_err(|_| Refusal::WriteInUse)?,
-            Slot::Unconnected => return Err(Refusal::NoSpec),
-            Slot::Empty => {
-                // Whoever means to Init first need not wait for a client that says nothing.
-                drop(slot);
-                let first = tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => return Err(Refusal::Stopping),
-                    first = messages.next() => first,
-                };
-                let first = first.transpose().map_err(Refusal::Receive)?;
-                return Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit });
-            }
-        };
+        let (write, slot) = self.begin_write(connection, &mut messages).await.map_err(told)?;
         let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone() };
         let all = tokio::select! {
             biased;
@@ -202,13 +187,39 @@ impl Server {
             all = running.pass_all(&mut messages) => all,
         };
         match all {
-            Ok(()) => running.finish().await,
+            Ok(()) => running.finish().await.map_err(told),
             Err(refusal) => {
+                // Told now: if the client is gone, so is this call in a moment.
+                let status = told(self.bounded(refusal));
                 // Answered when nothing is open any more: the next Init finds the slot free.
                 running.abort().await;
-                Err(self.bounded(refusal))
+                Err(status)
             }
         }
+    }
+
+    async fn begin_write<S>(&self, connection: &Extensions, messages: &mut S) -> Result<(Write, OwnedMutexGuard<Slot>), Refusal>
+    where
+        S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
+    {
+        let slot = self.take_slot(connection, Refusal::WriteInUse)?;
+        match &*slot {
+            Slot::Open(session) => {
+                let write = session.write().map_err(|_| Refusal::WriteInUse)?;
+                return Ok((write, slot));
+            }
+            Slot::Unconnected => return Err(Refusal::NoSpec),
+            Slot::Empty => {}
+        }
+        // Whoever means to Init first need not wait for a client that says nothing.
+        drop(slot);
+        let first = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Refusal::Stopping),
+            first = messages.next() => first,
+        };
+        let first = first.transpose().map_err(Refusal::Receive)?;
+        Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit })
     }
 
     /// A message that the stack refused for its size is told of in the words of the tenant's grant.
@@ -360,14 +371,7 @@ impl Plugin for Server {
             () = self.stop.cancelled() => Err(Refusal::Stopping),
             begun = self.begin(request) => begun,
         };
-        match begun {
-            Ok(()) => Ok(Response::new(init::Response {})),
-            Err(refusal) => {
-                let status = Status::from(refusal);
-                tracing::error!("{}", status.message());
-                Err(status)
-            }
-        }
+        begun.map(|()| Response::new(init::Response {})).map_err(told)
     }
 
     async fn get_tables(&self, _: Request<get_tables::Request>) -> Result<Response<get_tables::Response>, Status> {
@@ -388,11 +392,7 @@ impl Plugin for Server {
 
     async fn write(&self, request: Request<Streaming<write::Request>>) -> Result<Response<write::Response>, Status> {
         let (_, connection, messages) = request.into_parts();
-        let report = self.write_all(&connection, messages).await.map_err(|refusal| {
-            let status = Status::from(refusal);
-            tracing::error!("{}", status.message());
-            status
-        })?;
+        let report = self.write_all(&connection, messages).await?;
         // Each failure is in the log already, whole; the status may have room for a few.
         of_report(&report)?;
         Ok(Response::new(write::Response {}))
@@ -424,6 +424,13 @@ impl Plugin for Server {
         };
         Ok(Response::new(test_answer(outcome)))
     }
+}
+
+/// What a client is told is in the log, too.
+fn told(refusal: Refusal) -> Status {
+    let status = Status::from(refusal);
+    tracing::error!("{}", status.message());
+    status
 }
 
 /// A failed test is an answer, not an error of the call.

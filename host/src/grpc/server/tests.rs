@@ -9,7 +9,7 @@ fn server() -> Server {
 
 async fn write(server: &Server, messages: Vec<write::Request>) -> Status {
     let messages = futures::stream::iter(messages.into_iter().map(Ok));
-    server.write_all(&Extensions::default(), messages).await.map(|_| ()).map_err(Status::from).expect_err("refused")
+    server.write_all(&Extensions::default(), messages).await.map(|_| ()).expect_err("refused")
 }
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_write_before_init_that_says_nothing_is_in_nobodys_way() {
     let silent = server.clone();
     let writing = tokio::spawn(async move {
         let refused = silent.write_all(&Extensions::default(), futures::stream::pending()).await;
-        refused.map(|_| ()).map_err(Status::from).expect_err("refused")
+        refused.map(|_| ()).expect_err("refused")
     });
     // It has looked at the slot.
     tokio::task::yield_now().await;
