@@ -255,17 +255,31 @@ async fn two_sources_share_a_live_store() {
     client.create_bucket().bucket(BUCKET).send().await.expect("a bucket");
     let place = Place::new();
     let at = format!(", endpoint: \"{}\", use_path_style: true", store.endpoint);
-    let sources = source("py", "local", python.display(), "{rows: 20000}") + &source("go", "local", go.display(), "{rows: 20000}");
+    let sources =
+        source("py", "local", python.display(), "{rows: 20000}") + &source("go", "local", go.display(), "{rows: 1000000, fail: true}");
     place.file("c.yml", &(sources + &s3(&at)));
-    let mut command = place.command("sync c.yml");
+    let mut command = place.command("sync c.yml --summary-location s.jsonl");
     command.env("AWS_ACCESS_KEY_ID", &store.access_key).env("AWS_SECRET_ACCESS_KEY", &store.secret_key);
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it runs").expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert_eq!(said.matches("Sync completed successfully. Resources: 20030, Errors: 0, Warnings: 0,").count(), 2, "{said}");
-    for (table, rows) in [("py_children", 21), ("py_rows", 20_000), ("go_children", 21), ("go_rows", 20_000)] {
+    for words in [
+        "Sync completed successfully. Resources: 20030, Errors: 0, Warnings: 0,",
+        "Sync completed with errors, see above for details. Resources: 1000030, Errors: 1,",
+    ] {
+        assert_eq!(said.matches(words).count(), 1, "{words:?} in {said}");
+    }
+    for (table, rows) in [("py_children", 21), ("py_rows", 20_000), ("go_children", 21), ("go_broken", 2), ("go_rows", 1_000_000)] {
         assert!(ids_in(&store, table).await == upto(rows), "{table}");
     }
+    let lines = std::fs::read_to_string(place.path().join("s.jsonl")).expect("written");
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let go = lines.iter().find(|line| line["source_name"] == "go").expect("its line");
+    assert_eq!((lines.len(), &go["resources"], &go["source_errors"]), (2, &1_000_030.into(), &1.into()));
+    let rows = serde_json::json!({"go_parents": 7, "go_children": 21, "go_empty": 0, "go_broken": 2, "go_rows": 1_000_000});
+    let errors = serde_json::json!({"go_parents": 0, "go_children": 0, "go_empty": 0, "go_broken": 1, "go_rows": 0});
+    assert_eq!((&go["resources_per_table"], &go["errors_per_table"]), (&rows, &errors));
+    assert_eq!(go["source_tables"].as_array().map(Vec::len), Some(5));
 }
 
 async fn ids_in(store: &Store, table: &str) -> Vec<i64> {

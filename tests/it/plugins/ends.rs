@@ -1,4 +1,5 @@
-//! How a run ends that does not come to its own end: by a signal, by a plugin that is killed, by one that does not go.
+//! How a run ends that does not come to its own end: by a signal, by a plugin that is killed, by one that does not go; and what it holds
+//! while a store is slow.
 
 use super::{Place, python_source, runs, s3, source};
 use crate::place::{self, BUCKET, PLUGIN, eventually};
@@ -158,4 +159,47 @@ async fn a_destination_that_is_killed_is_said_so() {
     assert!(said.contains(words), "{said}");
     assert!(place.store().records(super::BUCKET, "").expect("readable").is_empty());
     store.stop().await;
+}
+
+/// The most memory that a program has used until it ended; [`None`] where the system does not tell.
+fn peak(mut command: Command) -> (std::process::ExitStatus, Option<u64>) {
+    let mut child = command.spawn().expect("the program starts");
+    let mut peak = None;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).map(|kib| kib << 10).or(peak);
+        if let Some(status) = child.try_wait().expect("it is ours") {
+            return (status, peak);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_store_slows_the_source_and_costs_no_memory() {
+    const OBJECT_ROWS: i64 = 100_000;
+    let mut peaks = Vec::new();
+    // A first run of a tenth says what the program needs anyway.
+    for objects in [60, 600] {
+        let store = place::Place::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(250)))]).await;
+        let from = fake(Behaviour { messages: vec![insert(0..OBJECT_ROWS)], times: objects, ..Behaviour::default() }).await;
+        let place = Place::new();
+        let at = format!(", batch_size: {OBJECT_ROWS}, endpoint: \"{}\", use_path_style: true", store.proxy.endpoint());
+        let ours = s3(&at).replace("bucket: demo", &format!("bucket: {BUCKET}")).replace("  send_sync_summary: true\n", "");
+        place.file("c.yml", &(source("src", "grpc", from.address, "{}") + &ours));
+        let mut command = place.command("sync c.yml --in-flight 8MiB --memory 8MiB --lanes 2 --quiet");
+        command.env("AWS_ACCESS_KEY_ID", place::KEY).env("AWS_SECRET_ACCESS_KEY", place::SECRET);
+        let begun = Instant::now();
+        let (status, peak) = tokio::task::spawn_blocking(move || peak(command)).await.expect("it runs");
+        assert_eq!((status.code(), store.keys().len()), (Some(0), objects));
+        // At most ten objects and a lane's two are on their way at a time.
+        let slow = Duration::from_millis(250) * u32::try_from(objects).expect("few") / 20;
+        assert!(begun.elapsed() > slow, "the store was not slow: {:?}", begun.elapsed());
+        peaks.push(peak);
+    }
+    if let [Some(before), Some(after)] = peaks[..] {
+        // Ten times as much went through.
+        assert!(after < before + (96 << 20) && after < 512 << 20, "{before}, then {after}");
+    }
 }
