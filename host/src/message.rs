@@ -84,6 +84,12 @@ impl Inspector {
     }
 }
 
+/// Whose schema or rows a stream holds.
+pub(crate) fn table_of(ipc: &[u8]) -> Result<String, InvalidMessage> {
+    let schema = Messages::new(ipc).next()?.ok_or_else(|| invalid("the stream has no schema"))?;
+    table_name(schema).map(|name| name.to_string())
+}
+
 fn table_name(metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
     let message = verified(metadata)?;
     let schema = message.header_as_schema().ok_or_else(|| invalid("the stream does not begin with a schema"))?;

@@ -4,7 +4,9 @@ use crate::place::{BUCKET, PLUGIN, Place, eventually};
 use anyhow::Result;
 use bytes::Bytes;
 use lakegate::grpc::MAX_MESSAGE_BYTES;
-use lakegate::grpc::proto::plugin::{close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, write};
+use lakegate::grpc::proto::plugin::{
+    close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, transform, transform_schema, write,
+};
 use lakegate::local_store::LocalStore;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use lakegate_tests::plugin::{CONNECT_LIMIT, Launch, Message, Network, Plugin, STOP_LIMIT, Signal};
@@ -216,7 +218,12 @@ async fn a_signal_during_init_ends_it() -> Result<()> {
     Ok(())
 }
 
-/// A round that works, begun as soon as the plugin is free.
+/// A round that works, at once: who has been answered finds the plugin free.
+async fn works_at_once(plugin: &Plugin, spec: &Value, table: &str) -> Result<()> {
+    Ok(plugin.connect().await?.round(spec, [insert(table, 0..3)]).await?)
+}
+
+/// A round that works, begun as soon as the plugin is free: nobody is told when a call that was given up is over.
 async fn works_again(plugin: &Plugin, spec: &Value, table: &str) -> Result<()> {
     let mut client = plugin.connect().await?;
     let until = Instant::now() + Duration::from_secs(20);
@@ -366,7 +373,7 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
             assert!(status.message().ends_with(" and write failed: handler failed on s: DeleteStale: not implemented"), "{status}");
         }
         // Nothing of the Write is claimed, not even the good rows before.
-        works_again(&plugin, &place.whole_spec(), "after").await?;
+        works_at_once(&plugin, &place.whole_spec(), "after").await?;
         client.init(&place.whole_spec()).await?;
         assert_eq!((place.keys(), place.unfinished()), (vec!["after.csv".to_owned()], 0), "{what}");
     }
@@ -375,7 +382,7 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
     let mut call = Call::open(plugin.host_and_port()).await?;
     call.send_bytes(b"\xff\xff\xff").await?;
     let said = String::from_utf8_lossy(&call.end(End::HalfClose).await?).into_owned();
-    works_again(&plugin, &place.whole_spec(), "after").await?;
+    works_at_once(&plugin, &place.whole_spec(), "after").await?;
     let ended = plugin.stop().await?;
     ended.well();
     assert!(
@@ -434,6 +441,10 @@ async fn the_other_calls_answer_as_a_destination_does() -> Result<()> {
     check("GetTables", &tables, Code::Internal, "failed to get tables: failed to get tables: not implemented");
     check("Sync", &client.sync(sync::Request::default()).await.expect_err("refused"), Code::Unimplemented, "Sync is not offered: ");
     check("Read", &client.read(read::Request::default()).await.expect_err("refused"), Code::Unimplemented, "Read is not offered: ");
+    let transform = client.transform(tokio_stream::iter([transform::Request::default()])).await.expect_err("refused");
+    check("Transform", &transform, Code::Unimplemented, "Transform is not offered: ");
+    let schema = client.transform_schema(transform_schema::Request::default()).await.expect_err("refused");
+    check("TransformSchema", &schema, Code::Unimplemented, "TransformSchema is not offered: ");
     let mut test = async |spec: String| {
         let answer = client.test_connection(test_connection::Request { spec: spec.into() }).await.expect("an answer").into_inner();
         (answer.success, answer.failure_code)
@@ -469,7 +480,7 @@ async fn messages_up_to_the_limit_are_taken_and_larger_ones_refused() -> Result<
     let status = client.write([Message::Insert(largest("larger", 128))]).await.expect_err("refused");
     check("too large", &status, Code::Internal, "failed to receive msg: ");
     assert!(status.message().contains(&MAX_MESSAGE_BYTES.to_string()), "the limit is named: {status}");
-    works_again(&plugin, &place.whole_spec(), "after").await?;
+    works_at_once(&plugin, &place.whole_spec(), "after").await?;
     assert_eq!(place.keys(), ["after.csv", "large.csv"]);
     plugin.stop().await?.well();
     Ok(())

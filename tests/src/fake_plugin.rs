@@ -35,6 +35,10 @@ pub struct Behaviour {
     pub slowness: Duration,
     /// After how many messages it fails as a destination.
     pub fails_after: Option<u64>,
+    /// Whether it fails as a destination once it has everything.
+    pub fails_at_end: bool,
+    /// Whether it answers nothing about its spec.
+    pub silent: bool,
 }
 
 /// What it has seen.
@@ -103,6 +107,15 @@ struct Service {
     seen: Arc<Seen>,
 }
 
+impl Service {
+    async fn be_silent(&self) {
+        if self.behaviour.silent {
+            self.seen.note("asked");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 fn not_offered<T>() -> Result<T, Status> {
     Err(Status::unimplemented("not offered"))
 }
@@ -125,6 +138,7 @@ impl Plugin for Service {
     }
 
     async fn get_spec_schema(&self, _: Request<get_spec_schema::Request>) -> Result<Response<get_spec_schema::Response>, Status> {
+        self.be_silent().await;
         not_offered()
     }
 
@@ -211,6 +225,9 @@ impl Plugin for Service {
         // A call that its client has cancelled looks here like one that was half-closed, and is dropped a moment later.
         tokio::time::sleep(CANCELLATION).await;
         self.seen.note("half-close");
+        if self.behaviour.fails_at_end {
+            return Err(Status::internal("the destination fails at the end"));
+        }
         Ok(Response::new(write::Response {}))
     }
 
@@ -230,6 +247,7 @@ impl Plugin for Service {
     }
 
     async fn test_connection(&self, _: Request<test_connection::Request>) -> Result<Response<test_connection::Response>, Status> {
+        self.be_silent().await;
         not_offered()
     }
 }

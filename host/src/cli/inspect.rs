@@ -4,10 +4,13 @@ use super::args::{Machine, OUTPUT, PluginArgs, Words};
 use super::config::{Config, ConfigErrors, ConfigProblem, SourcePlugin};
 use super::console::{Console, data, error_line};
 use super::exit::{CliError, Exit, after};
+use super::familiar::Familiar;
+use super::interrupt;
+use super::outlet::interruption;
 use super::plugins::{Plugins, Wanted};
 use super::sync::step::chosen;
+use super::sync_id;
 use super::target::{NamedSpec, Unreadable, read_documents};
-use super::{interrupt, sync_id};
 use crate::bindings::SpecProblem;
 use crate::engine::{Runtime, component_bytes};
 use crate::plugin::{Kind, TestOutcome};
@@ -16,6 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
 
 /// Which configurations are checked or tested, and with what.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,6 +27,9 @@ pub struct ConfigurationArgs {
     /// CloudQuery configurations (YAML files, or folders of them), or bare specs of the S3 destination.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// As CloudQuery's own program has them.
+    #[command(flatten)]
+    pub familiar: Familiar,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -91,8 +98,8 @@ impl fmt::Display for Problem {
 
 /// Checks configurations or bare S3 specs, and tells every problem of every one. Sends nothing; unknown fields are errors here. A plugin's
 /// spec is judged by the plugin's schema.
-pub(crate) async fn validate(args: ConfigurationArgs) -> Result<Exit, CliError> {
-    let console = Console::start(&args.words);
+pub(crate) async fn validate(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
+    let console = args.familiar.console(&mut args.words);
     let mut problems = Vec::new();
     let checked = check(&args, &mut problems).await;
     let failure = checked.as_ref().err().map(|error| error.message.clone());
@@ -137,8 +144,11 @@ async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<
         Err(Unreadable::File(error)) => return Err(error),
     };
     problems_of_ours(&documents.specs, &args.machine, problems).await?;
-    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
-    let judged = problems_of_plugins(&documents.config, &plugins, problems).await;
+    let (plugins, interrupted) = started(&documents.config, &args.plugins, &args.words).await?;
+    let judged = tokio::select! {
+        () = interrupted.cancelled() => Err(interruption()),
+        judged = problems_of_plugins(&documents.config, &plugins, problems) => judged,
+    };
     plugins.stop().await;
     judged.map(|()| documents.specs.len() + nested_specs(&documents.config).len())
 }
@@ -160,12 +170,13 @@ async fn problems_of_ours(specs: &[NamedSpec], machine: &Machine, problems: &mut
     Ok(())
 }
 
-/// Starts every plugin of the documents.
-async fn started(config: &Config, plugins: &PluginArgs, words: &Words) -> Result<Plugins, CliError> {
+/// Starts every plugin of the documents. The token is cancelled at the first signal; whoever waits for a plugin has to look at it.
+async fn started(config: &Config, plugins: &PluginArgs, words: &Words) -> Result<(Plugins, CancellationToken), CliError> {
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let sources = config.sources.iter().filter_map(Wanted::source);
     let destinations = config.destinations.iter().filter_map(Wanted::destination);
-    Plugins::start(sources.chain(destinations).collect(), &plugins.options(words), &interrupted).await
+    let plugins = Plugins::start(sources.chain(destinations).collect(), &plugins.options(words), &interrupted).await?;
+    Ok((plugins, interrupted))
 }
 
 /// The specs that plugins are to judge.
@@ -244,8 +255,9 @@ impl Tests {
 }
 
 /// Tests; tells how each source and destination fared. Ends with the highest code.
-pub(crate) async fn test_connection(args: ConfigurationArgs) -> Result<Exit, CliError> {
-    let mut tests = Tests { console: Console::start(&args.words), tested: Vec::new(), exit: Exit::Done };
+pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
+    let console = args.familiar.console(&mut args.words);
+    let mut tests = Tests { console, tested: Vec::new(), exit: Exit::Done };
     let ended = test(&args, &mut tests).await.map(|()| tests.exit);
     let failure = ended.as_ref().err().map(|error| error.message.clone());
     let printed = print_json(&args, &ended, failure, ("connections", json!(tests.tested)));
@@ -266,8 +278,17 @@ async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliErro
             tests.took(Kind::Source, &source.name, chosen(source, paths).map(drop));
         }
     }
-    let plugins = started(&documents.config, &args.plugins, &args.words).await?;
-    for (kind, name, spec) in nested_specs(&documents.config) {
+    let (plugins, interrupted) = started(&documents.config, &args.plugins, &args.words).await?;
+    let tested = tokio::select! {
+        () = interrupted.cancelled() => Err(interruption()),
+        () = test_plugins(&documents.config, &plugins, tests) => Ok(()),
+    };
+    plugins.stop().await;
+    tested
+}
+
+async fn test_plugins(config: &Config, plugins: &Plugins, tests: &mut Tests) {
+    for (kind, name, spec) in nested_specs(config) {
         let failed = |message: String| Err(CliError::new(Exit::Source, message));
         let outcome = match plugins.get(kind, name) {
             Ok(plugin) => match plugin.test_connection(spec).await {
@@ -279,8 +300,6 @@ async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliErro
         };
         tests.took(kind, name, outcome);
     }
-    plugins.stop().await;
-    Ok(())
 }
 
 /// Prints the schema.

@@ -7,6 +7,7 @@ use super::outlet::{finish_store, interruption};
 use super::summary::Summary;
 use super::target::Target;
 use super::{interrupt, sync_id};
+use crate::grpc::server::or_halted;
 use crate::ledger::{Failure, WriteReport};
 use crate::session::Write;
 use crate::source::{ColumnType, Feed, InputFormat, Message, ReadOptions, parse_override, resolve};
@@ -105,7 +106,8 @@ async fn load(args: &LoadArgs, console: Console, failed: &mut Vec<(Arc<str>, Fai
         Ok(()) => finish_store(write, &interrupted).await,
         Err(error) => {
             *failed = write.failures();
-            abort(write, &interrupted).await;
+            let halt = write.halt();
+            or_halted(write.abort(), &halt, &interrupted).await;
             Err(error)
         }
     };
@@ -123,19 +125,4 @@ async fn send(mut feed: Feed, write: &mut Write, progress: &Progress) -> Result<
         progress.show(|| write.totals());
     }
     Ok(())
-}
-
-/// Leaves nothing behind, and does not wait for a store that is silent once the user has had enough.
-async fn abort(write: Write, interrupted: &CancellationToken) {
-    let halt = write.halt();
-    let aborting = write.abort();
-    tokio::pin!(aborting);
-    tokio::select! {
-        biased;
-        () = interrupted.cancelled() => {
-            halt.now();
-            aborting.await;
-        }
-        () = &mut aborting => {}
-    }
 }

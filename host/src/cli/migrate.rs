@@ -2,13 +2,14 @@
 
 use super::args::{Machine, PluginArgs, Words};
 use super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
-use super::console::Console;
+use super::console::{Console, error_line};
 use super::exit::{CliError, Exit};
-use super::outlet::{Outlet, abort_all, finish_all, interruption};
+use super::familiar::Familiar;
+use super::interrupt;
+use super::outlet::{Outlet, abort_all, finish_all, first, interruption};
 use super::plugins::{Plugins, Wanted, wanted_once};
-use super::sync::step::{begin_round, chosen};
+use super::sync::step::{begin_round, chosen, destination_version_string, version_string};
 use super::sync::{SyncSummary, loaded};
-use super::{interrupt, sync_id};
 use crate::plugin::columns::{Keys, Stamp, SyncColumns};
 use crate::plugin::{Kind, Selection};
 use crate::session::Destination as Opener;
@@ -25,6 +26,12 @@ pub struct MigrateArgs {
     /// Files of YAML documents, or folders of such files.
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
+    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as never null.
+    #[arg(long)]
+    pub cq_columns_not_null: bool,
+    /// As CloudQuery's own program has them.
+    #[command(flatten)]
+    pub familiar: Familiar,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -42,22 +49,24 @@ struct Run<'a> {
     opener: Option<Opener>,
     plugins: Plugins,
     sync_id: String,
+    not_null: bool,
     console: Console,
     interrupted: CancellationToken,
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: MigrateArgs) -> Result<Exit, CliError> {
-    let console = Console::start(&args.words);
+pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
+    let console = args.familiar.console(&mut args.words);
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let config = loaded(&args.configs, console)?;
     let used = |it: &&Destination| config.sources.iter().any(|source| source.destinations.contains(&it.name));
     let used: Vec<&Destination> = config.destinations.iter().filter(used).collect();
     let ours = used.iter().any(|destination| destination.plugin == DestinationPlugin::S3);
     let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
+    let sync_id = args.familiar.sync_id()?;
     let wanted = config.sources.iter().filter_map(Wanted::source).chain(used.iter().filter_map(|it| Wanted::destination(it)));
     let plugins = Plugins::start(wanted_once(wanted), &args.plugins.options(&args.words), &interrupted).await?;
-    let run = Run { config: &config, opener, plugins, sync_id: sync_id()?, console, interrupted };
+    let run = Run { config: &config, opener, plugins, sync_id, not_null: args.cq_columns_not_null, console, interrupted };
     let mut ended = Ok(Exit::Done);
     for source in &config.sources {
         ended = match (ended, run.migrate(source).await) {
@@ -76,8 +85,9 @@ impl Run<'_> {
     async fn migrate(&self, source: &Source) -> Result<Exit, CliError> {
         let destinations: Vec<&Destination> =
             self.config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
-        let names: Vec<&str> = destinations.iter().map(|destination| destination.name.as_str()).collect();
-        self.console.say(&format!("Starting migration for: {} -> [{}]", source.name, names.join(", ")));
+        let names: Vec<String> = destinations.iter().map(|destination| destination_version_string(destination)).collect();
+        self.console.say(&format!("Starting migration for: {} -> [{}]", version_string(source), names.join(" ")));
+        let failed = |error: CliError| CliError::new(error.exit, format!("failed to migrate source {}: {}", source.name, error.message));
         let mut outlets = Vec::new();
         let sent = tokio::select! {
             biased;
@@ -87,13 +97,24 @@ impl Run<'_> {
         let tables = match sent {
             Ok(tables) => tables,
             Err(error) => {
-                abort_all(outlets).await;
-                return Err(CliError::new(error.exit, format!("failed to migrate source {}: {}", source.name, error.message)));
+                abort_all(outlets, &self.interrupted).await;
+                return Err(failed(error));
             }
         };
-        let ended = finish_all(outlets, &self.interrupted).await?;
-        let exit = ended.iter().map(super::outlet::Ended::exit).max().unwrap_or(Exit::Done);
-        let how = if exit == Exit::Done { "successfully" } else { "with errors, see logs for details" };
+        let ended = finish_all(outlets, &self.interrupted).await;
+        let mut exit = Exit::Done;
+        let mut failures = Vec::new();
+        for end in ended {
+            match end {
+                Ok(end) => {
+                    exit = exit.max(end.exit());
+                    end.failure_lines().iter().for_each(|line| error_line(line));
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        first(failures).map_err(failed)?;
+        let how = if exit == Exit::Done { "successfully" } else { "with errors, see above for details" };
         self.console.say(&format!("Migration completed {how}. Tables: {tables}"));
         Ok(exit)
     }
@@ -102,12 +123,12 @@ impl Run<'_> {
         let tables = self.tables(source).await?;
         for destination in destinations {
             let mut outlet = self.open(destination).await?;
-            let mut stamp = Stamp::new(columns(source, destination));
+            let mut stamp = Stamp::new(self.columns(source, destination));
             let summary = if destination.send_sync_summary { Some(SyncSummary::schema_message()?) } else { None };
             for table in tables.iter().chain(&summary) {
                 let unusable =
                     |error: crate::session::InvalidMessage| CliError::new(Exit::Source, format!("a schema cannot be used: {error}"));
-                outlet.migrate(stamp.apply(table).map_err(unusable)?.ipc).await?;
+                outlet.migrate(stamp.schema(table).map_err(unusable)?.ipc).await?;
             }
             outlets.push(outlet);
         }
@@ -132,6 +153,17 @@ impl Run<'_> {
         begin_round(plugin, &destination.spec, false, &self.sync_id).await?;
         Ok(Outlet::plugin(plugin.write(), destination.migrate_force))
     }
+
+    /// What a sync would add; there are no rows, so the values do not matter.
+    fn columns(&self, source: &Source, destination: &Destination) -> SyncColumns {
+        let keys = match (destination.write_mode, destination.pk_mode) {
+            (WriteMode::Append, _) => Keys::Removed,
+            (_, PkMode::CqIdOnly) => Keys::CqIdOnly,
+            (_, PkMode::Default) => Keys::Kept,
+        };
+        let (source_name, sync_group_id) = (source.name.clone(), destination.sync_group_id.clone());
+        SyncColumns { sync_time_us: 0, source_name, sync_group_id, keys, not_null: self.not_null }
+    }
 }
 
 /// The tables that a configuration asks for.
@@ -141,14 +173,4 @@ pub(super) fn selection(source: &Source) -> Selection {
         skip_tables: source.skip_tables.clone(),
         skip_dependent_tables: source.skip_dependent_tables,
     }
-}
-
-/// What a sync would add; there are no rows, so the values do not matter.
-fn columns(source: &Source, destination: &Destination) -> SyncColumns {
-    let keys = match (destination.write_mode, destination.pk_mode) {
-        (WriteMode::Append, _) => Keys::Removed,
-        (_, PkMode::CqIdOnly) => Keys::CqIdOnly,
-        (_, PkMode::Default) => Keys::Kept,
-    };
-    SyncColumns { sync_time_us: 0, source_name: source.name.clone(), sync_group_id: destination.sync_group_id.clone(), keys }
 }

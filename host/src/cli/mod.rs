@@ -7,6 +7,7 @@ pub mod args;
 pub mod config;
 mod console;
 pub mod exit;
+pub mod familiar;
 pub mod inspect;
 mod interrupt;
 pub mod load;

@@ -1,15 +1,19 @@
 //! Where the rows of a run go: our own destination in this process, or another one's plugin. Whatever happens, an outlet either ends well or
 //! leaves nothing behind.
 
+use super::console::error_line;
 use super::exit::{CliError, Exit};
+use super::summary::failure_lines;
 use crate::grpc::proto::plugin::sync;
 use crate::grpc::proto::plugin::write::request::Message;
 use crate::grpc::proto::plugin::write::{MessageDeleteRecord, MessageDeleteStale, MessageInsert, MessageMigrateTable};
-use crate::ledger::{Totals, WriteReport};
+use crate::grpc::server::or_halted;
+use crate::ledger::{Failure, Totals, WriteReport};
 use crate::plugin::{PluginError, Writing};
 use crate::session::{Session, Write};
 use bytes::Bytes;
 use prost_types::Timestamp;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// What a table whose rows should go is told on a bucket.
@@ -39,6 +43,14 @@ impl Ended {
         match self {
             Self::Store(report) => Exit::of_report(report),
             Self::Plugin { .. } => Exit::Done,
+        }
+    }
+
+    /// A line for each failed table, the first few of them.
+    pub(crate) fn failure_lines(&self) -> Vec<String> {
+        match self {
+            Self::Store(report) => failure_lines(report.failures().map(|(table, failure)| (table, failure.message.as_str()))),
+            Self::Plugin { .. } => Vec::new(),
         }
     }
 
@@ -134,38 +146,55 @@ impl Outlet {
         }
     }
 
-    async fn abort(self) {
+    /// Ends badly, and at once where the user has had enough: the store is not waited for then.
+    async fn abort(self, interrupted: &CancellationToken) {
         if let Self::Store { session, write } = self {
-            write.abort().await;
+            tell(&write.failures());
+            let halt = write.halt();
+            or_halted(write.abort(), &halt, interrupted).await;
             session.close().await;
         }
     }
 }
 
-/// Ends every outlet well, or, once the user has had enough, the rest of them badly. The first failure is the answer, but what other
-/// destinations have received is still theirs.
-pub(crate) async fn finish_all(outlets: Vec<Outlet>, interrupted: &CancellationToken) -> Result<Vec<Ended>, CliError> {
+/// Ends every outlet well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
+/// received is its own, whatever becomes of another.
+pub(crate) async fn finish_all(outlets: Vec<Outlet>, interrupted: &CancellationToken) -> Vec<Result<Ended, CliError>> {
     let mut ended = Vec::with_capacity(outlets.len());
-    let mut failure = None;
     for outlet in outlets {
         if interrupted.is_cancelled() {
-            outlet.abort().await;
-            continue;
-        }
-        match outlet.finish(interrupted).await {
-            Ok(end) => ended.push(end),
-            Err(error) => _ = failure.get_or_insert(error),
+            outlet.abort(interrupted).await;
+            ended.push(Err(interruption()));
+        } else {
+            ended.push(outlet.finish(interrupted).await);
         }
     }
-    if interrupted.is_cancelled() {
-        return Err(interruption());
-    }
-    failure.map_or(Ok(ended), Err)
+    ended
 }
 
-/// Ends every outlet badly: nothing unfinished stays.
-pub(crate) async fn abort_all(outlets: Vec<Outlet>) {
-    futures::future::join_all(outlets.into_iter().map(Outlet::abort)).await;
+/// Of several failures the first is the answer, unless the user has had enough meanwhile; the others are told at once.
+pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
+    let answer = failures.iter().position(|failure| failure.exit == Exit::Interrupted).unwrap_or(0);
+    let mut first = Ok(());
+    for (number, failure) in failures.into_iter().enumerate() {
+        if number == answer {
+            first = Err(failure);
+        } else if failure.exit != Exit::Interrupted {
+            error_line(&format!("Error: {failure}"));
+        }
+    }
+    first
+}
+
+/// Ends every outlet badly: nothing unfinished stays. Tables that had failed before are told of, since one of them may be the cause.
+pub(crate) async fn abort_all(outlets: Vec<Outlet>, interrupted: &CancellationToken) {
+    futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await;
+}
+
+/// The tables that had failed by themselves, of a write that ends badly and makes no report.
+fn tell(failures: &[(Arc<str>, Failure)]) {
+    let failures = failures.iter().map(|(table, failure)| (&**table, failure.message.as_str()));
+    failure_lines(failures).iter().for_each(|line| error_line(line));
 }
 
 /// Rows of the input, bytes and objects of all destinations.
@@ -185,13 +214,14 @@ pub(crate) fn interruption() -> CliError {
 }
 
 pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, CliError> {
-    let halt = write.halt();
+    let (halt, ledger) = (write.halt(), write.ledger());
     let finishing = write.finish();
     tokio::pin!(finishing);
     tokio::select! {
         report = &mut finishing => Ok(report),
         () = interrupted.cancelled() => {
             // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
+            tell(&ledger.failures());
             halt.now();
             finishing.await;
             Err(interruption())

@@ -4,6 +4,8 @@ use super::config::{Backend, Config, Destination, DestinationPlugin, Source, Sou
 use super::exit::{CliError, Exit};
 use super::outlet::interruption;
 use crate::plugin::{Kind, Launch, LaunchOptions, Otel, Plugin};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,19 +66,26 @@ impl Plugins {
     /// # Errors
     /// One does not start, or `interrupted`; the others have ended again.
     pub(crate) async fn start(wanted: Vec<Wanted>, options: &LaunchOptions, interrupted: &CancellationToken) -> Result<Self, CliError> {
-        let all = futures::future::join_all(wanted.iter().map(|wanted| wanted.start(options)));
-        let started = tokio::select! {
-            // Those that are being started are killed.
-            () = interrupted.cancelled() => return Err(interruption()),
-            started = all => started,
-        };
         let (mut running, mut failure) = (BTreeMap::new(), None);
-        for (wanted, started) in wanted.into_iter().zip(started) {
+        let mut starting: FuturesUnordered<_> =
+            wanted.into_iter().map(|wanted| async { (wanted.start(options).await, (wanted.kind, wanted.name)) }).collect();
+        loop {
+            let started = tokio::select! {
+                biased;
+                () = interrupted.cancelled() => {
+                    failure = Some(interruption());
+                    break;
+                }
+                started = starting.next() => started,
+            };
             match started {
-                Ok(plugin) => _ = running.insert((wanted.kind, wanted.name), plugin),
-                Err(error) => _ = failure.get_or_insert(error),
+                Some((Ok(plugin), name)) => _ = running.insert(name, plugin),
+                Some((Err(error), _)) => _ = failure.get_or_insert(error),
+                None => break,
             }
         }
+        // Those that are still being started are killed; those that run are told to end.
+        drop(starting);
         let plugins = Self { running };
         match failure {
             None => Ok(plugins),

@@ -101,14 +101,18 @@ impl Summary {
 
     /// A line for each failed table, the first few of them.
     pub(crate) fn failures(&self) -> Vec<String> {
-        let failed = self.tables.iter().filter_map(|table| Some((table, table.failure.as_ref()?)));
-        let mut lines: Vec<String> = failed.map(|(table, failure)| format!("Table {} failed: {}", table.table, failure.message)).collect();
-        if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
-            lines.truncate(FAILURES_SHOWN);
-            lines.push(format!("... and {more} more tables failed; `--json` or `--log-level info` lists them."));
-        }
-        lines
+        failure_lines(self.tables.iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?.message.as_str()))))
     }
+}
+
+/// A line for each failed table, the first few of them.
+pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let mut lines: Vec<String> = failures.map(|(table, message)| format!("Table {table} failed: {message}")).collect();
+    if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
+        lines.truncate(FAILURES_SHOWN);
+        lines.push(format!("... and {more} more tables failed; `--json` or `--log-level info` lists them."));
+    }
+    lines
 }
 
 impl Table {

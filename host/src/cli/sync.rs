@@ -8,9 +8,9 @@ use super::args::{Machine, OUTPUT, PluginArgs, Words};
 use super::config::{Config, DestinationPlugin, Extent, Surroundings};
 use super::console::{Console, data};
 use super::exit::{CliError, Exit, after};
-use super::logging::LogLevel;
+use super::familiar::Familiar;
+use super::interrupt;
 use super::plugins::{Plugins, wanted_once};
-use super::{interrupt, sync_id};
 use flow::Migrations;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -34,15 +34,21 @@ pub struct SyncArgs {
     /// Append a summary of each source and destination (a line of JSON) to this file.
     #[arg(long, value_name = "FILE")]
     pub summary_location: Option<PathBuf>,
-    /// Sync one of M equal shares of each source.
+    /// Sync one of M equal shares of each source. The built-in source of files deals out whole files.
     #[arg(long, value_name = "N/M")]
     pub shard: Option<Shard>,
-    /// The id of the sync, `{{SYNC_ID}}` in paths [default: random].
-    #[arg(long, value_name = "UUID")]
-    pub invocation_id: Option<uuid::Uuid>,
-    /// Watch the log: what happens is logged too, and no progress bar is drawn over it.
+    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as never null.
     #[arg(long)]
-    pub log_console: bool,
+    pub cq_columns_not_null: bool,
+    /// As CloudQuery's own program has them.
+    #[command(flatten)]
+    pub familiar: Familiar,
+    /// Accepted for the sake of CloudQuery's command lines; no license is needed.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub license: Option<PathBuf>,
+    /// Accepted for the sake of CloudQuery's command lines.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub tables_metrics_location: Option<PathBuf>,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -79,11 +85,9 @@ impl FromStr for Shard {
 
 /// Runs the command. With `--json` there is a summary whatever happens.
 pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
-    if args.log_console {
-        args.words.log_level.get_or_insert(LogLevel::Info);
-    }
-    let console = Console::start(&args.words);
-    let console = if args.log_console { console.without_bar() } else { console };
+    let console = args.familiar.console(&mut args.words);
+    args.familiar
+        .warn_also(&[("--license", args.license.is_some()), ("--tables-metrics-location", args.tables_metrics_location.is_some())]);
     let mut syncs = Vec::new();
     let ended = sync(&args, console, &mut syncs).await;
     let printed = if args.json { data(&summary(&ended, &syncs)) } else { Ok(()) };
@@ -102,8 +106,9 @@ fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> Strin
 async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let config = loaded(&args.configs, console)?;
-    let plan = config.sources.iter().map(|source| Step::planned(source, &config)).collect::<Result<Vec<_>, _>>()?;
-    let sync_id = args.invocation_id.map_or_else(sync_id, |id| Ok(id.to_string()))?;
+    let plan = config.sources.iter().map(|source| Step::planned(source, &config, args.shard)).collect::<Result<Vec<_>, _>>()?;
+    args.summary_location.as_deref().map_or(Ok(()), report::try_file)?;
+    let sync_id = args.familiar.sync_id()?;
     let ours = plan.iter().flat_map(|step| &step.destinations).any(|destination| destination.plugin == DestinationPlugin::S3);
     let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
     let plugins = Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.words), &interrupted).await?;
@@ -114,6 +119,7 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
         time_us: chrono::Utc::now().timestamp_micros(),
         shard: args.shard,
         migrations: if args.no_migrate { Migrations::Withheld } else { Migrations::Sent },
+        not_null: args.cq_columns_not_null,
         summary_location: args.summary_location.clone(),
         console,
         interrupted,
@@ -133,11 +139,19 @@ pub(super) fn loaded(configs: &[PathBuf], console: Console) -> Result<Config, Cl
 async fn all(plan: &[Step<'_>], run: &Run, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
     let mut exit = Exit::Done;
     for step in plan {
-        let (ended, json) = step.run(run).await?;
-        exit = exit.max(ended);
-        syncs.push(json);
+        exit = exit.max(step.run(run, syncs).await?);
     }
     Ok(exit)
+}
+
+/// A number of seconds as Go prints a duration: `12s`, `1m12s`, `1h0m0s`.
+fn go_seconds(seconds: u64) -> String {
+    let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, _) => format!("{minutes}m{rest}s"),
+        _ => format!("{hours}h{minutes}m{rest}s"),
+    }
 }
 
 /// A moment as the summary has it.
@@ -155,6 +169,13 @@ mod tests {
         assert_eq!("2/3".parse(), Ok(Shard { number: 2, total: 3 }));
         for text in ["", "1", "0/1", "2/1", "a/b", "1/", "-1/2", "1/2/3"] {
             assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m0s"), (72, "1m12s"), (3_600, "1h0m0s"), (90_061, "25h1m1s")] {
+            assert_eq!(go_seconds(seconds), text);
         }
     }
 

@@ -2,12 +2,13 @@
 
 use super::args::{PluginArgs, Words};
 use super::config::{Config, Extent, Source, SourcePlugin, Surroundings};
-use super::console::{Console, data};
+use super::console::data;
 use super::exit::{CliError, Exit};
+use super::familiar::Familiar;
+use super::interrupt;
 use super::migrate::selection;
 use super::plugins::{Plugins, Wanted};
 use super::sync::step::{begin_round, chosen};
-use super::{interrupt, sync_id};
 use crate::plugin::{Kind, Selection};
 use crate::source::{Feed, ReadOptions, caught, words};
 use arrow_ipc::reader::StreamReader;
@@ -28,6 +29,9 @@ pub struct TablesArgs {
     /// Write `DIR/SOURCE/__tables.json` for each source, and nothing on stdout.
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
+    /// As CloudQuery's own program has them.
+    #[command(flatten)]
+    pub familiar: Familiar,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -46,8 +50,9 @@ pub enum Filter {
 }
 
 /// Runs the command.
-pub(crate) async fn run(args: TablesArgs) -> Result<Exit, CliError> {
-    let console = Console::start(&args.words);
+pub(crate) async fn run(mut args: TablesArgs) -> Result<Exit, CliError> {
+    let console = args.familiar.console(&mut args.words);
+    let sync_id = args.familiar.sync_id()?;
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let config = Config::load(&args.configs, Extent::Any, &Surroundings::of_process())?;
     if config.sources.is_empty() {
@@ -57,7 +62,7 @@ pub(crate) async fn run(args: TablesArgs) -> Result<Exit, CliError> {
     let plugins = Plugins::start(wanted, &args.plugins.options(&args.words), &interrupted).await?;
     let found = tokio::select! {
         () = interrupted.cancelled() => Err(super::outlet::interruption()),
-        found = all(&config, args.filter, &plugins) => found,
+        found = all(&config, args.filter, &plugins, &sync_id) => found,
     };
     plugins.stop().await;
     let found = found?;
@@ -81,22 +86,22 @@ fn pretty(value: &impl serde::Serialize) -> Result<String, CliError> {
     serde_json::to_string_pretty(value).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))
 }
 
-async fn all(config: &Config, filter: Filter, plugins: &Plugins) -> Result<Map<String, Value>, CliError> {
+async fn all(config: &Config, filter: Filter, plugins: &Plugins, sync_id: &str) -> Result<Map<String, Value>, CliError> {
     let mut found = Map::new();
     for source in &config.sources {
-        let schemas = schemas(source, filter, plugins).await?;
+        let schemas = schemas(source, filter, plugins, sync_id).await?;
         let tables = schemas.iter().map(|ipc| table(&source.name, ipc)).collect::<Result<Vec<Value>, _>>()?;
         found.insert(source.name.clone(), tables.into());
     }
     Ok(found)
 }
 
-async fn schemas(source: &Source, filter: Filter, plugins: &Plugins) -> Result<Vec<Bytes>, CliError> {
+async fn schemas(source: &Source, filter: Filter, plugins: &Plugins, sync_id: &str) -> Result<Vec<Bytes>, CliError> {
     if let SourcePlugin::Files { paths } = &source.plugin {
         return Ok(Feed::schemas(&chosen(source, paths)?, &ReadOptions::default())?);
     }
     let plugin = plugins.get(Kind::Source, &source.name)?;
-    begin_round(plugin, &source.spec, true, &sync_id()?).await?;
+    begin_round(plugin, &source.spec, true, sync_id).await?;
     let selection = match filter {
         Filter::All => Selection { tables: vec!["*".to_owned()], skip_tables: Vec::new(), skip_dependent_tables: false },
         Filter::Spec => selection(source),

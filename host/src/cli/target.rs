@@ -207,7 +207,7 @@ fn bare_spec(file: &Path) -> Result<Option<Map<String, Value>>, CliError> {
     }
     let text =
         std::fs::read_to_string(file).map_err(|error| CliError::new(Exit::Spec, format!("{}: cannot be read: {error}", file.display())))?;
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true, leading_zero_numbers_as_strings: true };
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
     Ok(match serde_saphyr::from_str_with_options::<Value>(&text, options) {
         Ok(Value::Object(fields)) if !fields.contains_key("kind") => Some(fields),
         // Several documents, mistakes, and everything else: the reader of configurations says what is wrong.

@@ -92,17 +92,19 @@ impl Listener {
             Network::Tcp4 => SocketAddr::is_ipv4,
             Network::Tcp6 => SocketAddr::is_ipv6,
         };
-        // As in Go, `:7777` is every address of the machine.
-        let address = if address.starts_with(':') {
-            format!("{}{address}", if network == Network::Tcp4 { "0.0.0.0" } else { "[::]" })
-        } else {
-            address.to_owned()
-        };
-        let found: Vec<SocketAddr> = tokio::net::lookup_host(&address).await?.filter(wanted).collect();
-        if found.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of that kind"));
+        // As in Go, `:7777` is every address of the machine, on a machine without IPv6 too.
+        let every = if address.starts_with(':') { ["[::]", "0.0.0.0"].as_slice() } else { &[""] };
+        let mut refused = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of that kind");
+        for host in every {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host(format!("{host}{address}")).await?.filter(wanted).collect();
+            let Some(address) = chosen(&found) else { continue };
+            match TcpListener::bind(address).await {
+                Ok(listener) => return Ok(Self::Tcp(listener)),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+                Err(error) => refused = error,
+            }
         }
-        Ok(Self::Tcp(TcpListener::bind(found.as_slice()).await?))
+        Err(refused)
     }
 
     fn bind_unix(path: &Path) -> io::Result<Self> {
@@ -177,6 +179,11 @@ impl Listener {
             Self::Unix(listener, _file) => transport.serve_with_incoming_shutdown(accept_unix(listener, places), stop).await,
         }
     }
+}
+
+/// Of a name's addresses, as in Go, the first of IPv4 if there is one: `localhost` is where clients that know IPv4 alone look for it.
+fn chosen(found: &[SocketAddr]) -> Option<SocketAddr> {
+    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
 }
 
 /// True for a socket whose process is gone: it refuses connections. Any other file stays.
@@ -285,6 +292,37 @@ mod tests {
         std::fs::write(&path, "notes").expect("written");
         assert_eq!(bind(&path).await.expect_err("no socket").kind(), io::ErrorKind::AddrInUse);
         assert_eq!(std::fs::read(&path).expect("still there"), b"notes");
+    }
+
+    #[test]
+    fn a_name_of_both_kinds_is_ipv4() {
+        let [four, other, six] = ["127.0.0.1:1", "127.0.0.2:1", "[::1]:1"].map(|it| it.parse::<SocketAddr>().expect("an address"));
+        for (found, address) in [(vec![six, four, other], Some(four)), (vec![six], Some(six)), (vec![], None)] {
+            assert_eq!(chosen(&found), address, "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_of_each_kind() {
+        for (network, address, begins) in [
+            (Network::Tcp, "localhost:0", "127."),
+            (Network::Tcp4, "localhost:0", "127."),
+            (Network::Tcp4, ":0", "0.0.0.0:"),
+            (Network::Tcp4, "127.0.0.1:0", "127.0.0.1:"),
+        ] {
+            assert!(Listener::bind(network, address).await.expect("a port").address().starts_with(begins), "{network:?} {address}");
+        }
+        let every = Listener::bind(Network::Tcp, ":0").await.expect("a port").address();
+        assert!(every.starts_with("[::]:") || every.starts_with("0.0.0.0:"), "{every}");
+        for (network, address) in [(Network::Tcp6, "127.0.0.1:0"), (Network::Tcp4, "[::1]:0")] {
+            let error = Listener::bind(network, address).await.expect_err("another kind");
+            assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable, "{network:?} {address}");
+        }
+        // Only a machine that has IPv6 can listen there.
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            let six = Listener::bind(Network::Tcp6, ":0").await.expect("a port").address();
+            assert!(six.starts_with("[::]:"), "{six}");
+        }
     }
 
     /// What HTTP/2 begins with.

@@ -3,7 +3,7 @@
 //! One [`Slot`] holds what Init made: one for the process of a single user, as in the protocol, and one for each connection of a tenant.
 //! Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's `plugin already in use`. A Write
 //! ends by half-close (everything is finished and reported, even if the client no longer waits for it) or by a break (a bad message, a
-//! client that is gone: everything open is aborted), never by anything between. The end of the process is a break, too, and one that waits
+//! client that is gone: everything open is aborted, then a client that is there is answered), never by anything between. The end of the process is a break, too, and one that waits
 //! for nobody: what the store has not confirmed is aborted.
 //!
 //! Only a Write takes messages of rows, one Write at a time in a session; a tenant's is refused unread where there is no session, so that the
@@ -33,6 +33,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -209,32 +210,56 @@ impl Server {
         Ok(())
     }
 
-    async fn write_all<S>(&self, connection: &Extensions, mut messages: S) -> Result<WriteReport, Refusal>
+    async fn write_all<S>(&self, connection: &Extensions, mut messages: S) -> Result<WriteReport, Status>
     where
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
-        let slot = self.take_slot(connection, Refusal::WriteInUse)?;
-        let write = match &*slot {
-            Slot::Open(session) => session.write().map_err(|_| Refusal::WriteInUse)?,
-            Slot::Unconnected => return Err(Refusal::NoSpec),
-            // As above, so that nothing is read: its bytes would be nobody's.
-            Slot::Empty if self.tenant.is_some() => return Err(Refusal::WriteBeforeInit),
-            Slot::Empty => {
-                let first = messages.next().await.transpose().map_err(Refusal::Receive)?;
-                return Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit });
-            }
-        };
+        let (write, slot) = self.begin_write(connection, &mut messages).await.map_err(|refusal| self.failed(refusal))?;
         let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone() };
         let all = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Refusal::Stopping),
             all = running.pass_all(&mut messages) => all,
         };
-        all.map_err(|refusal| self.bounded(refusal))?;
-        running.finish().await
+        match all {
+            Ok(()) => running.finish().await.map_err(|refusal| self.failed(refusal)),
+            Err(refusal) => {
+                // Told now: if the client is gone, so is this call in a moment.
+                let status = self.failed(self.bounded(refusal));
+                // Answered when nothing is open any more: the next Init finds the slot free.
+                running.abort().await;
+                Err(status)
+            }
+        }
     }
 
-    /// Tells of a call that failed: a tenant's client can bring that about as often as it likes, so not of each.
+    async fn begin_write<S>(&self, connection: &Extensions, messages: &mut S) -> Result<(Write, OwnedMutexGuard<Slot>), Refusal>
+    where
+        S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
+    {
+        let slot = self.take_slot(connection, Refusal::WriteInUse)?;
+        match &*slot {
+            Slot::Open(session) => {
+                let write = session.write().map_err(|_| Refusal::WriteInUse)?;
+                return Ok((write, slot));
+            }
+            Slot::Unconnected => return Err(Refusal::NoSpec),
+            // A tenant's is refused unread: the bytes of its messages would be nobody's.
+            Slot::Empty if self.tenant.is_some() => return Err(Refusal::WriteBeforeInit),
+            Slot::Empty => {}
+        }
+        // Whoever means to Init first need not wait for a client that says nothing.
+        drop(slot);
+        let first = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Refusal::Stopping),
+            first = messages.next() => first,
+        };
+        let first = first.transpose().map_err(Refusal::Receive)?;
+        Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit })
+    }
+
+    /// What a client is told is in the log, too. A tenant's client can bring that about as often as it likes: there, not each is logged.
     fn failed(&self, refusal: Refusal) -> Status {
         let status = Status::from(refusal);
         let told = match &self.tenant {
@@ -265,7 +290,10 @@ impl Server {
                 Policy::of_tenant(tenant.clone()).audit_denial(&denied, None);
                 Refusal::Receive(Status::out_of_range(denied.message))
             }
-            _ => refusal,
+            _ => match refusal {
+                Refusal::AfterFailures(refusal, failures) => Refusal::AfterFailures(Box::new(self.bounded(*refusal)), failures),
+                refusal => refusal,
+            },
         }
     }
 }
@@ -296,8 +324,8 @@ impl tower_service::Service<http::Request<Body>> for ByCall {
     }
 }
 
-/// A Write at work. Dropped before its input has ended well (a bad message, a client that is gone, the end of the process), it aborts what
-/// is open, and the slot is free once that is done.
+/// A Write at work. Dropped before its input has ended (a client that is gone), it aborts what is open, and the slot is free once that is
+/// done.
 struct Running {
     /// Taken when the input has ended, well or badly.
     parts: Option<(Write, OwnedMutexGuard<Slot>)>,
@@ -312,10 +340,13 @@ impl Running {
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
         while let Some(message) = messages.next().await {
-            let message = message.map_err(Refusal::Receive)?.message.ok_or(Refusal::EmptyMessage)?;
-            if let Some((write, _)) = &mut self.parts {
-                pass_on(write, message).await.map_err(|refusal| after_failures(write, refusal))?;
-            }
+            let Some((write, _)) = &mut self.parts else { return Ok(()) };
+            let content = message.map_err(Refusal::Receive).and_then(|message| message.message.ok_or(Refusal::EmptyMessage));
+            let passed = match content {
+                Ok(message) => pass_on(write, message).await,
+                Err(refusal) => Err(refusal),
+            };
+            passed.map_err(|refusal| after_failures(write, refusal))?;
         }
         Ok(())
     }
@@ -331,23 +362,35 @@ impl Running {
         });
         finishing.await.unwrap_or_else(|error| Err(Refusal::Unexpected(error.to_string())))
     }
+
+    /// Aborts what is open, and waits for that.
+    async fn abort(mut self) {
+        if let Some(aborting) = self.abort_beside() {
+            // A task that panics has freed the slot, too.
+            let _over = aborting.await;
+        }
+    }
+
+    /// Aborts what is open in a task of its own, which a client that goes meanwhile does not end.
+    fn abort_beside(&mut self) -> Option<JoinHandle<()>> {
+        let (write, slot) = self.parts.take()?;
+        let (halt, stop) = (self.halt.clone(), self.stop.clone());
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        Some(runtime.spawn(async move {
+            or_halted(write.abort(), &halt, &stop).await;
+            drop(slot);
+        }))
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some((write, slot)) = self.parts.take() else { return };
-        let (halt, stop) = (self.halt.clone(), self.stop.clone());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                or_halted(write.abort(), &halt, &stop).await;
-                drop(slot);
-            });
-        }
+        let _aborting = self.abort_beside();
     }
 }
 
-/// Waits for the end of a Write; once the process is to end, the store is waited for no longer.
-async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop: &CancellationToken) -> T {
+/// Waits for the end of a Write; once there is no time any more, the store is waited for no longer.
+pub(crate) async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop: &CancellationToken) -> T {
     tokio::pin!(end);
     tokio::select! {
         biased;
@@ -357,7 +400,7 @@ async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop: &Cancella
     end.await
 }
 
-/// A message that cannot be read, after tables have failed, tells of both: the client will not hear of those otherwise.
+/// A message that cannot be read or received, after tables have failed, tells of both: the client will not hear of those otherwise.
 fn after_failures(write: &Write, refusal: Refusal) -> Refusal {
     let failures = write.failures();
     if failures.is_empty() { refusal } else { Refusal::AfterFailures(Box::new(refusal), failures) }
@@ -432,7 +475,7 @@ impl Plugin for Server {
 
     async fn write(&self, request: Request<Streaming<write::Request>>) -> Result<Response<write::Response>, Status> {
         let (_, connection, messages) = request.into_parts();
-        let report = self.write_all(&connection, messages).await.map_err(|refusal| self.failed(refusal))?;
+        let report = self.write_all(&connection, messages).await?;
         // Each failure is in the log already, whole; the status may have room for a few.
         of_report(&report)?;
         Ok(Response::new(write::Response {}))

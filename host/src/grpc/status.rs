@@ -78,9 +78,15 @@ impl From<Refusal> for Status {
             }
             Refusal::Receive(status) => (Code::Internal, format!("failed to receive msg: {}", status.message())),
             Refusal::AfterFailures(refusal, failures) => {
+                let received = !matches!(*refusal, Refusal::Receive(_));
                 let message = Self::from(*refusal);
                 let failures: Vec<(&str, &str)> = failures.iter().map(|(table, failure)| (&**table, failure.message.as_str())).collect();
-                (Code::Internal, format!("failed to convert message: {} and {}", go_text(&message), failure_text(&failures)))
+                let failures = failure_text(&failures);
+                if received {
+                    (Code::Internal, format!("failed to convert message: {} and {failures}", go_text(&message)))
+                } else {
+                    (message.code(), format!("{} and {failures}", message.message()))
+                }
             }
             Refusal::Unexpected(error) => (Code::Internal, format!("write failed: {error}")),
             Refusal::Stopping => (Code::Unavailable, "the plugin is stopping; nothing more of this call was written".to_owned()),
@@ -209,6 +215,19 @@ mod tests {
         let text = "failed to convert message: rpc error: code = InvalidArgument desc = failed to create record: bad and write failed: \
                     handler failed on t: no";
         assert_eq!((status.code(), status.message()), (Code::Internal, text));
+    }
+
+    #[test]
+    fn a_stream_that_breaks_after_a_failure_tells_of_both() {
+        for (code, expected, text) in [
+            (Code::Internal, Code::Internal, "failed to receive msg: broken and write failed: handler failed on t: no"),
+            (GIVEN_UP, Code::Cancelled, "context done: broken and write failed: handler failed on t: no"),
+        ] {
+            let failures = vec![(Arc::from("t"), Failure::new(crate::ledger::FailureClass::Data, "no"))];
+            let refusal = Refusal::Receive(Status::new(code, "broken"));
+            let status = Status::from(Refusal::AfterFailures(Box::new(refusal), failures));
+            assert_eq!((status.code(), status.message()), (expected, text));
+        }
     }
 
     proptest! {

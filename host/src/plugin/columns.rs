@@ -3,10 +3,12 @@
 //! The rows are not decoded. A record's header is written anew, with the buffers of the new columns before those of the source, and the
 //! source's own buffers follow byte for byte: nothing of them can change on the way, and a source that sends millions of small records
 //! costs a copy each. Only a record with dictionaries, which no CloudQuery SDK sends, goes through a decoder.
+//!
+//! Each record batch becomes a message of its own, as the protocol has it: destinations read no further than the first batch of a message.
 
 use crate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES};
 use crate::message::{InvalidMessage, Messages, invalid, verified};
-use crate::source::caught;
+use crate::source::{caught, unpack};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamWriter};
@@ -58,6 +60,8 @@ pub struct SyncColumns {
     pub sync_group_id: Option<String>,
     /// What becomes of the keys.
     pub keys: Keys,
+    /// Are the time and the name declared as never null (`--cq-columns-not-null`)?
+    pub not_null: bool,
 }
 
 /// A table, as its schema tells.
@@ -71,15 +75,38 @@ pub struct TableInfo {
     pub incremental: bool,
 }
 
-/// A message with the columns of the sync.
+/// A schema with the columns of the sync.
 #[derive(Debug, Clone)]
-pub struct Stamped {
-    /// The message, an Arrow IPC stream.
+pub struct StampedSchema {
+    /// An Arrow IPC stream.
     pub ipc: Bytes,
     /// Whose it is.
     pub table: Arc<TableInfo>,
-    /// How many rows there are; none in a schema.
+}
+
+/// Rows with the columns of the sync.
+#[derive(Debug, Clone)]
+pub struct StampedRows {
+    /// The record batches, an Arrow IPC stream each.
+    pub records: Vec<Record>,
+    /// Whose they are.
+    pub table: Arc<TableInfo>,
+}
+
+/// One record batch.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// An Arrow IPC stream.
+    pub ipc: Bytes,
+    /// How many rows there are.
     pub rows: u64,
+}
+
+impl StampedRows {
+    /// Rows of all batches.
+    pub fn rows(&self) -> u64 {
+        self.records.iter().map(|record| record.rows).fold(0, u64::saturating_add)
+    }
 }
 
 /// Puts the columns in. Remembers the schemas it has seen: a source sends the same few kilobytes before every fifty rows.
@@ -114,30 +141,49 @@ impl Stamp {
         Self { columns, known: HashMap::new() }
     }
 
-    /// Rewrites a schema or a record.
+    /// Rewrites a schema.
     ///
     /// # Errors
     /// The message is no Arrow IPC stream of a table, or too large.
-    pub fn apply(&mut self, ipc: &Bytes) -> Result<Stamped, InvalidMessage> {
+    pub fn schema(&mut self, ipc: &Bytes) -> Result<StampedSchema, InvalidMessage> {
+        let (plan, _) = self.begin(ipc)?;
+        let ipc = [&plan.schema_frame, END_OF_STREAM.as_slice()].concat().into();
+        Ok(StampedSchema { ipc, table: plan.table.clone() })
+    }
+
+    /// Rewrites the rows of a message.
+    ///
+    /// # Errors
+    /// The message is no Arrow IPC stream of a table, or too large.
+    pub fn rows(&mut self, ipc: &Bytes) -> Result<StampedRows, InvalidMessage> {
+        let (plan, mut messages) = self.begin(ipc)?;
+        let records = match &plan.dictionaries {
+            Some(schema) => self.through_a_decoder(ipc, messages, &plan, schema)?,
+            None => {
+                let mut records = Vec::with_capacity(1);
+                while let Some(metadata) = messages.next()? {
+                    let message = verified(metadata)?;
+                    let body = messages.body(message.bodyLength())?;
+                    let mut sent = BytesMut::with_capacity(plan.schema_frame.len() + metadata.len() + body.len());
+                    sent.put_slice(&plan.schema_frame);
+                    let rows = self.record(&message, body, &plan, &mut sent)?;
+                    sent.put_slice(&END_OF_STREAM);
+                    records.push(Record { ipc: sent.freeze(), rows });
+                }
+                records
+            }
+        };
+        Ok(StampedRows { records, table: plan.table.clone() })
+    }
+
+    /// The plan of a message, and what follows its schema.
+    fn begin<'a>(&mut self, ipc: &'a Bytes) -> Result<(Arc<Plan>, Messages<'a>), InvalidMessage> {
         if ipc.len() > MAX_MESSAGE_BYTES {
             return Err(invalid(format!("a message has {} bytes; at most {MAX_MESSAGE_BYTES} are accepted", ipc.len())));
         }
         let mut messages = Messages::new(ipc);
         let schema = messages.next()?.ok_or_else(|| invalid("the stream has no schema"))?;
-        let plan = self.plan(ipc.slice_ref(schema))?;
-        if let Some(schema) = &plan.dictionaries {
-            return self.through_a_decoder(ipc, &plan, schema);
-        }
-        let mut sent = BytesMut::with_capacity(ipc.len() + plan.schema_frame.len());
-        sent.put_slice(&plan.schema_frame);
-        let mut rows = 0_u64;
-        while let Some(metadata) = messages.next()? {
-            let message = verified(metadata)?;
-            let body = messages.body(message.bodyLength())?;
-            rows = rows.saturating_add(self.record(&message, body, &plan, &mut sent)?);
-        }
-        sent.put_slice(&END_OF_STREAM);
-        Ok(Stamped { ipc: sent.freeze(), table: plan.table.clone(), rows })
+        Ok((self.plan(ipc.slice_ref(schema))?, messages))
     }
 
     fn plan(&mut self, metadata: Bytes) -> Result<Arc<Plan>, InvalidMessage> {
@@ -189,25 +235,38 @@ impl Stamp {
         Ok(rows)
     }
 
-    fn through_a_decoder(&self, ipc: &Bytes, plan: &Plan, schema: &SchemaRef) -> Result<Stamped, InvalidMessage> {
-        let decode = || -> Result<(Vec<u8>, u64), arrow_schema::ArrowError> {
-            let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, MetadataVersion::V5)?;
-            let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
-            let mut rows = 0;
+    fn through_a_decoder(
+        &self,
+        ipc: &Bytes,
+        mut messages: Messages<'_>,
+        plan: &Plan,
+        schema: &SchemaRef,
+    ) -> Result<Vec<Record>, InvalidMessage> {
+        let refused = |problem: String| invalid(format!("a record of table {:?} with dictionaries: {problem}", plan.table.name));
+        while let Some(metadata) = messages.next()? {
+            let message = verified(metadata)?;
+            let body = messages.body(message.bodyLength())?;
+            unpack::check(&message, MAX_MESSAGE_BYTES as u64, |offset| unpack::claim_in(body, offset)).map_err(refused)?;
+        }
+        let decode = || -> Result<Vec<Record>, arrow_schema::ArrowError> {
+            let mut records = Vec::new();
             for batch in StreamReader::try_new(ipc.as_ref(), None)? {
                 let batch = batch?;
                 let count = batch.num_rows();
                 let mut columns: Vec<ArrayRef> = plan.added.iter().map(|added| self.array(*added, count)).collect();
                 columns.extend(batch.columns().iter().cloned());
                 let options = RecordBatchOptions::new().with_row_count(Some(count));
-                writer.write(&RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)?;
-                rows += count as u64;
+                let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+                // Its dictionaries go with each batch.
+                let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, MetadataVersion::V5)?;
+                let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
+                writer.write(&batch)?;
+                records.push(Record { ipc: writer.into_inner()?.into(), rows: count as u64 });
             }
-            Ok((writer.into_inner()?, rows))
+            Ok(records)
         };
-        let refused = |problem: String| invalid(format!("a record of table {:?} with dictionaries: {problem}", plan.table.name));
         match caught(decode) {
-            Some(Ok((ipc, rows))) => Ok(Stamped { ipc: ipc.into(), table: plan.table.clone(), rows }),
+            Some(Ok(records)) => Ok(records),
             Some(Err(error)) => Err(refused(crate::source::words(&error))),
             None => Err(refused("corrupt: its decoder gave up".to_owned())),
         }
@@ -224,13 +283,22 @@ impl Stamp {
 }
 
 impl Added {
-    fn field(self) -> Field {
+    fn name(self) -> &'static str {
         match self {
-            Self::SyncTime => Field::new(SYNC_TIME, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
-            Self::SourceName => Field::new(SOURCE_NAME, DataType::Utf8, true),
+            Self::SyncTime => SYNC_TIME,
+            Self::SourceName => SOURCE_NAME,
+            Self::SyncGroupId => SYNC_GROUP_ID,
+        }
+    }
+
+    fn field(self, columns: &SyncColumns) -> Field {
+        let nullable = !columns.not_null;
+        match self {
+            Self::SyncTime => Field::new(self.name(), DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), nullable),
+            Self::SourceName => Field::new(self.name(), DataType::Utf8, nullable),
             Self::SyncGroupId => {
                 let key = HashMap::from([(PRIMARY_KEY.to_owned(), "true".to_owned())]);
-                Field::new(SYNC_GROUP_ID, DataType::Utf8, false).with_metadata(key)
+                Field::new(self.name(), DataType::Utf8, false).with_metadata(key)
             }
         }
     }
@@ -259,8 +327,8 @@ impl Plan {
             .map_err(|error| invalid(format!("the schema: {}", crate::source::words(&error))))?;
         let table = Arc::new(table_info(&schema)?);
         let wanted = [Added::SyncTime, Added::SourceName].into_iter().chain(columns.sync_group_id.as_ref().map(|_| Added::SyncGroupId));
-        let added: Vec<Added> = wanted.filter(|added| schema.field_with_name(added.field().name()).is_err()).collect();
-        let fields = added.iter().map(|added| added.field()).chain(schema.fields().iter().map(|field| field.as_ref().clone()));
+        let added: Vec<Added> = wanted.filter(|added| schema.field_with_name(added.name()).is_err()).collect();
+        let fields = added.iter().map(|added| added.field(columns)).chain(schema.fields().iter().map(|field| field.as_ref().clone()));
         let fields: Vec<Field> = fields.map(|field| with_keys(field, columns.keys)).collect();
         let dictionaries = fields.iter().any(|field| has_dictionaries(field.data_type()));
         let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));

@@ -54,7 +54,7 @@ impl Heard {
         match level {
             Level::Warn => _ = self.warnings.fetch_add(1, Ordering::Relaxed),
             Level::Error => _ = self.errors.fetch_add(1, Ordering::Relaxed),
-            Level::Trace | Level::Debug | Level::Info => {}
+            Level::Trace | Level::Debug | Level::Info | Level::Unknown => {}
         }
     }
 
@@ -128,6 +128,8 @@ enum Level {
     Info,
     Warn,
     Error,
+    /// None of the protocol's. Such a line is looked at rather than lost, but counts as nothing.
+    Unknown,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -158,8 +160,8 @@ fn level(fields: &Map<String, Value>) -> Level {
         "debug" => Level::Debug,
         "info" => Level::Info,
         "warn" | "warning" => Level::Warn,
-        // A line whose level nobody knows is looked at rather than lost.
-        _ => Level::Error,
+        "error" => Level::Error,
+        _ => Level::Unknown,
     }
 }
 
@@ -184,7 +186,7 @@ fn log(level: Level, kind: Kind, name: &str, text: &str) {
         Level::Debug => tracing::debug!(%kind, plugin = name, "{text}"),
         Level::Info => tracing::info!(%kind, plugin = name, "{text}"),
         Level::Warn => tracing::warn!(%kind, plugin = name, "{text}"),
-        Level::Error => tracing::error!(%kind, plugin = name, "{text}"),
+        Level::Error | Level::Unknown => tracing::error!(%kind, plugin = name, "{text}"),
     }
 }
 
@@ -204,8 +206,9 @@ mod tests {
         let python = r#"{"event": "table resolver started", "level": "debug", "timestamp": "2026-01-01T00:00:00Z", "depth": 0}"#;
         check(python, Level::Debug, "table resolver started depth=0");
         check(r#"{"level":"warning","msg":"slow"}"#, Level::Warn, "slow");
-        check(r#"{"level":"fatal","message":"m"}"#, Level::Error, "m");
-        check(r#"{"message":"no level"}"#, Level::Error, "no level");
+        check(r#"{"level":"error","message":"m"}"#, Level::Error, "m");
+        check(r#"{"level":"fatal","message":"m"}"#, Level::Unknown, "m");
+        check(r#"{"message":"no level"}"#, Level::Unknown, "no level");
         check("Traceback (most recent call last):", Level::Info, "Traceback (most recent call last):");
         check("[1, 2]", Level::Info, "[1, 2]");
         check("{\"level\":", Level::Info, "{\"level\":");
@@ -226,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn warnings_and_errors_are_counted_and_the_last_lines_kept() {
-        let said = "{\"level\":\"warn\",\"message\":\"w\"}\n{\"level\":\"error\",\"message\":\"e\"}\n1\n2\n3\n4\n5\n6\n7\n8\n9\n";
+        let said = "{\"level\":\"fatal\"}\n{\"level\":\"warn\",\"message\":\"w\"}\n{\"level\":\"error\",\"message\":\"e\"}\n1\n2\n3\n4\n5\n6\n7\n8\n9\n";
         let heard = Arc::new(Heard::default());
         relay(said.as_bytes(), Kind::Source, "s".to_owned(), heard.clone()).await;
         assert_eq!((heard.warnings(), heard.errors()), (1, 1));

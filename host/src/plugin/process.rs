@@ -6,6 +6,7 @@
 
 use super::output::{self, Heard};
 use super::{Kind, LaunchOptions, PluginError, dial};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -28,6 +29,12 @@ const MAX_SOCKET_PATH_BYTES: usize = 100;
 /// Process groups of plugins that run: what is to be killed if this process has to end at once.
 static RUNNING: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
+/// Ports that were given to plugins. One is free again as soon as we have found it, and plugins start side by side: without this two of
+/// them could be told the same.
+static PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+/// Looks for a port before giving up. The system deals them out at random; even a process that has had thousands finds another at once.
+const PORT_ATTEMPTS: usize = 100;
+
 /// Kills every plugin that was started. For an end without time.
 pub(crate) fn kill_all() {
     for group in RUNNING.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -48,9 +55,15 @@ impl Network {
         if folder.path().join(SOCKET).as_os_str().len() <= MAX_SOCKET_PATH_BYTES { Ok(Self::Unix(folder)) } else { Self::port() }
     }
 
-    /// A port that is free at this moment.
+    /// A port that is free at this moment, and that no other plugin was told.
     fn port() -> std::io::Result<Self> {
-        Ok(Self::Tcp(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()))
+        for _ in 0..PORT_ATTEMPTS {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            if PORTS.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+                return Ok(Self::Tcp(port));
+            }
+        }
+        Err(std::io::ErrorKind::AddrInUse.into())
     }
 
     /// `--network` and `--address`.
@@ -134,7 +147,8 @@ impl Process {
         if let Some(otel) = &options.otel {
             command.args(["--otel-endpoint", &otel.endpoint]);
             if otel.insecure {
-                command.arg("--otel-endpoint-insecure");
+                // With a value: Python's SDK refuses it bare.
+                command.arg("--otel-endpoint-insecure=true");
             }
         }
         // A group of its own: an interrupt from the terminal is ours to pass on, in order.
@@ -152,11 +166,15 @@ impl Process {
         let mut process = Self { child, group, name: name.to_owned(), kind, connection, heard: heard.clone(), relays, _folder: folder };
         let until = Instant::now() + options.start_limit;
         loop {
-            if let Ok(Ok(channel)) = timeout(options.start_limit, endpoint.connect()).await {
+            let connected = timeout(options.start_limit, endpoint.connect()).await;
+            // If it has ended, whoever listens there is somebody else.
+            let wait = if matches!(connected, Ok(Ok(_))) { Duration::ZERO } else { POLL };
+            let ended = process.ended(wait).await;
+            if let (Ok(Ok(channel)), None) = (connected, ended) {
                 heard.set_at_work(true);
                 return Ok((process, channel));
             }
-            if let Some(status) = process.ended(POLL).await {
+            if let Some(status) = ended {
                 process.heard_out().await;
                 return Err(PluginError::EndedAtStart { status });
             }
@@ -231,5 +249,16 @@ fn signal(process: i32, number: i32) {
     if process.unsigned_abs() > 1 {
         #[expect(unsafe_code, reason = "a call into C of two numbers; it touches no memory")]
         let _gone = unsafe { libc::kill(process, number) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_plugins_are_told_the_same_port() {
+        let ports: BTreeSet<String> = (0..200).map(|_| Network::port().unwrap().connection()).collect();
+        assert_eq!(ports.len(), 200);
     }
 }

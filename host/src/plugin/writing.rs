@@ -7,6 +7,7 @@ use crate::grpc::proto::plugin::write::Request;
 use crate::grpc::proto::plugin::write::request::Message;
 use futures::stream::{self, Stream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -27,14 +28,18 @@ pub struct Writing {
     steps: mpsc::Sender<Step>,
     /// Until its verdict is in.
     call: Option<JoinHandle<Result<(), Status>>>,
+    /// Has the half-close been sent? A verdict before it is of a part only.
+    ended: Arc<AtomicBool>,
     plugin: Arc<Plugin>,
 }
 
 impl Writing {
     pub(super) fn start(mut calls: PluginClient<Channel>, plugin: Arc<Plugin>) -> Self {
         let (steps, received) = mpsc::channel(WAITING);
-        let call = tokio::spawn(async move { calls.write(requests(received)).await.map(|_| ()) });
-        Self { steps, call: Some(call), plugin }
+        let ended = Arc::new(AtomicBool::new(false));
+        let requests = requests(received, ended.clone());
+        let call = tokio::spawn(async move { calls.write(requests).await.map(|_| ()) });
+        Self { steps, call: Some(call), ended, plugin }
     }
 
     /// Who it goes to.
@@ -51,10 +56,7 @@ impl Writing {
             return Ok(());
         }
         // The call has ended, and says why.
-        Err(self.verdict().await.err().unwrap_or_else(|| {
-            let early = Status::internal("the destination ended the call before the last message");
-            PluginError::call("Write", &early, None)
-        }))
+        self.verdict().await
     }
 
     /// Half-closes, and waits for the destination's word.
@@ -67,13 +69,18 @@ impl Writing {
         self.verdict().await
     }
 
+    /// How the call ended. OK counts only from a destination that was told of the end: one that answers earlier has not seen every message.
     async fn verdict(&mut self) -> Result<(), PluginError> {
         let given_up = || PluginError::call("Write", &Status::cancelled("the call was given up"), None);
         let call = self.call.as_mut().ok_or_else(given_up)?;
         let ended = call.await;
         self.call = None;
         match ended {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) if self.ended.load(Ordering::Acquire) => Ok(()),
+            Ok(Ok(())) => {
+                let early = Status::internal("the destination ended the call before the last message");
+                Err(PluginError::call("Write", &early, None))
+            }
             Ok(Err(status)) => Err(self.plugin.failed("Write", status).await),
             Err(_) => Err(given_up()),
         }
@@ -89,10 +96,62 @@ impl Drop for Writing {
 }
 
 /// The messages up to the end. Senders that vanish without saying so leave the stream open; the call is cancelled then.
-fn requests(steps: mpsc::Receiver<Step>) -> impl Stream<Item = Request> + Send + 'static {
-    stream::unfold(steps, async |mut steps| match steps.recv().await {
-        Some(Step::Message(message)) => Some((Request { message: Some(message) }, steps)),
-        Some(Step::End) => None,
+fn requests(steps: mpsc::Receiver<Step>, ended: Arc<AtomicBool>) -> impl Stream<Item = Request> + Send + 'static {
+    stream::unfold((steps, ended), async |(mut steps, ended)| match steps.recv().await {
+        Some(Step::Message(message)) => Some((Request { message: Some(message) }, (steps, ended))),
+        Some(Step::End) => {
+            ended.store(true, Ordering::Release);
+            None
+        }
         None => std::future::pending().await,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Heard, Kind};
+    use super::*;
+    use crate::grpc::proto::plugin::write::MessageInsert;
+    use futures::StreamExt as _;
+    use tonic::transport::Endpoint;
+
+    /// A Write to a destination that answers OK after `count` items of the stream, its end among them.
+    fn answered_after(count: usize) -> Writing {
+        let calls = PluginClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
+        let (kind, name, connection) = (Kind::Destination, "d".to_owned(), String::new());
+        let plugin = Arc::new(Plugin { kind, name, connection, calls, process: None, heard: Arc::new(Heard::default()) });
+        let (steps, received) = mpsc::channel(WAITING);
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut requests = Box::pin(requests(received, ended.clone()));
+        let call = tokio::spawn(async move {
+            for _ in 0..count {
+                requests.next().await;
+            }
+            Ok(())
+        });
+        Writing { steps, call: Some(call), ended, plugin }
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_end_is_no_success() {
+        let message = || Message::Insert(MessageInsert::default());
+        let mut early = answered_after(1);
+        early.send(message()).await.unwrap();
+        while !early.call.as_ref().unwrap().is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(early.finish().await.unwrap_err().to_string().contains("before the last message"));
+        let mut whole = answered_after(2);
+        whole.send(message()).await.unwrap();
+        whole.finish().await.unwrap();
+        // Nor is it one for who still has something to send.
+        let mut early = answered_after(1);
+        let sent = async {
+            loop {
+                early.send(message()).await?;
+            }
+        };
+        let refused: Result<(), PluginError> = sent.await;
+        assert!(refused.unwrap_err().to_string().contains("before the last message"));
+    }
 }

@@ -20,6 +20,7 @@ mod plain;
 #[cfg(test)]
 mod tests;
 mod text;
+pub(crate) mod unpack;
 
 pub use columns::{ColumnType, TYPE_NAMES, parse_override};
 pub use error::{InputError, Position};

@@ -260,6 +260,47 @@ fn ipc_in_both_forms_compressed_or_not() {
 }
 
 #[test]
+fn compressed_streams_of_several_batches_are_read() {
+    let batch = mixed_ids(1_000);
+    for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        let files = Files::new();
+        let path = files.file("t.arrows", &compressed_stream(&[batch.clone(), batch.slice(0, 0), batch.clone()], compression));
+        let (_, batches) = read(&path, &[]).unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2_000);
+    }
+}
+
+/// Bytes that the column of [`mixed_ids`] unpacks to.
+const IDS_BYTES: i64 = 8_000;
+
+fn mixed_ids(rows: i64) -> RecordBatch {
+    RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from_iter_values((0..rows).map(|row| row % 3))) as Arc<dyn Array>)]).unwrap()
+}
+
+fn compressed_stream(batches: &[RecordBatch], compression: CompressionType) -> Vec<u8> {
+    let options = IpcWriteOptions::default().try_with_compression(Some(compression)).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+/// Memory for 64 TiB is not to be had: asking for it would end the process.
+#[test]
+fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_for() {
+    let batch = mixed_ids(1_000);
+    for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        for (name, ipc) in
+            [("t.arrows", compressed_stream(std::slice::from_ref(&batch), compression)), ("t.arrow", ipc_file(&batch, Some(compression)))]
+        {
+            for (claim, words) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
+            {
+                refuse(name, &unpack::lying(&ipc, IDS_BYTES, claim), &[], &["truncated or corrupt", words]);
+            }
+        }
+    }
+}
+
+#[test]
 fn truncated_ipc_is_refused_by_place() {
     let batch = numbers(100);
     let stream = ipc_stream(&[batch.clone(), batch.clone()]);

@@ -41,6 +41,38 @@ async fn a_program_that_is_missing_or_dies_or_hangs_says_so() {
     assert!(!runs(std::fs::read_to_string(place.path().join("pid")).expect("written").trim()));
 }
 
+/// Python's `argparse` takes no flag without a value there.
+#[tokio::test]
+async fn a_source_is_started_with_the_arguments_that_every_sdk_takes() {
+    let place = Place::new();
+    let program = place.script("source", "for each in \"$@\"; do echo \"$each\"; done > argv; exit 3");
+    let source = source("src", "local", program.display(), "{}");
+    let otel = "  otel_endpoint: localhost:4318\n  otel_endpoint_insecure: true\n  spec:";
+    place.file("c.yml", &(source.replace("  spec:", otel) + &s3("")));
+    place.run("sync c.yml --local store").await.ended(7, &["the plugin ended before it listened"]);
+    let argv = std::fs::read_to_string(place.path().join("argv")).expect("written");
+    let argv: Vec<&str> = argv.lines().collect();
+    // The second attempt is the one that listens on a port.
+    let address = argv[8];
+    assert!(address.starts_with("127.0.0.1:"), "{argv:?}");
+    let expected = [
+        "serve",
+        "--log-level",
+        "warn",
+        "--log-format",
+        "json",
+        "--network",
+        "tcp",
+        "--address",
+        address,
+        "--no-sentry",
+        "--otel-endpoint",
+        "localhost:4318",
+        "--otel-endpoint-insecure=true",
+    ];
+    assert_eq!(argv, expected);
+}
+
 #[tokio::test]
 async fn words_that_are_no_json_are_relayed_as_they_are() {
     let Some(program) = tiers::live("a source on Python's SDK", python_source()) else { return };

@@ -1,12 +1,13 @@
 //! What exactly a source and a destination are told, and how much may be on its way between them; both are played by the test.
 
-use super::Place;
+use super::{Place, s3, source as source_document};
 use crate::place::eventually;
 use bytes::Bytes;
 use lakegate::grpc::proto::plugin::sync;
 use lakegate::grpc::proto::plugin::sync::response::Message;
 use lakegate_tests::fake_plugin::{Behaviour, FakePlugin};
-use lakegate_tests::tables::{Table, ids};
+use lakegate_tests::tables::{Table, ids, ipc};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,7 +58,7 @@ async fn the_calls_are_those_of_the_cli_in_their_order() {
         &yaml(source.address, more, destination.address, "  migrate_mode: forced\n  send_sync_summary: true\n  spec: {a: 1}\n"),
     );
     let run = place.run("sync c.yml --shard 2/3").await;
-    run.ended(0, &["Sync completed with errors, see logs for details. Resources: 2, Errors: 1,"]);
+    run.ended(0, &["Sync completed with errors, see above for details. Resources: 2, Errors: 1,"]);
     let at = destination.address;
     assert_eq!(
         source.seen.events(),
@@ -111,6 +112,147 @@ async fn append_takes_keys_off_and_a_group_gets_its_column() {
         assert_eq!(events[1..events.len() - 2], expected);
         assert_eq!(events[events.len() - 2..], ["half-close", "close"]);
     }
+}
+
+/// Destinations read no further than the first batch of a message, and the CLI does not survive one without any.
+#[tokio::test]
+async fn each_record_batch_is_a_message() {
+    let table = Table::new("t").field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1, 2, 3])));
+    let batch = table.batch().expect("rows");
+    let several = ipc(&batch.schema(), &[batch.slice(0, 2), batch.slice(2, 1)]).expect("rows");
+    let none = ipc(&batch.schema(), &[]).expect("a schema");
+    let source = fake(vec![insert(several), insert(none)]).await;
+    let destination = fake(vec![]).await;
+    let place = Place::new();
+    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    place.run("sync c.yml").await.ended(0, &["Resources: 3, Errors: 0,"]);
+    let columns = "t(_cq_sync_time,_cq_source_name,id)";
+    let expected = [format!("insert {columns} 2"), format!("insert {columns} 1"), "half-close".to_owned(), "close".to_owned()];
+    assert_eq!(destination.seen.events()[1..], expected);
+}
+
+#[tokio::test]
+async fn the_summary_names_every_table_of_the_source() {
+    let table = |name: &str| Table::new(name).field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1, 2])));
+    let source = fake(vec![
+        migrate(&table("plain")),
+        migrate(&table("empty")),
+        insert(table("plain").insert_ipc().expect("rows")),
+        Message::Error(sync::MessageError { table_name: "other".into(), error: "half of it".into() }),
+    ])
+    .await;
+    let destination = fake(vec![]).await;
+    let place = Place::new();
+    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    place.run("sync c.yml --summary-location sums/s.jsonl").await.ended(0, &["Errors: 1,"]);
+    let line: Value = serde_json::from_str(&std::fs::read_to_string(place.path().join("sums/s.jsonl")).expect("written")).expect("a line");
+    // The configuration says `a*`.
+    assert_eq!(line["source_tables"], json!(["plain", "empty"]));
+    assert_eq!(line["resources_per_table"], json!({"plain": 2, "empty": 0}));
+    assert_eq!(line["errors_per_table"], json!({"plain": 0, "empty": 0, "other": 1}));
+}
+
+#[tokio::test]
+async fn a_summary_that_cannot_be_written_is_said_before_anything_is_synced() {
+    let (source, destination) = (fake(vec![]).await, fake(vec![]).await);
+    let place = Place::new();
+    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    place.file("taken", "no folder");
+    place.run("sync c.yml --summary-location taken/s.jsonl").await.ended(2, &["--summary-location taken/s.jsonl: cannot be written: "]);
+    assert!(source.seen.events().is_empty() && destination.seen.events().is_empty());
+}
+
+#[tokio::test]
+async fn flags_of_cloudquerys_program_are_taken() {
+    let table = Table::new("t").field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1])));
+    let id = "6f1c2f3e-1111-4222-8333-444455556666";
+    for command in ["sync", "migrate", "tables", "test-connection", "validate-config"] {
+        let (source, destination) = (fake(vec![migrate(&table)]).await, fake(vec![]).await);
+        let place = Place::new();
+        place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+        let more = if command == "sync" { " --license l --tables-metrics-location m --cq-columns-not-null" } else { "" };
+        let flags = "--log-file-name l.log --no-log-file --log-file-overwrite --cq-dir .cq --telemetry-level none --log-console";
+        let run = place.run(&format!("{command} c.yml --invocation-id {id} {flags}{more}")).await;
+        // The fake plugin offers no test.
+        let code = if command == "test-connection" { 7 } else { 0 };
+        run.ended(code, &["The flag is accepted and does nothing here. flag=\"--log-file-name\"", "--cq-dir"]);
+        assert!(!run.stderr.contains("unexpected argument") && !place.path().join("l.log").exists(), "{command}: {}", run.stderr);
+    }
+}
+
+/// Three destinations, of which one fails at the end: what the others have confirmed is theirs, and each failure is told.
+#[tokio::test]
+async fn one_destination_that_fails_takes_nothing_from_the_others() {
+    let table = |name: &str| Table::new(name).field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![0, 1])));
+    let source = fake(vec![
+        migrate(&table("plain")),
+        insert(table("plain").insert_ipc().expect("rows")),
+        insert(table("gone").insert_ipc().expect("rows")),
+        Message::DeleteRecord(sync::MessageDeleteRecord { table_name: "gone".into(), ..Default::default() }),
+    ])
+    .await;
+    let failing = Behaviour { versions: vec![3], fails_at_end: true, ..Behaviour::default() };
+    let failing = FakePlugin::start(failing).await.expect("a port");
+    let good = fake(vec![]).await;
+    let place = Place::new();
+    let plugin = |name: &str, address: SocketAddr| {
+        format!("---\nkind: destination\nspec:\n  name: {name}\n  registry: grpc\n  path: {address}\n  write_mode: append\n")
+    };
+    let documents = source_document("src", "grpc", source.address, "{}").replace("[s3]", "[bad, s3, second, good]");
+    let second = s3("").replace("name: s3", "name: second").replace("x/{{TABLE}}", "y/{{TABLE}}");
+    let documents = [documents, s3(""), "---\n".to_owned(), second, plugin("bad", failing.address), plugin("good", good.address)].concat();
+    place.file("c.yml", &documents);
+    let run = place.run("sync c.yml --local store --summary-location s.jsonl --json").await;
+    let words = "Error: failed to sync source src: destination bad: write client returned error (close): rpc error: code = Internal desc = the destination fails at the end";
+    run.ended(7, &[words, "Table gone failed: rows cannot be deleted from a bucket"]);
+    assert_eq!(run.stderr.matches("Table gone failed").count(), 2, "one of each bucket: {}", run.stderr);
+    let lines = std::fs::read_to_string(place.path().join("s.jsonl")).expect("written");
+    let names: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["destination_name"].clone()).collect();
+    assert_eq!(names, ["s3", "second", "good"]);
+    assert_eq!(place.ids("plain"), [0, 1]);
+    assert_eq!(place.store().records(super::BUCKET, "y/plain/").expect("readable").len(), 1);
+    assert_eq!(good.seen.events().iter().rev().take(2).collect::<Vec<_>>(), ["close", "half-close"]);
+    let json = run.json();
+    let told = &json["syncs"][0]["destinations"];
+    let of = |name: &str| told.as_array().expect("a list").iter().find(|it| it["name"] == name).expect("told of").clone();
+    assert!(of("bad")["failure"].as_str().is_some_and(|words| words.contains("the destination fails at the end")), "{told}");
+    assert_eq!((&of("good")["rows"], &json["ok"]), (&4.into(), &false.into()));
+}
+
+/// A table that had failed before the source did may be why: it is told of, though there is no report.
+#[tokio::test]
+async fn a_sync_that_breaks_off_tells_what_had_failed_before() {
+    let source = fake(vec![
+        insert(ids("gone", 0..2)),
+        Message::DeleteRecord(sync::MessageDeleteRecord { table_name: "gone".into(), ..Default::default() }),
+        insert("garbage!"),
+    ])
+    .await;
+    let place = Place::new();
+    place.file("c.yml", &(source_document("src", "grpc", source.address, "{}") + &s3("")));
+    let run = place.run("sync c.yml --local store").await;
+    run.ended(7, &["Table gone failed: rows cannot be deleted", "failed to sync source src: a record of the source cannot be used"]);
+}
+
+#[tokio::test]
+async fn shards_of_files_are_disjoint_and_whole() {
+    let place = Place::new();
+    for (name, id) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)] {
+        place.file(&format!("{name}.csv"), &format!("id\n{id}\n"));
+    }
+    let files = source_document("f", "builtin", "files", "{paths: [\"*.csv\"]}");
+    place.file("c.yml", &(files + &s3("").replace("  send_sync_summary: true\n", "")));
+    let mut found = Vec::new();
+    for (shard, rows) in [("1/3", 2), ("2/3", 2), ("3/3", 1), ("9/9", 0)] {
+        let run = place.run(&format!("sync c.yml --local {} --shard {shard}", shard.replace('/', "-"))).await;
+        run.ended(0, &[&format!("Sync completed successfully. Resources: {rows}, Errors: 0,")]);
+        let folder = place.path().join(shard.replace('/', "-"));
+        let records = lakegate::local_store::LocalStore::open(&folder).expect("a store").records(super::BUCKET, "").unwrap_or_default();
+        found.extend(records.into_iter().map(|record| record.key.split('/').nth(1).expect("a table").to_owned()));
+    }
+    found.sort_unstable();
+    assert_eq!(found, ["a", "b", "c", "d", "e"]);
 }
 
 #[tokio::test]

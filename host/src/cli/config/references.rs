@@ -49,12 +49,12 @@ pub(super) fn resolve(text: &str, surroundings: &Surroundings<'_>) -> Result<Val
     if filler.errors.is_empty() { Ok(value) } else { Err(filler.errors) }
 }
 
-/// One YAML document. The error has line and column, and nothing of the text.
+/// One YAML document; `yes`, `on` and their like are booleans, as CloudQuery's own reader has them. The error has line and column, and nothing of the text.
 fn parse(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true, leading_zero_numbers_as_strings: true };
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("not a YAML document: {error}"))
 }
 
@@ -231,6 +231,7 @@ mod tests {
                 "NAME" => "aws",
                 "ROWS" => "100",
                 "ON" => "true",
+                "YES" => "yes",
                 "EMPTY" => "",
                 "LIST" => "[\"a\", 1]",
                 "JSON" => "{\"a\": 1}",
@@ -277,6 +278,16 @@ mod tests {
         check("a: x${odd-name}", json!({"a": "xodd"}));
         check("a: $NAME $$ ${} $", json!({"a": "$NAME $$ ${} $"}));
         check("", json!(null));
+    }
+
+    #[test]
+    fn booleans_are_those_of_cloudquerys_reader() {
+        let check = |text: &str, expected: Value| assert_eq!(resolve(text, &surroundings()), Ok(expected), "{text}");
+        check("a: [yes, On, TRUE, y, no, off, False, n]", json!({"a": [true, true, true, true, false, false, false, false]}));
+        check("a: ['yes', \"on\", yesterday, norway, none]", json!({"a": ["yes", "on", "yesterday", "norway", "none"]}));
+        check("on: 1\nno: 2", json!({"on": 1, "no": 2}));
+        check("a: ${YES}", json!({"a": true}));
+        check("a: \"${YES}\"", json!({"a": "yes"}));
     }
 
     #[test]

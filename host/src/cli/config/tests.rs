@@ -252,7 +252,7 @@ fn fields_are_strict() {
     refused_destination("name: s3", "name: 5", "`spec.name`: expected text, found a number");
     refused_destination("  spec:", "  migrate_mode: always\n  spec:", "`spec.migrate_mode`: \"always\" is none of safe, forced");
     refused_destination("  spec:", "  pk_mode: x\n  spec:", "`spec.pk_mode`: \"x\" is none of default, cq-id-only");
-    refused_destination("  spec:", "  send_sync_summary: yes\n  spec:", "`spec.send_sync_summary`: expected true or false, found text");
+    refused_destination("  spec:", "  send_sync_summary: maybe\n  spec:", "`spec.send_sync_summary`: expected true or false, found text");
     refused_destination("  spec:\n    bucket: b", "  spec: [secret]", "`spec.spec`: expected a mapping, found a list");
     let advice = "`spec.transformers`: transformers are not supported; take the field out";
     refused_destination("  spec:", "  transformers: [t]\n  spec:", advice);

@@ -62,6 +62,14 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// The source has these tables, whether rows or errors came of them or not.
+    pub(super) fn offered(&mut self, tables: &[String]) {
+        for table in tables {
+            self.rows_per_table.entry(table.clone()).or_default();
+            self.errors_per_table.entry(table.clone()).or_default();
+        }
+    }
+
     /// Error messages of all tables.
     pub(super) fn errors(&self) -> u64 {
         self.errors_per_table.values().sum()
@@ -114,9 +122,9 @@ pub(super) async fn run(
     Ok(())
 }
 
-pub(super) async fn migrate(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally, migrations: Migrations) -> Result<(), CliError> {
+async fn migrate(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally, migrations: Migrations) -> Result<(), CliError> {
     for target in targets {
-        let stamped = target.stamp.apply(ipc).map_err(|error| unusable("schema", &error))?;
+        let stamped = target.stamp.schema(ipc).map_err(|error| unusable("schema", &error))?;
         tally.announced(&stamped.table);
         if migrations == Migrations::Sent {
             target.outlet.migrate(stamped.ipc).await?;
@@ -125,15 +133,18 @@ pub(super) async fn migrate(ipc: &Bytes, targets: &mut [Target], tally: &mut Tal
     Ok(())
 }
 
+/// A message without a record batch ends here: of no rows nothing is to be said.
 async fn insert(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally) -> Result<(), CliError> {
     let mut counted = false;
     for target in targets {
-        let stamped = target.stamp.apply(ipc).map_err(|error| unusable("record", &error))?;
+        let stamped = target.stamp.rows(ipc).map_err(|error| unusable("record", &error))?;
         if !counted {
-            tally.inserted(&stamped.table, stamped.rows);
+            tally.inserted(&stamped.table, stamped.rows());
             counted = true;
         }
-        target.outlet.insert(stamped.ipc, stamped.rows).await?;
+        for record in stamped.records {
+            target.outlet.insert(record.ipc, record.rows).await?;
+        }
     }
     Ok(())
 }
@@ -194,5 +205,9 @@ mod tests {
         tally.inserted(&table("b", None, false), 4);
         assert_eq!((tally.rows, tally.tables.len()), (7, 1));
         assert_eq!(tally.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7)]));
+        // What the source offers beside them is there with none of either.
+        tally.offered(&["b".to_owned(), "c".to_owned()]);
+        assert_eq!(tally.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7), ("c".to_owned(), 0)]));
+        assert_eq!(tally.errors_per_table, BTreeMap::from([("b".to_owned(), 0), ("c".to_owned(), 0)]));
     }
 }

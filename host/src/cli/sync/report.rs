@@ -31,7 +31,7 @@ pub(crate) struct SyncSummary {
     pub(super) source_path: String,
     pub(super) source_version: String,
     pub(super) source_warnings: u64,
-    /// As the configuration has them.
+    /// Their names: what the patterns of the configuration come to.
     pub(super) source_tables: Vec<String>,
     pub(super) sync_id: String,
     /// RFC 3339.
@@ -51,16 +51,10 @@ pub(crate) struct SyncSummary {
 
 impl SyncSummary {
     /// Appends the line; makes the folder if it is not there.
-    pub(super) fn append_to(&self, file: &Path) -> Result<(), CliError> {
-        let write = || -> std::io::Result<()> {
-            if let Some(folder) = file.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            let mut line = serde_json::to_vec(self)?;
-            line.push(b'\n');
-            std::fs::OpenOptions::new().create(true).append(true).open(file)?.write_all(&line)
-        };
-        write().map_err(|error| CliError::new(Exit::Unexpected, format!("--summary-location {}: {error}", file.display())))
+    pub(super) fn append_to(&self, file: &Path) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        open(file)?.write_all(&line)
     }
 
     /// The table's schema, as a source would announce it.
@@ -112,6 +106,20 @@ impl SyncSummary {
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         RecordBatch::try_new(schema, columns.into_iter().map(|(_, array)| array).collect())
     }
+}
+
+/// Can lines be appended to the file? Asked before anything is synced; a file that was not there is not there afterwards.
+pub(super) fn try_file(file: &Path) -> Result<(), CliError> {
+    let new = !file.exists();
+    let opened = open(file).and_then(|_| if new { std::fs::remove_file(file) } else { Ok(()) });
+    opened.map_err(|error| CliError::new(Exit::Usage, format!("--summary-location {}: cannot be written: {error}", file.display())))
+}
+
+fn open(file: &Path) -> std::io::Result<std::fs::File> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::OpenOptions::new().create(true).append(true).open(file)
 }
 
 fn text(value: &str) -> ArrayRef {
@@ -177,6 +185,19 @@ mod tests {
         let written = std::fs::read_to_string(&file).unwrap();
         let expected = r#"{"cli_version":"1","destination_errors":0,"destination_name":"","destination_path":"","destination_version":"","destination_warnings":0,"resources":3,"source_errors":0,"source_name":"","source_path":"","source_version":"","source_warnings":0,"source_tables":["*"],"sync_id":"","sync_time":"2026-01-02T03:04:05Z","sync_duration_ms":0,"shard_num":1,"resources_per_table":{"t":3}}"#;
         assert_eq!(written.lines().collect::<Vec<_>>(), [expected, expected]);
+    }
+
+    #[test]
+    fn a_file_is_tried_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("made/s.jsonl");
+        try_file(&file).unwrap();
+        assert!(!file.exists());
+        summary().append_to(&file).unwrap();
+        try_file(&file).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+        let error = try_file(&file.join("below a file")).unwrap_err();
+        assert!(error.exit == Exit::Usage && error.message.starts_with("--summary-location "), "{error}");
     }
 
     #[test]

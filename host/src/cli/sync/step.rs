@@ -3,16 +3,18 @@
 use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::super::console::{Console, error_line, warnings};
 use super::super::exit::{CliError, Exit};
-use super::super::outlet::{Ended, Outlet, abort_all, finish_all, interruption};
+use super::super::migrate::selection;
+use super::super::outlet::{Ended, Outlet, abort_all, finish_all, first, interruption};
 use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
 use super::super::summary::Summary;
 use super::flow::{self, Migrations, Tally, Target};
 use super::report::SyncSummary;
-use super::{Shard, time_rfc3339};
+use super::{Shard, go_seconds, time_rfc3339};
 use crate::grpc::proto::plugin::sync;
+use crate::message::table_of;
 use crate::plugin::columns::{Keys, Stamp, SyncColumns};
-use crate::plugin::{Kind, Plugin};
-use crate::session::Destination as Opener;
+use crate::plugin::{Kind, Plugin, Selection};
+use crate::session::{Destination as Opener, Session};
 use crate::source::{Feed, Input, ReadOptions, resolve};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -30,9 +32,29 @@ pub(super) struct Run {
     pub(super) time_us: i64,
     pub(super) shard: Option<Shard>,
     pub(super) migrations: Migrations,
+    /// `--cq-columns-not-null`
+    pub(super) not_null: bool,
     pub(super) summary_location: Option<PathBuf>,
     pub(super) console: Console,
     pub(super) interrupted: CancellationToken,
+}
+
+impl Run {
+    /// Ends badly. Who has had enough waits for no plugin either: they are told to end at the same time.
+    async fn give_up(&self, outlets: Vec<Outlet>) {
+        let plugins = async {
+            if self.interrupted.is_cancelled() {
+                self.plugins.stop().await;
+            }
+        };
+        tokio::join!(abort_all(outlets, &self.interrupted), plugins);
+    }
+}
+
+/// A destination after its Init.
+enum Opened<'a> {
+    Store(Session),
+    Plugin(&'a Arc<Plugin>),
 }
 
 /// One source with its inputs and destinations.
@@ -47,10 +69,10 @@ pub(super) struct Step<'a> {
 
 impl<'a> Step<'a> {
     /// Everything that can be refused is refused here, before the first source starts.
-    pub(super) fn planned(source: &'a Source, config: &'a Config) -> Result<Self, CliError> {
+    pub(super) fn planned(source: &'a Source, config: &'a Config, shard: Option<Shard>) -> Result<Self, CliError> {
         let destinations = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
         let inputs = match &source.plugin {
-            SourcePlugin::Files { paths } => chosen(source, paths)?,
+            SourcePlugin::Files { paths } => share(chosen(source, paths)?, shard),
             SourcePlugin::Local { .. } | SourcePlugin::Grpc { .. } => Vec::new(),
         };
         Ok(Self { source, inputs, destinations, backends: mentioned(source, config)? })
@@ -62,12 +84,12 @@ impl<'a> Step<'a> {
         Wanted::source(self.source).into_iter().chain(destinations)
     }
 
-    /// Runs the source to its end; answers the exit code and what `--json` tells of it.
-    pub(super) async fn run(&self, run: &Run) -> Result<(Exit, Value), CliError> {
+    /// Runs the source to its end. What `--json` tells of it goes to `syncs`, also if one of its destinations failed.
+    pub(super) async fn run(&self, run: &Run, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
         let started = Instant::now();
         let warned_before = warnings();
         let names: Vec<String> = self.destinations.iter().map(|destination| destination_version_string(destination)).collect();
-        run.console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(", ")));
+        run.console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(" ")));
         let failed = |error: CliError| of_source(&self.source.name, error);
         let mut targets = Vec::with_capacity(self.destinations.len());
         let mut tally = Tally::default();
@@ -77,23 +99,39 @@ impl<'a> Step<'a> {
             flowed = self.flow(run, &mut targets, &mut tally, started) => flowed,
         };
         let outlets = targets.into_iter().map(|target| target.outlet).collect();
-        if let Err(error) = flowed {
-            abort_all(outlets).await;
-            return Err(failed(error));
-        }
-        let ended = finish_all(outlets, &run.interrupted).await.map_err(failed)?;
-        self.told(run, &tally, &ended, started, warnings() - warned_before)
+        let tables = match flowed {
+            Ok(tables) => tables,
+            Err(error) => {
+                run.give_up(outlets).await;
+                return Err(failed(error));
+            }
+        };
+        let ended = finish_all(outlets, &run.interrupted).await;
+        let ended = ended.into_iter().map(|end| end.map_err(failed)).collect();
+        let counted = Counted { tally, tables, started, warnings: warnings() - warned_before };
+        self.told(run, &counted, ended, syncs)
     }
 
-    /// Opens the destinations, begins the source, and sends everything on.
-    async fn flow(&self, run: &Run, targets: &mut Vec<Target>, tally: &mut Tally, started: Instant) -> Result<(), CliError> {
+    /// Opens the destinations, begins the source, and sends everything on; answers the source's tables. The calls have the CLI's order: Init
+    /// of every destination, Init of the source, then a Write each.
+    async fn flow(&self, run: &Run, targets: &mut Vec<Target>, tally: &mut Tally, started: Instant) -> Result<Vec<String>, CliError> {
+        let mut opened = Vec::with_capacity(self.destinations.len());
         for destination in &self.destinations {
-            let outlet = self.open(destination, run).await?;
+            opened.push(self.open(destination, run).await?);
+        }
+        let request = self.begin(run).await?;
+        for (destination, opened) in self.destinations.iter().zip(opened) {
+            let outlet = match opened {
+                Opened::Store(session) => Outlet::store(session)?,
+                Opened::Plugin(plugin) => Outlet::plugin(plugin.write(), destination.migrate_force),
+            };
             targets.push(Target { stamp: Stamp::new(self.columns(destination, run)), outlet });
         }
-        let source = self.begin(run).await?;
+        let source = self.start(request, run).await?;
         let progress = run.console.progress("Syncing resources...");
         flow::run(&self.source.name, source, targets, tally, run.migrations, &progress).await?;
+        let tables = self.tables(run, tally).await;
+        tally.offered(&tables);
         for (destination, target) in self.destinations.iter().zip(targets.iter_mut()) {
             if destination.write_mode == WriteMode::OverwriteDeleteStale {
                 for table in flow::stale(tally, self.source.backend.is_some()) {
@@ -102,39 +140,40 @@ impl<'a> Step<'a> {
             }
             if destination.send_sync_summary {
                 // The row goes through the same stream, so it is written before the destination has confirmed anything.
-                let summary = self.summary(run, destination, tally, 0, started);
-                let schema = target.stamp.apply(&SyncSummary::schema_message()?)?;
+                let summary = self.summary(run, destination, tally, &tables, 0, started);
+                let schema = target.stamp.schema(&SyncSummary::schema_message()?)?;
                 if run.migrations == Migrations::Sent {
                     target.outlet.migrate(schema.ipc).await?;
                 }
-                let record = target.stamp.apply(&summary.record_message()?)?;
-                target.outlet.insert(record.ipc, record.rows).await?;
+                for record in target.stamp.rows(&summary.record_message()?)?.records {
+                    target.outlet.insert(record.ipc, record.rows).await?;
+                }
             }
         }
-        Ok(())
+        Ok(tables)
     }
 
-    async fn open(&self, destination: &Destination, run: &Run) -> Result<Outlet, CliError> {
+    async fn open<'r>(&self, destination: &Destination, run: &'r Run) -> Result<Opened<'r>, CliError> {
         let failed =
             |error: CliError| CliError::new(error.exit, format!("failed to init destination {}: {}", destination.name, error.message));
         match &destination.plugin {
             DestinationPlugin::S3 => {
                 let opener = run.opener.as_ref().ok_or_else(|| CliError::new(Exit::Unexpected, "the destination was not compiled"))?;
                 let session = opener.open(&destination.spec.to_string(), &run.sync_id).await.map_err(|error| failed(error.into()))?;
-                Outlet::store(session)
+                Ok(Opened::Store(session))
             }
             DestinationPlugin::Local { .. } | DestinationPlugin::Grpc { .. } => {
                 let plugin = run.plugins.get(Kind::Destination, &destination.name)?;
                 init(plugin, &destination.spec, run).await?;
-                Ok(Outlet::plugin(plugin.write(), destination.migrate_force))
+                Ok(Opened::Plugin(plugin))
             }
         }
     }
 
-    async fn begin(&self, run: &Run) -> Result<flow::Source, CliError> {
+    /// Init of the source and of what it keeps its state in; answers what it is to be asked. [`None`]: it is built in.
+    async fn begin(&self, run: &Run) -> Result<Option<sync::Request>, CliError> {
         if Wanted::source(self.source).is_none() {
-            let feed = Feed::start(self.inputs.clone(), ReadOptions::default());
-            return feed.map(flow::Source::Files).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()));
+            return Ok(None);
         }
         let mut connections = Vec::new();
         for backend in &self.backends {
@@ -148,18 +187,43 @@ impl<'a> Step<'a> {
         let plugin = run.plugins.get(Kind::Source, &self.source.name)?;
         init(plugin, &connected(&self.source.spec, &connections), run).await?;
         let backend = self.source.backend.as_ref().map(|backend| connected_backend(backend, &connections));
-        let request = sync::Request {
-            tables: self.source.tables.clone(),
-            skip_tables: self.source.skip_tables.clone(),
-            skip_dependent_tables: self.source.skip_dependent_tables,
+        let Selection { tables, skip_tables, skip_dependent_tables } = selection(self.source);
+        Ok(Some(sync::Request {
+            tables,
+            skip_tables,
+            skip_dependent_tables,
             deterministic_cq_id: self.source.deterministic_cq_id,
             backend: backend.map(|it| sync::BackendOptions { table_name: it.table_name, connection: it.connection }),
             shard: run.shard.map(|shard| sync::Shard { num: shard.number, total: shard.total }),
             // Without it a source of Python's SDK fails as a whole when one of its tables does.
             with_error_messages: true,
+        }))
+    }
+
+    async fn start(&self, request: Option<sync::Request>, run: &Run) -> Result<flow::Source, CliError> {
+        let Some(request) = request else {
+            let feed = Feed::start(self.inputs.clone(), ReadOptions::default());
+            return feed.map(flow::Source::Files).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()));
         };
-        let inflow = plugin.sync(request).await.map_err(|error| CliError::new(Exit::Source, error.to_string()))?;
-        Ok(flow::Source::Plugin(inflow))
+        let inflow = run.plugins.get(Kind::Source, &self.source.name)?.sync(request).await;
+        Ok(flow::Source::Plugin(inflow.map_err(|error| CliError::new(Exit::Source, error.to_string()))?))
+    }
+
+    /// The names of the source's tables, children included, for the summary. A source that cannot tell has announced some.
+    async fn tables(&self, run: &Run, tally: &Tally) -> Vec<String> {
+        let mut names: Vec<String> = self.inputs.iter().map(|input| input.table.clone()).collect();
+        names.dedup();
+        let summary = run.summary_location.is_some() || self.destinations.iter().any(|destination| destination.send_sync_summary);
+        let Ok(plugin) = run.plugins.get(Kind::Source, &self.source.name) else { return names };
+        if !summary {
+            return names;
+        }
+        let told = plugin.tables(&selection(self.source)).await.map_err(|error| error.to_string());
+        let told = told.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
+        told.unwrap_or_else(|error| {
+            tracing::warn!(source = self.source.name, error, "The source does not tell its tables; the summary has those it announced.");
+            tally.tables.iter().map(|table| table.name.clone()).collect()
+        })
     }
 
     /// `_cq_source_name`: the shards of a source are sources of their own.
@@ -177,10 +241,18 @@ impl<'a> Step<'a> {
             (_, PkMode::Default) => Keys::Kept,
         };
         let sync_group_id = group_id(destination, run);
-        SyncColumns { sync_time_us: run.time_us, source_name: self.source_name(run), sync_group_id, keys }
+        SyncColumns { sync_time_us: run.time_us, source_name: self.source_name(run), sync_group_id, keys, not_null: run.not_null }
     }
 
-    fn summary(&self, run: &Run, destination: &Destination, tally: &Tally, failures: u64, started: Instant) -> SyncSummary {
+    fn summary(
+        &self,
+        run: &Run,
+        destination: &Destination,
+        tally: &Tally,
+        tables: &[String],
+        failures: u64,
+        started: Instant,
+    ) -> SyncSummary {
         let heard = |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.heard().errors(), it.heard().warnings()));
         let source = heard(Kind::Source, &self.source.name);
         let at = heard(Kind::Destination, &destination.name);
@@ -197,7 +269,7 @@ impl<'a> Step<'a> {
             source_path: source_path(self.source),
             source_version: self.source.version.clone().unwrap_or_default(),
             source_warnings: source.1,
-            source_tables: self.source.tables.clone(),
+            source_tables: tables.to_vec(),
             sync_id: run.sync_id.clone(),
             sync_time: time_rfc3339(run.time_us),
             sync_duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -209,21 +281,34 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The last words, the summary file, and what `--json` tells.
-    fn told(&self, run: &Run, tally: &Tally, ended: &[Ended], started: Instant, warnings: u64) -> Result<(Exit, Value), CliError> {
+    /// The last words, the summary file, and what `--json` tells. What one destination has confirmed is told, whatever became of another;
+    /// the first that failed is the answer.
+    fn told(&self, run: &Run, counted: &Counted, ended: Vec<Result<Ended, CliError>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
+        let Counted { tally, tables, started, warnings } = counted;
         let took = started.elapsed();
-        let exit = ended.iter().map(Ended::exit).max().unwrap_or(Exit::Done);
+        let (mut exit, mut failures) = (Exit::Done, Vec::new());
         let mut destinations = Vec::new();
         let mut errors = 0;
         for (destination, end) in self.destinations.iter().zip(ended) {
-            let summary = self.summary(run, destination, tally, end.failures(), started);
+            let end = match end {
+                Ok(end) => end,
+                Err(error) => {
+                    destinations.push(json!({ "name": destination.name, "failure": error.message }));
+                    failures.push(error);
+                    continue;
+                }
+            };
+            exit = exit.max(end.exit());
+            let summary = self.summary(run, destination, tally, tables, end.failures(), *started);
             errors += summary.destination_errors;
-            if let Some(file) = &run.summary_location {
-                summary.append_to(file)?;
+            if let Some(file) = &run.summary_location
+                && let Err(error) = summary.append_to(file)
+            {
+                tracing::warn!(file = %file.display(), %error, "The summary cannot be written; the rows are there.");
             }
             destinations.push(match end {
                 Ended::Store(report) => {
-                    let summary = Summary::of(report, took);
+                    let summary = Summary::of(&report, took);
                     summary.failures().iter().for_each(|line| error_line(line));
                     json!({ "name": destination.name, "summary": summary })
                 }
@@ -231,16 +316,35 @@ impl<'a> Step<'a> {
             });
         }
         let source_errors = run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(tally.errors());
-        run.console.say(&completion(tally.rows, errors + source_errors, warnings, took.as_secs()));
-        let json = json!({
+        syncs.push(json!({
             "source": self.source.name,
             "sync_id": run.sync_id,
             "resources": tally.rows,
             "source_errors": source_errors,
             "destinations": destinations,
-        });
-        Ok((exit, json))
+        }));
+        first(failures)?;
+        run.console.say(&completion(tally.rows, errors + source_errors, *warnings, took.as_secs()));
+        Ok(exit)
     }
+}
+
+/// What a source that came to its end has to tell.
+struct Counted {
+    tally: Tally,
+    /// The source's tables, for the summary.
+    tables: Vec<String>,
+    started: Instant,
+    /// Logged meanwhile.
+    warnings: u64,
+}
+
+/// The inputs that fall to a shard: files are dealt out whole, in turn.
+fn share(inputs: Vec<Input>, shard: Option<Shard>) -> Vec<Input> {
+    let Some(Shard { number, total }) = shard else { return inputs };
+    // From 1 to `total`.
+    let (Ok(number), Ok(total)) = (usize::try_from(number - 1), usize::try_from(total)) else { return inputs };
+    inputs.into_iter().skip(number).step_by(total).collect()
 }
 
 /// The inputs of a source of files.
@@ -282,7 +386,7 @@ fn group_id(destination: &Destination, run: &Run) -> Option<String> {
     Some(id.replace("{{SYNC_ID}}", &run.sync_id))
 }
 
-fn version_string(source: &Source) -> String {
+pub(in super::super) fn version_string(source: &Source) -> String {
     match &source.plugin {
         SourcePlugin::Files { .. } => match &source.version {
             Some(version) => format!("{} (files@{version})", source.name),
@@ -293,7 +397,7 @@ fn version_string(source: &Source) -> String {
     }
 }
 
-fn destination_version_string(destination: &Destination) -> String {
+pub(in super::super) fn destination_version_string(destination: &Destination) -> String {
     let path = destination_path(destination);
     match (&destination.plugin, &destination.version) {
         (DestinationPlugin::S3, Some(version)) => format!("{} ({path}@{version})", destination.name),
@@ -321,8 +425,8 @@ fn destination_path(destination: &Destination) -> String {
 
 /// The last line of a sync, in the words that CloudQuery's users know.
 fn completion(resources: u64, errors: u64, warnings: u64, seconds: u64) -> String {
-    let how = if errors == 0 { "successfully" } else { "with errors, see logs for details" };
-    format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {seconds}s")
+    let how = if errors == 0 { "successfully" } else { "with errors, see above for details" };
+    format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {}", go_seconds(seconds))
 }
 
 /// What goes wrong with the rows of a source is the source's failure.
@@ -336,13 +440,29 @@ fn of_source(source: &str, error: CliError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Location;
 
     #[test]
     fn the_last_line_is_the_one_that_users_know() {
         let done = completion(0, 0, 3, 12);
         assert_eq!(done, "Sync completed successfully. Resources: 0, Errors: 0, Warnings: 3, Time: 12s");
         let failed = completion(5, 1, 0, 1);
-        assert_eq!(failed, "Sync completed with errors, see logs for details. Resources: 5, Errors: 1, Warnings: 0, Time: 1s");
+        assert_eq!(failed, "Sync completed with errors, see above for details. Resources: 5, Errors: 1, Warnings: 0, Time: 1s");
+    }
+
+    #[test]
+    fn shards_have_every_file_once() {
+        let input = |name: &str| Input { location: Location::File(name.into()), table: "t".to_owned() };
+        let all: Vec<Input> = ["a", "b", "c", "d", "e"].map(input).into();
+        for total in 1..=7 {
+            let of = |number| share(all.clone(), Some(Shard { number, total }));
+            let shares: Vec<Vec<Input>> = (1..=total).map(of).collect();
+            let mut together = shares.concat();
+            together.sort_by_key(|input| input.location.name());
+            assert_eq!(together, all, "{total}");
+            assert!(shares.iter().all(|share| share.len() <= all.len().div_ceil(total as usize)), "{total}");
+        }
+        assert_eq!(share(all.clone(), None), all);
     }
 
     #[test]

@@ -188,6 +188,28 @@ proptest! {
     }
 
     #[test]
+    fn a_broken_connection_is_the_same_in_any_chunking(
+        (input, _) in requests(),
+        changes in proptest::collection::vec((0_u8..4, any::<proptest::sample::Index>(), any::<u8>(), 0_usize..40), 1..8),
+        cuts in proptest::collection::vec(0_usize..60, 0..80),
+    ) {
+        let mut input = input;
+        for (change, at, byte, length) in changes {
+            // The preface stays: without it nothing is looked at.
+            let at = PREFACE.len() + at.index(input.len() - PREFACE.len() + 1);
+            let to = (at + length).min(input.len());
+            match change {
+                0 => input.insert(at, byte),
+                1 => drop(input.drain(at..to)),
+                2 => input = [&input[..to], &input[at..]].concat(),
+                _ if at < input.len() => input[at] = byte,
+                _ => {}
+            }
+        }
+        prop_assert_eq!(repaired(&input, &cuts), repaired(&input, &[]));
+    }
+
+    #[test]
     fn garbage_never_panics(input in proptest::collection::vec(any::<u8>(), 0..400), cuts in proptest::collection::vec(0_usize..40, 0..20)) {
         let whole = repaired(&input, &[]);
         prop_assert_eq!(repaired(&input, &cuts), whole);

@@ -9,13 +9,28 @@ fn server() -> Server {
 
 async fn write(server: &Server, messages: Vec<write::Request>) -> Status {
     let messages = futures::stream::iter(messages.into_iter().map(Ok));
-    server.write_all(&Extensions::default(), messages).await.map(|_| ()).map_err(Status::from).expect_err("refused")
+    server.write_all(&Extensions::default(), messages).await.map(|_| ()).expect_err("refused")
 }
 
 #[tokio::test]
 async fn a_write_before_init_is_refused() {
     assert_eq!(write(&server(), vec![]).await.code(), Code::Internal);
     assert_eq!(write(&server(), vec![write::Request { message: None }]).await.code(), Code::Cancelled);
+}
+
+#[tokio::test]
+async fn a_write_before_init_that_says_nothing_is_in_nobodys_way() {
+    let server = server();
+    let silent = server.clone();
+    let writing = tokio::spawn(async move {
+        let refused = silent.write_all(&Extensions::default(), futures::stream::pending()).await;
+        refused.map(|_| ()).expect_err("refused")
+    });
+    // It has looked at the slot.
+    tokio::task::yield_now().await;
+    server.init(Request::new(init::Request { no_connection: true, ..Default::default() })).await.expect("the slot is free");
+    server.stop.cancel();
+    assert_eq!(writing.await.expect("it ends").code(), Code::Unavailable);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 const TIME: i64 = 1_700_000_000_000_001;
 
 fn sync_columns(keys: Keys) -> SyncColumns {
-    SyncColumns { sync_time_us: TIME, source_name: "aws".to_owned(), sync_group_id: None, keys }
+    SyncColumns { sync_time_us: TIME, source_name: "aws".to_owned(), sync_group_id: None, keys, not_null: false }
 }
 
 fn keyed(name: &str, data_type: DataType, keys: &[&str]) -> Field {
@@ -36,6 +36,14 @@ fn read(ipc: &Bytes) -> (SchemaRef, Vec<RecordBatch>) {
     (reader.schema(), reader.map(Result::unwrap).collect())
 }
 
+/// The one record that a message of one batch becomes.
+#[track_caller]
+fn stamped(columns: SyncColumns, batch: RecordBatch) -> Record {
+    let rows = Stamp::new(columns).rows(&stream(&batch.schema(), &[batch], None)).unwrap();
+    let [record] = rows.records.try_into().unwrap();
+    record
+}
+
 /// Ids and names, `rows` of each.
 fn rows(rows: usize) -> RecordBatch {
     let schema = schema(vec![keyed("id", DataType::Int64, &[PRIMARY_KEY, UNIQUE]), Field::new("name", DataType::Utf8, true)]);
@@ -50,15 +58,18 @@ fn a_record_gets_the_columns_and_keeps_its_own() {
         let ipc = stream(&first.schema(), &[first.clone(), second.clone()], compression);
         let mut columns = sync_columns(Keys::Removed);
         columns.sync_group_id = Some("group".to_owned());
-        let stamped = Stamp::new(columns).apply(&ipc).unwrap();
-        assert_eq!((stamped.rows, stamped.table.name.as_str()), (103, "t"));
+        let stamped = Stamp::new(columns).rows(&ipc).unwrap();
+        assert_eq!((stamped.rows(), stamped.table.name.as_str()), (103, "t"));
         assert_eq!((stamped.table.parent.as_deref(), stamped.table.incremental), (Some("p"), true));
-        let (schema, batches) = read(&stamped.ipc);
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        assert_eq!(names, [SYNC_TIME, SOURCE_NAME, SYNC_GROUP_ID, "id", "name"]);
-        assert_eq!(schema.metadata(), first.schema().metadata());
-        assert!(!schema.field(2).is_nullable() && schema.field(0).is_nullable());
-        for (batch, original) in batches.iter().zip([first, second]) {
+        // Each batch is a message of its own: a destination that reads the first of a message sees them all.
+        assert_eq!(stamped.records.iter().map(|record| record.rows).collect::<Vec<_>>(), [100, 3]);
+        for (record, original) in stamped.records.iter().zip([first, second]) {
+            let (schema, batches) = read(&record.ipc);
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            assert_eq!(names, [SYNC_TIME, SOURCE_NAME, SYNC_GROUP_ID, "id", "name"]);
+            assert_eq!(schema.metadata(), original.schema().metadata());
+            assert!(!schema.field(2).is_nullable() && schema.field(0).is_nullable());
+            let [batch] = batches.as_slice() else { panic!("{} batches", batches.len()) };
             let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
             assert!(times.values().iter().all(|time| *time == TIME) && times.null_count() == 0);
             assert!(batch.column(1).as_string::<i32>().iter().all(|name| name == Some("aws")));
@@ -69,16 +80,26 @@ fn a_record_gets_the_columns_and_keeps_its_own() {
 }
 
 #[test]
+fn the_columns_may_be_declared_as_never_null() {
+    for not_null in [false, true] {
+        let columns = SyncColumns { not_null, ..sync_columns(Keys::Removed) };
+        let (schema, batches) = read(&stamped(columns, rows(2)).ipc);
+        let nullable: Vec<bool> = schema.fields().iter().map(|field| field.is_nullable()).collect();
+        assert_eq!((nullable, batches[0].num_rows()), (vec![!not_null, !not_null, true, true], 2));
+    }
+}
+
+#[test]
 fn everything_in_a_message_is_aligned() {
     let decimals = Decimal128Array::from_iter_values(0..7);
     let batch = RecordBatch::try_new(schema(vec![Field::new("d", decimals.data_type().clone(), true)]), vec![Arc::new(decimals)]).unwrap();
-    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
-    let mut messages = Messages::new(&stamped.ipc);
+    let record = stamped(sync_columns(Keys::Removed), batch);
+    let mut messages = Messages::new(&record.ipc);
     messages.next().unwrap().unwrap();
     let metadata = messages.next().unwrap().unwrap();
     let message = verified(metadata).unwrap();
     let body = messages.body(message.bodyLength()).unwrap();
-    assert_eq!((body.as_ptr() as usize - stamped.ipc.as_ptr() as usize) % ALIGNMENT_BYTES, 0);
+    assert_eq!((body.as_ptr() as usize - record.ipc.as_ptr() as usize) % ALIGNMENT_BYTES, 0);
     let offsets: Vec<i64> = message.header_as_record_batch().unwrap().buffers().unwrap().iter().take(6).map(|it| it.offset()).collect();
     assert!(offsets.iter().all(|offset| offset % 64 == 0), "{offsets:?}");
 }
@@ -87,11 +108,13 @@ fn everything_in_a_message_is_aligned() {
 fn a_schema_alone_and_an_empty_record_are_stamped_too() {
     let mut stamp = Stamp::new(sync_columns(Keys::Removed));
     let batch = rows(0);
-    let migrated = stamp.apply(&stream(&batch.schema(), &[], None)).unwrap();
-    let inserted = stamp.apply(&stream(&batch.schema(), &[batch], None)).unwrap();
-    let ((announced, none), (sent, one)) = (read(&migrated.ipc), read(&inserted.ipc));
-    assert_eq!((announced, none.len(), one.len(), one[0].num_rows(), inserted.rows), (sent, 0, 1, 0, 0));
-    // The second was known by its bytes.
+    let migrated = stamp.schema(&stream(&batch.schema(), &[], None)).unwrap();
+    let inserted = stamp.rows(&stream(&batch.schema(), std::slice::from_ref(&batch), None)).unwrap();
+    let ((announced, none), (sent, one)) = (read(&migrated.ipc), read(&inserted.records[0].ipc));
+    assert_eq!((announced, none.len(), one.len(), one[0].num_rows(), inserted.rows()), (sent, 0, 1, 0, 0));
+    // A message without a batch has nothing to be sent on.
+    assert!(stamp.rows(&stream(&batch.schema(), &[], None)).unwrap().records.is_empty());
+    // The later ones were known by their bytes.
     assert_eq!(stamp.known.len(), 1);
 }
 
@@ -99,8 +122,8 @@ fn a_schema_alone_and_an_empty_record_are_stamped_too() {
 fn columns_that_are_there_are_left_alone() {
     let names = StringArray::from(vec!["mine"]);
     let batch = RecordBatch::try_new(schema(vec![Field::new(SOURCE_NAME, DataType::Utf8, true)]), vec![Arc::new(names)]).unwrap();
-    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
-    let (schema, batches) = read(&stamped.ipc);
+    let record = stamped(sync_columns(Keys::Removed), batch);
+    let (schema, batches) = read(&record.ipc);
     assert_eq!(schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), [SYNC_TIME, SOURCE_NAME]);
     assert_eq!(batches[0].column(1).as_string::<i32>().value(0), "mine");
 }
@@ -110,7 +133,7 @@ fn keys_follow_the_write_mode() {
     let fields = vec![keyed("id", DataType::Int64, &[PRIMARY_KEY, UNIQUE]), keyed(CQ_ID, DataType::Utf8, &[UNIQUE])];
     let ipc = stream(&schema(fields), &[], None);
     let of = |keys: Keys| {
-        let (schema, _) = read(&Stamp::new(sync_columns(keys)).apply(&ipc).unwrap().ipc);
+        let (schema, _) = read(&Stamp::new(sync_columns(keys)).schema(&ipc).unwrap().ipc);
         let has = |name: &str, key: &str| schema.field_with_name(name).unwrap().metadata().get(key).is_some_and(|it| it == "true");
         [has("id", PRIMARY_KEY), has("id", UNIQUE), has(CQ_ID, PRIMARY_KEY), has(CQ_ID, UNIQUE)]
     };
@@ -124,14 +147,47 @@ fn dictionaries_and_invalid_text_come_through() {
     let values: DictionaryArray<Int8Type> = vec![Some("a"), None, Some("a")].into_iter().collect();
     let batch =
         RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values.clone())]).unwrap();
-    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
-    let (_, batches) = read(&stamped.ipc);
-    assert_eq!((batches[0].column(2).as_ref(), stamped.rows), (&values as &dyn Array, 3));
+    let record = stamped(sync_columns(Keys::Removed), batch);
+    let (_, batches) = read(&record.ipc);
+    assert_eq!((batches[0].column(2).as_ref(), record.rows), (&values as &dyn Array, 3));
     // Text that is no UTF-8, as a Go source may send it: the bytes pass.
     let bytes = arrow_array::BinaryArray::from(vec![b"\xff\xfe".as_slice()]);
     let binary = RecordBatch::try_new(schema(vec![Field::new("s", DataType::Binary, true)]), vec![Arc::new(bytes)]).unwrap();
-    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&binary.schema(), &[binary], None)).unwrap();
-    assert!(stamped.ipc.windows(2).any(|window| window == b"\xff\xfe"));
+    let binary = stamped(sync_columns(Keys::Removed), binary);
+    assert!(binary.ipc.windows(2).any(|window| window == b"\xff\xfe"));
+}
+
+#[test]
+fn each_batch_has_its_dictionaries_with_it() {
+    let batch = |text: &str| {
+        let values: DictionaryArray<Int8Type> = vec![Some(text)].into_iter().collect();
+        RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values)]).unwrap()
+    };
+    let (first, second) = (batch("a"), batch("b"));
+    let ipc = stream(&first.schema(), &[first, second], None);
+    let stamped = Stamp::new(sync_columns(Keys::Removed)).rows(&ipc).unwrap();
+    for (record, text) in stamped.records.iter().zip(["a", "b"]) {
+        let (_, batches) = read(&record.ipc);
+        let values = batches[0].column(2).as_dictionary::<Int8Type>().downcast_dict::<StringArray>().unwrap();
+        assert_eq!((values.into_iter().collect::<Vec<_>>(), record.rows), (vec![Some(text)], 1));
+    }
+    assert_eq!(stamped.records.len(), 2);
+}
+
+#[test]
+fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_for() {
+    let text = "x".repeat(10_000);
+    let values: DictionaryArray<Int8Type> = vec![Some(text.as_str())].into_iter().collect();
+    let batch = RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values)]).unwrap();
+    for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        let ipc = stream(&batch.schema(), std::slice::from_ref(&batch), Some(compression));
+        let stamp = |ipc: Bytes| Stamp::new(sync_columns(Keys::Removed)).rows(&ipc);
+        assert_eq!(stamp(ipc.clone()).unwrap().rows(), 1);
+        for (claim, words) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (1 << 20, "corrupt")] {
+            let error = stamp(crate::source::unpack::lying(&ipc, 10_000, claim).into()).expect_err(words);
+            assert!(error.0.contains("with dictionaries") && (words == "corrupt" || error.0.contains(words)), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -139,14 +195,14 @@ fn nested_columns_are_not_looked_into() {
     let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None]), None, Some(vec![])]);
     let batch =
         RecordBatch::try_new(schema(vec![Field::new("l", lists.data_type().clone(), true)]), vec![Arc::new(lists.clone())]).unwrap();
-    let stamped = Stamp::new(sync_columns(Keys::Removed)).apply(&stream(&batch.schema(), &[batch], None)).unwrap();
-    assert_eq!(read(&stamped.ipc).1[0].column(2).as_ref(), &lists as &dyn Array);
+    let record = stamped(sync_columns(Keys::Removed), batch);
+    assert_eq!(read(&record.ipc).1[0].column(2).as_ref(), &lists as &dyn Array);
 }
 
 #[test]
 fn what_is_no_table_is_refused() {
     let check = |ipc: Bytes, words: &str| {
-        let error = Stamp::new(sync_columns(Keys::Removed)).apply(&ipc).expect_err(words);
+        let error = Stamp::new(sync_columns(Keys::Removed)).rows(&ipc).expect_err(words);
         assert!(error.0.contains(words), "{error}");
     };
     check(Bytes::new(), "no schema");
@@ -178,6 +234,8 @@ proptest! {
         let mut ipc = stream(&batch.schema(), &[batch], None).to_vec();
         let at = at % ipc.len();
         ipc[at] ^= flip;
-        let _ = Stamp::new(sync_columns(Keys::CqIdOnly)).apply(&ipc.into());
+        let ipc = ipc.into();
+        let _ = Stamp::new(sync_columns(Keys::CqIdOnly)).rows(&ipc);
+        let _ = Stamp::new(sync_columns(Keys::CqIdOnly)).schema(&ipc);
     }
 }

@@ -1,0 +1,77 @@
+//! What a compressed buffer of Arrow IPC claims to unpack to, looked at before it is believed: the decoder asks for that much memory at
+//! once, and memory that is not to be had ends the process.
+
+use arrow_ipc::{Message, MessageHeader, RecordBatch};
+use std::io;
+
+/// Bytes that the buffers of one record batch of a file may unpack to. It is read whole, so a larger one is better written as several.
+pub(crate) const MAX_UNPACKED_BYTES: u64 = 4 << 30;
+
+/// What a codec makes of a byte at most. A block of Zstandard has at least 4 bytes and unpacks to 128 KiB at most; LZ4 stays below 256.
+const MAX_RATIO: u64 = (128 << 10) / 4;
+
+/// Bytes before each buffer of a compressed body: its length unpacked, or −1 for one that is as it is.
+const CLAIM_BYTES: u64 = 8;
+
+/// Has the message a compressed body?
+pub(crate) fn is_compressed(message: &Message<'_>) -> bool {
+    compressed(message).is_some()
+}
+
+fn compressed<'a>(message: &Message<'a>) -> Option<RecordBatch<'a>> {
+    let batch = match message.header_type() {
+        MessageHeader::DictionaryBatch => message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()),
+        _ => message.header_as_record_batch(),
+    };
+    batch.filter(|batch| batch.compression().is_some())
+}
+
+/// Refuses a message whose buffers claim more than `max_bytes` in sum, or more than their bytes can hold. `claim_at` reads the eight bytes
+/// at an offset of the body.
+pub(crate) fn check(
+    message: &Message<'_>,
+    max_bytes: u64,
+    mut claim_at: impl FnMut(u64) -> io::Result<[u8; CLAIM_BYTES as usize]>,
+) -> Result<(), String> {
+    let Some(batch) = compressed(message) else { return Ok(()) };
+    let mut unpacked = 0_u64;
+    for buffer in batch.buffers().iter().flatten() {
+        let (Ok(offset), Ok(length)) = (u64::try_from(buffer.offset()), u64::try_from(buffer.length())) else {
+            return Err("a buffer of a record batch is out of bounds".to_owned());
+        };
+        let Some(packed) = length.checked_sub(CLAIM_BYTES) else { continue };
+        let claim = claim_at(offset).map_err(|error| format!("a compressed buffer cannot be read: {error}"))?;
+        // Below zero are the buffer that is not compressed, and what the decoder refuses.
+        let claim = u64::try_from(i64::from_le_bytes(claim)).unwrap_or(0);
+        if claim > packed.saturating_mul(MAX_RATIO) {
+            return Err(format!("a compressed buffer of {packed} bytes claims to unpack to {claim}, which cannot be"));
+        }
+        unpacked = unpacked.saturating_add(claim);
+    }
+    if unpacked > max_bytes {
+        return Err(format!("the buffers of a record batch unpack to {unpacked} bytes; at most {max_bytes} are accepted"));
+    }
+    Ok(())
+}
+
+/// The eight bytes at an offset of a body in memory.
+pub(crate) fn claim_in(body: &[u8], offset: u64) -> io::Result<[u8; CLAIM_BYTES as usize]> {
+    let rest = usize::try_from(offset).ok().and_then(|offset| body.get(offset..));
+    let claim = rest.and_then(|rest| rest.first_chunk());
+    claim.copied().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// A stream or file in which each buffer that says it unpacks to `honest` bytes claims another number.
+#[cfg(test)]
+pub(crate) fn lying(ipc: &[u8], honest: i64, claim: i64) -> Vec<u8> {
+    let mut lying = ipc.to_vec();
+    let mut found = 0;
+    for at in 0..ipc.len().saturating_sub(7) {
+        if ipc.get(at..at + 8) == Some(&honest.to_le_bytes()) {
+            lying[at..at + 8].copy_from_slice(&claim.to_le_bytes());
+            found += 1;
+        }
+    }
+    assert!(found > 0, "no buffer unpacks to {honest} bytes");
+    lying
+}
