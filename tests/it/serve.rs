@@ -393,6 +393,21 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
     Ok(())
 }
 
+/// The store takes its time over the abort: who is answered before it is over finds an upload, and the plugin in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_answered_when_nothing_is_open_any_more() -> Result<()> {
+    let place = Place::new([Rule::on(Operation::Abort, When::Always, Fault::Delay(Duration::from_secs(2)))]).await;
+    let plugin = place.launch(Network::Tcp).start().await?;
+    let mut call = begun(&place, &plugin).await?;
+    call.send(Message::Insert(Bytes::from_static(b"garbage!"))).await?;
+    let answer = String::from_utf8_lossy(&call.end(End::HalfClose).await?).into_owned();
+    assert_eq!((place.unfinished(), place.proxy.count(Operation::Abort)), (0, 1), "{answer:?}");
+    works_at_once(&plugin, &place.whole_spec(), "after").await?;
+    assert_eq!(place.keys(), ["after.csv"]);
+    plugin.stop().await?.well();
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_changes_fails_the_table_alone() -> Result<()> {
     let place = Place::new([]).await;
