@@ -232,7 +232,13 @@ async fn an_endpoint_that_is_gone_is_named() {
 
 /// The warnings given on this thread, as one line each.
 #[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    pub(crate) fn given(&self) -> Vec<String> {
+        self.0.lock().expect("no panic").clone()
+    }
+}
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
@@ -256,7 +262,7 @@ async fn an_abort_that_is_denied_is_one_warning_with_key_and_upload() {
     assert_eq!(unfinished.len(), 1, "the abort was denied");
     let (key, upload) = &unfinished[0];
     assert_eq!(key, "left_behind.csv");
-    let given = warnings.0.lock().expect("no panic").clone();
+    let given = warnings.given();
     assert_eq!(given.len(), 1, "{given:?}");
     for words in [format!("key={key:?}"), format!("upload={upload:?}"), "lifecycle rule".to_owned(), "StatusCode: 403".to_owned()] {
         assert!(given[0].contains(&words), "{:?} does not contain {words:?}", given[0]);

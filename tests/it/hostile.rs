@@ -1,13 +1,15 @@
 //! A guest that does what it should not ends only its own tables: each attack has its exact error, and the tables beside it land.
 
+use crate::faults::Warnings;
 use crate::support::{Bench, bench};
 use lakegate::engine::Runtime;
 use lakegate::ledger::{FailureClass, WriteReport};
-use lakegate::limits::{LEAST_TICK, MAX_FAILURE_BYTES};
+use lakegate::limits::{LEAST_TICK, MAX_FAILURE_BYTES, MAX_LOG_LINE_BYTES, MAX_TABLE_NAME_BYTES, MAX_WARNINGS};
 use lakegate::session::{Destination, Options};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// The longest a hostile call may compute here; the real bound is minutes.
 const CALL_CPU: Duration = Duration::from_secs(15);
@@ -180,9 +182,23 @@ async fn words_and_strangers_are_bounded() {
     let session = Destination::new(runtime(), options(&bench)).open("slander.", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     write.insert(message("good", "ok", 3, None)).await.expect("the header is fine");
+    let refused = write.refuse(&"n".repeat(MAX_TABLE_NAME_BYTES + 1), "no").await.expect_err("no table is named so");
+    assert_eq!(refused.0, "a table's name has 4097 bytes; at most 4096 are accepted");
     let report = write.finish().await;
     let tables: Vec<_> = report.tables.iter().map(|table| (table.table.as_str(), table.rows_confirmed, &table.failure)).collect();
     assert_eq!(tables, [("good", 3, &None)]);
+}
+
+// On one thread, so that what is logged comes to this test's subscriber.
+#[tokio::test]
+async fn warnings_about_a_spec_are_so_many_and_cut() {
+    let (warnings, bench) = (Warnings::default(), bench("hostile"));
+    let _subscribed = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+    Destination::new(runtime(), options(&bench)).open("warn.", "sync").await.expect("opens").close().await;
+    let given = warnings.given();
+    assert_eq!(given.len(), MAX_WARNINGS + 1, "{:?}", given.last());
+    assert!(given.iter().all(|line| line.len() < 3 * MAX_LOG_LINE_BYTES));
+    assert!(given[MAX_WARNINGS].contains("There are 950 warnings more."), "{:?}", given[MAX_WARNINGS]);
 }
 
 /// A table that has failed is told so at once, whatever it asks for then.

@@ -232,8 +232,12 @@ impl Guest for Hostile {
             format: "csv".into(),
             content_type: "text/plain".into(),
             splittable: false,
+            warnings: if spec.contains("warn.") {
+                vec![SpecProblem { field: "f".repeat(3_000), message: "m".repeat(10_000) }; 1_000]
+            } else {
+                Vec::new()
+            },
             settings: spec,
-            warnings: Vec::new(),
         })
     }
 }
