@@ -13,7 +13,6 @@ use crate::session::Write;
 use crate::source::{ColumnType, Feed, InputFormat, Message, ReadOptions, parse_override, resolve};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 /// What `load` is told.
 #[derive(Debug, Clone, clap::Args)]
