@@ -6,10 +6,10 @@
 //!
 //! A source sends thousands of small records with one and the same schema, so schemas are decoded once and found again by their bytes.
 
+pub(crate) mod expansion;
 mod flat;
 mod frame;
 pub(crate) mod schema;
-pub(crate) mod swell;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +20,10 @@ use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Endianness, MessageHeader, MetadataVersion};
 use arrow_schema::SchemaRef;
+use expansion::Budget;
 use frame::{Frame, cause, check_batch, check_columns, check_dictionary, message};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use swell::Budget;
 
 /// What most numbers of a column, and allocations in wasm, are aligned to: columns of a stream that starts so are used in place. Decimals
 /// want twice that; where they do not have it, they alone are copied.
@@ -147,7 +147,7 @@ impl Decoder {
         }
         let logical = arrow_ipc::convert::try_fb_to_schema(schema).map_err(|error| IpcError(format!("the schema: {}", cause(&error))))?;
         let schema = Rc::new(schema::judge(logical)?);
-        let flat_row_names = flat::is_flat(&schema.physical).then(|| swell::names_of_flat_row(&schema.physical));
+        let flat_row_names = flat::is_flat(&schema.physical).then(|| expansion::names_of_flat_row(&schema.physical));
         let (of, known): (Rc<[u8]>, _) = (Rc::from(header.as_slice()), Known { schema, body_length: message.bodyLength(), flat_row_names });
         if of.len() <= MAX_CACHED_SCHEMA_BYTES {
             if self.schema_bytes + of.len() > SCHEMA_CACHE_BYTES {

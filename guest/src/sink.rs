@@ -8,7 +8,7 @@ use crate::athena;
 use crate::batch::{Counters, Limits};
 use crate::encode::{Encode, EncodeError, Encoders, Output};
 use crate::host::{Host, Level, ObjectAttributes, PutError};
-use crate::ipc::swell::light_rows;
+use crate::ipc::expansion::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
 use crate::limits::{MAX_OPEN_FIELDS, MAX_OPEN_OBJECTS, PIECE_BYTES};
 use crate::path::KeyContext;

@@ -5,18 +5,18 @@
 
 pub mod cache;
 pub mod compile;
-mod outside;
+mod component_file;
 
 pub use compile::{CompileLimits, Compiler};
-pub use outside::ComponentError;
+pub use component_file::ComponentError;
 
 use crate::bindings::{Configuration, Destination, DestinationPre, SpecProblem, SyncContext};
 use crate::imports::{LaneContext, State};
 use crate::limits;
-use crate::policy::share::Share;
-use crate::turns::{Seat, Turns};
+use crate::policy::resources::Resources;
+use crate::scheduler::{GuestSlot, Scheduler};
 use anyhow::{Context, Result};
-use outside::words;
+use component_file::words;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,18 +41,18 @@ pub fn allowed_imports() -> impl Iterator<Item = &'static str> {
 
 /// What every session of a component shares.
 pub struct Runtime {
-    ground: Arc<Ground>,
+    ground: Arc<EngineShared>,
     pre: DestinationPre<State>,
     call_cpu: Duration,
     /// The JSON Schema of the spec, once it was asked for: no argument can change it.
     schema: OnceCell<Arc<str>>,
 }
 
-/// What components side by side share: the engine, the threads guests run on, and whose turn it is.
-struct Ground {
+/// What components side by side share: the engine, the threads guests run on, and whose guest computes next.
+struct EngineShared {
     engine: Engine,
     guests: Option<tokio::runtime::Runtime>,
-    turns: Turns,
+    scheduler: Scheduler,
 }
 
 impl fmt::Debug for Runtime {
@@ -61,14 +61,14 @@ impl fmt::Debug for Runtime {
     }
 }
 
-impl Ground {
+impl EngineShared {
     fn new() -> Result<Arc<Self>, ComponentError> {
         let engine = Engine::new(&config()).map_err(|error| machine(&error))?;
         let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build();
         let guests = guests.map_err(|error| machine(&error))?;
-        let turns = Turns::new(guests.metrics().num_workers());
+        let scheduler = Scheduler::new(guests.metrics().num_workers());
         start_ticker(&engine).map_err(|error| machine(&error))?;
-        Ok(Arc::new(Self { engine, guests: Some(guests), turns }))
+        Ok(Arc::new(Self { engine, guests: Some(guests), scheduler }))
     }
 }
 
@@ -76,7 +76,7 @@ fn machine(error: &dyn fmt::Display) -> ComponentError {
     ComponentError::Machine(words(&format!("{error:#}")))
 }
 
-impl Drop for Ground {
+impl Drop for EngineShared {
     fn drop(&mut self) {
         // Dropping a runtime inside another one would block its thread; guests hold nothing that must be waited for here.
         if let Some(guests) = self.guests.take() {
@@ -103,7 +103,7 @@ impl Runtime {
     /// The component is no component, too large, imports what is not on the list, or is not of the world.
     pub fn with_component(wasm: &[u8], call_cpu: Duration) -> Result<Arc<Self>> {
         outside::check(wasm).context(THE_COMPONENT)?;
-        let made = Ground::new().and_then(|ground| Self::assemble(ground, wasm, call_cpu, |engine| compile::here(engine, wasm)));
+        let made = EngineShared::new().and_then(|ground| Self::assemble(ground, wasm, call_cpu, |engine| compile::here(engine, wasm)));
         made.context(THE_COMPONENT)
     }
 
@@ -114,7 +114,7 @@ impl Runtime {
     /// As [`Runtime::with_component`]; the file cannot be read; or compiling takes more than the limits.
     pub fn from_file(path: &Path, call_cpu: Duration, compiler: &Compiler) -> Result<Arc<Self>, ComponentError> {
         let wasm = outside::read(path)?;
-        Self::assemble(Ground::new()?, &wasm, call_cpu, |_| compiler.compile(&wasm))
+        Self::assemble(EngineShared::new()?, &wasm, call_cpu, |_| compiler.compile(&wasm))
     }
 
     /// Another stranger's component beside this one, on the same threads, which their guests share fairly.
@@ -127,7 +127,7 @@ impl Runtime {
     }
 
     fn assemble(
-        ground: Arc<Ground>,
+        ground: Arc<EngineShared>,
         wasm: &[u8],
         call_cpu: Duration,
         compile: impl FnOnce(&Engine) -> Result<Vec<u8>, ComponentError>,
@@ -160,11 +160,11 @@ impl Runtime {
         self.ground.guests.as_ref().expect("the guest threads live as long as the runtime").handle()
     }
 
-    /// A store with every limit set, and an instance in it. It has a turn to compute, and leaves its seat when the caller says so.
+    /// A store with every limit set, and an instance in it. It holds a permit to compute, which the caller gives back.
     pub(crate) async fn instantiate(&self, lane: LaneContext, memory_bytes: u64) -> Result<(Store<State>, Destination)> {
-        let seat = Seat::new(&self.ground.turns, lane.share.account.clone());
-        seat.enter().await;
-        let mut store = Store::new(&self.ground.engine, State::new(lane, seat, memory_bytes));
+        let slot = GuestSlot::new(&self.ground.scheduler, lane.share.account.clone());
+        slot.enter().await;
+        let mut store = Store::new(&self.ground.engine, State::new(lane, slot, memory_bytes));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits::HOSTCALL_FUEL);
         store.set_max_component_handles(limits::MAX_RESOURCES);
@@ -176,13 +176,13 @@ impl Runtime {
             if limits::EPOCH_TICK * state.cpu_ticks > call_cpu {
                 return Ok(UpdateDeadline::Interrupt);
             }
-            let seat = state.seat.clone();
+            let slot = state.slot.clone();
             Ok(UpdateDeadline::YieldCustom(
                 1,
                 Box::pin(async move {
                     // The threads are also for those who only pass.
                     tokio::task::yield_now().await;
-                    seat.offer().await;
+                    slot.offer().await;
                 }),
             ))
         });
@@ -194,7 +194,7 @@ impl Runtime {
     ///
     /// # Errors
     /// The guest failed, or says too much; who asks next has it tried again.
-    pub async fn spec_schema(self: &Arc<Self>, share: Arc<Share>) -> Result<Arc<str>> {
+    pub async fn spec_schema(self: &Arc<Self>, share: Arc<Resources>) -> Result<Arc<str>> {
         let this = self.clone();
         let ask = async move {
             let (mut store, guest) = this.instantiate(LaneContext::detached(share), CONFIGURE_MEMORY_BYTES).await?;
@@ -220,7 +220,7 @@ impl Runtime {
         self: &Arc<Self>,
         spec: &str,
         sync_id: &str,
-        share: Arc<Share>,
+        share: Arc<Resources>,
     ) -> Result<Result<Configuration, Vec<SpecProblem>>> {
         let (this, spec, context) = (self.clone(), spec.to_owned(), SyncContext { sync_id: sync_id.to_owned() });
         self.on_a_guest_thread(async move {

@@ -9,7 +9,7 @@ use crate::engine::Runtime;
 use crate::imports::{LaneContext, State, TableCall};
 use crate::ledger::{Call, Failure, FailureClass, Ledger};
 use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, LEAST_TICK, MAX_OPEN_OBJECTS, MAX_TABLE_NAME_BYTES};
-use crate::policy::tally::Queued;
+use crate::policy::metrics::Queued;
 use crate::policy::{Denied, Tenant};
 use crate::upload::{Upload, text};
 use bytes::Bytes;
@@ -78,7 +78,7 @@ impl Lane {
     }
 
     fn wrap(&self, table: &Arc<str>, ipc: Bytes, room: OwnedSemaphorePermit) -> Message {
-        let queued = self.tenant.as_ref().map(|tenant| tenant.tally.queued());
+        let queued = self.tenant.as_ref().map(|tenant| tenant.metrics.queued());
         Message { table: table.clone(), ipc, _room: room, _queued: queued }
     }
 
@@ -118,7 +118,7 @@ fn units(bytes: usize) -> u32 {
 
 /// What all lanes of a session share.
 #[derive(Debug)]
-pub(crate) struct Crew {
+pub(crate) struct LaneShared {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) settings: String,
     pub(crate) guest_memory_bytes: u64,
@@ -127,7 +127,7 @@ pub(crate) struct Crew {
     pub(crate) lanes: OnceLock<Vec<Peer>>,
 }
 
-impl Crew {
+impl LaneShared {
     fn encoder_bytes(&self) -> u64 {
         ENCODER_BYTES.min(self.guest_memory_bytes / 2)
     }
@@ -153,7 +153,7 @@ impl Peer {
 ///
 /// # Errors
 /// The guest could not be started; a bug of ours or of the component.
-pub(crate) async fn start(crew: Arc<Crew>, context: LaneContext) -> anyhow::Result<Lane> {
+pub(crate) async fn start(crew: Arc<LaneShared>, context: LaneContext) -> anyhow::Result<Lane> {
     let (queue, inbox) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let room = Arc::new(Semaphore::new(LANE_QUEUE_BYTES / ROOM_UNIT_BYTES));
@@ -176,7 +176,7 @@ pub(crate) async fn start(crew: Arc<Crew>, context: LaneContext) -> anyhow::Resu
 }
 
 struct Actor {
-    crew: Arc<Crew>,
+    crew: Arc<LaneShared>,
     context: LaneContext,
     guest: Option<Guest>,
     ledger: Arc<Ledger>,
@@ -198,8 +198,8 @@ impl Guest {
     async fn begin_call(&mut self, call: Option<TableCall>) {
         let state = self.store.data_mut();
         state.begin_call(call);
-        let seat = state.seat.clone();
-        seat.enter().await;
+        let slot = state.slot.clone();
+        slot.enter().await;
     }
 }
 
@@ -237,7 +237,7 @@ impl Actor {
     /// Nothing is to be computed: others may.
     fn rest(&self) {
         if let Some(guest) = &self.guest {
-            guest.store.data().seat.leave();
+            guest.store.data().slot.leave();
         }
     }
 
@@ -362,7 +362,7 @@ impl Actor {
     fn trapped(&mut self, trap: &wasmtime::Error, during: Option<&Arc<str>>) {
         let Some(guest) = self.guest.take() else { return };
         if let Some(tenant) = self.tenant() {
-            tenant.tally.guest_memory(guest.store.data().limiter.used_bytes());
+            tenant.metrics.guest_memory(guest.store.data().limiter.used_bytes());
             tenant.trapped();
         }
         let cause = guest.store.data().explain(trap);
@@ -397,7 +397,7 @@ impl Actor {
         let high_water = self.crew.encoder_bytes();
         let Some(used) = self.guest.as_ref().map(|guest| guest.store.data().limiter.used_bytes()) else { return };
         if let Some(tenant) = self.tenant() {
-            tenant.tally.guest_memory(used);
+            tenant.metrics.guest_memory(used);
         }
         let Some(guest) = &mut self.guest else { return };
         if used < high_water || guest.store.data().open_objects > 0 {

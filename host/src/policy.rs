@@ -5,11 +5,11 @@
 //! credentials, ACL and encryption take no part in a request: they are fixed when the client connects, so a guest cannot name another.
 
 pub mod grant;
-pub mod meter;
-pub mod pace;
+pub mod metrics;
 pub mod quarantine;
-pub mod share;
-pub mod tally;
+pub mod quota;
+pub mod rate_limit;
+pub mod resources;
 
 use crate::object::PutObject;
 pub use grant::{Denied, Grant, Tenant};
@@ -66,7 +66,7 @@ impl Policy {
     /// Writes a denial into the audit log: the first of a second with their words, the rest as a number with the next. All are in the tally.
     pub(crate) fn audit_denial(&self, denied: &Denied, key: Option<&str>) {
         let Some(tenant) = &self.tenant else { return };
-        tenant.tally.denied(denied);
+        tenant.metrics.denied(denied);
         if let Some(more) = tenant.tell(Instant::now()) {
             let (tenant, more) = (&*tenant.name, (more > 0).then_some(more));
             tracing::warn!(target: AUDIT, tenant, decision = "denied", rule = denied.rule, key, more, "{}", denied.message);
@@ -76,7 +76,7 @@ impl Policy {
     /// Writes an object that has landed into the audit log.
     pub(crate) fn audit_object(&self, key: &str, bytes: u64, rows: u64) {
         if let Some(tenant) = &self.tenant {
-            tenant.tally.landed(bytes, rows);
+            tenant.metrics.landed(bytes, rows);
             tracing::info!(target: AUDIT, tenant = &*tenant.name, decision = "stored", rule = "key_prefixes", key, bytes, rows, "An object has landed.");
         }
     }

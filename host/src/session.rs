@@ -7,15 +7,15 @@ use crate::bindings::{Configuration, SpecProblem, StorageTarget};
 use crate::engine::Runtime;
 use crate::imports::LaneContext;
 use crate::imports::log::cut;
-use crate::lane::{self, Crew, Lane, Work};
+use crate::lane::{self, Lane, LaneShared, Work};
 use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
 use crate::limits::{LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES, MAX_TABLES, MAX_WARNINGS};
 use crate::message::{Inspector, name_too_long};
 use crate::object::PutObject;
 use crate::payload::Payload;
-use crate::policy::grant::Paced;
-use crate::policy::share::{Hold, Share};
-use crate::policy::tally::OpenSession;
+use crate::policy::grant::RateKind;
+use crate::policy::metrics::OpenSession;
+use crate::policy::resources::{MemoryHold, Resources};
 use crate::policy::{Denied, Policy, Tenant};
 use crate::s3::{ConnectOptions, S3Client, StoreError};
 use crate::staging::{InFlight, Staging};
@@ -145,7 +145,7 @@ impl Destination {
         self.configure_within(spec, sync_id, self.share()).await
     }
 
-    async fn configure_within(&self, spec: &str, sync_id: &str, share: Arc<Share>) -> Result<Configuration, OpenError> {
+    async fn configure_within(&self, spec: &str, sync_id: &str, share: Arc<Resources>) -> Result<Configuration, OpenError> {
         let checked = self.runtime.configure(spec, sync_id, share).await.map_err(|error| {
             self.trapped();
             OpenError::Unexpected(format!("{error:#}"))
@@ -161,7 +161,7 @@ impl Destination {
     }
 
     /// The tenant's share of the machine; a single user's session has one of its own.
-    fn share(&self) -> Arc<Share> {
+    fn share(&self) -> Arc<Resources> {
         self.options.tenant.as_ref().map(|tenant| tenant.share.clone()).unwrap_or_default()
     }
 
@@ -196,15 +196,15 @@ impl Destination {
             let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
             let deny = |denied| deny(&policy, &[denied], Some(&object.key));
             let put = policy.authorize(request).map_err(deny)?;
-            let reservation = policy.tenant().map(|tenant| tenant.meter.reserve()).transpose().map_err(deny)?;
+            let reservation = policy.tenant().map(|tenant| tenant.quota.reserve()).transpose().map_err(deny)?;
             if let Some(tenant) = policy.tenant() {
-                tenant.pace(Paced::Objects, 1).await;
+                tenant.pace(RateKind::Objects, 1).await;
             }
             let begun = Instant::now();
             client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
             if let Some((tenant, reservation)) = policy.tenant().zip(reservation) {
                 reservation.landed();
-                tenant.tally.put(begun.elapsed());
+                tenant.metrics.put(begun.elapsed());
             }
             policy.audit_object(&object.key, 0, 0);
         }
@@ -223,7 +223,7 @@ impl Destination {
     }
 
     /// A tenant's room for one session more, before its guest or the store is asked anything.
-    fn enter(&self, share: &Share) -> Result<Room, Denied> {
+    fn enter(&self, share: &Resources) -> Result<Room, Denied> {
         let session = self.options.tenant.as_ref().map(|tenant| tenant.enter()).transpose()?;
         Ok(Room { _session: session, _memory: share.budget.reserve(self.options.host_bytes())? })
     }
@@ -243,7 +243,7 @@ impl Destination {
         if let Some(tenant) = &self.options.tenant {
             options.session_policy = Some(tenant.grant.session_policy());
             options.configured_endpoints = false;
-            options.retries = tenant.tally.retries.clone();
+            options.retries = tenant.metrics.retries.clone();
         }
         if self.options.spill == Spill::None {
             options.max_part_bytes = options.max_part_bytes.min(self.options.memory_bytes / 2);
@@ -257,7 +257,7 @@ impl Destination {
         let staging = Staging::new(options.memory_bytes, options.spill.clone(), options.spill_bytes);
         let in_flight = InFlight::new(options.in_flight_bytes);
         let outlet = Outlet::new(client, policy, staging, in_flight, !configuration.splittable, tokio::runtime::Handle::current());
-        let crew = Arc::new(Crew {
+        let crew = Arc::new(LaneShared {
             runtime: self.runtime.clone(),
             settings: configuration.settings,
             guest_memory_bytes: options.guest_memory_bytes,
@@ -304,7 +304,7 @@ struct Connected {
     configuration: Configuration,
     client: S3Client,
     policy: Policy,
-    share: Arc<Share>,
+    share: Arc<Resources>,
     room: Room,
 }
 
@@ -312,7 +312,7 @@ struct Connected {
 #[derive(Debug)]
 struct Room {
     _session: Option<OpenSession>,
-    _memory: Hold,
+    _memory: MemoryHold,
 }
 
 /// Writes denials down, and makes one answer of them.

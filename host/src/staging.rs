@@ -308,9 +308,9 @@ impl InFlight {
 
     /// Takes bytes on. Never waits: who hands bytes over waits afterwards, with [`InFlight::room`], so that a piece larger than the budget
     /// goes alone and not never.
-    pub fn take(self: &Arc<Self>, bytes: u64) -> Share {
+    pub fn take(self: &Arc<Self>, bytes: u64) -> InFlightBytes {
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        Share { account: self.clone(), bytes }
+        InFlightBytes { account: self.clone(), bytes }
     }
 
     /// Waits while the account is over its budget. The requests that hold the room have time limits; this wait has none.
@@ -327,12 +327,12 @@ impl InFlight {
 
 /// Bytes on their way; given back when dropped.
 #[derive(Debug)]
-pub struct Share {
+pub struct InFlightBytes {
     account: Arc<InFlight>,
     bytes: u64,
 }
 
-impl Drop for Share {
+impl Drop for InFlightBytes {
     fn drop(&mut self) {
         self.account.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         self.account.change.notify_waiters();

@@ -9,12 +9,12 @@ use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
 use crate::limits::{JOB_BYTES, MAX_REQUESTS, MAX_TABLES};
 use crate::object::{ObjectKey, PutObject};
 use crate::payload::Payload;
-use crate::policy::grant::Paced;
-use crate::policy::meter::{OpenObject, Reservation};
+use crate::policy::grant::RateKind;
+use crate::policy::quota::{OpenObject, Reservation};
 use crate::policy::{Authorized, Denied, Policy, Tenant};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
 use crate::session::Held;
-use crate::staging::{InFlight, Share, StagedPart, Staging};
+use crate::staging::{InFlight, InFlightBytes, StagedPart, Staging};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -71,10 +71,10 @@ impl Outlet {
     /// Waits for room for the next bytes, and for the time at which the tenant may have those just taken.
     async fn room(&self, bytes: u64) {
         self.in_flight.room().await;
-        self.pace(Paced::Bytes, bytes).await;
+        self.pace(RateKind::Bytes, bytes).await;
     }
 
-    async fn pace(&self, what: Paced, amount: u64) {
+    async fn pace(&self, what: RateKind, amount: u64) {
         if let Some(tenant) = self.tenant() {
             tenant.pace(what, amount).await;
         }
@@ -91,7 +91,7 @@ impl Outlet {
         let begun = Instant::now();
         let done = put.await?;
         if let Some(tenant) = self.tenant() {
-            tenant.tally.put(begun.elapsed());
+            tenant.metrics.put(begun.elapsed());
         }
         Ok(done)
     }
@@ -114,7 +114,7 @@ impl Outlet {
         still_wanted(table, ledger)?;
         let turn = async {
             self.in_flight.room().await;
-            self.pace(Paced::Objects, 1).await;
+            self.pace(RateKind::Objects, 1).await;
         };
         tokio::select! {
             biased;
@@ -141,7 +141,7 @@ impl Outlet {
             refuse(FailureClass::Denied, PutError::Denied(denied.message))
         };
         let put = self.policy.authorize(request).map_err(deny)?;
-        let meter = self.policy.tenant().map(|tenant| &tenant.meter);
+        let meter = self.policy.tenant().map(|tenant| &tenant.quota);
         let open_object = meter.map(|meter| meter.open()).transpose().map_err(deny)?;
         let reservation = meter.map(|meter| meter.reserve()).transpose().map_err(deny)?.map(Arc::new);
         let (open, turn) = self.keys.open(&put.get().key, table).map_err(|other| {
@@ -222,9 +222,9 @@ struct Start {
 #[derive(Debug)]
 enum Command {
     /// A full part.
-    Part(Payload, Share),
+    Part(Payload, InFlightBytes),
     /// The rest, and how many rows the object holds. What the job itself takes is on its way until it ends.
-    Finish { payload: Payload, share: Share, job: Share, rows: u64 },
+    Finish { payload: Payload, share: InFlightBytes, job: InFlightBytes, rows: u64 },
 }
 
 impl Upload {
@@ -444,12 +444,12 @@ impl Job {
     async fn drive_parts(
         &self,
         upload: &Arc<Multipart>,
-        first: (Payload, Share),
+        first: (Payload, InFlightBytes),
         inbox: &mut mpsc::UnboundedReceiver<Command>,
     ) -> Result<Option<Done>, StoreError> {
         let mut sending = JoinSet::new();
         let (mut parts, mut bytes, mut count) = (Vec::new(), 0, 0);
-        let mut send = |sending: &mut JoinSet<_>, payload: Payload, share: Share| {
+        let mut send = |sending: &mut JoinSet<_>, payload: Payload, share: InFlightBytes| {
             count += 1;
             bytes += payload.length();
             sending.spawn(send_part(self.outlet.clone(), upload.clone(), count, payload, share));
@@ -516,7 +516,13 @@ impl Job {
     }
 }
 
-async fn send_part(outlet: Arc<Outlet>, upload: Arc<Multipart>, number: u32, payload: Payload, share: Share) -> Result<Part, StoreError> {
+async fn send_part(
+    outlet: Arc<Outlet>,
+    upload: Arc<Multipart>,
+    number: u32,
+    payload: Payload,
+    share: InFlightBytes,
+) -> Result<Part, StoreError> {
     let _request = outlet.request().await;
     let part = outlet.timed(upload.put_part(number, payload)).await;
     drop(share);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use http::StatusCode;
 use lakegate::ledger::FailureClass;
 use lakegate::local_store::LocalStore;
-use lakegate::policy::share::Share;
+use lakegate::policy::resources::Resources;
 use lakegate::policy::{Grant, Tenant};
 use lakegate::session::{Destination, OpenError, Options};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
@@ -121,7 +121,7 @@ async fn the_test_object_counts() -> Result<()> {
     let bench = bench(BUCKET);
     let content_types = vec!["text/csv".into(), "application/octet-stream".into()];
     let tenant = Tenant::new("acme", Grant { objects_per_second: Some(1), daily_objects: Some(4), content_types, ..grant("acme/") });
-    let tally = tenant.tally.clone();
+    let tally = tenant.metrics.clone();
     let destination = Destination::new(runtime(), options(&bench, tenant));
     let spec = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
     let begun = Instant::now();
@@ -176,7 +176,7 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
     assert_eq!(host_bytes, 7 << 20);
     let budget = 3 * host_bytes - (1 << 20);
     let mut bounded = Tenant::new("bounded", rules());
-    bounded.share = Arc::new(Share::new(NonZeroU32::MIN, Some(budget)));
+    bounded.share = Arc::new(Resources::new(NonZeroU32::MIN, Some(budget)));
     let share = bounded.share.clone();
     let [bounded, free] = [bounded, Tenant::new("free", rules())].map(|tenant| Destination::new(hostile::runtime(), machine(tenant)));
 
@@ -400,7 +400,7 @@ async fn components_are_compiled_one_at_a_time_and_last_in_line() -> Result<()> 
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(seen.len(), 3);
-    assert!(nice.contains(&19), "{nice:?}");
+    assert!(nice.contains(&10), "{nice:?}");
     served.stop().await?;
     Ok(())
 }

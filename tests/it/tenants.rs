@@ -250,7 +250,7 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
     let bench = bench("hostile");
     let grant = || Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
     let (bad, good) = (Tenant::new("bad", grant()), Tenant::new("good", grant()));
-    let tally = bad.tally.clone();
+    let tally = bad.metrics.clone();
     let [bad, good] = [bad, good].map(|tenant| Destination::new(hostile::runtime(), options(&bench, tenant)));
     for round in 0..4 {
         let session = bad.open("{}", "sync").await?;
@@ -279,7 +279,7 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting_within_its_session()
     let bench = bench("hostile");
     let grant = Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
     let tenant = Tenant::new("bad", grant);
-    let tally = tenant.tally.clone();
+    let tally = tenant.metrics.clone();
     let session = Destination::new(hostile::runtime(), options(&bench, tenant)).open("{}", "sync").await?;
     let mut write = session.write()?;
     for table in ["a", "b", "c", "d", "e", "f"] {
@@ -302,7 +302,7 @@ async fn a_component_is_asked_for_its_schema_within_limits_and_once() -> Result<
     let bench = bench("hostile");
     let asked = |runtime, name: &str| {
         let tenant = Tenant::new(name, grant(""));
-        let (share, tally) = (tenant.share.clone(), tenant.tally.clone());
+        let (share, tally) = (tenant.share.clone(), tenant.metrics.clone());
         (Destination::new(runtime, options(&bench, tenant)), share, tally)
     };
     let (destination, share, _) = asked(hostile::with_schema("", SHORT)?, "good");

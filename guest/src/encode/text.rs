@@ -8,10 +8,10 @@
 
 mod address;
 mod append;
+mod cells;
 mod digits;
 pub(crate) mod json_value;
 mod kernel;
-mod lane;
 mod long;
 mod number;
 mod plan;
@@ -21,7 +21,7 @@ mod value;
 mod writer;
 mod zone;
 
-pub(crate) use lane::copy_exact;
+pub(crate) use cells::copy_exact;
 pub(crate) use long::Drain;
 #[cfg(test)]
 pub(crate) use long::Whole;

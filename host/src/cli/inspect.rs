@@ -1,12 +1,12 @@
 //! `validate-config`, `test-connection`, `schema` and `component`: what can be asked without writing rows.
 
 use super::args::{Machine, OUTPUT, PluginArgs, Words};
+use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, ConfigErrors, ConfigProblem, SourcePlugin};
 use super::console::{Console, data, error_line};
+use super::destination_write::interruption;
 use super::exit::{CliError, Exit, after};
-use super::familiar::Familiar;
 use super::interrupt;
-use super::outlet::interruption;
 use super::plugins::{Plugins, Wanted};
 use super::sync::step::chosen;
 use super::sync_id;
@@ -29,7 +29,7 @@ pub struct ConfigurationArgs {
     pub files: Vec<PathBuf>,
     /// As CloudQuery's own program has them.
     #[command(flatten)]
-    pub familiar: Familiar,
+    pub cloudquery: CloudQueryFlags,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -99,7 +99,7 @@ impl fmt::Display for Problem {
 /// Checks configurations or bare S3 specs, and tells every problem of every one. Sends nothing; unknown fields are errors here. A plugin's
 /// spec is judged by the plugin's schema.
 pub(crate) async fn validate(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
-    let console = args.familiar.console(&mut args.words);
+    let console = args.cloudquery.console(&mut args.words);
     let mut problems = Vec::new();
     let checked = check(&args, &mut problems).await;
     let failure = checked.as_ref().err().map(|error| error.message.clone());
@@ -256,7 +256,7 @@ impl Tests {
 
 /// Tests; tells how each source and destination fared. Ends with the highest code.
 pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
-    let console = args.familiar.console(&mut args.words);
+    let console = args.cloudquery.console(&mut args.words);
     let mut tests = Tests { console, tested: Vec::new(), exit: Exit::Done };
     let ended = test(&args, &mut tests).await.map(|()| tests.exit);
     let failure = ended.as_ref().err().map(|error| error.message.clone());

@@ -2,8 +2,8 @@
 
 use super::args::{Machine, OUTPUT, Words};
 use super::console::{Console, Progress, data, error_line};
+use super::destination_write::{finish_store, interruption};
 use super::exit::{CliError, Exit, after};
-use super::outlet::{finish_store, interruption};
 use super::summary::Summary;
 use super::target::Target;
 use super::{interrupt, sync_id};

@@ -6,8 +6,8 @@
 
 mod writer;
 
+use crate::log_limit::{Admission, LogLimiter};
 use crate::policy::AUDIT;
-use crate::sieve::{Sieve, Sifted};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -94,7 +94,7 @@ pub fn start(level: LogLevel, format: LogFormat) -> Result<Log, TryInitError> {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let (writer, queue) = writer::queue();
-    let lines = SdkLines { format, writer: writer.clone(), others: Mutex::new(Sieve::new(MAX_OTHERS_LINES)) };
+    let lines = SdkLines { format, writer: writer.clone(), others: Mutex::new(LogLimiter::new(MAX_OTHERS_LINES)) };
     tracing_subscriber::registry().with(lines.with_filter(filter(ours))).try_init()?;
     std::thread::spawn(move || {
         queue.write(io::stdout(), |lost| {
@@ -114,7 +114,7 @@ fn filter(ours: LevelFilter) -> Targets {
 struct SdkLines {
     format: LogFormat,
     writer: Writer,
-    others: Mutex<Sieve>,
+    others: Mutex<LogLimiter>,
 }
 
 impl<S: Subscriber> Layer<S> for SdkLines {
@@ -122,10 +122,10 @@ impl<S: Subscriber> Layer<S> for SdkLines {
         let (target, level) = (event.metadata().target(), *event.metadata().level());
         let mut fields = Fields::default();
         if !target.starts_with(OURS) {
-            match self.others.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()) {
-                Sifted::Held => return,
-                Sifted::Passes(0) => {}
-                Sifted::Passes(more) => fields.others.push(("left_out", more.into())),
+            match self.others.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
+                Admission::Held => return,
+                Admission::Passes(0) => {}
+                Admission::Passes(more) => fields.others.push(("left_out", more.into())),
             }
         }
         if target == AUDIT {
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn others_are_heard_in_part_and_audit_lines_always() {
         let (writer, queue) = writer::queue();
-        let lines = SdkLines { format: LogFormat::Json, writer, others: Mutex::new(Sieve::new(MAX_OTHERS_LINES)) };
+        let lines = SdkLines { format: LogFormat::Json, writer, others: Mutex::new(LogLimiter::new(MAX_OTHERS_LINES)) };
         let log = tracing_subscriber::registry().with(lines.with_filter(filter(LevelFilter::ERROR)));
         tracing::subscriber::with_default(log, || {
             (0..100).for_each(|_| tracing::error!(target: "h2", "a ping too many"));

@@ -1,12 +1,12 @@
 //! `lakegate migrate`: the destinations hear of every table of the sources; no row moves.
 
 use super::args::{Machine, PluginArgs, Words};
+use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::console::{Console, error_line};
+use super::destination_write::{DestinationWrite, abort_all, finish_all, first, interruption};
 use super::exit::{CliError, Exit};
-use super::familiar::Familiar;
 use super::interrupt;
-use super::outlet::{Outlet, abort_all, finish_all, first, interruption};
 use super::plugins::{Plugins, Wanted, wanted_once};
 use super::sync::step::{begin_round, chosen, destination_version_string, version_string};
 use super::sync::{SyncSummary, loaded};
@@ -31,7 +31,7 @@ pub struct MigrateArgs {
     pub cq_columns_not_null: bool,
     /// As CloudQuery's own program has them.
     #[command(flatten)]
-    pub familiar: Familiar,
+    pub cloudquery: CloudQueryFlags,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -56,14 +56,14 @@ struct Run<'a> {
 
 /// Runs the command.
 pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
-    let console = args.familiar.console(&mut args.words);
+    let console = args.cloudquery.console(&mut args.words);
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let config = loaded(&args.configs, console)?;
     let used = |it: &&Destination| config.sources.iter().any(|source| source.destinations.contains(&it.name));
     let used: Vec<&Destination> = config.destinations.iter().filter(used).collect();
     let ours = used.iter().any(|destination| destination.plugin == DestinationPlugin::S3);
     let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
-    let sync_id = args.familiar.sync_id()?;
+    let sync_id = args.cloudquery.sync_id()?;
     let wanted = config.sources.iter().filter_map(Wanted::source).chain(used.iter().filter_map(|it| Wanted::destination(it)));
     let plugins = Plugins::start(wanted_once(wanted), &args.plugins.options(&args.words), &interrupted).await?;
     let run = Run { config: &config, opener, plugins, sync_id, not_null: args.cq_columns_not_null, console, interrupted };
@@ -119,7 +119,7 @@ impl Run<'_> {
         Ok(exit)
     }
 
-    async fn send(&self, source: &Source, destinations: &[&Destination], outlets: &mut Vec<Outlet>) -> Result<usize, CliError> {
+    async fn send(&self, source: &Source, destinations: &[&Destination], outlets: &mut Vec<DestinationWrite>) -> Result<usize, CliError> {
         let tables = self.tables(source).await?;
         for destination in destinations {
             let mut outlet = self.open(destination).await?;
@@ -144,14 +144,14 @@ impl Run<'_> {
         plugin.tables(&selection(source)).await.map_err(|error| CliError::new(Exit::Source, error.to_string()))
     }
 
-    async fn open(&self, destination: &Destination) -> Result<Outlet, CliError> {
+    async fn open(&self, destination: &Destination) -> Result<DestinationWrite, CliError> {
         if destination.plugin == DestinationPlugin::S3 {
             let opener = self.opener.as_ref().ok_or_else(|| CliError::new(Exit::Unexpected, "the destination was not compiled"))?;
-            return Outlet::store(opener.open(&destination.spec.to_string(), &self.sync_id).await?);
+            return DestinationWrite::store(opener.open(&destination.spec.to_string(), &self.sync_id).await?);
         }
         let plugin = self.plugins.get(Kind::Destination, &destination.name)?;
         begin_round(plugin, &destination.spec, false, &self.sync_id).await?;
-        Ok(Outlet::plugin(plugin.write(), destination.migrate_force))
+        Ok(DestinationWrite::plugin(plugin.write(), destination.migrate_force))
     }
 
     /// What a sync would add; there are no rows, so the values do not matter.

@@ -4,25 +4,25 @@
 
 mod allocator;
 pub mod args;
+pub mod cloudquery_flags;
 pub mod config;
 mod console;
+mod destination_write;
 pub mod exit;
-pub mod familiar;
 pub mod inspect;
 mod interrupt;
 pub mod load;
 pub mod logging;
 pub mod migrate;
-mod outlet;
 mod plugins;
 pub mod policy;
 pub mod serve;
+mod status_page;
 mod summary;
 pub mod sync;
 pub mod tables;
 pub mod target;
 pub mod tenants;
-mod watch;
 
 use crate::engine::compile;
 pub use allocator::Allocator;

@@ -1,8 +1,8 @@
 //! The plugins of a run: started together before anything else, ended together after everything else.
 
 use super::config::{Backend, Config, Destination, DestinationPlugin, Source, SourcePlugin};
+use super::destination_write::interruption;
 use super::exit::{CliError, Exit};
-use super::outlet::interruption;
 use crate::plugin::{Kind, Launch, LaunchOptions, Otel, Plugin};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;

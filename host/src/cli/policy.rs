@@ -4,7 +4,7 @@ use super::args::Machine;
 use super::console::data;
 use super::exit::{CliError, Exit};
 use super::target::Target;
-use super::tenants::{self, Hosted};
+use super::tenants::{self, TenantEntry};
 use crate::grpc::listen::WINDOW_BYTES;
 use crate::limits::{MAX_CALL_BYTES, MAX_TENANT_STREAMS};
 use crate::policy::{Denied, Grant};
@@ -70,7 +70,7 @@ fn print(lines: Vec<String>) -> Result<(), CliError> {
     data(&lines.join("\n"))
 }
 
-fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
+fn describe(hosted: &TenantEntry, options: &Options) -> Vec<String> {
     let tenant = &hosted.tenant;
     let Grant { buckets, key_prefixes, region, endpoint, formats, content_types, acls, encryption, kms_keys, .. } = &tenant.grant;
     let grant = &tenant.grant;
@@ -121,7 +121,7 @@ fn describe(hosted: &Hosted, options: &Options) -> Vec<String> {
 }
 
 /// Tenants that can overwrite each other's objects: allowed, but seldom meant.
-fn shared_prefixes(tenants: &[Hosted]) -> Vec<String> {
+fn shared_prefixes(tenants: &[TenantEntry]) -> Vec<String> {
     let mut lines = Vec::new();
     for (at, one) in tenants.iter().enumerate() {
         for other in tenants.iter().skip(at + 1) {
@@ -136,7 +136,7 @@ fn shared_prefixes(tenants: &[Hosted]) -> Vec<String> {
     lines
 }
 
-async fn explain(hosted: &Hosted, spec: PathBuf) -> Result<Exit, CliError> {
+async fn explain(hosted: &TenantEntry, spec: PathBuf) -> Result<Exit, CliError> {
     let json = Target { spec: Some(spec), ..Target::default() }.spec_json(false, |_| None)?;
     // The tenant's own component may take another spec for a good one.
     let machine = Machine { component: hosted.component().map(Path::to_owned), ..Machine::default() };

@@ -5,10 +5,10 @@ mod report;
 pub(super) mod step;
 
 use super::args::{Machine, OUTPUT, PluginArgs, Words};
+use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, DestinationPlugin, Extent, Surroundings};
 use super::console::{Console, data};
 use super::exit::{CliError, Exit, after};
-use super::familiar::Familiar;
 use super::interrupt;
 use super::plugins::{Plugins, wanted_once};
 use flow::Migrations;
@@ -42,7 +42,7 @@ pub struct SyncArgs {
     pub cq_columns_not_null: bool,
     /// As CloudQuery's own program has them.
     #[command(flatten)]
-    pub familiar: Familiar,
+    pub cloudquery: CloudQueryFlags,
     /// Accepted for the sake of CloudQuery's command lines; no license is needed.
     #[arg(long, value_name = "PATH", hide = true)]
     pub license: Option<PathBuf>,
@@ -85,8 +85,8 @@ impl FromStr for Shard {
 
 /// Runs the command. With `--json` there is a summary whatever happens.
 pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
-    let console = args.familiar.console(&mut args.words);
-    args.familiar
+    let console = args.cloudquery.console(&mut args.words);
+    args.cloudquery
         .warn_also(&[("--license", args.license.is_some()), ("--tables-metrics-location", args.tables_metrics_location.is_some())]);
     let mut syncs = Vec::new();
     let ended = sync(&args, console, &mut syncs).await;
@@ -108,7 +108,7 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
     let config = loaded(&args.configs, console)?;
     let plan = config.sources.iter().map(|source| Step::planned(source, &config, args.shard)).collect::<Result<Vec<_>, _>>()?;
     args.summary_location.as_deref().map_or(Ok(()), report::try_file)?;
-    let sync_id = args.familiar.sync_id()?;
+    let sync_id = args.cloudquery.sync_id()?;
     let ours = plan.iter().flat_map(|step| &step.destinations).any(|destination| destination.plugin == DestinationPlugin::S3);
     let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
     let plugins = Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.words), &interrupted).await?;

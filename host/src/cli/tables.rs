@@ -1,10 +1,10 @@
 //! `lakegate tables`: what a source has to offer.
 
 use super::args::{PluginArgs, Words};
+use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, Extent, Source, SourcePlugin, Surroundings};
 use super::console::data;
 use super::exit::{CliError, Exit};
-use super::familiar::Familiar;
 use super::interrupt;
 use super::migrate::selection;
 use super::plugins::{Plugins, Wanted};
@@ -31,7 +31,7 @@ pub struct TablesArgs {
     pub output_dir: Option<PathBuf>,
     /// As CloudQuery's own program has them.
     #[command(flatten)]
-    pub familiar: Familiar,
+    pub cloudquery: CloudQueryFlags,
     /// With which plugins.
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -51,8 +51,8 @@ pub enum Filter {
 
 /// Runs the command.
 pub(crate) async fn run(mut args: TablesArgs) -> Result<Exit, CliError> {
-    let console = args.familiar.console(&mut args.words);
-    let sync_id = args.familiar.sync_id()?;
+    let console = args.cloudquery.console(&mut args.words);
+    let sync_id = args.cloudquery.sync_id()?;
     let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let config = Config::load(&args.configs, Extent::Any, &Surroundings::of_process())?;
     if config.sources.is_empty() {
@@ -61,7 +61,7 @@ pub(crate) async fn run(mut args: TablesArgs) -> Result<Exit, CliError> {
     let wanted = config.sources.iter().filter_map(Wanted::source).collect();
     let plugins = Plugins::start(wanted, &args.plugins.options(&args.words), &interrupted).await?;
     let found = tokio::select! {
-        () = interrupted.cancelled() => Err(super::outlet::interruption()),
+        () = interrupted.cancelled() => Err(super::destination_write::interruption()),
         found = all(&config, args.filter, &plugins, &sync_id) => found,
     };
     plugins.stop().await;

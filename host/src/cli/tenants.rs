@@ -5,7 +5,7 @@ use crate::bindings::CredentialSource;
 use crate::grpc::listen::Listener;
 use crate::grpc::tls::{Files, Fingerprint, Gate, fingerprint};
 use crate::limits::TENANT_SPILL_BYTES;
-use crate::policy::share::Share;
+use crate::policy::resources::Resources;
 use crate::policy::{Grant, Tenant};
 use crate::session::Options;
 use aws_credential_types::Credentials;
@@ -153,7 +153,7 @@ struct KeyNames {
 
 /// A tenant and where it is served.
 #[derive(Debug)]
-pub struct Hosted {
+pub struct TenantEntry {
     /// Who, and what it may do.
     pub tenant: Arc<Tenant>,
     /// Where.
@@ -163,7 +163,7 @@ pub struct Hosted {
     entry: Entry,
 }
 
-impl Hosted {
+impl TenantEntry {
     /// Whether nothing of it has changed in the file.
     pub fn is_as(&self, other: &Self) -> bool {
         self.tenant.name == other.tenant.name && self.entry == other.entry
@@ -184,7 +184,7 @@ impl Hosted {
     /// The options of the tenant's destination: `common`, with its share and its credentials.
     ///
     /// # Errors
-    /// As [`Hosted::machine`], or a variable that should hold a key is not set.
+    /// As [`TenantEntry::machine`], or a variable that should hold a key is not set.
     pub fn options(&self, common: &Options) -> Result<Options, CliError> {
         let mut options = self.machine(common)?;
         if let Some(names) = &self.keys {
@@ -232,19 +232,19 @@ impl Hosted {
 ///
 /// # Errors
 /// Everything that is wrong with it, one problem a line.
-pub fn read(file: &Path) -> Result<Vec<Hosted>, CliError> {
+pub fn read(file: &Path) -> Result<Vec<TenantEntry>, CliError> {
     let refuse = |problem: String| CliError::new(Exit::Spec, format!("{}: {problem}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     parse(&text).map_err(|problems| refuse(problems.join("\n")))
 }
 
-fn parse(text: &str) -> Result<Vec<Hosted>, Vec<String>> {
+fn parse(text: &str) -> Result<Vec<TenantEntry>, Vec<String>> {
     let file: File = toml::from_str(text).map_err(|error| vec![said_of(text, &error)])?;
     let mut problems = Vec::new();
     if file.tenants.is_empty() {
         problems.push("there are no tenants".to_owned());
     }
-    let mut tenants: Vec<Hosted> = Vec::new();
+    let mut tenants: Vec<TenantEntry> = Vec::new();
     for (name, entry) in file.tenants {
         match entry.hosted(&name) {
             Ok(hosted) => {
@@ -281,7 +281,7 @@ pub fn same_place(one: &Place, other: &Place) -> bool {
 }
 
 impl Entry {
-    fn hosted(self, name: &str) -> Result<Hosted, Vec<String>> {
+    fn hosted(self, name: &str) -> Result<TenantEntry, Vec<String>> {
         let entry = self.clone();
         let mut problems = self.grant.problems();
         let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
@@ -300,9 +300,9 @@ impl Entry {
         let (Some(place), Some(keys), true) = (place, keys, problems.is_empty()) else { return Err(problems) };
         let Source { profile, role_arn, role_session_name, external_id, .. } = self.credentials;
         let credentials = CredentialSource { profile, role_arn, role_session_name, external_id };
-        let share = Arc::new(Share::new(self.machine.cpu_weight.unwrap_or(NonZeroU32::MIN), self.machine.budget_bytes));
+        let share = Arc::new(Resources::new(self.machine.cpu_weight.unwrap_or(NonZeroU32::MIN), self.machine.budget_bytes));
         let tenant = Arc::new(Tenant { credentials, share, ..Tenant::new(name, self.grant) });
-        Ok(Hosted { tenant, place, keys, entry })
+        Ok(TenantEntry { tenant, place, keys, entry })
     }
 }
 

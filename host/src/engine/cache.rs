@@ -6,7 +6,7 @@
 //! folder the component is compiled each time.
 
 use super::component_bytes;
-use super::outside::{ComponentError, words};
+use super::component_file::{ComponentError, words};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};

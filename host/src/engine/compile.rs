@@ -5,7 +5,7 @@
 //! time. The child limits itself before it reads a byte. It ends with 0 and the code on its standard output; with 3 and the words of the
 //! validator; or with anything else. This bounds what compiling costs; it does not make a bug of the compiler harmless.
 
-use super::outside::{self, ComponentError};
+use super::component_file::{self, ComponentError};
 use crate::limits;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::io::{self, Read, Write};
@@ -211,10 +211,11 @@ fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, String> {
     engine.precompile_component(wasm).map_err(|error| format!("{error:#}"))
 }
 
-/// The kindest there is: whoever serves goes first.
-const NICE: i32 = 19;
+/// Serving goes first. Not 19: on a busy machine that is a hundredth of a core, and compiling would miss its time limit.
+const NICE: i32 = 10;
 
-/// From here on this process computes, and no more, when others have nothing to compute: it writes no file, has no core, opens next to nothing, and ends with its parent.
+/// From here on this process computes, behind those that serve, and does nothing else: it writes no file, dumps no core, opens next to nothing, and
+/// ends with its parent.
 fn confine(CompileArgs { cpu_seconds, memory_bytes }: CompileArgs) -> io::Result<()> {
     // A second more until the kill that nothing survives: the first signal tells what it was about.
     for (resource, soft, hard) in [

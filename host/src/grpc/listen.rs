@@ -1,10 +1,10 @@
 //! Where the plugin listens: TCP or a unix socket, as clients of every language launch it.
 
 use super::authority::{Repaired, repaired};
-use super::line::Line;
+use super::connection::Connection;
 use super::server::Server;
 use super::tls::Gate;
-use crate::sieve::{Sieve, Sifted};
+use crate::log_limit::{Admission, LogLimiter};
 use futures::stream::{self, Stream};
 use std::fs::Permissions;
 use std::io;
@@ -197,28 +197,28 @@ fn is_stale(path: &Path) -> bool {
 pub(super) struct Places {
     free: Arc<Semaphore>,
     most: usize,
-    refusals: Arc<Mutex<Sieve>>,
+    refusals: Arc<Mutex<LogLimiter>>,
     stop: CancellationToken,
 }
 
 impl Places {
     fn new(most: usize, stop: CancellationToken) -> Self {
-        Self { free: Arc::new(Semaphore::new(most)), most, refusals: Arc::new(Mutex::new(Sieve::new(1))), stop }
+        Self { free: Arc::new(Semaphore::new(most)), most, refusals: Arc::new(Mutex::new(LogLimiter::new(1))), stop }
     }
 
     /// Gives a connection a place; without one it is closed, so that its client hears of it at once.
-    pub(super) fn seat<S>(&self, connection: S) -> Option<Line<S>> {
+    pub(super) fn seat<S>(&self, connection: S) -> Option<Connection<S>> {
         if let Ok(place) = self.free.clone().try_acquire_owned() {
-            return Some(Line::new(connection, place, self.stop.clone()));
+            return Some(Connection::new(connection, place, self.stop.clone()));
         }
-        if let Sifted::Passes(more) = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()) {
+        if let Admission::Passes(more) = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
             tracing::warn!(connections = self.most, more, "A connection is refused: as many as may be are open.");
         }
         None
     }
 }
 
-fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<Line<TcpStream>>> {
+fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<Connection<TcpStream>>> {
     stream::unfold((listener, places), async |(listener, places)| {
         loop {
             if let Some(line) = places.seat(accept_one(&listener).await) {
@@ -242,7 +242,7 @@ pub(crate) async fn accept_one(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<Line<Repaired>>> {
+fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<Connection<Repaired>>> {
     stream::unfold((listener, places), async |(listener, places)| {
         loop {
             match listener.accept().await {

@@ -5,8 +5,8 @@
 //! left it.
 
 pub mod authority;
+mod connection;
 mod half_close;
-mod line;
 pub mod listen;
 pub mod server;
 mod status;

@@ -10,8 +10,8 @@
 //! bytes of a message are those that its session has reserved.
 
 use super::MAX_MESSAGE_BYTES;
+use super::connection::ConnectionSlot;
 use super::half_close::CheckEnd;
-use super::line::Own;
 use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use super::proto::discovery::get_versions;
 use super::proto::plugin::plugin_server::{Plugin, PluginServer};
@@ -21,9 +21,9 @@ use super::proto::plugin::{
 use super::status::{Refusal, of_report};
 use crate::ledger::WriteReport;
 use crate::limits::{MAX_CALL_BYTES, MAX_CONNECTIONS, MAX_STREAMS, MAX_TENANT_STREAMS};
+use crate::log_limit::LogLimiter;
 use crate::policy::{Policy, Tenant};
 use crate::session::{Destination, Halt, OpenError, Session, Write};
-use crate::sieve::Sieve;
 use futures::future::{BoxFuture, Shared, join_all};
 use futures::stream::Empty;
 use futures::{FutureExt, StreamExt};
@@ -88,7 +88,7 @@ pub struct Server {
     stop: CancellationToken,
     tenant: Option<Arc<Tenant>>,
     /// Calls of a tenant that have failed.
-    failures: Arc<std::sync::Mutex<Sieve>>,
+    failures: Arc<std::sync::Mutex<LogLimiter>>,
     /// How long a client may be silent before it is asked for a sign of life, and then how long that may take.
     pub(super) silence: Option<Duration>,
 }
@@ -99,7 +99,7 @@ enum Slots {
     /// One for all connections.
     Shared(Arc<Mutex<Slot>>),
     /// Each connection has its own; these are known, for the end of the process.
-    Own(Arc<std::sync::Mutex<Vec<Weak<Mutex<Slot>>>>>),
+    ConnectionSlot(Arc<std::sync::Mutex<Vec<Weak<Mutex<Slot>>>>>),
 }
 
 impl std::fmt::Debug for Server {
@@ -117,11 +117,11 @@ impl Server {
     /// The same for a tenant: each connection has a session of its own, which a client that has vanished without a word does not keep, and
     /// messages are bounded by the grant.
     pub fn for_tenant(destination: Pending, stop: CancellationToken, tenant: Arc<Tenant>) -> Self {
-        Self::made(destination, Slots::Own(Arc::default()), stop, Some(tenant), Some(SILENCE))
+        Self::made(destination, Slots::ConnectionSlot(Arc::default()), stop, Some(tenant), Some(SILENCE))
     }
 
     fn made(destination: Pending, slots: Slots, stop: CancellationToken, tenant: Option<Arc<Tenant>>, silence: Option<Duration>) -> Self {
-        let failures = Arc::new(std::sync::Mutex::new(Sieve::new(MAX_FAILURES_TOLD)));
+        let failures = Arc::new(std::sync::Mutex::new(LogLimiter::new(MAX_FAILURES_TOLD)));
         Self { destination, slots, stop, tenant, failures, silence }
     }
 
@@ -158,7 +158,7 @@ impl Server {
     pub async fn shut_down(&self) {
         let slots: Vec<Arc<Mutex<Slot>>> = match &self.slots {
             Slots::Shared(slot) => vec![slot.clone()],
-            Slots::Own(known) => known.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect(),
+            Slots::ConnectionSlot(known) => known.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect(),
         };
         join_all(slots.iter().map(|slot| async {
             if let Slot::Open(session) = std::mem::take(&mut *slot.lock().await) {
@@ -176,8 +176,8 @@ impl Server {
     fn take_slot(&self, connection: &Extensions, refusal: Refusal) -> Result<OwnedMutexGuard<Slot>, Refusal> {
         let slot = match &self.slots {
             Slots::Shared(slot) => slot.clone(),
-            Slots::Own(known) => {
-                let Some(Own(slot)) = connection.get() else {
+            Slots::ConnectionSlot(known) => {
+                let Some(ConnectionSlot(slot)) = connection.get() else {
                     return Err(Refusal::Unexpected("the connection has no session of its own".to_owned()));
                 };
                 let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,7 +264,7 @@ impl Server {
         let status = Status::from(refusal);
         let told = match &self.tenant {
             None => Some(0),
-            Some(_) => self.failures.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()).passes(),
+            Some(_) => self.failures.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()).passes(),
         };
         if let Some(more) = told {
             let (tenant, more) = (self.tenant.as_ref().map(|tenant| &*tenant.name), (more > 0).then_some(more));

@@ -4,9 +4,9 @@
 //! listener knows by their fingerprint. The last is what binds a listener to one tenant, even where all tenants share an authority.
 //! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
 
-use super::line::Line;
+use super::connection::Connection;
 use super::listen::Places;
-use crate::sieve::{Sieve, Sifted};
+use crate::log_limit::{Admission, LogLimiter};
 use futures::stream::{self, Stream};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -64,7 +64,7 @@ pub struct Files<'a> {
 }
 
 /// A connection of a client that was let in.
-type Connection = Line<TlsStream<TcpStream>>;
+type Connection = Connection<TlsStream<TcpStream>>;
 
 /// The TLS side of a listener. Clones share it, so that it can be renewed while the listener is at work.
 #[derive(Clone)]
@@ -108,7 +108,7 @@ impl Gate {
     /// A handshake costs a stranger nothing: where too many are under way, the oldest makes room, so that those who say nothing keep nobody
     /// out.
     async fn accept_all(self, listener: TcpListener, places: Places, ready: mpsc::Sender<Connection>) {
-        let refusals = Arc::new(Mutex::new(Sieve::new(MAX_REFUSALS_TOLD)));
+        let refusals = Arc::new(Mutex::new(LogLimiter::new(MAX_REFUSALS_TOLD)));
         let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let socket = super::listen::accept_one(&listener).await;
@@ -139,8 +139,8 @@ impl Gate {
 }
 
 /// Tells of a client that is not let in; anybody can bring it about, so not of each.
-fn tell(refusals: &Mutex<Sieve>, peer: Option<SocketAddr>, error: &str) {
-    if let Sifted::Passes(more) = refusals.lock().unwrap_or_else(PoisonError::into_inner).sift(Instant::now()) {
+fn tell(refusals: &Mutex<LogLimiter>, peer: Option<SocketAddr>, error: &str) {
+    if let Admission::Passes(more) = refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
         tracing::warn!(?peer, error, more, "A client is not let in.");
     }
 }

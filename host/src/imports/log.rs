@@ -3,7 +3,7 @@
 use super::State;
 use crate::bindings::lakegate::destination::log::{Host, Level};
 use crate::limits::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_SECOND};
-use crate::sieve::{Sieve, Sifted};
+use crate::log_limit::{Admission, LogLimiter};
 use std::time::Instant;
 
 /// What is written instead of a message of ours: the guest's words are a value, and pass for nothing else.
@@ -12,13 +12,13 @@ const SAID: &str = "The component says.";
 /// The lines of one instance.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    sieve: Sieve,
+    sieve: LogLimiter,
     last_error: Option<String>,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { sieve: Sieve::new(MAX_LOG_LINES_PER_SECOND), last_error: None }
+        Self { sieve: LogLimiter::new(MAX_LOG_LINES_PER_SECOND), last_error: None }
     }
 }
 
@@ -35,7 +35,7 @@ impl Host for State {
         if level == Level::Error {
             self.log.last_error = Some(line.to_owned());
         }
-        let Sifted::Passes(dropped) = self.log.sieve.sift(Instant::now()) else { return Ok(()) };
+        let Admission::Passes(dropped) = self.log.sieve.admit(Instant::now()) else { return Ok(()) };
         let lane = self.context.lane;
         let tenant = self.context.outlet.as_ref().and_then(|outlet| outlet.tenant()).map(|tenant| &*tenant.name);
         if dropped > 0 {

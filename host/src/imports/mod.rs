@@ -6,8 +6,8 @@ pub mod object_store;
 pub mod random;
 
 use crate::ledger::{Call, Ledger};
-use crate::policy::share::{Hold, Share};
-use crate::turns::Seat;
+use crate::policy::resources::{MemoryHold, Resources};
+use crate::scheduler::GuestSlot;
 use crate::upload::Outlet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,12 +26,12 @@ pub struct LaneContext {
     /// Instances that the lane had before this one, so that a fresh one does not repeat their randomness.
     pub instance: u64,
     /// What the instance may use of the machine.
-    pub share: Arc<Share>,
+    pub share: Arc<Resources>,
 }
 
 impl LaneContext {
     /// Of an instance without a session.
-    pub fn detached(share: Arc<Share>) -> Self {
+    pub fn detached(share: Arc<Resources>) -> Self {
         Self { share, ..Self::default() }
     }
 }
@@ -50,7 +50,7 @@ pub struct State {
     pub(crate) context: LaneContext,
     pub(crate) limiter: MemoryLimiter,
     /// Where it computes; empty while it waits.
-    pub(crate) seat: Seat,
+    pub(crate) slot: GuestSlot,
     /// Epoch ticks of the running call.
     pub(crate) cpu_ticks: u32,
     pub(crate) resources: ResourceTable,
@@ -62,14 +62,14 @@ pub struct State {
 }
 
 impl State {
-    pub(crate) fn new(context: LaneContext, seat: Seat, memory_bytes: u64) -> Self {
+    pub(crate) fn new(context: LaneContext, slot: GuestSlot, memory_bytes: u64) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(crate::limits::MAX_RESOURCES);
         let random = random::Random::new(context.seed, context.lane as u64, context.instance);
         Self {
             limiter: MemoryLimiter::new(memory_bytes, context.share.budget.hold()),
             context,
-            seat,
+            slot,
             cpu_ticks: 0,
             resources,
             open_objects: 0,
@@ -114,7 +114,7 @@ pub struct MemoryLimiter {
     limit_bytes: u64,
     used_bytes: u64,
     /// The same bytes in the budget of the tenant.
-    hold: Hold,
+    hold: MemoryHold,
     refused: Refused,
 }
 
@@ -127,7 +127,7 @@ enum Refused {
 }
 
 impl MemoryLimiter {
-    fn new(limit_bytes: u64, hold: Hold) -> Self {
+    fn new(limit_bytes: u64, hold: MemoryHold) -> Self {
         Self { limit_bytes, used_bytes: 0, hold, refused: Refused::Nothing }
     }
 

@@ -16,7 +16,7 @@ impl HostUpload for State {
         let (Some(outlet), Some(call)) = (&self.context.outlet, &self.call) else {
             return Ok(Err(PutError::Invalid("an object can be opened only while rows or a schema are handed in".into())));
         };
-        if let Err(error) = self.seat.aside(outlet.turn(&call.table, &call.ledger)).await {
+        if let Err(error) = self.slot.aside(outlet.turn(&call.table, &call.ledger)).await {
             return Ok(Err(error));
         }
         let upload = match outlet.open(&attributes, call, self.context.lane) {
@@ -36,8 +36,8 @@ impl HostUpload for State {
         if chunk.is_empty() || chunk.len() > MAX_CHUNK_BYTES {
             return Ok(Err(PutError::Invalid(format!("a chunk has {} bytes; 1 to {MAX_CHUNK_BYTES} are accepted", chunk.len()))));
         }
-        let seat = self.seat.clone();
-        Ok(seat.aside(self.resources.get_mut(&this)?.write(chunk.into())).await)
+        let slot = self.slot.clone();
+        Ok(slot.aside(self.resources.get_mut(&this)?.write(chunk.into())).await)
     }
 
     async fn finish(&mut self, this: Resource<Upload>, rows: u64) -> wasmtime::Result<Result<(), PutError>> {

@@ -1,13 +1,13 @@
 //! What one tenant may do, as the operator writes it down. Nothing is granted that is not named.
 
-use super::meter::Meter;
-use super::pace::Pace;
+use super::metrics::{OpenSession, TenantMetrics};
 use super::quarantine::Quarantine;
-use super::share::Share;
-use super::tally::{OpenSession, Tally};
+use super::quota::Quota;
+use super::rate_limit::RateLimit;
+use super::resources::Resources;
 use crate::bindings::{Configuration, CredentialSource, StorageTarget};
+use crate::log_limit::LogLimiter;
 use crate::object::{ObjectKey, PutObject};
-use crate::sieve::Sieve;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -391,22 +391,22 @@ pub struct Tenant {
     /// A profile or role to use; a spec never names one.
     pub credentials: CredentialSource,
     /// What it has used of its day, and what it has open.
-    pub meter: Arc<Meter>,
+    pub quota: Arc<Quota>,
     /// How many objects, and how many bytes, in a second.
-    pub(crate) paces: [Option<Pace>; 2],
+    pub(crate) paces: [Option<RateLimit>; 2],
     /// What it has done so far.
-    pub tally: Arc<Tally>,
+    pub metrics: Arc<TenantMetrics>,
     /// Whether its guests trap too often.
     pub quarantine: Arc<Quarantine>,
     /// What it may use of the machine.
-    pub share: Arc<Share>,
+    pub share: Arc<Resources>,
     /// Its denials that are told one by one.
-    pub(crate) told: Mutex<Sieve>,
+    pub(crate) told: Mutex<LogLimiter>,
 }
 
 /// What a tenant may have only so fast.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Paced {
+pub(crate) enum RateKind {
     Objects,
     Bytes,
 }
@@ -414,31 +414,31 @@ pub(crate) enum Paced {
 impl Tenant {
     /// A tenant whose requests are signed with what the default chain finds.
     pub fn new(name: &str, grant: Grant) -> Self {
-        let meter = Arc::new(Meter::new(&grant));
+        let quota = Arc::new(Quota::new(&grant));
         let credentials = CredentialSource { profile: None, role_arn: None, role_session_name: None, external_id: None };
-        let paces = [grant.objects_per_second, grant.bytes_per_second].map(|rate| rate.map(Pace::new));
+        let paces = [grant.objects_per_second, grant.bytes_per_second].map(|rate| rate.map(RateLimit::new));
         Self {
             name: name.into(),
             grant,
             credentials,
-            meter,
+            quota,
             paces,
-            tally: Arc::default(),
+            metrics: Arc::default(),
             quarantine: Arc::default(),
             share: Arc::default(),
-            told: Mutex::new(Sieve::new(MAX_DENIALS_TOLD)),
+            told: Mutex::new(LogLimiter::new(MAX_DENIALS_TOLD)),
         }
     }
 
     /// Whether a denial is told now, and how many before it were not.
     pub(super) fn tell(&self, now: Instant) -> Option<u64> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).sift(now).passes()
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).admit(now).passes()
     }
 
     /// Takes over what the tenant has used, done and suffered under an earlier grant: a new grant is no new day.
     pub fn follow(&mut self, earlier: &Self) {
-        self.meter = Arc::new(earlier.meter.under(&self.grant));
-        self.tally = earlier.tally.clone();
+        self.quota = Arc::new(earlier.quota.under(&self.grant));
+        self.metrics = earlier.metrics.clone();
         self.quarantine = earlier.quarantine.clone();
     }
 
@@ -450,7 +450,7 @@ impl Tenant {
         self.may_run()?;
         let most = self.grant.max_sessions.unwrap_or(1);
         let full = || Denied::new("max_sessions", format!("sessions at once: {most} granted (`max_sessions`), and all are open"));
-        self.tally.session(most).ok_or_else(full)
+        self.metrics.session(most).ok_or_else(full)
     }
 
     /// Whether an instance of its component may be started now.
@@ -462,15 +462,15 @@ impl Tenant {
     }
 
     /// Waits until so many objects or bytes are due.
-    pub(crate) async fn pace(&self, what: Paced, amount: u64) {
+    pub(crate) async fn pace(&self, what: RateKind, amount: u64) {
         let (pace, rule) = match what {
-            Paced::Objects => (&self.paces[0], "objects_per_second"),
-            Paced::Bytes => (&self.paces[1], "bytes_per_second"),
+            RateKind::Objects => (&self.paces[0], "objects_per_second"),
+            RateKind::Bytes => (&self.paces[1], "bytes_per_second"),
         };
         if let Some(pace) = pace
             && pace.take(amount).await
         {
-            self.tally.throttled(rule);
+            self.metrics.throttled(rule);
         }
     }
 
@@ -494,7 +494,7 @@ impl Tenant {
 
     /// One of its guests has trapped.
     pub(crate) fn trapped(&self) {
-        self.tally.trapped();
+        self.metrics.trapped();
         self.quarantine.trapped(Instant::now());
     }
 }

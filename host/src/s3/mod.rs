@@ -23,7 +23,7 @@ use crate::local_store::LocalStore;
 use crate::object::PutObject;
 use crate::payload::{Payload, Progress};
 use crate::policy::Authorized;
-use crate::policy::tally::RetryCounts;
+use crate::policy::metrics::RetryCounts;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};

@@ -6,7 +6,7 @@
 use super::failure::{Class, Failure};
 use super::{Limits, StoreError};
 use crate::payload::Progress;
-use crate::policy::tally::{Cause, RetryCounts};
+use crate::policy::metrics::{Cause, RetryCounts};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

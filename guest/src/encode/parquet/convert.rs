@@ -3,7 +3,7 @@
 use super::cells;
 use super::plan::{Column, Convert};
 use crate::encode::EncodeError;
-use crate::ipc::swell::{Spent, weigh};
+use crate::ipc::expansion::{Spent, weigh};
 use crate::limits::MAX_CONVERTED_BYTES;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{

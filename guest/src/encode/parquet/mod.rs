@@ -19,7 +19,7 @@ mod tests;
 use super::{Encode, EncodeError, Output};
 use crate::host::PutError;
 use crate::ipc::TableSchema;
-use crate::ipc::swell::{Spent, light_rows, shares, weigh};
+use crate::ipc::expansion::{Spent, light_rows, shares, weigh};
 use crate::limits::{CHUNK_BYTES, CONVERTED_PIECE_BYTES, MAX_NESTED_ROW_BYTES, PIECE_BYTES};
 use crate::spec::{ParquetOptions, ParquetVersion};
 use arrow_array::cast::AsArray;

@@ -3,9 +3,9 @@
 //! A kernel is chosen for a block by the least and the greatest of its values, and then looks at none of them: its loop has no branch that
 //! depends on a value. Rows that are null are computed like others, and overwritten.
 
+use super::cells::{ColumnCells, STORE_BYTES, Source};
 use super::digits::{DATES, FRACTIONS, HUNDREDTHS, INTEGERS, LISTED, LISTED_DAYS};
 use super::digits::{EIGHT_DIGITS, FOUR_DIGIT_YEARS, ZEROS, clock_text, date_text, digits, leading_zeros, short_int, trailing_zeros};
-use super::lane::{Lane, STORE_BYTES, Source};
 use super::number::DecimalType;
 use super::string::{Html, begins_with_space, is_ascii_space, is_plain_csv, is_plain_json, mark_csv_specials, push_csv_field};
 use super::string::{needs_no_csv_escape, push_json_string};
@@ -22,7 +22,7 @@ use std::ops::Range;
 /// # Errors
 /// [`ValueError`] if a value has no text.
 pub(crate) fn fill(
-    lane: &mut Lane,
+    lane: &mut ColumnCells,
     bound: &Bound<'_>,
     rows: Range<usize>,
     separators: Separators,
@@ -77,7 +77,7 @@ impl<'a> Nulls<'a> {
     }
 
     /// Puts nulls among short cells, and quotes where they belong: around all cells of the lane, or, as a null has none, into the cells.
-    fn finish_short(&self, lane: &mut Lane, quotes: Quotes) {
+    fn finish_short(&self, lane: &mut ColumnCells, quotes: Quotes) {
         let quotes = self.json && quotes == Quotes::Json;
         let Some((nulls, rows)) = &self.of_rows else {
             lane.quoted = quotes;
@@ -108,7 +108,7 @@ enum Quotes {
 
 /// Writes short cells, four a turn: a turn of a loop costs a look at the clock.
 #[inline(always)]
-fn write_short<T: Copy>(lane: &mut Lane, values: &[T], cell: impl Fn(&mut [u8; STORE_BYTES], T) -> u32) {
+fn write_short<T: Copy>(lane: &mut ColumnCells, values: &[T], cell: impl Fn(&mut [u8; STORE_BYTES], T) -> u32) {
     let (cells, lengths) = lane.short_cells(values.len());
     let (cells, cells_rest) = cells.as_chunks_mut::<4>();
     let (lengths, lengths_rest) = lengths.as_chunks_mut::<4>();
@@ -146,7 +146,7 @@ fn bits<T: Copy>(values: &[T], to_i64: impl Fn(T) -> i64) -> u64 {
 
 /// Writes cells whose text is in a table that has its length in the highest byte.
 #[inline(always)]
-fn write_listed<T: Copy>(lane: &mut Lane, values: &[T], table: &[u64; LISTED], to_i64: impl Fn(T) -> i64) {
+fn write_listed<T: Copy>(lane: &mut ColumnCells, values: &[T], table: &[u64; LISTED], to_i64: impl Fn(T) -> i64) {
     write_short(lane, values, |cell, value| {
         let text = table[to_i64(value) as usize % LISTED];
         put(cell, 0, text);
@@ -157,7 +157,7 @@ fn write_listed<T: Copy>(lane: &mut Lane, values: &[T], table: &[u64; LISTED], t
 /// Integers below this have, with a sign, at most sixteen characters.
 const SHORT_INT_LIMIT: i64 = 1_000_000_000_000_000;
 
-fn fill_ints(lane: &mut Lane, nulls: &Nulls<'_>, ints: Ints<'_>, rows: Range<usize>) -> bool {
+fn fill_ints(lane: &mut ColumnCells, nulls: &Nulls<'_>, ints: Ints<'_>, rows: Range<usize>) -> bool {
     match ints {
         Ints::I8(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
         Ints::I16(values) => fill_ints_of(lane, nulls, &values[rows], i64::from),
@@ -172,7 +172,7 @@ fn fill_ints(lane: &mut Lane, nulls: &Nulls<'_>, ints: Ints<'_>, rows: Range<usi
 }
 
 #[inline(never)]
-fn fill_ints_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], to_i64: impl Fn(T) -> i64) -> bool {
+fn fill_ints_of<T: Copy>(lane: &mut ColumnCells, nulls: &Nulls<'_>, values: &[T], to_i64: impl Fn(T) -> i64) -> bool {
     let bits = bits(values, &to_i64);
     if bits < LISTED as u64 {
         write_listed(lane, values, &INTEGERS, to_i64);
@@ -224,7 +224,7 @@ const MAX_PLAIN_SCALE: i8 = 4;
 /// Whole parts below this leave room in a short cell for a sign and eight bytes behind.
 const WHOLE_LIMIT: u64 = 10_000_000;
 
-fn fill_decimals(lane: &mut Lane, nulls: &Nulls<'_>, decimals: Decimals<'_>, ty: DecimalType, rows: Range<usize>) -> bool {
+fn fill_decimals(lane: &mut ColumnCells, nulls: &Nulls<'_>, decimals: Decimals<'_>, ty: DecimalType, rows: Range<usize>) -> bool {
     match decimals {
         Decimals::D32(values) => fill_decimals_of(lane, nulls, &values[rows], ty, i64::from),
         Decimals::D64(values) => fill_decimals_of(lane, nulls, &values[rows], ty, i64::from),
@@ -239,7 +239,7 @@ fn fill_decimals(lane: &mut Lane, nulls: &Nulls<'_>, decimals: Decimals<'_>, ty:
 }
 
 #[inline(never)]
-fn fill_decimals_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], ty: DecimalType, to_i64: impl Fn(T) -> i64) -> bool {
+fn fill_decimals_of<T: Copy>(lane: &mut ColumnCells, nulls: &Nulls<'_>, values: &[T], ty: DecimalType, to_i64: impl Fn(T) -> i64) -> bool {
     if !(0..=MAX_PLAIN_SCALE).contains(&ty.scale) {
         return false;
     }
@@ -285,7 +285,7 @@ fn fill_decimals_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], t
     true
 }
 
-fn fill_dates(lane: &mut Lane, nulls: &Nulls<'_>, days: Days<'_>, rows: Range<usize>) -> bool {
+fn fill_dates(lane: &mut ColumnCells, nulls: &Nulls<'_>, days: Days<'_>, rows: Range<usize>) -> bool {
     match days {
         Days::Days(values) => fill_dates_of(lane, nulls, &values[rows], i64::from),
         Days::Milliseconds(values) => fill_dates_of(lane, nulls, &values[rows], super::value::days_of_milliseconds),
@@ -293,7 +293,7 @@ fn fill_dates(lane: &mut Lane, nulls: &Nulls<'_>, days: Days<'_>, rows: Range<us
 }
 
 #[inline(never)]
-fn fill_dates_of<T: Copy>(lane: &mut Lane, nulls: &Nulls<'_>, values: &[T], to_days: impl Fn(T) -> i64) -> bool {
+fn fill_dates_of<T: Copy>(lane: &mut ColumnCells, nulls: &Nulls<'_>, values: &[T], to_days: impl Fn(T) -> i64) -> bool {
     if bits(values, &to_days) < LISTED_DAYS as u64 {
         write_short(lane, values, |cell, value| {
             *cell = DATES[to_days(value) as usize % LISTED_DAYS];
@@ -321,7 +321,7 @@ const TIMESTAMP_BYTES: usize = 48;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-fn fill_timestamps(lane: &mut Lane, nulls: &Nulls<'_>, ticks: &[i64], unit: TimeUnit) -> bool {
+fn fill_timestamps(lane: &mut ColumnCells, nulls: &Nulls<'_>, ticks: &[i64], unit: TimeUnit) -> bool {
     let per_second = ticks_per_second(unit);
     let (first, last) = range(ticks, |ticks| ticks);
     let day_of = |ticks: i64| ticks.div_euclid(per_second).div_euclid(SECONDS_PER_DAY);
@@ -378,7 +378,7 @@ fn write_timestamp(cell: &mut [u8; TIMESTAMP_BYTES], date: u64, day_of_month: u6
     end
 }
 
-fn fill_strings(lane: &mut Lane, nulls: &Nulls<'_>, bytes: Bytes<'_>, rows: Range<usize>, separators: Separators) -> bool {
+fn fill_strings(lane: &mut ColumnCells, nulls: &Nulls<'_>, bytes: Bytes<'_>, rows: Range<usize>, separators: Separators) -> bool {
     match bytes {
         Bytes::Small(array) => {
             fill_spans(lane, nulls, array.value_data(), &array.value_offsets()[rows.start..=rows.end], separators, |at| at as usize)
@@ -394,7 +394,7 @@ fn fill_strings(lane: &mut Lane, nulls: &Nulls<'_>, bytes: Bytes<'_>, rows: Rang
 /// decoded, so none is negative.
 #[inline(never)]
 fn fill_spans<O: Copy>(
-    lane: &mut Lane,
+    lane: &mut ColumnCells,
     nulls: &Nulls<'_>,
     data: &[u8],
     offsets: &[O],
@@ -437,8 +437,8 @@ fn fill_spans<O: Copy>(
 }
 
 /// Marks the fields that need quotes, of strings that have neither a quote nor a backslash.
-fn flag_fields(lane: &mut Lane, data: &[u8], region: &[u8], delimiter: u8) {
-    let Lane { starts, lengths, flags, .. } = lane;
+fn flag_fields(lane: &mut ColumnCells, data: &[u8], region: &[u8], delimiter: u8) {
+    let ColumnCells { starts, lengths, flags, .. } = lane;
     let firsts = flag_leading_space(flags, starts, data);
     if firsts == Firsts::Plain && is_plain_csv(region, delimiter) {
         return;
@@ -505,7 +505,7 @@ fn flag_leading_space(flags: &mut Vec<u8>, starts: &[usize], data: &[u8]) -> Fir
 
 /// The general path: each value as text, one after the other.
 pub(crate) fn general(
-    lane: &mut Lane,
+    lane: &mut ColumnCells,
     bound: &Bound<'_>,
     rows: Range<usize>,
     separators: Separators,
@@ -564,7 +564,7 @@ mod tests {
         [Separators::Json, Separators::Csv { delimiter: b',' }, Separators::Csv { delimiter: b';' }, Separators::Csv { delimiter: b'-' }];
 
     /// The cells of a lane with the quotes that belong to them.
-    fn cells(lane: &Lane, bound: &Bound<'_>) -> Vec<Vec<u8>> {
+    fn cells(lane: &ColumnCells, bound: &Bound<'_>) -> Vec<Vec<u8>> {
         let borrowed = match &bound.values {
             Values::Text(bytes) => bytes.data().unwrap_or_default(),
             _ => &[],
@@ -579,7 +579,7 @@ mod tests {
         for slice in [array.slice(0, array.len()), array.slice(middle, array.len() - middle)] {
             let bound = Bound::new(kind, slice.as_ref()).expect("the kind fits");
             for separators in SEPARATORS {
-                let (mut fast, mut slow) = (Lane::default(), Lane::default());
+                let (mut fast, mut slow) = (ColumnCells::default(), ColumnCells::default());
                 fill(&mut fast, &bound, 0..slice.len(), separators, &mut Vec::new()).expect("a text");
                 general(&mut slow, &bound, 0..slice.len(), separators, &mut Vec::new()).expect("a text");
                 assert_eq!(cells(&fast, &bound), cells(&slow, &bound), "{separators:?}");

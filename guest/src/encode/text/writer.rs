@@ -1,8 +1,8 @@
 //! Blocks of rows to output: plan, lanes, lengths, scatter, flush.
 
 use super::TextShared;
+use super::cells::{ColumnCells, MAX_END, STAGING_BYTES, Source, Target};
 use super::kernel;
-use super::lane::{Lane, MAX_END, STAGING_BYTES, Source, Target};
 use super::long::{self, LONG_ROW_BYTES, LongError};
 use super::plan::Column;
 use super::value::{Bound, Values};
@@ -52,7 +52,7 @@ pub(crate) struct Frame {
 /// Buffers that every encoder of a session uses in turn.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    lanes: Vec<Lane>,
+    lanes: Vec<ColumnCells>,
     at: Vec<usize>,
     ends: Vec<usize>,
     prefix: Vec<u8>,
@@ -186,7 +186,7 @@ impl Job<'_> {
     /// Encodes a few rows: every column to its lane, every lane to its place.
     fn block(&mut self, rows: Range<usize>) -> Result<(), EncodeError> {
         let count = rows.len();
-        self.scratch.lanes.resize_with(self.bounds.len().max(self.scratch.lanes.len()), Lane::default);
+        self.scratch.lanes.resize_with(self.bounds.len().max(self.scratch.lanes.len()), ColumnCells::default);
         self.scratch.at.clear();
         self.scratch.at.resize(count, 0);
         // Constant bytes of a row: what stands between cells, and quotes that every cell of a lane has.
@@ -254,7 +254,7 @@ impl Job<'_> {
         result
     }
 
-    fn stream_rows(&mut self, lanes: &[Lane], count: usize) -> Result<(), EncodeError> {
+    fn stream_rows(&mut self, lanes: &[ColumnCells], count: usize) -> Result<(), EncodeError> {
         for row in 0..count {
             for (prefix, column) in &self.frame.pieces {
                 let lane = &lanes[*column];
@@ -295,7 +295,7 @@ impl Job<'_> {
 }
 
 /// The buffer that a lane's cells are in, if it is the column's own.
-fn borrowed<'a>(lane: &Lane, bound: &Bound<'a>) -> &'a [u8] {
+fn borrowed<'a>(lane: &ColumnCells, bound: &Bound<'a>) -> &'a [u8] {
     match (&bound.values, lane.source) {
         (Values::Text(bytes), Source::Borrowed | Source::Flagged) => bytes.data().unwrap_or_default(),
         _ => &[],

@@ -10,8 +10,8 @@ use crate::cli::args::Machine;
 use crate::cli::console::error_line;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::logging;
-use crate::cli::tenants::{self, Hosted, Prepared};
-use crate::cli::watch::{self, Watch};
+use crate::cli::status_page::{self, StatusPage};
+use crate::cli::tenants::{self, Prepared, TenantEntry};
 use crate::engine::{Compiler, Runtime};
 use crate::grpc::listen::Listener;
 use crate::grpc::server::{self, Made, PLUGIN_NAME, Server};
@@ -48,7 +48,7 @@ pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Mach
     let runtime = server::compiling(move || Ok(machine.runtime()?));
     // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
     tokio::spawn(runtime.clone());
-    let mut house = House {
+    let mut house = TenantServers {
         file: file.to_owned(),
         options,
         runtime,
@@ -101,12 +101,12 @@ pub fn ignore_redirects() -> Result<(), CliError> {
     Err(anyhow::Error::from(again.exec()).context("this program cannot be started again without the variables").into())
 }
 
-fn not_open(hosted: &Hosted, error: &anyhow::Error) -> CliError {
+fn not_open(hosted: &TenantEntry, error: &anyhow::Error) -> CliError {
     CliError::new(Exit::Source, format!("tenant {:?}: cannot listen on {}: {error:#}", hosted.tenant.name, hosted.place))
 }
 
 /// Who is served, and how.
-struct House {
+struct TenantServers {
     file: PathBuf,
     options: Options,
     runtime: Made<Arc<Runtime>>,
@@ -120,7 +120,7 @@ struct House {
 
 /// A tenant that can be served: whatever could be wrong with it has been looked at.
 struct Ready {
-    hosted: Hosted,
+    hosted: TenantEntry,
     options: Options,
     place: Opening,
 }
@@ -134,14 +134,14 @@ enum Opening {
 
 /// A tenant at its place.
 struct Served {
-    hosted: Hosted,
+    hosted: TenantEntry,
     server: Server,
     gate: Option<Gate>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
-impl House {
+impl TenantServers {
     /// Starts the status page; it ends when the answer is dropped.
     async fn watch(&self, address: SocketAddr) -> Result<AbortOnDropHandle<()>, CliError> {
         if !address.ip().is_loopback() {
@@ -155,11 +155,11 @@ impl House {
         tracing::info!(address = %listener.local_addr().map_err(refuse)?, "Status page listening");
         let runtime = self.runtime.clone();
         let ready = Arc::new(move || runtime.peek().is_some_and(Result::is_ok));
-        Ok(AbortOnDropHandle::new(tokio::spawn(Watch::new(self.watched.clone(), ready).serve(listener))))
+        Ok(AbortOnDropHandle::new(tokio::spawn(StatusPage::new(self.watched.clone(), ready).serve(listener))))
     }
 
     /// Makes all that is needed to serve them, and stops nobody.
-    async fn prepare(&self, wanted: Vec<Hosted>) -> Result<Vec<Ready>, CliError> {
+    async fn prepare(&self, wanted: Vec<TenantEntry>) -> Result<Vec<Ready>, CliError> {
         let mut all = Vec::new();
         for mut hosted in wanted {
             let name = hosted.tenant.name.clone();
@@ -205,7 +205,7 @@ impl House {
     }
 
     /// What the tenant's guests run on: the common component, or its own beside it.
-    fn runtime_of(&self, hosted: &Hosted) -> Made<Arc<Runtime>> {
+    fn runtime_of(&self, hosted: &TenantEntry) -> Made<Arc<Runtime>> {
         let Some(file) = hosted.component().map(Path::to_owned) else { return self.runtime.clone() };
         let (common, name, compiling) = (self.runtime.clone(), hosted.tenant.name.clone(), self.compiling.clone());
         let made = async move {
@@ -228,7 +228,7 @@ impl House {
     }
 
     /// Stops those whom `which` names, all at the same time.
-    async fn stop(&mut self, which: impl Fn(&Hosted) -> bool) -> usize {
+    async fn stop(&mut self, which: impl Fn(&TenantEntry) -> bool) -> usize {
         let names: Vec<Arc<str>> = self.served.iter().filter(|(_, served)| which(&served.hosted)).map(|(name, _)| name.clone()).collect();
         let stopped: Vec<Served> = names.iter().filter_map(|name| self.served.remove(name)).collect();
         stopped.iter().for_each(|served| served.stop.cancel());
@@ -243,7 +243,7 @@ impl House {
     }
 
     /// Whether the tenant is served as it stands in the file.
-    fn serves(&self, hosted: &Hosted) -> bool {
+    fn serves(&self, hosted: &TenantEntry) -> bool {
         self.served.get(&hosted.tenant.name).is_some_and(|served| served.hosted.is_as(hosted))
     }
 
@@ -258,7 +258,7 @@ impl House {
             Ok(made) => made,
             Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
         };
-        let stays = |served: &Hosted| same.iter().any(|hosted| hosted.is_as(served));
+        let stays = |served: &TenantEntry| same.iter().any(|hosted| hosted.is_as(served));
         for served in self.served.values().filter(|served| stays(&served.hosted)) {
             if let Err(error) = served.hosted.place.renew(served.gate.as_ref()) {
                 tracing::error!(tenant = &*served.hosted.tenant.name, "The certificates stay as they were: {error:#}");

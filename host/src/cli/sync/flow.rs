@@ -1,8 +1,8 @@
 //! The rows of one source on their way to its destinations, and what is counted of them.
 
 use super::super::console::Progress;
+use super::super::destination_write::{DestinationWrite, totals};
 use super::super::exit::{CliError, Exit};
-use super::super::outlet::{Outlet, totals};
 use crate::message::InvalidMessage;
 use crate::plugin::columns::{Stamp, TableInfo};
 use crate::plugin::{Inflow, Item};
@@ -36,7 +36,7 @@ impl Source {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) stamp: Stamp,
-    pub(super) outlet: Outlet,
+    pub(super) outlet: DestinationWrite,
 }
 
 /// Are tables announced?

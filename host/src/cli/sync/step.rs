@@ -2,9 +2,9 @@
 
 use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::super::console::{Console, error_line, warnings};
+use super::super::destination_write::{DestinationWrite, Ended, abort_all, finish_all, first, interruption};
 use super::super::exit::{CliError, Exit};
 use super::super::migrate::selection;
-use super::super::outlet::{Ended, Outlet, abort_all, finish_all, first, interruption};
 use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
 use super::super::summary::Summary;
 use super::flow::{self, Migrations, Tally, Target};
@@ -41,7 +41,7 @@ pub(super) struct Run {
 
 impl Run {
     /// Ends badly. Who has had enough waits for no plugin either: they are told to end at the same time.
-    async fn give_up(&self, outlets: Vec<Outlet>) {
+    async fn give_up(&self, outlets: Vec<DestinationWrite>) {
         let plugins = async {
             if self.interrupted.is_cancelled() {
                 self.plugins.stop().await;
@@ -122,8 +122,8 @@ impl<'a> Step<'a> {
         let request = self.begin(run).await?;
         for (destination, opened) in self.destinations.iter().zip(opened) {
             let outlet = match opened {
-                Opened::Store(session) => Outlet::store(session)?,
-                Opened::Plugin(plugin) => Outlet::plugin(plugin.write(), destination.migrate_force),
+                Opened::Store(session) => DestinationWrite::store(session)?,
+                Opened::Plugin(plugin) => DestinationWrite::plugin(plugin.write(), destination.migrate_force),
             };
             targets.push(Target { stamp: Stamp::new(self.columns(destination, run)), outlet });
         }

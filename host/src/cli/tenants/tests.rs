@@ -214,20 +214,39 @@ fn keys_come_from_variables_that_must_be_there() {
     assert_eq!(error.to_string(), "tenant \"acme\": the variable LAKEGATE_TEST_NO_SUCH is not set");
 }
 
-/// What the README shows is a file that is understood, with every listener that its comments offer.
+/// The page for operators.
+const PAGE: &str = include_str!("../../../../docs/tenants.md");
+
 #[test]
-fn the_readmes_example_is_understood() {
-    let readme = include_str!("../../../../README.md");
-    let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+fn the_pages_example_is_understood() {
+    let example = PAGE.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let tenants = parse(example).unwrap();
-    assert_eq!((tenants.len(), tenants[0].tenant.grant.daily_objects), (1, Some(10_000)));
-    for offered in example.lines().filter_map(|line| line.strip_prefix("# listen")) {
-        let rest: Vec<&str> = example.lines().filter(|line| !line.starts_with("listen")).collect();
-        let other = rest.join("\n").replacen(
-            "[tenants.acme]",
-            &format!("[tenants.acme]\nlisten{}", offered.replace('…', &"00".repeat(31)).replace("5f:", "5f")),
-            1,
-        );
-        assert_eq!(parse(&other).map(|tenants| tenants.len()), Ok(1), "{other}");
+    assert_eq!((tenants.len(), tenants[0].tenant.grant.max_object_bytes), (1, Some(1 << 30)));
+}
+
+/// The names in the first column of a section's tables.
+fn named(section: &str) -> Vec<&'static str> {
+    let section = PAGE.split("\n## ").find(|it| it.lines().next().is_some_and(|title| title.ends_with(section))).expect("a section");
+    let first_cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    first_cells
+        .flat_map(|cell| {
+            cell.split('`').filter(|name| name.chars().all(|it| it.is_ascii_lowercase() || "_0123456789".contains(it)) && !name.is_empty())
+        })
+        .collect()
+}
+
+#[test]
+fn every_field_that_the_page_names_is_one() {
+    let is_unknown = |of: &str, field: &str| {
+        let entry = format!("[tenants.acme.{of}]\n{field} = {{}}\n");
+        parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{entry}"))
+            .is_err_and(|errors| errors.join("\n").contains("unknown field"))
+    };
+    for (section, of, fields) in [("`grant`", "grant", 24), ("`machine`", "machine", 7), ("Credentials", "credentials", 9)] {
+        assert!(is_unknown(of, "no_such_field"), "{of}");
+        let named = named(section);
+        let unknown: Vec<_> = named.iter().filter(|field| is_unknown(of, field)).collect();
+        assert!(unknown.is_empty(), "{of}: {unknown:?}");
+        assert_eq!(named.len(), fields, "{of}: {named:?}");
     }
 }

@@ -263,7 +263,7 @@ async fn served(repair: bool) -> Vec<(u8, u8, Vec<u8>)> {
         // The stream of connections stays open: its end would end the server.
         use futures::StreamExt as _;
         if repair {
-            let one = futures::stream::iter([Ok::<_, io::Error>(crate::grpc::line::tests::line(super::repaired(socket)))])
+            let one = futures::stream::iter([Ok::<_, io::Error>(crate::grpc::connection::tests::line(super::repaired(socket)))])
                 .chain(futures::stream::pending());
             transport.serve_with_incoming(one).await
         } else {

@@ -86,13 +86,13 @@ fn sessions_at_once_are_bounded_by_one_unless_granted() {
 #[test]
 fn a_tenant_of_a_new_grant_has_used_what_it_has_used() {
     let earlier = Tenant::new("acme", Grant { daily_objects: Some(2), ..grant() });
-    earlier.meter.reserve().unwrap().landed();
+    earlier.quota.reserve().unwrap().landed();
     (0..5).for_each(|_| earlier.trapped());
     let mut later = Tenant::new("acme", Grant { daily_objects: Some(1), ..grant() });
     later.follow(&earlier);
-    assert_eq!(later.meter.reserve().unwrap_err().rule, "daily_objects");
+    assert_eq!(later.quota.reserve().unwrap_err().rule, "daily_objects");
     assert_eq!(later.enter().unwrap_err().rule, "quarantine");
-    assert_eq!(later.tally.read().traps, 5);
+    assert_eq!(later.metrics.read().traps, 5);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_flood_of_denials_is_told_of_in_part_and_counted_whole() {
     assert_eq!((tenant.tell(later), tenant.tell(later)), (Some(100 - u64::from(MAX_DENIALS_TOLD)), Some(0)));
     let policy = super::super::Policy::of_tenant(Arc::new(tenant));
     (0..100).for_each(|_| policy.audit_denial(&Denied::new("formats", "no"), None));
-    assert_eq!(policy.tenant().map(|tenant| tenant.tally.read().denials["formats"]), Some(100));
+    assert_eq!(policy.tenant().map(|tenant| tenant.metrics.read().denials["formats"]), Some(100));
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,16 +112,16 @@ async fn rates_make_wait_and_waits_are_counted() {
     let tenant = Tenant::new("acme", Grant { objects_per_second: Some(1), bytes_per_second: Some(100), ..grant() });
     let begun = tokio::time::Instant::now();
     for _ in 0..4 {
-        tenant.pace(Paced::Objects, 1).await;
+        tenant.pace(RateKind::Objects, 1).await;
     }
     assert_eq!(begun.elapsed().as_secs(), 2);
-    tenant.pace(Paced::Bytes, 300).await;
-    tenant.pace(Paced::Bytes, 1).await;
-    let throttled: Vec<_> = tenant.tally.read().throttled.into_iter().collect();
+    tenant.pace(RateKind::Bytes, 300).await;
+    tenant.pace(RateKind::Bytes, 1).await;
+    let throttled: Vec<_> = tenant.metrics.read().throttled.into_iter().collect();
     assert_eq!(throttled, [("bytes_per_second", 1), ("objects_per_second", 2)]);
     let free = Tenant::new("free", grant());
-    free.pace(Paced::Bytes, u64::MAX).await;
-    assert_eq!(free.tally.read().throttled.len(), 0);
+    free.pace(RateKind::Bytes, u64::MAX).await;
+    assert_eq!(free.metrics.read().throttled.len(), 0);
 }
 
 #[track_caller]

@@ -6,7 +6,7 @@
 mod recent;
 
 use crate::policy::Tenant;
-use crate::policy::tally::{PUT_SECONDS, Reading};
+use crate::policy::metrics::{PUT_SECONDS, Snapshot};
 use bytes::Bytes;
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, header};
@@ -35,7 +35,7 @@ pub(super) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What the answers are made of.
 #[derive(Clone)]
-pub(super) struct Watch {
+pub(super) struct StatusPage {
     tenants: Tenants,
     ready: Ready,
     recent: Arc<Mutex<Recent>>,
@@ -44,7 +44,7 @@ pub(super) struct Watch {
 /// Who is served: another list after the file of tenants was read again.
 pub(super) type Tenants = Arc<RwLock<Vec<Arc<Tenant>>>>;
 
-impl Watch {
+impl StatusPage {
     pub(super) fn new(tenants: Tenants, ready: Ready) -> Self {
         Self { tenants, ready, recent: Arc::default() }
     }
@@ -103,9 +103,9 @@ impl Watch {
         }
     }
 
-    fn readings(&self) -> Vec<(Arc<Tenant>, Reading)> {
+    fn readings(&self) -> Vec<(Arc<Tenant>, Snapshot)> {
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner).clone();
-        tenants.into_iter().map(|tenant| (tenant.clone(), tenant.tally.read())).collect()
+        tenants.into_iter().map(|tenant| (tenant.clone(), tenant.metrics.read())).collect()
     }
 
     /// Prometheus's text format, version 0.0.4. Names of tenants have no character that would need an escape.
@@ -148,7 +148,7 @@ impl Watch {
             writeln!(out, "<p>{state} Numbers since this process began, rates of the last minute. This page reloads itself.\n{TENANTS}");
         let readings = self.readings();
         for (tenant, reading) in &readings {
-            let Reading { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
+            let Snapshot { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
             let denied: u64 = denials.values().sum();
             let rates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).of(&tenant.name, Instant::now(), [*bytes, *rows]);
             let [megabytes, megabytes_a_second, guest_megabytes] =
@@ -181,7 +181,7 @@ fn is_for_this_host<B>(request: &Request<B>) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-type Value = fn(&Tenant, &Reading) -> f64;
+type Value = fn(&Tenant, &Snapshot) -> f64;
 
 const METRICS: [(&str, &str, &str, Value); 9] = [
     ("lakegate_objects_total", "counter", "Objects that the store has confirmed.", |_, reading| reading.objects as f64),
@@ -201,7 +201,7 @@ const METRICS: [(&str, &str, &str, Value); 9] = [
     ("lakegate_queued_messages", "gauge", "Messages that wait for a guest.", |_, reading| reading.queued as f64),
 ];
 
-type Counts = fn(&Reading) -> Vec<(&'static str, u64)>;
+type Counts = fn(&Snapshot) -> Vec<(&'static str, u64)>;
 
 /// Counters with a label of their own.
 const LABELLED: [(&str, &str, &str, Counts); 3] = [
@@ -259,14 +259,14 @@ mod tests {
     use super::*;
     use crate::policy::{Denied, Grant, Policy};
 
-    fn watch() -> Watch {
+    fn watch() -> StatusPage {
         let tenant = Arc::new(Tenant::new("acme", Grant::default()));
         let policy = Policy::of_tenant(tenant.clone());
         policy.audit_object("k", 2_500_000, 7);
         policy.audit_denial(&Denied::new("key_prefixes", "the key \"<script>&\" is outside"), None);
-        tenant.tally.put(std::time::Duration::from_millis(30));
+        tenant.metrics.put(std::time::Duration::from_millis(30));
         let tenants = vec![tenant, Arc::new(Tenant::new("beta", Grant::default()))];
-        Watch::new(Arc::new(RwLock::new(tenants)), Arc::new(|| true))
+        StatusPage::new(Arc::new(RwLock::new(tenants)), Arc::new(|| true))
     }
 
     #[test]
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ready_says_so() {
-        let watch = Watch::new(Arc::default(), Arc::new(|| false));
+        let watch = StatusPage::new(Arc::default(), Arc::new(|| false));
         let request = |path: &str| Request::get(path).header(header::HOST, "localhost").body(()).expect("a request");
         assert_eq!(watch.answer(&request("/readyz")).status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(watch.answer(&request("/healthz")).status(), StatusCode::OK);
@@ -331,6 +331,8 @@ mod tests {
         assert!(page.contains("<tr><td>acme<td>0<td>1<td>7<td>0<td>2.5<td>0.0<td>1<td>0<td>0.0\n"), "{page}");
         assert!(page.contains("<td>acme<td>key_prefixes<td>the key &quot;&lt;script&gt;&amp;&quot; is outside"), "{page}");
         assert!(!page.contains("<script") && !page.contains("None yet."), "{page}");
-        assert!(Watch::new(Arc::default(), Arc::new(|| false)).page(SystemTime::now()).contains("being compiled; sessions wait for it."));
+        assert!(
+            StatusPage::new(Arc::default(), Arc::new(|| false)).page(SystemTime::now()).contains("being compiled; sessions wait for it.")
+        );
     }
 }

@@ -9,7 +9,7 @@ const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// Counts objects and bytes by UTC day, and open objects, over all sessions of a tenant.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub struct Quota {
     daily_objects: Option<u64>,
     daily_bytes: Option<u64>,
     open_objects: Option<u64>,
@@ -42,7 +42,7 @@ impl Drop for OpenObject {
     }
 }
 
-impl Meter {
+impl Quota {
     /// A meter with the grant's bounds.
     pub fn new(grant: &Grant) -> Self {
         Self::default().under(grant)
@@ -106,7 +106,7 @@ impl Meter {
 /// Room for one object. Dropped before the object has landed, it is given back.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    meter: Arc<Meter>,
+    meter: Arc<Quota>,
     held: Mutex<Held>,
     landed: AtomicBool,
 }
@@ -130,8 +130,8 @@ impl Reservation {
 
     /// Bytes count on the day on which they are written; those of an earlier day, and the object, have been counted there.
     fn grow_on(&self, bytes: u64, day: u64) -> Result<(), Denied> {
-        let mut used = self.meter.of_day(day);
-        if let Some(most) = self.meter.daily_bytes
+        let mut used = self.quota.of_day(day);
+        if let Some(most) = self.quota.daily_bytes
             && used.bytes.saturating_add(bytes) > most
         {
             let text = format!("{most} bytes a day are granted; {} are used, and {bytes} more are to be written", used.bytes);
@@ -155,7 +155,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let held = *self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut used = lock(&self.meter.used);
+        let mut used = lock(&self.quota.used);
         if used.day == held.day && !*self.landed.get_mut() {
             used.objects = used.objects.saturating_sub(held.objects);
             used.bytes = used.bytes.saturating_sub(held.bytes);
@@ -167,19 +167,19 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn meter(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Arc<Meter> {
-        Arc::new(Meter::new(&Grant { daily_objects, daily_bytes, ..Grant::default() }))
+    fn meter(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Arc<Quota> {
+        Arc::new(Quota::new(&Grant { daily_objects, daily_bytes, ..Grant::default() }))
     }
 
     /// Objects and bytes of the day.
-    fn used(meter: &Meter, day: u64) -> (u64, u64) {
+    fn used(meter: &Quota, day: u64) -> (u64, u64) {
         let used = meter.of_day(day);
         (used.objects, used.bytes)
     }
 
     #[test]
     fn open_objects_are_bounded_and_no_new_day_closes_them() {
-        let meter = Meter::new(&Grant { max_open_objects: Some(1), ..Grant::default() });
+        let meter = Quota::new(&Grant { max_open_objects: Some(1), ..Grant::default() });
         let open = meter.open().unwrap();
         assert_eq!(meter.of_day(7).open, 1);
         let denied = meter.open().unwrap_err();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Flags of every command that runs plugins.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Familiar {
+pub struct CloudQueryFlags {
     /// The id of the run, `{{SYNC_ID}}` in paths [default: random].
     #[arg(long, value_name = "UUID")]
     pub invocation_id: Option<uuid::Uuid>,
@@ -33,7 +33,7 @@ pub struct Familiar {
     pub telemetry_level: Option<String>,
 }
 
-impl Familiar {
+impl CloudQueryFlags {
     /// Starts the log, and warns of flags that do nothing.
     pub(crate) fn console(&self, words: &mut Words) -> Console {
         if self.log_console {

@@ -21,7 +21,7 @@ const NO_DELETION: &str = "rows cannot be deleted from a bucket, and the source 
 
 /// An opened destination with its write.
 #[derive(Debug)]
-pub(crate) enum Outlet {
+pub(crate) enum DestinationWrite {
     /// The S3 destination in this process.
     Store { session: Session, write: Box<Write> },
     /// A plugin.
@@ -63,7 +63,7 @@ impl Ended {
     }
 }
 
-impl Outlet {
+impl DestinationWrite {
     pub(crate) fn store(session: Session) -> Result<Self, CliError> {
         let write = Box::new(session.write()?);
         Ok(Self::Store { session, write })
@@ -159,7 +159,7 @@ impl Outlet {
 
 /// Ends every outlet well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
 /// received is its own, whatever becomes of another.
-pub(crate) async fn finish_all(outlets: Vec<Outlet>, interrupted: &CancellationToken) -> Vec<Result<Ended, CliError>> {
+pub(crate) async fn finish_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<Ended, CliError>> {
     let mut ended = Vec::with_capacity(outlets.len());
     for outlet in outlets {
         if interrupted.is_cancelled() {
@@ -187,7 +187,7 @@ pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
 }
 
 /// Ends every outlet badly: nothing unfinished stays. Tables that had failed before are told of, since one of them may be the cause.
-pub(crate) async fn abort_all(outlets: Vec<Outlet>, interrupted: &CancellationToken) {
+pub(crate) async fn abort_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) {
     futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await;
 }
 
@@ -198,9 +198,9 @@ fn tell(failures: &[(Arc<str>, Failure)]) {
 }
 
 /// Rows of the input, bytes and objects of all destinations.
-pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a Outlet>) -> Totals {
+pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a DestinationWrite>) -> Totals {
     let mut sum = Totals::default();
-    for totals in outlets.map(Outlet::totals) {
+    for totals in outlets.map(DestinationWrite::totals) {
         sum.rows = sum.rows.max(totals.rows);
         sum.bytes += totals.bytes;
         sum.objects += totals.objects;

@@ -11,7 +11,7 @@ const LAST_DENIALS: usize = 20;
 
 /// The numbers of one tenant since the process began.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct TenantMetrics {
     objects: AtomicU64,
     bytes: AtomicU64,
     rows: AtomicU64,
@@ -83,7 +83,7 @@ pub struct Denial {
 
 /// The numbers at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reading {
+pub struct Snapshot {
     /// Objects that have landed.
     pub objects: u64,
     /// Their bytes.
@@ -112,7 +112,7 @@ pub struct Reading {
     pub last_denials: Vec<Denial>,
 }
 
-impl Tally {
+impl TenantMetrics {
     fn denials(&self) -> MutexGuard<'_, Denials> {
         self.denials.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,7 +164,7 @@ impl Tally {
     }
 
     /// The numbers now.
-    pub fn read(&self) -> Reading {
+    pub fn read(&self) -> Snapshot {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut below = 0;
         let puts = self.puts.counts.each_ref().map(|count| {
@@ -172,7 +172,7 @@ impl Tally {
             below
         });
         let denials = self.denials();
-        Reading {
+        Snapshot {
             objects: of(&self.objects),
             bytes: of(&self.bytes),
             rows: of(&self.rows),
@@ -192,7 +192,7 @@ impl Tally {
 
 /// Counts a message for as long as it waits.
 #[derive(Debug)]
-pub(crate) struct Queued(Arc<Tally>);
+pub(crate) struct Queued(Arc<TenantMetrics>);
 
 impl Drop for Queued {
     fn drop(&mut self) {
@@ -202,7 +202,7 @@ impl Drop for Queued {
 
 /// Counts a session for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct OpenSession(Arc<Tally>);
+pub(crate) struct OpenSession(Arc<TenantMetrics>);
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn numbers_add_up_and_only_the_last_words_are_kept() {
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(TenantMetrics::default());
         tally.landed(10, 2);
         tally.landed(5, 1);
         tally.trapped();

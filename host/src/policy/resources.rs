@@ -1,7 +1,7 @@
 //! What a tenant, or a single user's session, may use of the machine: processor by weight, memory by the byte.
 
 use super::grant::Denied;
-use crate::turns::Account;
+use crate::scheduler::CpuAccount;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,18 +11,18 @@ const RULE: &str = "budget_bytes";
 
 /// A share of the machine.
 #[derive(Debug, Default)]
-pub struct Share {
+pub struct Resources {
     /// Its processor time.
-    pub account: Arc<Account>,
+    pub account: Arc<CpuAccount>,
     /// Its memory.
     pub budget: Arc<Budget>,
 }
 
-impl Share {
+impl Resources {
     /// A share of this weight with so many bytes; [`None`] is no bound.
     pub fn new(weight: NonZeroU32, budget_bytes: Option<u64>) -> Self {
         let budget = Budget { limit_bytes: budget_bytes, used_bytes: AtomicU64::new(0) };
-        Self { account: Arc::new(Account::new(weight)), budget: Arc::new(budget) }
+        Self { account: Arc::new(CpuAccount::new(weight)), budget: Arc::new(budget) }
     }
 }
 
@@ -50,15 +50,15 @@ impl Budget {
     }
 
     /// An empty hold.
-    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
-        Hold { budget: self.clone(), bytes: 0 }
+    pub(crate) fn hold(self: &Arc<Self>) -> MemoryHold {
+        MemoryHold { budget: self.clone(), bytes: 0 }
     }
 
     /// Room for what the host may hold for a session.
     ///
     /// # Errors
     /// `budget_bytes` is reached.
-    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Hold, Denied> {
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<MemoryHold, Denied> {
         let mut hold = self.hold();
         if hold.grow(bytes) {
             return Ok(hold);
@@ -74,12 +74,12 @@ impl Budget {
 
 /// Bytes taken; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct MemoryHold {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
-impl Hold {
+impl MemoryHold {
     /// Takes more; false, and nothing taken, if there is no room.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let taken = self.budget.take(bytes);
@@ -95,7 +95,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for MemoryHold {
     fn drop(&mut self) {
         self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn guests_and_host_share_one_bound() {
-        let budget = Share::new(NonZeroU32::MIN, Some(100)).budget;
+        let budget = Resources::new(NonZeroU32::MIN, Some(100)).budget;
         let session = budget.reserve(60).unwrap();
         let mut guest = budget.hold();
         assert!(guest.grow(40) && !guest.grow(1));
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn without_a_bound_nothing_is_refused_and_nothing_overflows() {
-        let budget = Share::default().budget;
+        let budget = Resources::default().budget;
         let mut hold = budget.hold();
         assert!(hold.grow(u64::MAX) && !hold.grow(1));
         drop(hold);

@@ -9,13 +9,13 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// A rate over all sessions of a tenant.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     per_second: u64,
     /// When what has been taken so far will have been earned.
     earned: Mutex<Option<Instant>>,
 }
 
-impl Pace {
+impl RateLimit {
     /// At most `per_second`, measured over seconds; zero lets nothing through, so it counts as one.
     pub fn new(per_second: u64) -> Self {
         Self { per_second: per_second.max(1), earned: Mutex::new(None) }
@@ -47,7 +47,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_holds_over_time_and_a_pause_earns_a_second() {
-        let (pace, begun) = (Pace::new(100), Instant::now());
+        let (pace, begun) = (RateLimit::new(100), Instant::now());
         let mut waits = 0;
         for _ in 0..60 {
             waits += u32::from(pace.take(10).await);
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn more_than_a_seconds_worth_goes_through_and_is_paid_for() {
-        let (pace, begun) = (Pace::new(10), Instant::now());
+        let (pace, begun) = (RateLimit::new(10), Instant::now());
         assert!(!pace.take(100).await);
         assert!(pace.take(1).await);
         assert_eq!(begun.elapsed(), Duration::from_secs(9));

@@ -1,7 +1,7 @@
 //! A lane: one column's cells for a block of rows, and how cells and the constant text before them get to their places.
 //!
 //! Cells are copied with stores of fixed width (16 bytes and multiples) that may run over what follows. Within the row that is right,
-//! because what follows is written later: lanes are scattered in the order of output. [`Lane::shortest`] and the lengths of the pieces
+//! because what follows is written later: lanes are scattered in the order of output. [`ColumnCells::shortest`] and the lengths of the pieces
 //! that follow tell whether even the shortest row has that room. Where it has not, the store may reach the next rows, which hold text
 //! already: then the [`GUARD_BYTES`] behind the row's end are read before and put back after.
 
@@ -40,20 +40,20 @@ const CALL_BYTES: usize = 512;
 /// Where a lane's cells are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Source {
-    /// In [`Lane::short`], one fixed-width cell a row.
+    /// In [`ColumnCells::short`], one fixed-width cell a row.
     Short,
-    /// In [`Lane::text`], from [`Lane::starts`].
+    /// In [`ColumnCells::text`], from [`ColumnCells::starts`].
     #[default]
     Text,
-    /// In the column's own value buffer, from [`Lane::starts`].
+    /// In the column's own value buffer, from [`ColumnCells::starts`].
     Borrowed,
-    /// As [`Source::Borrowed`], with quotes around those that [`Lane::flags`] marks.
+    /// As [`Source::Borrowed`], with quotes around those that [`ColumnCells::flags`] marks.
     Flagged,
 }
 
 /// One column's cells for a block of rows.
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
+pub(crate) struct ColumnCells {
     pub(crate) source: Source,
     /// Length of each cell's text, quotes of marked cells included.
     pub(crate) lengths: Vec<u32>,
@@ -73,7 +73,7 @@ pub(crate) struct Lane {
 /// Text that the lanes of a block keep for the next at most; what a block needed beyond it is given back.
 const MAX_KEPT_TEXT_BYTES: usize = 16 << 20;
 
-impl Lane {
+impl ColumnCells {
     /// Empties the lane for the next block. Short cells stay, to be written over. `kept` is what the lanes of the block have kept so far.
     pub(crate) fn clear(&mut self, kept: &mut usize) {
         self.source = Source::Text;
@@ -155,7 +155,7 @@ pub(crate) struct Target<'a> {
 
 impl Target<'_> {
     /// Writes `prefix` and then its cell into every row. `following` is the length of what comes after the cell in the shortest case.
-    pub(crate) fn scatter(&mut self, prefix: &[u8], lane: &Lane, borrowed: &[u8], following: usize) {
+    pub(crate) fn scatter(&mut self, prefix: &[u8], lane: &ColumnCells, borrowed: &[u8], following: usize) {
         let room = lane.shortest + following;
         match prefix.len() {
             0..=16 => self.scatter_cells(WidePrefix::<1>::new(prefix), lane, borrowed, room),
@@ -164,7 +164,7 @@ impl Target<'_> {
         }
     }
 
-    fn scatter_cells(&mut self, prefix: impl Prefix, lane: &Lane, borrowed: &[u8], room: usize) {
+    fn scatter_cells(&mut self, prefix: impl Prefix, lane: &ColumnCells, borrowed: &[u8], room: usize) {
         let starts = lane.starts.as_slice();
         let text = match lane.source {
             Source::Short | Source::Text => lane.text.as_slice(),
@@ -183,12 +183,12 @@ impl Target<'_> {
         }
     }
 
-    fn flagged(&mut self, prefix: impl Prefix, lane: &Lane, cells: impl Cells<Place = usize>, room: usize) {
+    fn flagged(&mut self, prefix: impl Prefix, lane: &ColumnCells, cells: impl Cells<Place = usize>, room: usize) {
         self.guarded(prefix, lane, FlaggedCells { cells, flags: &lane.flags }, room);
     }
 
     /// Guards as much behind every row as the stores of the shortest one can touch.
-    fn guarded(&mut self, prefix: impl Prefix, lane: &Lane, cells: impl Cells, room: usize) {
+    fn guarded(&mut self, prefix: impl Prefix, lane: &ColumnCells, cells: impl Cells, room: usize) {
         let beyond = cells.width(lane.shortest).max(prefix.width().saturating_sub(prefix.len())).saturating_sub(room);
         let piece = Piece { prefix, cells };
         match beyond.div_ceil(STORE_BYTES) {
@@ -200,7 +200,7 @@ impl Target<'_> {
 
     /// Writes every row's prefix and cell, four rows a turn: a turn of a loop costs a look at the clock.
     #[inline(never)]
-    fn rows<const GUARDS: usize>(&mut self, piece: &Piece<impl Prefix, impl Cells>, lane: &Lane) {
+    fn rows<const GUARDS: usize>(&mut self, piece: &Piece<impl Prefix, impl Cells>, lane: &ColumnCells) {
         let count = self.at.len();
         let out = &mut *self.out;
         let (at, at_rest) = self.at.as_chunks_mut::<4>();
@@ -497,7 +497,8 @@ mod tests {
 
     #[test]
     fn lanes_keep_so_much_text_together() {
-        let mut lanes: Vec<Lane> = (0..40).map(|_| Lane { text: Vec::with_capacity(1 << 20), ..Lane::default() }).collect();
+        let mut lanes: Vec<ColumnCells> =
+            (0..40).map(|_| ColumnCells { text: Vec::with_capacity(1 << 20), ..ColumnCells::default() }).collect();
         let mut kept = 0;
         lanes.iter_mut().for_each(|lane| lane.clear(&mut kept));
         let held: usize = lanes.iter().map(|lane| lane.text.capacity()).sum();

@@ -7,7 +7,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Lets the first of each second through.
 #[derive(Debug)]
-pub(crate) struct Sieve {
+pub(crate) struct LogLimiter {
     most: u32,
     begun: Option<Instant>,
     passed: u32,
@@ -16,14 +16,14 @@ pub(crate) struct Sieve {
 
 /// What becomes of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sifted {
+pub(crate) enum Admission {
     /// It passes; so many were held back before it, and nobody has been told.
     Passes(u64),
     /// It is held back.
     Held,
 }
 
-impl Sifted {
+impl Admission {
     /// How many were held back before, of one that passes.
     pub(crate) fn passes(self) -> Option<u64> {
         match self {
@@ -33,23 +33,23 @@ impl Sifted {
     }
 }
 
-impl Sieve {
+impl LogLimiter {
     /// At most `most` in a second.
     pub(crate) const fn new(most: u32) -> Self {
         Self { most, begun: None, passed: 0, held: 0 }
     }
 
     /// One more.
-    pub(crate) fn sift(&mut self, now: Instant) -> Sifted {
+    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
         if self.begun.is_none_or(|begun| now.saturating_duration_since(begun) >= PERIOD) {
             (self.begun, self.passed) = (Some(now), 0);
         }
         if self.passed >= self.most {
             self.held = self.held.saturating_add(1);
-            return Sifted::Held;
+            return Admission::Held;
         }
         self.passed += 1;
-        Sifted::Passes(std::mem::take(&mut self.held))
+        Admission::Passes(std::mem::take(&mut self.held))
     }
 }
 
@@ -59,11 +59,11 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_told_of_with_the_next_that_passes() {
-        let (mut sieve, start) = (Sieve::new(2), Instant::now());
-        let sifted: Vec<Sifted> = (0..5).map(|_| sieve.sift(start)).collect();
-        assert_eq!(sifted, [Sifted::Passes(0), Sifted::Passes(0), Sifted::Held, Sifted::Held, Sifted::Held]);
-        assert_eq!(sieve.sift(start + PERIOD), Sifted::Passes(3));
-        assert_eq!(sieve.sift(start + PERIOD), Sifted::Passes(0));
-        assert_eq!(sieve.sift(start + PERIOD), Sifted::Held);
+        let (mut sieve, start) = (LogLimiter::new(2), Instant::now());
+        let sifted: Vec<Admission> = (0..5).map(|_| sieve.admit(start)).collect();
+        assert_eq!(sifted, [Admission::Passes(0), Admission::Passes(0), Admission::Held, Admission::Held, Admission::Held]);
+        assert_eq!(sieve.admit(start + PERIOD), Admission::Passes(3));
+        assert_eq!(sieve.admit(start + PERIOD), Admission::Passes(0));
+        assert_eq!(sieve.admit(start + PERIOD), Admission::Held);
     }
 }
