@@ -102,7 +102,7 @@ impl Runtime {
     /// # Errors
     /// The component is no component, too large, imports what is not on the list, or is not of the world.
     pub fn with_component(wasm: &[u8], call_cpu: Duration) -> Result<Arc<Self>> {
-        outside::check(wasm).context(THE_COMPONENT)?;
+        component_file::check(wasm).context(THE_COMPONENT)?;
         let made = EngineShared::new().and_then(|ground| Self::assemble(ground, wasm, call_cpu, |engine| compile::here(engine, wasm)));
         made.context(THE_COMPONENT)
     }
@@ -113,7 +113,7 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::with_component`]; the file cannot be read; or compiling takes more than the limits.
     pub fn from_file(path: &Path, call_cpu: Duration, compiler: &Compiler) -> Result<Arc<Self>, ComponentError> {
-        let wasm = outside::read(path)?;
+        let wasm = component_file::read(path)?;
         Self::assemble(EngineShared::new()?, &wasm, call_cpu, |_| compiler.compile(&wasm))
     }
 
@@ -122,7 +122,7 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::from_file`].
     pub fn beside(&self, path: &Path, compiler: &Compiler) -> Result<Arc<Self>, ComponentError> {
-        let wasm = outside::read(path)?;
+        let wasm = component_file::read(path)?;
         Self::assemble(self.ground.clone(), &wasm, self.call_cpu, |_| compiler.compile(&wasm))
     }
 

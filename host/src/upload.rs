@@ -141,9 +141,9 @@ impl Outlet {
             refuse(FailureClass::Denied, PutError::Denied(denied.message))
         };
         let put = self.policy.authorize(request).map_err(deny)?;
-        let meter = self.policy.tenant().map(|tenant| &tenant.quota);
-        let open_object = meter.map(|meter| meter.open()).transpose().map_err(deny)?;
-        let reservation = meter.map(|meter| meter.reserve()).transpose().map_err(deny)?.map(Arc::new);
+        let quota = self.policy.tenant().map(|tenant| &tenant.quota);
+        let open_object = quota.map(|quota| quota.open()).transpose().map_err(deny)?;
+        let reservation = quota.map(|quota| quota.reserve()).transpose().map_err(deny)?.map(Arc::new);
         let (open, turn) = self.keys.open(&put.get().key, table).map_err(|other| {
             let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
             refuse(FailureClass::Data, PutError::Invalid(message))

@@ -148,7 +148,7 @@ impl Compiler {
             return Ok(code);
         }
         if ended.code() == Some(Ended::Refused as i32) {
-            return Err(ComponentError::Invalid(outside::words(&String::from_utf8_lossy(&code))));
+            return Err(ComponentError::Invalid(component_file::words(&String::from_utf8_lossy(&code))));
         }
         if ended.signal() == Some(Signal::XCPU.as_raw()) {
             return Err(ComponentError::CompileCpu { cpu });
@@ -157,7 +157,7 @@ impl Compiler {
         if said.contains("memory allocation of") || said.contains("Cannot allocate memory") {
             return Err(ComponentError::CompileMemory { bytes: memory_bytes });
         }
-        Err(ComponentError::Compiler(outside::words(&format!("the process ended with {ended}; it said: {said}"))))
+        Err(ComponentError::Compiler(component_file::words(&format!("the process ended with {ended}; it said: {said}"))))
     }
 }
 
@@ -197,7 +197,7 @@ pub(crate) fn child(args: CompileArgs) -> Ended {
         Ok(engine) => engine,
         Err(error) => return fail(format!("no compiler: {error:#}")),
     };
-    let (ended, written) = match outside::check(&wasm).map_err(|error| error.to_string()).and_then(|()| precompile(&engine, &wasm)) {
+    let (ended, written) = match component_file::check(&wasm).map_err(|error| error.to_string()).and_then(|()| precompile(&engine, &wasm)) {
         Ok(code) => (Ended::Done, code),
         Err(text) => (Ended::Refused, text.into_bytes()),
     };
@@ -237,7 +237,7 @@ fn confine(CompileArgs { cpu_seconds, memory_bytes }: CompileArgs) -> io::Result
 
 /// In this process, without limits: for components of one's own.
 pub(super) fn here(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, ComponentError> {
-    precompile(engine, wasm).map_err(|error| ComponentError::Invalid(outside::words(&error)))
+    precompile(engine, wasm).map_err(|error| ComponentError::Invalid(component_file::words(&error)))
 }
 
 #[cfg(test)]

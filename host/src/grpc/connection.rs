@@ -20,7 +20,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(super) struct ConnectionSlot(pub(super) Arc<Mutex<Slot>>);
 
 /// A connection with a [`Slot`] of its own; bytes pass as they are.
-pub(super) struct Connection<S> {
+pub(super) struct SessionConnection<S> {
     inner: S,
     slot: Arc<Mutex<Slot>>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -28,7 +28,7 @@ pub(super) struct Connection<S> {
     _place: OwnedSemaphorePermit,
 }
 
-impl<S> Connection<S> {
+impl<S> SessionConnection<S> {
     /// A connection that keeps `place`, and is cut off soon after `stop`.
     pub(super) fn new(inner: S, place: OwnedSemaphorePermit, stop: CancellationToken) -> Self {
         Self::ending(inner, place, async move {
@@ -51,7 +51,7 @@ fn cut_off<T>() -> Poll<io::Result<T>> {
     Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the server has stopped, and its client did not hang up")))
 }
 
-impl<S> Connected for Connection<S> {
+impl<S> Connected for SessionConnection<S> {
     type ConnectInfo = ConnectionSlot;
 
     fn connect_info(&self) -> ConnectionSlot {
@@ -59,13 +59,13 @@ impl<S> Connected for Connection<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SessionConnection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.is_over(cx) { cut_off() } else { Pin::new(&mut self.inner).poll_read(cx, buffer) }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SessionConnection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.is_over(cx) { cut_off() } else { Pin::new(&mut self.inner).poll_write(cx, bytes) }
     }
@@ -94,9 +94,9 @@ pub(super) mod tests {
     use tokio::sync::{Semaphore, oneshot};
 
     /// A connection that is never told to end.
-    pub(in crate::grpc) fn line<S>(inner: S) -> Connection<S> {
+    pub(in crate::grpc) fn line<S>(inner: S) -> SessionConnection<S> {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
-        Connection::new(inner, place, CancellationToken::new())
+        SessionConnection::new(inner, place, CancellationToken::new())
     }
 
     #[tokio::test]
@@ -105,7 +105,7 @@ pub(super) mod tests {
         let place = Arc::new(Semaphore::new(1));
         let (tell, told) = oneshot::channel::<()>();
         let permit = place.clone().try_acquire_owned().expect("free");
-        let line = Connection::ending(here, permit, async move { told.await.unwrap_or_default() });
+        let line = SessionConnection::ending(here, permit, async move { told.await.unwrap_or_default() });
         let (mut read, mut write) = tokio::io::split(line);
         there.write_all(b"ab").await.expect("room");
         assert_eq!(read.read_u16().await.expect("as it was sent"), u16::from_be_bytes(*b"ab"));

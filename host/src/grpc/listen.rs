@@ -1,7 +1,7 @@
 //! Where the plugin listens: TCP or a unix socket, as clients of every language launch it.
 
 use super::authority::{Repaired, repaired};
-use super::connection::Connection;
+use super::connection::SessionConnection;
 use super::server::Server;
 use super::tls::Gate;
 use crate::log_limit::{Admission, LogLimiter};
@@ -207,9 +207,9 @@ impl Places {
     }
 
     /// Gives a connection a place; without one it is closed, so that its client hears of it at once.
-    pub(super) fn seat<S>(&self, connection: S) -> Option<Connection<S>> {
+    pub(super) fn seat<S>(&self, connection: S) -> Option<SessionConnection<S>> {
         if let Ok(place) = self.free.clone().try_acquire_owned() {
-            return Some(Connection::new(connection, place, self.stop.clone()));
+            return Some(SessionConnection::new(connection, place, self.stop.clone()));
         }
         if let Admission::Passes(more) = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
             tracing::warn!(connections = self.most, more, "A connection is refused: as many as may be are open.");
@@ -218,7 +218,7 @@ impl Places {
     }
 }
 
-fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<Connection<TcpStream>>> {
+fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<SessionConnection<TcpStream>>> {
     stream::unfold((listener, places), async |(listener, places)| {
         loop {
             if let Some(line) = places.seat(accept_one(&listener).await) {
@@ -242,7 +242,7 @@ pub(crate) async fn accept_one(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<Connection<Repaired>>> {
+fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<SessionConnection<Repaired>>> {
     stream::unfold((listener, places), async |(listener, places)| {
         loop {
             match listener.accept().await {

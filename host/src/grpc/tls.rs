@@ -4,7 +4,7 @@
 //! listener knows by their fingerprint. The last is what binds a listener to one tenant, even where all tenants share an authority.
 //! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
 
-use super::connection::Connection;
+use super::connection::SessionConnection;
 use super::listen::Places;
 use crate::log_limit::{Admission, LogLimiter};
 use futures::stream::{self, Stream};
@@ -64,7 +64,7 @@ pub struct Files<'a> {
 }
 
 /// A connection of a client that was let in.
-type Connection = Connection<TlsStream<TcpStream>>;
+type Connection = SessionConnection<TlsStream<TcpStream>>;
 
 /// The TLS side of a listener. Clones share it, so that it can be renewed while the listener is at work.
 #[derive(Clone)]

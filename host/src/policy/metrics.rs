@@ -216,23 +216,23 @@ mod tests {
 
     #[test]
     fn numbers_add_up_and_only_the_last_words_are_kept() {
-        let tally = Arc::new(TenantMetrics::default());
-        tally.landed(10, 2);
-        tally.landed(5, 1);
-        tally.trapped();
-        tally.guest_memory(7);
-        tally.guest_memory(3);
-        let session = tally.session(1);
-        assert!(session.is_some() && tally.session(1).is_none());
-        let queued = tally.queued();
+        let metrics = Arc::new(TenantMetrics::default());
+        metrics.landed(10, 2);
+        metrics.landed(5, 1);
+        metrics.trapped();
+        metrics.guest_memory(7);
+        metrics.guest_memory(3);
+        let session = metrics.session(1);
+        assert!(session.is_some() && metrics.session(1).is_none());
+        let queued = metrics.queued();
         for millis in [5, 10, 11, 60_000] {
-            tally.put(Duration::from_millis(millis));
+            metrics.put(Duration::from_millis(millis));
         }
-        tally.throttled("bytes_per_second");
+        metrics.throttled("bytes_per_second");
         for number in 0..LAST_DENIALS + 5 {
-            tally.denied(&Denied::new(if number % 2 == 0 { "even" } else { "odd" }, number.to_string()));
+            metrics.denied(&Denied::new(if number % 2 == 0 { "even" } else { "odd" }, number.to_string()));
         }
-        let reading = tally.read();
+        let reading = metrics.read();
         assert_eq!((reading.objects, reading.bytes, reading.rows, reading.traps), (2, 15, 3, 1));
         assert_eq!((reading.sessions, reading.guest_memory_bytes), (1, 7));
         assert_eq!(
@@ -243,6 +243,6 @@ mod tests {
         assert_eq!(reading.denials, BTreeMap::from([("even", 13), ("odd", 12)]));
         assert_eq!((reading.last_denials.len(), reading.last_denials[0].message.as_str()), (LAST_DENIALS, "24"));
         drop((session, queued));
-        assert_eq!((tally.read().sessions, tally.read().queued), (0, 0));
+        assert_eq!((metrics.read().sessions, metrics.read().queued), (0, 0));
     }
 }

@@ -43,12 +43,12 @@ impl Drop for OpenObject {
 }
 
 impl Quota {
-    /// A meter with the grant's bounds.
+    /// A quota with the grant's bounds.
     pub fn new(grant: &Grant) -> Self {
         Self::default().under(grant)
     }
 
-    /// The same meter under another grant's bounds.
+    /// The same quota under another grant's bounds.
     #[must_use]
     pub fn under(&self, grant: &Grant) -> Self {
         let Grant { daily_objects, daily_bytes, max_open_objects, .. } = *grant;
@@ -99,14 +99,14 @@ impl Quota {
         }
         used.objects += 1;
         let held = Held { day: used.day, objects: 1, bytes: 0 };
-        Ok(Reservation { meter: self.clone(), held: Mutex::new(held), landed: AtomicBool::new(false) })
+        Ok(Reservation { quota: self.clone(), held: Mutex::new(held), landed: AtomicBool::new(false) })
     }
 }
 
 /// Room for one object. Dropped before the object has landed, it is given back.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    meter: Arc<Quota>,
+    quota: Arc<Quota>,
     held: Mutex<Held>,
     landed: AtomicBool,
 }
@@ -167,31 +167,31 @@ impl Drop for Reservation {
 mod tests {
     use super::*;
 
-    fn meter(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Arc<Quota> {
+    fn quota(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Arc<Quota> {
         Arc::new(Quota::new(&Grant { daily_objects, daily_bytes, ..Grant::default() }))
     }
 
     /// Objects and bytes of the day.
-    fn used(meter: &Quota, day: u64) -> (u64, u64) {
-        let used = meter.of_day(day);
+    fn used(quota: &Quota, day: u64) -> (u64, u64) {
+        let used = quota.of_day(day);
         (used.objects, used.bytes)
     }
 
     #[test]
     fn open_objects_are_bounded_and_no_new_day_closes_them() {
-        let meter = Quota::new(&Grant { max_open_objects: Some(1), ..Grant::default() });
-        let open = meter.open().unwrap();
-        assert_eq!(meter.of_day(7).open, 1);
-        let denied = meter.open().unwrap_err();
+        let quota = Quota::new(&Grant { max_open_objects: Some(1), ..Grant::default() });
+        let open = quota.open().unwrap();
+        assert_eq!(quota.of_day(7).open, 1);
+        let denied = quota.open().unwrap_err();
         let text = "objects open at once: 1 granted (`max_open_objects`), and all are open";
         assert_eq!((denied.rule, denied.message.as_str()), ("max_open_objects", text));
         drop(open);
-        assert!(meter.open().is_ok());
+        assert!(quota.open().is_ok());
     }
 
     #[test]
     fn another_grant_goes_on_with_the_same_day() {
-        let earlier = meter(Some(2), None);
+        let earlier = quota(Some(2), None);
         earlier.reserve_on(1).unwrap().landed();
         let later = Arc::new(earlier.under(&Grant { daily_objects: Some(1), ..Grant::default() }));
         assert_eq!(later.reserve_on(1).unwrap_err().rule, "daily_objects");
@@ -200,64 +200,64 @@ mod tests {
 
     #[test]
     fn objects_and_bytes_are_bounded_and_given_back() {
-        let meter = meter(Some(2), Some(100));
-        let first = meter.reserve_on(1).unwrap();
+        let quota = quota(Some(2), Some(100));
+        let first = quota.reserve_on(1).unwrap();
         first.grow_on(60, 1).unwrap();
         assert_eq!(first.grow_on(41, 1).unwrap_err().rule, "daily_bytes");
         first.grow_on(40, 1).unwrap();
-        let second = meter.reserve_on(1).unwrap();
-        assert_eq!(meter.reserve_on(1).unwrap_err().message, "2 objects a day are granted, and all are used");
+        let second = quota.reserve_on(1).unwrap();
+        assert_eq!(quota.reserve_on(1).unwrap_err().message, "2 objects a day are granted, and all are used");
         drop(second);
         drop(first);
-        let third = meter.reserve_on(1).unwrap();
+        let third = quota.reserve_on(1).unwrap();
         third.grow_on(100, 1).unwrap();
         third.landed();
         drop(third);
-        let fourth = meter.reserve_on(1).unwrap();
+        let fourth = quota.reserve_on(1).unwrap();
         let text = "100 bytes a day are granted; 100 are used, and 1 more are to be written";
         assert_eq!(fourth.grow_on(1, 1).unwrap_err().message, text);
     }
 
     #[test]
     fn a_new_day_begins_at_nothing_and_yesterdays_objects_give_nothing_back() {
-        let meter = meter(Some(1), Some(10));
-        let yesterday = meter.reserve_on(1).unwrap();
+        let quota = quota(Some(1), Some(10));
+        let yesterday = quota.reserve_on(1).unwrap();
         yesterday.grow_on(10, 1).unwrap();
-        let today = meter.reserve_on(2).unwrap();
+        let today = quota.reserve_on(2).unwrap();
         today.grow_on(10, 2).unwrap();
         drop(yesterday);
-        assert_eq!(meter.reserve_on(2).unwrap_err().rule, "daily_objects");
+        assert_eq!(quota.reserve_on(2).unwrap_err().rule, "daily_objects");
         assert_eq!(today.grow_on(1, 2).unwrap_err().rule, "daily_bytes");
     }
 
     #[test]
     fn an_object_that_is_written_over_midnight_takes_of_both_days() {
-        let meter = meter(Some(1), Some(10));
-        let over = meter.reserve_on(1).unwrap();
+        let quota = quota(Some(1), Some(10));
+        let over = quota.reserve_on(1).unwrap();
         over.grow_on(10, 1).unwrap();
         assert_eq!(over.grow_on(1, 1).unwrap_err().rule, "daily_bytes");
         over.grow_on(9, 2).unwrap();
         let text = "10 bytes a day are granted; 9 are used, and 2 more are to be written";
         assert_eq!(over.grow_on(2, 2).unwrap_err().message, text);
         // The object was counted yesterday: today's is another, and only bytes are given back.
-        let second = meter.reserve_on(2).unwrap();
+        let second = quota.reserve_on(2).unwrap();
         drop(over);
-        assert_eq!(used(&meter, 2), (1, 0));
+        assert_eq!(used(&quota, 2), (1, 0));
         drop(second);
-        assert_eq!(used(&meter, 2), (0, 0));
+        assert_eq!(used(&quota, 2), (0, 0));
     }
 
     #[test]
     fn a_clock_that_is_set_back_opens_no_day_again() {
-        let meter = meter(Some(1), Some(10));
-        let first = meter.reserve_on(2).unwrap();
+        let quota = quota(Some(1), Some(10));
+        let first = quota.reserve_on(2).unwrap();
         first.grow_on(10, 1).unwrap();
         assert_eq!(first.grow_on(1, 1).unwrap_err().rule, "daily_bytes");
         first.landed();
         drop(first);
-        assert_eq!(meter.reserve_on(1).unwrap_err().rule, "daily_objects");
-        assert_eq!(meter.reserve_on(2).unwrap_err().rule, "daily_objects");
-        drop(meter.reserve_on(3).unwrap());
-        assert_eq!(used(&meter, 3), (0, 0));
+        assert_eq!(quota.reserve_on(1).unwrap_err().rule, "daily_objects");
+        assert_eq!(quota.reserve_on(2).unwrap_err().rule, "daily_objects");
+        drop(quota.reserve_on(3).unwrap());
+        assert_eq!(used(&quota, 3), (0, 0));
     }
 }

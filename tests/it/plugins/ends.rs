@@ -78,7 +78,7 @@ async fn an_interrupt_does_not_wait_for_a_store_that_stalls() {
 /// What has started by then is asked to end, and only what has not is killed.
 #[tokio::test]
 async fn an_interrupt_while_plugins_start_ends_those_that_run() {
-    const ATTEMPTS: usize = 20;
+    const ATTEMPTS: u32 = 20;
     for attempt in 0.. {
         let place = Place::new();
         let hangs = place.script("hangs", "echo $$ > hangs.pid; exec sleep 600");
@@ -89,16 +89,16 @@ async fn an_interrupt_while_plugins_start_ends_those_that_run() {
         let said = || std::fs::read_to_string(place.path().join("log")).expect("a file");
         eventually("the destination listens", || said().contains("Plugin server listening")).await;
         eventually("the source hangs", || place.path().join("hangs.pid").exists()).await;
+        // It listens a moment before it counts as started, and nothing tells how long a moment is here.
+        tokio::time::sleep(Duration::from_millis(100) * attempt).await;
         let (code, _) = interrupted(child).await;
         assert_eq!(code, Some(130), "{}", said());
         let hangs = pid(&place, "hangs");
         eventually("what was starting is killed", || !runs(&hangs)).await;
-        // It listens a moment before it counts as started.
         if said().contains("Stopping: what is open is aborted.") {
             return;
         }
         assert!(attempt < ATTEMPTS, "the destination was never asked to end: {}", said());
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -113,7 +113,7 @@ struct TenantServers {
     served: BTreeMap<Arc<str>, Served>,
     /// Every tenant that there has been: one that comes back has used of its day what it has used.
     known: BTreeMap<Arc<str>, Arc<Tenant>>,
-    watched: watch::Tenants,
+    watched: status_page::Tenants,
     /// Whose component is being compiled: one at a time, however many there are.
     compiling: Arc<Semaphore>,
 }

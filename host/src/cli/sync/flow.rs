@@ -50,7 +50,7 @@ pub(crate) enum Migrations {
 
 /// What a source has sent.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct SourceCounts {
     /// Rows of all tables.
     pub(super) rows: u64,
     /// Rows of each table.
@@ -61,7 +61,7 @@ pub(super) struct Tally {
     pub(super) tables: Vec<Arc<TableInfo>>,
 }
 
-impl Tally {
+impl SourceCounts {
     /// The source has these tables, whether rows or errors came of them or not.
     pub(super) fn offered(&mut self, tables: &[String]) {
         for table in tables {
@@ -99,14 +99,14 @@ pub(super) async fn run(
     name: &str,
     mut source: Source,
     targets: &mut [Target],
-    tally: &mut Tally,
+    counts: &mut SourceCounts,
     migrations: Migrations,
     progress: &Progress,
 ) -> Result<(), CliError> {
     while let Some(item) = source.next().await {
         match item? {
-            Item::Migrate(ipc) => migrate(&ipc, targets, tally, migrations).await?,
-            Item::Insert(ipc) => insert(&ipc, targets, tally).await?,
+            Item::Migrate(ipc) => migrate(&ipc, targets, counts, migrations).await?,
+            Item::Insert(ipc) => insert(&ipc, targets, counts).await?,
             Item::Delete(delete) => {
                 for target in targets.iter_mut() {
                     target.outlet.delete(delete.clone()).await?;
@@ -114,7 +114,7 @@ pub(super) async fn run(
             }
             Item::Error { table, error } => {
                 tracing::error!(source = name, table, "{error}");
-                *tally.errors_per_table.entry(table).or_default() += 1;
+                *counts.errors_per_table.entry(table).or_default() += 1;
             }
         }
         progress.show(|| totals(targets.iter().map(|target| &target.outlet)));
@@ -122,10 +122,10 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn migrate(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally, migrations: Migrations) -> Result<(), CliError> {
+async fn migrate(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts, migrations: Migrations) -> Result<(), CliError> {
     for target in targets {
         let stamped = target.stamp.schema(ipc).map_err(|error| unusable("schema", &error))?;
-        tally.announced(&stamped.table);
+        counts.announced(&stamped.table);
         if migrations == Migrations::Sent {
             target.outlet.migrate(stamped.ipc).await?;
         }
@@ -134,12 +134,12 @@ async fn migrate(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally, migrati
 }
 
 /// A message without a record batch ends here: of no rows nothing is to be said.
-async fn insert(ipc: &Bytes, targets: &mut [Target], tally: &mut Tally) -> Result<(), CliError> {
+async fn insert(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts) -> Result<(), CliError> {
     let mut counted = false;
     for target in targets {
         let stamped = target.stamp.rows(ipc).map_err(|error| unusable("record", &error))?;
         if !counted {
-            tally.inserted(&stamped.table, stamped.rows());
+            counts.inserted(&stamped.table, stamped.rows());
             counted = true;
         }
         for record in stamped.records {
@@ -155,8 +155,8 @@ fn unusable(what: &str, error: &InvalidMessage) -> CliError {
 
 /// The tables whose rows of earlier syncs are to go. A source that keeps its state brings only what is new of an incremental table and of
 /// what hangs on it, so there the earlier rows are still true.
-pub(super) fn stale(tally: &Tally, keeps_state: bool) -> impl Iterator<Item = &TableInfo> {
-    let by_name: BTreeMap<&str, &TableInfo> = tally.tables.iter().map(|table| (table.name.as_str(), table.as_ref())).collect();
+pub(super) fn stale(counts: &SourceCounts, keeps_state: bool) -> impl Iterator<Item = &TableInfo> {
+    let by_name: BTreeMap<&str, &TableInfo> = counts.tables.iter().map(|table| (table.name.as_str(), table.as_ref())).collect();
     let incremental = move |table: &TableInfo| {
         let mut at = Some(table);
         // A table is no deeper than there are tables, unless parents go round in a circle.
@@ -169,7 +169,7 @@ pub(super) fn stale(tally: &Tally, keeps_state: bool) -> impl Iterator<Item = &T
         }
         false
     };
-    tally.tables.iter().map(AsRef::as_ref).filter(move |table| !(keeps_state && incremental(table)))
+    counts.tables.iter().map(AsRef::as_ref).filter(move |table| !(keeps_state && incremental(table)))
 }
 
 #[cfg(test)]
@@ -190,24 +190,24 @@ mod tests {
             table("child", Some("plain"), false),
             table("round", Some("round"), false),
         ];
-        let tally = Tally { tables, ..Tally::default() };
-        let names = |keeps_state: bool| stale(&tally, keeps_state).map(|table| table.name.as_str()).collect::<Vec<_>>();
+        let counts = SourceCounts { tables, ..SourceCounts::default() };
+        let names = |keeps_state: bool| stale(&counts, keeps_state).map(|table| table.name.as_str()).collect::<Vec<_>>();
         assert_eq!(names(true), ["plain", "child", "round"]);
         assert_eq!(names(false).len(), 6);
     }
 
     #[test]
     fn tables_without_rows_and_rows_without_an_announcement_are_counted() {
-        let mut tally = Tally::default();
-        tally.announced(&table("a", None, false));
-        tally.announced(&table("a", None, false));
-        tally.inserted(&table("b", None, false), 3);
-        tally.inserted(&table("b", None, false), 4);
-        assert_eq!((tally.rows, tally.tables.len()), (7, 1));
-        assert_eq!(tally.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7)]));
+        let mut counts = SourceCounts::default();
+        counts.announced(&table("a", None, false));
+        counts.announced(&table("a", None, false));
+        counts.inserted(&table("b", None, false), 3);
+        counts.inserted(&table("b", None, false), 4);
+        assert_eq!((counts.rows, counts.tables.len()), (7, 1));
+        assert_eq!(counts.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7)]));
         // What the source offers beside them is there with none of either.
-        tally.offered(&["b".to_owned(), "c".to_owned()]);
-        assert_eq!(tally.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7), ("c".to_owned(), 0)]));
-        assert_eq!(tally.errors_per_table, BTreeMap::from([("b".to_owned(), 0), ("c".to_owned(), 0)]));
+        counts.offered(&["b".to_owned(), "c".to_owned()]);
+        assert_eq!(counts.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7), ("c".to_owned(), 0)]));
+        assert_eq!(counts.errors_per_table, BTreeMap::from([("b".to_owned(), 0), ("c".to_owned(), 0)]));
     }
 }

@@ -7,7 +7,7 @@ use super::super::exit::{CliError, Exit};
 use super::super::migrate::selection;
 use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
 use super::super::summary::Summary;
-use super::flow::{self, Migrations, Tally, Target};
+use super::flow::{self, Migrations, SourceCounts, Target};
 use super::report::SyncSummary;
 use super::{Shard, go_seconds, time_rfc3339};
 use crate::grpc::proto::plugin::sync;
@@ -92,11 +92,11 @@ impl<'a> Step<'a> {
         run.console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(" ")));
         let failed = |error: CliError| of_source(&self.source.name, error);
         let mut targets = Vec::with_capacity(self.destinations.len());
-        let mut tally = Tally::default();
+        let mut counts = SourceCounts::default();
         let flowed = tokio::select! {
             biased;
             () = run.interrupted.cancelled() => Err(interruption()),
-            flowed = self.flow(run, &mut targets, &mut tally, started) => flowed,
+            flowed = self.flow(run, &mut targets, &mut counts, started) => flowed,
         };
         let outlets = targets.into_iter().map(|target| target.outlet).collect();
         let tables = match flowed {
@@ -108,13 +108,19 @@ impl<'a> Step<'a> {
         };
         let ended = finish_all(outlets, &run.interrupted).await;
         let ended = ended.into_iter().map(|end| end.map_err(failed)).collect();
-        let counted = Counted { tally, tables, started, warnings: warnings() - warned_before };
+        let counted = Counted { counts, tables, started, warnings: warnings() - warned_before };
         self.told(run, &counted, ended, syncs)
     }
 
     /// Opens the destinations, begins the source, and sends everything on; answers the source's tables. The calls have the CLI's order: Init
     /// of every destination, Init of the source, then a Write each.
-    async fn flow(&self, run: &Run, targets: &mut Vec<Target>, tally: &mut Tally, started: Instant) -> Result<Vec<String>, CliError> {
+    async fn flow(
+        &self,
+        run: &Run,
+        targets: &mut Vec<Target>,
+        counts: &mut SourceCounts,
+        started: Instant,
+    ) -> Result<Vec<String>, CliError> {
         let mut opened = Vec::with_capacity(self.destinations.len());
         for destination in &self.destinations {
             opened.push(self.open(destination, run).await?);
@@ -129,18 +135,18 @@ impl<'a> Step<'a> {
         }
         let source = self.start(request, run).await?;
         let progress = run.console.progress("Syncing resources...");
-        flow::run(&self.source.name, source, targets, tally, run.migrations, &progress).await?;
-        let tables = self.tables(run, tally).await;
-        tally.offered(&tables);
+        flow::run(&self.source.name, source, targets, counts, run.migrations, &progress).await?;
+        let tables = self.tables(run, counts).await;
+        counts.offered(&tables);
         for (destination, target) in self.destinations.iter().zip(targets.iter_mut()) {
             if destination.write_mode == WriteMode::OverwriteDeleteStale {
-                for table in flow::stale(tally, self.source.backend.is_some()) {
+                for table in flow::stale(counts, self.source.backend.is_some()) {
                     target.outlet.delete_stale(&table.name, &self.source_name(run), run.time_us).await?;
                 }
             }
             if destination.send_sync_summary {
                 // The row goes through the same stream, so it is written before the destination has confirmed anything.
-                let summary = self.summary(run, destination, tally, &tables, 0, started);
+                let summary = self.summary(run, destination, counts, &tables, 0, started);
                 let schema = target.stamp.schema(&SyncSummary::schema_message()?)?;
                 if run.migrations == Migrations::Sent {
                     target.outlet.migrate(schema.ipc).await?;
@@ -210,7 +216,7 @@ impl<'a> Step<'a> {
     }
 
     /// The names of the source's tables, children included, for the summary. A source that cannot tell has announced some.
-    async fn tables(&self, run: &Run, tally: &Tally) -> Vec<String> {
+    async fn tables(&self, run: &Run, counts: &SourceCounts) -> Vec<String> {
         let mut names: Vec<String> = self.inputs.iter().map(|input| input.table.clone()).collect();
         names.dedup();
         let summary = run.summary_location.is_some() || self.destinations.iter().any(|destination| destination.send_sync_summary);
@@ -222,7 +228,7 @@ impl<'a> Step<'a> {
         let told = told.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
         told.unwrap_or_else(|error| {
             tracing::warn!(source = self.source.name, error, "The source does not tell its tables; the summary has those it announced.");
-            tally.tables.iter().map(|table| table.name.clone()).collect()
+            counts.tables.iter().map(|table| table.name.clone()).collect()
         })
     }
 
@@ -248,7 +254,7 @@ impl<'a> Step<'a> {
         &self,
         run: &Run,
         destination: &Destination,
-        tally: &Tally,
+        counts: &SourceCounts,
         tables: &[String],
         failures: u64,
         started: Instant,
@@ -263,8 +269,8 @@ impl<'a> Step<'a> {
             destination_path: destination_path(destination),
             destination_version: destination.version.clone().unwrap_or_default(),
             destination_warnings: at.1,
-            resources: tally.rows,
-            source_errors: source.0.max(tally.errors()),
+            resources: counts.rows,
+            source_errors: source.0.max(counts.errors()),
             source_name: self.source.name.clone(),
             source_path: source_path(self.source),
             source_version: self.source.version.clone().unwrap_or_default(),
@@ -276,15 +282,15 @@ impl<'a> Step<'a> {
             sync_group_id: group_id(destination, run),
             shard_num: run.shard.map(|shard| shard.number),
             shard_total: run.shard.map(|shard| shard.total),
-            resources_per_table: tally.rows_per_table.clone(),
-            errors_per_table: tally.errors_per_table.clone(),
+            resources_per_table: counts.rows_per_table.clone(),
+            errors_per_table: counts.errors_per_table.clone(),
         }
     }
 
     /// The last words, the summary file, and what `--json` tells. What one destination has confirmed is told, whatever became of another;
     /// the first that failed is the answer.
     fn told(&self, run: &Run, counted: &Counted, ended: Vec<Result<Ended, CliError>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
-        let Counted { tally, tables, started, warnings } = counted;
+        let Counted { counts, tables, started, warnings } = counted;
         let took = started.elapsed();
         let (mut exit, mut failures) = (Exit::Done, Vec::new());
         let mut destinations = Vec::new();
@@ -299,7 +305,7 @@ impl<'a> Step<'a> {
                 }
             };
             exit = exit.max(end.exit());
-            let summary = self.summary(run, destination, tally, tables, end.failures(), *started);
+            let summary = self.summary(run, destination, counts, tables, end.failures(), *started);
             errors += summary.destination_errors;
             if let Some(file) = &run.summary_location
                 && let Err(error) = summary.append_to(file)
@@ -315,23 +321,23 @@ impl<'a> Step<'a> {
                 Ended::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
             });
         }
-        let source_errors = run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(tally.errors());
+        let source_errors = run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(counts.errors());
         syncs.push(json!({
             "source": self.source.name,
             "sync_id": run.sync_id,
-            "resources": tally.rows,
+            "resources": counts.rows,
             "source_errors": source_errors,
             "destinations": destinations,
         }));
         first(failures)?;
-        run.console.say(&completion(tally.rows, errors + source_errors, *warnings, took.as_secs()));
+        run.console.say(&completion(counts.rows, errors + source_errors, *warnings, took.as_secs()));
         Ok(exit)
     }
 }
 
 /// What a source that came to its end has to tell.
 struct Counted {
-    tally: Tally,
+    counts: SourceCounts,
     /// The source's tables, for the summary.
     tables: Vec<String>,
     started: Instant,
