@@ -38,9 +38,11 @@ fn footer(object: &Recorded) -> ParquetMetaData {
     ParquetMetaDataReader::new().parse_and_finish(&Bytes::copy_from_slice(&object.body)).expect("a footer")
 }
 
-/// Twenty tables that are inserted into round after round, with a small budget: the rows of each that landed, of their row groups but the last
-/// of an object, and which tables failed.
-fn under_pressure(changes: Value) -> (HashMap<String, u64>, Vec<i64>, Vec<(String, WriteError)>) {
+/// What tables have come to: the rows of each that landed, the rows of each row group but the last of an object, and which tables failed.
+type Outcome = (HashMap<String, u64>, Vec<i64>, Vec<(String, WriteError)>);
+
+/// Twenty tables that are inserted into round after round, with a small budget.
+fn under_pressure(changes: Value) -> Outcome {
     const BUDGET: u64 = 1 << 20;
     const TABLES: usize = 20;
     const ROUNDS: i64 = 150;

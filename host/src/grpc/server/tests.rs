@@ -81,7 +81,7 @@ fn a_tenants_write_without_a_session_is_refused_unread() {
     let mut connection = Extensions::default();
     connection.insert(ConnectionSlot(Arc::default()));
     let said = server.write_all(&connection, futures::stream::pending()).now_or_never().expect("at once");
-    let status = Status::from(said.expect_err("refused"));
+    let status = said.expect_err("refused");
     assert_eq!(status.message(), "write failed: plugin is not initialized. call Init first");
 }
 
@@ -92,7 +92,7 @@ async fn a_server_that_was_told_to_stop_answers_nothing_that_needs_a_destination
     let server = Server::new(std::future::pending().boxed().shared(), stop.clone());
     stop.cancel();
     let spec = bytes::Bytes::from_static(b"{}");
-    let test = test_connection::Request { spec, ..Default::default() };
+    let test = test_connection::Request { spec };
     let schema = server.get_spec_schema(Request::new(get_spec_schema::Request {})).await;
     for code in [
         server.test_connection(Request::new(test)).await.map(|_| ()).expect_err("refused").code(),
