@@ -1,6 +1,6 @@
 //! What CSV and JSON lines share: values as text, and the way whole blocks of rows become bytes.
 //!
-//! Rows are encoded in blocks, column by column: each column of a block becomes a [`lane`] of cells, and the lanes are then scattered to
+//! Rows are encoded in blocks, column by column: each column of a block becomes a lane of [`cells`], and the lanes are then scattered to
 //! their places in the output. A lane is made by a [`kernel`] where the column is plain, else value by value on the general path of
 //! [`value`]. Both give the same bytes. A row too long to be held as text goes out piece by piece, see [`long`].
 //!
