@@ -194,7 +194,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// Waits for the instance's turn; its time counts from here.
+    /// Waits for the instance's permit to compute; its time counts from here.
     async fn begin_call(&mut self, call: Option<TableCall>) {
         let state = self.store.data_mut();
         state.begin_call(call);

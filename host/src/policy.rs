@@ -63,7 +63,7 @@ impl Policy {
         }
     }
 
-    /// Writes a denial into the audit log: the first of a second with their words, the rest as a number with the next. All are in the tally.
+    /// Writes a denial into the audit log: the first of a second with their words, the rest as a number with the next. The metrics count all.
     pub(crate) fn audit_denial(&self, denied: &Denied, key: Option<&str>) {
         let Some(tenant) = &self.tenant else { return };
         tenant.metrics.denied(denied);

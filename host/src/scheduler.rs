@@ -24,7 +24,7 @@ const MAX_LAG_NANOS: u64 = 5 * EPOCH_TICK.as_nanos() as u64;
 #[derive(Debug)]
 pub struct CpuAccount {
     weight: NonZeroU32,
-    /// Nanoseconds computed, divided by the weight, and never far behind the virtual time. Changes under the lock of the permits.
+    /// Nanoseconds computed, divided by the weight, and never far behind the virtual time. Changes under the lock of the scheduler.
     clock: AtomicU64,
     /// Its guests that wait for a permit or have one. Changes under the same lock.
     guests: AtomicU64,
@@ -57,7 +57,7 @@ impl CpuAccount {
     }
 }
 
-/// The permits of a process.
+/// Gives out the permits of a process.
 #[derive(Debug, Clone)]
 pub(crate) struct Scheduler(Arc<Mutex<State>>);
 

@@ -1,4 +1,4 @@
-//! Where the rows of a run go: our own destination in this process, or another one's plugin. Whatever happens, an outlet either ends well or
+//! Where the rows of a run go: our own destination in this process, or another one's plugin. Whatever happens, a write either ends well or
 //! leaves nothing behind.
 
 use super::console::error_line;
@@ -157,7 +157,7 @@ impl DestinationWrite {
     }
 }
 
-/// Ends every outlet well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
+/// Ends every write well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
 /// received is its own, whatever becomes of another.
 pub(crate) async fn finish_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<Ended, CliError>> {
     let mut ended = Vec::with_capacity(outlets.len());
@@ -186,7 +186,7 @@ pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
     first
 }
 
-/// Ends every outlet badly: nothing unfinished stays. Tables that had failed before are told of, since one of them may be the cause.
+/// Ends every write badly: nothing unfinished stays. Tables that had failed before are told of, since one of them may be the cause.
 pub(crate) async fn abort_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) {
     futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await;
 }
