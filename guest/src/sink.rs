@@ -1,8 +1,11 @@
-//! A table's life: rows come in, find the table's open object or open one, are encoded into it, and the object is finished.
+//! A table's life: rows come in, find the open object of their partition or open one, are encoded into it, and the object is finished.
 //!
-//! A table that fails has its open object dropped and forgotten; the others go on. Memory that encoders hold back is bounded over all open
-//! objects: past the bound, the object that can give up most does. What none can give up while it is open (footers of row groups that have
-//! left) has the same bound: past it the object with most of that ends, or, where it may not, fails.
+//! Whatever is kept of an open object (its age, its counters, its reserved key) is kept by table and partition; what fails is a table, whose
+//! open objects are dropped and forgotten. The others go on. Memory that encoders hold back is bounded over all open objects: past the bound,
+//! the object that can give up most does. What none can give up while it is open (footers of row groups that have left) has the same bound:
+//! past it the object with most of that ends, or, where it may not, fails.
+
+mod partition;
 
 use crate::athena;
 use crate::batch::{Counters, Limits};
@@ -15,6 +18,7 @@ use crate::path::KeyContext;
 use crate::spec::{Rotation, Settings};
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
+use partition::TablePartition;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -81,29 +85,29 @@ pub struct Sink<H: Host> {
     decoder: Decoder,
     encoders: Encoders,
     /// Ordered, so that equal input gives equal output.
-    open: BTreeMap<String, Object<H>>,
-    /// The open objects by age, if age ends them: when their first rows came, and their tables.
-    ages: BTreeSet<(Instant, String)>,
-    /// Empty objects, for the first rows of their tables: the key, and the schema it was written with.
-    reserved: BTreeMap<String, (String, Rc<TableSchema>)>,
+    open: BTreeMap<TablePartition, OpenObject<H>>,
+    /// The open objects by age, if age ends them: when their first rows came, and which partition they are of.
+    ages: BTreeSet<(Instant, TablePartition)>,
+    /// Empty objects, for the first rows of their partition: the key, and the schema it was written with.
+    reserved: BTreeMap<TablePartition, (String, Rc<TableSchema>)>,
     /// Tables whose failure no call could report yet.
     failed: Vec<(String, WriteError)>,
     /// Counts uses of objects, to know the one unused for longest.
     uses: u64,
     /// Over all open objects.
-    held: Held,
+    held: EncoderMemory,
     open_fields: usize,
 }
 
 /// Memory of encoders: what they keep as long as they are open, and what they can give up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Held {
+struct EncoderMemory {
     kept: u64,
     relief: u64,
 }
 
-impl Held {
-    fn by(encoder: &dyn Encode) -> Self {
+impl EncoderMemory {
+    fn taken_by(encoder: &dyn Encode) -> Self {
         let relief = encoder.relief_bytes() as u64;
         Self { kept: (encoder.held_bytes() as u64).saturating_sub(relief), relief }
     }
@@ -116,7 +120,7 @@ impl Held {
 }
 
 /// An object being written.
-struct Object<H: Host> {
+struct OpenObject<H: Host> {
     schema: Rc<TableSchema>,
     fields: usize,
     encoder: Box<dyn Encode>,
@@ -126,7 +130,7 @@ struct Object<H: Host> {
     /// When its first row came.
     since: Instant,
     used: u64,
-    held: Held,
+    held: EncoderMemory,
     replaced: u64,
 }
 
@@ -153,7 +157,7 @@ impl<H: Host> Sink<H> {
             reserved: BTreeMap::new(),
             failed: Vec::new(),
             uses: 0,
-            held: Held::default(),
+            held: EncoderMemory::default(),
             open_fields: 0,
         }
     }
@@ -165,16 +169,16 @@ impl<H: Host> Sink<H> {
     /// [`WriteError`]; the table has then failed.
     pub fn migrate_table(&mut self, ipc: &[u8], _now: Instant) -> Result<Option<Instant>, WriteError> {
         let schema = self.decoder.schema(ipc)?;
-        let table = &schema.table;
-        let reserved = self.reserved.get(table);
+        let whole = TablePartition::whole(&schema.table);
+        let reserved = self.reserved.get(&whole);
         let is_known = reserved.is_some_and(|(_, written)| changed_column(&written.logical, &schema.logical).is_none());
-        if self.settings.empty_objects && !self.open.contains_key(table) && !is_known {
-            let key = reserved.map_or_else(|| self.render_key(table), |(key, _)| Ok(key.clone()))?;
+        if self.settings.empty_objects && !self.open.contains_key(&whole) && !is_known {
+            let key = reserved.map_or_else(|| self.render_key(&whole), |(key, _)| Ok(key.clone()))?;
             let encoder = self.encoders.open(&schema)?;
             let upload = self.host.open(&self.attributes(&key))?;
             encoder.finish(&mut Pipe { host: &self.host, upload: &upload })?;
             self.host.finish(upload, 0)?;
-            self.reserved.insert(table.clone(), (key, schema));
+            self.reserved.insert(whole, (key, schema));
         }
         Ok(self.deadline())
     }
@@ -188,8 +192,9 @@ impl<H: Host> Sink<H> {
         if let Some(at) = self.failed.iter().position(|(table, _)| *table == schema.table) {
             return Err(self.failed.swap_remove(at).1);
         }
+        let whole = TablePartition::whole(&schema.table);
         for rows in &batches {
-            if let Err(error) = self.insert_rows(&schema, rows, now) {
+            if let Err(error) = self.insert_rows(&whole, &schema, rows, now) {
                 self.abandon(&schema.table);
                 return Err(error);
             }
@@ -200,7 +205,8 @@ impl<H: Host> Sink<H> {
     /// Finishes the objects whose age limit has passed.
     pub fn tick(&mut self, now: Instant) -> Progress {
         let Some(age) = self.age else { return self.close(Vec::new()) };
-        let due = self.ages.iter().take_while(|(since, _)| since.saturating_add(age) <= now).map(|(_, table)| table.clone()).collect();
+        let due =
+            self.ages.iter().take_while(|(since, _)| since.saturating_add(age) <= now).map(|(_, partition)| partition.clone()).collect();
         self.close(due)
     }
 
@@ -219,8 +225,11 @@ impl<H: Host> Sink<H> {
 
     /// Drops what a table has open, unfinished.
     pub fn abandon(&mut self, table: &str) {
-        self.take_open(table);
-        self.reserved.remove(table);
+        let open: Vec<_> = self.open.keys().filter(|partition| *partition.table == *table).cloned().collect();
+        for partition in open {
+            self.take_open(&partition);
+        }
+        self.reserved.retain(|partition, _| *partition.table != *table);
         self.failed.retain(|(failed, _)| failed != table);
     }
 
@@ -229,36 +238,36 @@ impl<H: Host> Sink<H> {
         self.open.is_empty() && self.reserved.is_empty() && self.failed.is_empty()
     }
 
-    /// The open object of a table, which then is open no longer.
-    fn take_open(&mut self, table: &str) -> Option<Object<H>> {
-        let (table, object) = self.open.remove_entry(table)?;
-        self.held.replace(object.held, Held::default());
+    /// The open object of a partition, which then is open no longer.
+    fn take_open(&mut self, partition: &TablePartition) -> Option<OpenObject<H>> {
+        let (partition, object) = self.open.remove_entry(partition)?;
+        self.held.replace(object.held, EncoderMemory::default());
         self.open_fields -= object.fields;
         if self.age.is_some() {
-            self.ages.remove(&(object.since, table));
+            self.ages.remove(&(object.since, partition));
         }
         Some(object)
     }
 
-    fn insert_rows(&mut self, schema: &Rc<TableSchema>, rows: &Rows, now: Instant) -> Result<(), WriteError> {
+    fn insert_rows(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>, rows: &Rows, now: Instant) -> Result<(), WriteError> {
         let count = rows.batch.num_rows();
         if count == 0 {
             return Ok(());
         }
-        self.fit_schema(schema)?;
-        let mut counters = self.open.get(&schema.table).map(|object| object.counters).unwrap_or_default();
+        self.fit_schema(partition, schema)?;
+        let mut counters = self.open.get(partition).map(|object| object.counters).unwrap_or_default();
         let mut start = 0;
         for piece in self.batching.cut(&mut counters, count as u64, rows.bytes) {
             let end = start + piece.rows as usize;
             if end > start {
-                self.encode(schema, &rows.batch, start..end, now)?;
+                self.encode(partition, schema, &rows.batch, start..end, now)?;
             }
             if piece.ends {
-                self.finish(&schema.table)?;
+                self.finish(partition)?;
             }
             start = end;
         }
-        if let Some(object) = self.open.get_mut(&schema.table) {
+        if let Some(object) = self.open.get_mut(partition) {
             object.counters = counters;
         }
         self.relieve();
@@ -266,32 +275,39 @@ impl<H: Host> Sink<H> {
     }
 
     /// An open object with other columns ends, if the table rotates; else the table fails.
-    fn fit_schema(&mut self, schema: &Rc<TableSchema>) -> Result<(), WriteError> {
-        let Some(object) = self.open.get(&schema.table) else { return Ok(()) };
+    fn fit_schema(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>) -> Result<(), WriteError> {
+        let Some(object) = self.open.get(partition) else { return Ok(()) };
         if Rc::ptr_eq(&object.schema, schema) {
             return Ok(());
         }
         let Some(column) = changed_column(&object.schema.logical, &schema.logical) else { return Ok(()) };
         match self.settings.rotation {
-            Rotation::Every { .. } => self.finish(&schema.table),
+            Rotation::Every { .. } => self.finish(partition),
             Rotation::Never => Err(WriteError::Data(format!(
                 "the column {column:?} is not what it was in the object's first rows; columns may change only where the path has {{{{UUID}}}}"
             ))),
         }
     }
 
-    /// Rows into the table's object, which is opened if there is none.
-    fn encode(&mut self, schema: &Rc<TableSchema>, batch: &RecordBatch, rows: Range<usize>, now: Instant) -> Result<(), WriteError> {
-        if !self.open.contains_key(&schema.table) {
-            let object = self.open_object(schema, now)?;
+    /// Rows into their partition's object, which is opened if there is none.
+    fn encode(
+        &mut self,
+        partition: &TablePartition,
+        schema: &Rc<TableSchema>,
+        batch: &RecordBatch,
+        rows: Range<usize>,
+        now: Instant,
+    ) -> Result<(), WriteError> {
+        if !self.open.contains_key(partition) {
+            let object = self.open_object(partition, schema, now)?;
             if self.age.is_some() {
-                self.ages.insert((object.since, schema.table.clone()));
+                self.ages.insert((object.since, partition.clone()));
             }
             self.open_fields += object.fields;
-            self.open.insert(schema.table.clone(), object);
+            self.open.insert(partition.clone(), object);
         }
         self.uses += 1;
-        let Some(object) = self.open.get_mut(&schema.table) else { return Ok(()) };
+        let Some(object) = self.open.get_mut(partition) else { return Ok(()) };
         object.used = self.uses;
         object.rows += rows.len() as u64;
         let out = &mut Pipe { host: &self.host, upload: &object.upload };
@@ -307,12 +323,12 @@ impl<H: Host> Sink<H> {
             object.encoder.write(batch, rows, out)?;
         }
         object.replaced += self.encoders.take_replaced_text();
-        let held = Held::by(object.encoder.as_ref());
+        let held = EncoderMemory::taken_by(object.encoder.as_ref());
         self.held.replace(std::mem::replace(&mut object.held, held), held);
         Ok(())
     }
 
-    fn open_object(&mut self, schema: &Rc<TableSchema>, now: Instant) -> Result<Object<H>, WriteError> {
+    fn open_object(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>, now: Instant) -> Result<OpenObject<H>, WriteError> {
         let refuse =
             |what: String| Err(WriteError::Data(format!("{what}, which is the limit of a lane; use more lanes or a rotating path")));
         if self.open.len() >= self.limits.open_objects as usize {
@@ -324,12 +340,12 @@ impl<H: Host> Sink<H> {
         }
         // The encoder first: a column it cannot hold is to open no upload.
         let encoder = self.encoders.open(schema)?;
-        let key = match self.reserved.remove(&schema.table) {
+        let key = match self.reserved.remove(partition) {
             Some((key, _)) => key,
-            None => self.render_key(&schema.table)?,
+            None => self.render_key(partition)?,
         };
         let upload = self.host.open(&self.attributes(&key))?;
-        Ok(Object {
+        Ok(OpenObject {
             schema: schema.clone(),
             fields,
             encoder,
@@ -338,15 +354,15 @@ impl<H: Host> Sink<H> {
             rows: 0,
             since: now,
             used: 0,
-            held: Held::default(),
+            held: EncoderMemory::default(),
             replaced: 0,
         })
     }
 
-    fn render_key(&self, table: &str) -> Result<String, WriteError> {
+    fn render_key(&self, partition: &TablePartition) -> Result<String, WriteError> {
         let uuid = uuid::Builder::from_random_bytes(self.host.random()).into_uuid().to_string();
         let context = KeyContext {
-            table,
+            table: &partition.table,
             format_extension: self.settings.format_extension(),
             uuid: &uuid,
             sync_id: &self.settings.sync_id,
@@ -359,24 +375,26 @@ impl<H: Host> Sink<H> {
         ObjectAttributes { key: key.to_owned(), content_type: self.settings.content_type.clone() }
     }
 
-    /// Finishes a table's object, if it has one.
-    fn finish(&mut self, table: &str) -> Result<(), WriteError> {
-        let Some(object) = self.take_open(table) else { return Ok(()) };
+    /// Finishes a partition's object, if it has one.
+    fn finish(&mut self, partition: &TablePartition) -> Result<(), WriteError> {
+        let Some(object) = self.take_open(partition) else { return Ok(()) };
         object.encoder.finish(&mut Pipe { host: &self.host, upload: &object.upload })?;
         let replaced = object.replaced + self.encoders.take_replaced_text();
         if replaced > 0 {
-            let line = format!("table {table:?}: {replaced} texts that are not UTF-8 had their invalid bytes replaced by U+FFFD");
+            let line =
+                format!("table {:?}: {replaced} texts that are not UTF-8 had their invalid bytes replaced by U+FFFD", partition.table);
             self.host.log(Level::Warn, &line);
         }
         Ok(self.host.finish(object.upload, object.rows)?)
     }
 
-    /// Finishes the objects of tables; goes on after a failure.
-    fn close(&mut self, tables: Vec<String>) -> Progress {
+    /// Finishes objects; goes on after a failure, but for the table that has failed.
+    fn close(&mut self, objects: Vec<TablePartition>) -> Progress {
         let mut failures = std::mem::take(&mut self.failed);
-        for table in tables {
-            if let Err(error) = self.finish(&table) {
-                failures.push((table, error));
+        for partition in objects {
+            if let Err(error) = self.finish(&partition) {
+                self.abandon(&partition.table);
+                failures.push((partition.table.to_string(), error));
             }
         }
         Progress { deadline: self.deadline(), failures }
@@ -387,19 +405,19 @@ impl<H: Host> Sink<H> {
         let most = self.limits.encoder_bytes;
         while self.held.kept > most {
             let largest = self.open.iter().max_by_key(|(_, object)| (object.held.kept, Reverse(object.used)));
-            let Some((table, _)) = largest else { return };
-            self.end_early(&table.clone());
+            let Some((partition, _)) = largest else { return };
+            self.end_early(&partition.clone());
         }
         while self.held.relief > most.saturating_sub(self.held.kept).max(most / LEAST_SHARE) {
             let largest = self.open.iter_mut().max_by_key(|(_, object)| (object.held.relief, Reverse(object.used)));
-            let Some((table, object)) = largest else { return };
+            let Some((partition, object)) = largest else { return };
             let relieved = object.encoder.relieve(&mut Pipe { host: &self.host, upload: &object.upload });
-            let held = Held::by(object.encoder.as_ref());
+            let held = EncoderMemory::taken_by(object.encoder.as_ref());
             let before = std::mem::replace(&mut object.held, held);
             self.held.replace(before, held);
             if let Err(error) = relieved {
-                let table = table.clone();
-                self.fail(&table, error.into());
+                let partition = partition.clone();
+                self.fail(&partition.table, error.into());
             } else if held.relief >= before.relief {
                 return;
             }
@@ -407,9 +425,9 @@ impl<H: Host> Sink<H> {
     }
 
     /// Ends an object whose encoder keeps too much: a rotating table goes on with the next one, any other fails.
-    fn end_early(&mut self, table: &str) {
+    fn end_early(&mut self, partition: &TablePartition) {
         let ended = match self.settings.rotation {
-            Rotation::Every { .. } => self.finish(table),
+            Rotation::Every { .. } => self.finish(partition),
             Rotation::Never => Err(WriteError::Data(format!(
                 "the open objects of this lane keep more than {} bytes of memory until they end (footers of row groups, and rows too few for one), \
                  and this one most of all; use a path with {{{{UUID}}}}, which rotates, more lanes, or fewer tables at once",
@@ -417,7 +435,7 @@ impl<H: Host> Sink<H> {
             ))),
         };
         if let Err(error) = ended {
-            self.fail(table, error);
+            self.fail(&partition.table, error);
         }
     }
 

@@ -167,7 +167,7 @@ fn the_next_deadline_is_that_of_the_oldest_open_object() {
     let progress = sink.tick(16 * SECOND);
     assert_eq!((progress.deadline, sink.open.len()), (Some(17 * SECOND), 3));
     let progress = sink.tick(17 * SECOND);
-    assert_eq!((progress.deadline, sink.open.len(), sink.open.contains_key("late")), (Some(19 * SECOND), 1, true));
+    assert_eq!((progress.deadline, sink.open.len(), sink.open.contains_key(&TablePartition::whole("late"))), (Some(19 * SECOND), 1, true));
     sink.abandon("late");
     assert_eq!((sink.deadline(), sink.ages.len()), (None, 0));
 }
