@@ -6,7 +6,7 @@
 
 use crate::encode::EncodeError;
 use crate::encode::text::json_value::{Keys, push_with_keys};
-use crate::encode::text::{Drain, Html, sequence_length};
+use crate::encode::text::{Drain, Html, push_unsigned, sequence_length};
 use crate::ipc::TableSchema;
 use crate::limits::{MAX_CLEANED_KEY_BYTES, MAX_KEY_GROWTH_BYTES, MAX_OPEN_KEYS};
 use arrow_array::cast::AsArray;
@@ -176,7 +176,7 @@ impl Keys for Cleaned<'_> {
             loop {
                 name.truncate(length);
                 name.push(b'_');
-                name.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                push_unsigned(&mut name, number.into());
                 number += 1;
                 if !self.taken.contains_key(&self.slot(&name)) {
                     break;

@@ -1,17 +1,21 @@
 //! Arrow IPC streams to record batches, within named bounds.
 //!
 //! A message is a stranger's. Nothing in it is believed before it is held against the bytes that are there: frames and buffers by `frame`,
-//! types and names by `schema`, offsets inside columns by `arrow-data` or `flat`, and by `swell` what all of it would take once written
+//! types and names by `schema`, offsets inside columns by `arrow-data` or `flat`, and by `expansion` what all of it would take once written
 //! out. What fails is an [`IpcError`], never a panic and never an allocation of a size that only the message claims.
 //!
 //! A source sends thousands of small records with one and the same schema, so schemas are decoded once and found again by their bytes.
 
+mod error;
 pub(crate) mod expansion;
 mod flat;
 mod frame;
-pub(crate) mod schema;
+mod schema;
 #[cfg(test)]
 mod tests;
+
+pub use error::IpcError;
+pub use schema::TableSchema;
 
 use crate::bytes::same;
 use crate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_DICTIONARIES, MAX_MESSAGE_BYTES, MAX_SCHEMA_BYTES, SCHEMA_CACHE_BYTES};
@@ -19,7 +23,6 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Endianness, MessageHeader, MetadataVersion};
-use arrow_schema::SchemaRef;
 use expansion::Budget;
 use frame::{Frame, cause, check_batch, check_columns, check_dictionary, message};
 use std::collections::{BTreeMap, HashMap};
@@ -33,21 +36,6 @@ const STREAM_ALIGNMENT: usize = 8;
 /// their columns that need it are then copied.
 const MAX_STRAIGHTENED_BYTES: usize = 16 << 20;
 
-/// A table's schema, decoded and checked once and shared by all that see it again.
-#[derive(Debug)]
-pub struct TableSchema {
-    /// The table: `cq:table_name` of the schema's metadata.
-    pub table: String,
-    /// The schema as it was sent, metadata included.
-    pub logical: SchemaRef,
-    /// The schema of the decoded batches: as `logical`, but without the fields' metadata (a nested field's is part of a type, and may differ
-    /// from record to record of an object), text types (`Utf8`, `LargeUtf8`, `Utf8View`, at any depth) are their binary
-    /// twins, because text on the wire may be invalid UTF-8 and must come out as the reference writes it; and every field but a map's
-    /// entries and keys may be null, because what a source declares and what it sends are two things. Which nulls a format can hold is
-    /// the format's to say.
-    pub physical: SchemaRef,
-}
-
 /// One decoded record batch.
 #[derive(Debug)]
 pub struct Rows {
@@ -56,11 +44,6 @@ pub struct Rows {
     /// The sum of the lengths of its IPC buffers: the size that batching counts.
     pub bytes: u64,
 }
-
-/// Why a message is not a table's schema or rows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct IpcError(pub String);
 
 /// Decodes messages; remembers the schemas it has seen.
 #[derive(Debug, Default)]

@@ -12,7 +12,9 @@
 pub mod athena;
 pub mod batch;
 mod bytes;
+mod calendar;
 pub mod encode;
+mod excerpt;
 pub mod host;
 pub mod ipc;
 pub mod limits;

@@ -4,14 +4,11 @@
 //! again, whatever it looks like. A rendered key is well formed or refused: no leading slash, no empty, `.` or `..` segment, no control
 //! character, at most [`MAX_KEY_BYTES`] bytes. Names of tables come from a stranger, so the refusal names the table and the rule.
 
+use crate::calendar::CivilTime;
+use crate::excerpt::quoted;
 use crate::host::WallTime;
 use crate::limits::MAX_KEY_BYTES;
 use std::fmt;
-
-/// How much of a table's name an error quotes. Names may be thousands of bytes long.
-const QUOTED_CHARS: usize = 120;
-
-const SECONDS_PER_DAY: u64 = 86_400;
 
 /// A path, parsed once. A substituted value is never expanded again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,11 +150,11 @@ impl PathTemplate {
     /// [`KeyError`] if the key would break a rule.
     pub fn render(&self, context: &KeyContext<'_>) -> Result<String, KeyError> {
         let mut key = String::with_capacity(self.text.len() + context.table.len());
-        let date = CivilTime::from(context.time);
+        let time = CivilTime::from_unix_seconds(context.time.seconds);
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => key.push_str(text),
-                Segment::Placeholder(placeholder) => placeholder.substitute(context, &date, &mut key),
+                Segment::Placeholder(placeholder) => placeholder.substitute(context, &time, &mut key),
             }
         }
         match broken_rule(&key) {
@@ -172,28 +169,25 @@ impl PathTemplate {
 }
 
 impl Placeholder {
-    fn substitute(self, context: &KeyContext<'_>, date: &CivilTime, key: &mut String) {
+    fn substitute(self, context: &KeyContext<'_>, time: &CivilTime, key: &mut String) {
         match self {
             Self::Table => key.push_str(context.table),
             Self::TableHyphen => key.extend(context.table.chars().map(|c| if c == '_' { '-' } else { c })),
             Self::Format => key.push_str(context.format_extension),
             Self::Uuid => key.push_str(context.uuid),
             Self::SyncId => key.push_str(context.sync_id),
-            Self::Year => key.push_str(&format!("{:04}", date.year)),
-            Self::Month => key.push_str(&format!("{:02}", date.month)),
-            Self::Day => key.push_str(&format!("{:02}", date.day)),
-            Self::Hour => key.push_str(&format!("{:02}", date.hour)),
-            Self::Minute => key.push_str(&format!("{:02}", date.minute)),
+            Self::Year => key.push_str(&format!("{:04}", time.date.year)),
+            Self::Month => key.push_str(&format!("{:02}", time.date.month)),
+            Self::Day => key.push_str(&format!("{:02}", time.date.day)),
+            Self::Hour => key.push_str(&format!("{:02}", time.hour)),
+            Self::Minute => key.push_str(&format!("{:02}", time.minute)),
         }
     }
 }
 
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut chars = self.table.chars();
-        let start: String = chars.by_ref().take(QUOTED_CHARS).collect();
-        let more = if chars.next().is_some() { "…" } else { "" };
-        write!(f, "table {start:?}{more} cannot be an object: its key {}", self.rule)
+        write!(f, "table {} cannot be an object: its key {}", quoted(&self.table), self.rule)
     }
 }
 
@@ -268,42 +262,9 @@ fn broken_rule(key: &str) -> Option<KeyRule> {
     })
 }
 
-/// A moment on the calendar, in UTC. Any [`WallTime`] has one, also beyond the years that date libraries hold, so rendering cannot fail.
-#[derive(Debug, PartialEq, Eq)]
-struct CivilTime {
-    year: u64,
-    month: u64,
-    day: u64,
-    hour: u64,
-    minute: u64,
-}
-
-impl From<WallTime> for CivilTime {
-    /// Counts in years that begin on 1 March, so that the leap day is the last of its year and months have a regular length.
-    fn from(time: WallTime) -> Self {
-        const DAYS_FROM_MARCH_OF_YEAR_0_TO_1970: u64 = 719_468;
-        const DAYS_OF_400_YEARS: u64 = 146_097;
-        let second_of_day = time.seconds % SECONDS_PER_DAY;
-        let days = time.seconds / SECONDS_PER_DAY + DAYS_FROM_MARCH_OF_YEAR_0_TO_1970;
-        let (era, day_of_era) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        Self {
-            year: era * 400 + year_of_era + u64::from(month <= 2),
-            month,
-            day: day_of_year - (153 * month_from_march + 2) / 5 + 1,
-            hour: second_of_day / 3_600,
-            minute: second_of_day / 60 % 60,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::{DateTime, Datelike, Timelike};
     use proptest::prelude::*;
 
     const UUID: &str = "6f1c3b52-0000-4000-8000-0123456789ab";
@@ -379,7 +340,7 @@ mod tests {
         let error = path.render(&context(&format!("{longest}x"))).expect_err("a byte too many");
         assert_eq!(error.rule, KeyRule::TooLong { bytes: MAX_KEY_BYTES + 1 });
         let words = error.to_string();
-        let quoted = "é".repeat(QUOTED_CHARS);
+        let quoted = "é".repeat(120);
         assert_eq!(words, format!("table \"{quoted}\"… cannot be an object: its key would have 1025 bytes; at most 1024 are possible"));
     }
 
@@ -474,19 +435,6 @@ mod tests {
                     prop_assert!(well_formed(&key));
                 }
             }
-        }
-
-        #[test]
-        fn the_calendar_agrees_with_chrono(seconds in 0_u64..8_000_000_000_000) {
-            let date = DateTime::from_timestamp(i64::try_from(seconds).unwrap(), 0).unwrap();
-            let expected = CivilTime {
-                year: u64::try_from(date.year()).unwrap(),
-                month: date.month().into(),
-                day: date.day().into(),
-                hour: date.hour().into(),
-                minute: date.minute().into(),
-            };
-            prop_assert_eq!(CivilTime::from(WallTime { seconds, nanoseconds: 0 }), expected);
         }
     }
 }

@@ -8,68 +8,35 @@
 
 mod address;
 mod append;
+mod bind;
 mod cells;
 mod digits;
+mod drain;
+mod frame;
 pub(crate) mod json_value;
 mod kernel;
 mod long;
 mod number;
 mod plan;
+mod shared;
 mod string;
+#[cfg(test)]
+mod tests;
 mod time;
 mod value;
+mod weight;
 mod writer;
 mod zone;
 
+pub(crate) use bind::ColumnReader;
 pub(crate) use cells::copy_exact;
-pub(crate) use long::Drain;
+pub(crate) use digits::push_unsigned;
+pub(crate) use drain::Drain;
 #[cfg(test)]
-pub(crate) use long::Whole;
-pub(crate) use plan::{Kind, sorted_keys};
+pub(crate) use drain::Whole;
+pub(crate) use frame::{Frame, Separators};
+pub(crate) use plan::{ValueKind, sorted_keys};
+pub use shared::TextShared;
 pub(crate) use string::{Html, push_csv_field, sequence_length};
-pub(crate) use value::{Bound, Style};
-pub(crate) use writer::{Frame, Separators, TextEncoder};
-
-use crate::encode::EncodeError;
-use crate::ipc::TableSchema;
-use plan::{Column, Zones};
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::{Rc, Weak};
-use writer::Scratch;
-
-/// Plans of schemas in use at most: as many as a lane has open objects, and then some.
-const MAX_PLANS: usize = 8_192;
-
-/// What the text encoders of a session share: plans per schema, time zones, and one scratch buffer. A clone shares it too.
-#[derive(Debug, Clone, Default)]
-pub struct TextShared(Rc<RefCell<Shared>>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    zones: Zones,
-    /// By the schema's address, which is not another's while the weak reference lives.
-    plans: HashMap<*const TableSchema, (Weak<TableSchema>, Rc<Vec<Column>>)>,
-    scratch: Scratch,
-}
-
-impl TextShared {
-    /// The plan of a schema, made at its first use.
-    fn plan(&self, schema: &Rc<TableSchema>) -> Result<Rc<Vec<Column>>, EncodeError> {
-        let shared = &mut *self.0.borrow_mut();
-        if let Some((_, plan)) = shared.plans.get(&Rc::as_ptr(schema)).filter(|(of, _)| of.strong_count() > 0) {
-            return Ok(Rc::clone(plan));
-        }
-        // Wide schemas are not all remembered by the decoder: without this each message of one would leave a plan.
-        shared.plans.retain(|_, (of, _)| of.strong_count() > 0);
-        if shared.plans.len() >= MAX_PLANS {
-            shared.plans.clear();
-        }
-        let plan = Rc::new(plan::plan(&schema.logical, &mut shared.zones)?);
-        shared.plans.insert(Rc::as_ptr(schema), (Rc::downgrade(schema), Rc::clone(&plan)));
-        Ok(plan)
-    }
-}
-
-#[cfg(test)]
-mod tests;
+pub(crate) use value::TextFormat;
+pub(crate) use writer::TextEncoder;

@@ -5,7 +5,7 @@
 //! encoders write without end. Columns that store each value once are not looked at: they are as large as their bytes.
 
 use super::IpcError;
-use super::schema::quoted;
+use crate::excerpt::quoted;
 use crate::limits::{MAX_NAME_TEXT_BYTES, MAX_SHARED_BYTES, MAX_SHARED_ROW_BYTES};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};

@@ -1,10 +1,11 @@
 //! A schema, judged: within the bounds, of types that can be decoded, extension types stored as they must be. And its physical twin.
 
-use super::{IpcError, TableSchema};
+use super::IpcError;
+use crate::excerpt::quoted;
 use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NAMES_BYTES};
 use arrow_schema::Metadata;
 use arrow_schema::{DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION};
-use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Where a schema names its table.
@@ -12,8 +13,20 @@ const TABLE_NAME: &str = "cq:table_name";
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 const UUID_BYTES: i32 = 16;
-/// How much of a column's name an error quotes.
-const QUOTED_CHARS: usize = 120;
+/// A table's schema, decoded and checked once and shared by all that see it again.
+#[derive(Debug)]
+pub struct TableSchema {
+    /// The table: `cq:table_name` of the schema's metadata.
+    pub table: String,
+    /// The schema as it was sent, metadata included.
+    pub logical: SchemaRef,
+    /// The schema of the decoded batches: as `logical`, but without the fields' metadata (a nested field's is part of a type, and may differ
+    /// from record to record of an object), text types (`Utf8`, `LargeUtf8`, `Utf8View`, at any depth) are their binary
+    /// twins, because text on the wire may be invalid UTF-8 and must come out as the reference writes it; and every field but a map's
+    /// entries and keys may be null, because what a source declares and what it sends are two things. Which nulls a format can hold is
+    /// the format's to say.
+    pub physical: SchemaRef,
+}
 
 /// Judges a schema and makes its physical twin.
 pub(super) fn judge(logical: Schema) -> Result<TableSchema, IpcError> {
@@ -140,10 +153,4 @@ fn check_extension(field: &Field) -> Result<(), IpcError> {
 
 fn bound(what: &str, found: usize, most: usize, unit: &str) -> Result<(), IpcError> {
     if found <= most { Ok(()) } else { Err(IpcError(format!("{what} has more than {most} {unit}"))) }
-}
-
-/// A column's name for an error: escaped, and not longer than a line.
-pub(crate) fn quoted(name: &str) -> String {
-    let cut: String = name.chars().take(QUOTED_CHARS).collect();
-    if cut.len() == name.len() { format!("{cut:?}") } else { format!("{cut:?}…") }
 }

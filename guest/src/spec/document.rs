@@ -4,6 +4,7 @@
 //! No error holds more of a spec than the name of a field and the kind of its value.
 
 use super::SpecProblem;
+use crate::excerpt::beginning;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -207,12 +208,7 @@ pub(super) fn undecodable(field: &str, words: &str) -> SpecProblem {
 
 /// The start of a stranger's text, fit for a line of a log.
 pub(super) fn preview(text: &str) -> String {
-    let mut chars = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
-    let mut start: String = chars.by_ref().take(QUOTED_CHARS).collect();
-    if chars.next().is_some() {
-        start.push('…');
-    }
-    start
+    beginning(text, QUOTED_CHARS).replace(char::is_control, "\u{fffd}")
 }
 
 /// The members of an object in the order written, duplicates included.

@@ -14,6 +14,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use schema::json_schema;
+
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -38,21 +40,6 @@ pub struct Spec {
     pub settings: Settings,
     /// Unknown fields, which nobody will heed.
     pub warnings: Vec<SpecProblem>,
-}
-
-impl Spec {
-    /// Checks a spec, as JSON; nothing at all and `null` mean `{}`. `sync_id` is the invocation's, perhaps empty.
-    ///
-    /// # Errors
-    /// Every problem there is, in the reference's order: wrong types first, then rules. One problem has the reference's text.
-    pub fn parse(json: &str, sync_id: &str) -> Result<Self, Vec<SpecProblem>> {
-        rules::check(json, sync_id)
-    }
-}
-
-/// The JSON Schema of a spec, draft 2020-12.
-pub fn json_schema() -> String {
-    schema::write()
 }
 
 /// The storage a spec asks for. Mirrors `storage-target` of `wit/destination.wit`, where the fields are explained.
@@ -114,19 +101,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For the way from the instance that checked the spec to the one that works by it.
-    pub fn to_json(&self) -> String {
-        settings::write(self)
-    }
-
-    /// Reads what [`Settings::to_json`] wrote, and checks it again.
-    ///
-    /// # Errors
-    /// What is wrong, if it is not something that [`Spec::parse`] makes.
-    pub fn from_json(json: &str) -> Result<Self, String> {
-        settings::read(json)
-    }
-
     /// `{{FORMAT}}`: the format's name, `.gz` added under gzip.
     pub fn format_extension(&self) -> &'static str {
         match (&self.format, self.compression) {

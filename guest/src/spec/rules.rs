@@ -54,17 +54,22 @@ const DEFAULT_MAX_BACKOFF_SECONDS: u32 = 30;
 const UUID: &str = "{{UUID}}";
 const SYNC_ID: &str = "{{SYNC_ID}}";
 
-/// Reads and checks a spec.
-pub(super) fn check(json: &str, sync_id: &str) -> Result<Spec, Vec<SpecProblem>> {
-    let document = Document::parse(json).map_err(|problem| vec![problem])?;
-    let mut problems = Vec::new();
-    let mut warnings = Vec::new();
-    let raw = RawSpec::read(document, &mut problems, &mut warnings);
-    let mut checker = Checker { problems };
-    let checked = checker.spec(raw, sync_id, warnings);
-    match checked {
-        Some(spec) if checker.problems.is_empty() => Ok(spec),
-        _ => Err(checker.problems),
+impl Spec {
+    /// Checks a spec, as JSON; nothing at all and `null` mean `{}`. `sync_id` is the invocation's, perhaps empty.
+    ///
+    /// # Errors
+    /// Every problem there is, in the reference's order: wrong types first, then rules. One problem has the reference's text.
+    pub fn parse(json: &str, sync_id: &str) -> Result<Self, Vec<SpecProblem>> {
+        let document = Document::parse(json).map_err(|problem| vec![problem])?;
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        let raw = RawSpec::read(document, &mut problems, &mut warnings);
+        let mut checker = Checker { problems };
+        let checked = checker.spec(raw, sync_id, warnings);
+        match checked {
+            Some(spec) if checker.problems.is_empty() => Ok(spec),
+            _ => Err(checker.problems),
+        }
     }
 }
 

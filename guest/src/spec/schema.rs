@@ -17,8 +17,8 @@ const CLEAN_PATH: &str = {
     r"^([^/\x00-\x1f\x7f-\x9f]*[^/.\x00-\x1f\x7f-\x9f]/)*([^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.[^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.\.[^/\x00-\x1f\x7f-\x9f]+)$"
 };
 
-/// The schema, as JSON text.
-pub(super) fn write() -> String {
+/// The JSON Schema of a spec, draft 2020-12.
+pub fn json_schema() -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let csv = generator.subschema_for::<RawCsv>().to_value();
     let json = generator.subschema_for::<RawJson>().to_value();
@@ -120,7 +120,7 @@ mod tests {
     /// What the schema accepts and refuses is promised in the integration tests, which have a validator.
     #[test]
     fn names_exactly_the_fields_that_are_read() {
-        let schema: Value = serde_json::from_str(&write()).unwrap();
+        let schema: Value = serde_json::from_str(&json_schema()).unwrap();
         let properties = schema["properties"].as_object().unwrap();
         assert_eq!(properties.len(), 25);
         for (name, property) in properties {

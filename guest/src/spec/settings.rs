@@ -32,39 +32,47 @@ enum WireFormat {
     Parquet { version: String, root_repetition: String, max_row_group_rows: NonZeroU64 },
 }
 
-/// Cannot fail: a struct of texts and numbers has no key that is not a text.
-pub(super) fn write(settings: &Settings) -> String {
-    let (rows, bytes, age) = match settings.rotation {
-        Rotation::Never => (None, None, None),
-        Rotation::Every { rows, bytes, age } => (rows, bytes, age),
-    };
-    let wire = Wire {
-        path: settings.path.as_str().to_owned(),
-        sync_id: settings.sync_id.clone(),
-        format: match &settings.format {
-            Format::Csv(it) => WireFormat::Csv { delimiter: it.delimiter, skip_header: it.skip_header },
-            Format::Json => WireFormat::Json {},
-            Format::Parquet(it) => WireFormat::Parquet {
-                version: it.version.name().to_owned(),
-                root_repetition: it.root_repetition.name().to_owned(),
-                max_row_group_rows: it.max_row_group_rows,
+impl Settings {
+    /// For the way from the instance that checked the spec to the one that works by it.
+    ///
+    /// Cannot fail: a struct of texts and numbers has no key that is not a text.
+    pub fn to_json(&self) -> String {
+        let (rows, bytes, age) = match self.rotation {
+            Rotation::Never => (None, None, None),
+            Rotation::Every { rows, bytes, age } => (rows, bytes, age),
+        };
+        let wire = Wire {
+            path: self.path.as_str().to_owned(),
+            sync_id: self.sync_id.clone(),
+            format: match &self.format {
+                Format::Csv(it) => WireFormat::Csv { delimiter: it.delimiter, skip_header: it.skip_header },
+                Format::Json => WireFormat::Json {},
+                Format::Parquet(it) => WireFormat::Parquet {
+                    version: it.version.name().to_owned(),
+                    root_repetition: it.root_repetition.name().to_owned(),
+                    max_row_group_rows: it.max_row_group_rows,
+                },
             },
-        },
-        gzip: settings.compression == Compression::Gzip,
-        rows,
-        bytes,
-        // Ages come from a signed 64-bit count of nanoseconds, so none is cut here.
-        age_nanoseconds: age.and_then(|it| NonZeroU64::new(u64::try_from(it.as_nanos()).unwrap_or(u64::MAX))),
-        athena: settings.athena,
-        empty_objects: settings.empty_objects,
-        content_type: settings.content_type.clone(),
-    };
-    serde_json::to_string(&wire).unwrap_or_default()
-}
+            gzip: self.compression == Compression::Gzip,
+            rows,
+            bytes,
+            // Ages come from a signed 64-bit count of nanoseconds, so none is cut here.
+            age_nanoseconds: age.and_then(|it| NonZeroU64::new(u64::try_from(it.as_nanos()).unwrap_or(u64::MAX))),
+            athena: self.athena,
+            empty_objects: self.empty_objects,
+            content_type: self.content_type.clone(),
+        };
+        serde_json::to_string(&wire).unwrap_or_default()
+    }
 
-pub(super) fn read(json: &str) -> Result<Settings, String> {
-    let wire: Wire = serde_json::from_str(json).map_err(|error| format!("the session settings cannot be read: {error}"))?;
-    wire.check().map_err(|words| format!("the session settings are not ones that `configure` makes: {words}"))
+    /// Reads what [`Settings::to_json`] wrote, and checks it again.
+    ///
+    /// # Errors
+    /// What is wrong, if it is not something that [`Spec::parse`] makes.
+    pub fn from_json(json: &str) -> Result<Self, String> {
+        let wire: Wire = serde_json::from_str(json).map_err(|error| format!("the session settings cannot be read: {error}"))?;
+        wire.check().map_err(|words| format!("the session settings are not ones that `configure` makes: {words}"))
+    }
 }
 
 impl Wire {

@@ -1,8 +1,8 @@
 //! Values that Parquet has no type for, as the text they have in CSV: the text encoders' own, so that there is one of each.
 
-use super::convert::Tally;
+use super::budget::{ConversionBudget, Reason};
 use super::plan::Text;
-use crate::encode::text::{Bound, Kind, Style};
+use crate::encode::text::{ColumnReader, TextFormat, ValueKind};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryArray};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
@@ -14,14 +14,14 @@ const EXPECTED_BYTES: u64 = 24;
 const NO_MAC_BYTES: u64 = 17;
 
 /// The text of each value; null where the array is null.
-pub(super) fn column(text: Text, array: &dyn Array, tally: &mut Tally) -> Result<BinaryArray, String> {
+pub(super) fn column(text: Text, array: &dyn Array, budget: &mut ConversionBudget) -> Result<BinaryArray, Reason> {
     let kind = kind(text);
-    let cells = Bound::new(&kind, array).map_err(|mismatch| mismatch.0)?;
-    let mut bytes = Vec::with_capacity(tally.take(text_bytes(text, array))?);
+    let cells = ColumnReader::new(&kind, array).map_err(|mismatch| mismatch.0)?;
+    let mut bytes = Vec::with_capacity(budget.take(text_bytes(text, array))?);
     let mut offsets = Vec::with_capacity(array.len() + 1);
     offsets.push(0_i32);
     for row in 0..array.len() {
-        cells.push(&mut bytes, row, Style::Csv).map_err(|error| error.to_string())?;
+        cells.push(&mut bytes, row, TextFormat::Csv).map_err(|error| error.to_string())?;
         offsets.push(i32::try_from(bytes.len()).map_err(|_| "more than 2 GiB of text in one record batch".to_string())?);
     }
     BinaryArray::try_new(OffsetBuffer::new(ScalarBuffer::from(offsets)), bytes.into(), array.nulls().cloned())
@@ -45,14 +45,14 @@ fn text_bytes(text: Text, array: &dyn Array) -> u64 {
     }
 }
 
-fn kind(text: Text) -> Kind {
+fn kind(text: Text) -> ValueKind {
     match text {
-        Text::Duration(unit) => Kind::Duration(unit),
+        Text::Duration(unit) => ValueKind::Duration(unit),
         // The array says which unit it counts.
-        Text::Interval => Kind::Interval,
-        Text::Uuid => Kind::Uuid,
-        Text::Inet => Kind::Inet,
-        Text::Mac => Kind::Mac,
-        Text::Base64 => Kind::Binary,
+        Text::Interval => ValueKind::Interval,
+        Text::Uuid => ValueKind::Uuid,
+        Text::Inet => ValueKind::Inet,
+        Text::Mac => ValueKind::Mac,
+        Text::Base64 => ValueKind::Binary,
     }
 }

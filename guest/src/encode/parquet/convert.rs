@@ -1,10 +1,10 @@
 //! Arrays as the column writers want them: the work a [`Convert`] names.
 
+use super::budget::{ConversionBudget, Reason, too_large};
 use super::cells;
 use super::plan::{Column, Convert};
 use crate::encode::EncodeError;
 use crate::ipc::expansion::{Spent, weigh};
-use crate::limits::MAX_CONVERTED_BYTES;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ByteArrayType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, GenericBinaryType, Time32MillisecondType,
@@ -24,57 +24,24 @@ const THOUSAND: i32 = 1_000;
 /// What a cell of invalid UTF-8 has in place of each byte that is not part of a character.
 const REPLACEMENT: &str = "\u{fffd}";
 
-/// What conversion of the columns of a piece counts.
-#[derive(Debug)]
-pub(super) struct Tally {
-    /// Values whose invalid UTF-8 had to be replaced.
-    pub(super) replaced: u64,
-    /// Bytes that may still be made.
-    left: u64,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self { replaced: 0, left: MAX_CONVERTED_BYTES }
-    }
-}
-
-impl Tally {
-    /// Counts bytes before they are made.
-    pub(super) fn take(&mut self, bytes: u64) -> Result<usize, Why> {
-        self.left = self.left.checked_sub(bytes).ok_or_else(too_large)?;
-        usize::try_from(bytes).map_err(|_| too_large())
-    }
-}
-
-fn too_large() -> Why {
-    format!(
-        "with it the values of a row that Parquet holds in another form take more than {MAX_CONVERTED_BYTES} bytes, which is all that they \
-         may; csv and json have no such bound"
-    )
-}
-
 /// Converts the array of a column.
 ///
 /// # Errors
 /// [`EncodeError::Data`], naming the column.
-pub(super) fn convert(column: &Column, array: &ArrayRef, tally: &mut Tally) -> Result<ArrayRef, EncodeError> {
-    apply(&column.convert, array, tally)
+pub(super) fn convert(column: &Column, array: &ArrayRef, budget: &mut ConversionBudget) -> Result<ArrayRef, EncodeError> {
+    apply(&column.convert, array, budget)
         .map_err(|why| EncodeError::Data(format!("column {:?} of type {}: {why}", column.name, array.data_type())))
 }
 
-/// Why an array could not be converted; never a value of it.
-pub(super) type Why = String;
-
-fn apply(convert: &Convert, array: &ArrayRef, tally: &mut Tally) -> Result<ArrayRef, Why> {
+fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> Result<ArrayRef, Reason> {
     match convert {
         Convert::Keep => Ok(array.clone()),
         Convert::Utf8 => match array.data_type() {
-            DataType::Binary => valid_utf8(array, array.as_binary::<i32>(), tally),
-            DataType::LargeBinary => valid_utf8(array, array.as_binary::<i64>(), tally),
+            DataType::Binary => valid_utf8(array, array.as_binary::<i32>(), budget),
+            DataType::LargeBinary => valid_utf8(array, array.as_binary::<i64>(), budget),
             _ => Err(unexpected()),
         },
-        Convert::Text(text) => cells::column(*text, array.as_ref(), tally).map(|cells| Arc::new(cells) as ArrayRef),
+        Convert::Text(text) => cells::column(*text, array.as_ref(), budget).map(|cells| Arc::new(cells) as ArrayRef),
         Convert::TimeSeconds => {
             let array = array.as_primitive_opt::<Time32SecondType>().ok_or_else(unexpected)?;
             Ok(Arc::new(array.unary::<_, Time32MillisecondType>(|seconds| seconds.wrapping_mul(THOUSAND))))
@@ -96,19 +63,19 @@ fn apply(convert: &Convert, array: &ArrayRef, tally: &mut Tally) -> Result<Array
         }
         Convert::Dictionary(value) => {
             let dictionary = array.as_any_dictionary_opt().ok_or_else(unexpected)?;
-            weigh(array, 0..array.len(), &mut tally.left).map_err(|Spent| too_large())?;
+            weigh(array, 0..array.len(), &mut budget.left).map_err(|Spent| too_large())?;
             // Looked up first: the dictionary may be far larger than the rows at hand.
             let flat = arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(words)?;
-            apply(value, &flat, tally)
+            apply(value, &flat, budget)
         }
         Convert::List(item, element) => match array.data_type() {
-            DataType::List(_) => list(array.as_list::<i32>(), item, element, tally).map(|list: ListArray| Arc::new(list) as ArrayRef),
+            DataType::List(_) => list(array.as_list::<i32>(), item, element, budget).map(|list: ListArray| Arc::new(list) as ArrayRef),
             DataType::LargeList(_) => {
-                list(array.as_list::<i64>(), item, element, tally).map(|list: LargeListArray| Arc::new(list) as ArrayRef)
+                list(array.as_list::<i64>(), item, element, budget).map(|list: LargeListArray| Arc::new(list) as ArrayRef)
             }
             DataType::FixedSizeList(_, size) => {
                 let list = array.as_fixed_size_list();
-                let values = apply(element, list.values(), tally)?;
+                let values = apply(element, list.values(), budget)?;
                 let list = FixedSizeListArray::try_new_with_length(item.clone(), *size, values, list.nulls().cloned(), list.len());
                 Ok(Arc::new(list.map_err(words)?))
             }
@@ -116,7 +83,7 @@ fn apply(convert: &Convert, array: &ArrayRef, tally: &mut Tally) -> Result<Array
         },
         Convert::Struct(fields, children) => {
             let array = array.as_struct_opt().ok_or_else(unexpected)?;
-            let columns = children.iter().zip(array.columns()).map(|(child, column)| apply(child, column, tally));
+            let columns = children.iter().zip(array.columns()).map(|(child, column)| apply(child, column, budget));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
             Ok(Arc::new(StructArray::try_new(fields.clone(), columns, array.nulls().cloned()).map_err(words)?))
         }
@@ -125,7 +92,7 @@ fn apply(convert: &Convert, array: &ArrayRef, tally: &mut Tally) -> Result<Array
             let DataType::Map(_, sorted) = array.data_type() else { return Err(unexpected()) };
             let (offsets, start, end) = rebased(map.offsets());
             let inner: ArrayRef = Arc::new(map.entries().slice(start, end - start));
-            let inner = apply(entries, &inner, tally)?;
+            let inner = apply(entries, &inner, budget)?;
             let inner = inner.as_struct_opt().ok_or_else(unexpected)?.clone();
             Ok(Arc::new(MapArray::try_new(entry.clone(), offsets, inner, map.nulls().cloned(), *sorted).map_err(words)?))
         }
@@ -161,10 +128,10 @@ fn list<O: OffsetSizeTrait>(
     list: &GenericListArray<O>,
     item: &FieldRef,
     element: &Convert,
-    tally: &mut Tally,
-) -> Result<GenericListArray<O>, Why> {
+    budget: &mut ConversionBudget,
+) -> Result<GenericListArray<O>, Reason> {
     let (offsets, start, end) = rebased(list.offsets());
-    let values = apply(element, &list.values().slice(start, end - start), tally)?;
+    let values = apply(element, &list.values().slice(start, end - start), budget)?;
     GenericListArray::try_new(item.clone(), offsets, values, list.nulls().cloned()).map_err(words)
 }
 
@@ -183,8 +150,8 @@ fn rebased<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> (OffsetBuffer<O>, u
 fn valid_utf8<O: OffsetSizeTrait>(
     array: &ArrayRef,
     values: &GenericByteArray<GenericBinaryType<O>>,
-    tally: &mut Tally,
-) -> Result<ArrayRef, Why>
+    budget: &mut ConversionBudget,
+) -> Result<ArrayRef, Reason>
 where
     GenericBinaryType<O>: ByteArrayType<Native = [u8], Offset = O>,
 {
@@ -193,12 +160,12 @@ where
     }
     let length =
         (0..values.len()).filter(|row| values.is_valid(*row)).map(|row| text_bytes(values.value(row))).fold(0, u64::saturating_add);
-    let mut bytes = Vec::with_capacity(tally.take(length)?);
+    let mut bytes = Vec::with_capacity(budget.take(length)?);
     let mut offsets = Vec::with_capacity(values.len() + 1);
     offsets.push(O::zero());
     for row in 0..values.len() {
         if values.is_valid(row) && append_text(values.value(row), &mut bytes) {
-            tally.replaced += 1;
+            budget.replaced += 1;
         }
         offsets.push(O::from_usize(bytes.len()).ok_or("more than 2 GiB of text in one record batch")?);
     }
@@ -242,10 +209,10 @@ fn append_text(cell: &[u8], text: &mut Vec<u8>) -> bool {
     replaced
 }
 
-fn unexpected() -> Why {
+fn unexpected() -> Reason {
     "the rows do not have the type of their schema".into()
 }
 
-fn words(error: ArrowError) -> Why {
+fn words(error: ArrowError) -> Reason {
     error.to_string()
 }

@@ -12,7 +12,7 @@ mod bounds;
 mod dictionary;
 mod page;
 
-use super::choice;
+use super::size::array_bytes;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal32Type, Decimal64Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -172,7 +172,7 @@ impl FlatColumn {
     /// Takes the rows of a converted array, which has no nulls if the column is declared to have none.
     pub(super) fn write(&mut self, array: &ArrayRef, press: &mut Press) -> Result<(), Why> {
         let step = match self.form {
-            Form::Bytes { .. } | Form::Fixed { .. } => step_rows(array.len(), super::array_bytes(array)),
+            Form::Bytes { .. } | Form::Fixed { .. } => step_rows(array.len(), array_bytes(array)),
             _ => STEP_ROWS,
         };
         let mut start = 0;
@@ -614,9 +614,4 @@ impl Strings {
         }
         Some(dictionary.len())
     }
-}
-
-/// For the dictionaries' hash tables: the hash that also chooses which columns get one.
-fn hash(value: &[u8]) -> u64 {
-    choice::hash(value)
 }

@@ -8,11 +8,13 @@
 //! What is written: data pages v1, snappy everywhere, statistics and page index, dictionaries where values repeat ([`choice`]), no Arrow
 //! schema. One input always gives one output.
 
+mod budget;
 mod cells;
 mod choice;
 mod convert;
 mod flat;
 mod plan;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +24,11 @@ use crate::ipc::TableSchema;
 use crate::ipc::expansion::{Spent, light_rows, shares, weigh};
 use crate::limits::{CHUNK_BYTES, CONVERTED_PIECE_BYTES, MAX_NESTED_ROW_BYTES, PIECE_BYTES};
 use crate::spec::{ParquetOptions, ParquetVersion};
-use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_buffer::{ArrowNativeType, Buffer};
+use arrow_buffer::Buffer;
 use arrow_data::ArrayData;
-use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
-use convert::Tally;
+use arrow_schema::{FieldRef, Schema, SchemaRef};
+use budget::ConversionBudget;
 use flat::{FlatColumn, Press};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
@@ -36,6 +37,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor, Type, TypePtr};
 use plan::Plan;
+use size::batch_bytes;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
@@ -414,10 +416,10 @@ impl Parquet {
         for place in &self.shape.nested.places {
             check_weight(&plan.columns[*place].name, batch.column(*place))?;
         }
-        let mut tally = Tally::default();
+        let mut budget = ConversionBudget::default();
         let columns = plan.columns.iter().zip(batch.columns());
-        let columns = columns.map(|(column, array)| convert::convert(column, array, &mut tally)).collect::<Result<Vec<_>, _>>()?;
-        self.replaced.set(self.replaced.get() + tally.replaced);
+        let columns = columns.map(|(column, array)| convert::convert(column, array, &mut budget)).collect::<Result<Vec<_>, _>>()?;
+        self.replaced.set(self.replaced.get() + budget.replaced);
 
         let mut group = match self.group.take() {
             Some(group) => group,
@@ -586,49 +588,6 @@ fn pinned_bytes(batch: &RecordBatch) -> usize {
         own.unwrap_or_default().max(data.child_data().iter().map(largest).max().unwrap_or_default())
     }
     batch.columns().iter().map(|column| largest(&column.to_data())).max().unwrap_or_default()
-}
-
-/// Bytes of a batch's values, without what its buffers hold besides.
-fn batch_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(array_bytes).sum()
-}
-
-fn array_bytes(array: &ArrayRef) -> usize {
-    let span = |child: &ArrayRef, first: usize, last: usize| array_bytes(&child.slice(first, last - first));
-    let nulls = if array.nulls().is_some() { array.len().div_ceil(8) } else { 0 };
-    let values = match array.data_type() {
-        DataType::Binary => 4 * array.len() + span_of(array.as_binary::<i32>().value_offsets()).len(),
-        DataType::LargeBinary => 8 * array.len() + span_of(array.as_binary::<i64>().value_offsets()).len(),
-        DataType::List(_) => {
-            let list = array.as_list::<i32>();
-            let used = span_of(list.value_offsets());
-            4 * array.len() + span(list.values(), used.start, used.end)
-        }
-        DataType::LargeList(_) => {
-            let list = array.as_list::<i64>();
-            let used = span_of(list.value_offsets());
-            8 * array.len() + span(list.values(), used.start, used.end)
-        }
-        DataType::Map(_, _) => {
-            let map = array.as_map();
-            let used = span_of(map.value_offsets());
-            4 * array.len() + map.entries().columns().iter().map(|child| span(child, used.start, used.end)).sum::<usize>()
-        }
-        DataType::FixedSizeList(_, _) => array_bytes(array.as_fixed_size_list().values()),
-        DataType::Struct(_) => array.as_struct().columns().iter().map(array_bytes).sum(),
-        DataType::FixedSizeBinary(width) => array.len() * width.as_usize(),
-        DataType::Boolean => array.len().div_ceil(8),
-        other => match other.primitive_width() {
-            Some(width) => array.len() * width,
-            // Dictionaries and nulls.
-            None => array.get_buffer_memory_size(),
-        },
-    };
-    nulls + values
-}
-
-fn span_of<O: ArrowNativeType>(offsets: &[O]) -> Range<usize> {
-    offsets.first().map_or(0, |first| first.as_usize())..offsets.last().map_or(0, |last| last.as_usize())
 }
 
 fn failed(error: ParquetError) -> EncodeError {

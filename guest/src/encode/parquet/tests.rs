@@ -5,13 +5,14 @@ use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::page_index::column_index::ColumnIndexMetaData;
 use arrow_array::builder::{BinaryBuilder, FixedSizeListBuilder, Int64Builder, LargeListBuilder, ListBuilder, MapBuilder};
+use arrow_array::cast::AsArray;
 use arrow_array::{
     BinaryArray, Decimal128Array, Decimal256Array, DictionaryArray, Float64Array, Int8Array, Int32Array, Int64Array, ListArray,
     StructArray,
     types::{Int8Type, Int32Type},
 };
 use arrow_buffer::{OffsetBuffer, i256};
-use arrow_schema::{Field, Fields, IntervalUnit, Schema, TimeUnit};
+use arrow_schema::{DataType, Field, Fields, IntervalUnit, Schema, TimeUnit};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::num::NonZeroU64;

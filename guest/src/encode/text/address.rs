@@ -2,6 +2,7 @@
 
 use super::append::push_word;
 use super::digits::push_int;
+use super::drain::ValueError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -37,6 +38,12 @@ pub(crate) fn push_mac(out: &mut Vec<u8>, bytes: &[u8]) {
 /// The text is not an address with a prefix length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotCidr;
+
+impl From<NotCidr> for ValueError {
+    fn from(NotCidr: NotCidr) -> Self {
+        Self::Inet
+    }
+}
 
 /// Appends a network in its canonical form: IPv6 compressed, addresses mapped from IPv4 as IPv4, host bits kept. Nothing is `0.0.0.0/0`.
 ///

@@ -39,7 +39,7 @@ const CALL_BYTES: usize = 512;
 
 /// Where a lane's cells are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Source {
+pub(crate) enum CellSource {
     /// In [`ColumnCells::short`], one fixed-width cell a row.
     Short,
     /// In [`ColumnCells::text`], from [`ColumnCells::starts`].
@@ -47,14 +47,14 @@ pub(crate) enum Source {
     Text,
     /// In the column's own value buffer, from [`ColumnCells::starts`].
     Borrowed,
-    /// As [`Source::Borrowed`], with quotes around those that [`ColumnCells::flags`] marks.
+    /// As [`CellSource::Borrowed`], with quotes around those that [`ColumnCells::flags`] marks.
     Flagged,
 }
 
 /// One column's cells for a block of rows.
 #[derive(Debug, Default)]
 pub(crate) struct ColumnCells {
-    pub(crate) source: Source,
+    pub(crate) source: CellSource,
     /// Length of each cell's text, quotes of marked cells included.
     pub(crate) lengths: Vec<u32>,
     /// Where each cell's text begins, unless cells are short.
@@ -76,7 +76,7 @@ const MAX_KEPT_TEXT_BYTES: usize = 16 << 20;
 impl ColumnCells {
     /// Empties the lane for the next block. Short cells stay, to be written over. `kept` is what the lanes of the block have kept so far.
     pub(crate) fn clear(&mut self, kept: &mut usize) {
-        self.source = Source::Text;
+        self.source = CellSource::Text;
         self.quoted = false;
         self.lengths.clear();
         self.starts.clear();
@@ -89,13 +89,13 @@ impl ColumnCells {
 
     /// Makes the lane one of short cells, and lends them and their lengths.
     pub(crate) fn short_cells(&mut self, count: usize) -> (&mut [[u8; STORE_BYTES]], &mut [u32]) {
-        self.source = Source::Short;
+        self.source = CellSource::Short;
         self.short.resize(count.max(self.short.len()), [0; STORE_BYTES]);
         self.lengths.resize(count, 0);
         (&mut self.short[..count], &mut self.lengths)
     }
 
-    /// Notes where a cell of [`Source::Text`] begins that was appended to `text` from `start` on.
+    /// Notes where a cell of [`CellSource::Text`] begins that was appended to `text` from `start` on.
     #[inline]
     pub(crate) fn end_cell(&mut self, start: usize) {
         self.starts.push(start);
@@ -122,7 +122,7 @@ impl ColumnCells {
         let longest = most.into_iter().fold(0, u32::max);
         self.shortest = least.into_iter().fold(longest, u32::min) as usize;
         self.longest = longest as usize;
-        if self.source == Source::Text {
+        if self.source == CellSource::Text {
             // So that the wide copy of the last cells has bytes to read.
             self.text.resize(self.text.len() + GUARD_BYTES, 0);
         }
@@ -130,30 +130,30 @@ impl ColumnCells {
 
     /// Has this row's cell quotes around it?
     pub(crate) fn has_quotes(&self, row: usize) -> bool {
-        self.quoted || (self.source == Source::Flagged && self.flags[row] == 1)
+        self.quoted || (self.source == CellSource::Flagged && self.flags[row] == 1)
     }
 
     /// The text of a row's cell, inside its quotes.
     pub(crate) fn cell<'a>(&'a self, row: usize, borrowed: &'a [u8]) -> &'a [u8] {
         let length = self.lengths[row] as usize;
         match self.source {
-            Source::Short => &self.short[row][..length],
-            Source::Text => &self.text[self.starts[row]..self.starts[row] + length],
-            Source::Borrowed => &borrowed[self.starts[row]..self.starts[row] + length],
-            Source::Flagged => &borrowed[self.starts[row]..self.starts[row] + length - 2 * usize::from(self.flags[row])],
+            CellSource::Short => &self.short[row][..length],
+            CellSource::Text => &self.text[self.starts[row]..self.starts[row] + length],
+            CellSource::Borrowed => &borrowed[self.starts[row]..self.starts[row] + length],
+            CellSource::Flagged => &borrowed[self.starts[row]..self.starts[row] + length - 2 * usize::from(self.flags[row])],
         }
     }
 }
 
 /// Where each row of a block has been written up to, where it will end, and the output.
 #[derive(Debug)]
-pub(crate) struct Target<'a> {
+pub(crate) struct RowWriter<'a> {
     pub(crate) out: &'a mut Staging,
     pub(crate) at: &'a mut [usize],
     pub(crate) ends: &'a [usize],
 }
 
-impl Target<'_> {
+impl RowWriter<'_> {
     /// Writes `prefix` and then its cell into every row. `following` is the length of what comes after the cell in the shortest case.
     pub(crate) fn scatter(&mut self, prefix: &[u8], lane: &ColumnCells, borrowed: &[u8], following: usize) {
         let room = lane.shortest + following;
@@ -167,14 +167,14 @@ impl Target<'_> {
     fn scatter_cells(&mut self, prefix: impl Prefix, lane: &ColumnCells, borrowed: &[u8], room: usize) {
         let starts = lane.starts.as_slice();
         let text = match lane.source {
-            Source::Short | Source::Text => lane.text.as_slice(),
-            Source::Borrowed | Source::Flagged => borrowed,
+            CellSource::Short | CellSource::Text => lane.text.as_slice(),
+            CellSource::Borrowed | CellSource::Flagged => borrowed,
         };
         match (lane.source, lane.longest.div_ceil(STORE_BYTES)) {
-            (Source::Short, _) => self.guarded(prefix, lane, ShortCells(&lane.short), room),
-            (Source::Flagged, 0..=3) => self.flagged(prefix, lane, WideCells::<3> { text, starts }, room),
-            (Source::Flagged, 4) => self.flagged(prefix, lane, WideCells::<4> { text, starts }, room),
-            (Source::Flagged, _) => self.flagged(prefix, lane, LongCells { text, starts }, room),
+            (CellSource::Short, _) => self.guarded(prefix, lane, ShortCells(&lane.short), room),
+            (CellSource::Flagged, 0..=3) => self.flagged(prefix, lane, WideCells::<3> { text, starts }, room),
+            (CellSource::Flagged, 4) => self.flagged(prefix, lane, WideCells::<4> { text, starts }, room),
+            (CellSource::Flagged, _) => self.flagged(prefix, lane, LongCells { text, starts }, room),
             (_, 0..=1) => self.guarded(prefix, lane, WideCells::<1> { text, starts }, room),
             (_, 2) => self.guarded(prefix, lane, WideCells::<2> { text, starts }, room),
             (_, 3) => self.guarded(prefix, lane, WideCells::<3> { text, starts }, room),

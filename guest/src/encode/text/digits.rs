@@ -195,8 +195,9 @@ pub(crate) fn clock_text(second_of_day: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::number::{DecimalType, push_decimal128};
-    use super::super::time::{CivilDay, push_date};
+    use super::super::time::push_date;
     use super::*;
+    use crate::calendar::CivilDay;
     use proptest::prelude::*;
 
     fn text(push: impl FnOnce(&mut Vec<u8>)) -> String {

@@ -4,12 +4,8 @@
 //! depth of nesting can overflow anything.
 
 use super::append::{below, find, push_text, splat, zeros};
-use super::long::{Drain, Whole, between_characters, push_in_pieces};
+use super::drain::{Drain, NotJson, Whole, between_characters, push_in_pieces};
 use super::string::{Html, is_line_separator, push_line_separator, push_u00};
-
-/// The text is not one JSON value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotJson;
 
 /// Kinds of container that are open, innermost last; one bit each.
 #[derive(Debug, Default)]

@@ -3,16 +3,19 @@
 //! A kernel is chosen for a block by the least and the greatest of its values, and then looks at none of them: its loop has no branch that
 //! depends on a value. Rows that are null are computed like others, and overwritten.
 
-use super::cells::{ColumnCells, STORE_BYTES, Source};
+use super::bind::{Bytes, ColumnReader, Days, Decimals, Ints, Values, days_of_milliseconds};
+use super::cells::{CellSource, ColumnCells, STORE_BYTES};
 use super::digits::{DATES, FRACTIONS, HUNDREDTHS, INTEGERS, LISTED, LISTED_DAYS};
 use super::digits::{EIGHT_DIGITS, FOUR_DIGIT_YEARS, ZEROS, clock_text, date_text, digits, leading_zeros, short_int, trailing_zeros};
+use super::drain::ValueError;
+use super::frame::Separators;
 use super::number::DecimalType;
-use super::string::{Html, begins_with_space, is_ascii_space, is_plain_csv, is_plain_json, mark_csv_specials, push_csv_field};
+use super::string::{Html, begins_with_space, is_ascii_space, is_odd, is_plain_csv, is_plain_json, mark_csv_specials, push_csv_field};
 use super::string::{needs_no_csv_escape, push_json_string};
 use super::time::ticks_per_second;
-use super::value::{Bound, Bytes, Days, Decimals, Ints, Style, ValueError, Values};
-use super::writer::Separators;
+use super::value::{TextFormat, may_need_quotes};
 use super::zone::Zone;
+use crate::calendar::SECONDS_PER_DAY;
 use arrow_buffer::NullBuffer;
 use arrow_schema::TimeUnit;
 use std::ops::Range;
@@ -23,15 +26,15 @@ use std::ops::Range;
 /// [`ValueError`] if a value has no text.
 pub(crate) fn fill(
     lane: &mut ColumnCells,
-    bound: &Bound<'_>,
+    reader: &ColumnReader<'_>,
     rows: Range<usize>,
     separators: Separators,
     spare: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
     let odd = matches!(separators, Separators::Csv { delimiter } if is_odd(delimiter));
-    let nulls = Nulls::of(bound.nulls, &rows, separators);
+    let nulls = Nulls::new(reader.nulls, &rows, separators);
     let filled = !odd
-        && match &bound.values {
+        && match &reader.values {
             Values::Text(bytes) => fill_strings(lane, &nulls, *bytes, rows.clone(), separators),
             Values::Int(ints) => fill_ints(lane, &nulls, *ints, rows.clone()),
             Values::Decimal(decimals, ty) => fill_decimals(lane, &nulls, *decimals, *ty, rows.clone()),
@@ -49,7 +52,7 @@ pub(crate) fn fill(
             }
             _ => false,
         };
-    if filled { Ok(()) } else { general(lane, bound, rows, separators, spare) }
+    if filled { Ok(()) } else { general(lane, reader, rows, separators, spare) }
 }
 
 /// Which rows of a block are null, and what their cells are.
@@ -60,7 +63,7 @@ struct Nulls<'a> {
 }
 
 impl<'a> Nulls<'a> {
-    fn of(nulls: Option<&'a NullBuffer>, rows: &Range<usize>, separators: Separators) -> Self {
+    fn new(nulls: Option<&'a NullBuffer>, rows: &Range<usize>, separators: Separators) -> Self {
         let json = separators == Separators::Json;
         let is_any = |nulls: &NullBuffer| nulls.null_count() > 0 && nulls.slice(rows.start, rows.len()).null_count() > 0;
         Self { of_rows: nulls.filter(|nulls| is_any(nulls)).map(|nulls| (nulls, rows.clone())), json }
@@ -288,7 +291,7 @@ fn fill_decimals_of<T: Copy>(lane: &mut ColumnCells, nulls: &Nulls<'_>, values: 
 fn fill_dates(lane: &mut ColumnCells, nulls: &Nulls<'_>, days: Days<'_>, rows: Range<usize>) -> bool {
     match days {
         Days::Days(values) => fill_dates_of(lane, nulls, &values[rows], i64::from),
-        Days::Milliseconds(values) => fill_dates_of(lane, nulls, &values[rows], super::value::days_of_milliseconds),
+        Days::Milliseconds(values) => fill_dates_of(lane, nulls, &values[rows], days_of_milliseconds),
     }
 }
 
@@ -318,8 +321,6 @@ fn fill_dates_of<T: Copy>(lane: &mut ColumnCells, nulls: &Nulls<'_>, values: &[T
 
 /// Room for a timestamp in UTC: quotes, ten characters of date, `T`, eight of clock, point, nine digits, `Z`; as wide stores may write it.
 const TIMESTAMP_BYTES: usize = 48;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 fn fill_timestamps(lane: &mut ColumnCells, nulls: &Nulls<'_>, ticks: &[i64], unit: TimeUnit) -> bool {
     let per_second = ticks_per_second(unit);
@@ -424,7 +425,7 @@ fn fill_spans<O: Copy>(
     lane.starts.extend(offsets[..count].iter().map(|&start| to_usize(start)));
     lane.lengths
         .extend(offsets[..count].iter().zip(&offsets[1..]).map(|(&start, &end)| to_usize(end).wrapping_sub(to_usize(start)) as u32));
-    lane.source = Source::Borrowed;
+    lane.source = CellSource::Borrowed;
     if nulls.any() {
         // A null may have bytes.
         (0..count).filter(|row| nulls.is_null(*row)).for_each(|row| lane.lengths[row] = 0);
@@ -460,7 +461,7 @@ fn flag_fields(lane: &mut ColumnCells, data: &[u8], region: &[u8], delimiter: u8
         *flag &= u8::from(*length > 0);
         *length += 2 * u32::from(*flag);
     }
-    lane.source = Source::Flagged;
+    lane.source = CellSource::Flagged;
 }
 
 /// What the first bytes of the fields of a block are.
@@ -506,7 +507,7 @@ fn flag_leading_space(flags: &mut Vec<u8>, starts: &[usize], data: &[u8]) -> Fir
 /// The general path: each value as text, one after the other.
 pub(crate) fn general(
     lane: &mut ColumnCells,
-    bound: &Bound<'_>,
+    reader: &ColumnReader<'_>,
     rows: Range<usize>,
     separators: Separators,
     spare: &mut Vec<u8>,
@@ -514,46 +515,22 @@ pub(crate) fn general(
     for row in rows {
         let start = lane.text.len();
         match separators {
-            Separators::Json => bound.push(&mut lane.text, row, Style::Json(Html::Raw))?,
-            Separators::Csv { delimiter } if may_need_quotes(&bound.values, delimiter) => {
+            Separators::Json => reader.push(&mut lane.text, row, TextFormat::Json(Html::Raw))?,
+            Separators::Csv { delimiter } if may_need_quotes(&reader.values, delimiter) => {
                 spare.clear();
-                bound.push(spare, row, Style::Csv)?;
+                reader.push(spare, row, TextFormat::Csv)?;
                 push_csv_field(&mut lane.text, spare, delimiter);
             }
-            Separators::Csv { .. } => bound.push(&mut lane.text, row, Style::Csv)?,
+            Separators::Csv { .. } => reader.push(&mut lane.text, row, TextFormat::Csv)?,
         }
         lane.end_cell(start);
     }
     Ok(())
 }
 
-/// May the CSV text of such values need quotes? Numbers, dates and their like do not, unless the delimiter is one of their characters.
-pub(crate) fn may_need_quotes(values: &Values<'_>, delimiter: u8) -> bool {
-    if is_odd(delimiter) {
-        return true;
-    }
-    match values {
-        Values::Text(_)
-        | Values::Json(_)
-        | Values::Interval(_)
-        | Values::List(..)
-        | Values::Struct(..)
-        | Values::Map(..)
-        | Values::Dictionary(..) => true,
-        Values::Null | Values::Bool(_) | Values::Int(_) | Values::Float(_) | Values::Binary { .. } | Values::FixedBinary(_) => false,
-        Values::Date(_) | Values::TimeOfDay(..) | Values::Timestamp(..) | Values::Duration(..) | Values::Decimal(..) => false,
-        Values::Uuid(_) | Values::Inet(_) | Values::Mac(_) => false,
-    }
-}
-
-/// Can the delimiter be a character of a number, a date, an address or base64?
-pub(crate) fn is_odd(delimiter: u8) -> bool {
-    delimiter.is_ascii_alphanumeric() || b"+-.:/=()".contains(&delimiter)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Kind;
+    use super::super::plan::ValueKind;
     use super::*;
     use arrow_array::{Array, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, Int64Array, UInt64Array};
     use arrow_array::{TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray};
@@ -564,8 +541,8 @@ mod tests {
         [Separators::Json, Separators::Csv { delimiter: b',' }, Separators::Csv { delimiter: b';' }, Separators::Csv { delimiter: b'-' }];
 
     /// The cells of a lane with the quotes that belong to them.
-    fn cells(lane: &ColumnCells, bound: &Bound<'_>) -> Vec<Vec<u8>> {
-        let borrowed = match &bound.values {
+    fn cells(lane: &ColumnCells, reader: &ColumnReader<'_>) -> Vec<Vec<u8>> {
+        let borrowed = match &reader.values {
             Values::Text(bytes) => bytes.data().unwrap_or_default(),
             _ => &[],
         };
@@ -574,15 +551,15 @@ mod tests {
     }
 
     /// Whatever path a block takes, its cells are those of the general path; also when the rows are a slice.
-    fn check(kind: &Kind, array: &dyn Array) {
+    fn check(kind: &ValueKind, array: &dyn Array) {
         let middle = array.len() / 3;
         for slice in [array.slice(0, array.len()), array.slice(middle, array.len() - middle)] {
-            let bound = Bound::new(kind, slice.as_ref()).expect("the kind fits");
+            let reader = ColumnReader::new(kind, slice.as_ref()).expect("the kind fits");
             for separators in SEPARATORS {
                 let (mut fast, mut slow) = (ColumnCells::default(), ColumnCells::default());
-                fill(&mut fast, &bound, 0..slice.len(), separators, &mut Vec::new()).expect("a text");
-                general(&mut slow, &bound, 0..slice.len(), separators, &mut Vec::new()).expect("a text");
-                assert_eq!(cells(&fast, &bound), cells(&slow, &bound), "{separators:?}");
+                fill(&mut fast, &reader, 0..slice.len(), separators, &mut Vec::new()).expect("a text");
+                general(&mut slow, &reader, 0..slice.len(), separators, &mut Vec::new()).expect("a text");
+                assert_eq!(cells(&fast, &reader), cells(&slow, &reader), "{separators:?}");
             }
         }
     }
@@ -601,27 +578,27 @@ mod tests {
     proptest! {
         #[test]
         fn integers_take_either_path_alike(values in nullable(wide().boxed())) {
-            check(&Kind::Int, &Int64Array::from(values.clone()));
+            check(&ValueKind::Int, &Int64Array::from(values.clone()));
             let unsigned: Vec<Option<u64>> = values.iter().map(|value| value.map(|value| value as u64)).collect();
-            check(&Kind::Int, &UInt64Array::from(unsigned));
+            check(&ValueKind::Int, &UInt64Array::from(unsigned));
         }
 
         #[test]
         fn small_integers_take_either_path_alike(values in nullable((-2_000_000_000_000_000i64..2_000_000_000_000_000, 0u32..50).prop_map(|(value, shift)| value >> shift).boxed())) {
-            check(&Kind::Int, &Int64Array::from(values));
+            check(&ValueKind::Int, &Int64Array::from(values));
         }
 
         #[test]
         fn decimals_take_either_path_alike(values in nullable((wide(), 0u32..8).prop_map(|(value, zeros)| i128::from(value % 10_000_000_000) / 10i128.pow(zeros) * 10i128.pow(zeros)).boxed()), scale in -2i8..7, precision in 1u8..20) {
             let array = Decimal128Array::from(values);
-            check(&Kind::Decimal(DecimalType { precision, scale }), &array);
+            check(&ValueKind::Decimal(DecimalType { precision, scale }), &array);
         }
 
         #[test]
         fn dates_take_either_path_alike(values in nullable(prop_oneof![-800_000i32..3_000_000, any::<i32>(), 0i32..20_000].boxed())) {
-            check(&Kind::Date, &Date32Array::from(values.clone()));
+            check(&ValueKind::Date, &Date32Array::from(values.clone()));
             let milliseconds: Vec<Option<i64>> = values.iter().map(|day| day.map(|day| i64::from(day) * 86_400_000 + 1)).collect();
-            check(&Kind::Date, &Date64Array::from(milliseconds));
+            check(&ValueKind::Date, &Date64Array::from(milliseconds));
         }
 
         #[test]
@@ -631,7 +608,7 @@ mod tests {
                 let ticks = |seconds: i64| seconds.wrapping_mul(per_second).wrapping_add(fraction / (1_000_000_000 / per_second));
                 values.iter().map(|value| value.map(ticks)).collect()
             };
-            let kind = |unit| Kind::Timestamp(unit, Rc::new(Zone::Utc));
+            let kind = |unit| ValueKind::Timestamp(unit, Rc::new(Zone::Utc));
             check(&kind(TimeUnit::Second), &TimestampSecondArray::from(values.clone()));
             check(&kind(TimeUnit::Millisecond), &TimestampMillisecondArray::from(scaled(1_000)));
             check(&kind(TimeUnit::Microsecond), &TimestampMicrosecondArray::from(scaled(1_000_000)));
@@ -640,13 +617,13 @@ mod tests {
 
         #[test]
         fn booleans_take_either_path_alike(values in nullable(any::<bool>().boxed())) {
-            check(&Kind::Bool, &BooleanArray::from(values));
+            check(&ValueKind::Bool, &BooleanArray::from(values));
         }
 
         #[test]
         fn strings_take_either_path_alike(values in nullable(prop_oneof!["[a-z ]{0,40}", "[a-z]{0,12}", "[a-z,]{60,140}", "[a-z,;\"\\\\ \n<\u{a0}\u{2028}]{0,6}"].boxed())) {
             let values: Vec<Option<&[u8]>> = values.iter().map(|value| value.as_deref().map(str::as_bytes)).collect();
-            check(&Kind::Text, &BinaryArray::from(values));
+            check(&ValueKind::Text, &BinaryArray::from(values));
         }
     }
 }

@@ -164,14 +164,14 @@ struct Digits {
 }
 
 impl Digits {
-    fn of_u128(value: u128) -> Self {
+    fn from_u128(value: u128) -> Self {
         match u64::try_from(value) {
-            Ok(value) => Self::of_u64(value),
-            Err(_) => Self::of_limbs([value as u64, (value >> 64) as u64, 0, 0]),
+            Ok(value) => Self::from_u64(value),
+            Err(_) => Self::from_limbs([value as u64, (value >> 64) as u64, 0, 0]),
         }
     }
 
-    fn of_u64(mut value: u64) -> Self {
+    fn from_u64(mut value: u64) -> Self {
         let mut digits_of = Self { bytes: [b'0'; MAX_DECIMAL_DIGITS], start: MAX_DECIMAL_DIGITS };
         let mut end = MAX_DECIMAL_DIGITS;
         while value > 0 {
@@ -186,7 +186,7 @@ impl Digits {
     }
 
     /// Little-endian 64-bit limbs.
-    fn of_limbs(mut limbs: [u64; 4]) -> Self {
+    fn from_limbs(mut limbs: [u64; 4]) -> Self {
         /// The largest power of ten that fits 64 bits, and its exponent.
         const CHUNK: (u64, usize) = (10_000_000_000_000_000_000, 19);
         let mut digits = Self { bytes: [b'0'; MAX_DECIMAL_DIGITS], start: MAX_DECIMAL_DIGITS };
@@ -222,7 +222,7 @@ pub(crate) struct DecimalType {
 
 /// Appends a decimal of at most 128 bits.
 pub(crate) fn push_decimal128(out: &mut Vec<u8>, unscaled: i128, ty: DecimalType) {
-    push_decimal(out, unscaled < 0, Digits::of_u128(unscaled.unsigned_abs()), ty);
+    push_decimal(out, unscaled < 0, Digits::from_u128(unscaled.unsigned_abs()), ty);
 }
 
 /// Appends a decimal of 256 bits.
@@ -233,7 +233,7 @@ pub(crate) fn push_decimal256(out: &mut Vec<u8>, unscaled: arrow_buffer::i256, t
     let (low, high) = magnitude.to_parts();
     let high = high as u128;
     let limbs = [low as u64, (low >> 64) as u64, high as u64, (high >> 64) as u64];
-    push_decimal(out, negative, Digits::of_limbs(limbs), ty);
+    push_decimal(out, negative, Digits::from_limbs(limbs), ty);
 }
 
 /// No trailing zeros; at most `precision` digits (half to even); exponent form below 1e-4, and where more zeros than the precision holds

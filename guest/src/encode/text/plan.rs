@@ -19,12 +19,12 @@ const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
 }
 
 /// What a value is, and so how it is written. One for each logical type; the array says how it is stored.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     Null,
     Bool,
     Int,
@@ -42,17 +42,17 @@ pub(crate) enum Kind {
     Inet,
     Mac,
     Json,
-    List(Box<Kind>),
+    List(Box<ValueKind>),
     Struct(StructPlan),
-    Map(Box<(Kind, Kind)>),
-    Dictionary(Box<Kind>),
+    Map(Box<(ValueKind, ValueKind)>),
+    Dictionary(Box<ValueKind>),
 }
 
 /// A struct's children and the orders in which they are written.
 #[derive(Debug)]
 pub(crate) struct StructPlan {
     /// In the order of the schema.
-    pub(crate) children: Vec<Kind>,
+    pub(crate) children: Vec<ValueKind>,
     /// Sorted by the encoded key, for keys with raw HTML.
     pub(crate) raw: Vec<Key>,
     /// Sorted by the encoded key, for keys with escaped HTML.
@@ -98,30 +98,30 @@ pub(crate) type Zones = HashMap<String, Rc<Zone>>;
 pub(crate) fn plan(schema: &Schema, zones: &mut Zones) -> Result<Vec<Column>, EncodeError> {
     let mut columns = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        let kind = of_field(field, zones, 1).map_err(|problem| EncodeError::Data(format!("column `{}`: {problem}", field.name())))?;
+        let kind = kind_of_field(field, zones, 1).map_err(|problem| EncodeError::Data(format!("column `{}`: {problem}", field.name())))?;
         columns.push(Column { name: field.name().clone(), kind });
     }
     Ok(columns)
 }
 
-fn of_field(field: &Field, zones: &mut Zones, depth: usize) -> Result<Kind, String> {
+fn kind_of_field(field: &Field, zones: &mut Zones, depth: usize) -> Result<ValueKind, String> {
     if depth > MAX_DEPTH {
         return Err(format!("the type is nested deeper than {MAX_DEPTH} levels"));
     }
     match extension(field)? {
         Some(kind) => Ok(kind),
-        None => of_type(field.data_type(), zones, depth),
+        None => kind_of_type(field.data_type(), zones, depth),
     }
 }
 
 /// The extension types that CloudQuery and the reference know; others are their storage.
-fn extension(field: &Field) -> Result<Option<Kind>, String> {
+fn extension(field: &Field) -> Result<Option<ValueKind>, String> {
     let Some(name) = field.metadata().get(EXTENSION_NAME) else { return Ok(None) };
     let (kind, storage_fits) = match name.as_str() {
-        "uuid" => (Kind::Uuid, field.data_type() == &DataType::FixedSizeBinary(16)),
-        "json" => (Kind::Json, field.data_type() == &DataType::Binary),
-        "inet" => (Kind::Inet, field.data_type() == &DataType::Binary),
-        "mac" => (Kind::Mac, field.data_type() == &DataType::Binary),
+        "uuid" => (ValueKind::Uuid, field.data_type() == &DataType::FixedSizeBinary(16)),
+        "json" => (ValueKind::Json, field.data_type() == &DataType::Binary),
+        "inet" => (ValueKind::Inet, field.data_type() == &DataType::Binary),
+        "mac" => (ValueKind::Mac, field.data_type() == &DataType::Binary),
         _ => return Ok(None),
     };
     if !storage_fits {
@@ -134,38 +134,38 @@ fn extension(field: &Field) -> Result<Option<Kind>, String> {
     Ok(Some(kind))
 }
 
-fn of_type(ty: &DataType, zones: &mut Zones, depth: usize) -> Result<Kind, String> {
+fn kind_of_type(ty: &DataType, zones: &mut Zones, depth: usize) -> Result<ValueKind, String> {
     Ok(match ty {
-        DataType::Null => Kind::Null,
-        DataType::Boolean => Kind::Bool,
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Kind::Int,
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => Kind::Int,
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => Kind::Float,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Kind::Binary,
-        DataType::FixedSizeBinary(_) => Kind::FixedBinary,
-        DataType::Date32 | DataType::Date64 => Kind::Date,
-        DataType::Time32(unit) | DataType::Time64(unit) => Kind::TimeOfDay(*unit),
-        DataType::Timestamp(unit, zone) => Kind::Timestamp(*unit, shared_zone(zone.as_deref(), zones)?),
-        DataType::Duration(unit) => Kind::Duration(*unit),
-        DataType::Interval(_) => Kind::Interval,
+        DataType::Null => ValueKind::Null,
+        DataType::Boolean => ValueKind::Bool,
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => ValueKind::Int,
+        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => ValueKind::Int,
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => ValueKind::Float,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => ValueKind::Text,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => ValueKind::Binary,
+        DataType::FixedSizeBinary(_) => ValueKind::FixedBinary,
+        DataType::Date32 | DataType::Date64 => ValueKind::Date,
+        DataType::Time32(unit) | DataType::Time64(unit) => ValueKind::TimeOfDay(*unit),
+        DataType::Timestamp(unit, zone) => ValueKind::Timestamp(*unit, shared_zone(zone.as_deref(), zones)?),
+        DataType::Duration(unit) => ValueKind::Duration(*unit),
+        DataType::Interval(_) => ValueKind::Interval,
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
-        | DataType::Decimal256(precision, scale) => Kind::Decimal(DecimalType { precision: *precision, scale: *scale }),
+        | DataType::Decimal256(precision, scale) => ValueKind::Decimal(DecimalType { precision: *precision, scale: *scale }),
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::FixedSizeList(item, _)
         | DataType::ListView(item)
-        | DataType::LargeListView(item) => Kind::List(Box::new(of_field(item, zones, depth + 1)?)),
+        | DataType::LargeListView(item) => ValueKind::List(Box::new(kind_of_field(item, zones, depth + 1)?)),
         DataType::Struct(fields) => {
-            let children = fields.iter().map(|field| of_field(field, zones, depth + 1)).collect::<Result<_, _>>()?;
+            let children = fields.iter().map(|field| kind_of_field(field, zones, depth + 1)).collect::<Result<_, _>>()?;
             let names = || fields.iter().map(|field| field.name().as_str());
-            Kind::Struct(StructPlan { children, raw: sorted_keys(names(), Html::Raw), escaped: sorted_keys(names(), Html::Escaped) })
+            ValueKind::Struct(StructPlan { children, raw: sorted_keys(names(), Html::Raw), escaped: sorted_keys(names(), Html::Escaped) })
         }
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(pair) if pair.len() == 2 => {
-                Kind::Map(Box::new((of_field(&pair[0], zones, depth + 1)?, of_field(&pair[1], zones, depth + 1)?)))
+                ValueKind::Map(Box::new((kind_of_field(&pair[0], zones, depth + 1)?, kind_of_field(&pair[1], zones, depth + 1)?)))
             }
             other => return Err(format!("a map's entries must be a struct of two fields, not {other}")),
         },
@@ -173,7 +173,7 @@ fn of_type(ty: &DataType, zones: &mut Zones, depth: usize) -> Result<Kind, Strin
             if depth >= MAX_DEPTH {
                 return Err(format!("the type is nested deeper than {MAX_DEPTH} levels"));
             }
-            Kind::Dictionary(Box::new(of_type(value, zones, depth + 1)?))
+            ValueKind::Dictionary(Box::new(kind_of_type(value, zones, depth + 1)?))
         }
         DataType::Union(..) | DataType::RunEndEncoded(..) => return Err(format!("type {ty} has no text form")),
     })

@@ -206,6 +206,11 @@ pub(crate) fn begins_with_space(text: &[u8]) -> bool {
     }
 }
 
+/// Can the delimiter be a character of a number, a date, an address or base64?
+pub(crate) fn is_odd(delimiter: u8) -> bool {
+    delimiter.is_ascii_alphanumeric() || b"+-.:/=()".contains(&delimiter)
+}
+
 /// Appends a field, quoted if it needs to be.
 pub(crate) fn push_csv_field(out: &mut Vec<u8>, field: &[u8], delimiter: u8) {
     if csv_needs_quotes(field, delimiter) { push_csv_quoted(out, field) } else { push_text(out, field) }

@@ -1,7 +1,8 @@
 //! The law of the block writer: whatever the columns, values and slices, its bytes are those of the general path, row by row.
 
+use super::bind::ColumnReader;
 use super::long::LONG_ROW_BYTES;
-use super::value::{Bound, Style};
+use super::value::TextFormat;
 use super::{Html, TextShared, push_csv_field, sorted_keys};
 use crate::encode::{Encode, Output, csv, json};
 use crate::host::PutError;
@@ -146,8 +147,8 @@ fn array(shape: &Shape, rows: usize, nulls: bool, dice: &mut Dice) -> (DataType,
 /// The rows by the general path alone.
 fn plainly(schema: &Rc<TableSchema>, batch: &RecordBatch, rows: std::ops::Range<usize>, delimiter: Option<u8>) -> Vec<u8> {
     let plan = TextShared::default().plan(schema).expect("every type has a text");
-    let bounds: Vec<Bound<'_>> =
-        plan.iter().zip(batch.columns()).map(|(column, array)| Bound::new(&column.kind, array.as_ref()).expect("fits")).collect();
+    let bounds: Vec<ColumnReader<'_>> =
+        plan.iter().zip(batch.columns()).map(|(column, array)| ColumnReader::new(&column.kind, array.as_ref()).expect("fits")).collect();
     let keys = sorted_keys(schema.logical.fields().iter().map(|field| field.name().as_str()), Html::Raw);
     let mut out = Vec::new();
     for row in rows {
@@ -155,7 +156,7 @@ fn plainly(schema: &Rc<TableSchema>, batch: &RecordBatch, rows: std::ops::Range<
             Some(delimiter) => {
                 for (at, bound) in bounds.iter().enumerate() {
                     let mut field = Vec::new();
-                    bound.push(&mut field, row, Style::Csv).expect("a text");
+                    bound.push(&mut field, row, TextFormat::Csv).expect("a text");
                     out.extend((at > 0).then_some(delimiter));
                     push_csv_field(&mut out, &field, delimiter);
                 }
@@ -165,7 +166,7 @@ fn plainly(schema: &Rc<TableSchema>, batch: &RecordBatch, rows: std::ops::Range<
                 for (at, key) in keys.iter().enumerate() {
                     out.push(if at == 0 { b'{' } else { b',' });
                     out.extend_from_slice(&key.text);
-                    bounds[key.child].push(&mut out, row, Style::Json(Html::Raw)).expect("a text");
+                    bounds[key.child].push(&mut out, row, TextFormat::Json(Html::Raw)).expect("a text");
                 }
                 out.extend_from_slice(b"}\n");
             }
@@ -311,7 +312,7 @@ fn long_keys_leave_piece_by_piece() {
     encoder(&schema, &shared, None).write(&batch, 0..1, &mut out).expect("a text");
     let expected = format!("{{\"c\":[{{\"{}\":1}}]}}\n", "\\u003c".repeat(3 << 20));
     assert!(out.0 == expected.as_bytes());
-    let room = shared.0.borrow().scratch.room_bytes();
+    let room = shared.scratch().room_bytes();
     assert!(room < 4 << 20, "{room} bytes of text at once");
 }
 

@@ -3,36 +3,11 @@
 use super::append::push_word;
 use super::digits::{FOUR_DIGIT_YEARS, ZEROS, clock_text, date_text, digits, push_unsigned, trailing_zeros};
 use super::zone::Zone;
+use crate::calendar::{CivilDay, SECONDS_PER_DAY};
 use arrow_schema::TimeUnit;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Added to Unix seconds before they are read without a sign, as the reference's clock does; it decides where the extremes wrap around.
 const ABSOLUTE_OFFSET_SECONDS: u64 = 9_223_372_028_741_760_000;
-
-/// A day of the proleptic Gregorian calendar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CivilDay {
-    pub(crate) year: i64,
-    pub(crate) month: u8,
-    pub(crate) day: u8,
-}
-
-impl CivilDay {
-    /// The day that is so many days after 1970-01-01. Years are counted from a first of March, in cycles of 400 years.
-    pub(crate) fn from_unix_days(days: i64) -> Self {
-        let days = days + 719_468;
-        let cycle = days.div_euclid(146_097);
-        let day_of_cycle = days.rem_euclid(146_097);
-        let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-        let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        let year = year_of_cycle + cycle * 400 + i64::from(month <= 2);
-        Self { year, month: month as u8, day: day as u8 }
-    }
-}
 
 /// Two ASCII digits of a number below 100.
 pub(crate) fn two_digits(value: u8) -> [u8; 2] {

@@ -1,11 +1,12 @@
 //! Blocks of rows to output: plan, lanes, lengths, scatter, flush.
 
-use super::TextShared;
-use super::cells::{ColumnCells, MAX_END, STAGING_BYTES, Source, Target};
+use super::bind::{ColumnReader, Values};
+use super::cells::{CellSource, ColumnCells, MAX_END, RowWriter, STAGING_BYTES};
+use super::frame::Frame;
 use super::kernel;
 use super::long::{self, LONG_ROW_BYTES, LongError};
 use super::plan::Column;
-use super::value::{Bound, Values};
+use super::shared::{Scratch, TextShared};
 use crate::encode::{Encode, EncodeError, Output};
 use crate::ipc::TableSchema;
 use crate::limits::CHUNK_BYTES;
@@ -24,50 +25,6 @@ const BLOCK_CELLS: usize = 16_384;
 
 /// Arrow bytes of a block that are fine without a closer look; above, the block is halved until it is below or a single row.
 const MAX_BLOCK_BYTES: usize = CHUNK_BYTES / 4;
-
-/// What stands between cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Separators {
-    /// Fields of CSV, by their delimiter.
-    Csv {
-        /// One ASCII byte.
-        delimiter: u8,
-    },
-    /// Members of JSON objects.
-    Json,
-}
-
-/// A table's rows in a format: all that does not depend on values.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) separators: Separators,
-    /// What is written before the first row.
-    pub(crate) header: Vec<u8>,
-    /// In the order of output: the text before a cell, and the column the cell is of.
-    pub(crate) pieces: Vec<(Vec<u8>, usize)>,
-    /// The text after the last cell of a row.
-    pub(crate) end: Vec<u8>,
-}
-
-/// Buffers that every encoder of a session uses in turn.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    lanes: Vec<ColumnCells>,
-    at: Vec<usize>,
-    ends: Vec<usize>,
-    prefix: Vec<u8>,
-    spare: Vec<u8>,
-    staging: Vec<u8>,
-    staged: usize,
-}
-
-#[cfg(test)]
-impl Scratch {
-    /// Room for text that has been made.
-    pub(super) fn room_bytes(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.text.capacity()).sum::<usize>() + self.spare.capacity()
-    }
-}
 
 /// Writes one object of CSV or JSON lines.
 #[derive(Debug)]
@@ -95,14 +52,14 @@ impl Encode for TextEncoder {
         if rows.start > rows.end || rows.end > batch.num_rows() || batch.num_columns() != self.plan.len() {
             return Err(EncodeError::Data("the rows do not fit the table's schema".into()));
         }
-        let mut bounds = Vec::with_capacity(self.plan.len());
+        let mut readers = Vec::with_capacity(self.plan.len());
         for (column, array) in self.plan.iter().zip(batch.columns()) {
-            let bound = Bound::new(&column.kind, array.as_ref())
+            let reader = ColumnReader::new(&column.kind, array.as_ref())
                 .map_err(|mismatch| EncodeError::Data(format!("column `{}`: {}", column.name, mismatch.0)))?;
-            bounds.push(bound);
+            readers.push(reader);
         }
-        let shared = &mut *self.shared.0.borrow_mut();
-        let mut job = Job { plan: &self.plan, frame: &self.frame, bounds: &bounds, scratch: &mut shared.scratch, out };
+        let scratch = &mut *self.shared.scratch();
+        let mut job = Job { plan: &self.plan, frame: &self.frame, readers: &readers, scratch, out };
         job.scratch.staged = 0;
         // A record without rows is a record: its object holds the names of the columns.
         if !self.begun {
@@ -137,14 +94,14 @@ impl Encode for TextEncoder {
 struct Job<'a> {
     plan: &'a [Column],
     frame: &'a Frame,
-    bounds: &'a [Bound<'a>],
+    readers: &'a [ColumnReader<'a>],
     scratch: &'a mut Scratch,
     out: &'a mut dyn Output,
 }
 
 impl Job<'_> {
     fn write(&mut self, rows: Range<usize>) -> Result<(), EncodeError> {
-        let most = (BLOCK_CELLS / self.bounds.len().max(1)).clamp(MIN_BLOCK_ROWS, MAX_BLOCK_ROWS);
+        let most = (BLOCK_CELLS / self.readers.len().max(1)).clamp(MIN_BLOCK_ROWS, MAX_BLOCK_ROWS);
         let whole = self.weight(rows.clone());
         let mut start = rows.start;
         while start < rows.end {
@@ -163,16 +120,16 @@ impl Job<'_> {
     }
 
     fn weight(&self, rows: Range<usize>) -> usize {
-        self.bounds.iter().map(|bound| bound.weight(rows.clone())).fold(0, usize::saturating_add)
+        self.readers.iter().map(|reader| reader.weight(rows.clone())).fold(0, usize::saturating_add)
     }
 
     /// Encodes a row that is too long to be held as text.
     fn long_row(&mut self, row: usize) -> Result<(), EncodeError> {
-        let (frame, bounds, plan) = (self.frame, self.bounds, self.plan);
+        let (frame, readers, plan) = (self.frame, self.readers, self.plan);
         let mut text = std::mem::take(&mut self.scratch.spare);
         for (prefix, column) in &frame.pieces {
             self.stage(prefix)?;
-            long::write_cell(&bounds[*column], row, frame.separators, &mut text, &mut |bytes| self.stage(bytes)).map_err(|error| {
+            long::write_cell(&readers[*column], row, frame.separators, &mut text, &mut |bytes| self.stage(bytes)).map_err(|error| {
                 match error {
                     LongError::Value(error) => EncodeError::Data(format!("column `{}`: {error}", plan[*column].name)),
                     LongError::Encode(error) => error,
@@ -186,7 +143,7 @@ impl Job<'_> {
     /// Encodes a few rows: every column to its lane, every lane to its place.
     fn block(&mut self, rows: Range<usize>) -> Result<(), EncodeError> {
         let count = rows.len();
-        self.scratch.lanes.resize_with(self.bounds.len().max(self.scratch.lanes.len()), ColumnCells::default);
+        self.scratch.lanes.resize_with(self.readers.len().max(self.scratch.lanes.len()), ColumnCells::default);
         self.scratch.at.clear();
         self.scratch.at.resize(count, 0);
         // Constant bytes of a row: what stands between cells, and quotes that every cell of a lane has.
@@ -195,7 +152,7 @@ impl Job<'_> {
         for (prefix, column) in &self.frame.pieces {
             let lane = &mut self.scratch.lanes[*column];
             lane.clear(&mut kept);
-            kernel::fill(lane, &self.bounds[*column], rows.clone(), self.frame.separators, &mut self.scratch.spare)
+            kernel::fill(lane, &self.readers[*column], rows.clone(), self.frame.separators, &mut self.scratch.spare)
                 .map_err(|error| EncodeError::Data(format!("column `{}`: {error}", self.plan[*column].name)))?;
             lane.measure(&mut self.scratch.at);
             constant += prefix.len() + 2 * usize::from(lane.quoted);
@@ -223,7 +180,7 @@ impl Job<'_> {
         let Scratch { lanes, at, ends, prefix, staging, .. } = &mut *self.scratch;
         staging.resize(STAGING_BYTES, 0);
         let Some(out) = staging.first_chunk_mut() else { unreachable!("it was just resized") };
-        let mut target = Target { out, at, ends };
+        let mut target = RowWriter { out, at, ends };
         // The shortest that the rest of a row can be.
         let mut rest = self.frame.end.len();
         for (text, column) in &self.frame.pieces {
@@ -237,7 +194,7 @@ impl Job<'_> {
             prefix.extend_from_slice(text);
             prefix.extend(lane.quoted.then_some(b'"'));
             rest -= prefix.len() + lane.shortest;
-            target.scatter(prefix, lane, borrowed(lane, &self.bounds[*column]), rest);
+            target.scatter(prefix, lane, borrowed(lane, &self.readers[*column]), rest);
             close = lane.quoted;
         }
         prefix.clear();
@@ -261,7 +218,7 @@ impl Job<'_> {
                 let quote: &[u8] = if lane.has_quotes(row) { b"\"" } else { b"" };
                 self.stage(prefix)?;
                 self.stage(quote)?;
-                self.stage(lane.cell(row, borrowed(lane, &self.bounds[*column])))?;
+                self.stage(lane.cell(row, borrowed(lane, &self.readers[*column])))?;
                 self.stage(quote)?;
             }
             self.stage(&self.frame.end)?;
@@ -295,9 +252,9 @@ impl Job<'_> {
 }
 
 /// The buffer that a lane's cells are in, if it is the column's own.
-fn borrowed<'a>(lane: &ColumnCells, bound: &Bound<'a>) -> &'a [u8] {
-    match (&bound.values, lane.source) {
-        (Values::Text(bytes), Source::Borrowed | Source::Flagged) => bytes.data().unwrap_or_default(),
+fn borrowed<'a>(lane: &ColumnCells, reader: &ColumnReader<'a>) -> &'a [u8] {
+    match (&reader.values, lane.source) {
+        (Values::Text(bytes), CellSource::Borrowed | CellSource::Flagged) => bytes.data().unwrap_or_default(),
         _ => &[],
     }
 }

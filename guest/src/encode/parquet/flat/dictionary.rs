@@ -2,6 +2,7 @@
 
 use super::page::write_hybrid;
 use crate::bytes::same;
+use crate::encode::parquet::choice::hash;
 use arrow_buffer::ArrowNativeType;
 
 /// Bytes of a dictionary at which it takes no more values.
@@ -296,7 +297,7 @@ impl ByteDictionary {
     pub(super) fn place(&mut self, value: &[u8]) -> u32 {
         let (bytes, ends) = (&mut self.bytes, &mut self.ends);
         let known = |place: usize| value_at(bytes, ends, place).is_some_and(|known| same(known, value));
-        self.slots.place(super::hash(value), known).unwrap_or_else(|place| {
+        self.slots.place(hash(value), known).unwrap_or_else(|place| {
             bytes.extend_from_slice(value);
             ends.push(bytes.len());
             place
