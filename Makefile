@@ -19,12 +19,13 @@ demo: setup
 test: setup peers
 	$(CARGO) test --workspace
 
-## Formatting, clippy, documentation, and the rules about who may depend on whom.
+## Formatting, clippy, documentation, and the rules about who may depend on whom: crates, and modules (drawn in target/modules.txt).
 lint: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --quiet
 	sh tests/check-dependencies.sh
+	$(CARGO) run --quiet -p lakegate-modules -- guest host > target/modules.txt
 
 ## Throughput of the encoders, in the sandbox and out, beside polars, pyarrow and duckdb; a guest's memory; load beside polars. ARGS='--scale 0.1'
 bench: setup peers
