@@ -4,6 +4,7 @@
 //! as a JSON Schema. What is checked is split in two: [`Target`] goes to the host, [`Settings`] to the session, and neither holds anything
 //! of the other.
 
+mod bounds;
 mod document;
 mod duration;
 mod endpoint;

@@ -46,7 +46,7 @@ pub(super) struct RawSpec {
     )]
     pub(super) batch_timeout: Field<String>,
     /// Canned ACL of every object.
-    #[schemars(with = "String", extend("enum" = super::rules::ACLS))]
+    #[schemars(with = "String", extend("enum" = super::bounds::ACLS))]
     pub(super) acl: Field<String>,
     /// Format of the objects.
     #[schemars(with = "String", extend("enum" = ["csv", "json", "parquet"]))]
@@ -79,15 +79,15 @@ pub(super) struct RawSpec {
     #[schemars(with = "Option<RawEncryption>")]
     pub(super) server_side_encryption_configuration: Field<RawEncryption>,
     /// Retries of a request after its first attempt. Not set: transient failures are retried for up to two minutes.
-    #[schemars(with = "Option<i64>", extend("minimum" = 0, "maximum" = super::rules::MAX_RETRIES))]
+    #[schemars(with = "Option<i64>", extend("minimum" = 0, "maximum" = super::bounds::MAX_RETRIES))]
     pub(super) max_retries: Field<i64>,
     /// Longest wait between two attempts, in seconds.
-    #[schemars(with = "Option<i64>", extend("minimum" = 0, "maximum" = super::rules::MAX_BACKOFF_SECONDS, "default" = 30))]
+    #[schemars(with = "Option<i64>", extend("minimum" = 0, "maximum" = super::bounds::MAX_BACKOFF_SECONDS, "default" = 30))]
     pub(super) max_backoff: Field<i64>,
     /// Size of a part of a multipart upload, in bytes. Not set: as the store allows.
     #[schemars(
         with = "Option<i64>",
-        extend("minimum" = super::rules::MIN_PART_SIZE_BYTES, "maximum" = super::rules::MAX_PART_SIZE_BYTES)
+        extend("minimum" = super::bounds::MIN_PART_SIZE_BYTES, "maximum" = super::bounds::MAX_PART_SIZE_BYTES)
     )]
     pub(super) part_size: Field<i64>,
     /// Log every request at debug level, without headers and bodies.
@@ -121,7 +121,7 @@ pub(super) struct RawEncryption {
     #[schemars(with = "String")]
     pub(super) sse_kms_key_id: Field<String>,
     /// Algorithm.
-    #[schemars(with = "String", extend("enum" = super::rules::ENCRYPTION_ALGORITHMS))]
+    #[schemars(with = "String", extend("enum" = super::bounds::ENCRYPTION_ALGORITHMS))]
     pub(super) server_side_encryption: Field<String>,
 }
 

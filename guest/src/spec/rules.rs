@@ -3,6 +3,7 @@
 //! Like the reference, rules look at what was written, before any default is filled in: `a/b.csv` alone breaks the rule that batching needs
 //! `{{UUID}}`, since batching is on unless switched off.
 
+use super::bounds::{ACLS, AES256, ENCRYPTION_ALGORITHMS, MAX_BACKOFF_SECONDS, MAX_PART_SIZE_BYTES, MAX_RETRIES, MIN_PART_SIZE_BYTES};
 use super::document::{Document, Field, preview, undecodable};
 use super::raw::{RawCredentials, RawCsv, RawEncryption, RawJson, RawParquet, RawSpec};
 use super::{
@@ -12,33 +13,6 @@ use super::{
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;
 use std::time::Duration;
-
-/// The canned ACLs of S3.
-pub(super) const ACLS: [&str; 7] = [
-    "private",
-    "public-read",
-    "public-read-write",
-    "authenticated-read",
-    "aws-exec-read",
-    "bucket-owner-read",
-    "bucket-owner-full-control",
-];
-
-/// The algorithms of S3's server-side encryption. The first needs no key.
-pub(super) const ENCRYPTION_ALGORITHMS: [&str; 3] = [AES256, "aws:kms", "aws:kms:dsse"];
-const AES256: &str = "AES256";
-
-/// Retries of one request. At the default back-off this many would take a working day.
-pub(super) const MAX_RETRIES: i64 = 1_000;
-
-/// The longest wait between two attempts that can be asked for: a day.
-pub(super) const MAX_BACKOFF_SECONDS: i64 = 86_400;
-
-/// The smallest part that S3 takes anywhere but at the end.
-pub(super) const MIN_PART_SIZE_BYTES: i64 = 5 << 20;
-
-/// The largest part that S3 takes.
-pub(super) const MAX_PART_SIZE_BYTES: i64 = 5 << 30;
 
 /// Bytes of a `Content-Type`, as the world of the component has it.
 pub(super) const MAX_CONTENT_TYPE_BYTES: usize = 256;
