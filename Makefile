@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup, make and a C compiler must be there.
-.PHONY: demo test lint bench cost peaks tenants dist setup peers
+.PHONY: demo test lint bench cost peaks tenants chaos dist setup peers
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -46,6 +46,11 @@ peaks: setup
 tenants: setup
 	$(CARGO) build --release --workspace --bin plugin --bin tenants
 	target/release/tenants $(ARGS)
+
+## Twenty tenants, half of them hostile, on a store that fails, for an hour. ARGS='--seconds 60 --seed 2'
+chaos: setup
+	$(CARGO) build --release --workspace --bin plugin --bin chaos
+	target/release/chaos $(ARGS)
 
 ## A stripped binary and its checksum in target/dist.
 dist: setup

@@ -66,9 +66,8 @@ impl EngineShared {
         let engine = Engine::new(&config()).map_err(|error| machine(&error))?;
         let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build();
         let guests = guests.map_err(|error| machine(&error))?;
-        let scheduler = Scheduler::new(guests.metrics().num_workers());
         start_ticker(&engine).map_err(|error| machine(&error))?;
-        Ok(Arc::new(Self { engine, guests: Some(guests), scheduler }))
+        Ok(Arc::new(Self { engine, guests: Some(guests), scheduler: Scheduler::of_process() }))
     }
 }
 
@@ -173,7 +172,8 @@ impl Runtime {
         store.epoch_deadline_callback(move |mut context| {
             let state = context.data_mut();
             state.cpu_ticks += 1;
-            if limits::EPOCH_TICK * state.cpu_ticks > call_cpu {
+            let is_left = state.context.outlet.as_ref().is_some_and(|outlet| outlet.is_left());
+            if is_left || limits::EPOCH_TICK * state.cpu_ticks > call_cpu {
                 return Ok(UpdateDeadline::Interrupt);
             }
             let slot = state.slot.clone();

@@ -361,6 +361,10 @@ impl Actor {
     /// The instance is gone: every table with an object open here fails, and so does the one being written.
     fn trapped(&mut self, trap: &wasmtime::Error, during: Option<&Arc<str>>) {
         let Some(guest) = self.guest.take() else { return };
+        if is_left(&self.context) {
+            // It was stopped: its client has gone, and nobody hears of its tables.
+            return self.dismiss(guest, "the write was given up", during);
+        }
         if let Some(tenant) = self.tenant() {
             tenant.metrics.guest_memory(guest.store.data().limiter.used_bytes());
             tenant.trapped();
@@ -431,7 +435,7 @@ impl Actor {
             let session = match opened {
                 Ok(session) => session.map_err(|message| anyhow::anyhow!("the component refuses its own settings: {message}"))?,
                 Err(trap) => {
-                    if let Some(tenant) = self.tenant() {
+                    if let (Some(tenant), false) = (self.tenant(), is_left(&self.context)) {
                         tenant.trapped();
                     }
                     return Err(store.data().explain(&trap));
@@ -441,6 +445,11 @@ impl Actor {
         }
         Ok(self.guest.as_mut().expect("made just above"))
     }
+}
+
+/// Whether nobody waits for the session any more, so that its guests are stopped.
+fn is_left(context: &LaneContext) -> bool {
+    context.outlet.as_ref().is_some_and(|outlet| outlet.is_left())
 }
 
 /// What the guest says went wrong. A failure of the store has been written down by its upload with the store's own words, and stays.

@@ -24,4 +24,5 @@ pub mod scheduler;
 pub mod session;
 pub mod source;
 pub mod staging;
+pub(crate) mod thread_clock;
 pub mod upload;

@@ -20,6 +20,24 @@ pub const SPARE_CONNECTIONS: u64 = 4;
 /// Calls at once over a tenant's connection: a Write, and a few that are short.
 pub const MAX_TENANT_STREAMS: u32 = 8;
 
+/// What a tenant's client has to greet, from the moment when it is connected: the preface of HTTP/2 and a frame, which every client sends at once.
+pub const GREETING_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the message of a tenant's call may take to come, but for those of a Write: a spec is a few kilobytes.
+pub const CALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a tenant's Write that is given up may take to end while its client is there; then nobody waits for it any more.
+pub const GIVE_UP_LIMIT: Duration = Duration::from_secs(30);
+
+/// Aborts at once that a tenant's sessions have left behind; more wait for their turn.
+pub const LEFT_ABORTS_AT_ONCE: usize = 32;
+
+/// Aborts that a tenant's sessions may have left behind: as many as a lane has objects. What is beyond is left to the bucket's lifecycle rule.
+pub const MAX_LEFT_ABORTS: usize = 4_096;
+
+/// What they have from when they were left.
+pub const LEFT_ABORT_LIMIT: Duration = Duration::from_secs(60);
+
 /// Bytes of the spill file of a tenant's session, unless its file says otherwise: thousands of tables' parts, and no disk.
 pub const TENANT_SPILL_BYTES: u64 = 1 << 30;
 

@@ -75,7 +75,7 @@ impl Payload {
             return self.hash();
         }
         let payload = self.clone();
-        tokio::task::spawn_blocking(move || payload.hash()).await.map_err(io::Error::other)?
+        crate::scheduler::spawn_blocking(move || payload.hash()).await.map_err(io::Error::other)?
     }
 
     fn hash(&self) -> io::Result<u32> {
@@ -159,7 +159,7 @@ impl Body for Frames {
                 }
                 Piece::Spilled { .. } => {
                     let (piece, at) = (piece.clone(), self.at);
-                    self.reading = Some(tokio::task::spawn_blocking(move || piece.read(at, FRAME_BYTES)));
+                    self.reading = Some(crate::scheduler::spawn_blocking(move || piece.read(at, FRAME_BYTES)));
                 }
             }
         }

@@ -18,6 +18,7 @@ use crate::policy::metrics::OpenSession;
 use crate::policy::resources::{MemoryHold, Resources};
 use crate::policy::{Denied, Policy, Tenant};
 use crate::s3::{ConnectOptions, S3Client, StoreError};
+use crate::scheduler::HostMeter;
 use crate::staging::{InFlight, Staging};
 use crate::upload::Outlet;
 use bytes::Bytes;
@@ -244,6 +245,7 @@ impl Destination {
             options.session_policy = Some(tenant.grant.session_policy());
             options.configured_endpoints = false;
             options.retries = tenant.metrics.retries.clone();
+            options.meter = Some(HostMeter::new(tenant.share.account.clone()));
         }
         if self.options.spill == Spill::None {
             options.max_part_bytes = options.max_part_bytes.min(self.options.memory_bytes / 2);
@@ -429,6 +431,13 @@ impl Halt {
     pub fn now(&self) {
         self.ledger.give_up();
         self.outlet.halt();
+    }
+
+    /// The same where nobody waits for anything: guests are stopped where they are, and [`Write::abort`] returns although the store has not
+    /// answered. What a tenant leaves to be aborted goes on by itself, within bounds.
+    pub(crate) fn leave(&self) {
+        self.ledger.give_up();
+        self.outlet.leave();
     }
 }
 

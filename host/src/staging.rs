@@ -71,17 +71,22 @@ impl Staging {
         lock(&self.file).as_ref().map_or(0, |file| lock(&file.space).end)
     }
 
+    /// Whether [`Staging::balance`] has anything to do.
+    pub(crate) fn is_over(&self) -> bool {
+        self.memory_bytes() > self.budget_bytes
+    }
+
     /// Brings the memory back under the budget: the largest parts move to the spill file, until a quarter of the budget is free, so that
     /// the next chunk does not have to spill again.
     ///
     /// # Errors
     /// [`NoRoom`] if there is no spill file, or its disk is full.
     pub async fn balance(self: &Arc<Self>) -> Result<(), NoRoom> {
-        if self.memory_bytes() <= self.budget_bytes {
+        if !self.is_over() {
             return Ok(());
         }
         let _turn = self.balancing.lock().await;
-        if self.memory_bytes() <= self.budget_bytes {
+        if !self.is_over() {
             return Ok(());
         }
         let Spill::Dir(folder) = &self.spill else {
@@ -89,7 +94,9 @@ impl Staging {
         };
         let file = self.spill_file(folder)?;
         let this = self.clone();
-        tokio::task::spawn_blocking(move || this.spill_largest(&file)).await.map_err(|error| NoRoom(format!("the spill file: {error}")))?
+        crate::scheduler::spawn_blocking(move || this.spill_largest(&file))
+            .await
+            .map_err(|error| NoRoom(format!("the spill file: {error}")))?
     }
 
     fn spill_file(&self, folder: &std::path::Path) -> Result<Arc<SpillFile>, NoRoom> {

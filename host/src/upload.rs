@@ -13,8 +13,9 @@ use crate::policy::grant::RateKind;
 use crate::policy::quota::{OpenObject, Reservation};
 use crate::policy::{Authorized, Denied, Policy, Tenant};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
+use crate::scheduler::{HostMeter, spawn_metered};
 use crate::session::Held;
-use crate::staging::{InFlight, InFlightBytes, StagedPart, Staging};
+use crate::staging::{InFlight, InFlightBytes, NoRoom, StagedPart, Staging};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -33,7 +34,9 @@ pub struct Outlet {
     requests: Semaphore,
     keys: Arc<Keys>,
     io: tokio::runtime::Handle,
+    meter: Option<HostMeter>,
     halt: CancellationToken,
+    left: CancellationToken,
 }
 
 impl Outlet {
@@ -50,12 +53,33 @@ impl Outlet {
     ) -> Arc<Self> {
         let keys = Arc::new(Keys::new(keys_repeat));
         let requests = Semaphore::new(MAX_REQUESTS);
-        Arc::new(Self { client, policy, staging, in_flight, requests, keys, io, halt: CancellationToken::new() })
+        let meter = policy.tenant().map(|tenant| HostMeter::new(tenant.share.account.clone()));
+        let [halt, left] = [(); 2].map(|()| CancellationToken::new());
+        Arc::new(Self { client, policy, staging, in_flight, requests, keys, io, meter, halt, left })
     }
 
     /// The process ends: what the store has not confirmed is aborted, finished or not.
     pub(crate) fn halt(&self) {
         self.halt.cancel();
+    }
+
+    /// Nobody waits for the session any more: as [`Outlet::halt`], and what is to be aborted goes on without it.
+    pub(crate) fn leave(&self) {
+        self.left.cancel();
+        self.halt.cancel();
+    }
+
+    /// True once nobody waits for the session any more.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.is_cancelled()
+    }
+
+    /// Brings staged parts under their budget, on the tenant's account.
+    async fn balance(&self) -> Result<(), NoRoom> {
+        match &self.meter {
+            Some(meter) if self.staging.is_over() => meter.metered(self.staging.balance()).await,
+            _ => self.staging.balance().await,
+        }
     }
 
     /// What decides.
@@ -248,7 +272,7 @@ impl Upload {
             let piece = chunk.split_to(chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
             self.bytes += piece.len() as u64;
             self.staged.append(piece);
-            if let Err(full) = self.outlet.staging.balance().await {
+            if let Err(full) = self.outlet.balance().await {
                 return Err(self.refuse(FailureClass::Storage, PutError::Quota(full.0)));
             }
         }
@@ -305,7 +329,7 @@ impl Upload {
                 let (commands, inbox) = mpsc::unbounded_channel();
                 let (table, ledger) = (start.table.clone(), start.ledger.clone());
                 let job = Job { outlet: self.outlet.clone(), start, failed: self.failed.clone() };
-                self.outlet.io.spawn(job.run(inbox));
+                let _runs_by_itself = spawn_metered(&self.outlet.io, self.outlet.meter.as_ref(), job.run(inbox));
                 State::Running(commands, table, ledger)
             }
             other => other,
@@ -391,7 +415,12 @@ impl Job {
         // An abort may take long: the table has failed before, and what was queued has given its bytes back.
         drop(inbox);
         if let Some(mut upload) = unfinished {
-            upload.abort().await;
+            tokio::select! {
+                biased;
+                // Dropped with its duty, which it then does by itself.
+                () = self.outlet.left.cancelled() => {}
+                () = upload.abort() => {}
+            }
         }
     }
 
@@ -452,7 +481,11 @@ impl Job {
         let mut send = |sending: &mut JoinSet<_>, payload: Payload, share: InFlightBytes| {
             count += 1;
             bytes += payload.length();
-            sending.spawn(send_part(self.outlet.clone(), upload.clone(), count, payload, share));
+            let part = send_part(self.outlet.clone(), upload.clone(), count, payload, share);
+            match &self.outlet.meter {
+                Some(meter) => sending.spawn(meter.metered(part)),
+                None => sending.spawn(part),
+            };
         };
         send(&mut sending, first.0, first.1);
         let mut rows = None;
@@ -546,9 +579,10 @@ impl AbortGuard {
         self.armed = false;
     }
 
+    /// Does it; if this is dropped on the way, it is done anew.
     async fn abort(&mut self) {
-        self.disarm();
         abort(&self.outlet, &self.upload, &self.key).await;
+        self.disarm();
     }
 }
 
@@ -556,7 +590,19 @@ impl Drop for AbortGuard {
     fn drop(&mut self) {
         if self.armed {
             let (outlet, upload, key) = (self.outlet.clone(), self.upload.clone(), self.key.clone());
-            self.outlet.io.spawn(async move { abort(&outlet, &upload, &key).await });
+            match self.outlet.tenant() {
+                Some(tenant) if self.outlet.is_left() => {
+                    let aborting = {
+                        let (outlet, upload, key) = (outlet.clone(), upload.clone(), key.clone());
+                        async move { abort(&outlet, &upload, &key).await }
+                    };
+                    tenant.share.aborts.run(&self.outlet.io, aborting, move |why| not_aborted(&upload, &key, why));
+                }
+                _ => {
+                    let aborting = async move { abort(&outlet, &upload, &key).await };
+                    let _runs_by_itself = spawn_metered(&self.outlet.io, self.outlet.meter.as_ref(), aborting);
+                }
+            }
         }
     }
 }
@@ -564,13 +610,13 @@ impl Drop for AbortGuard {
 async fn abort(outlet: &Outlet, upload: &Multipart, key: &ObjectKey) {
     let _request = outlet.request().await;
     if let Err(error) = Box::pin(upload.abort()).await {
-        tracing::warn!(
-            key = key.as_str(),
-            upload = upload.id(),
-            error = error.message,
-            "An unfinished upload could not be aborted; a lifecycle rule of the bucket will remove it."
-        );
+        not_aborted(upload, key, &error.message);
     }
+}
+
+fn not_aborted(upload: &Multipart, key: &ObjectKey, error: &str) {
+    let (key, upload) = (key.as_str(), upload.id());
+    tracing::warn!(key, upload, error, "An unfinished upload could not be aborted; a lifecycle rule of the bucket will remove it.");
 }
 
 /// The keys of a session: which are being written, and which uploads are not settled.

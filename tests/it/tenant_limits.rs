@@ -400,7 +400,9 @@ async fn components_are_compiled_one_at_a_time_and_last_in_line() -> Result<()> 
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(seen.len(), 3);
-    assert!(nice.contains(&10), "{nice:?}");
+    // The test itself may be run at any niceness; there is none above 19.
+    let own = niceness(&std::fs::read_to_string(format!("/proc/{id}/stat"))?).context("how nice the server is")?;
+    assert!(nice.contains(&(own + 10).min(19)), "{nice:?} beside {own}");
     served.stop().await?;
     Ok(())
 }
@@ -413,12 +415,22 @@ fn compilers(parent: u32) -> Vec<(u32, i64)> {
     ids.filter_map(|id| {
         let command = std::fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // After the name in brackets: state, parent, …, and nice as the 19th of all.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let is_ours = fields.get(1)?.parse() == Ok(parent) && command.contains("compile-component");
-        Some((id, fields.get(16)?.parse().ok()?)).filter(|_| is_ours)
+        let is_ours = fields(&stat)?.get(1)?.parse() == Ok(parent) && command.contains("compile-component");
+        Some((id, niceness(&stat)?)).filter(|_| is_ours)
     })
     .collect()
+}
+
+/// What stands in a process's `stat` after the name in brackets: state, parent, …
+#[cfg(target_os = "linux")]
+fn fields(stat: &str) -> Option<Vec<&str>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace().collect())
+}
+
+/// The 19th field of all.
+#[cfg(target_os = "linux")]
+fn niceness(stat: &str) -> Option<i64> {
+    fields(stat)?.get(16)?.parse().ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]

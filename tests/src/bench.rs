@@ -39,8 +39,16 @@ impl Arguments {
     ///
     /// # Errors
     /// An option that does not exist or has no value of its kind.
-    #[expect(clippy::print_stdout, reason = "the answer to --help")]
     pub fn parse() -> Result<Self> {
+        Self::parse_from(std::env::args().skip(1))
+    }
+
+    /// Reads what of the command line a program has not taken for itself.
+    ///
+    /// # Errors
+    /// As [`Arguments::parse`].
+    #[expect(clippy::print_stdout, reason = "the answer to --help")]
+    pub fn parse_from(mut words: impl Iterator<Item = String>) -> Result<Self> {
         let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let mut parsed = Self {
             scale: 0.1,
@@ -50,7 +58,6 @@ impl Arguments {
             tables: split("lineitem,wide,log"),
             svg: None,
         };
-        let mut words = std::env::args().skip(1);
         while let Some(option) = words.next() {
             if matches!(option.as_str(), "--help" | "-h") {
                 println!("{}", Self::USAGE);

@@ -2,7 +2,9 @@
 //!
 //! A test that needs something the machine may lack goes through [`tiers`], which says `skipped: …` or, where nothing may be skipped, fails.
 
+pub mod attack;
 pub mod bench;
+pub mod chaos;
 pub mod chart;
 pub mod chromium;
 pub mod cli;

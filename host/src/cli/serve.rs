@@ -114,7 +114,7 @@ async fn until_told(listener: Listener, server: Server, mut signals: Signals, st
     let serving = listener.serve(&server, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return ended.context("the server failed"),
+        () = &mut serving => return Ok(()),
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
     }

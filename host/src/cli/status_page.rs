@@ -16,15 +16,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use recent::Recent;
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
-/// Connections at once; more are closed.
+/// Connections at once. One more closes the oldest, which says nothing or is slow: an answer is a matter of a moment.
 const MAX_CONNECTIONS: usize = 32;
 
 /// How long one may take, each answering one request.
@@ -52,7 +53,7 @@ impl StatusPage {
     /// Answers until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
         let mut ticks = tokio::time::interval(recent::EVERY);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut open: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let socket = tokio::select! {
                 _ = ticks.tick() => {
@@ -62,13 +63,13 @@ impl StatusPage {
                 }
                 socket = crate::grpc::listen::accept_one(&listener) => socket,
             };
-            if let Ok(place) = places.clone().try_acquire_owned() {
-                let watch = self.clone();
-                tokio::spawn(async move {
-                    watch.talk(socket).await;
-                    drop(place);
-                });
+            open.retain(|talk| !talk.is_finished());
+            if open.len() >= MAX_CONNECTIONS
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
             }
+            open.push_back(tokio::spawn(self.clone().talk(socket)).abort_handle());
         }
     }
 
@@ -183,7 +184,7 @@ fn is_for_this_host<B>(request: &Request<B>) -> bool {
 
 type Value = fn(&Tenant, &Snapshot) -> f64;
 
-const METRICS: [(&str, &str, &str, Value); 9] = [
+const METRICS: [(&str, &str, &str, Value); 10] = [
     ("lakegate_objects_total", "counter", "Objects that the store has confirmed.", |_, reading| reading.objects as f64),
     ("lakegate_bytes_total", "counter", "Bytes of confirmed objects.", |_, reading| reading.bytes as f64),
     ("lakegate_rows_total", "counter", "Rows of confirmed objects.", |_, reading| reading.rows as f64),
@@ -198,6 +199,12 @@ const METRICS: [(&str, &str, &str, Value); 9] = [
     ("lakegate_guest_cpu_seconds_total", "counter", "Time that guests have computed.", |tenant, _| {
         tenant.share.account.computed().as_secs_f64()
     }),
+    (
+        "lakegate_host_cpu_seconds_total",
+        "counter",
+        "Processor time that the host has worked for the tenant: connections, messages, requests to the store.",
+        |tenant, _| tenant.share.account.host_worked().as_secs_f64(),
+    ),
     ("lakegate_queued_messages", "gauge", "Messages that wait for a guest.", |_, reading| reading.queued as f64),
 ];
 
@@ -282,6 +289,7 @@ mod tests {
             "lakegate_denials_total{tenant=\"acme\",rule=\"key_prefixes\"} 1",
             "lakegate_retries_total{tenant=\"acme\",class=\"throttled\"} 0",
             "lakegate_guest_cpu_seconds_total{tenant=\"acme\"} 0",
+            "lakegate_host_cpu_seconds_total{tenant=\"acme\"} 0",
             "lakegate_put_seconds_bucket{tenant=\"acme\",le=\"0.025\"} 0",
             "lakegate_put_seconds_bucket{tenant=\"acme\",le=\"0.05\"} 1",
             "lakegate_put_seconds_bucket{tenant=\"acme\",le=\"+Inf\"} 1",

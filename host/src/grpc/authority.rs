@@ -9,7 +9,8 @@
 //!   later reference by index finds the repaired value.
 //! - What needs no repair passes unchanged, byte for byte. So does everything after the first thing that is not HTTP/2 or not HPACK: to
 //!   refuse it is the HTTP/2 stack's business.
-//! - At most one header block is held back, and at most [`MAX_BLOCK_BYTES`] of it.
+//! - At most one header block is held back, at most [`MAX_BLOCK_BYTES`] and [`MAX_BLOCK_FRAMES`] of it, and each of its frames is looked at once
+//!   while they come.
 
 mod hpack;
 
@@ -28,6 +29,8 @@ const FRAME_HEADER_BYTES: usize = 9;
 const MAX_FRAME_BYTES: usize = 16_384;
 /// Header blocks beyond this pass unrepaired. gRPC requests have a few hundred bytes, and the server behind refuses 16 KiB of headers.
 const MAX_BLOCK_BYTES: usize = 64 << 10;
+/// Frames of a header block; longer ones pass unrepaired. A client fills each, and the server behind takes fewer than these.
+const MAX_BLOCK_FRAMES: usize = 64;
 /// Read at a time when frames have to be looked at.
 const SCRATCH_BYTES: usize = 16 << 10;
 
@@ -116,6 +119,9 @@ struct Repair {
     state: State,
     /// Bytes seen of something not yet whole, untouched.
     held: Vec<u8>,
+    /// Bytes of `held` in frames of a block that are followed by another, and how many these are.
+    walked: usize,
+    frames: usize,
     names: hpack::Names,
 }
 
@@ -176,25 +182,25 @@ impl Repair {
     }
 
     /// How much must be held before something can be decided.
-    fn wanted(&self) -> usize {
-        match self.state {
-            State::Preface => PREFACE.len(),
-            _ => {
-                let (mut at, mut wanted) = (0, FRAME_HEADER_BYTES);
-                while let Some(frame) = FrameHeader::at(&self.held, at) {
-                    if frame.kind != HEADERS && frame.kind != CONTINUATION || at + frame.total() > MAX_BLOCK_BYTES {
-                        return at + FRAME_HEADER_BYTES;
-                    }
-                    wanted = at + frame.total();
-                    if frame.has(END_HEADERS) {
-                        break;
-                    }
-                    at = wanted;
-                    wanted += FRAME_HEADER_BYTES;
-                }
-                wanted
-            }
+    fn wanted(&mut self) -> usize {
+        if self.state == State::Preface {
+            return PREFACE.len();
         }
+        while let Some(frame) = FrameHeader::at(&self.held, self.walked) {
+            let end = self.walked + frame.total();
+            if frame.kind != HEADERS && frame.kind != CONTINUATION || end > MAX_BLOCK_BYTES || self.frames >= MAX_BLOCK_FRAMES {
+                break;
+            }
+            if frame.has(END_HEADERS) {
+                return end;
+            }
+            if self.held.len() < end + FRAME_HEADER_BYTES {
+                return end + FRAME_HEADER_BYTES;
+            }
+            self.walked = end;
+            self.frames += 1;
+        }
+        self.walked + FRAME_HEADER_BYTES
     }
 
     /// Enough is held to decide.
@@ -203,7 +209,8 @@ impl Repair {
             return if self.held == PREFACE { self.release(State::Frame, out) } else { self.give_up(out) };
         }
         let Some(first) = FrameHeader::at(&self.held, 0) else { return };
-        if first.kind == CONTINUATION || (first.kind == HEADERS && first.total() > MAX_BLOCK_BYTES) {
+        let is_too_long = first.kind == HEADERS && first.total() > MAX_BLOCK_BYTES;
+        if first.kind == CONTINUATION || is_too_long || self.frames >= MAX_BLOCK_FRAMES {
             return self.give_up(out);
         }
         if first.kind != HEADERS {
@@ -216,6 +223,7 @@ impl Repair {
                 Ok(Some(fields)) => {
                     block.write(&fields, out);
                     self.held.clear();
+                    (self.walked, self.frames) = (0, 0);
                 }
                 Err(hpack::Malformed) => self.give_up(out),
             },
@@ -226,6 +234,7 @@ impl Repair {
 
     fn release(&mut self, next: State, out: &mut Vec<u8>) {
         out.append(&mut self.held);
+        (self.walked, self.frames) = (0, 0);
         self.state = next;
     }
 

@@ -1,21 +1,29 @@
 //! Where the plugin listens: TCP or a unix socket, as clients of every language launch it.
 
 use super::authority::{Repaired, repaired};
-use super::connection::SessionConnection;
+use super::connection::{ConnectionSlot, Places, SessionConnection};
 use super::server::Server;
 use super::tls::Gate;
-use crate::log_limit::{Admission, LogLimiter};
-use futures::stream::{self, Stream};
+use crate::scheduler::{Executor, spawn_metered};
+use futures::stream::{self, Stream, StreamExt as _};
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower_service::Service as _;
 
 /// After a refused accept (no file descriptor left, mostly), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -158,27 +166,118 @@ impl Listener {
         }
     }
 
-    /// Serves until told to stop and every call has ended.
-    ///
-    /// # Errors
-    /// The transport failed.
-    pub async fn serve(self, server: &Server, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
-        let transport = tonic::transport::Server::builder()
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .max_concurrent_streams(server.max_streams())
-            .http2_max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
-            .http2_keepalive_interval(server.silence)
-            .http2_keepalive_timeout(server.silence)
-            .add_routes(server.routes());
-        let places = Places::new(server.max_connections(), stop.clone());
-        let stop = stop.cancelled_owned();
-        match self {
-            Self::Tcp(listener) => transport.serve_with_incoming_shutdown(accept_tcp(listener, places), stop).await,
-            Self::Tls(listener, gate) => transport.serve_with_incoming_shutdown(gate.accept(listener, places), stop).await,
-            Self::Unix(listener, _file) => transport.serve_with_incoming_shutdown(accept_unix(listener, places), stop).await,
+    /// Serves until told to stop and every call has ended. All that is done for a tenant's clients, from accepting them on, is done on the
+    /// tenant's account.
+    pub async fn serve(self, server: &Server, stop: CancellationToken) {
+        let hurried = server.silence.is_some();
+        let places = Places::new(server.max_connections(), stop.clone(), hurried);
+        let house = Serving::new(server, stop);
+        let connections = house.connections.clone();
+        let accepting = async move {
+            match self {
+                Self::Tcp(listener) => house.all(accept_tcp(listener, places)).await,
+                Self::Tls(listener, gate) => house.all(gate.accept(listener, places, house.server.meter())).await,
+                Self::Unix(listener, _file) => house.all(accept_unix(listener, places)).await,
+            }
+        };
+        match server.meter() {
+            Some(meter) => meter.metered(accepting).await,
+            None => accepting.await,
+        }
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+/// What serving a connection takes.
+pub(super) struct Serving {
+    server: Server,
+    routes: Routes,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Serving {
+    pub(super) fn new(server: &Server, stop: CancellationToken) -> Self {
+        Self { server: server.clone(), routes: server.routes().prepare(), stop, connections: TaskTracker::new() }
+    }
+
+    /// Serves the connections that come, until told to stop.
+    pub(super) async fn all<S>(&self, lines: impl Stream<Item = SessionConnection<S>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let lines = lines.take_until(self.stop.cancelled());
+        tokio::pin!(lines);
+        while let Some(line) = lines.next().await {
+            let state = line.state().clone();
+            let serving = self.connections.track_future(self.one(line));
+            state.served_by(spawn_metered(&tokio::runtime::Handle::current(), self.server.meter().as_ref(), serving));
         }
     }
+
+    /// Serves one connection.
+    fn one<S>(&self, line: SessionConnection<S>) -> impl Future<Output = ()> + Send + 'static
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = Builder::new(Executor(self.server.meter()));
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_concurrent_streams(self.server.max_streams())
+            .max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
+            .keep_alive_interval(self.server.silence);
+        if let Some(silence) = self.server.silence {
+            builder.keep_alive_timeout(silence);
+        }
+        let (routes, slot, stop) = (self.routes.clone(), ConnectionSlot(line.state().clone()), self.stop.clone());
+        let answer = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(slot.clone());
+            answered(routes.clone(), request)
+        });
+        let connection = builder.serve_connection(TokioIo::new(line), answer);
+        async move {
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "A connection broke off.");
+            }
+        }
+    }
+}
+
+/// Answers a call, within the time that its client gives it.
+async fn answered(mut routes: Routes, request: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
+    let limit = request.headers().get("grpc-timeout").and_then(|limit| grpc_timeout(limit.to_str().ok()?));
+    let call = routes.call(request);
+    match limit {
+        None => call.await,
+        Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Ok(Status::cancelled("Timeout expired").into_http())),
+    }
+}
+
+/// The protocol's own notation: up to eight digits and a unit. What is not in it is no limit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let value: u64 = (digits.len() <= 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok()).flatten()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3_600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
 }
 
 /// Of a name's addresses, as in Go, the first of IPv4 if there is one: `localhost` is where clients that know IPv4 alone look for it.
@@ -192,37 +291,11 @@ fn is_stale(path: &Path) -> bool {
     is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// The connections that a listener keeps at once. Clones share them.
-#[derive(Debug, Clone)]
-pub(super) struct Places {
-    free: Arc<Semaphore>,
-    most: usize,
-    refusals: Arc<Mutex<LogLimiter>>,
-    stop: CancellationToken,
-}
-
-impl Places {
-    fn new(most: usize, stop: CancellationToken) -> Self {
-        Self { free: Arc::new(Semaphore::new(most)), most, refusals: Arc::new(Mutex::new(LogLimiter::new(1))), stop }
-    }
-
-    /// Gives a connection a place; without one it is closed, so that its client hears of it at once.
-    pub(super) fn seat<S>(&self, connection: S) -> Option<SessionConnection<S>> {
-        if let Ok(place) = self.free.clone().try_acquire_owned() {
-            return Some(SessionConnection::new(connection, place, self.stop.clone()));
-        }
-        if let Admission::Passes(more) = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
-            tracing::warn!(connections = self.most, more, "A connection is refused: as many as may be are open.");
-        }
-        None
-    }
-}
-
-fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<SessionConnection<TcpStream>>> {
+fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = SessionConnection<TcpStream>> {
     stream::unfold((listener, places), async |(listener, places)| {
         loop {
             if let Some(line) = places.seat(accept_one(&listener).await) {
-                return Some((Ok(line), (listener, places)));
+                return Some((line, (listener, places)));
             }
         }
     })
@@ -242,13 +315,13 @@ pub(crate) async fn accept_one(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = io::Result<SessionConnection<Repaired>>> {
+fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = SessionConnection<Repaired>> {
     stream::unfold((listener, places), async |(listener, places)| {
         loop {
             match listener.accept().await {
                 Ok((connection, _)) => {
                     if let Some(line) = places.seat(repaired(connection)) {
-                        return Some((Ok(line), (listener, places)));
+                        return Some((line, (listener, places)));
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -265,6 +338,7 @@ async fn pause(error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn bind(path: &Path) -> io::Result<Listener> {
@@ -299,6 +373,28 @@ mod tests {
         let [four, other, six] = ["127.0.0.1:1", "127.0.0.2:1", "[::1]:1"].map(|it| it.parse::<SocketAddr>().expect("an address"));
         for (found, address) in [(vec![six, four, other], Some(four)), (vec![six], Some(six)), (vec![], None)] {
             assert_eq!(chosen(&found), address, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_clients_time_limit_is_read_as_the_protocol_writes_it() {
+        for (text, limit) in [
+            ("5S", Some(Duration::from_secs(5))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3_600))),
+            ("100m", Some(Duration::from_millis(100))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("0S", Some(Duration::ZERO)),
+            ("", None),
+            ("S", None),
+            ("5", None),
+            ("5s", None),
+            ("+5S", None),
+            ("123456789S", None),
+            ("5é", None),
+        ] {
+            assert_eq!(grpc_timeout(text), limit, "{text:?}");
         }
     }
 
@@ -390,18 +486,26 @@ mod tests {
             assert_eq!((head[3], streams.map(u32::from)), (4, Some(crate::limits::MAX_TENANT_STREAMS)));
             open.push(socket);
         }
-        assert_eq!(heard(TcpStream::connect(&address).await.expect("it listens"), PATIENCE).await, Some(Vec::new()), "one too many");
-        open.pop();
-        // The place is free once the server has seen that the client is gone.
-        let again = async {
-            loop {
-                let mut socket = TcpStream::connect(&address).await.expect("it listens");
-                let _reset = socket.write_all(GREETING).await;
-                if socket.read_u8().await.is_ok() {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, again).await.expect("a place is free");
+        // None is in use: the one that has been idle longest makes room, and no other.
+        let mut socket = greet(&address).await;
+        socket.read_u8().await.expect("the server's greeting");
+        assert!(heard(open.remove(0), PATIENCE).await.is_some(), "the oldest is closed");
+        for socket in open {
+            assert!(heard(socket, Duration::from_millis(200)).await.is_none(), "the others stay");
+        }
+    }
+
+    /// Connections that say nothing, or not enough, keep no place from those who do.
+    #[tokio::test]
+    async fn clients_that_do_not_greet_keep_nobody_out() {
+        let (address, _) = tenants(Default::default(), None).await;
+        let mut silent = Vec::new();
+        for number in 0..200 {
+            let mut socket = TcpStream::connect(&address).await.expect("it listens");
+            socket.write_all(&GREETING[..number % 30]).await.expect("sent");
+            silent.push(socket);
+        }
+        let mut socket = greet(&address).await;
+        tokio::time::timeout(PATIENCE, socket.read_u8()).await.expect("in time").expect("the server's greeting");
     }
 }

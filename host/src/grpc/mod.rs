@@ -1,8 +1,8 @@
 //! The CloudQuery plugin protocol, version 3: what the CLI and its sources speak to a destination.
 //!
 //! [`server`] answers the calls, [`status`] is the only file that knows gRPC's status, [`listen`] opens the port, [`authority`] repairs a
-//! header that clients on a unix socket send and this stack would refuse, and [`half_close`] sees whether a client has ended its call or
-//! left it.
+//! header that clients on a unix socket send and this stack would refuse, [`unpack`] unpacks messages piece by piece, and [`half_close`] sees
+//! whether a client has ended its call or left it.
 
 pub mod authority;
 mod connection;
@@ -11,6 +11,7 @@ pub mod listen;
 pub mod server;
 mod status;
 pub mod tls;
+mod unpack;
 
 /// The messages and the service of `cloudquery.plugin.v3`, and of discovery.
 pub mod proto {

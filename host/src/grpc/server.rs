@@ -10,7 +10,7 @@
 //! bytes of a message are those that its session has reserved.
 
 use super::MAX_MESSAGE_BYTES;
-use super::connection::ConnectionSlot;
+use super::connection::{AtWork, ConnectionSlot};
 use super::half_close::CheckEnd;
 use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use super::proto::discovery::get_versions;
@@ -19,10 +19,12 @@ use super::proto::plugin::{
     close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, transform, transform_schema, write,
 };
 use super::status::{Refusal, of_report};
+use super::unpack::Unpack;
 use crate::ledger::WriteReport;
-use crate::limits::{MAX_CALL_BYTES, MAX_CONNECTIONS, MAX_STREAMS, MAX_TENANT_STREAMS};
+use crate::limits::{CALL_LIMIT, GIVE_UP_LIMIT, MAX_CALL_BYTES, MAX_CONNECTIONS, MAX_STREAMS, MAX_TENANT_STREAMS};
 use crate::log_limit::LogLimiter;
 use crate::policy::{Policy, Tenant};
+use crate::scheduler::HostMeter;
 use crate::session::{Destination, Halt, OpenError, Session, Write};
 use futures::future::{BoxFuture, Shared, join_all};
 use futures::stream::Empty;
@@ -133,9 +135,19 @@ impl Server {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES)
                 .accept_compressed(CompressionEncoding::Gzip)
         };
-        let plugin = ByCall { write: plugin(self.max_message_bytes()), others: plugin(MAX_CALL_BYTES) };
+        let limit = self.tenant.as_ref().map(|_| CALL_LIMIT);
+        let most_bytes = self.max_message_bytes();
+        let write = Unpack { inner: plugin(most_bytes), most_bytes, limit: None };
+        let others = Unpack { inner: plugin(MAX_CALL_BYTES), most_bytes: MAX_CALL_BYTES, limit };
         let discovery = DiscoveryServer::new(self.clone()).max_decoding_message_size(MAX_CALL_BYTES);
-        tonic::service::Routes::new(CheckEnd(plugin)).add_service(discovery.accept_compressed(CompressionEncoding::Gzip))
+        let discovery = discovery.accept_compressed(CompressionEncoding::Gzip);
+        let discovery = Unpack { inner: discovery, most_bytes: MAX_CALL_BYTES, limit };
+        tonic::service::Routes::new(CheckEnd(ByCall { write, others })).add_service(discovery)
+    }
+
+    /// What its work is charged to; a single user's is not.
+    pub(super) fn meter(&self) -> Option<HostMeter> {
+        self.tenant.as_ref().map(|tenant| HostMeter::new(tenant.share.account.clone()))
     }
 
     /// Connections at once.
@@ -166,6 +178,9 @@ impl Server {
             }
         }))
         .await;
+        if let Some(tenant) = &self.tenant {
+            tenant.share.aborts.over().await;
+        }
     }
 
     async fn destination(&self) -> Result<Destination, Refusal> {
@@ -177,9 +192,10 @@ impl Server {
         let slot = match &self.slots {
             Slots::Shared(slot) => slot.clone(),
             Slots::ConnectionSlot(known) => {
-                let Some(ConnectionSlot(slot)) = connection.get() else {
+                let Some(ConnectionSlot(state)) = connection.get() else {
                     return Err(Refusal::Unexpected("the connection has no session of its own".to_owned()));
                 };
+                let slot = &state.slot;
                 let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
                 let weak = Arc::downgrade(slot);
                 if !known.iter().any(|other| other.ptr_eq(&weak)) {
@@ -215,7 +231,9 @@ impl Server {
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
         let (write, slot) = self.begin_write(connection, &mut messages).await.map_err(|refusal| self.failed(refusal))?;
-        let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone() };
+        // A single user's client that is gone has its finished objects stored all the same: nobody else wants the place.
+        let gone = self.tenant.as_ref().and_then(|_| connection.get()).map(|ConnectionSlot(state)| state.gone());
+        let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone(), gone };
         let all = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Refusal::Stopping),
@@ -301,8 +319,8 @@ impl Server {
 /// The plugin, with messages of rows to Write and of a spec's size to every other call.
 #[derive(Debug, Clone)]
 struct ByCall {
-    write: PluginServer<Server>,
-    others: PluginServer<Server>,
+    write: Unpack<PluginServer<Server>>,
+    others: Unpack<PluginServer<Server>>,
 }
 
 impl NamedService for ByCall {
@@ -331,6 +349,8 @@ struct Running {
     parts: Option<(Write, OwnedMutexGuard<Slot>)>,
     halt: Halt,
     stop: CancellationToken,
+    /// Tells that a tenant's client is no longer connected.
+    gone: Option<CancellationToken>,
 }
 
 impl Running {
@@ -373,12 +393,14 @@ impl Running {
 
     /// Aborts what is open in a task of its own, which a client that goes meanwhile does not end.
     fn abort_beside(&mut self) -> Option<JoinHandle<()>> {
-        let (write, slot) = self.parts.take()?;
-        let (halt, stop) = (self.halt.clone(), self.stop.clone());
+        let (write, mut slot) = self.parts.take()?;
+        let (halt, stop, gone) = (self.halt.clone(), self.stop.clone(), self.gone.clone());
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         Some(runtime.spawn(async move {
-            or_halted(write.abort(), &halt, &stop).await;
-            drop(slot);
+            if or_left(write.abort(), &halt, &stop, gone).await {
+                // Its place is the next one's.
+                *slot = Slot::Empty;
+            }
         }))
     }
 }
@@ -398,6 +420,32 @@ pub(crate) async fn or_halted<T>(end: impl Future<Output = T>, halt: &Halt, stop
         ended = &mut end => return ended,
     }
     end.await
+}
+
+/// The same for a Write that is given up. The session of a tenant's client that is gone, or of one whose store does not answer for long, is left:
+/// its place is needed, and what is still to be aborted goes on without it. Answers whether that is so.
+async fn or_left(end: impl Future<Output = ()>, halt: &Halt, stop: &CancellationToken, gone: Option<CancellationToken>) -> bool {
+    let long = async {
+        match gone {
+            Some(gone) => drop(tokio::time::timeout(GIVE_UP_LIMIT, gone.cancelled()).await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(end);
+    let left = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            halt.now();
+            false
+        }
+        () = &mut end => return false,
+        () = long => {
+            halt.leave();
+            true
+        }
+    };
+    end.await;
+    left
 }
 
 /// A message that cannot be read or received, after tables have failed, tells of both: the client will not hear of those otherwise.
@@ -444,7 +492,8 @@ impl Plugin for Server {
         Ok(Response::new(get_version::Response { version: concat!("v", env!("CARGO_PKG_VERSION")).to_owned() }))
     }
 
-    async fn get_spec_schema(&self, _: Request<get_spec_schema::Request>) -> Result<Response<get_spec_schema::Response>, Status> {
+    async fn get_spec_schema(&self, request: Request<get_spec_schema::Request>) -> Result<Response<get_spec_schema::Response>, Status> {
+        let _at_work = at_work(request.extensions());
         let ask = async { self.destination().await?.spec_schema().await.map_err(|error| Refusal::NotReady(format!("{error:#}"))) };
         let schema = self.until_stopped(ask).await?;
         Ok(Response::new(get_spec_schema::Response { json_schema: Some(schema.to_string()) }))
@@ -500,6 +549,7 @@ impl Plugin for Server {
     }
 
     async fn test_connection(&self, request: Request<test_connection::Request>) -> Result<Response<test_connection::Response>, Status> {
+        let _at_work = at_work(request.extensions());
         let request = request.into_inner();
         let test = async {
             Ok(match spec_text(&request.spec) {
@@ -510,6 +560,11 @@ impl Plugin for Server {
         let outcome = self.until_stopped(test).await?;
         Ok(Response::new(test_answer(outcome)))
     }
+}
+
+/// The host is at work for a connection, which keeps its place meanwhile.
+fn at_work(connection: &Extensions) -> Option<AtWork> {
+    connection.get().map(|ConnectionSlot(state)| state.call())
 }
 
 /// A failed test is an answer, not an error of the call.

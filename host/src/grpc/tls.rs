@@ -4,9 +4,9 @@
 //! listener knows by their fingerprint. The last is what binds a listener to one tenant, even where all tenants share an authority.
 //! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
 
-use super::connection::SessionConnection;
-use super::listen::Places;
+use super::connection::{Places, SessionConnection};
 use crate::log_limit::{Admission, LogLimiter};
+use crate::scheduler::{HostMeter, spawn_metered};
 use futures::stream::{self, Stream};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -17,7 +17,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -94,20 +93,24 @@ impl Gate {
         Ok(())
     }
 
-    /// The connections of clients that were let in.
-    pub(super) fn accept(self, listener: TcpListener, places: Places) -> impl Stream<Item = io::Result<Connection>> {
+    /// The connections of clients that were let in. Handshakes are work for whom they come to.
+    pub(super) fn accept(self, listener: TcpListener, places: Places, meter: Option<HostMeter>) -> impl Stream<Item = Connection> {
         let (ready, connections) = mpsc::channel(READY_CONNECTIONS);
+        let accepting = self.accept_all(listener, places, ready, meter.clone());
         // The listener goes when nobody takes connections any more.
-        let accepting = AbortOnDropHandle::new(tokio::spawn(self.accept_all(listener, places, ready)));
+        let accepting = AbortOnDropHandle::new(match meter {
+            Some(meter) => tokio::spawn(meter.metered(accepting)),
+            None => tokio::spawn(accepting),
+        });
         stream::unfold((connections, accepting), async |(mut connections, accepting)| {
             let connection = connections.recv().await?;
-            Some((Ok(connection), (connections, accepting)))
+            Some((connection, (connections, accepting)))
         })
     }
 
     /// A handshake costs a stranger nothing: where too many are under way, the oldest makes room, so that those who say nothing keep nobody
     /// out.
-    async fn accept_all(self, listener: TcpListener, places: Places, ready: mpsc::Sender<Connection>) {
+    async fn accept_all(self, listener: TcpListener, places: Places, ready: mpsc::Sender<Connection>, meter: Option<HostMeter>) {
         let refusals = Arc::new(Mutex::new(LogLimiter::new(MAX_REFUSALS_TOLD)));
         let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
@@ -121,7 +124,7 @@ impl Gate {
             }
             let gate = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
             let (places, ready, refusals) = (places.clone(), ready.clone(), refusals.clone());
-            let handshake = tokio::spawn(async move {
+            let handshake = async move {
                 let peer = socket.peer_addr().ok();
                 match tokio::time::timeout(HANDSHAKE_LIMIT, gate.accept(socket)).await {
                     Ok(Ok(stream)) => {
@@ -132,8 +135,8 @@ impl Gate {
                     Ok(Err(error)) => tell(&refusals, peer, &error.to_string()),
                     Err(_) => tell(&refusals, peer, "its handshake takes too long"),
                 }
-            });
-            handshakes.push_back(handshake.abort_handle());
+            };
+            handshakes.push_back(spawn_metered(&tokio::runtime::Handle::current(), meter.as_ref(), handshake));
         }
     }
 }

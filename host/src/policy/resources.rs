@@ -1,10 +1,13 @@
 //! What a tenant, or a single user's session, may use of the machine: processor by weight, memory by the byte.
 
 use super::grant::Denied;
+use crate::limits::{LEFT_ABORT_LIMIT, LEFT_ABORTS_AT_ONCE, MAX_LEFT_ABORTS};
 use crate::scheduler::CpuAccount;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 /// The rule that bounds memory.
 const RULE: &str = "budget_bytes";
@@ -16,13 +19,58 @@ pub struct Resources {
     pub account: Arc<CpuAccount>,
     /// Its memory.
     pub budget: Arc<Budget>,
+    /// What its sessions have left behind.
+    pub aborts: Arc<LeftAborts>,
 }
 
 impl Resources {
     /// A share of this weight with so many bytes; [`None`] is no bound.
     pub fn new(weight: NonZeroU32, budget_bytes: Option<u64>) -> Self {
         let budget = Budget { limit_bytes: budget_bytes, used_bytes: AtomicU64::new(0) };
-        Self { account: Arc::new(CpuAccount::new(weight)), budget: Arc::new(budget) }
+        Self { account: Arc::new(CpuAccount::new(weight)), budget: Arc::new(budget), aborts: Arc::default() }
+    }
+}
+
+/// Uploads that are to be aborted and that no session waits for: so many at once, so many in all, and each for so long.
+#[derive(Debug)]
+pub struct LeftAborts {
+    turns: Semaphore,
+    tasks: TaskTracker,
+}
+
+impl Default for LeftAborts {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(LEFT_ABORTS_AT_ONCE), tasks: TaskTracker::new() }
+    }
+}
+
+impl LeftAborts {
+    /// Does `abort` in a task of its own, or says why not.
+    pub(crate) fn run(
+        self: &Arc<Self>,
+        io: &tokio::runtime::Handle,
+        abort: impl Future<Output = ()> + Send + 'static,
+        refuse: impl FnOnce(&str) + Send + 'static,
+    ) {
+        if self.tasks.len() >= MAX_LEFT_ABORTS {
+            return refuse("too many wait for the store already");
+        }
+        let this = self.clone();
+        io.spawn(self.tasks.track_future(async move {
+            let in_turn = async {
+                let _turn = this.turns.acquire().await;
+                abort.await;
+            };
+            if tokio::time::timeout(LEFT_ABORT_LIMIT, in_turn).await.is_err() {
+                refuse("the store has not answered in time");
+            }
+        }));
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn over(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -120,6 +168,36 @@ mod tests {
         assert!(guest.grow(60));
         drop(guest);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn aborts_that_are_left_are_bounded_in_number_and_time() {
+        let (aborts, io) = (Arc::<LeftAborts>::default(), tokio::runtime::Handle::current());
+        let (refused, running, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let leave = |silent: bool| {
+            let (running, most, refused) = (running.clone(), most.clone(), refused.clone());
+            let abort = async move {
+                most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                running.fetch_sub(1, Ordering::Relaxed);
+            };
+            aborts.run(&io, abort, move |_| {
+                refused.fetch_add(1, Ordering::Relaxed);
+            });
+        };
+        (0..MAX_LEFT_ABORTS).for_each(|_| leave(false));
+        leave(false);
+        assert_eq!(refused.load(Ordering::Relaxed), 1, "one too many");
+        aborts.over().await;
+        assert_eq!((most.load(Ordering::Relaxed), refused.load(Ordering::Relaxed)), (LEFT_ABORTS_AT_ONCE as u64, 1));
+        let begun = tokio::time::Instant::now();
+        (0..=LEFT_ABORTS_AT_ONCE).for_each(|_| leave(true));
+        aborts.over().await;
+        assert_eq!(refused.load(Ordering::Relaxed), 2 + LEFT_ABORTS_AT_ONCE as u64);
+        assert!(begun.elapsed() < LEFT_ABORT_LIMIT * 2);
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
 
     let own = target.endpoint.as_deref().map(|endpoint| endpoint_host("`endpoint`", endpoint)).transpose()?;
     let refuse = |text: String| Failure::lasting(StoreErrorKind::Rejected, text).into_error("connect", 1);
-    let strict = transport::http_client(&options.environment, Verify::Strict, options.limits.connect).map_err(refuse)?;
+    let strict =
+        transport::http_client(&options.environment, Verify::Strict, options.limits.connect, options.meter.clone()).map_err(refuse)?;
     let mut loader = aws_config::defaults(behavior()).region(region.clone()).http_client(strict.clone());
     #[cfg(test)]
     {
@@ -101,7 +102,8 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         builder = builder.endpoint_url(endpoint);
     }
     if target.skip_tls_verify {
-        let lenient = transport::http_client(&options.environment, Verify::Nothing, options.limits.connect).map_err(refuse)?;
+        let lenient =
+            transport::http_client(&options.environment, Verify::Nothing, options.limits.connect, options.meter.clone()).map_err(refuse)?;
         builder = builder.http_client(lenient);
     }
     Ok((

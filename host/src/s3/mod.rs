@@ -24,6 +24,7 @@ use crate::object::PutObject;
 use crate::payload::{Payload, Progress};
 use crate::policy::Authorized;
 use crate::policy::metrics::RetryCounts;
+use crate::scheduler::HostMeter;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
@@ -75,6 +76,8 @@ pub struct ConnectOptions {
     pub configured_endpoints: bool,
     /// Where it is counted what was tried again.
     pub retries: Arc<RetryCounts>,
+    /// Whose account its connections are worked on; a single user's are not metered.
+    pub(crate) meter: Option<HostMeter>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
     environment: Env,
 }
@@ -93,6 +96,7 @@ impl Default for ConnectOptions {
             session_policy: None,
             web_identity_token_file: None,
             configured_endpoints: true,
+            meter: None,
             retries: Arc::default(),
             environment: Env::real(),
         }

@@ -3,6 +3,7 @@
 //! The strict transport trusts the machine's certificates and those of `AWS_CA_BUNDLE`. The other one accepts every certificate; it is
 //! made for the S3 endpoint alone, and only if the spec says `endpoint_skip_tls_verify`.
 
+use crate::scheduler::{Executor, HostMeter};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -16,7 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector as Tcp};
 use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -49,11 +50,16 @@ pub(super) enum Verify {
     Nothing,
 }
 
-/// An HTTP client for the AWS SDK.
+/// An HTTP client for the AWS SDK, whose connections are worked on on the account of `meter`.
 ///
 /// # Errors
 /// Words, if `AWS_CA_BUNDLE` cannot be read.
-pub(super) fn http_client(environment: &Env, verify: Verify, connect: Duration) -> Result<SharedHttpClient, String> {
+pub(super) fn http_client(
+    environment: &Env,
+    verify: Verify,
+    connect: Duration,
+    meter: Option<HostMeter>,
+) -> Result<SharedHttpClient, String> {
     let strict = Arc::new(strict_tls(environment)?);
     let tls = match verify {
         Verify::Strict => strict.clone(),
@@ -67,7 +73,7 @@ pub(super) fn http_client(environment: &Env, verify: Verify, connect: Duration) 
     let route = Route { to_proxy: https(strict, tcp.clone()), tcp, proxies: proxies.clone() };
     let within = Within { inner: https(tls, route), limit: connect };
     let client =
-        Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_CONNECTION).build::<_, SdkBody>(within);
+        Client::builder(Executor(meter)).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_CONNECTION).build::<_, SdkBody>(within);
     let transport = Transport { client, proxies };
     Ok(http_client_fn(move |settings, _| {
         let limit = settings.read_timeout().map(|read| read + settings.connect_timeout().unwrap_or_default());

@@ -1,7 +1,8 @@
 //! What many tenants in one process cost, and what a hostile one takes from an honest one.
 //!
-//! usage: tenants [--scale F] [--repeats N]. Three tables: sessions that do nothing; a hundred tenants at once; an honest tenant beside each
-//! attack of the hostile component. The store is the embedded one.
+//! usage: tenants [--scale F] [--repeats N]. Four tables: sessions that do nothing; a hundred tenants at once; an honest tenant beside each
+//! attack of the hostile component; an honest tenant beside clients that attack the host, in processes of their own. The store is the embedded
+//! one. `--clients` makes the last table alone.
 #![expect(clippy::print_stdout, reason = "a program that prints tables")]
 
 use anyhow::{Context, Result, ensure};
@@ -10,14 +11,20 @@ use lakegate::engine::{CompileLimits, Compiler, Runtime};
 use lakegate::local_store::LocalStore;
 use lakegate::policy::{Grant, Tenant};
 use lakegate::session::{Destination, Options, Session};
+use lakegate_tests::attack::Attack;
 use lakegate_tests::bench::{Arguments, Table, median, tables};
-use lakegate_tests::plugin;
+use lakegate_tests::plugin::{self, Client, Message};
 use lakegate_tests::tables::ids_with_metadata;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -38,14 +45,34 @@ const HOSTILE_LANES: usize = 8;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments = Arguments { tables: vec!["lineitem".to_owned()], ..Arguments::parse()? };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, attack, places @ ..] = words.as_slice()
+        && first == ATTACK
+    {
+        return attack_until_killed(attack, places).await;
+    }
+    let clients_alone = words.iter().any(|word| word == CLIENTS);
+    let arguments = Arguments::parse_from(words.into_iter().filter(|word| word != CLIENTS))?;
+    let arguments = Arguments { tables: vec!["lineitem".to_owned()], ..arguments };
+    if clients_alone {
+        let table = tables(&arguments)?.pop().context("lineitem")?;
+        let messages: Vec<Bytes> = table.messages.iter().map(|message| Bytes::copy_from_slice(message)).collect();
+        return beside_clients(&arguments, &messages).await;
+    }
     let runtime = tokio::task::spawn_blocking(Runtime::new).await??;
     idle(&runtime).await?;
     let table = tables(&arguments)?.pop().context("lineitem")?;
     let messages: Arc<[Bytes]> = table.messages.iter().map(|message| Bytes::copy_from_slice(message)).collect();
     many(&runtime, &table, &messages).await?;
-    beside(&runtime, &arguments, &table, &messages).await
+    beside(&runtime, &arguments, &table, &messages).await?;
+    beside_clients(&arguments, &messages).await
 }
+
+/// What this program is told to attack, in a process of its own.
+const ATTACK: &str = "attack";
+
+/// See the usage.
+const CLIENTS: &str = "--clients";
 
 /// A store in a folder of its own.
 struct Place {
@@ -234,6 +261,156 @@ async fn beside(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, me
         }
         let (rate, share) = (median(&mut rates), median(&mut shares));
         println!("| {behave} | {sessions} | {:.1} | {rate:.0} | {share:.2} |", computed.as_secs_f64());
+    }
+    Ok(())
+}
+
+/// Writes an attack is measured by, for each repeat.
+const WRITES: usize = 10;
+
+/// Connections of one hostile tenant; of a hundred, one each.
+const CONNECTIONS: usize = 3;
+
+/// What honest neighbours are called among the attacks.
+const HONEST: &str = "honest";
+
+fn client_spec(prefix: &str) -> Value {
+    json!({
+        "bucket": BUCKET, "region": "us-east-1", "format": "csv", "path": format!("{prefix}/{{{{TABLE}}}}/{{{{UUID}}}}.csv"), "test_write": false,
+        "compression": "gzip",
+    })
+}
+
+async fn connect(place: &str) -> Result<Client> {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{place}"))?.connect().await?;
+    Ok(Client(lakegate::grpc::proto::plugin::plugin_client::PluginClient::new(channel)))
+}
+
+/// Attacks each place until this process is killed.
+async fn attack_until_killed(attack: &str, places: &[String]) -> Result<()> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for place in places {
+        let (attack, place) = (attack.to_owned(), place.clone());
+        tasks.spawn(async move {
+            if attack == HONEST {
+                let rows: Bytes = ids_with_metadata("t", 0..20_000, &[]).into();
+                loop {
+                    let (mut client, rows) = (connect(&place).await?, rows.clone());
+                    client.round(&client_spec("evil"), (0..20).map(move |_| Message::Insert(rows.clone()))).await?;
+                }
+            }
+            // Nothing is granted there: its tables fail.
+            attack.parse::<Attack>()?.run(&place, &client_spec("elsewhere"), &CancellationToken::new()).await
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+/// The program with one honest tenant of the weight 100, and others of the weight 1.
+struct Crowd {
+    _child: Child,
+    status: String,
+    honest: String,
+    others: Vec<String>,
+    _folder: tempfile::TempDir,
+}
+
+impl Crowd {
+    async fn start(others: usize) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let free = || Ok::<_, std::io::Error>(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string());
+        let (status, honest) = (free()?, free()?);
+        let others = (0..others).map(|_| free()).collect::<Result<Vec<_>, _>>()?;
+        let mut file = String::new();
+        let named = others.iter().enumerate().map(|(number, place)| (format!("evil{number}"), "evil", place, 1));
+        for (name, prefix, place, weight) in named.chain([("honest".to_owned(), "honest", &honest, 100)]) {
+            write!(
+                file,
+                "[tenants.{name}]\nlisten = {{ plain_tcp = \"{place}\" }}\nmachine = {{ lanes = 2, cpu_weight = {weight} }}\n\
+                 [tenants.{name}.grant]\nbuckets = [\"{BUCKET}\"]\nkey_prefixes = [\"{prefix}/\"]\nregion = \"us-east-1\"\n\
+                 formats = [\"csv\"]\ncontent_types = [\"text/csv\", \"application/gzip\"]\nmax_sessions = {CONNECTIONS}\n\n"
+            )?;
+        }
+        let path = folder.path().join("tenants.toml");
+        std::fs::write(&path, file)?;
+        let mut command = Command::new(plugin::program()?);
+        command.args(["serve", "--log-level", "error", "--status", &status, "--local"]).arg(folder.path().join("store"));
+        let child = command.arg("--tenants").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn()?;
+        let crowd = Self { _child: child, status, honest, others, _folder: folder };
+        let until = Instant::now() + Duration::from_secs(120);
+        while !crowd.get("/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")) {
+            ensure!(Instant::now() < until, "the program is not ready");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(crowd)
+    }
+
+    async fn get(&self, path: &str) -> Result<String> {
+        let mut socket = TcpStream::connect(&self.status).await?;
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    /// Processor time that is charged to all but the honest one, in seconds.
+    async fn charged(&self) -> Result<f64> {
+        let metrics = self.get("/metrics").await?;
+        let theirs = metrics.lines().filter(|line| line.contains("_cpu_seconds_total{tenant=\"evil"));
+        Ok(theirs.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
+    }
+}
+
+/// Writes of an honest tenant beside clients that attack the host, and beside honest ones of the same weights. The attackers run as nice
+/// processes, since in earnest they have machines of their own.
+async fn beside_clients(arguments: &Arguments, messages: &[Bytes]) -> Result<()> {
+    println!("\nan honest tenant (weight 100) beside clients of others (weight 1) that attack the host");
+    println!("| tenants | beside | their CPU, s/s | Write, median ms | p99 ms | × beside honest ones |");
+    println!("|---|---|---|---|---|---|");
+    for others in [1, TENANTS - 1] {
+        let crowd = Crowd::start(others).await?;
+        let mut client = connect(&crowd.honest).await?;
+        client.init(&client_spec("honest")).await?;
+        let mut writes = async |count: usize| -> Result<Vec<f64>> {
+            let mut took = Vec::new();
+            for _ in 0..count {
+                let (begun, messages) = (Instant::now(), messages.to_vec());
+                client.write(messages.into_iter().map(Message::Insert)).await?;
+                took.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok(took)
+        };
+        writes(2).await?;
+        let mut fair = None;
+        for name in ["nobody", HONEST].into_iter().chain(Attack::ALL.map(Attack::name)) {
+            let places = crowd.others.iter().cycle().take(others.max(CONNECTIONS));
+            let attackers = (name != "nobody").then(|| {
+                let mut command = Command::new("nice");
+                command.args(["-n", "19"]).arg(std::env::current_exe()?).args([ATTACK, name]).args(places);
+                command.stdin(Stdio::null()).kill_on_drop(true).spawn()
+            });
+            let mut attackers = attackers.transpose()?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let (begun, before) = (Instant::now(), crowd.charged().await?);
+            let mut took = writes(WRITES * arguments.repeats).await?;
+            let charged = (crowd.charged().await? - before) / begun.elapsed().as_secs_f64();
+            if let Some(attackers) = &mut attackers {
+                ensure!(attackers.try_wait()?.is_none(), "{name}: the attackers have ended, so nothing was measured");
+                attackers.kill().await?;
+            }
+            let middle = median(&mut took);
+            let last = took.get((took.len() * 99).div_ceil(100) - 1).copied().unwrap_or_default();
+            if name == HONEST {
+                fair = Some(middle);
+            }
+            let times = fair.map_or_else(|| "–".to_owned(), |fair| format!("{:.2}", middle / fair));
+            println!("| {} | {name} | {charged:.2} | {middle:.0} | {last:.0} | {times} |", others + 1);
+            // What they have left behind ends.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
     Ok(())
 }

@@ -191,12 +191,8 @@ impl TenantServers {
         let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
         let server = Server::for_tenant(destination, stop.clone(), hosted.tenant.clone());
         let serving = tokio::spawn({
-            let (name, server, stop) = (name.clone(), server.clone(), stop.clone());
-            async move {
-                if let Err(error) = listener.serve(&server, stop).await {
-                    tracing::error!(tenant = &*name, "The tenant is no longer served: {error}");
-                }
-            }
+            let (server, stop) = (server.clone(), stop.clone());
+            async move { listener.serve(&server, stop).await }
         });
         self.known.insert(name.clone(), hosted.tenant.clone());
         self.served.insert(name, Served { hosted, server, gate, stop, serving });

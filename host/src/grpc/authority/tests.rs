@@ -1,6 +1,8 @@
 //! Against frames made and read by hand, and against a real server.
 
 use super::*;
+use crate::grpc::connection::Places;
+use crate::grpc::listen::Serving;
 use crate::grpc::server::Server;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -258,23 +260,16 @@ async fn served(repair: bool) -> Vec<(u8, u8, Vec<u8>)> {
     let (mut client, socket) = tokio::net::UnixStream::pair().expect("a pair");
     let stop = CancellationToken::new();
     let server = Server::new(crate::grpc::server::compiling(|| anyhow::bail!("not needed")), stop.clone());
-    let transport = tonic::transport::Server::builder().add_routes(server.routes());
-    let serving = async move {
-        // The stream of connections stays open: its end would end the server.
-        use futures::StreamExt as _;
-        if repair {
-            let one = futures::stream::iter([Ok::<_, io::Error>(crate::grpc::connection::tests::line(super::repaired(socket)))])
-                .chain(futures::stream::pending());
-            transport.serve_with_incoming(one).await
-        } else {
-            let one = futures::stream::iter([Ok::<_, io::Error>(socket)]).chain(futures::stream::pending());
-            transport.serve_with_incoming(one).await
-        }
-    };
-    let serving = tokio::spawn(serving);
+    let places = Places::new(1, stop.clone(), false);
+    let serving = Serving::new(&server, stop.clone());
+    if repair {
+        serving.all(futures::stream::iter(places.seat(super::repaired(socket)))).await;
+    } else {
+        serving.all(futures::stream::iter(places.seat(socket))).await;
+    }
     client.write_all(&captured_request()).await.expect("sent");
     let frames = tokio::time::timeout(Duration::from_secs(20), answers(&mut client, 2)).await.expect("answered in time");
-    serving.abort();
+    stop.cancel();
     frames
 }
 
@@ -291,4 +286,22 @@ async fn a_go_client_on_a_unix_socket_gets_its_answer() {
 async fn without_the_repair_it_would_not() {
     let frames = served(false).await;
     assert!(frames.iter().all(|(kind, ..)| *kind != DATA), "{frames:?}");
+}
+
+/// Frames cost nothing to send: what is looked at and held for them is bounded, too.
+#[test]
+fn a_block_of_many_frames_passes_as_it_is() {
+    let block = |value: &[u8]| [&[0x83, 0x41][..], &text(false, value)].concat();
+    let sent = |empty: usize| {
+        let more = vec![frame(CONTINUATION, 0, 1, &[]); empty];
+        connection(&[vec![frame(HEADERS, END_STREAM, 1, &block(SOCKET))], more, vec![frame(CONTINUATION, END_HEADERS, 1, &[])]].concat())
+    };
+    let joined = connection(&[frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(b"localhost"))]);
+    assert_eq!(repaired(&sent(MAX_BLOCK_FRAMES - 2), &[]), joined);
+    for empty in [MAX_BLOCK_FRAMES - 1, MAX_BLOCK_FRAMES, 7_000] {
+        assert_eq!(repaired(&sent(empty), &[]), sent(empty), "{empty}");
+    }
+    let (mut repair, mut out) = (Repair::default(), Vec::new());
+    sent(7_000).chunks(FRAME_HEADER_BYTES).take(MAX_BLOCK_FRAMES + 10).for_each(|piece| repair.push(piece, &mut out));
+    assert_eq!((repair.state, repair.held.len()), (State::Raw, 0));
 }

@@ -1,0 +1,21 @@
+//! Twenty tenants, half of them hostile, on a store that fails, for as long as one likes.
+//!
+//! usage: chaos [--seconds N] [--seed N]. An hour unless told otherwise. Ends with an error if anything that was promised was not kept.
+#![expect(clippy::print_stdout, reason = "a program that says what it has seen")]
+
+use anyhow::{Context as _, Result};
+use lakegate_tests::{chaos, plugin};
+use std::time::Duration;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str, default: u64| match arguments.iter().position(|argument| argument == name) {
+        None => Ok(default),
+        Some(at) => arguments.get(at + 1).and_then(|value| value.parse().ok()).with_context(|| format!("{name} takes a number")),
+    };
+    let (seconds, seed) = (value("--seconds", 3_600)?, value("--seed", 1)?);
+    let report = chaos::run(&plugin::program()?, Duration::from_secs(seconds), seed).await.with_context(|| format!("seed {seed}"))?;
+    println!("{seconds} s, seed {seed}: {report:#?}");
+    Ok(())
+}

@@ -1,0 +1,357 @@
+//! Twenty tenants of one process, half of them hostile at random, on a store that fails at random, while the file of tenants is read again and
+//! again and clients leave in the middle of what they do. Whatever happens: what an honest client was told is stored is stored, and in the end
+//! nothing is held.
+
+use crate::attack::Attack;
+use crate::faults::{Fault, Proxy, Rule, When};
+use crate::plugin::{Client, Message};
+use crate::tables::ids;
+use anyhow::{Context as _, Result, bail, ensure};
+use http::StatusCode;
+use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
+use lakegate::local_store::{AccessKey, LocalStore};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+
+const TENANTS: usize = 20;
+const SESSIONS: usize = 2;
+const BUCKET: &str = "chaos";
+const KEY: &str = "lakegate-test";
+const SECRET: &str = "lakegate-test-secret";
+
+/// How long it may take until nothing is held: longer than what the host gives a client that is silent, or a store.
+const SETTLING: Duration = Duration::from_secs(240);
+
+/// Memory that is no leak: what the allocator keeps, and what the system counts late.
+const GRAIN_BYTES: u64 = 8 << 20;
+
+/// What a run has come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Report {
+    /// Writes of honest clients that were told to be stored.
+    pub stored: u64,
+    /// Writes of honest clients that were told to have failed: the store's faults.
+    pub failed: u64,
+    /// What the attacks have done.
+    pub attacks: u64,
+    /// Clients that left in the middle of a Write.
+    pub left: u64,
+    /// How often the file of tenants was read again.
+    pub reloads: u64,
+    /// Requests to the store that met a fault.
+    pub faults: usize,
+    /// Memory of the process at the start, once every tenant has written, and at the end.
+    pub memory_bytes: [u64; 2],
+}
+
+/// Numbers that look random, the same for the same seed.
+#[derive(Debug, Clone)]
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % most.max(1)
+    }
+}
+
+/// The process, its tenants and their store.
+struct House {
+    child: Child,
+    status: String,
+    places: Vec<String>,
+    proxy: Proxy,
+    store: LocalStore,
+    report: Mutex<Report>,
+    stop: CancellationToken,
+    folder: tempfile::TempDir,
+}
+
+/// Runs `program` (the `lakegate` command) for so long.
+///
+/// # Errors
+/// Something was promised and not kept; says what.
+pub async fn run(program: &Path, length: Duration, seed: u64) -> Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let store = LocalStore::open(&folder.path().join("store"))?;
+    store.create_bucket(BUCKET)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let server = store.serve(listener, [AccessKey { id: KEY.into(), secret: SECRET.into() }])?;
+    let proxy = Proxy::start(&server.endpoint(), []).await?;
+    let free = || Ok::<_, std::io::Error>(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string());
+    let places = (0..TENANTS).map(|_| free()).collect::<Result<Vec<_>, _>>()?;
+    let status = free()?;
+    write_file(folder.path(), &places, &proxy.endpoint(), 0)?;
+    let child = Command::new(program)
+        .args(["serve", "--log-level", "error", "--status", &status, "--tenants"])
+        .arg(folder.path().join("tenants.toml"))
+        .env("LAKEGATE_CHAOS_ID", KEY)
+        .env("LAKEGATE_CHAOS_SECRET", SECRET)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let house = Arc::new(House { child, status, places, proxy, store, report: Mutex::default(), stop: CancellationToken::new(), folder });
+    let report = house.whole(length, seed).await;
+    server.stop().await;
+    report
+}
+
+/// The file of tenants; `version` changes the entry of the last one. It is whole at any time.
+fn write_file(folder: &Path, places: &[String], endpoint: &str, version: u64) -> Result<()> {
+    let mut text = String::new();
+    for (number, place) in places.iter().enumerate() {
+        let quota = if number + 1 == places.len() { format!("daily_objects = {}\n", 1_000_000 + version) } else { String::new() };
+        write!(
+            text,
+            "[tenants.t{number:02}]\nlisten = {{ plain_tcp = \"{place}\" }}\nmachine = {{ lanes = 1, memory_bytes = 4194304, in_flight_bytes = 4194304 }}\n\
+             credentials = {{ access_key_id_env = \"LAKEGATE_CHAOS_ID\", secret_access_key_env = \"LAKEGATE_CHAOS_SECRET\" }}\n\
+             [tenants.t{number:02}.grant]\nbuckets = [\"{BUCKET}\"]\nkey_prefixes = [\"t{number:02}/\"]\nregion = \"us-east-1\"\n\
+             endpoint = \"{endpoint}\"\npath_style = true\nformats = [\"csv\"]\ncontent_types = [\"text/csv\"]\nmax_sessions = {SESSIONS}\n\
+             max_message_bytes = 16777216\n{quota}\n"
+        )?;
+    }
+    let unnamed = folder.join("tenants.toml.new");
+    std::fs::write(&unnamed, text)?;
+    Ok(std::fs::rename(unnamed, folder.join("tenants.toml"))?)
+}
+
+impl House {
+    fn note(&self, what: impl FnOnce(&mut Report)) {
+        what(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    async fn whole(self: &Arc<Self>, length: Duration, seed: u64) -> Result<Report> {
+        let stored: Vec<Arc<Mutex<BTreeSet<i64>>>> = (0..TENANTS).map(|_| Arc::default()).collect();
+        // Everybody once, so that what comes only once has come.
+        self.ready().await?;
+        for (tenant, stored) in stored.iter().enumerate() {
+            self.honest(tenant, 0..500, stored).await.context("on a sound store")?;
+        }
+        for attack in Attack::ALL {
+            let _done = tokio::time::timeout(Duration::from_millis(300), attack.run(&self.places[1], &self.spec(1), &self.stop)).await;
+        }
+        self.settled().await?;
+        let start = self.memory_bytes()?;
+
+        let mut tasks = tokio::task::JoinSet::new();
+        for (tenant, stored) in stored.iter().enumerate() {
+            let (house, stored, random) = (self.clone(), stored.clone(), Random(seed.wrapping_mul(31).wrapping_add(tenant as u64 + 1)));
+            if tenant % 2 == 0 {
+                tasks.spawn(async move { house.honest_until_told(tenant, &stored, random).await });
+            } else {
+                tasks.spawn(async move { house.hostile_until_told(tenant, random).await });
+            }
+        }
+        let weather = tokio::spawn({
+            let (house, random) = (self.clone(), Random(seed.wrapping_add(7)));
+            async move { house.weather(random).await }
+        });
+        tokio::time::sleep(length).await;
+        self.stop.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        weather.await??;
+        self.proxy.set_rules([]);
+        self.settled().await?;
+        // Every place can be had, by honest and hostile tenants alike.
+        for tenant in 0..TENANTS {
+            for stored in vec![&stored[tenant]; SESSIONS] {
+                self.honest(tenant, 1_000_000_000..1_000_000_001, stored).await.with_context(|| format!("tenant {tenant} at the end"))?;
+            }
+        }
+        self.settled().await?;
+        for (tenant, stored) in stored.iter().enumerate() {
+            self.check(tenant, &stored.lock().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        let faults = self.proxy.faults();
+        self.note(|report| report.faults = faults);
+        // What a system is slow to take back is not kept.
+        let mut end = self.memory_bytes()?;
+        let until = Instant::now() + Duration::from_secs(30);
+        while end > start + start / 10 + GRAIN_BYTES && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            end = self.memory_bytes()?;
+        }
+        self.note(|report| report.memory_bytes = [start, end]);
+        ensure!(end <= start + start / 10 + GRAIN_BYTES, "{start} bytes of memory at the start, {end} at the end");
+        Ok(*self.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn spec(&self, tenant: usize) -> Value {
+        json!({
+            "bucket": BUCKET, "region": "us-east-1", "format": "csv", "path": format!("t{tenant:02}/{{{{TABLE}}}}/{{{{UUID}}}}.csv"),
+            "test_write": false, "batch_size": 200,
+        })
+    }
+
+    async fn client(&self, tenant: usize) -> Result<Client> {
+        let channel =
+            Endpoint::from_shared(format!("http://{}", self.places[tenant]))?.connect_timeout(Duration::from_secs(5)).connect().await?;
+        Ok(Client(PluginClient::new(channel)))
+    }
+
+    /// Writes these ids as the CLI does; they count once it is told that they are stored.
+    async fn honest(&self, tenant: usize, range: Range<i64>, stored: &Mutex<BTreeSet<i64>>) -> Result<()> {
+        let mut client = self.client(tenant).await?;
+        let messages: Vec<Message> =
+            range.clone().step_by(100).map(|from| Message::Insert(ids("t", from..(from + 100).min(range.end)).into())).collect();
+        client.round(&self.spec(tenant), messages).await?;
+        stored.lock().unwrap_or_else(PoisonError::into_inner).extend(range);
+        Ok(())
+    }
+
+    async fn honest_until_told(&self, tenant: usize, stored: &Mutex<BTreeSet<i64>>, mut random: Random) -> Result<()> {
+        let mut next = 1_000;
+        while !self.stop.is_cancelled() {
+            let rows = 1 + random.below(2_000) as i64;
+            match self.honest(tenant, next..next + rows, stored).await {
+                Ok(()) => self.note(|report| report.stored += 1),
+                Err(_) => self.note(|report| report.failed += 1),
+            }
+            next += rows;
+        }
+        Ok(())
+    }
+
+    /// Attacks, leaves in the middle, is honest; each for a while.
+    async fn hostile_until_told(&self, tenant: usize, mut random: Random) -> Result<()> {
+        while !self.stop.is_cancelled() {
+            let end = Duration::from_millis(200 + random.below(3_000));
+            match random.below(4) {
+                0 => {
+                    let Ok(mut client) = self.client(tenant).await else { continue };
+                    if client.init(&self.spec(tenant)).await.is_ok() {
+                        let messages = (0..).map(|from| Message::Insert(ids("left", from * 100..from * 100 + 100).into()));
+                        // Dropped on the way, and the connection with it.
+                        let _left = tokio::time::timeout(end, client.write(messages)).await;
+                        self.note(|report| report.left += 1);
+                    }
+                }
+                1 => drop(self.honest(tenant, 0..100, &Mutex::default()).await),
+                _ => {
+                    let attack = Attack::ALL[random.below(Attack::ALL.len() as u64) as usize];
+                    let stop = self.stop.child_token();
+                    let (ended, spec) = (stop.clone(), if random.below(2) == 0 { self.spec(tenant) } else { self.spec(TENANTS) });
+                    let timer = async {
+                        tokio::time::sleep(end).await;
+                        ended.cancel();
+                    };
+                    let (done, ()) = tokio::join!(attack.run(&self.places[tenant], &spec, &stop), timer);
+                    let done = done.unwrap_or_default();
+                    self.note(|report| report.attacks += done);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The store's faults, and reloads.
+    async fn weather(&self, mut random: Random) -> Result<()> {
+        let every = |count: u64| When::Every(NonZeroU64::new(count).unwrap_or(NonZeroU64::MIN));
+        while !self.stop.is_cancelled() {
+            self.proxy.set_rules(match random.below(5) {
+                0 => vec![],
+                1 => vec![Rule::any(every(3), Fault::Answer(StatusCode::SERVICE_UNAVAILABLE))],
+                2 => vec![Rule::any(every(5), Fault::Reset)],
+                3 => vec![Rule::any(every(7), Fault::DropAnswer)],
+                _ => vec![Rule::any(every(4), Fault::Stall(Duration::from_secs(2)))],
+            });
+            if random.below(3) == 0 {
+                let reloads = self.report.lock().unwrap_or_else(PoisonError::into_inner).reloads + 1;
+                self.note(|report| report.reloads = reloads);
+                write_file(self.folder.path(), &self.places, &self.proxy.endpoint(), reloads)?;
+                self.hang_up().await?;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(500 + random.below(2_000))) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn hang_up(&self) -> Result<()> {
+        let id = self.child.id().context("the process has ended")?;
+        ensure!(Command::new("kill").args(["-HUP", &id.to_string()]).status().await?.success(), "it cannot be told to reload");
+        Ok(())
+    }
+
+    async fn get(&self, path: &str) -> Result<String> {
+        let mut socket = TcpStream::connect(&self.status).await?;
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    /// Waits until sessions can be opened.
+    async fn ready(&self) -> Result<()> {
+        let until = Instant::now() + SETTLING;
+        while !self.get("/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 ")) {
+            ensure!(Instant::now() < until, "it is not ready in time");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until no session is open and nothing is reserved.
+    async fn settled(&self) -> Result<()> {
+        let until = Instant::now() + SETTLING;
+        loop {
+            let metrics = self.get("/metrics").await?;
+            let held: Vec<&str> = metrics
+                .lines()
+                .filter(|line| {
+                    ["lakegate_sessions{", "lakegate_queued_messages{", "lakegate_budget_used_bytes{"]
+                        .iter()
+                        .any(|name| line.starts_with(name))
+                })
+                .filter(|line| !line.ends_with(" 0"))
+                .collect();
+            if held.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("still held: {held:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    fn memory_bytes(&self) -> Result<u64> {
+        let id = self.child.id().context("the process has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the system does not tell the memory of a process")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+    }
+
+    /// Every id that was told to be stored is in an object below the tenant's prefix.
+    fn check(&self, tenant: usize, stored: &BTreeSet<i64>) -> Result<()> {
+        let mut found = BTreeSet::new();
+        for record in self.store.records(BUCKET, &format!("t{tenant:02}/t/"))? {
+            let text = std::fs::read_to_string(self.store.object_path(BUCKET, &record.key))?;
+            found.extend(text.lines().filter_map(|line| line.parse::<i64>().ok()));
+        }
+        let lost: Vec<_> = stored.difference(&found).take(5).collect();
+        ensure!(lost.is_empty(), "tenant {tenant}: told to be stored, and in no object: {lost:?}");
+        Ok(())
+    }
+}
