@@ -9,6 +9,7 @@ mod faults;
 mod golden;
 mod grant_fuzz;
 mod hostile;
+mod isolation;
 mod layout;
 mod limits;
 mod local_store;
