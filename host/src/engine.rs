@@ -13,7 +13,6 @@ pub use component_file::ComponentError;
 use crate::bindings::{Configuration, Destination, DestinationPre, SpecProblem, SyncContext};
 use crate::imports::{LaneContext, State};
 use crate::limits;
-use crate::policy::resources::Resources;
 use crate::scheduler::{GuestSlot, Scheduler};
 use anyhow::{Context, Result};
 use component_file::words;
@@ -194,10 +193,10 @@ impl Runtime {
     ///
     /// # Errors
     /// The guest failed, or says too much; who asks next has it tried again.
-    pub async fn spec_schema(self: &Arc<Self>, share: Arc<Resources>) -> Result<Arc<str>> {
+    pub async fn spec_schema(self: &Arc<Self>, context: LaneContext) -> Result<Arc<str>> {
         let this = self.clone();
         let ask = async move {
-            let (mut store, guest) = this.instantiate(LaneContext::detached(share), CONFIGURE_MEMORY_BYTES).await?;
+            let (mut store, guest) = this.instantiate(context, CONFIGURE_MEMORY_BYTES).await?;
             let said = guest.lakegate_destination_sink().call_spec_schema(&mut store).await;
             let schema = said.map_err(|trap| store.data().explain(&trap))?;
             let (bytes, most) = (schema.len(), limits::MAX_SPEC_SCHEMA_BYTES);
@@ -220,11 +219,11 @@ impl Runtime {
         self: &Arc<Self>,
         spec: &str,
         sync_id: &str,
-        share: Arc<Resources>,
+        lane: LaneContext,
     ) -> Result<Result<Configuration, Vec<SpecProblem>>> {
         let (this, spec, context) = (self.clone(), spec.to_owned(), SyncContext { sync_id: sync_id.to_owned() });
         self.on_a_guest_thread(async move {
-            let (mut store, guest) = this.instantiate(LaneContext::detached(share), CONFIGURE_MEMORY_BYTES).await?;
+            let (mut store, guest) = this.instantiate(lane, CONFIGURE_MEMORY_BYTES).await?;
             let sink = guest.lakegate_destination_sink();
             sink.call_configure(&mut store, &spec, &context).await.map_err(|trap| store.data().explain(&trap))
         })

@@ -10,6 +10,7 @@ use crate::imports::{LaneContext, State, TableCall};
 use crate::ledger::{Call, Failure, FailureClass, Ledger};
 use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, LEAST_TICK, MAX_OPEN_OBJECTS, MAX_TABLE_NAME_BYTES};
 use crate::policy::metrics::Queued;
+use crate::policy::told::Line;
 use crate::policy::{Denied, Tenant};
 use crate::upload::{Upload, text};
 use bytes::Bytes;
@@ -313,10 +314,18 @@ impl Actor {
                 for failed in progress.failures {
                     if self.ledger.knows(&failed.table) {
                         self.fail(&failed.table.into(), failure(failed.error));
-                    } else if !std::mem::replace(&mut self.told_of_stranger, true) {
+                    } else if !std::mem::replace(&mut self.told_of_stranger, true)
+                        && let Some(Line { tenant, more }) = Line::of(self.tenant().map(|tenant| &**tenant))
+                    {
                         let end = failed.table.floor_char_boundary(MAX_TABLE_NAME_BYTES);
                         let (lane, table) = (self.context.lane, failed.table.get(..end));
-                        tracing::warn!(lane, table, "The component reports the failure of a table that it was given nothing of.");
+                        tracing::warn!(
+                            lane,
+                            tenant,
+                            more,
+                            table,
+                            "The component reports the failure of a table that it was given nothing of."
+                        );
                     }
                 }
             }
@@ -371,7 +380,10 @@ impl Actor {
         }
         let cause = guest.store.data().explain(trap);
         let doing = during.map_or_else(String::new, |table| format!(" while it wrote the table {table:?}"));
-        tracing::error!(lane = self.context.lane, error = format!("{trap:?}"), "The component trapped{doing}: {cause}");
+        if let Some(Line { tenant, more }) = Line::of(self.tenant().map(|tenant| &**tenant)) {
+            let (lane, error) = (self.context.lane, format!("{trap:?}"));
+            tracing::error!(lane, tenant, more, error, "The component trapped{doing}: {cause}");
+        }
         self.dismiss(guest, &format!("{cause}{doing}"), during);
     }
 

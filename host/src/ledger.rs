@@ -3,9 +3,12 @@
 //! A table has done well only if, at the end, rows in = rows claimed by finished objects = rows in objects that the store has confirmed.
 //! The first cause of a table's failure is kept and logged; what comes after it follows from it, or from a component that goes on and on.
 
-use crate::limits::{MAX_FAILURE_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES};
+use crate::limits::{MAX_FAILURE_BYTES, MAX_FAILURES_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES, TABLE_BOOK_BYTES};
 use crate::message::{InvalidMessage, invalid};
 use crate::object::ObjectKey;
+use crate::policy::Tenant;
+use crate::policy::resources::MemoryHold;
+use crate::policy::told::Line;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -83,7 +86,11 @@ pub struct TableReport {
     pub rows_in: u64,
     /// Rows in confirmed objects.
     pub rows_confirmed: u64,
-    /// The confirmed objects, in the order they were confirmed.
+    /// Confirmed objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The confirmed objects, in the order they were confirmed: as many as the session's options have room for.
     pub receipts: Vec<Receipt>,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
@@ -129,6 +136,8 @@ pub struct Ledger {
     books: Mutex<Books>,
     settled: Notify,
     given_up: CancellationToken,
+    /// Whose write it is.
+    tenant: Option<Arc<Tenant>>,
 }
 
 #[derive(Debug, Default)]
@@ -139,13 +148,27 @@ struct Books {
     failures: u64,
     unsettled: usize,
     totals: Totals,
+    /// What the books take of the tenant's memory.
+    hold: MemoryHold,
+    /// Bytes of receipts that may still be kept.
+    receipt_room: u64,
+    /// Bytes of failures' words that are kept.
+    failure_bytes: u64,
 }
+
+/// What is told of a table that takes no more rows.
+const THE_TABLE_FAILED: &str = "The table failed.";
+
+/// Stands for the words of a failure that there is no room for.
+const IN_THE_LOG: &str = "the log has the cause: the words of this write's failures take all the memory that they may";
 
 #[derive(Debug, Default)]
 struct Account {
     rows_in: u64,
     claimed: u64,
     confirmed: u64,
+    objects: u64,
+    bytes: u64,
     receipts: Vec<Receipt>,
     failure: Option<(u64, Failure)>,
     stopped: bool,
@@ -163,7 +186,7 @@ impl Books {
     }
 
     /// Room for the table, should it be new.
-    fn check_room(&self, table: &str) -> Result<(), InvalidMessage> {
+    fn make_room(&mut self, table: &str) -> Result<(), InvalidMessage> {
         if self.accounts.contains_key(table) {
             return Ok(());
         }
@@ -175,12 +198,22 @@ impl Books {
                 "the names of a write's tables have more than {MAX_TABLE_NAMES_BYTES} bytes, which is all that are accepted"
             )));
         }
-        Ok(())
+        // The name is there once more in the report.
+        let bytes = TABLE_BOOK_BYTES + 2 * table.len() as u64;
+        self.hold.grow_for("another table of the write", bytes).map_err(|denied| invalid(denied.message))
     }
 
     /// True if this is news: the first cause of the table, or, after refused messages, what stops it.
-    fn record(&mut self, table: &Arc<str>, failure: Failure, stop: bool) -> bool {
+    fn record(&mut self, table: &Arc<str>, mut failure: Failure, stop: bool) -> bool {
         let number = self.failures;
+        if self.accounts.get(table).is_none_or(|account| account.failure.is_none()) {
+            let bytes = failure.message.len() as u64;
+            if self.failure_bytes + bytes > MAX_FAILURES_BYTES || !self.hold.grow(bytes) {
+                IN_THE_LOG.clone_into(&mut failure.message);
+            } else {
+                self.failure_bytes += bytes;
+            }
+        }
         let account = self.account(table);
         let stops = stop && !account.stopped;
         account.stopped |= stop;
@@ -194,6 +227,19 @@ impl Books {
 }
 
 impl Ledger {
+    /// Books of a tenant's write or a user's that take their memory from `hold`, and keep so many bytes of receipts.
+    pub(crate) fn new(tenant: Option<Arc<Tenant>>, hold: MemoryHold, receipt_bytes: u64) -> Self {
+        let books = Books { hold, receipt_room: receipt_bytes, ..Books::default() };
+        Self { books: Mutex::new(books), tenant, ..Self::default() }
+    }
+
+    /// Tells of a table's failure. A tenant has as many tables as it likes to name.
+    fn tell(&self, table: &str, error: &str, what: &str) {
+        if let Some(Line { tenant, more }) = Line::of_table(self.tenant.as_deref()) {
+            tracing::error!(target: TABLES, tenant, more, table, error, "{what}");
+        }
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
         // A panic elsewhere leaves the books as they were between two lines; they are still the best account there is.
         self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -205,7 +251,7 @@ impl Ledger {
     /// There are too many tables.
     pub(crate) fn admit(&self, table: &Arc<str>, rows: u64) -> Result<bool, InvalidMessage> {
         let mut books = self.books();
-        books.check_room(table)?;
+        books.make_room(table)?;
         // What headers claim may add up to anything.
         books.totals.rows = books.totals.rows.saturating_add(rows);
         let account = books.account(table);
@@ -271,9 +317,15 @@ impl Ledger {
         let mut books = self.books();
         books.totals.bytes += receipt.bytes;
         books.totals.objects += 1;
+        let kept = books.receipt_room.checked_sub(receipt.kept_bytes());
+        books.receipt_room = kept.unwrap_or(books.receipt_room);
         let account = books.account(table);
         account.confirmed += receipt.rows;
-        account.receipts.push(receipt);
+        account.objects += 1;
+        account.bytes += receipt.bytes;
+        if kept.is_some() {
+            account.receipts.push(receipt);
+        }
     }
 
     /// The table fails and takes no more rows.
@@ -282,7 +334,7 @@ impl Ledger {
         let news = self.books().record(table, failure, true);
         // What ends once the write is given up was cut off by us; the cause is the write's, and is told once.
         if news && !self.is_given_up() {
-            tracing::error!(target: TABLES, table = &**table, error = message, "The table failed.");
+            self.tell(table, &message, THE_TABLE_FAILED);
         }
     }
 
@@ -304,11 +356,11 @@ impl Ledger {
         let message = failure.message.clone();
         let news = {
             let mut books = self.books();
-            books.check_room(table)?;
+            books.make_room(table)?;
             books.record(table, failure, false)
         };
         if news {
-            tracing::error!(target: TABLES, table = &**table, error = message, "A message is refused.");
+            self.tell(table, &message, "A message is refused.");
         }
         Ok(())
     }
@@ -348,25 +400,37 @@ impl Ledger {
             if account.failure.is_none() && !(rows_in == claimed && claimed == confirmed) {
                 let message = format!("the books do not add up: {rows_in} rows in, {claimed} claimed, {confirmed} confirmed");
                 if !self.is_given_up() {
-                    tracing::error!(target: TABLES, table = &*table, error = message, "The table failed.");
+                    self.tell(&table, &message, THE_TABLE_FAILED);
                 }
                 books.record(&table, Failure::new(FailureClass::Unexpected, message), true);
             }
         }
-        let order = books.order.clone();
-        let tables = order.iter().map(|table| books.account(table).report(table)).collect();
+        // Moved, not copied: the books of a hundred thousand tables are not there twice.
+        let (order, mut accounts) = (std::mem::take(&mut books.order), std::mem::take(&mut books.accounts));
+        let tables = order.iter().map(|table| accounts.remove(table).unwrap_or_default().report(table)).collect();
+        books.hold.clear();
         WriteReport { tables }
     }
 }
 
+impl Receipt {
+    /// Bytes that it takes in memory, about.
+    fn kept_bytes(&self) -> u64 {
+        let texts = self.table.len() + self.key.as_str().len() + self.etag.len() + self.checksum.as_ref().map_or(0, String::len);
+        (size_of::<Self>() + texts) as u64
+    }
+}
+
 impl Account {
-    fn report(&self, table: &str) -> TableReport {
-        let (failed_as, failure) = self.failure.clone().map_or((0, None), |(number, failure)| (number, Some(failure)));
+    fn report(self, table: &str) -> TableReport {
+        let (failed_as, failure) = self.failure.map_or((0, None), |(number, failure)| (number, Some(failure)));
         TableReport {
             table: table.to_owned(),
             rows_in: self.rows_in,
             rows_confirmed: self.confirmed,
-            receipts: self.receipts.clone(),
+            objects: self.objects,
+            bytes: self.bytes,
+            receipts: self.receipts,
             failure,
             failed_as,
         }
@@ -387,6 +451,8 @@ impl Drop for Unsettled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::resources::Resources;
+    use std::num::NonZeroU32;
 
     fn receipt(rows: u64) -> Receipt {
         Receipt { table: "t".into(), key: ObjectKey::parse("t/1").unwrap(), bytes: 10, rows, etag: "e".into(), checksum: None }
@@ -461,6 +527,58 @@ mod tests {
             admitted += 1;
         }
         assert_eq!(admitted, MAX_TABLE_NAMES_BYTES / 4_096);
+    }
+
+    #[test]
+    fn receipts_are_kept_as_far_as_there_is_room_and_objects_are_all_counted() {
+        let one = receipt(1).kept_bytes();
+        for (room, kept) in [(0, 0), (one - 1, 0), (one, 1), (3 * one, 3), (u64::MAX, 9)] {
+            let (ledger, table) = (Ledger::new(None, MemoryHold::default(), room), Arc::from("t"));
+            ledger.admit(&table, 9).unwrap();
+            (0..9).for_each(|_| ledger.confirm(&table, receipt(1)));
+            ledger.claim(&table, 9).unwrap();
+            let report = ledger.audit();
+            let found = &report.tables[0];
+            assert_eq!((found.receipts.len(), found.objects, found.bytes, found.rows_confirmed), (kept, 9, 90, 9), "{room}");
+            assert_eq!(report.failures().count(), 0);
+        }
+    }
+
+    #[test]
+    fn tables_and_words_take_of_the_budget_and_give_it_back_with_the_report() {
+        const BUDGET: u64 = 1 << 20;
+        let budget = Resources::new(NonZeroU32::MIN, Some(BUDGET)).budget;
+        let ledger = Ledger::new(None, budget.hold(), 0);
+        let table = |number: usize| -> Arc<str> { format!("{number:0100}").into() };
+        let mut tables = 0;
+        let refused = loop {
+            match ledger.admit(&table(tables), 0) {
+                Ok(_) => tables += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(tables as u64, BUDGET / (TABLE_BOOK_BYTES + 200));
+        assert_eq!(refused.0, "another table of the write needs 712 bytes; the 1048576 that the tenant has for all sessions are used");
+        assert_eq!(ledger.admit(&table(0), 1), Ok(true), "one that is known");
+        // Words that there is no room for are in the log.
+        let long = || Failure::new(FailureClass::Data, "w".repeat(MAX_FAILURE_BYTES));
+        ledger.fail(&table(0), long());
+        ledger.fail(&table(1), Failure::new(FailureClass::Data, "short"));
+        let words: Vec<String> = ledger.failures().into_iter().map(|(_, failure)| failure.message).collect();
+        assert_eq!(words, [IN_THE_LOG, "short"]);
+        assert_eq!((ledger.audit().tables.len(), budget.used_bytes()), (tables, 0));
+    }
+
+    #[test]
+    fn the_words_of_all_failures_are_bounded() {
+        let ledger = Ledger::default();
+        let kept = MAX_FAILURES_BYTES as usize / MAX_FAILURE_BYTES;
+        for number in 0..kept + 2 {
+            ledger.fail(&format!("t{number}").into(), Failure::new(FailureClass::Data, "w".repeat(MAX_FAILURE_BYTES)));
+        }
+        let failures = ledger.failures();
+        assert_eq!(failures.iter().filter(|(_, failure)| failure.message.len() == MAX_FAILURE_BYTES).count(), kept);
+        assert_eq!((failures.len(), failures[kept].1.message.as_str()), (kept + 2, IN_THE_LOG));
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub const HEADER_BYTES_A_TURN: usize = 256 << 10;
 pub const MAX_CACHED_SCHEMA_BYTES: usize = 64 << 10;
 /// See [`MAX_CACHED_SCHEMA_BYTES`].
 pub const MAX_CACHED_SCHEMAS: usize = 1_024;
+/// Bytes of all of them: those of a thousand tables of ordinary width.
+pub const MAX_CACHED_SCHEMAS_BYTES: usize = 4 << 20;
 
 /// Bytes of a component's JSON Schema of the spec, which is kept for as long as the component is. Ours has 18 KB.
 pub const MAX_SPEC_SCHEMA_BYTES: usize = 1 << 20;
@@ -124,8 +126,33 @@ pub const MAX_TABLES: usize = 100_000;
 /// Bytes of the names of all tables of a write: some hundred for each, were there as many as there may be.
 pub const MAX_TABLE_NAMES_BYTES: usize = 32 << 20;
 
+/// Bytes that a table takes in the books of a write besides its name: its account, its place in line, and that of its report.
+pub const TABLE_BOOK_BYTES: u64 = 512;
+
 /// Bytes of the words for a table's failure, before they are cut. A component may say anything.
 pub const MAX_FAILURE_BYTES: usize = 4 << 10;
+
+/// Bytes of the words of all failures of a write that are kept. A hundred thousand tables that fail for one cause need some megabytes; the
+/// log has the words of those beyond.
+pub const MAX_FAILURES_BYTES: u64 = 16 << 20;
+
+/// Bytes of the receipts of a write that are kept, unless set otherwise: those of some hundred thousand objects. What is beyond is counted.
+pub const RECEIPT_BYTES: u64 = 64 << 20;
+
+/// Bytes that the host needs for an open object besides its parts: the handle, its job, and copies of its key.
+pub const OPEN_OBJECT_BYTES: u64 = 4 << 10;
+
+/// Bytes that a stretch of the spill file takes in memory: small parts that spill make many.
+pub const SPILLED_PIECE_BYTES: u64 = 256;
+
+/// Bytes that a part which the store has confirmed takes until its upload is complete, besides its ETag.
+pub const PART_BYTES: u64 = 256;
+
+/// Bytes of what remembers a table from write to write (its lane, its last key), besides the names.
+pub const REMEMBERED_TABLE_BYTES: u64 = 256;
+
+/// Bytes of the settings that a component makes of a spec, which are kept with the session. A spec has 1 MiB.
+pub const MAX_SETTINGS_BYTES: usize = 4 << 20;
 
 /// Warnings about a spec that are told; a component may have any number.
 pub const MAX_WARNINGS: usize = 50;

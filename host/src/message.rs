@@ -3,9 +3,10 @@
 //! Everything is verified before it is believed; a garbled header is the client's error at once, a garbled body ends its table later.
 
 use crate::limits::{
-    HEADER_BYTES_A_TURN, LEAST_HEADER_VISIT_BYTES, MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_HEADER_BYTES, MAX_HEADER_DEPTH,
-    MAX_HEADER_VISITS, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES,
+    HEADER_BYTES_A_TURN, LEAST_HEADER_VISIT_BYTES, MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_CACHED_SCHEMAS_BYTES, MAX_HEADER_BYTES,
+    MAX_HEADER_DEPTH, MAX_HEADER_VISITS, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES, TABLE_BOOK_BYTES,
 };
+use crate::policy::resources::MemoryHold;
 use arrow_ipc::MessageHeader;
 use flatbuffers::VerifierOptions;
 use std::collections::HashMap;
@@ -27,11 +28,19 @@ pub(crate) struct Header {
 #[derive(Debug, Default)]
 pub(crate) struct Inspector {
     tables: HashMap<Box<[u8]>, Arc<str>>,
+    bytes: usize,
+    /// What is remembered counts for the tenant; where there is no room, nothing is.
+    hold: MemoryHold,
 }
 
 const CONTINUATION: u32 = u32::MAX;
 
 impl Inspector {
+    /// One that takes its memory from `hold`.
+    pub(crate) fn new(hold: MemoryHold) -> Self {
+        Self { hold, ..Self::default() }
+    }
+
     /// Reads a whole stream's headers: the schema's table, and the rows of every record batch. Gives others a turn where there is much to
     /// read.
     pub(crate) async fn inspect(&mut self, ipc: &[u8]) -> Result<Header, InvalidMessage> {
@@ -75,12 +84,21 @@ impl Inspector {
         }
         let table = table_name(metadata)?;
         if metadata.len() <= MAX_CACHED_SCHEMA_BYTES {
-            if self.tables.len() >= MAX_CACHED_SCHEMAS {
-                self.tables.clear();
-            }
-            self.tables.insert(metadata.into(), table.clone());
+            self.remember(metadata, &table);
         }
         Ok(table)
+    }
+
+    fn remember(&mut self, metadata: &[u8], table: &Arc<str>) {
+        if self.tables.len() >= MAX_CACHED_SCHEMAS || self.bytes + metadata.len() > MAX_CACHED_SCHEMAS_BYTES {
+            self.tables.clear();
+            self.hold.clear();
+            self.bytes = 0;
+        }
+        if self.hold.grow((metadata.len() + table.len()) as u64 + TABLE_BOOK_BYTES) {
+            self.bytes += metadata.len();
+            self.tables.insert(metadata.into(), table.clone());
+        }
     }
 }
 
@@ -182,11 +200,13 @@ impl<'a> Messages<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::resources::Resources;
     use arrow_array::{Int64Array, RecordBatch};
     use arrow_ipc::writer::StreamWriter;
     use arrow_ipc::{KeyValueBuilder, MessageBuilder, MetadataVersion, SchemaBuilder};
     use arrow_schema::{DataType, Field, Schema};
     use flatbuffers::FlatBufferBuilder;
+    use std::num::NonZeroU32;
 
     fn stream(table: Option<&str>, batches: &[usize]) -> Vec<u8> {
         let metadata: HashMap<String, String> = table.map(|name| ("cq:table_name".to_owned(), name.to_owned())).into_iter().collect();
@@ -248,6 +268,30 @@ mod tests {
         let first = inspect(&mut inspector, &ipc).unwrap();
         assert_eq!(inspector.tables.len(), 1);
         assert!(Arc::ptr_eq(&first.table, &inspect(&mut inspector, &ipc).unwrap().table));
+    }
+
+    #[test]
+    fn seen_schemas_are_remembered_within_bounds_and_the_budget() {
+        let budget = Resources::new(NonZeroU32::MIN, Some(100_000)).budget;
+        let mut inspectors = [Inspector::default(), Inspector::new(budget.hold())];
+        for number in 0..150 {
+            let ipc = shared(1, &format!("{number:04}-{}", "n".repeat(4_000)), true);
+            for inspector in &mut inspectors {
+                inspect(inspector, &ipc).unwrap();
+            }
+            assert!(budget.used_bytes() <= 100_000);
+        }
+        let [free, bound] = inspectors;
+        assert_eq!((free.tables.len(), bound.tables.len()), (150, 12));
+        assert!((bound.bytes as u64) < budget.used_bytes());
+        drop(bound);
+        assert_eq!(budget.used_bytes(), 0);
+        // All together.
+        let mut inspector = Inspector::default();
+        for number in 0..200 {
+            inspector.remember(&vec![number; MAX_CACHED_SCHEMA_BYTES], &"t".into());
+            assert!(inspector.bytes <= MAX_CACHED_SCHEMAS_BYTES && inspector.tables.len() * MAX_CACHED_SCHEMA_BYTES == inspector.bytes);
+        }
     }
 
     /// A schema whose metadata is one pair, named `pairs` times; or as many pairs, which share their words.

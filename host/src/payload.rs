@@ -70,12 +70,49 @@ impl Payload {
     /// # Errors
     /// The disk's.
     pub async fn crc32(&self) -> io::Result<u32> {
-        let short = self.length <= MAX_INLINE_HASH_BYTES && self.pieces.iter().all(|piece| matches!(piece, Piece::Memory(_)));
-        if short {
+        if self.is_short() {
             return self.hash();
         }
         let payload = self.clone();
         crate::scheduler::spawn_blocking(move || payload.hash()).await.map_err(io::Error::other)?
+    }
+
+    /// Which of some texts are in the bytes. Spilled or long payloads are read on a blocking thread.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) async fn holds(&self, texts: Vec<String>) -> io::Result<Vec<bool>> {
+        let payload = self.clone();
+        let work = move || payload.search(&texts);
+        if self.is_short() {
+            return work();
+        }
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    }
+
+    fn search(&self, texts: &[String]) -> io::Result<Vec<bool>> {
+        let longest = texts.iter().map(String::len).max().unwrap_or_default();
+        let mut found = vec![false; texts.len()];
+        // What a text may have begun with before the piece that is being looked at.
+        let mut window: Vec<u8> = Vec::new();
+        for piece in self.pieces.iter() {
+            let mut at = 0;
+            while at < piece.length() {
+                let frame = piece.read(at, FRAME_BYTES)?;
+                at += frame.len() as u64;
+                window.extend_from_slice(&frame);
+                for (text, found) in texts.iter().zip(&mut found).filter(|(_, found)| !**found) {
+                    *found = memchr::memmem::find(&window, text.as_bytes()).is_some();
+                }
+                window.drain(..window.len().saturating_sub(longest));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Few bytes, and all in memory.
+    fn is_short(&self) -> bool {
+        self.length <= MAX_INLINE_HASH_BYTES && self.pieces.iter().all(|piece| matches!(piece, Piece::Memory(_)))
     }
 
     fn hash(&self) -> io::Result<u32> {

@@ -4,12 +4,15 @@
 //! request. [`Authorized`] is a value one has to hold: only `authorize` makes it, and the S3 client takes nothing else. Bucket, endpoint,
 //! credentials, ACL and encryption take no part in a request: they are fixed when the client connects, so a guest cannot name another.
 
+pub(crate) mod audit;
+mod day;
 pub mod grant;
 pub mod metrics;
 pub mod quarantine;
 pub mod quota;
 pub mod rate_limit;
 pub mod resources;
+pub(crate) mod told;
 
 use crate::object::PutObject;
 pub use grant::{Denied, Grant, Tenant};
@@ -64,21 +67,42 @@ impl Policy {
     }
 
     /// Writes a denial into the audit log: the first of a second with their words, the rest as a number with the next. The metrics count all.
+    /// Without room for it, it is left out and counted: who decides does not wait, but the tenant's next session or object does.
     pub(crate) fn audit_denial(&self, denied: &Denied, key: Option<&str>) {
         let Some(tenant) = &self.tenant else { return };
         tenant.metrics.denied(denied);
         if let Some(more) = tenant.tell(Instant::now()) {
+            let Some(room) = tenant.waiting.room_now() else { return tenant.waiting.leave_out() };
+            let left_out = tenant.waiting.take_left_out();
             let (tenant, more) = (&*tenant.name, (more > 0).then_some(more));
-            tracing::warn!(target: AUDIT, tenant, decision = "denied", rule = denied.rule, key, more, "{}", denied.message);
+            room.tell(|| {
+                tracing::warn!(target: AUDIT, tenant, decision = "denied", rule = denied.rule, key, more, left_out, "{}", denied.message);
+            });
         }
     }
 
-    /// Writes an object that has landed into the audit log.
-    pub(crate) fn audit_object(&self, key: &str, bytes: u64, rows: u64) {
+    /// Waits until the tenant's audit lines are written but for a few: nothing more is begun for it meanwhile.
+    pub(crate) async fn audit_has_room(&self) {
         if let Some(tenant) = &self.tenant {
-            tenant.metrics.landed(bytes, rows);
-            tracing::info!(target: AUDIT, tenant = &*tenant.name, decision = "stored", rule = "key_prefixes", key, bytes, rows, "An object has landed.");
+            tenant.waiting.has_room().await;
         }
+    }
+
+    /// Writes an object that has landed into the audit log, once there is room for the line there; or leaves the line out, and counts it,
+    /// when `end` comes first.
+    pub(crate) async fn audit_object(&self, key: &str, bytes: u64, rows: u64, end: impl Future<Output = ()>) {
+        let Some(tenant) = &self.tenant else { return };
+        tenant.metrics.landed(bytes, rows);
+        let room = tokio::select! {
+            biased;
+            room = tenant.waiting.room() => room,
+            () = end => None,
+        };
+        let Some(room) = room else { return tenant.waiting.leave_out() };
+        let (left_out, tenant) = (tenant.waiting.take_left_out(), &*tenant.name);
+        room.tell(|| {
+            tracing::info!(target: AUDIT, tenant, decision = "stored", rule = "key_prefixes", key, bytes, rows, left_out, "An object has landed.");
+        });
     }
 }
 

@@ -9,20 +9,25 @@ use crate::imports::LaneContext;
 use crate::imports::log::cut;
 use crate::lane::{self, Lane, LaneShared, Work};
 use crate::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
-use crate::limits::{LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES, MAX_TABLES, MAX_WARNINGS};
+use crate::limits::{
+    LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES, MAX_SETTINGS_BYTES, MAX_TABLE_NAME_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES, MAX_WARNINGS,
+    RECEIPT_BYTES, REMEMBERED_TABLE_BYTES,
+};
 use crate::message::{Inspector, name_too_long};
 use crate::object::PutObject;
 use crate::payload::Payload;
 use crate::policy::grant::RateKind;
 use crate::policy::metrics::OpenSession;
 use crate::policy::resources::{MemoryHold, Resources};
+use crate::policy::told::Line;
 use crate::policy::{Denied, Policy, Tenant};
 use crate::s3::{ConnectOptions, S3Client, StoreError};
 use crate::scheduler::HostMeter;
 use crate::staging::{InFlight, Staging};
-use crate::upload::Outlet;
+use crate::upload::{Outlet, STORE_FAILED};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +51,9 @@ pub struct Options {
     pub spill: Spill,
     /// Bytes of a session's spill file; [`None`] is no bound but the disk's.
     pub spill_bytes: Option<u64>,
+    /// Bytes of receipts that a write keeps for its report; objects beyond are counted. They are the one thing of this size that no budget
+    /// counts, so a server, which reads none, keeps none.
+    pub receipt_bytes: u64,
     /// Makes object keys reproducible, for tests and `load --seed`.
     pub seed: Option<u64>,
     /// Whose sessions these are, and under which grant; [`None`] for a user's own.
@@ -86,6 +94,7 @@ impl Default for Options {
             guest_memory_bytes: crate::limits::GUEST_MEMORY_BYTES,
             spill: Spill::Dir(std::env::temp_dir()),
             spill_bytes: None,
+            receipt_bytes: RECEIPT_BYTES,
             seed: None,
             tenant: None,
             connect: ConnectOptions::default(),
@@ -135,7 +144,7 @@ impl Destination {
             let audited = |denied: &Denied| Policy::of_tenant(tenant.clone()).audit_denial(denied, None);
             tenant.may_run().inspect_err(audited)?;
         }
-        self.runtime.spec_schema(self.share()).await.inspect_err(|_| self.trapped())
+        self.runtime.spec_schema(self.detached(self.share())).await.inspect_err(|_| self.trapped())
     }
 
     /// Checks a spec (JSON), sends nothing.
@@ -147,7 +156,7 @@ impl Destination {
     }
 
     async fn configure_within(&self, spec: &str, sync_id: &str, share: Arc<Resources>) -> Result<Configuration, OpenError> {
-        let checked = self.runtime.configure(spec, sync_id, share).await.map_err(|error| {
+        let checked = self.runtime.configure(spec, sync_id, self.detached(share)).await.map_err(|error| {
             self.trapped();
             OpenError::Unexpected(format!("{error:#}"))
         })?;
@@ -161,6 +170,11 @@ impl Destination {
         }
     }
 
+    /// What an instance without a session belongs to.
+    fn detached(&self, share: Arc<Resources>) -> LaneContext {
+        LaneContext::detached(self.options.tenant.clone(), share)
+    }
+
     /// The tenant's share of the machine; a single user's session has one of its own.
     fn share(&self) -> Arc<Resources> {
         self.options.tenant.as_ref().map(|tenant| tenant.share.clone()).unwrap_or_default()
@@ -172,7 +186,7 @@ impl Destination {
     /// [`OpenError`].
     pub async fn open(&self, spec: &str, sync_id: &str) -> Result<Session, OpenError> {
         let connected = self.connect(spec, sync_id).await?;
-        tell(&connected.configuration.warnings);
+        tell(&connected.configuration.warnings, self.options.tenant.as_deref());
         self.start(connected).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))
     }
 
@@ -189,8 +203,15 @@ impl Destination {
     async fn connect(&self, spec: &str, sync_id: &str) -> Result<Connected, OpenError> {
         let policy = self.options.tenant.clone().map_or_else(Policy::of_user, Policy::of_tenant);
         let share = self.share();
-        let room = self.enter(&share).map_err(|denied| deny(&policy, &[denied], None))?;
+        policy.audit_has_room().await;
+        let mut room = self.enter(&share).map_err(|denied| deny(&policy, &[denied], None))?;
         let configuration = self.configure_within(spec, sync_id, share.clone()).await?;
+        let settings = configuration.settings.len();
+        if settings > MAX_SETTINGS_BYTES {
+            let text = format!("the component's settings have {settings} bytes; up to {MAX_SETTINGS_BYTES} are accepted");
+            return Err(OpenError::Unexpected(text));
+        }
+        room.memory.grow_for("what the component makes of the spec", settings as u64).map_err(|denied| deny(&policy, &[denied], None))?;
         let target = self.admit(&configuration).map_err(|denials| deny(&policy, &denials, None))?;
         let client = S3Client::connect(&target, &self.connect_options()).await.map_err(|error| self.not_connected(error))?;
         if let Some(object) = &configuration.test_object {
@@ -202,12 +223,12 @@ impl Destination {
                 tenant.pace(RateKind::Objects, 1).await;
             }
             let begun = Instant::now();
-            client.put(&put, Payload::default()).await.map_err(OpenError::TestWrite)?;
+            client.put(&put, Payload::default()).await.map_err(|error| OpenError::TestWrite(self.said_of_store(error)))?;
             if let Some((tenant, reservation)) = policy.tenant().zip(reservation) {
                 reservation.landed();
                 tenant.metrics.put(begun.elapsed());
             }
-            policy.audit_object(&object.key, 0, 0);
+            policy.audit_object(&object.key, 0, 0, std::future::pending()).await;
         }
         Ok(Connected { configuration, client, policy, share, room })
     }
@@ -216,17 +237,25 @@ impl Destination {
     fn not_connected(&self, error: StoreError) -> OpenError {
         OpenError::Connect(match &self.options.tenant {
             None => error,
-            Some(tenant) => {
-                tracing::error!(tenant = &*tenant.name, error = error.message, "A tenant's credentials cannot be had.");
-                StoreError { kind: error.kind, message: NO_CREDENTIALS.to_owned() }
-            }
+            Some(tenant) => StoreError {
+                kind: error.kind,
+                message: tenant.refer(NO_CREDENTIALS, "A tenant's credentials cannot be had.", &error.message),
+            },
         })
+    }
+
+    /// A store names the operator's account, role and keys in what it says: a tenant hears the host's words.
+    fn said_of_store(&self, error: StoreError) -> StoreError {
+        match &self.options.tenant {
+            None => error,
+            Some(tenant) => StoreError { kind: error.kind, message: tenant.refer(error.kind.words(), STORE_FAILED, &error.message) },
+        }
     }
 
     /// A tenant's room for one session more, before its guest or the store is asked anything.
     fn enter(&self, share: &Resources) -> Result<Room, Denied> {
         let session = self.options.tenant.as_ref().map(|tenant| tenant.enter()).transpose()?;
-        Ok(Room { _session: session, _memory: share.budget.reserve(self.options.host_bytes())? })
+        Ok(Room { _session: session, memory: share.budget.reserve(self.options.host_bytes())? })
     }
 
     /// Where the session's requests go.
@@ -256,9 +285,11 @@ impl Destination {
     async fn start(&self, connected: Connected) -> anyhow::Result<Session> {
         let Connected { configuration, client, policy, share, room } = connected;
         let options = &self.options;
-        let staging = Staging::new(options.memory_bytes, options.spill.clone(), options.spill_bytes);
+        let books = || share.budget.hold();
+        let staging = Staging::within(options.memory_bytes, options.spill.clone(), options.spill_bytes, books());
         let in_flight = InFlight::new(options.in_flight_bytes);
-        let outlet = Outlet::new(client, policy, staging, in_flight, !configuration.splittable, tokio::runtime::Handle::current());
+        let io = tokio::runtime::Handle::current();
+        let outlet = Outlet::new(client, policy, staging, in_flight, !configuration.splittable, books(), io);
         let crew = Arc::new(LaneShared {
             runtime: self.runtime.clone(),
             settings: configuration.settings,
@@ -271,6 +302,7 @@ impl Destination {
             lane,
             seed: options.seed,
             instance: 0,
+            tenant: self.options.tenant.clone(),
             share: share.clone(),
         });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(crew.clone(), context))).await?;
@@ -280,24 +312,29 @@ impl Destination {
                 lanes,
                 splittable: configuration.splittable,
                 outlet,
-                homes: Mutex::default(),
+                homes: Mutex::new(Homes { hold: books(), ..Homes::default() }),
+                receipt_bytes: options.receipt_bytes,
                 writing: AtomicBool::new(false),
-                _room: room,
+                room,
             }),
         })
     }
 }
 
 /// What a tenant hears of its operator's credentials.
-const NO_CREDENTIALS: &str = "the credentials of this tenant cannot be had; the operator's log has the cause";
+const NO_CREDENTIALS: &str = "the credentials of this tenant cannot be had";
 
-/// Warnings, so many of them, and each cut: a component may have any.
-fn tell(warnings: &[SpecProblem]) {
+/// Warnings, so many of them, and each cut: a component may have any. A tenant can open as many sessions as it likes, one after the other.
+fn tell(warnings: &[SpecProblem], tenant: Option<&Tenant>) {
     for SpecProblem { field, message } in warnings.iter().take(MAX_WARNINGS) {
-        tracing::warn!(field = cut(field), "{}", cut(message));
+        if let Some(Line { tenant, more }) = Line::of(tenant) {
+            tracing::warn!(tenant, more, field = cut(field), "{}", cut(message));
+        }
     }
-    if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
-        tracing::warn!("There are {more} warnings more.");
+    if let Some(others) = warnings.len().checked_sub(MAX_WARNINGS).filter(|others| *others > 0)
+        && let Some(Line { tenant, more }) = Line::of(tenant)
+    {
+        tracing::warn!(tenant, more, "There are {others} warnings more.");
     }
 }
 
@@ -314,7 +351,7 @@ struct Connected {
 #[derive(Debug)]
 struct Room {
     _session: Option<OpenSession>,
-    _memory: MemoryHold,
+    memory: MemoryHold,
 }
 
 /// Writes denials down, and makes one answer of them.
@@ -341,8 +378,9 @@ struct Inner {
     splittable: bool,
     outlet: Arc<Outlet>,
     homes: Mutex<Homes>,
+    receipt_bytes: u64,
     writing: AtomicBool,
-    _room: Room,
+    room: Room,
 }
 
 /// The lane that each table lives on, from write to write: its guest may have reserved a key for the table's first rows.
@@ -350,6 +388,37 @@ struct Inner {
 struct Homes {
     of_table: HashMap<Arc<str>, usize>,
     next: usize,
+    /// Bytes of the names.
+    bytes: usize,
+    hold: MemoryHold,
+}
+
+impl Homes {
+    /// Forgets what earlier writes have left here, if that is as much as there may be. Never while tables have objects open: what is lost is
+    /// that empty objects are written over.
+    fn begin_write(&mut self) {
+        if self.of_table.len() > MAX_TABLES || self.bytes > MAX_TABLE_NAMES_BYTES {
+            self.of_table = HashMap::new();
+            self.hold.clear();
+            self.bytes = 0;
+        }
+    }
+
+    /// The lane of a table, of so many lanes. Where there is no memory to remember it, the name tells.
+    fn of(&mut self, table: &Arc<str>, lanes: usize) -> usize {
+        if let Some(lane) = self.of_table.get(table) {
+            return *lane;
+        }
+        if !self.hold.grow(table.len() as u64 + REMEMBERED_TABLE_BYTES) {
+            let mut hasher = DefaultHasher::new();
+            table.hash(&mut hasher);
+            return usize::try_from(hasher.finish() % lanes as u64).unwrap_or_default();
+        }
+        self.bytes += table.len();
+        self.next = (self.next + 1) % lanes;
+        self.of_table.insert(table.clone(), self.next);
+        self.next
+    }
 }
 
 impl Inner {
@@ -372,17 +441,13 @@ impl Session {
         if self.inner.writing.swap(true, Ordering::AcqRel) {
             return Err(InUse);
         }
-        let mut homes = self.inner.homes();
-        if homes.of_table.len() > MAX_TABLES {
-            // Never while tables have objects open. What is lost is that empty objects are written over.
-            homes.of_table.clear();
-        }
-        drop(homes);
-        let ledger = Arc::new(Ledger::default());
+        self.inner.homes().begin_write();
+        let books = || self.inner.room.memory.another();
+        let ledger = Arc::new(Ledger::new(self.inner.outlet.tenant().cloned(), books(), self.inner.receipt_bytes));
         for lane in &self.inner.lanes {
             lane.send(Work::Begin(ledger.clone()));
         }
-        Ok(Write { inner: self.inner.clone(), ledger, inspector: Inspector::default(), last: None, ended: false })
+        Ok(Write { inner: self.inner.clone(), ledger, inspector: Inspector::new(books()), last: None, ended: false })
     }
 
     /// Ends the session. A write has ended before (its end waits for the store), so nothing is left to wait for but the lanes.
@@ -570,12 +635,7 @@ impl Write {
     /// The lane a table lives on; tables are dealt out in turn.
     fn home(&self, table: &Arc<str>) -> Lane {
         let lanes = &self.inner.lanes;
-        let Homes { of_table, next } = &mut *self.inner.homes();
-        let number = *of_table.entry(table.clone()).or_insert_with(|| {
-            *next = (*next + 1) % lanes.len();
-            *next
-        });
-        lanes[number].clone()
+        lanes[self.inner.homes().of(table, lanes.len())].clone()
     }
 
     /// A lane with nothing to do that may help with a table whose home is full: only where rows of one table may go into several objects
@@ -609,5 +669,40 @@ impl Drop for Write {
             ledger.settled().await;
             inner.writing.store(false, Ordering::Release);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn a_table_keeps_its_lane_whether_there_is_memory_to_remember_it_or_not() {
+        let budget = Resources::new(NonZeroU32::MIN, Some(1_000)).budget;
+        let mut homes = Homes { hold: budget.hold(), ..Homes::default() };
+        let names: Vec<Arc<str>> = (0..100).map(|number| format!("table{number}").into()).collect();
+        let first: Vec<usize> = names.iter().map(|name| homes.of(name, 4)).collect();
+        assert!(homes.of_table.len() < 4 && budget.used_bytes() <= 1_000);
+        assert_eq!(names.iter().map(|name| homes.of(name, 4)).collect::<Vec<_>>(), first);
+        assert!((0..4).all(|lane| first.contains(&lane)), "{first:?}");
+    }
+
+    #[test]
+    fn names_of_earlier_writes_are_forgotten_once_they_are_too_many() {
+        let budget = Resources::new(NonZeroU32::MIN, None).budget;
+        let mut homes = Homes { hold: budget.hold(), ..Homes::default() };
+        let name = |number: usize| -> Arc<str> { format!("{number:04096}").into() };
+        let mut known = 0;
+        while homes.bytes <= MAX_TABLE_NAMES_BYTES {
+            homes.of(&name(known), 2);
+            known += 1;
+        }
+        assert_eq!(known, MAX_TABLE_NAMES_BYTES / 4_096 + 1);
+        homes.begin_write();
+        assert_eq!((homes.of_table.len(), homes.bytes, budget.used_bytes()), (0, 0, 0));
+        homes.of(&name(0), 2);
+        homes.begin_write();
+        assert_eq!(homes.of_table.len(), 1, "few are kept");
     }
 }

@@ -4,8 +4,9 @@
 //! spill file. *In flight* is every byte cut as a part, or finished as an object, and not yet confirmed, in memory or spilled. It drains
 //! without the guest, so a guest may wait for it without end.
 
-use crate::limits::SMALL_CHUNK_BYTES;
+use crate::limits::{SMALL_CHUNK_BYTES, SPILLED_PIECE_BYTES};
 use crate::payload::{Payload, Piece};
+use crate::policy::resources::MemoryHold;
 use crate::session::Spill;
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +23,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Why staged bytes cannot be kept.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub struct NoRoom(pub String);
+pub struct NoRoom(pub String, Why);
+
+/// Whose words those of a [`NoRoom`] are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// Ours: a bound is reached.
+    Bound,
+    /// The system's, which name its folders.
+    System,
+}
+
+impl NoRoom {
+    /// True if the words are the system's: they are for whoever runs this program, not for its tenants.
+    pub(crate) fn is_of_the_system(&self) -> bool {
+        self.1 == Why::System
+    }
+}
 
 /// The staging account of a session.
 #[derive(Debug)]
@@ -34,6 +51,8 @@ pub struct Staging {
     spill: Spill,
     spill_bytes: u64,
     file: Mutex<Option<Arc<SpillFile>>>,
+    /// What knows of stretches of the file takes memory, too: never grown itself.
+    books: MemoryHold,
     /// One balancing at a time, so that two lanes do not spill twice what one would.
     balancing: tokio::sync::Mutex<()>,
 }
@@ -41,7 +60,13 @@ pub struct Staging {
 impl Staging {
     /// An account of so many bytes in memory, and in the spill file at most so many.
     pub fn new(budget_bytes: u64, spill: Spill, spill_bytes: Option<u64>) -> Arc<Self> {
+        Self::within(budget_bytes, spill, spill_bytes, MemoryHold::default())
+    }
+
+    /// The same, where what the spill file needs of memory counts for the budget of `books`.
+    pub(crate) fn within(budget_bytes: u64, spill: Spill, spill_bytes: Option<u64>, books: MemoryHold) -> Arc<Self> {
         Arc::new(Self {
+            books,
             budget_bytes,
             spill_bytes: spill_bytes.unwrap_or(u64::MAX),
             memory_bytes: AtomicU64::new(0),
@@ -90,13 +115,16 @@ impl Staging {
             return Ok(());
         }
         let Spill::Dir(folder) = &self.spill else {
-            return Err(NoRoom(format!("the {} bytes for unfinished parts are used up, and spilling is off", self.budget_bytes)));
+            return Err(NoRoom(
+                format!("the {} bytes for unfinished parts are used up, and spilling is off", self.budget_bytes),
+                Why::Bound,
+            ));
         };
         let file = self.spill_file(folder)?;
         let this = self.clone();
         crate::scheduler::spawn_blocking(move || this.spill_largest(&file))
             .await
-            .map_err(|error| NoRoom(format!("the spill file: {error}")))?
+            .map_err(|error| NoRoom(format!("the spill file: {error}"), Why::System))?
     }
 
     fn spill_file(&self, folder: &std::path::Path) -> Result<Arc<SpillFile>, NoRoom> {
@@ -104,8 +132,8 @@ impl Staging {
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let made =
-            tempfile::tempfile_in(folder).map_err(|error| NoRoom(format!("cannot make a spill file in {}: {error}", folder.display())))?;
+        let made = tempfile::tempfile_in(folder)
+            .map_err(|error| NoRoom(format!("cannot make a spill file in {}: {error}", folder.display()), Why::System))?;
         Ok(slot.insert(Arc::new(SpillFile { file: Arc::new(made), space: Mutex::default() })).clone())
     }
 
@@ -200,12 +228,14 @@ impl Part {
         }
         buffer.freeze_tail();
         let most = self.staging.spill_bytes;
-        let extent = file.allocate(buffer.memory_bytes, most);
-        let extent = extent.ok_or_else(|| NoRoom(format!("the {most} bytes that the spill file may have are used up")))?;
+        let mut books = self.staging.books.another();
+        books.grow_for("another stretch of the spill file", SPILLED_PIECE_BYTES).map_err(|denied| NoRoom(denied.message, Why::Bound))?;
+        let extent = file.allocate(buffer.memory_bytes, most, books);
+        let extent = extent.ok_or_else(|| NoRoom(format!("the {most} bytes that the spill file may have are used up"), Why::Bound))?;
         let extent = Arc::new(extent);
         let mut at = extent.offset;
         for chunk in &buffer.memory {
-            file.file.write_all_at(chunk, at).map_err(|error| NoRoom(format!("cannot write the spill file: {error}")))?;
+            file.file.write_all_at(chunk, at).map_err(|error| NoRoom(format!("cannot write the spill file: {error}"), Why::System))?;
             at += chunk.len() as u64;
         }
         let piece = Piece::Spilled { file: file.file.clone(), offset: extent.offset, length: extent.length, extent };
@@ -240,9 +270,9 @@ struct Space {
 }
 
 impl SpillFile {
-    fn allocate(self: &Arc<Self>, length: u64, most: u64) -> Option<Extent> {
+    fn allocate(self: &Arc<Self>, length: u64, most: u64, books: MemoryHold) -> Option<Extent> {
         let offset = lock(&self.space).allocate(length, most)?;
-        Some(Extent { file: self.clone(), offset, length })
+        Some(Extent { file: self.clone(), offset, length, _books: books })
     }
 }
 
@@ -286,6 +316,7 @@ pub struct Extent {
     file: Arc<SpillFile>,
     offset: u64,
     length: u64,
+    _books: MemoryHold,
 }
 
 impl Drop for Extent {
@@ -349,6 +380,8 @@ impl Drop for InFlightBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::resources::Resources;
+    use std::num::NonZeroU32;
 
     fn content(payload: &Payload) -> Vec<u8> {
         payload.pieces().iter().flat_map(|piece| piece.read(0, piece.length() as usize).unwrap()).collect()
@@ -416,6 +449,23 @@ mod tests {
         drop(first);
         staging.balance().await.unwrap();
         assert_eq!((staging.memory_bytes(), staging.spill_file_bytes(), second.bytes()), (0, 1_001, 1_001));
+    }
+
+    #[tokio::test]
+    async fn stretches_of_the_spill_file_take_memory_of_the_budget_and_give_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Resources::new(NonZeroU32::MIN, Some(3 * SPILLED_PIECE_BYTES)).budget;
+        let staging = Staging::within(0, Spill::Dir(folder.path().to_owned()), None, budget.hold());
+        let parts: Vec<StagedPart> = (0..4).map(|_| staging.part()).collect();
+        for part in &parts[..3] {
+            part.append(vec![0; 10].into());
+            staging.balance().await.unwrap();
+        }
+        parts[3].append(vec![0; 10].into());
+        let full = staging.balance().await.unwrap_err();
+        assert!(full.0.starts_with("another stretch of the spill file needs 256 bytes; the 768 ") && !full.is_of_the_system(), "{full}");
+        drop(parts);
+        assert_eq!((budget.used_bytes(), staging.spill_file_bytes()), (0, 0));
     }
 
     #[test]

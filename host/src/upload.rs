@@ -6,11 +6,13 @@
 use crate::bindings::{ObjectAttributes, PutError};
 use crate::imports::TableCall;
 use crate::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
-use crate::limits::{JOB_BYTES, MAX_REQUESTS, MAX_TABLES};
+use crate::limits::{JOB_BYTES, MAX_REQUESTS, MAX_TABLE_NAMES_BYTES, MAX_TABLES, OPEN_OBJECT_BYTES, PART_BYTES, REMEMBERED_TABLE_BYTES};
 use crate::object::{ObjectKey, PutObject};
 use crate::payload::Payload;
 use crate::policy::grant::RateKind;
 use crate::policy::quota::{OpenObject, Reservation};
+use crate::policy::resources::MemoryHold;
+use crate::policy::told::Line;
 use crate::policy::{Authorized, Denied, Policy, Tenant};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
 use crate::scheduler::{HostMeter, spawn_metered};
@@ -31,6 +33,8 @@ pub struct Outlet {
     policy: Policy,
     staging: Arc<Staging>,
     in_flight: Arc<InFlight>,
+    /// Of the tenant's memory, for what grows with its objects: never grown itself.
+    books: MemoryHold,
     requests: Semaphore,
     keys: Arc<Keys>,
     io: tokio::runtime::Handle,
@@ -42,20 +46,22 @@ pub struct Outlet {
 impl Outlet {
     /// A way out to `client` under `policy`; jobs run on `io`.
     ///
-    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered.
-    pub fn new(
+    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered. What grows takes its memory from the budget
+    /// of `books`.
+    pub(crate) fn new(
         client: S3Client,
         policy: Policy,
         staging: Arc<Staging>,
         in_flight: Arc<InFlight>,
         keys_repeat: bool,
+        books: MemoryHold,
         io: tokio::runtime::Handle,
     ) -> Arc<Self> {
-        let keys = Arc::new(Keys::new(keys_repeat));
+        let keys = Arc::new(Keys::new(keys_repeat, books.another()));
         let requests = Semaphore::new(MAX_REQUESTS);
         let meter = policy.tenant().map(|tenant| HostMeter::new(tenant.share.account.clone()));
         let [halt, left] = [(); 2].map(|()| CancellationToken::new());
-        Arc::new(Self { client, policy, staging, in_flight, requests, keys, io, meter, halt, left })
+        Arc::new(Self { client, policy, staging, in_flight, books, requests, keys, io, meter, halt, left })
     }
 
     /// The process ends: what the store has not confirmed is aborted, finished or not.
@@ -125,6 +131,26 @@ impl Outlet {
         &self.io
     }
 
+    /// The words for a failure of the store: a tenant hears the host's, since the store's name the operator's account, role and keys, and
+    /// whatever else it likes.
+    fn words_of(&self, error: StoreError) -> String {
+        match self.tenant() {
+            // What is a limit of ours is in our words.
+            Some(tenant) if error.kind != StoreErrorKind::Quota => tenant.refer(error.kind.words(), STORE_FAILED, &error.message),
+            _ => error.message,
+        }
+    }
+
+    /// The words for parts that cannot be kept: the system's are not for a tenant.
+    fn words_of_staging(&self, full: NoRoom) -> String {
+        match self.tenant() {
+            Some(tenant) if full.is_of_the_system() => {
+                tenant.refer("the spill file cannot be used", "A tenant's spill file cannot be used.", &full.0)
+            }
+            _ => full.0,
+        }
+    }
+
     /// Bytes held on the host's side.
     pub(crate) fn held_bytes(&self) -> Held {
         Held { staged: self.staging.memory_bytes(), spill_file: self.staging.spill_file_bytes(), in_flight: self.in_flight.bytes() }
@@ -137,6 +163,7 @@ impl Outlet {
     pub(crate) async fn turn(&self, table: &str, ledger: &Ledger) -> Result<(), PutError> {
         still_wanted(table, ledger)?;
         let turn = async {
+            self.policy.audit_has_room().await;
             self.in_flight.room().await;
             self.pace(RateKind::Objects, 1).await;
         };
@@ -168,12 +195,16 @@ impl Outlet {
         let quota = self.policy.tenant().map(|tenant| &tenant.quota);
         let open_object = quota.map(|quota| quota.open()).transpose().map_err(deny)?;
         let reservation = quota.map(|quota| quota.reserve()).transpose().map_err(deny)?.map(Arc::new);
+        let mut books = self.books.another();
+        books.grow_for("another open object", OPEN_OBJECT_BYTES).map_err(deny)?;
         let (open, turn) = self.keys.open(&put.get().key, table).map_err(|other| {
             let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
             refuse(FailureClass::Data, PutError::Invalid(message))
         })?;
         let unsettled = ledger.begin_upload(table, *call);
-        tracing::debug!(lane, table = &**table, key = put.get().key.as_str(), "An object is opened.");
+        if let Some(Line { tenant, more }) = Line::detail_of(self.tenant().map(|tenant| &**tenant)) {
+            tracing::debug!(lane, tenant, more, table = &**table, key = put.get().key.as_str(), "An object is opened.");
+        }
         Ok(Upload {
             outlet: self.clone(),
             key,
@@ -183,6 +214,7 @@ impl Outlet {
             state: State::Small(Start { put, table: table.clone(), ledger: ledger.clone(), turn, reservation, _unsettled: unsettled }),
             _open: open,
             _open_object: open_object,
+            _books: books,
             parts: 0,
             bytes: 0,
         })
@@ -203,7 +235,11 @@ pub struct Upload {
     bytes: u64,
     _open: OpenKey,
     _open_object: Option<OpenObject>,
+    _books: MemoryHold,
 }
+
+/// What is told of a store whose words a tenant does not hear.
+pub(crate) const STORE_FAILED: &str = "A tenant's store failed.";
 
 /// What a guest hears that still writes when nobody wants its objects any more.
 const GIVEN_UP: &str = "the write was given up";
@@ -273,7 +309,7 @@ impl Upload {
             self.bytes += piece.len() as u64;
             self.staged.append(piece);
             if let Err(full) = self.outlet.balance().await {
-                return Err(self.refuse(FailureClass::Storage, PutError::Quota(full.0)));
+                return Err(self.refuse(FailureClass::Storage, PutError::Quota(self.outlet.words_of_staging(full))));
             }
         }
         let (_, ledger) = self.account();
@@ -400,6 +436,8 @@ struct Done {
     stored: Stored,
     bytes: u64,
     rows: u64,
+    /// Until it is written down that the object has landed.
+    _job: Option<InFlightBytes>,
 }
 
 impl Job {
@@ -408,7 +446,7 @@ impl Job {
         self.start.turn.wait().await;
         let mut unfinished = None;
         match self.drive(&mut inbox, &mut unfinished).await {
-            Ok(Some(done)) => self.confirm(done),
+            Ok(Some(done)) => self.confirm(done).await,
             Ok(None) => {}
             Err(error) => self.fail(error),
         }
@@ -432,7 +470,7 @@ impl Job {
     ) -> Result<Option<Done>, StoreError> {
         match inbox.recv().await {
             None => Ok(None),
-            Some(Command::Finish { payload, share: _share, job: _job, rows }) => {
+            Some(Command::Finish { payload, share: _share, job, rows }) => {
                 let bytes = payload.length();
                 // Boxed, here and below: what a request needs is large, and most jobs wait.
                 let put = async {
@@ -440,7 +478,7 @@ impl Job {
                     Box::pin(self.outlet.timed(self.outlet.client.put(&self.start.put, payload))).await
                 };
                 let stored = self.unless_halted(put).await?;
-                Ok(Some(Done { stored, bytes, rows }))
+                Ok(Some(Done { stored, bytes, rows, _job: Some(job) }))
             }
             Some(Command::Part(payload, share)) => {
                 let create = async {
@@ -460,14 +498,15 @@ impl Job {
         }
     }
 
-    /// The store's words are the cause, so they are in the books before the guest hears of the failure and tells of it in its own.
+    /// The store's words are the cause, so they (or what a tenant hears of them) are in the books before the guest hears of the failure and tells of it in its own.
     fn fail(&self, error: StoreError) {
         if let (StoreErrorKind::Unknown, Some(reservation)) = (error.kind, &self.start.reservation) {
             // It may be there, so it counts.
             reservation.landed();
         }
-        self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, error.message));
-        let _ = self.failed.set(error.kind);
+        let kind = error.kind;
+        self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, self.outlet.words_of(error)));
+        let _ = self.failed.set(kind);
     }
 
     async fn drive_parts(
@@ -488,8 +527,8 @@ impl Job {
             };
         };
         send(&mut sending, first.0, first.1);
-        let mut rows = None;
-        let mut _job = None;
+        let (mut rows, mut _job) = (None, None);
+        let mut books = self.outlet.books.another();
         // Ends when the handle has finished or given up, and every part has been answered; at the first failure at once.
         let outcome = loop {
             tokio::select! {
@@ -504,7 +543,12 @@ impl Job {
                     None => break Ok(None),
                 },
                 Some(sent) = sending.join_next() => match sent {
-                    Ok(Ok(part)) => parts.push(part),
+                    Ok(Ok(part)) => {
+                        if let Err(denied) = books.grow_for("another part of an upload", PART_BYTES + part.named_bytes()) {
+                            break Err(StoreError { kind: StoreErrorKind::Quota, message: denied.message });
+                        }
+                        parts.push(part);
+                    }
                     Ok(Err(error)) => break Err(error),
                     Err(panic) => break Err(StoreError { kind: StoreErrorKind::Unknown, message: format!("sending a part failed: {panic}") }),
                 },
@@ -517,7 +561,7 @@ impl Job {
         parts.sort_unstable_by_key(|part: &Part| part.number);
         let _request = self.outlet.request().await;
         let stored = upload.complete(parts, bytes).await?;
-        Ok(Some(Done { stored, bytes, rows }))
+        Ok(Some(Done { stored, bytes, rows, _job }))
     }
 
     /// Does `work`, unless there is no time left for it.
@@ -531,18 +575,24 @@ impl Job {
         }
     }
 
-    fn confirm(&self, done: Done) {
+    async fn confirm(&self, done: Done) {
         let Start { put, table, ledger, turn, reservation, .. } = &self.start;
         let key = put.get().key.clone();
         if let Some(reservation) = reservation {
             reservation.landed();
         }
-        self.outlet.policy.audit_object(key.as_str(), done.bytes, done.rows);
-        tracing::debug!(table = &**table, key = key.as_str(), rows = done.rows, bytes = done.bytes, "An object is confirmed.");
+        self.outlet.policy.audit_object(key.as_str(), done.bytes, done.rows, self.outlet.halt.cancelled()).await;
+        let owner = self.outlet.tenant().map(|tenant| &**tenant);
+        if let Some(Line { tenant, more }) = Line::detail_of(owner) {
+            let (table, key, rows, bytes) = (&**table, key.as_str(), done.rows, done.bytes);
+            tracing::debug!(tenant, more, table, key, rows, bytes, "An object is confirmed.");
+        }
         if let Some(rows) = turn.confirmed(table, done.rows)
             && rows > 0
+            && let Some(Line { tenant, more }) = Line::of(owner)
         {
-            tracing::warn!(table = &**table, key = key.as_str(), rows, "An object written earlier in this sync was overwritten.");
+            let (table, key) = (&**table, key.as_str());
+            tracing::warn!(tenant, more, table, key, rows, "An object written earlier in this sync was overwritten.");
         }
         let Stored { etag, checksum } = done.stored;
         ledger.confirm(table, Receipt { table: table.to_string(), key, bytes: done.bytes, rows: done.rows, etag, checksum });
@@ -596,7 +646,7 @@ impl Drop for AbortGuard {
                         let (outlet, upload, key) = (outlet.clone(), upload.clone(), key.clone());
                         async move { abort(&outlet, &upload, &key).await }
                     };
-                    tenant.share.aborts.run(&self.outlet.io, aborting, move |why| not_aborted(&upload, &key, why));
+                    tenant.share.aborts.run(&self.outlet.io, aborting, move |why| not_aborted(&outlet, &upload, &key, why));
                 }
                 _ => {
                     let aborting = async move { abort(&outlet, &upload, &key).await };
@@ -610,13 +660,21 @@ impl Drop for AbortGuard {
 async fn abort(outlet: &Outlet, upload: &Multipart, key: &ObjectKey) {
     let _request = outlet.request().await;
     if let Err(error) = Box::pin(upload.abort()).await {
-        not_aborted(upload, key, &error.message);
+        not_aborted(outlet, upload, key, &error.message);
     }
 }
 
-fn not_aborted(upload: &Multipart, key: &ObjectKey, error: &str) {
+fn not_aborted(outlet: &Outlet, upload: &Multipart, key: &ObjectKey, error: &str) {
+    let Some(Line { tenant, more }) = Line::of(outlet.tenant().map(|tenant| &**tenant)) else { return };
     let (key, upload) = (key.as_str(), upload.id());
-    tracing::warn!(key, upload, error, "An unfinished upload could not be aborted; a lifecycle rule of the bucket will remove it.");
+    tracing::warn!(
+        tenant,
+        more,
+        key,
+        upload,
+        error,
+        "An unfinished upload could not be aborted; a lifecycle rule of the bucket will remove it."
+    );
 }
 
 /// The keys of a session: which are being written, and which uploads are not settled.
@@ -626,7 +684,25 @@ struct Keys {
     states: Mutex<HashMap<ObjectKey, KeyState>>,
     /// The last key that each table's rows were confirmed under, where keys may come again. Others are forgotten: what tells a table's keys
     /// apart is time, which does not come again, or a UUID, and of these there is no end.
-    last: Mutex<HashMap<Arc<str>, ObjectKey>>,
+    last: Mutex<LastKeys>,
+}
+
+/// See [`Keys`].
+#[derive(Debug, Default)]
+struct LastKeys {
+    of_table: HashMap<Arc<str>, ObjectKey>,
+    /// Bytes of the names and keys.
+    bytes: usize,
+    hold: MemoryHold,
+}
+
+impl LastKeys {
+    /// Room for one more that takes so many bytes.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        self.of_table.len() < MAX_TABLES
+            && self.bytes + bytes <= MAX_TABLE_NAMES_BYTES
+            && self.hold.grow(bytes as u64 + REMEMBERED_TABLE_BYTES)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -659,24 +735,36 @@ struct KeyTurn {
 }
 
 impl Keys {
-    fn new(remember: bool) -> Self {
-        Self { remember, states: Mutex::default(), last: Mutex::default() }
+    fn new(remember: bool, hold: MemoryHold) -> Self {
+        let last = LastKeys { hold, ..LastKeys::default() };
+        Self { remember, states: Mutex::default(), last: Mutex::new(last) }
     }
 
     /// The table's rows are under this key now.
     fn remember(&self, table: &Arc<str>, key: &ObjectKey) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.get(table) == Some(key) {
+        if last.of_table.get(table) == Some(key) {
             return;
         }
-        if last.len() >= MAX_TABLES {
-            // What is lost are warnings.
-            last.drain().for_each(|(_, key)| self.update(&key, |state| state.tables -= 1));
-        }
-        self.update(key, |state| state.tables += 1);
-        if let Some(earlier) = last.insert(table.clone(), key.clone()) {
+        if let Some(earlier) = last.of_table.remove(table) {
+            let bytes = table.len() + earlier.as_str().len();
+            last.bytes -= bytes;
+            last.hold.shrink(bytes as u64 + REMEMBERED_TABLE_BYTES);
             self.update(&earlier, |state| state.tables -= 1);
         }
+        let bytes = table.len() + key.as_str().len();
+        if !last.make_room(bytes) {
+            // What is lost are warnings.
+            last.of_table.drain().for_each(|(_, key)| self.update(&key, |state| state.tables -= 1));
+            last.hold.clear();
+            last.bytes = 0;
+            if !last.make_room(bytes) {
+                return;
+            }
+        }
+        last.bytes += bytes;
+        self.update(key, |state| state.tables += 1);
+        last.of_table.insert(table.clone(), key.clone());
     }
 
     fn states(&self) -> MutexGuard<'_, HashMap<ObjectKey, KeyState>> {
@@ -745,9 +833,11 @@ impl Drop for KeyTurn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::resources::Resources;
+    use std::num::NonZeroU32;
 
     fn keys(remember: bool) -> (Arc<Keys>, ObjectKey, Arc<str>) {
-        (Arc::new(Keys::new(remember)), ObjectKey::parse("k").unwrap(), "t".into())
+        (Arc::new(Keys::new(remember, MemoryHold::default())), ObjectKey::parse("k").unwrap(), "t".into())
     }
 
     #[test]
@@ -789,6 +879,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn keys_are_remembered_as_far_as_there_is_memory() {
+        let budget = Resources::new(NonZeroU32::MIN, Some(2_000)).budget;
+        let keys = Arc::new(Keys::new(true, budget.hold()));
+        let confirm = |table: &str, key: &str| {
+            let (open, turn) = keys.open(&ObjectKey::parse(key).unwrap(), &table.into()).unwrap();
+            drop(open);
+            turn.confirmed(&table.into(), 1)
+        };
+        for table in 0..1_000 {
+            confirm(&format!("table{table}"), &format!("key{table}"));
+            assert!(budget.used_bytes() <= 2_000 && keys.states().len() <= 7);
+        }
+        assert_eq!(confirm("table999", "key999"), Some(1), "the last is known");
+        // Another key of one table takes no more.
+        let before = budget.used_bytes();
+        for number in 0..100 {
+            assert_eq!(confirm("table999", &format!("key{number:03}")), None);
+        }
+        assert_eq!(budget.used_bytes(), before);
+        // One that there is never room for is forgotten, with all others.
+        assert_eq!(confirm("table999", &"k/".repeat(900).trim_end_matches('/')[..1_023]), None);
+        confirm(&"t".repeat(1_900), "key");
+        assert_eq!((budget.used_bytes(), keys.states().len()), (0, 0));
+    }
+
     /// Without a limit of rows a key with a UUID looks like one that may come again.
     #[test]
     fn one_key_a_table_is_remembered() {
@@ -810,6 +926,6 @@ mod tests {
         for number in 0..MAX_TABLES {
             confirm(&key, &format!("t{number}").into());
         }
-        assert!(keys.states().len() <= 2 && keys.last.lock().unwrap().len() <= MAX_TABLES);
+        assert!(keys.states().len() <= 2 && keys.last.lock().unwrap().of_table.len() <= MAX_TABLES);
     }
 }

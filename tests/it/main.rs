@@ -5,6 +5,7 @@ mod chain;
 mod cli;
 mod commands;
 mod component;
+mod exhaustion;
 mod faults;
 mod golden;
 mod grant_fuzz;

@@ -1,7 +1,7 @@
 //! What a tenant may take of the process: sessions, messages, open objects, memory; and a file of tenants that changes while they are served.
 
 use crate::hostile;
-use crate::place::{BUCKET, eventually};
+use crate::place::{BUCKET, PLUGIN, eventually};
 use crate::rig::{self, Rig};
 use crate::support::{bench, runtime};
 use crate::tenants::{FILE, Served, grant, options, spec, write_file};
@@ -277,7 +277,9 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
     gamma.round(&spec("gamma/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("c", 0..2).into())]).await?;
     drop(gamma);
 
-    write_file(&folder, FILE.split("\n\n").nth(1).context("beta's")?)?;
+    let file = write_file(&folder, FILE.split("\n\n").nth(1).context("beta's")?)?;
+    // Tenants go from a file that is known to be whole.
+    assert!(Command::new(PLUGIN).args(["policy", "check", "--seal"]).arg(&file).output().await?.status.success());
     hang_up(&served).await?;
     eventually("who is gone from the file is gone", || !folder.join("acme.sock").exists() && !folder.join("gamma.sock").exists()).await;
     assert!(folder.join("beta.sock").exists());

@@ -2,13 +2,15 @@
 
 use super::args::Words;
 use super::exit::{CliError, Exit};
+use super::logging::writer::{self, Writer};
 use super::logging::{LogFormat, LogLevel};
 use crate::ledger::{TABLES, Totals};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::cell::Cell;
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -19,6 +21,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 const TICK: Duration = Duration::from_millis(100);
 /// Other people's crates are heard from this level on only: below it they may log headers and queries.
 const OTHERS: LevelFilter = LevelFilter::WARN;
+
+/// How long the end of a command waits for a terminal that takes nothing.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Lines for stderr. A thread of its own writes them: a terminal that is held, or a reader that is gone, holds up nothing else. [`None`] if
+/// there is no thread to be had.
+static LINES: LazyLock<Option<Writer>> = LazyLock::new(|| {
+    let (writer, queue) = writer::queue();
+    let write = move || queue.write(BesideBar, |lost| format!("{lost} lines were left out: stderr is not read as fast as it is written."));
+    std::thread::Builder::new().name("lakegate-stderr".into()).spawn(write).ok().map(|_| writer)
+});
 
 /// The bar being drawn, which words must not be written across.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
@@ -76,20 +89,24 @@ impl Console {
         let bar = ProgressBar::with_draw_target(None, target).with_style(style).with_prefix(what.to_owned());
         bar.enable_steady_tick(TICK);
         let bar = BAR.get_or_init(|| bar.clone()).clone();
-        // A second source takes the bar of the first.
-        bar.reset();
-        Progress { bar, shown: Cell::new(None) }
+        Progress::paint(bar)
     }
 }
 
 /// A line on stderr, whatever the options: what went wrong. A stream that is gone is no reason to fail.
 pub(crate) fn error_line(line: &str) {
-    let write = || {
-        let _gone = writeln!(io::stderr().lock(), "{line}");
-    };
-    match BAR.get() {
-        Some(bar) => bar.suspend(write),
-        None => write(),
+    match &*LINES {
+        Some(lines) => lines.line(line.to_owned()),
+        None => {
+            let _gone = writeln!(io::stderr().lock(), "{line}");
+        }
+    }
+}
+
+/// Waits until all lines are on stderr, but not without end: before this process is no more.
+pub(crate) fn flush() {
+    if let Some(lines) = &*LINES {
+        lines.flush();
     }
 }
 
@@ -100,15 +117,39 @@ pub(crate) fn data(text: &str) -> Result<(), CliError> {
     written.map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
 }
 
-/// A bar that shows the totals of a write.
+/// A bar that shows the totals of a write. A thread of its own paints it: a terminal that is held does not hold the write.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    bar: ProgressBar,
+    begun: Instant,
     /// When it was last told.
     shown: Cell<Option<Instant>>,
+    /// What is to be shown next.
+    latest: Arc<Mutex<Option<String>>>,
+    /// Dropped, it ends the thread, which then says that it has.
+    stop: Option<Sender<()>>,
+    ended: Receiver<()>,
 }
 
 impl Progress {
+    fn paint(bar: ProgressBar) -> Self {
+        let latest = Arc::<Mutex<Option<String>>>::default();
+        let ((stop, stopped), (end, ended)) = (mpsc::channel::<()>(), mpsc::channel());
+        let painted = latest.clone();
+        std::thread::spawn(move || {
+            // A second source takes the bar of the first.
+            bar.reset();
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                let message = painted.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(message) = message {
+                    bar.set_message(message);
+                }
+            }
+            bar.finish_and_clear();
+            let _nobody_waits = end.send(());
+        });
+        Self { begun: Instant::now(), shown: Cell::new(None), latest, stop: Some(stop), ended }
+    }
+
     /// Shows the totals, unless it has just done so: a source may send a million messages.
     pub(crate) fn show(&self, totals: impl FnOnce() -> Totals) {
         if self.shown.get().is_some_and(|shown| shown.elapsed() < TICK) {
@@ -116,7 +157,7 @@ impl Progress {
         }
         self.shown.set(Some(Instant::now()));
         let totals = totals();
-        let seconds = self.bar.elapsed().as_secs_f64().max(0.001);
+        let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for the eye")]
         let rate = (totals.rows as f64 / seconds) as u64;
         let mut message = format!("{} rows, {} rows/s", HumanCount(totals.rows), HumanCount(rate));
@@ -127,17 +168,33 @@ impl Progress {
         if totals.failed_tables > 0 {
             message.push_str(&format!(", {} tables failed", HumanCount(totals.failed_tables)));
         }
-        self.bar.set_message(message);
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        drop(self.stop.take());
+        let _terminal_is_held = self.ended.recv_timeout(LAST_WORDS);
     }
 }
 
-/// Writes log lines beside the bar.
+/// Hands a log line to the thread that writes.
+struct LogLine;
+
+impl Write for LogLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // An event comes in one piece.
+        error_line(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes lines beside the bar.
 struct BesideBar;
 
 impl Write for BesideBar {
@@ -165,7 +222,7 @@ fn start_log(level: LogLevel, format: LogFormat) {
     let tables = if ours > LevelFilter::WARN { ours } else { LevelFilter::OFF };
     let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours).with_target(TABLES, tables);
     let counted = Counted.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| BesideBar).with_ansi(false).with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| LogLine).with_ansi(false).with_target(false);
     let started = match format {
         LogFormat::Text => tracing_subscriber::registry().with(counted).with(lines.with_filter(filter)).try_init(),
         LogFormat::Json => {

@@ -190,6 +190,8 @@ mod tests {
             table: "t".into(),
             rows_in: 0,
             rows_confirmed: 0,
+            objects: 0,
+            bytes: 0,
             receipts: Vec::new(),
             failure: class.map(|class| Failure { class, message: "m".into() }),
             failed_as: 0,

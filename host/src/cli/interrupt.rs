@@ -19,6 +19,7 @@ pub(crate) fn listen() -> std::io::Result<CancellationToken> {
         asked.cancel();
         either(&mut interrupt, &mut terminate).await;
         crate::plugin::process::kill_all();
+        super::console::flush();
         std::process::exit(Exit::Interrupted.code().into());
     });
     Ok(token)

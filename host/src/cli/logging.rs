@@ -4,15 +4,19 @@
 //! the ends of its longest values, never its shape. Values come from strangers: none begins a line, moves a terminal's cursor, or looks like a
 //! field that it is not.
 
-mod writer;
+mod audit_file;
+pub(super) mod writer;
 
 use crate::log_limit::{Admission, LogLimiter};
-use crate::policy::AUDIT;
+use crate::policy::{AUDIT, audit};
+use audit_file::AuditFile;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -71,13 +75,28 @@ pub enum LogFormat {
     Json,
 }
 
-/// The log of this process. Dropped, it waits until what was said is written.
+/// The log of this process. Dropped, it waits until what was said is written, but not without end.
 #[derive(Debug)]
-pub struct Log(Writer);
+pub struct Log {
+    lines: Writer,
+    audit: Option<(Writer, Arc<AtomicBool>)>,
+}
+
+impl Log {
+    /// Has the file of the audit log, if there is one, opened anew under its name: it may have been renamed.
+    pub fn reopen_audit(&self) {
+        if let Some((_, reopen)) = &self.audit {
+            reopen.store(true, Ordering::Release);
+        }
+    }
+}
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.flush();
+        if let Some((audit, _)) = &self.audit {
+            audit.flush();
+        }
+        self.lines.flush();
     }
 }
 
@@ -86,6 +105,18 @@ impl Drop for Log {
 /// # Errors
 /// There is a log already.
 pub fn start(level: LogLevel, format: LogFormat) -> Result<Log, TryInitError> {
+    start_with(level, format, None)
+}
+
+/// The same with audit lines in a file of their own instead.
+///
+/// # Errors
+/// There is a log already, or the file cannot be appended to.
+pub fn start_with_audit(level: LogLevel, format: LogFormat, file: &Path) -> io::Result<Log> {
+    start_with(level, format, Some(AuditFile::open(file)?)).map_err(io::Error::other)
+}
+
+fn start_with(level: LogLevel, format: LogFormat, audit: Option<AuditFile>) -> Result<Log, TryInitError> {
     let ours = match level {
         LogLevel::Trace => LevelFilter::TRACE,
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -94,7 +125,9 @@ pub fn start(level: LogLevel, format: LogFormat) -> Result<Log, TryInitError> {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let (writer, queue) = writer::queue();
-    let lines = SdkLines { format, writer: writer.clone(), others: Mutex::new(LogLimiter::new(MAX_OTHERS_LINES)) };
+    let audit = audit.map(|file| (file.reopen_flag(), writer::queue(), file));
+    let audit_writer = audit.as_ref().map(|(_, (writer, _), _)| writer.clone());
+    let lines = SdkLines { format, writer: writer.clone(), audit: audit_writer, others: Mutex::new(LogLimiter::new(MAX_OTHERS_LINES)) };
     tracing_subscriber::registry().with(lines.with_filter(filter(ours))).try_init()?;
     std::thread::spawn(move || {
         queue.write(io::stdout(), |lost| {
@@ -102,7 +135,11 @@ pub fn start(level: LogLevel, format: LogFormat) -> Result<Log, TryInitError> {
             line(format, Level::WARN, Fields { message, others: vec![("left_out", lost.into())] })
         });
     });
-    Ok(Log(writer))
+    let audit = audit.map(|(reopen, (writer, queue), file)| {
+        std::thread::spawn(move || file.write(queue));
+        (writer, reopen)
+    });
+    Ok(Log { lines: writer, audit })
 }
 
 fn filter(ours: LevelFilter) -> Targets {
@@ -114,6 +151,8 @@ fn filter(ours: LevelFilter) -> Targets {
 struct SdkLines {
     format: LogFormat,
     writer: Writer,
+    /// Where audit lines go instead.
+    audit: Option<Writer>,
     others: Mutex<LogLimiter>,
 }
 
@@ -132,8 +171,21 @@ impl<S: Subscriber> Layer<S> for SdkLines {
             fields.others.push(("target", AUDIT.into()));
         }
         event.record(&mut fields);
-        let line = line(self.format, level, fields);
-        if target == AUDIT { self.writer.line_for_sure(line) } else { self.writer.line(line) }
+        if target != AUDIT {
+            return self.writer.line(line(self.format, level, fields));
+        }
+        let (writer, line) = match &self.audit {
+            Some(audit) => {
+                fields.others.insert(0, ("time", chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into()));
+                (audit, line(LogFormat::Json, level, fields))
+            }
+            None => (&self.writer, line(self.format, level, fields)),
+        };
+        match audit::take(line.len()) {
+            Some(room) => writer.line_in(room, line),
+            // Nobody's: it has no room of its own.
+            None => writer.line(line),
+        }
     }
 }
 
@@ -330,7 +382,7 @@ mod tests {
     #[test]
     fn others_are_heard_in_part_and_audit_lines_always() {
         let (writer, queue) = writer::queue();
-        let lines = SdkLines { format: LogFormat::Json, writer, others: Mutex::new(LogLimiter::new(MAX_OTHERS_LINES)) };
+        let lines = SdkLines { format: LogFormat::Json, writer, audit: None, others: Mutex::new(LogLimiter::new(MAX_OTHERS_LINES)) };
         let log = tracing_subscriber::registry().with(lines.with_filter(filter(LevelFilter::ERROR)));
         tracing::subscriber::with_default(log, || {
             (0..100).for_each(|_| tracing::error!(target: "h2", "a ping too many"));

@@ -23,16 +23,16 @@ pub mod sync;
 pub mod tables;
 pub mod target;
 pub mod tenants;
+mod unquoted;
 
 use crate::engine::compile;
+use crate::session::Options;
 pub use allocator::Allocator;
 use args::Machine;
 use clap::{CommandFactory, Parser, Subcommand};
 use console::error_line;
 use exit::{CliError, Exit};
 use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Writes tables to S3 as CSV, JSON or Parquet: files, the tables of CloudQuery sources, or whatever a CloudQuery CLI sends.
@@ -92,12 +92,9 @@ pub enum Command {
 /// `serve`, with the options of this program beside those of a Go plugin.
 #[derive(Debug, clap::Args)]
 pub struct ServeCommand {
-    /// Serve many tenants, each at a place of its own under a grant of its own, as this file says.
-    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["address", "network", "component"])]
-    pub tenants: Option<PathBuf>,
-    /// Show what tenants do at this loopback address: `/` for people, `/metrics` for Prometheus, `/healthz`, `/readyz`.
-    #[arg(long, value_name = "HOST:PORT", requires = "tenants")]
-    pub status: Option<SocketAddr>,
+    /// Of many tenants.
+    #[command(flatten)]
+    pub house: serve::HouseArgs,
     /// A plugin's.
     #[command(flatten)]
     pub serve: serve::ServeArgs,
@@ -108,6 +105,12 @@ pub struct ServeCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let code = answer();
+    console::flush();
+    code
+}
+
+fn answer() -> ExitCode {
     allocator::return_pages_soon();
     hush_caught_panics();
     let (arguments, unknown) = arguments(std::env::args_os());
@@ -122,7 +125,7 @@ pub fn main() -> ExitCode {
     // Before there are threads: what follows is for the whole process.
     match cli.command {
         Command::CompileComponent(args) => return compile::child(args).into(),
-        Command::Serve(ServeCommand { tenants: Some(_), .. }) => {
+        Command::Serve(ServeCommand { house: serve::HouseArgs { tenants: Some(_), .. }, .. }) => {
             if let Err(error) = serve::tenants::ignore_redirects() {
                 return told(&error).into();
             }
@@ -168,10 +171,11 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Tables(args) => tables::run(args).await,
         Command::Serve(args) => {
-            if let Some(file) = &args.tenants {
-                return serve::tenants::run(args.serve, unknown, file, args.machine, args.status).await;
+            if args.house.tenants.is_some() {
+                return serve::tenants::run(args.serve, unknown, args.house, args.machine).await;
             }
-            let options = args.machine.options()?;
+            // Clients of the protocol hear of failures, not of objects.
+            let options = Options { receipt_bytes: 0, ..args.machine.options()? };
             let make = move || Ok(crate::session::Destination::new(args.machine.runtime()?, options));
             let served = serve::run(args.serve, unknown, make).await;
             let told = |error: anyhow::Error| {

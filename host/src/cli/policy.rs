@@ -4,7 +4,7 @@ use super::args::Machine;
 use super::console::data;
 use super::exit::{CliError, Exit};
 use super::target::Target;
-use super::tenants::{self, TenantEntry};
+use super::tenants::{self, Loaded, Seal, TenantEntry};
 use crate::grpc::listen::WINDOW_BYTES;
 use crate::limits::{MAX_CALL_BYTES, MAX_TENANT_STREAMS};
 use crate::policy::{Denied, Grant};
@@ -29,6 +29,9 @@ pub enum PolicyCommand {
     Check {
         /// The file of tenants (TOML).
         file: PathBuf,
+        /// Put a seal into the file once it is found to be right: changed or cut short, it is refused from then on.
+        #[arg(long)]
+        seal: bool,
     },
     /// Tell whether a tenant's spec would be allowed, and if not, by which rules it is denied. Nothing is sent.
     Explain {
@@ -49,15 +52,19 @@ pub enum PolicyCommand {
 /// The file or the spec is refused.
 pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
     match args.command {
-        PolicyCommand::Check { file } => {
-            let tenants = tenants::read(&file)?;
+        PolicyCommand::Check { file, seal } => {
+            let Loaded { tenants, seal, .. } = if seal { tenants::read_and_seal(&file)? } else { tenants::read(&file)? };
+            let sealed = match seal {
+                Seal::Whole => "sealed: changed or cut short, the file is refused",
+                Seal::Absent => "not sealed: a file that is cut short may pass for a whole one; `--seal` seals it",
+            };
             let machines = tenants.iter().map(|hosted| hosted.machine(&Options::default())).collect::<Result<Vec<_>, _>>()?;
             let lines = tenants.iter().zip(&machines).flat_map(|(hosted, machine)| describe(hosted, machine));
-            print(lines.chain(shared_prefixes(&tenants)).collect())?;
+            print(lines.chain(shared_prefixes(&tenants)).chain([sealed.to_owned()]).collect())?;
             Ok(Exit::Done)
         }
         PolicyCommand::Explain { file, tenant, spec } => {
-            let tenants = tenants::read(&file)?;
+            let tenants = tenants::read(&file)?.tenants;
             let names: Vec<&str> = tenants.iter().map(|hosted| &*hosted.tenant.name).collect();
             let unknown = || CliError::new(Exit::Usage, format!("there is no tenant {tenant:?}; there are {names:?}"));
             let hosted = tenants.iter().find(|hosted| *hosted.tenant.name == *tenant).ok_or_else(unknown)?;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use futures::future::join_all;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,6 +49,23 @@ pub struct ServeArgs {
     /// Accepted for the launcher's sake; no license is needed.
     #[arg(long)]
     pub license: Option<PathBuf>,
+}
+
+/// What `serve` is told of many tenants.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HouseArgs {
+    /// Serve many tenants, each at a place of its own under a grant of its own, as this file says.
+    #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["address", "network", "component"])]
+    pub tenants: Option<PathBuf>,
+    /// Show what tenants do at this loopback address: `/` for people, `/metrics` for Prometheus, `/healthz`, `/readyz`.
+    #[arg(long, value_name = "HOST:PORT", requires = "tenants")]
+    pub status: Option<SocketAddr>,
+    /// Append the audit log to this file, as JSON, instead of writing it to stdout. SIGHUP opens it anew under its name.
+    #[arg(long, value_name = "FILE", requires = "tenants")]
+    pub audit_log: Option<PathBuf>,
+    /// At SIGHUP, let tenants and fields go that are missing in a file without a seal, which may have been caught half-written.
+    #[arg(long, requires = "tenants")]
+    pub allow_removal: bool,
 }
 
 /// Serves until SIGINT or SIGTERM. `make` compiles the component; it runs on a thread of its own while the server listens.

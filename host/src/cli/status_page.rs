@@ -205,6 +205,9 @@ const METRICS: [(&str, &str, &str, Value); 10] = [
         "Processor time that the host has worked for the tenant: connections, messages, requests to the store.",
         |tenant, _| tenant.share.account.host_worked().as_secs_f64(),
     ),
+    ("lakegate_audit_lines_left_out_total", "counter", "Audit lines that there was no room for.", |tenant, _| {
+        tenant.waiting.all_left_out() as f64
+    }),
     ("lakegate_queued_messages", "gauge", "Messages that wait for a guest.", |_, reading| reading.queued as f64),
 ];
 
@@ -265,11 +268,12 @@ fn answer(status: StatusCode, content_type: &'static str, body: String) -> Respo
 mod tests {
     use super::*;
     use crate::policy::{Denied, Grant, Policy};
+    use futures::FutureExt;
 
     fn watch() -> StatusPage {
         let tenant = Arc::new(Tenant::new("acme", Grant::default()));
         let policy = Policy::of_tenant(tenant.clone());
-        policy.audit_object("k", 2_500_000, 7);
+        policy.audit_object("k", 2_500_000, 7, std::future::pending()).now_or_never().expect("there is room");
         policy.audit_denial(&Denied::new("key_prefixes", "the key \"<script>&\" is outside"), None);
         tenant.metrics.put(std::time::Duration::from_millis(30));
         let tenants = vec![tenant, Arc::new(Tenant::new("beta", Grant::default()))];

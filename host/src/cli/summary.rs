@@ -41,7 +41,15 @@ pub(crate) struct Table {
     objects: u64,
     bytes: u64,
     keys: Vec<String>,
+    /// Objects whose keys there was no memory for.
+    #[serde(skip_serializing_if = "is_none")]
+    keys_left_out: u64,
     failure: Option<TableFailure>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Why a table failed.
@@ -121,9 +129,10 @@ impl Table {
             table: report.table.clone(),
             rows_in: Some(report.rows_in),
             rows: report.rows_confirmed,
-            objects: report.receipts.len() as u64,
-            bytes: report.receipts.iter().map(|receipt| receipt.bytes).sum(),
+            objects: report.objects,
+            bytes: report.bytes,
             keys: report.receipts.iter().map(|receipt| receipt.key.to_string()).collect(),
+            keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
             failure: report.failure.as_ref().map(TableFailure::of),
         }
     }
@@ -131,7 +140,7 @@ impl Table {
     /// A table of which nothing is claimed.
     fn failed(table: &str, failure: &Failure) -> Self {
         let failure = Some(TableFailure::of(failure));
-        Self { table: table.to_owned(), rows_in: None, rows: 0, objects: 0, bytes: 0, keys: Vec::new(), failure }
+        Self { table: table.to_owned(), rows_in: None, rows: 0, objects: 0, bytes: 0, keys: Vec::new(), keys_left_out: 0, failure }
     }
 }
 
@@ -172,11 +181,22 @@ mod tests {
                     table: "a".into(),
                     rows_in: 4,
                     rows_confirmed: 4,
+                    objects: 2,
+                    bytes: 20,
                     receipts: vec![receipt("a/1"), receipt("a/2")],
                     failure: None,
                     failed_as: 0,
                 },
-                TableReport { table: "b".into(), rows_in: 3, rows_confirmed: 0, receipts: vec![], failure: Some(failure), failed_as: 0 },
+                TableReport {
+                    table: "b".into(),
+                    rows_in: 3,
+                    rows_confirmed: 0,
+                    objects: 0,
+                    bytes: 0,
+                    receipts: vec![],
+                    failure: Some(failure),
+                    failed_as: 0,
+                },
             ],
         }
     }
@@ -193,6 +213,15 @@ mod tests {
             ],
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn keys_that_were_not_kept_are_counted() {
+        let mut report = report();
+        report.tables[0].objects = 5;
+        let json: serde_json::Value = serde_json::from_str(&Summary::of(&report, Duration::ZERO).json().unwrap()).unwrap();
+        let table = &json["tables"][0];
+        assert_eq!((&json["objects"], &table["keys"][1], &table["keys_left_out"]), (&5.into(), &"a/2".into(), &3.into()));
     }
 
     #[test]

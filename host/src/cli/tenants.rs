@@ -1,6 +1,10 @@
 //! The file of tenants: who listens where, under which grant, with whose credentials. Strict: what is not known is refused.
 
+mod losses;
+mod seal;
+
 use super::exit::{CliError, Exit};
+use super::unquoted::unquoted;
 use crate::bindings::CredentialSource;
 use crate::grpc::listen::Listener;
 use crate::grpc::tls::{Files, Fingerprint, Gate, fingerprint};
@@ -10,6 +14,7 @@ use crate::policy::{Grant, Tenant};
 use crate::session::Options;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+pub use seal::Seal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +22,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Who may connect to a socket unless the file says otherwise: its owner.
@@ -24,6 +30,12 @@ const SOCKET_MODE: &str = "0600";
 
 /// Bytes of a tenant's name: it stands in every audit line.
 const MAX_NAME_BYTES: usize = 64;
+
+/// How long a file has to stay as it is to be read: whoever writes one in place writes it in one go.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// How often it is read until it does.
+const MAX_READS: u32 = 10;
 
 /// What AWS takes for the policy of a role's session.
 const MAX_SESSION_POLICY_BYTES: usize = 2_048;
@@ -161,6 +173,8 @@ pub struct TenantEntry {
     keys: Option<KeyNames>,
     /// As it stands in the file.
     entry: Entry,
+    /// The same field by field, whatever they mean.
+    fields: toml::Table,
 }
 
 impl TenantEntry {
@@ -188,17 +202,22 @@ impl TenantEntry {
     pub fn options(&self, common: &Options) -> Result<Options, CliError> {
         let mut options = self.machine(common)?;
         if let Some(names) = &self.keys {
-            let value = |name: &String| {
-                let missing = || CliError::new(Exit::Spec, format!("tenant {:?}: the variable {name} is not set", self.tenant.name));
-                std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(missing)
-            };
-            let token = names.session_token.as_ref().map(value).transpose()?;
-            let keys = Credentials::new(value(&names.access_key_id)?, value(&names.secret_access_key)?, token, None, "tenant");
+            let value =
+                |field: &str, name: &String| std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| self.not_set(field));
+            let token = names.session_token.as_ref().map(|name| value("session_token_env", name)).transpose()?;
+            let id = value("access_key_id_env", &names.access_key_id)?;
+            let keys = Credentials::new(id, value("secret_access_key_env", &names.secret_access_key)?, token, None, "tenant");
             options.connect.credentials = Some(SharedCredentialsProvider::new(keys));
         }
         options.connect.credentials_file = self.entry.credentials.file.clone();
         options.connect.web_identity_token_file = self.entry.credentials.web_identity_token_file.clone();
         Ok(options)
+    }
+
+    /// The field, not the variable: what stands there may be the key itself.
+    fn not_set(&self, field: &str) -> CliError {
+        let text = format!("tenant {:?}: `credentials.{field}`: the variable that it names is not set", self.tenant.name);
+        CliError::new(Exit::Spec, text)
     }
 
     /// `common` with the tenant's share of the machine.
@@ -228,18 +247,90 @@ impl TenantEntry {
     }
 }
 
-/// Reads the file.
+/// What a file says, as far as it can be told that it is all.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Whom it names.
+    pub tenants: Vec<TenantEntry>,
+    /// Whether it is known to be whole.
+    pub seal: Seal,
+    /// Whether its last line has an end.
+    ends_with_a_line: bool,
+}
+
+impl Loaded {
+    /// What is served and no longer in the file, in words; nothing if the file is sealed.
+    pub fn losses<'a>(&self, served: impl Iterator<Item = &'a TenantEntry>) -> Vec<String> {
+        if self.seal == Seal::Whole {
+            return Vec::new();
+        }
+        let mut losses = losses::of(served, &self.tenants);
+        if !self.ends_with_a_line {
+            losses.push("the end of the last line".to_owned());
+        }
+        losses
+    }
+}
+
+/// Reads the file once.
 ///
 /// # Errors
 /// Everything that is wrong with it, one problem a line.
-pub fn read(file: &Path) -> Result<Vec<TenantEntry>, CliError> {
-    let refuse = |problem: String| CliError::new(Exit::Spec, format!("{}: {problem}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    parse(&text).map_err(|problems| refuse(problems.join("\n")))
+pub fn read(file: &Path) -> Result<Loaded, CliError> {
+    loaded(file, &text_of(file)?)
+}
+
+/// Reads the file when it stays as it is for a moment: one that is written in place is not to be caught halfway. A sealed one that is right
+/// is taken at once.
+///
+/// # Errors
+/// As [`read`], or it does not stay as it is.
+pub async fn settled(file: &Path) -> Result<Loaded, CliError> {
+    let mut text = text_of(file)?;
+    for _ in 0..MAX_READS {
+        if seal::check(&text) == Ok(Seal::Whole) {
+            return loaded(file, &text);
+        }
+        tokio::time::sleep(SETTLED).await;
+        let again = text_of(file)?;
+        if again == text {
+            return loaded(file, &text);
+        }
+        text = again;
+    }
+    Err(refused(file, "it is being written: write it beside, and rename it"))
+}
+
+/// Reads the file whatever its seal says, and puts it back with one that is right.
+///
+/// # Errors
+/// As [`read`], or it cannot be written.
+pub fn read_and_seal(file: &Path) -> Result<Loaded, CliError> {
+    let text = text_of(file)?;
+    let sealed = seal::applied(&text);
+    let loaded = loaded(file, &sealed)?;
+    let replaced = seal::replace(file, &text, &sealed);
+    replaced.map_err(|error| CliError::new(Exit::Usage, format!("{}: cannot be sealed: {error}", file.display())))?;
+    Ok(loaded)
+}
+
+fn refused(file: &Path, problem: &str) -> CliError {
+    CliError::new(Exit::Spec, format!("{}: {problem}", file.display()))
+}
+
+fn text_of(file: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(file).map_err(|error| refused(file, &format!("cannot be read: {error}")))
+}
+
+fn loaded(file: &Path, text: &str) -> Result<Loaded, CliError> {
+    let seal = seal::check(text).map_err(|problem| refused(file, problem))?;
+    let tenants = parse(text).map_err(|problems| refused(file, &problems.join("\n")))?;
+    Ok(Loaded { tenants, seal, ends_with_a_line: text.ends_with('\n') })
 }
 
 fn parse(text: &str) -> Result<Vec<TenantEntry>, Vec<String>> {
     let file: File = toml::from_str(text).map_err(|error| vec![said_of(text, &error)])?;
+    let mut fields = losses::fields(text);
     let mut problems = Vec::new();
     if file.tenants.is_empty() {
         problems.push("there are no tenants".to_owned());
@@ -247,7 +338,8 @@ fn parse(text: &str) -> Result<Vec<TenantEntry>, Vec<String>> {
     let mut tenants: Vec<TenantEntry> = Vec::new();
     for (name, entry) in file.tenants {
         match entry.hosted(&name) {
-            Ok(hosted) => {
+            Ok(mut hosted) => {
+                hosted.fields = fields.remove(&name).unwrap_or_default();
                 if let Some(other) = tenants.iter().find(|other| same_place(&other.place, &hosted.place)) {
                     problems.push(format!("tenants {:?} and {name:?} both listen on {}", &*other.tenant.name, hosted.place));
                 }
@@ -261,10 +353,10 @@ fn parse(text: &str) -> Result<Vec<TenantEntry>, Vec<String>> {
 
 /// A mistake by its line, which is not shown: it may hold what is not for a log.
 fn said_of(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().trim_end();
+    let message = unquoted(error.message().trim_end());
     match error.span().and_then(|span| text.as_bytes().get(..span.start)) {
         Some(before) => format!("line {}: {message}", before.iter().filter(|byte| **byte == b'\n').count() + 1),
-        None => message.to_owned(),
+        None => message,
     }
 }
 
@@ -302,7 +394,7 @@ impl Entry {
         let credentials = CredentialSource { profile, role_arn, role_session_name, external_id };
         let share = Arc::new(Resources::new(self.machine.cpu_weight.unwrap_or(NonZeroU32::MIN), self.machine.budget_bytes));
         let tenant = Arc::new(Tenant { credentials, share, ..Tenant::new(name, self.grant) });
-        Ok(TenantEntry { tenant, place, keys, entry })
+        Ok(TenantEntry { tenant, place, keys, entry, fields: toml::Table::new() })
     }
 }
 

@@ -120,16 +120,16 @@ fn failure_line(table: &str, message: &str) -> String {
 /// Every failure if they fit; else the first of each cause, as many as fit, and how many more there are.
 fn failure_text(failures: &[(&str, &str)]) -> String {
     const PREFIX: &str = "write failed: ";
-    let lines = |chosen: &[&(&str, &str)]| chosen.iter().map(|(table, message)| failure_line(table, message)).collect::<Vec<_>>();
-    let all = format!("{PREFIX}{}", lines(&failures.iter().collect::<Vec<_>>()).join("\n"));
-    if encoded_bytes(&all) <= MAX_ENCODED_BYTES {
+    // Line by line, and no further than there is room: of a hundred thousand failures all would have some hundred megabytes.
+    let lines = failures.iter().map(|(table, message)| failure_line(table, message));
+    if let Some(all) = joined(PREFIX, lines, MAX_ENCODED_BYTES) {
         return all;
     }
     let mut causes = HashSet::new();
-    let firsts: Vec<_> = failures.iter().filter(|(_, message)| causes.insert(*message)).collect();
+    let firsts = failures.iter().filter(|(_, message)| causes.insert(*message));
     let room = MAX_ENCODED_BYTES - OMISSION_BYTES;
     let (mut text, mut shown) = (PREFIX.to_owned(), 0);
-    for line in lines(&firsts) {
+    for line in firsts.map(|(table, message)| failure_line(table, message)) {
         let separator = if shown == 0 { "" } else { "\n" };
         if shown > 0 && encoded_bytes(&text) + encoded_bytes(separator) + encoded_bytes(&line) > room {
             break;
@@ -143,6 +143,21 @@ fn failure_text(failures: &[(&str, &str)]) -> String {
         0 => text,
         more => format!("{text}\nand {more} more; the log has each"),
     }
+}
+
+/// All lines after `prefix`, if they fit.
+fn joined(prefix: &str, lines: impl Iterator<Item = String>, max_encoded_bytes: usize) -> Option<String> {
+    let (mut text, mut bytes) = (prefix.to_owned(), encoded_bytes(prefix));
+    for (number, line) in lines.enumerate() {
+        let separator = if number == 0 { "" } else { "\n" };
+        bytes += encoded_bytes(separator) + encoded_bytes(&line);
+        if bytes > max_encoded_bytes {
+            return None;
+        }
+        text.push_str(separator);
+        text.push_str(&line);
+    }
+    Some(text)
 }
 
 /// The longest beginning that fits, ending at a character.

@@ -3,13 +3,13 @@
 use super::State;
 use crate::bindings::lakegate::destination::log::{Host, Level};
 use crate::limits::{MAX_LOG_LINE_BYTES, MAX_LOG_LINES_PER_SECOND};
-use crate::log_limit::{Admission, LogLimiter};
+use crate::log_limit::LogLimiter;
 use std::time::Instant;
 
 /// What is written instead of a message of ours: the guest's words are a value, and pass for nothing else.
 const SAID: &str = "The component says.";
 
-/// The lines of one instance.
+/// The lines of one instance; those of a tenant's instances are counted together.
 #[derive(Debug)]
 pub(crate) struct Gate {
     sieve: LogLimiter,
@@ -35,9 +35,15 @@ impl Host for State {
         if level == Level::Error {
             self.log.last_error = Some(line.to_owned());
         }
-        let Admission::Passes(dropped) = self.log.sieve.admit(Instant::now()) else { return Ok(()) };
         let lane = self.context.lane;
-        let tenant = self.context.outlet.as_ref().and_then(|outlet| outlet.tenant()).map(|tenant| &*tenant.name);
+        let tenant = self.context.tenant.as_ref();
+        // A tenant's instances have one count: there is no end of instances.
+        let passes = match tenant {
+            Some(tenant) => tenant.lines.of_component(),
+            None => self.log.sieve.admit(Instant::now()).passes(),
+        };
+        let Some(dropped) = passes else { return Ok(()) };
+        let tenant = tenant.map(|tenant| &*tenant.name);
         if dropped > 0 {
             tracing::warn!(lane, tenant, dropped, "The component logs too much; lines were dropped.");
         }

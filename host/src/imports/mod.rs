@@ -6,6 +6,7 @@ pub mod object_store;
 pub mod random;
 
 use crate::ledger::{Call, Ledger};
+use crate::policy::Tenant;
 use crate::policy::resources::{MemoryHold, Resources};
 use crate::scheduler::GuestSlot;
 use crate::upload::Outlet;
@@ -25,14 +26,16 @@ pub struct LaneContext {
     pub seed: Option<u64>,
     /// Instances that the lane had before this one, so that a fresh one does not repeat their randomness.
     pub instance: u64,
+    /// Whose it is; [`None`] for a single user's.
+    pub tenant: Option<Arc<Tenant>>,
     /// What the instance may use of the machine.
     pub share: Arc<Resources>,
 }
 
 impl LaneContext {
     /// Of an instance without a session.
-    pub fn detached(share: Arc<Resources>) -> Self {
-        Self { share, ..Self::default() }
+    pub fn detached(tenant: Option<Arc<Tenant>>, share: Arc<Resources>) -> Self {
+        Self { tenant, share, ..Self::default() }
     }
 }
 

@@ -1,13 +1,25 @@
 //! Errors of the file system as answers of S3.
 
+use crate::log_limit::LogLimiter;
 use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use http::StatusCode;
 use s3s::{S3Error, s3_error};
 
+/// Failures in a second that are told of: on a full disk each request is one.
+const MAX_LINES: u32 = 20;
+
+static LINES: Mutex<LogLimiter> = Mutex::new(LogLimiter::new(MAX_LINES));
+
 /// `error` as the answer to a request. The path and the cause go to the log; the client learns whether trying again can help.
 pub(super) fn io_error(error: io::Error) -> S3Error {
-    tracing::warn!(%error, "The embedded store could not read or write its folder.");
+    let told = LINES.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
+    if let Some(more) = told.passes() {
+        let more = (more > 0).then_some(more);
+        tracing::warn!(%error, more, "The embedded store could not read or write its folder.");
+    }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let mut full = s3_error!(InternalError, "The folder of the embedded store is full: {}.", system_words(&error));

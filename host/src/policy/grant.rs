@@ -1,10 +1,12 @@
 //! What one tenant may do, as the operator writes it down. Nothing is granted that is not named.
 
+use super::audit::Waiting;
 use super::metrics::{OpenSession, TenantMetrics};
 use super::quarantine::Quarantine;
 use super::quota::Quota;
 use super::rate_limit::RateLimit;
 use super::resources::Resources;
+use super::told::Lines;
 use crate::bindings::{Configuration, CredentialSource, StorageTarget};
 use crate::log_limit::LogLimiter;
 use crate::object::{ObjectKey, PutObject};
@@ -402,6 +404,10 @@ pub struct Tenant {
     pub share: Arc<Resources>,
     /// Its denials that are told one by one.
     pub(crate) told: Mutex<LogLimiter>,
+    /// Its audit lines that wait to be written.
+    pub(crate) waiting: Arc<Waiting>,
+    /// The other log lines that its calls bring about.
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// What a tenant may have only so fast.
@@ -427,6 +433,8 @@ impl Tenant {
             quarantine: Arc::default(),
             share: Arc::default(),
             told: Mutex::new(LogLimiter::new(MAX_DENIALS_TOLD)),
+            waiting: Arc::default(),
+            lines: Arc::default(),
         }
     }
 
@@ -440,6 +448,8 @@ impl Tenant {
         self.quota = Arc::new(earlier.quota.under(&self.grant));
         self.metrics = earlier.metrics.clone();
         self.quarantine = earlier.quarantine.clone();
+        self.waiting = earlier.waiting.clone();
+        self.lines = earlier.lines.clone();
     }
 
     /// Room for one session more.

@@ -1,11 +1,9 @@
 //! What a tenant has used of its day, and what it has open: reserved before bytes are taken, given back when an object does not land.
 
+use super::day::{CountedDay, Moment};
 use super::grant::{Denied, Grant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// Counts objects and bytes by UTC day, and open objects, over all sessions of a tenant.
 #[derive(Debug, Default)]
@@ -18,14 +16,12 @@ pub struct Quota {
 
 #[derive(Debug, Default)]
 struct Used {
-    day: u64,
+    day: CountedDay,
+    /// How many days there were: two of one number are not the same where the clock was set.
+    number: u64,
     objects: u64,
     bytes: u64,
     open: u64,
-}
-
-fn today() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / DAY_SECONDS)
 }
 
 fn lock(used: &Mutex<Used>) -> MutexGuard<'_, Used> {
@@ -55,11 +51,12 @@ impl Quota {
         Self { daily_objects, daily_bytes, open_objects: max_open_objects, used: self.used.clone() }
     }
 
-    /// What is used of the day: an earlier one's is forgotten. A clock that was set back opens no day again.
-    fn of_day(&self, day: u64) -> MutexGuard<'_, Used> {
+    /// What is used of the day: an earlier one's is forgotten.
+    fn of_day(&self, now: Moment) -> MutexGuard<'_, Used> {
         let mut used = lock(&self.used);
-        if day > used.day {
-            *used = Used { day, open: used.open, ..Used::default() };
+        if used.day.turns(now) {
+            used.number += 1;
+            (used.objects, used.bytes) = (0, 0);
         }
         used
     }
@@ -87,18 +84,18 @@ impl Quota {
     /// # Errors
     /// `daily_objects` is reached.
     pub(crate) fn reserve(self: &Arc<Self>) -> Result<Reservation, Denied> {
-        self.reserve_on(today())
+        self.reserve_at(Moment::now())
     }
 
-    fn reserve_on(self: &Arc<Self>, day: u64) -> Result<Reservation, Denied> {
-        let mut used = self.of_day(day);
+    fn reserve_at(self: &Arc<Self>, now: Moment) -> Result<Reservation, Denied> {
+        let mut used = self.of_day(now);
         if let Some(most) = self.daily_objects
             && used.objects >= most
         {
             return Err(Denied::new("daily_objects", format!("{most} objects a day are granted, and all are used")));
         }
         used.objects += 1;
-        let held = Held { day: used.day, objects: 1, bytes: 0 };
+        let held = Held { day: used.number, objects: 1, bytes: 0 };
         Ok(Reservation { quota: self.clone(), held: Mutex::new(held), landed: AtomicBool::new(false) })
     }
 }
@@ -125,12 +122,12 @@ impl Reservation {
     /// # Errors
     /// `daily_bytes` is reached.
     pub(crate) fn grow(&self, bytes: u64) -> Result<(), Denied> {
-        self.grow_on(bytes, today())
+        self.grow_at(bytes, Moment::now())
     }
 
     /// Bytes count on the day on which they are written; those of an earlier day, and the object, have been counted there.
-    fn grow_on(&self, bytes: u64, day: u64) -> Result<(), Denied> {
-        let mut used = self.quota.of_day(day);
+    fn grow_at(&self, bytes: u64, now: Moment) -> Result<(), Denied> {
+        let mut used = self.quota.of_day(now);
         if let Some(most) = self.quota.daily_bytes
             && used.bytes.saturating_add(bytes) > most
         {
@@ -139,8 +136,8 @@ impl Reservation {
         }
         used.bytes = used.bytes.saturating_add(bytes);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.day != used.day {
-            *held = Held { day: used.day, objects: 0, bytes: 0 };
+        if held.day != used.number {
+            *held = Held { day: used.number, objects: 0, bytes: 0 };
         }
         held.bytes = held.bytes.saturating_add(bytes);
         Ok(())
@@ -156,7 +153,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let held = *self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut used = lock(&self.quota.used);
-        if used.day == held.day && !*self.landed.get_mut() {
+        if used.number == held.day && !*self.landed.get_mut() {
             used.objects = used.objects.saturating_sub(held.objects);
             used.bytes = used.bytes.saturating_sub(held.bytes);
         }
@@ -166,14 +163,32 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     fn quota(daily_objects: Option<u64>, daily_bytes: Option<u64>) -> Arc<Quota> {
         Arc::new(Quota::new(&Grant { daily_objects, daily_bytes, ..Grant::default() }))
     }
 
+    /// At a day, at once: no time passes by the other clock.
+    fn on(day: i64) -> Moment {
+        Moment { day, steady: Instant::now() }
+    }
+
+    impl Quota {
+        fn reserve_on(self: &Arc<Self>, day: i64) -> Result<Reservation, Denied> {
+            self.reserve_at(on(day))
+        }
+    }
+
+    impl Reservation {
+        fn grow_on(&self, bytes: u64, day: i64) -> Result<(), Denied> {
+            self.grow_at(bytes, on(day))
+        }
+    }
+
     /// Objects and bytes of the day.
-    fn used(quota: &Quota, day: u64) -> (u64, u64) {
-        let used = quota.of_day(day);
+    fn used(quota: &Quota, day: i64) -> (u64, u64) {
+        let used = quota.of_day(on(day));
         (used.objects, used.bytes)
     }
 
@@ -181,7 +196,7 @@ mod tests {
     fn open_objects_are_bounded_and_no_new_day_closes_them() {
         let quota = Quota::new(&Grant { max_open_objects: Some(1), ..Grant::default() });
         let open = quota.open().unwrap();
-        assert_eq!(quota.of_day(7).open, 1);
+        assert_eq!(quota.of_day(on(7)).open, 1);
         let denied = quota.open().unwrap_err();
         let text = "objects open at once: 1 granted (`max_open_objects`), and all are open";
         assert_eq!((denied.rule, denied.message.as_str()), ("max_open_objects", text));

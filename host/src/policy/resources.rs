@@ -120,8 +120,8 @@ impl Budget {
     }
 }
 
-/// Bytes taken; given back when dropped.
-#[derive(Debug)]
+/// Bytes taken; given back when dropped. The empty one of [`Default`] stands under no bound.
+#[derive(Debug, Default)]
 pub(crate) struct MemoryHold {
     budget: Arc<Budget>,
     bytes: u64,
@@ -135,6 +135,37 @@ impl MemoryHold {
             self.bytes += bytes;
         }
         taken
+    }
+
+    /// Gives some back.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives all back.
+    pub(crate) fn clear(&mut self) {
+        self.shrink(self.bytes);
+    }
+
+    /// An empty hold of the same budget.
+    pub(crate) fn another(&self) -> Self {
+        self.budget.hold()
+    }
+
+    /// Takes more for `what`.
+    ///
+    /// # Errors
+    /// `budget_bytes` is reached.
+    pub(crate) fn grow_for(&mut self, what: &str, bytes: u64) -> Result<(), Denied> {
+        if self.grow(bytes) {
+            return Ok(());
+        }
+        Err(Denied::new(
+            RULE,
+            format!("{what} needs {bytes} bytes; the {} that the tenant has for all sessions are used", self.limit_bytes()),
+        ))
     }
 
     /// The bound it stands under.
@@ -198,6 +229,23 @@ mod tests {
         aborts.over().await;
         assert_eq!(refused.load(Ordering::Relaxed), 2 + LEFT_ABORTS_AT_ONCE as u64);
         assert!(begun.elapsed() < LEFT_ABORT_LIMIT * 2);
+    }
+
+    #[test]
+    fn what_grows_gives_back_in_part_and_as_a_whole() {
+        let budget = Resources::new(NonZeroU32::MIN, Some(100)).budget;
+        let mut books = budget.hold();
+        assert!(books.grow_for("a table", 90).is_ok());
+        let denied = books.another().grow_for("a table", 11).unwrap_err();
+        let words = "a table needs 11 bytes; the 100 that the tenant has for all sessions are used";
+        assert_eq!((denied.rule, denied.message.as_str(), budget.used_bytes()), ("budget_bytes", words, 90));
+        books.shrink(30);
+        assert_eq!(budget.used_bytes(), 60);
+        // No more than was taken.
+        books.shrink(u64::MAX);
+        books.clear();
+        assert_eq!(budget.used_bytes(), 0);
+        assert!(MemoryHold::default().grow(u64::MAX));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::failure::{Failure, Place, credentials_failure};
 use super::role::{Asked, Role};
+use super::secrets::Secrets;
 use super::transport::{self, Verify};
 use super::{ConnectOptions, StoreError, StoreErrorKind};
 use crate::bindings::{CredentialSource, StorageTarget};
@@ -47,7 +48,9 @@ fn behavior() -> BehaviorVersion {
 /// The SDK's client for a target, and where it goes.
 pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<(Client, Place), StoreError> {
     let region = Region::new(target.region.clone());
+    let secrets = Secrets::default();
     let place = |host: &str, is_endpoint| Place {
+        secrets: secrets.clone(),
         bucket: target.bucket.clone(),
         region: target.region.clone(),
         host: host.to_owned(),
@@ -90,7 +93,7 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         loader = loader.credentials_provider(given.clone());
     }
     let shared = loader.load().await;
-    let credentials = resolve(&shared, &target.credentials, options).await?;
+    let credentials = resolve(&shared, &target.credentials, options, &secrets).await?;
 
     let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
     let host = match own {
@@ -187,7 +190,7 @@ fn of_profile(profile: &str, client: SharedHttpClient, region: Region, options: 
 }
 
 /// The first credentials, asked for now, so that a mistake shows before any row is read.
-async fn resolve(shared: &SdkConfig, source: &CredentialSource, options: &ConnectOptions) -> Result<Primed, StoreError> {
+async fn resolve(shared: &SdkConfig, source: &CredentialSource, options: &ConnectOptions, secrets: &Secrets) -> Result<Primed, StoreError> {
     let failed = |failure: Failure| StoreError {
         kind: StoreErrorKind::Denied,
         message: {
@@ -222,14 +225,16 @@ async fn resolve(shared: &SdkConfig, source: &CredentialSource, options: &Connec
         Ok(Err(error)) => return Err(failed(credentials_failure(&error))),
         Err(_) => return Err(failed(credentials_failure(&CredentialsError::provider_timed_out(FIND_CREDENTIALS)))),
     };
-    Ok(Primed { first: Mutex::new(Some(first)), provider })
+    secrets.remember(&first);
+    Ok(Primed { first: Mutex::new(Some(first)), provider, secrets: secrets.clone() })
 }
 
-/// A provider whose first answer is known already.
+/// A provider whose first answer is known already. Its answers are remembered, so that no store can have us repeat them.
 #[derive(Debug)]
 struct Primed {
     first: Mutex<Option<Credentials>>,
     provider: SharedCredentialsProvider,
+    secrets: Secrets,
 }
 
 impl ProvideCredentials for Primed {
@@ -239,7 +244,11 @@ impl ProvideCredentials for Primed {
     {
         match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(first) => future::ProvideCredentials::ready(Ok(first)),
-            None => self.provider.provide_credentials(),
+            None => future::ProvideCredentials::new(async {
+                let credentials = self.provider.provide_credentials().await?;
+                self.secrets.remember(&credentials);
+                Ok(credentials)
+            }),
         }
     }
 }

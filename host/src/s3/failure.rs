@@ -1,7 +1,9 @@
 //! What a failed request means: whose fault, whether trying again may help, and one line for the user.
 
+use super::secrets::{REDACTED, Secrets};
 use super::transport::MAX_ANSWER_BYTES;
 use super::{StoreError, StoreErrorKind};
+use crate::payload::Payload;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -10,6 +12,9 @@ use std::error::Error;
 
 /// Characters of the store's own words that are passed on.
 const MAX_STORE_WORDS: usize = 300;
+
+/// Bytes of a word that is looked for in what was sent.
+const LEAST_ROW_WORD: usize = 6;
 
 /// Words longer than this are no words: tokens, signatures.
 const MAX_WORD: usize = 100;
@@ -79,21 +84,37 @@ pub(super) struct Failure {
     pub(super) code: Option<String>,
     pub(super) status: Option<u16>,
     text: String,
+    /// The store's own words in it.
+    said: Option<String>,
 }
 
 impl Failure {
     /// A failure of the store or the way to it that may pass.
     pub(super) fn transient(text: impl Into<String>) -> Self {
-        Self { class: Class::Transient, kind: StoreErrorKind::Unavailable, code: None, status: None, text: text.into() }
+        Self { class: Class::Transient, kind: StoreErrorKind::Unavailable, code: None, status: None, text: text.into(), said: None }
     }
 
     /// A failure that stays.
     pub(super) fn lasting(kind: StoreErrorKind, text: impl Into<String>) -> Self {
-        Self { class: Class::Final, kind, code: None, status: None, text: text.into() }
+        Self { class: Class::Final, kind, code: None, status: None, text: text.into(), said: None }
     }
 
     pub(super) fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
+    }
+
+    /// Without what the store repeats of the bytes that it was sent: these are rows.
+    pub(super) async fn without_rows(mut self, body: &Payload) -> Self {
+        let Some(said) = self.said.take() else { return self };
+        let words: Vec<String> = words_of(&said).map(str::to_owned).collect();
+        let held = body.holds(words.clone()).await;
+        let repeated = |number: usize| held.as_ref().map_or(true, |held| held.get(number).copied().unwrap_or(true));
+        let mut clean = said.clone();
+        for (_, word) in words.iter().enumerate().filter(|(number, _)| repeated(*number)) {
+            clean = clean.replace(word.as_str(), REDACTED);
+        }
+        self.text = self.text.replacen(&said, &clean, 1);
+        self
     }
 
     /// The error of `operation`, as the user reads it.
@@ -171,19 +192,18 @@ impl Failure {
             (Class::Final, StoreErrorKind::Rejected)
         };
         let mut text = format!("https response error StatusCode: {status}");
-        if let Some(code) = code {
-            text.push_str(", ");
-            text.push_str(&sober(code));
-        }
-        if let Some(message) = message.filter(|message| !message.is_empty()) {
-            text.push_str(": ");
-            text.push_str(&sober(message));
+        let clean = |words: &str| sober(&place.secrets.without(words));
+        let words: Vec<String> = [code, message.filter(|message| !message.is_empty())].into_iter().flatten().map(clean).collect();
+        let said = (!words.is_empty()).then(|| words.join(": "));
+        if let Some(said) = &said {
+            text.push_str(if code.is_some() { ", " } else { ": " });
+            text.push_str(said);
         }
         if let Some(hint) = hint(status, code, place) {
             text.push_str("; ");
             text.push_str(&hint);
         }
-        Self { class, kind, code: code.map(str::to_owned), status: Some(status), text }
+        Self { class, kind, code: code.map(str::to_owned), status: Some(status), text, said }
     }
 }
 
@@ -196,6 +216,8 @@ pub(super) struct Place {
     pub(super) host: String,
     /// True if target, environment or shared files name an endpoint.
     pub(super) is_endpoint: bool,
+    /// What the store knows of us and may repeat.
+    pub(super) secrets: Secrets,
 }
 
 fn hint(status: u16, code: Option<&str>, place: &Place) -> Option<String> {
@@ -241,7 +263,7 @@ fn sober(words: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(if secret { "[redacted]" } else { word });
+        line.push_str(if secret { REDACTED } else { word });
     }
     match line.char_indices().nth(MAX_STORE_WORDS) {
         Some((at, _)) => {
@@ -251,6 +273,12 @@ fn sober(words: &str) -> String {
         }
         None => line,
     }
+}
+
+/// The words of a text that may be a value of a row: short ones are in any text.
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    let within = |character: char| character.is_alphanumeric() || matches!(character, '-' | '_' | '.' | '@' | '+');
+    text.split(move |character| !within(character)).filter(|word| word.len() >= LEAST_ROW_WORD && *word != "redacted")
 }
 
 fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -290,7 +318,13 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { bucket: "b".into(), region: "eu-west-1".into(), host: "store.example".into(), is_endpoint: true }
+        Place {
+            bucket: "b".into(),
+            region: "eu-west-1".into(),
+            host: "store.example".into(),
+            is_endpoint: true,
+            secrets: Secrets::default(),
+        }
     }
 
     #[test]
@@ -337,6 +371,30 @@ mod tests {
             "operation error S3: PutObject, https response error StatusCode: 301, PermanentRedirect; the bucket \"b\" is not in \
              \"eu-west-1\": set `region` to its own",
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_store_repeats_of_a_body_is_left_out() {
+        use crate::payload::Piece;
+        use bytes::Bytes;
+        let body = |pieces: &[&'static str]| {
+            Payload::new(pieces.iter().map(|piece| Piece::Memory(Bytes::from_static(piece.as_bytes()))).collect())
+        };
+        let said = async |message, body: &Payload| {
+            let failure = Failure::answered(400, Some("InvalidRow"), Some(message), &place());
+            failure.without_rows(body).await.into_error("PutObject", 1).message
+        };
+        let rows = body(&["id,v\n1,canary-", "of-a-row\n2,alice@example.com\n"]);
+        let found = said("cannot parse \"canary-of-a-row\" near v=alice@example.com, please correct it", &rows).await;
+        let expected = "operation error S3: PutObject, https response error StatusCode: 400, InvalidRow: cannot parse \"[redacted]\" near \
+                        v=[redacted], please correct it";
+        assert_eq!(found, expected);
+        let found = said("the specified bucket does not exist", &body(&["id\n1\n"])).await;
+        assert!(found.ends_with("InvalidRow: the specified bucket does not exist"), "{found}");
+        // Beyond what is looked through at once, and across its borders.
+        let long: &'static str = "x".repeat((3 << 20) - 7).leak();
+        let found = said("saw canary-of-a-row there", &body(&[long, "canary-of-a-row"])).await;
+        assert!(found.ends_with("saw [redacted] there"), "{found}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod multipart;
 mod request_log;
 mod retry;
 mod role;
+mod secrets;
 mod sizes;
 mod transport;
 
@@ -200,6 +201,19 @@ pub enum StoreErrorKind {
     Quota,
 }
 
+impl StoreErrorKind {
+    /// The host's own words for it, which name nothing of whose store it is.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Denied => "the store does not allow the object",
+            Self::Unavailable => "the store did not take the object in time",
+            Self::Rejected => "the store refused the object",
+            Self::Unknown => "the outcome is unknown: the store does not say whether it has the object",
+            Self::Quota => "a limit is reached",
+        }
+    }
+}
+
 impl S3Client {
     /// Resolves credentials and makes a client for the target's bucket. Sends nothing to the bucket.
     ///
@@ -259,7 +273,10 @@ impl S3Client {
                     .body(stream(body, &progress));
                 let send = async {
                     let sent = request.customize().interceptor(bucket.log(key.as_str(), attempt)).send().await;
-                    sent.map_err(|error| Failure::of(&error, &bucket.place))
+                    match sent {
+                        Ok(answer) => Ok(answer),
+                        Err(error) => Err(Failure::of(&error, &bucket.place).without_rows(body).await),
+                    }
                 };
                 let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
                 same_checksum(checksum.as_deref(), answer.checksum_crc32())?;

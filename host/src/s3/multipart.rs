@@ -43,6 +43,13 @@ pub struct Part {
     pub checksum: Option<String>,
 }
 
+impl Part {
+    /// Bytes of what the store has named.
+    pub(crate) fn named_bytes(&self) -> u64 {
+        (self.etag.len() + self.checksum.as_ref().map_or(0, String::len)) as u64
+    }
+}
+
 impl Multipart {
     pub(super) async fn create(bucket: Arc<Bucket>, put: &PutObject) -> Result<Self, StoreError> {
         let key = put.key.as_str();
@@ -97,7 +104,12 @@ impl Multipart {
                     .body(stream(body, &progress))
                     .customize()
                     .interceptor(bucket.log(&self.key, attempt));
-                let send = async { request.send().await.map_err(|error| Failure::of(&error, &bucket.place)) };
+                let send = async {
+                    match request.send().await {
+                        Ok(answer) => Ok(answer),
+                        Err(error) => Err(Failure::of(&error, &bucket.place).without_rows(body).await),
+                    }
+                };
                 let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
                 same_checksum(checksum.as_deref(), answer.checksum_crc32())?;
                 Ok(Part { number, etag: etag(answer.e_tag())?, checksum })

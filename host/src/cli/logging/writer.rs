@@ -1,89 +1,109 @@
 //! A thread that writes lines: whoever logs hands a line over and goes on, however slowly the log is read.
 //!
-//! Where the reader does not keep up lines are left out and counted, and the count is a line; those that may not be lost wait instead.
+//! Where the reader does not keep up, lines are left out and counted, and the count is a line. An audit line brings its own room (see
+//! [`crate::policy::audit`]): whoever has one has waited for it, so it is always taken, and its room is free once it is written.
 
+use crate::policy::audit::Room;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
-/// Lines that wait to be written; each has at most 4 KiB.
+/// Lines that wait to be written, besides those with room of their own; each has at most 4 KiB.
 const MAX_LINES: usize = 4_096;
 /// How long the end of a process waits for lines that nobody reads.
 const LAST_LINES: Duration = Duration::from_secs(2);
-/// Between two tries to get into a full queue at the end.
-const POLL: Duration = Duration::from_millis(5);
 
-enum Order {
-    Line(String),
+/// What the thread is asked for.
+pub(in crate::cli) enum Order {
+    /// A line, and the room of one that has its own.
+    Line(String, Option<Room>),
     /// All lines before it are written: say so.
     Flush(Sender<()>),
 }
 
+/// What the two ends share.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: AtomicUsize,
+    lost: AtomicU64,
+}
+
 /// Takes lines.
 #[derive(Debug, Clone)]
-pub(super) struct Writer {
-    orders: SyncSender<Order>,
-    lost: Arc<AtomicU64>,
+pub(in crate::cli) struct Writer {
+    orders: Sender<Order>,
+    shared: Arc<Shared>,
 }
 
 /// What waits to be written.
-pub(super) struct Queue {
+pub(in crate::cli) struct Queue {
     orders: Receiver<Order>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 /// A writer and what it feeds.
-pub(super) fn queue() -> (Writer, Queue) {
-    let (sender, orders) = sync_channel(MAX_LINES);
-    let lost = Arc::new(AtomicU64::new(0));
-    (Writer { orders: sender, lost: lost.clone() }, Queue { orders, lost })
+pub(in crate::cli) fn queue() -> (Writer, Queue) {
+    let (sender, orders) = channel();
+    let shared = Arc::new(Shared::default());
+    (Writer { orders: sender, shared: shared.clone() }, Queue { orders, shared })
 }
 
 impl Writer {
     /// Hands a line over, or counts it as lost if there is no room.
-    pub(super) fn line(&self, line: String) {
-        if let Err(TrySendError::Full(_)) = self.orders.try_send(Order::Line(line)) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::cli) fn line(&self, line: String) {
+        if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_LINES {
+            self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        // A writer that is gone has nobody to write for.
+        let _gone = self.orders.send(Order::Line(line, None));
     }
 
-    /// Hands over a line that may not be lost: waits for room.
-    pub(super) fn line_for_sure(&self, line: String) {
-        // A writer that is gone has nobody to write for.
-        let _gone = self.orders.send(Order::Line(line));
+    /// Hands over a line that has room of its own.
+    pub(in crate::cli) fn line_in(&self, room: Room, line: String) {
+        let _gone = self.orders.send(Order::Line(line, Some(room)));
     }
 
     /// Waits until all is written, though not without end.
-    pub(super) fn flush(&self) {
-        let until = Instant::now() + LAST_LINES;
+    pub(in crate::cli) fn flush(&self) {
         let (done, written) = channel();
-        let mut order = Order::Flush(done);
-        while let Err(TrySendError::Full(back)) = self.orders.try_send(order) {
-            if Instant::now() >= until {
-                return;
-            }
-            order = back;
-            std::thread::sleep(POLL);
-        }
-        let _too_late = written.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let _gone = self.orders.send(Order::Flush(done));
+        let _too_late = written.recv_timeout(LAST_LINES);
     }
 }
 
 impl Queue {
     /// Writes until nobody hands anything over any more. `tell_lost` makes a line of a number of lines.
-    pub(super) fn write(self, mut to: impl Write, tell_lost: impl Fn(u64) -> String) {
-        // A log that nobody reads any more is no reason to stop.
-        let mut put = |line: &str| drop(to.write_all(line.as_bytes()).and_then(|()| to.write_all(b"\n")).and_then(|()| to.flush()));
-        for order in self.orders {
-            let lost = self.lost.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                put(&tell_lost(lost));
+    pub(in crate::cli) fn write(self, mut to: impl Write, tell_lost: impl Fn(u64) -> String) {
+        let shared = self.shared.clone();
+        // A log that nobody reads any more is no reason to stop; what it does not take is lost, and told of should it take lines again.
+        let mut put = |line: &str| to.write_all(format!("{line}\n").as_bytes()).and_then(|()| to.flush()).is_ok();
+        self.each(|order| {
+            let lost = shared.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 && !put(&tell_lost(lost)) {
+                shared.lost.fetch_add(lost, Ordering::Relaxed);
             }
             match order {
-                Order::Line(line) => put(&line),
+                Order::Line(line, _room) => {
+                    if !put(&line) {
+                        shared.lost.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
                 Order::Flush(done) => drop(done.send(())),
+            }
+        });
+    }
+
+    /// Answers orders, one after the other, until there will be no more.
+    pub(in crate::cli) fn each(self, mut answer: impl FnMut(Order)) {
+        for order in self.orders {
+            let counted = matches!(order, Order::Line(_, None));
+            answer(order);
+            if counted {
+                self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
@@ -92,18 +112,20 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::audit::Waiting;
+    use std::io;
     use std::sync::{Mutex, PoisonError};
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -115,19 +137,68 @@ mod tests {
         for number in 0..MAX_LINES + 3 {
             writer.line(number.to_string());
         }
+        writer.line_in(Waiting::default().room_now().expect("room"), "with room".to_owned());
         let written = Written::default();
         let writing = std::thread::spawn({
             let written = written.clone();
             move || queue.write(written, |lost| format!("{lost} are lost"))
         });
-        // There is room by and by.
-        writer.line_for_sure("for sure".to_owned());
         writer.flush();
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[1], lines.len()), ("3 are lost", "0", MAX_LINES + 2), "{lines:?}");
-        assert_eq!(lines.last(), Some(&"for sure"));
+        assert_eq!(lines.last(), Some(&"with room"));
+        // There is room again.
+        writer.line("again".to_owned());
+        writer.flush();
+        assert!(written.0.lock().unwrap().ends_with(b"\nagain\n"));
         drop(writer);
         writing.join().unwrap();
+    }
+
+    #[test]
+    fn a_line_gives_its_room_back_when_it_is_written() {
+        let ((writer, queue), waiting) = (queue(), Waiting::default());
+        while let Some(room) = waiting.room_now() {
+            writer.line_in(room, "l".to_owned());
+        }
+        let writing = std::thread::spawn(move || queue.write(Written::default(), |_| String::new()));
+        writer.flush();
+        assert!(waiting.room_now().is_some());
+        drop(writer);
+        writing.join().unwrap();
+    }
+
+    #[test]
+    fn the_end_waits_for_no_reader() {
+        let (writer, _nobody_reads) = queue();
+        writer.line("l".to_owned());
+        let begun = std::time::Instant::now();
+        writer.flush();
+        assert!(begun.elapsed() < LAST_LINES * 2);
+    }
+
+    /// Refuses so many writes, then takes all.
+    struct Closed(Written, u32);
+
+    impl Write for Closed {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1 = self.1.saturating_sub(1);
+            if self.1 > 0 { Err(io::ErrorKind::StorageFull.into()) } else { self.0.write(bytes) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_log_does_not_take_is_told_once_it_takes_lines_again() {
+        let ((writer, queue), written) = (queue(), Written::default());
+        ["a", "b", "c"].into_iter().for_each(|line| writer.line(line.to_owned()));
+        drop(writer);
+        // Refused: a; that one is lost, and b. Then there is room.
+        queue.write(Closed(written.clone(), 4), |lost| format!("{lost} are lost"));
+        assert_eq!(String::from_utf8_lossy(&written.0.lock().unwrap()), "2 are lost\nc\n");
     }
 }

@@ -5,7 +5,7 @@
 //! is stopped. A file with a mistake changes nothing, and neither does one whose variables, certificates or places are not there: all that is
 //! wanted is made before anybody is stopped.
 
-use super::{ServeArgs, Signals, raise_open_files, warn_of_flags, wind_down};
+use super::{HouseArgs, ServeArgs, Signals, raise_open_files, warn_of_flags, wind_down};
 use crate::cli::args::Machine;
 use crate::cli::console::error_line;
 use crate::cli::exit::{CliError, Exit};
@@ -38,9 +38,20 @@ use tokio_util::task::AbortOnDropHandle;
 ///
 /// # Errors
 /// The file is refused, a tenant's place cannot be listened on, or its credentials are not there.
-pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Machine, status: Option<SocketAddr>) -> Result<Exit, CliError> {
-    let (tenants, options) = (tenants::read(file)?, machine.options()?);
-    let _own_log = logging::start(args.log_level, args.log_format);
+pub async fn run(args: ServeArgs, unknown: &[String], house: HouseArgs, machine: Machine) -> Result<Exit, CliError> {
+    let HouseArgs { tenants: file, status, audit_log, allow_removal } = house;
+    let file = file.ok_or_else(|| CliError::new(Exit::Usage, "--tenants: a file is required"))?;
+    // Clients of the protocol hear of failures, not of objects.
+    let options = Options { receipt_bytes: 0, ..machine.options()? };
+    let tenants = tenants::settled(&file).await?.tenants;
+    let own_log = match &audit_log {
+        Some(path) => {
+            let refuse = |error| CliError::new(Exit::Usage, format!("--audit-log {}: cannot be appended to: {error}", path.display()));
+            Some(logging::start_with_audit(args.log_level, args.log_format, path).map_err(refuse)?)
+        }
+        // An embedder may have a log of its own already.
+        None => logging::start(args.log_level, args.log_format).ok(),
+    };
     raise_open_files();
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
@@ -49,7 +60,8 @@ pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Mach
     // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
     tokio::spawn(runtime.clone());
     let mut house = TenantServers {
-        file: file.to_owned(),
+        file,
+        allow_removal,
         options,
         runtime,
         served: BTreeMap::new(),
@@ -67,7 +79,10 @@ pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Mach
     warn_of_flags(&args, unknown);
     loop {
         tokio::select! {
-            _ = hangup.recv() => house.reload().await,
+            _ = hangup.recv() => {
+                own_log.iter().for_each(logging::Log::reopen_audit);
+                house.reload().await;
+            }
             _ = signals.interrupt.recv() => break,
             _ = signals.terminate.recv() => break,
         }
@@ -98,6 +113,8 @@ pub fn ignore_redirects() -> Result<(), CliError> {
         error_line(&format!("Warning: {} is ignored: a grant says where its tenant's objects go", name.display()));
         again.env_remove(name);
     }
+    // What is said is written by a thread of the process that is about to end.
+    crate::cli::console::flush();
     Err(anyhow::Error::from(again.exec()).context("this program cannot be started again without the variables").into())
 }
 
@@ -108,6 +125,8 @@ fn not_open(hosted: &TenantEntry, error: &anyhow::Error) -> CliError {
 /// Who is served, and how.
 struct TenantServers {
     file: PathBuf,
+    /// Whether tenants and limits may go from a file that is not sealed.
+    allow_removal: bool,
     options: Options,
     runtime: Made<Arc<Runtime>>,
     served: BTreeMap<Arc<str>, Served>,
@@ -245,10 +264,22 @@ impl TenantServers {
 
     /// Reads the file again.
     async fn reload(&mut self) {
-        let wanted = match tenants::read(&self.file) {
+        let wanted = match tenants::settled(&self.file).await {
             Ok(wanted) => wanted,
             Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
         };
+        let losses = wanted.losses(self.served.values().map(|served| &served.hosted));
+        if !losses.is_empty() && !self.allow_removal {
+            return tracing::error!(
+                file = %self.file.display(),
+                missing = losses.join("; "),
+                "Tenants stay as they were: the file lacks what is served, and may be cut short. If it is whole, seal it (`lakegate policy                  check --seal`) and send SIGHUP again, or serve with --allow-removal."
+            );
+        }
+        for missing in losses {
+            tracing::warn!(missing, "No longer in the file of tenants.");
+        }
+        let wanted = wanted.tenants;
         let (same, other): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|hosted| self.serves(hosted));
         let made = match self.prepare(other).await {
             Ok(made) => made,

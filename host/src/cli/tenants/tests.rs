@@ -250,3 +250,116 @@ fn every_field_that_the_page_names_is_one() {
         assert_eq!(named.len(), fields, "{of}: {named:?}");
     }
 }
+
+/// What is served, and what a file lacks of it.
+fn lacks(served: &str, text: &str) -> Vec<String> {
+    let loaded = loaded(Path::new("t.toml"), text).unwrap();
+    loaded.losses(parse(served).unwrap().iter())
+}
+
+const WHOLE: &str = r#"[tenants.acme]
+listen = { plain_tcp = "127.0.0.1:0" }
+machine = { lanes = 1, budget_bytes = 1073741824 }
+credentials = { role_arn = "arn:aws:iam::1:role/acme", external_id = "x" }
+[tenants.acme.grant]
+buckets = ["lake"]
+key_prefixes = ["acme/"]
+region = "eu-central-1"
+formats = ["csv"]
+content_types = ["text/csv"]
+encryption = ["AES256"]
+encryption_required = true
+max_object_bytes = 1073741824
+daily_bytes = 107374182400
+[tenants.beta]
+listen = { plain_tcp = "127.0.0.1:0" }
+[tenants.beta.grant]
+buckets = ["lake"]
+key_prefixes = ["beta/"]
+region = "eu-central-1"
+formats = ["csv"]
+content_types = ["text/csv"]
+"#;
+
+/// At whatever byte a file is cut, it is refused or lacks something of what is served; and at whatever byte a sealed one is cut, it is refused.
+#[test]
+fn no_beginning_of_a_file_passes_for_a_whole_one() {
+    let (file, mut good) = (Path::new("t.toml"), 0);
+    for end in 0..WHOLE.len() {
+        if let Ok(cut) = loaded(file, &WHOLE[..end]) {
+            good += 1;
+            assert!(!cut.losses(parse(WHOLE).unwrap().iter()).is_empty(), "cut at {end}: {:?}", &WHOLE[..end]);
+        }
+    }
+    assert!(good > 10, "{good} beginnings are good files: the test can fail");
+    assert_eq!(lacks(WHOLE, WHOLE), [""; 0]);
+    let sealed = seal::applied(WHOLE);
+    assert!(loaded(file, &sealed).unwrap().losses(parse(WHOLE).unwrap().iter()).is_empty());
+    for end in 0..sealed.len() - 1 {
+        assert!(loaded(file, &sealed[..end]).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn what_a_file_lacks_is_named_and_what_it_changes_is_not() {
+    for (from, to, lost) in [
+        ("daily_bytes = 107374182400\n", "", "`grant.daily_bytes` of \"acme\""),
+        (", external_id = \"x\"", "", "`credentials.external_id` of \"acme\""),
+        ("machine = { lanes = 1, budget_bytes = 1073741824 }\n", "", "`machine` of \"acme\""),
+        ("budget_bytes = 1073741824", "cpu_weight = 2", "`machine.budget_bytes` of \"acme\""),
+        ("tenants.beta", "tenants.gamma", "the tenant \"beta\""),
+        ("daily_bytes = 107374182400", "daily_bytes = 7", ""),
+        ("plain_tcp = \"127.0.0.1:0\"", "socket = \"s\"", ""),
+        ("encryption_required = true", "encryption_required = false", ""),
+    ] {
+        let expected: Vec<&str> = Some(lost).filter(|lost| !lost.is_empty()).into_iter().collect();
+        let text = if lost.contains("beta") { WHOLE.replace(from, to) } else { WHOLE.replacen(from, to, 1) };
+        assert_eq!(lacks(WHOLE, &text), expected, "{from} to {to}");
+        assert_eq!(lacks(WHOLE, &seal::applied(&text)), [""; 0], "sealed: it is all that there is");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_read_once_it_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.toml");
+    std::fs::write(&file, &WHOLE[..WHOLE.find("[tenants.beta]").unwrap()]).unwrap();
+    let writer = std::thread::spawn({
+        let file = file.clone();
+        move || {
+            std::thread::sleep(SETTLED / 3);
+            std::fs::write(&file, WHOLE).unwrap();
+        }
+    });
+    let read = settled(&file).await.unwrap();
+    writer.join().unwrap();
+    assert_eq!((read.tenants.len(), read.seal), (2, Seal::Absent));
+    assert_eq!(read_and_seal(&file).unwrap().seal, Seal::Whole);
+    assert_eq!(super::read(&file).unwrap().seal, Seal::Whole);
+}
+
+/// The key itself may stand where the name of its variable should, and a password where a number should.
+#[test]
+fn no_mistake_quotes_what_may_be_a_secret() {
+    let entry = |credentials: &str| {
+        let text = format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\ncredentials = {{ {credentials} }}\n{GRANT}");
+        match parse(&text) {
+            Ok(tenants) => tenants[0].options(&Options::default()).expect_err("not set").message,
+            Err(problems) => problems.join("\n"),
+        }
+    };
+    for credentials in [
+        "access_key_id_env = \"canary\", secret_access_key_env = \"canary\"",
+        "access_key_id_env = \"PATH\", secret_access_key_env = \"canary\"",
+        "profile = [\"canary\"]",
+        "profile = { canary = \"canary\" }",
+        "web_identity_token_file = \"canary\"",
+        "profile = \"canary",
+        "profile = canary",
+    ] {
+        let said = entry(credentials);
+        assert!(!said.contains("canary"), "{credentials}: {said}");
+    }
+    let said = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{GRANT}daily_bytes = \"canary\"\n")).unwrap_err().join("\n");
+    assert_eq!(said, "line 9: invalid type: string, expected u64");
+}

@@ -1,0 +1,135 @@
+//! A seal around a file of tenants, by which a file that is whole is told from one that was caught half-written.
+//!
+//! Its first line says that there is a seal, and its last one has the digest of all bytes before it. So any beginning of a sealed file is
+//! refused, and so is one that was changed since. A file without a seal is read as it is: nothing in it says where it ends.
+
+use sha2::{Digest, Sha256};
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// The first line.
+const HEAD: &str =
+    "# lakegate: sealed; changed or cut short, this file is refused: check and seal it again with `lakegate policy check --seal`";
+/// What every first line of a seal begins with, and no other comment should.
+const HEAD_MARK: &str = "# lakegate: sealed";
+/// The last line, before the digest.
+const FOOT: &str = "# lakegate: seal sha256:";
+
+/// Whether a file is known to be whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// It has a seal, which is right.
+    Whole,
+    /// It has none.
+    Absent,
+}
+
+/// Looks at the seal.
+///
+/// # Errors
+/// There is one, or half of one, and it is not that of these bytes.
+pub(super) fn check(text: &str) -> Result<Seal, &'static str> {
+    let foot = text.trim_end().rfind('\n').map_or(0, |at| at + 1);
+    let (sealed, last) = text.split_at_checked(foot).unwrap_or((text, ""));
+    match (text.starts_with(HEAD_MARK), last.trim_end().strip_prefix(FOOT)) {
+        (false, None) => Ok(Seal::Absent),
+        (true, Some(claimed)) if claimed == digest(sealed) => Ok(Seal::Whole),
+        (true, None) => Err("it begins with a seal and does not end with one: it is cut short, or still being written"),
+        _ => Err("it is not as it was sealed: check it, and seal it again (`lakegate policy check --seal FILE`)"),
+    }
+}
+
+/// The same text with a seal of its own, instead of another that it may have.
+pub(super) fn applied(text: &str) -> String {
+    let is_seal = |line: &str| line.starts_with(HEAD_MARK) || line.starts_with(FOOT);
+    let mut sealed = format!("{HEAD}\n");
+    for line in text.lines().filter(|line| !is_seal(line)) {
+        sealed.push_str(line);
+        sealed.push('\n');
+    }
+    let digest = digest(&sealed);
+    format!("{sealed}{FOOT}{digest}\n")
+}
+
+/// Puts `sealed` in the place of the file, which had `before`: written beside it and renamed, so that nobody reads half of it.
+///
+/// # Errors
+/// It cannot be written there, or is another by now.
+pub(super) fn replace(file: &Path, before: &str, sealed: &str) -> std::io::Result<()> {
+    // What a link names is replaced, not the link.
+    let file = std::fs::canonicalize(file)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let found = std::fs::metadata(&file)?;
+    let mut beside = tempfile::Builder::new().prefix(".lakegate-").tempfile_in(folder)?;
+    beside.write_all(sealed.as_bytes())?;
+    beside.as_file().set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
+    std::os::unix::fs::fchown(beside.as_file(), Some(found.uid()), Some(found.gid()))?;
+    beside.as_file().sync_all()?;
+    if std::fs::read_to_string(&file)? != before {
+        return Err(std::io::Error::other("it has changed meanwhile"));
+    }
+    beside.persist(&file)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# mine\n[tenants.acme]\nlisten = { socket = \"é\" }\n\n[tenants.beta]\nx = 1\n";
+
+    #[test]
+    fn every_beginning_of_a_sealed_file_is_refused_and_so_is_every_change() {
+        let sealed = applied(TEXT);
+        assert_eq!(check(&sealed), Ok(Seal::Whole));
+        // Without its last newline it has every byte that counts.
+        let whole = sealed.len() - 1;
+        for end in (HEAD_MARK.len()..whole).filter(|end| sealed.is_char_boundary(*end)) {
+            assert!(check(&sealed[..end]).is_err(), "cut at {end}: {:?}", &sealed[..end]);
+        }
+        assert_eq!(check(&sealed[..whole]), Ok(Seal::Whole));
+        for (from, to) in [("x = 1", "x = 2"), ("# mine\n", ""), ("# lakegate: sealed;", "# lakegate: sealed,"), ("beta]\n", "beta]\r\n")] {
+            assert!(check(&sealed.replacen(from, to, 1)).is_err(), "{from:?}");
+        }
+        assert!(check(&sealed[HEAD.len() + 1..]).is_err(), "without its first line");
+        assert!(check(&format!("{sealed}more = 1\n")).is_err());
+    }
+
+    #[test]
+    fn what_is_not_sealed_says_so() {
+        for text in ["", "\n", TEXT, TEXT.trim_end(), "# lakegate", "# lakegate: a comment\n"] {
+            assert_eq!(check(text), Ok(Seal::Absent), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_seal_takes_the_place_of_another_and_leaves_the_rest_as_it_is() {
+        let sealed = applied(TEXT);
+        assert_eq!(applied(&sealed), sealed);
+        assert!(sealed.contains(TEXT));
+        let changed = sealed.replacen("x = 1", "x = 2", 1);
+        assert_eq!(check(&applied(&changed)), Ok(Seal::Whole));
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_with_its_mode_unless_it_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("t.toml"), folder.path().join("link"));
+        std::fs::write(&file, TEXT).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&link, TEXT, "sealed").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "sealed");
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(replace(&file, TEXT, "again").is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "sealed");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside it");
+    }
+}

@@ -1,0 +1,349 @@
+//! What one tenant can take from the others, or learn of its operator: a log that nobody reads, memory outside of its budget, the words of a
+//! store, a file of tenants that is caught half-written.
+
+use crate::place::{BUCKET, eventually};
+use crate::tenants::{FILE, Served, spec, write_file};
+use anyhow::{Context, Result};
+use lakegate::local_store::LocalStore;
+use lakegate_tests::plugin::Message;
+use lakegate_tests::tables::{Table, ids};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+const CSV: &str = "acme/{{TABLE}}/{{UUID}}.csv";
+
+/// Each row an object of its own, and so a line of the audit log.
+fn by_the_row(path: &str) -> Value {
+    crate::place::laid_over(spec(path, "csv"), json!({"batch_size": 1}))
+}
+
+async fn signal(served: &Served, name: &str) -> Result<()> {
+    let id = served.child.id().context("it runs")?;
+    assert!(Command::new("kill").args([name, &id.to_string()]).status().await?.success());
+    Ok(())
+}
+
+/// Beta's files as CSV.
+fn file() -> String {
+    FILE.replace("formats = [\"csv\", \"json\"]", "formats = [\"csv\"]")
+}
+
+/// More lines than a pipe, and a tenant's room, hold.
+const LINES: i64 = 6_000;
+
+/// Nobody reads the log. The tenant whose lines it is full of waits; nobody else does; and once it is read, no line of the audit is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_up_the_tenant_that_fills_it_alone() -> Result<()> {
+    let mut served = Served::locally(&file()).await?;
+    let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
+    acme.init(&by_the_row(CSV)).await?;
+    let noisy = tokio::spawn(async move { acme.write([Message::Insert(ids("n", 0..LINES).into())]).await });
+    let store = LocalStore::open(&served.folder.path().join("store"))?;
+    let landed = || store.records(BUCKET, "acme/").map_or(0, |records| records.len());
+    // Until it no longer goes on.
+    let mut before = 0;
+    while before == 0 || landed() > before {
+        before = landed();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert!(before < LINES as usize && !noisy.is_finished(), "{before} have landed: it was to wait");
+
+    let others = async {
+        for _ in 0..3 {
+            beta.round(&spec("beta/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("q", 0..10).into())]).await?;
+            assert!(served.get("/healthz").await?.starts_with("HTTP/1.1 200 "));
+        }
+        let metrics = served.get("/metrics").await?;
+        assert!(metrics.contains("lakegate_audit_lines_left_out_total{tenant=\"acme\"} 0\n"), "{metrics}");
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(60), others).await.context("the others wait")??;
+
+    let mut log = BufReader::new(served.child.stdout.take().context("piped")?).lines();
+    let reading = tokio::spawn(async move {
+        let mut stored = 0;
+        while let Ok(Some(line)) = log.next_line().await {
+            let line: Value = serde_json::from_str(&line)?;
+            stored += i64::from(line["decision"] == "stored" && line["tenant"] == "acme");
+        }
+        anyhow::Ok(stored)
+    });
+    noisy.await?.context("it goes on where it waited")?;
+    drop(beta);
+    served.stop().await?;
+    assert_eq!(reading.await??, LINES);
+    Ok(())
+}
+
+/// The end of the process waits for no reader, however much there is to say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_does_not_hold_up_the_end() -> Result<()> {
+    let mut served = Served::locally(&file()).await?;
+    let mut acme = served.connect("acme").await?;
+    acme.init(&by_the_row(CSV)).await?;
+    let noisy = tokio::spawn(async move { acme.write([Message::Insert(ids("n", 0..LINES).into())]).await });
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(!noisy.is_finished());
+    signal(&served, "-TERM").await?;
+    let ended = tokio::time::timeout(Duration::from_secs(15), served.child.wait()).await.context("it does not end")??;
+    assert_eq!(ended.code(), Some(0));
+    noisy.await?.expect_err("it was cut off");
+    Ok(())
+}
+
+/// Audit lines in a file of their own, which is rotated.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_can_be_a_file_that_the_operator_rotates() -> Result<()> {
+    let served = Served::of(&file(), |command, folder| {
+        command.arg("--local").arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
+    })
+    .await?;
+    let (path, old) = (served.folder.path().join("audit.log"), served.folder.path().join("audit.log.1"));
+    let mut acme = served.connect("acme").await?;
+    acme.round(&spec(CSV, "csv"), [Message::Insert(ids("one", 0..2).into())]).await?;
+    acme.init(&spec(CSV, "json")).await.expect_err("not granted");
+    std::fs::rename(&path, &old)?;
+    signal(&served, "-HUP").await?;
+    // The next line opens it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    acme.round(&spec(CSV, "csv"), [Message::Insert(ids("two", 0..2).into())]).await?;
+    eventually("it is opened anew", || path.exists()).await;
+    drop(acme);
+    let (log, _folder) = served.stop().await?;
+    assert!(log.iter().all(|line| line["target"] != "lakegate::audit"), "{log:?}");
+    let lines =
+        |path| -> Result<Vec<Value>> { Ok(std::fs::read_to_string(path)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?) };
+    let (before, after) = (lines(&old)?, lines(&path)?);
+    let decisions: Vec<_> = before.iter().chain(&after).map(|line| line["decision"].as_str().unwrap_or_default()).collect();
+    assert_eq!((before.len(), decisions), (2, vec!["stored", "denied", "stored"]));
+    let line = &after[0];
+    assert!(line["key"].as_str().is_some_and(|key| key.starts_with("acme/two/")) && line["tenant"] == "acme", "{line}");
+    assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z') && time.len() == 24), "{line}");
+    Ok(())
+}
+
+/// The most memory that the process has had, in bytes.
+fn peak(served: &Served) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", served.child.id().context("it runs")?))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+/// Memory of one tenant in the next test.
+const BUDGET: u64 = 40 << 20;
+
+/// What no account of memory counts: buffers of connections, stacks, the allocator's own.
+const SLACK: u64 = 24 << 20;
+
+/// Whatever grows with what a tenant sends is pushed as far as it goes: names of tables from write to write, failures, schemas, objects.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "figures that the notes quote")]
+async fn all_that_grows_with_a_tenants_input_stays_within_its_budget() -> Result<()> {
+    let machine = format!(
+        "listen = {{ socket = \"DIR/acme.sock\" }}\nmachine = {{ lanes = 1, memory_bytes = 1048576, in_flight_bytes = 1048576, \
+         guest_memory_bytes = {}, budget_bytes = {BUDGET} }}",
+        16 << 20
+    );
+    let text = FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", &machine, 1);
+    let text = text.replacen("formats = [\"csv\"]", "formats = [\"csv\"]\nmax_message_bytes = 262144", 1);
+    let served = Served::locally(&text).await?;
+    let mut acme = served.connect("acme").await?;
+    let small = |table: &str| Message::Insert(ids(table, 0..1).into());
+    acme.round(&spec(CSV, "csv"), [small("first")]).await?;
+    let base = peak(&served)?;
+    let grown = |what: &str| -> Result<()> {
+        let grown = peak(&served)?.saturating_sub(base);
+        eprintln!("{what}: {} MiB", grown >> 20);
+        assert!(grown < BUDGET + SLACK, "{what}: the process has grown by {grown} bytes");
+        Ok(())
+    };
+
+    // Refused messages about tables with long names: the guest hears nothing of them.
+    let name = |round: usize, number: usize| format!("{round:04}-{number:07}-{}", "n".repeat(4_000));
+    acme.init(&spec(CSV, "csv")).await?;
+    for round in 0..3 {
+        let said = acme.write((0..20_000).map(move |number| Message::DeleteStale(name(round, number)))).await.expect_err("refused");
+        assert!(said.message().contains("the tenant has for all sessions are used"), "{said:?}");
+        acme.close().await?;
+        acme.init(&spec(CSV, "csv")).await?;
+    }
+    grown("names of refused messages")?;
+
+    // Tables that are known from one write to the next.
+    for round in 0..8 {
+        let few = (0..400).map(move |number| Message::Migrate(migrate(&format!("{round}-{number}-{}", "n".repeat(3_000)), 0)));
+        // It may fail by name: all that counts is the memory.
+        let _either = acme.write(few).await;
+    }
+    grown("names from write to write")?;
+
+    // One table, and ever another schema of some size.
+    acme.close().await?;
+    acme.init(&spec(CSV, "csv")).await?;
+    let _either = acme.write((0..700).map(|number| Message::Migrate(migrate(&format!("schemas-{number}"), 60 << 10)))).await;
+    grown("schemas")?;
+
+    // Objects of a row each.
+    acme.close().await?;
+    acme.init(&by_the_row("acme/{{TABLE}}/{{UUID}}")).await?;
+    let table = "t".repeat(900);
+    acme.write((0..20).map(move |_| Message::Insert(ids(&table, 0..200).into()))).await?;
+    grown("objects")?;
+    drop(acme);
+    let metrics = served.get("/metrics").await?;
+    assert!(metrics.contains("lakegate_objects_total{tenant=\"acme\"} 4001\n"), "{metrics}");
+    drop(served);
+    Ok(())
+}
+
+/// A schema of a table with so many bytes of metadata.
+fn migrate(table: &str, bytes: usize) -> bytes::Bytes {
+    let ids = Arc::new(arrow_array::Int64Array::from_iter_values(0..1));
+    Table::new(table).column("id", ids).metadata("more", &"m".repeat(bytes)).migrate_ipc().expect("a schema").into()
+}
+
+const ROW: &str = "canary-in-a-row";
+const ROLE: &str = "canary-of-the-operators-role";
+const KEY_ID: &str = "canary-key-id";
+const SECRET: &str = "canary-secret-key";
+
+/// A store that refuses everything and says what it should not: whose role it was, which keys, and what it was sent.
+async fn talkative() -> Result<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut request, mut chunk) = (Vec::new(), [0; 1 << 14]);
+                // The end of the headers, and then as much as they say.
+                let length = |request: &[u8]| {
+                    let text = String::from_utf8_lossy(request).to_ascii_lowercase();
+                    let (head, _) = text.split_once("\r\n\r\n")?;
+                    let line = head.lines().find_map(|line| line.strip_prefix("content-length:"))?;
+                    Some(head.len() + 4 + line.trim().parse::<usize>().ok()?)
+                };
+                while length(&request).is_none_or(|length| request.len() < length) {
+                    match socket.read(&mut chunk).await {
+                        Ok(read) if read > 0 => request.extend_from_slice(&chunk[..read]),
+                        _ => return,
+                    }
+                }
+                let said = format!(
+                    "<Error><Code>AccessDenied</Code><Message>User arn:aws:sts::1:assumed-role/{ROLE}/i-0 with {KEY_ID} and {SECRET} may not \
+                     put {ROW}</Message></Error>"
+                );
+                let answer = format!("HTTP/1.1 403 No\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{said}", said.len());
+                let _gone = socket.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    Ok(address)
+}
+
+/// Canaries behind every door: a tenant hears the host's words and a reference, under which its operator finds the store's, and nobody keys
+/// or rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
+    let store = talkative().await?;
+    let entry = "listen = { socket = \"DIR/acme.sock\" }\ncredentials = { access_key_id_env = \"OPERATORS_ID\", secret_access_key_env = \"OPERATORS_SECRET\" }";
+    let text = FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", entry, 1).replacen(
+        "region =",
+        &format!("endpoint = \"http://{store}\"\npath_style = true\nregion ="),
+        1,
+    );
+    let text = text.replacen("\"application/json\"]", "\"application/octet-stream\"]", 1);
+    let served = Served::of(&text, |command, _| {
+        command.env("OPERATORS_ID", KEY_ID).env("OPERATORS_SECRET", SECRET).args(["--log-level", "trace"]);
+    })
+    .await?;
+    let mut acme = served.connect("acme").await?;
+    let words = arrow_array::StringArray::from_iter_values([ROW]);
+    let rows = Table::new("t").column("word", Arc::new(words)).insert_ipc()?;
+    let mut said = Vec::new();
+    let status = acme.round(&spec(CSV, "csv"), [Message::Insert(rows.into())]).await.expect_err("refused");
+    said.push(status.message().to_owned());
+    acme.close().await?;
+    let tested = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
+    said.push(acme.init(&tested).await.expect_err("refused").message().to_owned());
+    let test = lakegate::grpc::proto::plugin::test_connection::Request { spec: tested.to_string().into() };
+    said.push(acme.0.test_connection(test).await?.into_inner().failure_description);
+    let pages = [served.get("/").await?, served.get("/metrics").await?];
+    drop(acme);
+    let (log, _) = served.stop().await?;
+    let log: Vec<String> = log.iter().map(Value::to_string).collect();
+
+    let mut references = Vec::new();
+    for said in &said {
+        let (host, reference) = said.split_once("; the operator's log has the cause under reference ").with_context(|| said.clone())?;
+        assert!(host.ends_with("the store does not allow the object"), "{said}");
+        references.push(reference.get(..12).context("a reference")?.to_owned());
+    }
+    for reference in references {
+        let line = log.iter().find(|line| line.contains(&reference) && line.contains(ROLE)).context("the cause is in the log")?;
+        assert!(line.contains("\"tenant\":\"acme\"") && line.contains("AccessDenied"), "{line}");
+    }
+    for text in said.iter().chain(&pages) {
+        for canary in [ROW, ROLE, KEY_ID, SECRET, "arn:"] {
+            assert!(!text.contains(canary), "{canary}: {text}");
+        }
+    }
+    for canary in [ROW, KEY_ID, SECRET] {
+        assert!(!log.iter().any(|line| line.contains(canary)), "{canary}: {log:?}");
+    }
+    Ok(())
+}
+
+/// The file of tenants is read while it is written, or its disk is full: what it lacks is not taken for what its operator wants.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
+    let whole = FILE.replacen("formats = [\"csv\"]", "formats = [\"csv\"]\ndaily_objects = 9", 1);
+    let mut served = Served::locally(&whole).await?;
+    let folder = served.folder.path().to_owned();
+    let mut log = BufReader::new(served.child.stdout.take().context("piped")?).lines();
+    let mut answered = async |beginning: &'static str| -> Result<String> {
+        let next = async {
+            while let Some(line) = log.next_line().await? {
+                if line.contains(beginning) {
+                    return Ok(line);
+                }
+            }
+            anyhow::bail!("the log ends")
+        };
+        tokio::time::timeout(Duration::from_secs(30), next).await.context("nothing is said")?
+    };
+    let acme = whole.split("\n\n").next().context("acme's")?;
+    let without_limit = whole.replace("daily_objects = 9\n", "");
+    for (text, lacks) in
+        [(format!("{acme}\n"), "the tenant \\\"beta\\\""), (without_limit.clone(), "`grant.daily_objects` of \\\"acme\\\"")]
+    {
+        write_file(&folder, &text)?;
+        signal(&served, "-HUP").await?;
+        let said = answered("Tenants stay as they were").await?;
+        assert!(said.contains(lacks) && said.contains("--allow-removal"), "{said}");
+        assert!(folder.join("acme.sock").exists() && folder.join("beta.sock").exists());
+    }
+    // A seal says that it is all.
+    let file = write_file(&folder, &format!("{acme}\n"))?;
+    let sealed = Command::new(crate::place::PLUGIN).args(["policy", "check", "--seal"]).arg(&file).output().await?;
+    assert!(sealed.status.success(), "{sealed:?}");
+    // Half of a sealed file is none.
+    let text = std::fs::read_to_string(&file)?;
+    std::fs::write(&file, text.get(..text.len() / 2).context("ASCII")?)?;
+    signal(&served, "-HUP").await?;
+    let said = answered("Tenants stay as they were").await?;
+    assert!(said.contains("cut short"), "{said}");
+    let checked = Command::new(crate::place::PLUGIN).args(["policy", "check"]).arg(&file).output().await?;
+    assert_eq!(checked.status.code(), Some(3));
+    std::fs::write(&file, text)?;
+    signal(&served, "-HUP").await?;
+    let said = answered("was read again").await?;
+    assert!(said.contains("\"kept\":1") && said.contains("\"stopped\":1"), "{said}");
+    assert!(!folder.join("beta.sock").exists());
+    Ok(())
+}
