@@ -5,7 +5,7 @@
 //! is stopped. A file with a mistake changes nothing, and neither does one whose variables, certificates or places are not there: all that is
 //! wanted is made before anybody is stopped.
 
-use super::{ServeArgs, Signals, raise_open_files, warn_of_flags, wind_down};
+use super::{ServeArgs, Signals, raise_open_files, unless_told, warn_of_flags, wind_down};
 use crate::cli::args::Machine;
 use crate::cli::console::error_line;
 use crate::cli::exit::{CliError, Exit};
@@ -16,6 +16,7 @@ use crate::engine::{Compiler, Runtime};
 use crate::grpc::listen::Listener;
 use crate::grpc::server::{self, Made, PLUGIN_NAME, Server};
 use crate::grpc::tls::Gate;
+use crate::plain_file;
 use crate::policy::Tenant;
 use crate::session::{Destination, Options};
 use futures::FutureExt;
@@ -39,7 +40,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// # Errors
 /// The file is refused, a tenant's place cannot be listened on, or its credentials are not there.
 pub async fn run(args: ServeArgs, unknown: &[String], file: &Path, machine: Machine, status: Option<SocketAddr>) -> Result<Exit, CliError> {
-    let (tenants, options) = (tenants::read(file)?, machine.options()?);
+    let (from, shared) = (file.to_owned(), machine.clone());
+    let opened = unless_told(move || Ok((tenants::read(&from)?, shared.options()?)));
+    let Some((tenants, options)) = opened.await? else { return Ok(Exit::Done) };
     let _own_log = logging::start(args.log_level, args.log_format);
     raise_open_files();
     let mut signals = Signals::new()?;
@@ -249,7 +252,12 @@ impl TenantServers {
 
     /// Reads the file again.
     async fn reload(&mut self) {
-        let wanted = match tenants::read(&self.file) {
+        // A pipe was read to its end when this process began, and would be waited for now.
+        let read = match plain_file::open(&self.file) {
+            Ok(_) => tenants::read(&self.file),
+            Err(error) => Err(CliError::new(Exit::Spec, format!("{}: cannot be read again: {error}", self.file.display()))),
+        };
+        let wanted = match read {
             Ok(wanted) => wanted,
             Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
         };
