@@ -391,6 +391,19 @@ impl Ledger {
         Totals { failed_tables: books.failures, ..books.totals }
     }
 
+    /// What there is to tell of a write that came to no good end: the tables that had `failed` by themselves before it was given up, and those
+    /// with objects in the bucket. Nothing is claimed of their other rows. To be asked once every upload is settled.
+    pub(crate) fn landed(&self, failed: &[(Arc<str>, Failure)]) -> WriteReport {
+        let mut books = self.books();
+        let order = books.order.clone();
+        let mut tables: Vec<TableReport> = order.iter().map(|table| books.account(table).report(table)).collect();
+        // What failed afterwards was cut off.
+        let failed: HashMap<&str, &Failure> = failed.iter().map(|(table, failure)| (&**table, failure)).collect();
+        tables.iter_mut().for_each(|table| table.failure = failed.get(table.table.as_str()).map(|failure| (*failure).clone()));
+        tables.retain(|table| table.failure.is_some() || !table.receipts.is_empty());
+        WriteReport { tables }
+    }
+
     /// Closes the books: a table whose rows do not add up has failed.
     pub(crate) fn audit(&self) -> WriteReport {
         let mut books = self.books();
@@ -478,6 +491,24 @@ mod tests {
         check(5, 4, 4, Some("the books do not add up: 5 rows in, 4 claimed, 4 confirmed"));
         check(5, 5, 0, Some("the books do not add up: 5 rows in, 5 claimed, 0 confirmed"));
         check(5, 6, 6, Some("the component claims 6 rows of 5 that came in"));
+    }
+
+    #[test]
+    fn what_landed_is_told_of_a_write_that_was_given_up() {
+        let ledger = Ledger::default();
+        let [whole, failed, cut, none]: [Arc<str>; 4] = ["whole", "failed", "cut", "none"].map(Arc::from);
+        [&whole, &failed, &cut, &none].into_iter().for_each(|table| assert!(ledger.admit(table, 5).unwrap()));
+        [&whole, &cut].into_iter().for_each(|table| ledger.confirm(table, receipt(3)));
+        ledger.fail(&failed, Failure::new(FailureClass::Data, "of itself"));
+        let before = ledger.failures();
+        ledger.give_up();
+        ledger.fail(&cut, Failure::new(FailureClass::Unexpected, "cut off"));
+        let told: Vec<_> = ledger.landed(&before).tables;
+        let told: Vec<_> = told
+            .iter()
+            .map(|it| (it.table.as_str(), it.rows_confirmed, it.receipts.len(), it.failure.as_ref().map(|it| &*it.message)))
+            .collect();
+        assert_eq!(told, [("whole", 3, 1, None), ("failed", 0, 0, Some("of itself")), ("cut", 3, 1, None)]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(crate) mod log_limit;
 pub(crate) mod message;
 pub mod object;
 pub mod payload;
+pub(crate) mod plain_file;
 pub mod plugin;
 pub mod policy;
 pub mod s3;

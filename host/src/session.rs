@@ -190,14 +190,16 @@ impl Destination {
         self.start(connected).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))
     }
 
-    /// Does everything `open` does up to and including the test object, with a sync id of its own.
+    /// Does everything `open` does up to and including the test object, with a sync id of its own. Answers the key of the object, if one was
+    /// put: it stays in the bucket.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn test_connection(&self, spec: &str) -> Result<(), OpenError> {
+    pub async fn test_connection(&self, spec: &str) -> Result<Option<String>, OpenError> {
         let sync_id =
             uuid::Builder::from_random_bytes(random_bytes().map_err(|error| OpenError::Unexpected(error.to_string()))?).into_uuid();
-        self.connect(spec, &sync_id.to_string()).await.map(|_| ())
+        let connected = self.connect(spec, &sync_id.to_string()).await?;
+        Ok(connected.configuration.test_object.map(|object| object.key))
     }
 
     async fn connect(&self, spec: &str, sync_id: &str) -> Result<Connected, OpenError> {

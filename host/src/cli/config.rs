@@ -16,6 +16,7 @@ mod time;
 #[cfg(test)]
 mod tests;
 
+pub(super) use files::content;
 pub use references::Surroundings;
 
 use serde_json::Value;
@@ -282,6 +283,28 @@ fn twice<'a>(
         }
     }
     seen
+}
+
+#[cfg(test)]
+impl Source {
+    /// One of files, with the defaults.
+    pub(crate) fn of_files(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            origin: Origin { file: "c.yml".into(), document: 1 },
+            plugin: SourcePlugin::Files { paths: Vec::new() },
+            version: None,
+            tables: vec!["*".to_owned()],
+            skip_tables: Vec::new(),
+            skip_dependent_tables: true,
+            destinations: vec!["s3".to_owned()],
+            backend: None,
+            deterministic_cq_id: false,
+            otel_endpoint: None,
+            otel_endpoint_insecure: false,
+            spec: Value::Null,
+        }
+    }
 }
 
 impl Origin {

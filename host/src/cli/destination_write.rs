@@ -8,12 +8,11 @@ use crate::grpc::proto::plugin::sync;
 use crate::grpc::proto::plugin::write::request::Message;
 use crate::grpc::proto::plugin::write::{MessageDeleteRecord, MessageDeleteStale, MessageInsert, MessageMigrateTable};
 use crate::grpc::server::or_halted;
-use crate::ledger::{Failure, Totals, WriteReport};
+use crate::ledger::{Totals, WriteReport};
 use crate::plugin::{PluginError, Writing};
 use crate::session::{Session, Write};
 use bytes::Bytes;
 use prost_types::Timestamp;
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// What a table whose rows should go is told on a bucket.
@@ -131,40 +130,51 @@ impl DestinationWrite {
     }
 
     /// Ends well, unless the user has had enough meanwhile.
-    async fn finish(self, interrupted: &CancellationToken) -> Result<Ended, CliError> {
+    async fn finish(self, interrupted: &CancellationToken) -> Result<Ended, Broken> {
         match self {
             Self::Store { session, write } => {
                 let ended = finish_store(*write, interrupted).await;
                 session.close().await;
-                ended.map(Ended::Store)
+                ended.map(Ended::Store).map_err(|(error, landed)| Broken { error, landed: Some(landed) })
             }
-            Self::Plugin { writing, rows, .. } => tokio::select! {
-                // A call that is dropped is cancelled.
-                finished = finish_plugin(writing) => finished.map(|()| Ended::Plugin { rows }),
-                () = interrupted.cancelled() => Err(interruption()),
-            },
+            Self::Plugin { writing, rows, .. } => {
+                let ended = tokio::select! {
+                    // A call that is dropped is cancelled.
+                    finished = finish_plugin(writing) => finished.map(|()| Ended::Plugin { rows }),
+                    () = interrupted.cancelled() => Err(interruption()),
+                };
+                ended.map_err(|error| Broken { error, landed: None })
+            }
         }
     }
 
-    /// Ends badly, and at once where the user has had enough: the store is not waited for then.
-    async fn abort(self, interrupted: &CancellationToken) {
-        if let Self::Store { session, write } = self {
-            tell(&write.failures());
-            let halt = write.halt();
-            or_halted(write.abort(), &halt, interrupted).await;
-            session.close().await;
-        }
+    /// Ends badly, and at once where the user has had enough: the store is not waited for then. Answers what is in the bucket all the same, where
+    /// the bucket is ours.
+    async fn abort(self, interrupted: &CancellationToken) -> Option<WriteReport> {
+        let Self::Store { session, write } = self else { return None };
+        let landed = abort_store(*write, interrupted).await;
+        session.close().await;
+        Some(landed)
     }
+}
+
+/// A write that ended badly.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    /// Why.
+    pub(crate) error: CliError,
+    /// The tables that had failed by themselves, and what is in the bucket; [`None`] where a plugin knows.
+    pub(crate) landed: Option<WriteReport>,
 }
 
 /// Ends every write well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
 /// received is its own, whatever becomes of another.
-pub(crate) async fn finish_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<Ended, CliError>> {
+pub(crate) async fn finish_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<Ended, Broken>> {
     let mut ended = Vec::with_capacity(outlets.len());
     for outlet in outlets {
         if interrupted.is_cancelled() {
-            outlet.abort(interrupted).await;
-            ended.push(Err(interruption()));
+            let landed = outlet.abort(interrupted).await;
+            ended.push(Err(Broken { error: interruption(), landed }));
         } else {
             ended.push(outlet.finish(interrupted).await);
         }
@@ -186,15 +196,10 @@ pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
     first
 }
 
-/// Ends every write badly: nothing unfinished stays. Tables that had failed before are told of, since one of them may be the cause.
-pub(crate) async fn abort_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) {
-    futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await;
-}
-
-/// The tables that had failed by themselves, of a write that ends badly and makes no report.
-fn tell(failures: &[(Arc<str>, Failure)]) {
-    let failures = failures.iter().map(|(table, failure)| (&**table, failure.message.as_str()));
-    failure_lines(failures).iter().for_each(|line| error_line(line));
+/// Ends every write badly: nothing unfinished stays. Answers, for each, the tables that had failed by themselves, since one of them may be the
+/// cause, and what is in the bucket.
+pub(crate) async fn abort_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Option<WriteReport>> {
+    futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await
 }
 
 /// Rows of the input, bytes and objects of all destinations.
@@ -213,7 +218,8 @@ pub(crate) fn interruption() -> CliError {
     CliError::new(Exit::Interrupted, "Interrupted; unfinished uploads were aborted.")
 }
 
-pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, CliError> {
+/// Ends a write well. If the user has had enough meanwhile it ends badly: then what is in the bucket is answered beside the interruption.
+pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, (CliError, WriteReport)> {
     let (halt, ledger) = (write.halt(), write.ledger());
     let finishing = write.finish();
     tokio::pin!(finishing);
@@ -221,12 +227,19 @@ pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) 
         report = &mut finishing => Ok(report),
         () = interrupted.cancelled() => {
             // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
-            tell(&ledger.failures());
+            let failed = ledger.failures();
             halt.now();
             finishing.await;
-            Err(interruption())
+            Err((interruption(), ledger.landed(&failed)))
         }
     }
+}
+
+/// Ends a write badly, and answers what is in the bucket all the same.
+pub(crate) async fn abort_store(write: Write, interrupted: &CancellationToken) -> WriteReport {
+    let (halt, ledger, failed) = (write.halt(), write.ledger(), write.failures());
+    or_halted(write.abort(), &halt, interrupted).await;
+    ledger.landed(&failed)
 }
 
 async fn finish_plugin(mut writing: Writing) -> Result<(), CliError> {

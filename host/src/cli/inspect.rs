@@ -2,7 +2,7 @@
 
 use super::args::{Machine, OUTPUT, PluginArgs, Words};
 use super::cloudquery_flags::CloudQueryFlags;
-use super::config::{Config, ConfigErrors, ConfigProblem, SourcePlugin};
+use super::config::{Config, ConfigErrors, ConfigProblem};
 use super::console::{Console, data, error_line};
 use super::destination_write::interruption;
 use super::exit::{CliError, Exit, after};
@@ -10,7 +10,7 @@ use super::interrupt;
 use super::plugins::{Plugins, Wanted};
 use super::sync::step::chosen;
 use super::sync_id;
-use super::target::{NamedSpec, Unreadable, read_documents};
+use super::target::{Documents, NamedSpec, Unreadable, read_documents};
 use crate::bindings::SpecProblem;
 use crate::engine::{Runtime, component_bytes};
 use crate::plugin::{Kind, TestOutcome};
@@ -135,7 +135,8 @@ fn print_json(
 
 /// Answers how many specs there are.
 async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<usize, CliError> {
-    let documents = match read_documents(&args.files) {
+    let interrupted = interrupt::listen()?;
+    let documents = match documents(args, &interrupted).await? {
         Ok(documents) => documents,
         Err(Unreadable::Config(ConfigErrors(found))) => {
             problems.extend(found.into_iter().map(Problem::of_document));
@@ -143,23 +144,32 @@ async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<
         }
         Err(Unreadable::File(error)) => return Err(error),
     };
-    problems_of_ours(&documents.specs, &args.machine, problems).await?;
-    let (plugins, interrupted) = started(&documents.config, &args.plugins, &args.words).await?;
+    let Documents { specs, config } = documents;
+    let count = specs.len() + nested_specs(&config).len();
+    problems.extend(interrupt::unless(&interrupted, problems_of_ours(specs, args.machine.clone())).await?);
+    let plugins = started(&config, args, &interrupted).await?;
     let judged = tokio::select! {
         () = interrupted.cancelled() => Err(interruption()),
-        judged = problems_of_plugins(&documents.config, &plugins, problems) => judged,
+        judged = problems_of_plugins(&config, &plugins, problems) => judged,
     };
     plugins.stop().await;
-    judged.map(|()| documents.specs.len() + nested_specs(&documents.config).len())
+    judged.map(|()| count)
 }
 
-async fn problems_of_ours(specs: &[NamedSpec], machine: &Machine, problems: &mut Vec<Problem>) -> Result<(), CliError> {
+/// Reads the files, unless the user has had enough before.
+async fn documents(args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Result<Documents, Unreadable>, CliError> {
+    let files = args.files.clone();
+    interrupt::unless(interrupted, async move { Ok(read_documents(&files)) }).await
+}
+
+async fn problems_of_ours(specs: Vec<NamedSpec>, machine: Machine) -> Result<Vec<Problem>, CliError> {
+    let mut problems = Vec::new();
     if specs.is_empty() {
-        return Ok(());
+        return Ok(problems);
     }
     let destination = machine.destination(None).await?;
     let sync_id = sync_id()?;
-    for NamedSpec { name, json } in specs {
+    for NamedSpec { name, json } in &specs {
         let found = match destination.configure(json, &sync_id).await {
             Ok(checked) => checked.warnings,
             Err(OpenError::Spec(found)) => found,
@@ -167,16 +177,14 @@ async fn problems_of_ours(specs: &[NamedSpec], machine: &Machine, problems: &mut
         };
         problems.extend(found.into_iter().map(|SpecProblem { field, message }| Problem::new(name, field, message)));
     }
-    Ok(())
+    Ok(problems)
 }
 
-/// Starts every plugin of the documents. The token is cancelled at the first signal; whoever waits for a plugin has to look at it.
-async fn started(config: &Config, plugins: &PluginArgs, words: &Words) -> Result<(Plugins, CancellationToken), CliError> {
-    let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
+/// Starts every plugin of the documents. Whoever waits for a plugin has to look at `interrupted`.
+async fn started(config: &Config, args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Plugins, CliError> {
     let sources = config.sources.iter().filter_map(Wanted::source);
     let destinations = config.destinations.iter().filter_map(Wanted::destination);
-    let plugins = Plugins::start(sources.chain(destinations).collect(), &plugins.options(words), &interrupted).await?;
-    Ok((plugins, interrupted))
+    Plugins::start(sources.chain(destinations).collect(), &args.plugins.options(&args.words), interrupted).await
 }
 
 /// The specs that plugins are to judge.
@@ -192,8 +200,12 @@ async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut 
         let schema = schema.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: {error}")))?;
         // A plugin without a schema judges its spec when it is used.
         let Some(schema) = schema else { continue };
-        let found = mistakes(&schema, spec).into_iter();
-        problems.extend(found.map(|(field, message)| Problem::new(format!("{kind} {name}"), field, message)));
+        // A stranger's schema may take long: it has a thread of its own.
+        let spec = spec.clone();
+        let found = tokio::task::spawn_blocking(move || mistakes(&schema, &spec)).await;
+        let found =
+            found.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: its JSON Schema cannot be used: {error}")))?;
+        problems.extend(found.into_iter().map(|(field, message)| Problem::new(format!("{kind} {name}"), field, message)));
     }
     Ok(())
 }
@@ -225,6 +237,9 @@ struct Tested {
     ok: bool,
     /// What is wrong, if anything is.
     message: Option<String>,
+    /// The key of the test object, which is in the bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
 }
 
 /// What has been tested so far, told as it comes.
@@ -237,20 +252,24 @@ struct Tests {
 }
 
 impl Tests {
-    fn took(&mut self, kind: Kind, name: &str, outcome: Result<(), CliError>) {
+    /// A test is over. One that has put an object says where.
+    fn took(&mut self, kind: Kind, name: &str, outcome: Result<Option<String>, CliError>) {
         let spec = format!("{kind} {name}");
-        let message = match outcome {
-            Ok(()) => {
+        let (message, object) = match outcome {
+            Ok(object) => {
                 self.console.say(&format!("{spec}: Success"));
-                None
+                if let Some(key) = &object {
+                    self.console.say(&format!("{spec}: the empty test object is in the bucket: {key}"));
+                }
+                (None, object)
             }
             Err(error) => {
                 self.exit = self.exit.max(error.exit);
                 error_line(&format!("{spec}: Failure: {}", error.message));
-                Some(error.message)
+                (Some(error.message), None)
             }
         };
-        self.tested.push(Tested { spec, ok: message.is_none(), message });
+        self.tested.push(Tested { spec, ok: message.is_none(), message, object });
     }
 }
 
@@ -265,23 +284,27 @@ pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit,
 }
 
 async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliError> {
-    let documents = read_documents(&args.files)?;
-    if !documents.specs.is_empty() {
-        let destination = args.machine.destination(None).await?;
-        for NamedSpec { name, json } in &documents.specs {
-            let outcome = destination.test_connection(json).await;
-            tests.took(Kind::Destination, name, outcome.map_err(CliError::from));
+    let interrupted = interrupt::listen()?;
+    let Documents { specs, config } = documents(args, &interrupted).await??;
+    if !specs.is_empty() {
+        let machine = args.machine.clone();
+        let destination = interrupt::unless(&interrupted, async move { machine.destination(None).await }).await?;
+        for NamedSpec { name, json } in specs {
+            let destination = destination.clone();
+            // A failure is told of this one, and the others are tested; an interruption ends the command.
+            let outcome = async move { Ok(destination.test_connection(&json).await.map_err(CliError::from)) };
+            tests.took(Kind::Destination, &name, interrupt::unless(&interrupted, outcome).await?);
         }
     }
-    for source in &documents.config.sources {
-        if let SourcePlugin::Files { paths } = &source.plugin {
-            tests.took(Kind::Source, &source.name, chosen(source, paths).map(drop));
-        }
+    for source in config.sources.iter().filter(|source| Wanted::source(source).is_none()) {
+        let looked_for = source.clone();
+        let outcome = async move { Ok(chosen(&looked_for).map(|_| None)) };
+        tests.took(Kind::Source, &source.name, interrupt::unless(&interrupted, outcome).await?);
     }
-    let (plugins, interrupted) = started(&documents.config, &args.plugins, &args.words).await?;
+    let plugins = started(&config, args, &interrupted).await?;
     let tested = tokio::select! {
         () = interrupted.cancelled() => Err(interruption()),
-        () = test_plugins(&documents.config, &plugins, tests) => Ok(()),
+        () = test_plugins(&config, &plugins, tests) => Ok(()),
     };
     plugins.stop().await;
     tested
@@ -292,7 +315,7 @@ async fn test_plugins(config: &Config, plugins: &Plugins, tests: &mut Tests) {
         let failed = |message: String| Err(CliError::new(Exit::Source, message));
         let outcome = match plugins.get(kind, name) {
             Ok(plugin) => match plugin.test_connection(spec).await {
-                Ok(TestOutcome::Success) => Ok(()),
+                Ok(TestOutcome::Success) => Ok(None),
                 Ok(TestOutcome::Failure { code, description }) => failed(format!("{code}: {description}")),
                 Err(error) => failed(error.to_string()),
             },

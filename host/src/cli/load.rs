@@ -2,16 +2,14 @@
 
 use super::args::{Machine, OUTPUT, Words};
 use super::console::{Console, Progress, data, error_line};
-use super::destination_write::{finish_store, interruption};
+use super::destination_write::{abort_store, finish_store, interruption};
 use super::exit::{CliError, Exit, after};
 use super::summary::Summary;
 use super::target::Target;
 use super::{interrupt, sync_id};
-use crate::grpc::server::or_halted;
-use crate::ledger::{Failure, WriteReport};
-use crate::session::Write;
-use crate::source::{ColumnType, Feed, InputFormat, Message, ReadOptions, parse_override, resolve};
-use std::sync::Arc;
+use crate::ledger::WriteReport;
+use crate::session::{Session, Write};
+use crate::source::{ColumnType, Feed, Input, InputFormat, Message, ReadOptions, parse_override, resolve};
 use std::time::Instant;
 
 /// What `load` is told.
@@ -66,18 +64,18 @@ Examples:
   generate | lakegate load - --table events --column id=int64 --spec s3.yml
 
   Without a bucket, into an S3 store in a folder:
-  lakegate load orders.csv --to 's3://demo/{{TABLE}}.csv' --format csv --local /tmp/lakegate";
+  lakegate load orders.csv --to 's3://demo/{{TABLE}}.csv' --format csv --local ~/lakegate";
 
 /// Runs the command. With `--json` there is a summary whatever happens.
 pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.words);
     let started = Instant::now();
-    let mut failed = Vec::new();
-    let (summary, ended) = match load(&args, console, &mut failed).await {
+    let mut landed = WriteReport::default();
+    let (summary, ended) = match load(&args, console, &mut landed).await {
         Ok(report) => (Summary::of(&report, started.elapsed()), Ok(Exit::of_report(&report))),
-        Err(error) => (Summary::ended_early(error.exit, &error.message, &failed, started.elapsed()), Err(error)),
+        Err(error) => (Summary::ended_early(error.exit, &error.message, &landed, started.elapsed()), Err(error)),
     };
-    summary.failures().iter().for_each(|line| error_line(line));
+    summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
     if ended.is_ok() {
         console.say(&summary.line());
     }
@@ -85,13 +83,10 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     after(ended, printed)
 }
 
-/// `failed`: the tables that had failed when the load ended early.
-async fn load(args: &LoadArgs, console: Console, failed: &mut Vec<(Arc<str>, Failure)>) -> Result<WriteReport, CliError> {
-    let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-    let inputs = resolve(&args.inputs, args.table.as_deref())?;
-    let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
-    let sync_id = sync_id()?;
-    let session = args.machine.destination(args.seed).await?.open(&spec, &sync_id).await?;
+/// `landed`: what had failed, and what is in the bucket, when the load ended early.
+async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<WriteReport, CliError> {
+    let interrupted = interrupt::listen()?;
+    let (inputs, session) = interrupt::unless(&interrupted, open(args.clone())).await?;
     let options = ReadOptions { format: args.input_format, columns: args.columns.clone(), columns_required: inputs.len() == 1 };
     let feed = Feed::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let progress = console.progress("Loading");
@@ -103,15 +98,21 @@ async fn load(args: &LoadArgs, console: Console, failed: &mut Vec<(Arc<str>, Fai
     };
     let ended = match sent {
         Ok(()) => finish_store(write, &interrupted).await,
-        Err(error) => {
-            *failed = write.failures();
-            let halt = write.halt();
-            or_halted(write.abort(), &halt, &interrupted).await;
-            Err(error)
-        }
+        Err(error) => Err((error, abort_store(write, &interrupted).await)),
     };
     session.close().await;
-    ended
+    ended.map_err(|(error, left)| {
+        *landed = left;
+        error
+    })
+}
+
+/// What comes before rows move: the inputs are looked for, and the destination is opened.
+async fn open(args: LoadArgs) -> Result<(Vec<Input>, Session), CliError> {
+    let inputs = resolve(&args.inputs, args.table.as_deref())?;
+    let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
+    let session = args.machine.destination(args.seed).await?.open(&spec, &sync_id()?).await?;
+    Ok((inputs, session))
 }
 
 /// Sends everything from the feed.

@@ -290,7 +290,7 @@ fn is_unseen(character: char) -> bool {
 }
 
 fn text_line(values: &[(&str, Value)]) -> String {
-    let mut line = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut line = super::now().format("%Y-%m-%dT%H:%M:%SZ").to_string();
     let found: Map<String, Value> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let text = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default();
     let level = match text("level") {

@@ -4,18 +4,21 @@ use super::args::{Machine, PluginArgs, Words};
 use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::console::{Console, error_line};
-use super::destination_write::{DestinationWrite, abort_all, finish_all, first, interruption};
+use super::destination_write::{Broken, DestinationWrite, abort_all, finish_all, first, interruption};
 use super::exit::{CliError, Exit};
 use super::interrupt;
 use super::plugins::{Plugins, Wanted, wanted_once};
+use super::summary::Summary;
 use super::sync::step::{begin_round, chosen, destination_version_string, version_string};
 use super::sync::{SyncSummary, loaded};
+use crate::ledger::WriteReport;
 use crate::plugin::columns::{Keys, Stamp, SyncColumns};
 use crate::plugin::{Kind, Selection};
 use crate::session::Destination as Opener;
 use crate::source::{Feed, ReadOptions};
 use bytes::Bytes;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Announces the tables of the sources to their destinations, which make or change them; no row is read or written.
@@ -57,14 +60,17 @@ struct Run<'a> {
 /// Runs the command.
 pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
     let console = args.cloudquery.console(&mut args.words);
-    let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-    let config = loaded(&args.configs, console)?;
-    let used = |it: &&Destination| config.sources.iter().any(|source| source.destinations.contains(&it.name));
-    let used: Vec<&Destination> = config.destinations.iter().filter(used).collect();
-    let ours = used.iter().any(|destination| destination.plugin == DestinationPlugin::S3);
-    let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
+    let interrupted = interrupt::listen()?;
+    let (configs, machine) = (args.configs.clone(), args.machine.clone());
+    let prepared = async move {
+        let config = loaded(&configs, console)?;
+        let ours = used(&config).any(|destination| destination.plugin == DestinationPlugin::S3);
+        let opener = if ours { Some(machine.destination(None).await?) } else { None };
+        Ok((config, opener))
+    };
+    let (config, opener) = interrupt::unless(&interrupted, prepared).await?;
     let sync_id = args.cloudquery.sync_id()?;
-    let wanted = config.sources.iter().filter_map(Wanted::source).chain(used.iter().filter_map(|it| Wanted::destination(it)));
+    let wanted = config.sources.iter().filter_map(Wanted::source).chain(used(&config).filter_map(Wanted::destination));
     let plugins = Plugins::start(wanted_once(wanted), &args.plugins.options(&args.words), &interrupted).await?;
     let run = Run { config: &config, opener, plugins, sync_id, not_null: args.cq_columns_not_null, console, interrupted };
     let mut ended = Ok(Exit::Done);
@@ -79,6 +85,20 @@ pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
     }
     run.plugins.stop().await;
     ended
+}
+
+/// Tells what a write that ended badly has left: tables that had failed by themselves, and empty objects of others.
+fn tell_landed(error: &CliError, landed: &[Option<WriteReport>]) {
+    for report in landed.iter().flatten() {
+        let summary = Summary::ended_early(error.exit, &error.message, report, Duration::ZERO);
+        summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
+    }
+}
+
+/// The destinations that a source sends to.
+fn used(config: &Config) -> impl Iterator<Item = &Destination> {
+    let used = |it: &&Destination| config.sources.iter().any(|source| source.destinations.contains(&it.name));
+    config.destinations.iter().filter(used)
 }
 
 impl Run<'_> {
@@ -97,7 +117,7 @@ impl Run<'_> {
         let tables = match sent {
             Ok(tables) => tables,
             Err(error) => {
-                abort_all(outlets, &self.interrupted).await;
+                tell_landed(&error, &abort_all(outlets, &self.interrupted).await);
                 return Err(failed(error));
             }
         };
@@ -110,7 +130,10 @@ impl Run<'_> {
                     exit = exit.max(end.exit());
                     end.failure_lines().iter().for_each(|line| error_line(line));
                 }
-                Err(error) => failures.push(error),
+                Err(Broken { error, landed }) => {
+                    tell_landed(&error, &[landed]);
+                    failures.push(error);
+                }
             }
         }
         first(failures).map_err(failed)?;
@@ -136,8 +159,8 @@ impl Run<'_> {
     }
 
     async fn tables(&self, source: &Source) -> Result<Vec<Bytes>, CliError> {
-        if let SourcePlugin::Files { paths } = &source.plugin {
-            return Ok(Feed::schemas(&chosen(source, paths)?, &ReadOptions::default())?);
+        if let SourcePlugin::Files { .. } = &source.plugin {
+            return file_tables(source).await;
         }
         let plugin = self.plugins.get(Kind::Source, &source.name)?;
         begin_round(plugin, &source.spec, true, &self.sync_id).await?;
@@ -164,6 +187,13 @@ impl Run<'_> {
         let (source_name, sync_group_id) = (source.name.clone(), destination.sync_group_id.clone());
         SyncColumns { sync_time_us: 0, source_name, sync_group_id, keys, not_null: self.not_null }
     }
+}
+
+/// The tables of a source of files: their schemas. Reading may block, so a thread that may do it.
+pub(super) async fn file_tables(source: &Source) -> Result<Vec<Bytes>, CliError> {
+    let source = source.clone();
+    let read = tokio::task::spawn_blocking(move || Ok(Feed::schemas(&chosen(&source)?, &ReadOptions::default())?));
+    read.await.unwrap_or_else(|error| Err(CliError::new(Exit::Unexpected, error.to_string())))
 }
 
 /// The tables that a configuration asks for.

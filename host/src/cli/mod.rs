@@ -29,11 +29,14 @@ use crate::engine::compile;
 use crate::session::Options;
 pub use allocator::Allocator;
 use args::Machine;
+use chrono::{DateTime, Utc};
 use clap::{CommandFactory, Parser, Subcommand};
 use console::error_line;
 use exit::{CliError, Exit};
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::SystemTime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Writes tables to S3 as CSV, JSON or Parquet: files, the tables of CloudQuery sources, or whatever a CloudQuery CLI sends.
 ///
@@ -48,7 +51,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Try it without a bucket:
-  lakegate load orders.csv --to 's3://demo/{{TABLE}}.json' --format json --local /tmp/lakegate
+  lakegate load orders.csv --to 's3://demo/{{TABLE}}.json' --format json --local ~/lakegate
 
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec or component refused, 4 denied by policy, 5 storage failed, \
 6 input data refused, 7 source or plugin failed, 130 interrupted. When some tables failed: the highest of theirs.";
@@ -165,6 +168,8 @@ fn hush_caught_panics() {
 }
 
 async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
+    // A file that reaches `ulimit -f` is an error of its write then, and not the end of the process.
+    let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(anyhow::Error::from)?;
     match command {
         Command::Load(args) => load::run(*args).await,
         Command::Sync(args) => sync::run(*args).await,
@@ -175,7 +180,9 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
                 return serve::tenants::run(args.serve, unknown, args.house, args.machine).await;
             }
             // Clients of the protocol hear of failures, not of objects.
-            let options = Options { receipt_bytes: 0, ..args.machine.options()? };
+            let machine = args.machine.clone();
+            let options = serve::unless_told(move || Ok(Options { receipt_bytes: 0, ..machine.options()? }));
+            let Some(options) = options.await? else { return Ok(Exit::Done) };
             let make = move || Ok(crate::session::Destination::new(args.machine.runtime()?, options));
             let served = serve::run(args.serve, unknown, make).await;
             let told = |error: anyhow::Error| {
@@ -183,13 +190,18 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
             };
             served.map(|()| Exit::Done).map_err(told)
         }
-        Command::Policy(args) => policy::run(args).await,
+        Command::Policy(args) => interrupt::unless(&interrupt::listen()?, policy::run(args)).await,
         Command::ValidateConfig(args) => inspect::validate(args).await,
         Command::TestConnection(args) => inspect::test_connection(args).await,
-        Command::Schema(args) => inspect::schema(args).await,
-        Command::Component(args) => inspect::component(args).await,
+        Command::Schema(args) => interrupt::unless(&interrupt::listen()?, inspect::schema(args)).await,
+        Command::Component(args) => interrupt::unless(&interrupt::listen()?, inspect::component(args)).await,
         Command::CompileComponent(_) => unreachable!("it is answered in `main`"),
     }
+}
+
+/// This moment. `Utc::now()` panics where the clock stands before 1970, as on a machine without a battery.
+fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
 }
 
 /// A fresh sync id.

@@ -4,6 +4,7 @@
 
 pub mod tenants;
 
+use super::exit::CliError;
 use super::logging::{self, LogFormat, LogLevel};
 use crate::grpc::listen::{Listener, Network};
 use crate::grpc::server::{self, PLUGIN_NAME, Server};
@@ -113,6 +114,21 @@ fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {
     unknown.iter().for_each(|flag| tracing::warn!(flag, "Unknown flag ignored."));
     if args.otel_endpoint.is_some() {
         tracing::warn!("No traces are sent: --otel-endpoint is ignored.");
+    }
+}
+
+/// What comes before anything is served. It may block, on a pipe that stands for a file, say; [`None`]: a signal has ended it.
+///
+/// # Errors
+/// Those of `work`.
+pub(super) async fn unless_told<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
+) -> Result<Option<T>, CliError> {
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        worked = tokio::task::spawn_blocking(work) => worked.map_err(anyhow::Error::from)?.map(Some),
+        _ = signals.interrupt.recv() => Ok(None),
+        _ = signals.terminate.recv() => Ok(None),
     }
 }
 

@@ -1,14 +1,16 @@
 //! What a write has done, for machines and for people.
 
 use super::exit::{CliError, Exit};
-use crate::ledger::{Failure, FailureClass, TableReport, WriteReport};
+use crate::ledger::{Failure, FailureClass, Receipt, TableReport, WriteReport};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Failed tables that are told one by one; the rest is counted (all of them are in `--json`, and in the log as they fail).
 const FAILURES_SHOWN: usize = 20;
+
+/// Objects of a table that are told one by one; the rest is counted (all of them are in `--json`).
+const OBJECTS_SHOWN: usize = 10;
 
 /// The summary that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -45,6 +47,9 @@ pub(crate) struct Table {
     #[serde(skip_serializing_if = "is_none")]
     keys_left_out: u64,
     failure: Option<TableFailure>,
+    /// Rows of each of the first `keys`, for people.
+    #[serde(skip)]
+    first_rows: Vec<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -76,15 +81,12 @@ impl Summary {
         }
     }
 
-    /// The summary of a write that ended early: it claims nothing, and names the tables that had `failed` by then.
-    pub(crate) fn ended_early(exit: Exit, why: &str, failed: &[(Arc<str>, Failure)], took: Duration) -> Self {
-        Self {
-            ok: false,
-            exit_code: exit.code(),
-            failure: Some(why.to_owned()),
-            tables: failed.iter().map(|(table, failure)| Table::failed(table, failure)).collect(),
-            ..Self::of(&WriteReport::default(), took)
-        }
+    /// The summary of a write that ended early. It claims nothing of what was not confirmed; `landed` has the tables that had failed by then,
+    /// and what is in the bucket all the same.
+    pub(crate) fn ended_early(exit: Exit, why: &str, landed: &WriteReport, took: Duration) -> Self {
+        let mut summary = Self { ok: false, exit_code: exit.code(), failure: Some(why.to_owned()), ..Self::of(landed, took) };
+        summary.tables.iter_mut().for_each(|table| table.rows_in = None);
+        summary
     }
 
     /// As JSON, on one line.
@@ -111,6 +113,18 @@ impl Summary {
     pub(crate) fn failures(&self) -> Vec<String> {
         failure_lines(self.tables.iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?.message.as_str()))))
     }
+
+    /// A line for each table that did not land as a whole and has objects in the bucket all the same: they stay there, and whoever tries again
+    /// should know. The first few of them.
+    pub(crate) fn landed(&self) -> Vec<String> {
+        let partly = |table: &&Table| table.objects > 0 && (self.failure.is_some() || table.failure.is_some());
+        let mut lines: Vec<String> = self.tables.iter().filter(partly).map(Table::landed).collect();
+        if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
+            lines.truncate(FAILURES_SHOWN);
+            lines.push(format!("... and objects of {more} more tables; `--json` lists them."));
+        }
+        lines
+    }
 }
 
 /// A line for each failed table, the first few of them.
@@ -125,22 +139,37 @@ pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str
 
 impl Table {
     fn of(report: &TableReport) -> Self {
+        let keys = |receipts: &[Receipt]| receipts.iter().map(|receipt| receipt.key.to_string()).collect();
         Self {
             table: report.table.clone(),
             rows_in: Some(report.rows_in),
             rows: report.rows_confirmed,
             objects: report.objects,
             bytes: report.bytes,
-            keys: report.receipts.iter().map(|receipt| receipt.key.to_string()).collect(),
+            keys: keys(&report.receipts),
             keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
             failure: report.failure.as_ref().map(TableFailure::of),
+            first_rows: report.receipts.iter().take(OBJECTS_SHOWN).map(|receipt| receipt.rows).collect(),
         }
     }
 
-    /// A table of which nothing is claimed.
-    fn failed(table: &str, failure: &Failure) -> Self {
-        let failure = Some(TableFailure::of(failure));
-        Self { table: table.to_owned(), rows_in: None, rows: 0, objects: 0, bytes: 0, keys: Vec::new(), keys_left_out: 0, failure }
+    /// What of a table is in the bucket.
+    fn landed(&self) -> String {
+        let rows = |rows: u64| format!("{} row{}", HumanCount(rows), if rows == 1 { "" } else { "s" });
+        let mut line = format!(
+            "Table {}: in the bucket {} {} object{} with {}: ",
+            self.table,
+            if self.objects == 1 { "is" } else { "are" },
+            HumanCount(self.objects),
+            if self.objects == 1 { "" } else { "s" },
+            rows(self.rows)
+        );
+        let shown: Vec<String> = self.keys.iter().zip(&self.first_rows).map(|(key, count)| format!("{key} ({})", rows(*count))).collect();
+        line.push_str(&shown.join(", "));
+        if let Some(more @ 1..) = self.keys.len().checked_sub(shown.len()) {
+            line.push_str(&format!(" and {more} more; `--json` lists them"));
+        }
+        line
     }
 }
 
@@ -225,17 +254,34 @@ mod tests {
     }
 
     #[test]
-    fn an_early_end_names_what_had_failed() {
-        let failed = [("a".into(), Failure { class: FailureClass::Denied, message: "not yours".into() })];
-        let summary = Summary::ended_early(Exit::Input, "a.csv is torn", &failed, Duration::ZERO);
-        assert_eq!(summary.failures(), ["Table a failed: not yours"]);
+    fn an_early_end_names_what_had_failed_and_what_is_in_the_bucket() {
+        let summary = Summary::ended_early(Exit::Input, "a.csv is torn", &report(), Duration::ZERO);
+        assert_eq!(summary.failures(), ["Table b failed: no such bucket"]);
+        assert_eq!(summary.landed(), ["Table a: in the bucket are 2 objects with 4 rows: a/1 (2 rows), a/2 (2 rows)"]);
         let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
         let expected = serde_json::json!({
-            "ok": false, "exit_code": 6, "failure": "a.csv is torn", "rows": 0, "objects": 0, "bytes": 0, "seconds": 0.0,
-            "tables": [{"table": "a", "rows_in": null, "rows": 0, "objects": 0, "bytes": 0, "keys": [],
-                        "failure": {"class": "denied", "message": "not yours"}}],
+            "ok": false, "exit_code": 6, "failure": "a.csv is torn", "rows": 4, "objects": 2, "bytes": 20, "seconds": 0.0,
+            "tables": [
+                {"table": "a", "rows_in": null, "rows": 4, "objects": 2, "bytes": 20, "keys": ["a/1", "a/2"], "failure": null},
+                {"table": "b", "rows_in": null, "rows": 0, "objects": 0, "bytes": 0, "keys": [],
+                 "failure": {"class": "storage", "message": "no such bucket"}},
+            ],
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn objects_of_tables_that_failed_are_told_and_those_of_whole_tables_are_not() {
+        let mut report = report();
+        assert!(Summary::of(&report, Duration::ZERO).landed().is_empty(), "table a is whole, and of b is nothing");
+        report.tables[0].failure = report.tables[1].failure.clone();
+        assert_eq!(Summary::of(&report, Duration::ZERO).landed().len(), 1);
+        report.tables[0].receipts = vec![report.tables[0].receipts[0].clone(); OBJECTS_SHOWN + 5];
+        let lines = Summary::of(&report, Duration::ZERO).landed();
+        assert!(lines[0].ends_with(", a/1 (2 rows) and 5 more; `--json` lists them"), "{lines:?}");
+        let many = WriteReport { tables: vec![report.tables[0].clone(); FAILURES_SHOWN + 2] };
+        let lines = Summary::of(&many, Duration::ZERO).landed();
+        assert_eq!((lines.len(), lines[FAILURES_SHOWN].as_str()), (21, "... and objects of 2 more tables; `--json` lists them."));
     }
 
     #[test]

@@ -11,10 +11,12 @@ use super::console::{Console, data};
 use super::exit::{CliError, Exit, after};
 use super::interrupt;
 use super::plugins::{Plugins, wanted_once};
+use crate::session::Destination as Opener;
+use crate::source::Input;
 use flow::Migrations;
 use std::path::PathBuf;
 use std::str::FromStr;
-use step::{Run, Step};
+use step::{Run, Step, chosen, share};
 
 pub(super) use report::SyncSummary;
 
@@ -94,7 +96,7 @@ pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
     after(ended, printed)
 }
 
-/// The summary for machines: `syncs` are the sources that came to their end.
+/// The summary for machines: `syncs` are the sources that came to their end, and the one that failed.
 fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> String {
     let (exit, failure) = match ended {
         Ok(exit) => (*exit, None),
@@ -104,19 +106,16 @@ fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> Strin
 }
 
 async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
-    let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-    let config = loaded(&args.configs, console)?;
-    let plan = config.sources.iter().map(|source| Step::planned(source, &config, args.shard)).collect::<Result<Vec<_>, _>>()?;
-    args.summary_location.as_deref().map_or(Ok(()), report::try_file)?;
+    let interrupted = interrupt::listen()?;
+    let Prepared { config, inputs, opener } = interrupt::unless(&interrupted, prepare(args.clone(), console)).await?;
+    let plan = plan(&config, inputs)?;
     let sync_id = args.cloudquery.sync_id()?;
-    let ours = plan.iter().flat_map(|step| &step.destinations).any(|destination| destination.plugin == DestinationPlugin::S3);
-    let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
     let plugins = Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.words), &interrupted).await?;
     let run = Run {
         opener,
         plugins,
         sync_id,
-        time_us: chrono::Utc::now().timestamp_micros(),
+        time_us: super::now().timestamp_micros(),
         shard: args.shard,
         migrations: if args.no_migrate { Migrations::Withheld } else { Migrations::Sent },
         not_null: args.cq_columns_not_null,
@@ -127,6 +126,33 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
     let ended = all(&plan, &run, syncs).await;
     run.plugins.stop().await;
     ended
+}
+
+/// What a sync begins with.
+struct Prepared {
+    config: Config,
+    /// Those of each source.
+    inputs: Vec<Vec<Input>>,
+    /// Our own destination, if one of the configuration is.
+    opener: Option<Opener>,
+}
+
+/// Reads the configurations, looks for files, and compiles the component if it is needed. What can be refused is refused before that.
+async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError> {
+    let config = loaded(&args.configs, console)?;
+    let inputs = config.sources.iter().map(|source| chosen(source).map(|inputs| share(inputs, args.shard)));
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    let ours = plan(&config, inputs.clone())?
+        .iter()
+        .flat_map(|step| &step.destinations)
+        .any(|destination| destination.plugin == DestinationPlugin::S3);
+    args.summary_location.as_deref().map_or(Ok(()), report::try_file)?;
+    let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
+    Ok(Prepared { config, inputs, opener })
+}
+
+fn plan(config: &Config, inputs: Vec<Vec<Input>>) -> Result<Vec<Step<'_>>, CliError> {
+    config.sources.iter().zip(inputs).map(|(source, inputs)| Step::planned(source, inputs, config)).collect()
 }
 
 /// Reads the configurations, and says so.

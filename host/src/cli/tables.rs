@@ -6,12 +6,12 @@ use super::config::{Config, Extent, Source, SourcePlugin, Surroundings};
 use super::console::data;
 use super::exit::{CliError, Exit};
 use super::interrupt;
-use super::migrate::selection;
+use super::migrate::{file_tables, selection};
 use super::plugins::{Plugins, Wanted};
-use super::sync::step::{begin_round, chosen};
+use super::sync::step::begin_round;
+use crate::message::InvalidMessage;
+use crate::plugin::columns::schema_of;
 use crate::plugin::{Kind, Selection};
-use crate::source::{Feed, ReadOptions, caught, words};
-use arrow_ipc::reader::StreamReader;
 use arrow_schema::{Field, Schema};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -53,8 +53,10 @@ pub enum Filter {
 pub(crate) async fn run(mut args: TablesArgs) -> Result<Exit, CliError> {
     let console = args.cloudquery.console(&mut args.words);
     let sync_id = args.cloudquery.sync_id()?;
-    let interrupted = interrupt::listen().map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-    let config = Config::load(&args.configs, Extent::Any, &Surroundings::of_process())?;
+    let interrupted = interrupt::listen()?;
+    let configs = args.configs.clone();
+    let config = interrupt::unless(&interrupted, async move { Ok(Config::load(&configs, Extent::Any, &Surroundings::of_process())?) });
+    let config = config.await?;
     if config.sources.is_empty() {
         return Err(CliError::new(Exit::Spec, "there is no source; expected at least one document with `kind: source`"));
     }
@@ -97,8 +99,8 @@ async fn all(config: &Config, filter: Filter, plugins: &Plugins, sync_id: &str) 
 }
 
 async fn schemas(source: &Source, filter: Filter, plugins: &Plugins, sync_id: &str) -> Result<Vec<Bytes>, CliError> {
-    if let SourcePlugin::Files { paths } = &source.plugin {
-        return Ok(Feed::schemas(&chosen(source, paths)?, &ReadOptions::default())?);
+    if let SourcePlugin::Files { .. } = &source.plugin {
+        return file_tables(source).await;
     }
     let plugin = plugins.get(Kind::Source, &source.name)?;
     begin_round(plugin, &source.spec, true, sync_id).await?;
@@ -112,9 +114,8 @@ async fn schemas(source: &Source, filter: Filter, plugins: &Plugins, sync_id: &s
 
 /// A table in the shape in which the SDKs document theirs.
 fn table(source: &str, ipc: &Bytes) -> Result<Value, CliError> {
-    let refused = |problem: String| CliError::new(Exit::Source, format!("source {source}: a schema cannot be read: {problem}"));
-    let reader = caught(|| StreamReader::try_new(ipc.as_ref(), None).map(|reader| reader.schema()));
-    let schema = reader.ok_or_else(|| refused("corrupt".to_owned()))?.map_err(|error| refused(words(&error)))?;
+    let refused = |problem: InvalidMessage| CliError::new(Exit::Source, format!("source {source}: a schema cannot be read: {problem}"));
+    let schema = schema_of(ipc).map_err(refused)?;
     let text = |key: &str| metadata(&schema, key);
     Ok(json!({
         "name": text("cq:table_name"),

@@ -1,7 +1,7 @@
 //! Where rows are to go: a spec from a file, or made of the common options.
 
 use super::args::Size;
-use super::config::{Config, ConfigErrors, DestinationPlugin, Extent, Surroundings};
+use super::config::{Config, ConfigErrors, DestinationPlugin, Extent, Surroundings, content};
 use super::exit::{CliError, Exit};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -205,8 +205,7 @@ fn bare_spec(file: &Path) -> Result<Option<Map<String, Value>>, CliError> {
     if file.is_dir() {
         return Ok(None);
     }
-    let text =
-        std::fs::read_to_string(file).map_err(|error| CliError::new(Exit::Spec, format!("{}: cannot be read: {error}", file.display())))?;
+    let text = content(file).map_err(|problem| CliError::new(Exit::Spec, format!("{}: cannot be read: {problem}", file.display())))?;
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
     Ok(match serde_saphyr::from_str_with_options::<Value>(&text, options) {
         Ok(Value::Object(fields)) if !fields.contains_key("kind") => Some(fields),

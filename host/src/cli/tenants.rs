@@ -9,6 +9,7 @@ use crate::bindings::CredentialSource;
 use crate::grpc::listen::Listener;
 use crate::grpc::tls::{Files, Fingerprint, Gate, fingerprint};
 use crate::limits::TENANT_SPILL_BYTES;
+use crate::plain_file;
 use crate::policy::resources::Resources;
 use crate::policy::{Grant, Tenant};
 use crate::session::Options;
@@ -30,6 +31,9 @@ const SOCKET_MODE: &str = "0600";
 
 /// Bytes of a tenant's name: it stands in every audit line.
 const MAX_NAME_BYTES: usize = 64;
+
+/// Bytes of the file: thousands of tenants have a few.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// How long a file has to stay as it is to be read: whoever writes one in place writes it in one go.
 const SETTLED: Duration = Duration::from_millis(300);
@@ -319,7 +323,10 @@ fn refused(file: &Path, problem: &str) -> CliError {
 }
 
 fn text_of(file: &Path) -> Result<String, CliError> {
-    std::fs::read_to_string(file).map_err(|error| refused(file, &format!("cannot be read: {error}")))
+    let read = plain_file::read(file, MAX_FILE_BYTES).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
+    });
+    read.map_err(|error| refused(file, &format!("cannot be read: {error}")))
 }
 
 fn loaded(file: &Path, text: &str) -> Result<Loaded, CliError> {

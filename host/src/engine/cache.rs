@@ -7,16 +7,24 @@
 
 use super::component_bytes;
 use super::component_file::{ComponentError, words};
+use crate::limits::MAX_COMPILED_BYTES;
+use crate::plain_file;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// What the names of the files end with.
 const SUFFIX: &str = ".cwasm";
+
+/// What the names of files begin with that are being written.
+const UNFINISHED: &str = ".tmp-";
+/// Nobody writes as long as this.
+const UNFINISHED_AGE: Duration = Duration::from_hours(1);
 
 /// Of a file that is read to be compared with its digest, or written. What is written at once may lie in one piece of the system's cache, and
 /// Linux since 6.18 counts the whole piece for a process that runs one page of it.
@@ -97,7 +105,9 @@ fn load(engine: &Engine, folder: &Path, stem: &str) -> Option<Component> {
     std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
         let (name, path) = (entry.file_name().into_string().ok()?, entry.path());
         let digest = name.strip_prefix(stem)?.strip_suffix(SUFFIX)?;
-        if hex(&digest_of(&path).ok()?) != digest {
+        // Neither a pipe, which would be waited for, nor more than can have been kept.
+        let file = plain_file::open(&path).ok().filter(|file| file.metadata().is_ok_and(|it| it.len() <= MAX_COMPILED_BYTES as u64))?;
+        if hex(&digest_of(file).ok()?) != digest {
             tracing::warn!(path = %path.display(), "A damaged compiled component was set aside.");
             return None;
         }
@@ -107,8 +117,8 @@ fn load(engine: &Engine, folder: &Path, stem: &str) -> Option<Component> {
     })
 }
 
-fn digest_of(path: &Path) -> io::Result<Vec<u8>> {
-    let (mut file, mut digest, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; PIECE_BYTES]);
+fn digest_of(mut file: File) -> io::Result<Vec<u8>> {
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; PIECE_BYTES]);
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(digest.finalize().to_vec()),
@@ -138,16 +148,50 @@ fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
 
 /// Whole or not at all: written beside, then renamed.
 fn keep(folder: &Path, stem: &str, code: &[u8]) -> io::Result<PathBuf> {
+    sweep(folder);
     let path = folder.join(format!("{stem}{}{SUFFIX}", hex(&Sha256::digest(code))));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     code.chunks(PIECE_BYTES).try_for_each(|piece| file.write_all(piece))?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(path)
 }
 
+/// Deletes what processes that were killed in the middle of [`keep`] have left.
+fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let unfinished = entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED));
+        let age = entry.metadata().and_then(|found| found.modified()).map(|time| SystemTime::now().duration_since(time));
+        if unfinished && matches!(age, Ok(Ok(age)) if age > UNFINISHED_AGE) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_was_writing_is_swept_once_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, age) in [(".tmp-old", UNFINISHED_AGE * 2), (".tmp-new", Duration::ZERO), ("other", UNFINISHED_AGE * 2)] {
+            File::create(folder.path().join(name)).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        }
+        keep(folder.path(), "stem-", b"code").unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left[..2], [".tmp-new", "other"]);
+        assert_eq!(left.len(), 3, "{left:?}");
+    }
+
+    #[test]
+    fn a_pipe_in_the_folder_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::new(&super::super::config()).unwrap();
+        let pipe = folder.path().join(format!("stem-{}{SUFFIX}", hex(&Sha256::digest(b""))));
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        assert!(load(&engine, folder.path(), "stem-").is_none());
+    }
 
     #[test]
     fn the_embedded_component_is_known_by_its_digest() {

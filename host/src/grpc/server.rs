@@ -553,7 +553,7 @@ impl Plugin for Server {
         let request = request.into_inner();
         let test = async {
             Ok(match spec_text(&request.spec) {
-                Ok(spec) => self.destination().await?.test_connection(spec).await,
+                Ok(spec) => self.destination().await?.test_connection(spec).await.map(drop),
                 Err(error) => Err(error),
             })
         };

@@ -6,6 +6,7 @@
 
 use super::connection::{Places, SessionConnection};
 use crate::log_limit::{Admission, LogLimiter};
+use crate::plain_file;
 use crate::scheduler::{HostMeter, spawn_metered};
 use futures::stream::{self, Stream};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -36,6 +37,9 @@ const READY_CONNECTIONS: usize = 16;
 
 /// Connections in their handshake at once.
 const MAX_HANDSHAKES: usize = 64;
+
+/// Bytes of a PEM file; those of all the world's authorities have a few hundred kilobytes.
+const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Lines in a second about clients that are not let in; the rest is counted.
 const MAX_REFUSALS_TOLD: u32 = 5;
@@ -151,7 +155,8 @@ fn tell(refusals: &Mutex<LogLimiter>, peer: Option<SocketAddr>, error: &str) {
 fn acceptor(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<TlsAcceptor> {
     let named = |path: &Path, error: String| anyhow::anyhow!("{}: {error}", path.display());
     let chain = certificates(files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(files.key).map_err(|error| named(files.key, error.to_string()))?;
+    let key = plain_file::read(files.key, MAX_PEM_BYTES).map_err(|error| named(files.key, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| named(files.key, error.to_string()))?;
     let mut roots = RootCertStore::empty();
     for authority in certificates(files.client_authority)? {
         roots.add(authority).map_err(|error| named(files.client_authority, error.to_string()))?;
@@ -173,8 +178,9 @@ fn acceptor(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<TlsA
 }
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = read.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    let named = |error: &dyn std::fmt::Display| anyhow::anyhow!("{}: {error}", path.display());
+    let pem = plain_file::read(path, MAX_PEM_BYTES).map_err(|error| named(&error))?;
+    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(|error| named(&error))?;
     anyhow::ensure!(!found.is_empty(), "{}: no certificate is in it", path.display());
     Ok(found)
 }

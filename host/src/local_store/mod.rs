@@ -8,20 +8,24 @@
 //!
 //! - an object is seen whole or not at all, and only after all digests that the client sent agree with the bytes;
 //! - bodies are streamed to and from the disk: memory does not grow with an object or with the number of objects;
-//! - no key and no bucket name leads out of the folder;
-//! - what was confirmed is there after a restart. It is not synced to the platter: this is a store for one machine's convenience.
+//! - no key and no bucket name leads out of the folder, and neither does a link in it; the folder of another user is refused;
+//! - what was confirmed is there after a restart. It is not synced to the platter: this is a store for one machine's convenience;
+//! - what a process that was killed had not finished is deleted by the next that opens the folder.
 //!
-//! Several processes may use one folder; `If-None-Match` decides between writers of the same process only.
+//! Several processes may use one folder at the same time. `If-None-Match` decides between them, too, where the file system has locks
+//! (`flock`); without locks it decides between writers of one process, and what a killed process has left stays.
 
 mod connector;
 mod disk;
 mod error;
+mod guard;
 mod layout;
 mod multipart;
 mod receive;
 mod record;
 mod server;
 mod service;
+mod session;
 
 use std::fmt;
 use std::io;
@@ -71,10 +75,10 @@ impl fmt::Debug for AccessKey {
 }
 
 impl LocalStore {
-    /// Opens (or begins) a store in `dir`.
+    /// Opens (or begins) a store in `dir`, and deletes what processes that were killed have left in it.
     ///
     /// # Errors
-    /// The folder cannot be made or written.
+    /// The folder cannot be made or written, or belongs to another user.
     pub fn open(dir: &Path) -> io::Result<Self> {
         Self::open_with_min_part_bytes(dir, MIN_PART_BYTES)
     }
@@ -84,7 +88,7 @@ impl LocalStore {
     /// # Errors
     /// The folder cannot be made or written.
     pub fn open_with_min_part_bytes(dir: &Path, min_part_bytes: u64) -> io::Result<Self> {
-        Ok(Self { service: service::Service { disk: Arc::new(Disk::open(dir)?), min_part_bytes } })
+        Ok(Self { service: service::Service { disk: Arc::new(Disk::open(dir)?), min_part_bytes, in_process: false } })
     }
 
     /// Makes the bucket `name`; `false` when it was there already.
@@ -100,7 +104,8 @@ impl LocalStore {
     #[must_use]
     pub fn connector(&self) -> SharedHttpClient {
         let auth = SimpleAuth::from_single(EMBEDDED_ACCESS_KEY, EMBEDDED_SECRET_KEY);
-        connector::InProcess { service: self.protocol(auth) }.into_client()
+        let service = service::Service { in_process: true, ..self.service.clone() };
+        connector::InProcess { service: protocol(service, auth) }.into_client()
     }
 
     /// The credentials that [`LocalStore::connector`] accepts.
@@ -119,7 +124,7 @@ impl LocalStore {
         for key in keys {
             auth.register(key.id, key.secret.into());
         }
-        server::serve(self.protocol(auth), listener)
+        server::serve(protocol(self.service.clone(), auth), listener)
     }
 
     /// Where the bytes of an object lie, whether or not there is one.
@@ -156,10 +161,10 @@ impl LocalStore {
             self.service.disk.require_bucket(bucket).and_then(|()| self.service.disk.uploads(bucket, "")).map_err(io::Error::other)?;
         Ok(uploads.into_iter().map(|upload| (upload.record.key, upload.id)).collect())
     }
+}
 
-    fn protocol(&self, auth: SimpleAuth) -> S3Service {
-        let mut builder = S3ServiceBuilder::new(self.service.clone());
-        builder.set_auth(auth);
-        builder.build()
-    }
+fn protocol(service: service::Service, auth: SimpleAuth) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(service);
+    builder.set_auth(auth);
+    builder.build()
 }

@@ -19,10 +19,11 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::{S3Error, S3Result, s3_error};
 
-use super::disk::{COPY_BYTES, Disk, Overwrite, check_key};
+use super::disk::{COPY_BYTES, Disk, Overwrite, check_key, read_plain};
 use super::error::io_error;
 use super::receive::{Hasher, Received, TempFile, hex, random_name};
 use super::record::{ObjectRecord, PartRecord, UploadRecord, unix_nanos};
+use crate::plain_file;
 
 /// The most parts an object may have.
 pub(super) const MAX_PARTS: u32 = 10_000;
@@ -58,10 +59,22 @@ impl Disk {
         self.require_bucket(bucket)?;
         check_key(&record.key)?;
         let id = random_name().map_err(io_error)?;
-        let folder = self.uploads_folder(bucket).join(&id);
-        fs::create_dir_all(&folder).map_err(io_error)?;
-        self.write_record(record, &folder.join("upload.json"))?;
-        Ok(id)
+        let folder = self.uploads_folder(bucket);
+        self.guard().way(&folder).map_err(io_error)?;
+        // Made aside and moved: an upload is there with its record or not at all.
+        let draft = self.temp_folder().join(&id);
+        let made = fs::create_dir(&draft)
+            .and_then(|()| fs::write(draft.join("upload.json"), serde_json::to_vec_pretty(record)?))
+            .and_then(|()| fs::create_dir_all(&folder))
+            .and_then(|()| fs::rename(&draft, folder.join(&id)));
+        match made {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                // What cannot be deleted now goes with the session.
+                let _ = fs::remove_dir_all(draft);
+                Err(io_error(error))
+            }
+        }
     }
 
     pub(super) fn upload(&self, bucket: &str, key: &str, id: &str) -> S3Result<UploadRecord> {
@@ -156,6 +169,7 @@ impl Disk {
 
     /// All unfinished uploads whose keys begin with `prefix`, ordered as S3 lists them.
     pub(super) fn uploads(&self, bucket: &str, prefix: &str) -> S3Result<Vec<ListedUpload>> {
+        self.guard().way(&self.uploads_folder(bucket)).map_err(io_error)?;
         let entries = match fs::read_dir(self.uploads_folder(bucket)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -181,7 +195,7 @@ impl Disk {
         algorithm: Option<&str>,
         completion: &Completion,
     ) -> S3Result<(TempFile, u64, BTreeMap<String, String>)> {
-        let whole = TempFile::new(&self.temp_folder())?;
+        let whole = TempFile::new(self.temp_folder())?;
         let mut out = fs::File::create_new(whole.path()).map_err(io_error)?;
         let wanted = completion.checksums.iter().filter(|(_, claimed)| !claimed.contains('-')).map(|(algorithm, _)| *algorithm);
         let mut hashers: BTreeMap<String, Hasher> =
@@ -189,7 +203,7 @@ impl Disk {
         let mut buffer = vec![0; COPY_BYTES];
         let mut size = 0;
         for part in parts {
-            let mut file = fs::File::open(part_path(folder, part.number)).map_err(|error| match error.kind() {
+            let mut file = plain_file::open_itself(&part_path(folder, part.number)).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => no_such_upload(),
                 _ => io_error(error),
             })?;
@@ -209,19 +223,25 @@ impl Disk {
         if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f')) {
             return Err(no_such_upload());
         }
-        Ok(self.uploads_folder(bucket).join(id))
+        let folder = self.uploads_folder(bucket).join(id);
+        self.guard().way(&folder).map_err(io_error)?;
+        Ok(folder)
     }
 
     fn forget_upload(&self, bucket: &str, id: &str) -> S3Result<()> {
-        let folder = self.upload_folder(bucket, id)?;
+        self.discard(&self.upload_folder(bucket, id)?)
+    }
+
+    /// Deletes the folder of an upload.
+    pub(super) fn discard(&self, folder: &Path) -> S3Result<()> {
         // Out of sight in one step, then deleted: a part that arrives meanwhile finds no upload.
         let hidden = self.temp_folder().join(random_name().map_err(io_error)?);
-        rename_into(&folder, &hidden)?;
+        rename_into(folder, &hidden)?;
         fs::remove_dir_all(hidden).map_err(io_error)
     }
 
     fn write_record(&self, record: &impl serde::Serialize, place: &Path) -> S3Result<()> {
-        let note = TempFile::new(&self.temp_folder())?;
+        let note = TempFile::new(self.temp_folder())?;
         let json = serde_json::to_vec_pretty(record).map_err(io::Error::other).map_err(io_error)?;
         fs::write(note.path(), json).map_err(io_error)?;
         rename_into(note.path(), place)
@@ -294,8 +314,8 @@ fn rename_into(from: &Path, to: &Path) -> S3Result<()> {
     fs::rename(from, to).map_err(|error| if error.kind() == io::ErrorKind::NotFound { no_such_upload() } else { io_error(error) })
 }
 
-fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> S3Result<Option<T>> {
-    match fs::read(path) {
+pub(super) fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> S3Result<Option<T>> {
+    match read_plain(path) {
         Ok(json) => serde_json::from_slice(&json).map(Some).map_err(io::Error::other).map_err(io_error),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error(error)),

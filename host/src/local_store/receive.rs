@@ -159,6 +159,11 @@ impl TempFile {
         Ok(Self { path: folder.join(random_name().map_err(io_error)?) })
     }
 
+    /// At a path of the caller's choice.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -108,6 +108,9 @@ pub(super) struct PartRecord {
 pub(super) struct UploadRecord {
     pub(super) key: String,
     pub(super) initiated_unix_nanos: u64,
+    /// The session of the process that began it; [`None`] for a client over HTTP, which may come back for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
     /// Of `x-amz-checksum-algorithm`, as the client wrote it.
     pub(super) checksum_algorithm: Option<String>,
     /// `FULL_OBJECT` or `COMPOSITE`.

@@ -26,6 +26,8 @@ const MAX_METADATA_BYTES: usize = 2048;
 pub(super) struct Service {
     pub(super) disk: Arc<Disk>,
     pub(super) min_part_bytes: u64,
+    /// Are its clients in this process? What they leave unfinished is then of no use to anybody after it.
+    pub(super) in_process: bool,
 }
 
 impl Service {
@@ -126,7 +128,7 @@ impl S3 for Service {
             checksums: checksums_of!(input),
             announced: announced(&req.headers),
         };
-        let received = Received::read(&self.disk.temp_folder(), req.input.body.take(), claims, trailer(req.trailing_headers)).await?;
+        let received = Received::read(self.disk.temp_folder(), req.input.body.take(), claims, trailer(req.trailing_headers)).await?;
         let (bucket, key) = (req.input.bucket, req.input.key);
         let record = self
             .blocking(move |disk| {
@@ -300,6 +302,7 @@ impl S3 for Service {
         let record = UploadRecord {
             key: input.key.clone(),
             initiated_unix_nanos: unix_nanos(std::time::SystemTime::now()),
+            owner: self.in_process.then(|| self.disk.session_name().to_owned()),
             checksum_algorithm: input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_owned()),
             checksum_type: input.checksum_type.as_ref().map(|kind| kind.as_str().to_owned()),
             attributes: Attributes {
@@ -338,7 +341,7 @@ impl S3 for Service {
             checksums: checksums_of!(input),
             announced: announced(&req.headers).or(upload.checksum_algorithm),
         };
-        let received = Received::read(&self.disk.temp_folder(), req.input.body.take(), claims, trailer(req.trailing_headers)).await?;
+        let received = Received::read(self.disk.temp_folder(), req.input.body.take(), claims, trailer(req.trailing_headers)).await?;
         let UploadPartInput { bucket, key, upload_id, .. } = req.input;
         let part = self.blocking(move |disk| disk.put_part(&bucket, &key, &upload_id, number, received)).await?;
         let mut output = UploadPartOutput {

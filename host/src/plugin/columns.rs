@@ -5,8 +5,12 @@
 //! costs a copy each. Only a record with dictionaries, which no CloudQuery SDK sends, goes through a decoder.
 //!
 //! Each record batch becomes a message of its own, as the protocol has it: destinations read no further than the first batch of a message.
+//! A header may claim any number of rows, and a message has many batches. What is added to all of them together is bounded, and computed
+//! from their headers before a byte of it is written.
 
-use crate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_MESSAGE_BYTES, MAX_TABLE_NAME_BYTES};
+use crate::limits::{
+    MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES,
+};
 use crate::message::{InvalidMessage, Messages, invalid, verified};
 use crate::source::{caught, unpack};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
@@ -35,6 +39,11 @@ const UNIQUE: &str = "cq:extension:unique";
 const ALIGNMENT_BYTES: usize = 64;
 /// Before each buffer of a compressed body stands its length; this one says that the buffer is as it is.
 const NOT_COMPRESSED: i64 = -1;
+/// Bytes that are added to one message: the columns of the sync, and the schema before each batch. Rows that take fewer bytes than these
+/// columns do not come in millions, unless nobody has written them.
+const MAX_ADDED_BYTES: usize = MAX_MESSAGE_BYTES;
+/// Bytes of all records that a message with dictionaries becomes, which go with each batch: those of the message, and what is added.
+const MAX_DECODED_BYTES: usize = MAX_MESSAGE_BYTES + MAX_ADDED_BYTES;
 const CONTINUATION: [u8; 4] = [0xff; 4];
 const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
@@ -156,24 +165,35 @@ impl Stamp {
     /// # Errors
     /// The message is no Arrow IPC stream of a table, or too large.
     pub fn rows(&mut self, ipc: &Bytes) -> Result<StampedRows, InvalidMessage> {
-        let (plan, mut messages) = self.begin(ipc)?;
+        let (plan, messages) = self.begin(ipc)?;
+        let batches = batches(messages, &plan)?;
+        self.check_added(&batches, &plan)?;
         let records = match &plan.dictionaries {
-            Some(schema) => self.through_a_decoder(ipc, messages, &plan, schema)?,
-            None => {
-                let mut records = Vec::with_capacity(1);
-                while let Some(metadata) = messages.next()? {
-                    let message = verified(metadata)?;
-                    let body = messages.body(message.bodyLength())?;
-                    let mut sent = BytesMut::with_capacity(plan.schema_frame.len() + metadata.len() + body.len());
-                    sent.put_slice(&plan.schema_frame);
-                    let rows = self.record(&message, body, &plan, &mut sent)?;
-                    sent.put_slice(&END_OF_STREAM);
-                    records.push(Record { ipc: sent.freeze(), rows });
-                }
-                records
-            }
+            Some(schema) => self.through_a_decoder(ipc, &batches, &plan, schema)?,
+            None => batches.iter().map(|batch| self.record(batch, &plan)).collect::<Result<_, _>>()?,
         };
         Ok(StampedRows { records, table: plan.table.clone() })
+    }
+
+    /// What is added to all batches of a message.
+    ///
+    /// # Errors
+    /// It is more than [`MAX_ADDED_BYTES`].
+    fn check_added(&self, batches: &[Batch<'_>], plan: &Plan) -> Result<(), InvalidMessage> {
+        let rows = batches.iter().map(|batch| batch.rows).fold(0, u64::saturating_add);
+        let each: usize = plan.added.iter().map(|added| added.row_bytes(&self.columns)).sum();
+        let columns = rows.saturating_mul(each as u64);
+        let schemas = (batches.len() as u64).saturating_mul(plan.schema_frame.len() as u64);
+        if columns.saturating_add(schemas) <= MAX_ADDED_BYTES as u64 {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "a message of table {:?} claims {rows} rows in {} record batches; the columns of the sync ({each} bytes a row) and the schema before \
+             each batch ({} bytes) may have {MAX_ADDED_BYTES} bytes together; smaller messages are accepted",
+            plan.table.name,
+            batches.len(),
+            plan.schema_frame.len()
+        )))
     }
 
     /// The plan of a message, and what follows its schema.
@@ -201,13 +221,15 @@ impl Stamp {
         Ok(plan)
     }
 
-    /// Writes a record batch with the new columns; answers its rows.
-    fn record(&self, message: &arrow_ipc::Message<'_>, body: &[u8], plan: &Plan, sent: &mut BytesMut) -> Result<u64, InvalidMessage> {
+    /// Writes a record batch with the new columns.
+    fn record(&self, Batch { metadata, message, body, rows }: &Batch<'_>, plan: &Plan) -> Result<Record, InvalidMessage> {
+        let (body, rows) = (*body, *rows);
         if message.header_type() != MessageHeader::RecordBatch {
             return Err(invalid(format!("a message of type {:?} stands where a record batch was expected", message.header_type())));
         }
         let batch = message.header_as_record_batch().ok_or_else(|| invalid("a record batch has no header"))?;
-        let rows = u64::try_from(batch.length()).map_err(|_| invalid("a record batch has a negative length"))?;
+        let mut sent = BytesMut::with_capacity(plan.schema_frame.len() + metadata.len() + body.len());
+        sent.put_slice(&plan.schema_frame);
         let room = MAX_MESSAGE_BYTES.saturating_sub(body.len());
         let mut block = Block::new(batch.compression().is_some(), room);
         for added in &plan.added {
@@ -227,28 +249,42 @@ impl Stamp {
         }
         let body_bytes = block.bytes.len() + padded(body.len());
         let header = header(message.version(), &batch, &nodes, &buffers, body_bytes);
-        frame(&header, sent);
-        sent.reserve(body_bytes);
+        frame(&header, &mut sent);
+        sent.reserve(body_bytes + END_OF_STREAM.len());
         sent.put_slice(&block.bytes);
         sent.put_slice(body);
         sent.put_bytes(0, padded(body.len()) - body.len());
-        Ok(rows)
+        sent.put_slice(&END_OF_STREAM);
+        Ok(Record { ipc: sent.freeze(), rows })
     }
 
     fn through_a_decoder(
         &self,
         ipc: &Bytes,
-        mut messages: Messages<'_>,
+        batches: &[Batch<'_>],
         plan: &Plan,
         schema: &SchemaRef,
     ) -> Result<Vec<Record>, InvalidMessage> {
         let refused = |problem: String| invalid(format!("a record of table {:?} with dictionaries: {problem}", plan.table.name));
-        while let Some(metadata) = messages.next()? {
-            let message = verified(metadata)?;
-            let body = messages.body(message.bodyLength())?;
-            unpack::check(&message, MAX_MESSAGE_BYTES as u64, |offset| unpack::claim_in(body, offset)).map_err(refused)?;
+        let mut dictionaries = 0_u64;
+        for Batch { message, body, .. } in batches {
+            let is_dictionary = message.header_type() == MessageHeader::DictionaryBatch;
+            let claim = |offset| {
+                let claim = unpack::claim_in(body, offset)?;
+                if is_dictionary {
+                    dictionaries = dictionaries.saturating_add(u64::try_from(i64::from_le_bytes(claim)).unwrap_or(0));
+                }
+                Ok(claim)
+            };
+            unpack::check(message, MAX_MESSAGE_BYTES as u64, claim).map_err(refused)?;
+            // Batches are unpacked one after the other, dictionaries stay.
+            if dictionaries > MAX_MESSAGE_BYTES as u64 {
+                let problem = format!("its dictionaries unpack to {dictionaries} bytes; at most {MAX_MESSAGE_BYTES} are accepted");
+                return Err(refused(problem));
+            }
         }
-        let decode = || -> Result<Vec<Record>, arrow_schema::ArrowError> {
+        let mut room = MAX_DECODED_BYTES;
+        let decode = || -> Result<Result<Vec<Record>, InvalidMessage>, arrow_schema::ArrowError> {
             let mut records = Vec::new();
             for batch in StreamReader::try_new(ipc.as_ref(), None)? {
                 let batch = batch?;
@@ -261,12 +297,18 @@ impl Stamp {
                 let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, MetadataVersion::V5)?;
                 let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
                 writer.write(&batch)?;
-                records.push(Record { ipc: writer.into_inner()?.into(), rows: count as u64 });
+                let ipc: Bytes = writer.into_inner()?.into();
+                let Some(rest) = room.checked_sub(ipc.len()) else {
+                    let problem = format!("its batches, each with its dictionaries, have more than {MAX_DECODED_BYTES} bytes");
+                    return Ok(Err(refused(problem)));
+                };
+                room = rest;
+                records.push(Record { ipc, rows: count as u64 });
             }
-            Ok(records)
+            Ok(Ok(records))
         };
         match caught(decode) {
-            Some(Ok(records)) => Ok(records),
+            Some(Ok(records)) => records,
             Some(Err(error)) => Err(refused(crate::source::words(&error))),
             None => Err(refused("corrupt: its decoder gave up".to_owned())),
         }
@@ -303,6 +345,14 @@ impl Added {
         }
     }
 
+    /// Bytes of a row in this column.
+    fn row_bytes(self, columns: &SyncColumns) -> usize {
+        match self {
+            Self::SyncTime => size_of::<i64>(),
+            Self::SourceName | Self::SyncGroupId => size_of::<i32>() + self.text(columns).len(),
+        }
+    }
+
     fn text(self, columns: &SyncColumns) -> &str {
         match self {
             Self::SyncTime => "",
@@ -312,19 +362,78 @@ impl Added {
     }
 }
 
+/// One message after the schema, its header verified.
+struct Batch<'a> {
+    metadata: &'a [u8],
+    message: arrow_ipc::Message<'a>,
+    body: &'a [u8],
+    /// As its header claims; none of a dictionary.
+    rows: u64,
+}
+
+/// What follows the schema.
+fn batches<'a>(mut messages: Messages<'a>, plan: &Plan) -> Result<Vec<Batch<'a>>, InvalidMessage> {
+    let mut batches = Vec::new();
+    while let Some(metadata) = messages.next()? {
+        if batches.len() == MAX_STREAM_BATCHES {
+            let table = &plan.table.name;
+            return Err(invalid(format!(
+                "a message of table {table:?} has more than {MAX_STREAM_BATCHES} record batches, which is all that are accepted"
+            )));
+        }
+        let message = verified(metadata)?;
+        let body = messages.body(message.bodyLength())?;
+        let claimed = message.header_as_record_batch().map_or(0, |batch| batch.length());
+        let rows = u64::try_from(claimed).map_err(|_| invalid("a record batch has a negative length"))?;
+        batches.push(Batch { metadata, message, body, rows });
+    }
+    Ok(batches)
+}
+
+/// The schema at the beginning of a stream.
+///
+/// # Errors
+/// There is none, or one that nobody should be asked to read.
+pub(crate) fn schema_of(ipc: &[u8]) -> Result<Schema, InvalidMessage> {
+    let metadata = Messages::new(ipc).next()?.ok_or_else(|| invalid("the stream has no schema"))?;
+    read_schema(&verified(metadata)?)
+}
+
+fn read_schema(message: &arrow_ipc::Message<'_>) -> Result<Schema, InvalidMessage> {
+    let schema = message.header_as_schema().ok_or_else(|| invalid("the stream does not begin with a schema"))?;
+    if message.bodyLength() != 0 {
+        return Err(invalid("a schema has a body"));
+    }
+    if schema.endianness() != Endianness::Little {
+        return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
+    }
+    // Texts may be shared in the header, and are not any more once it is read.
+    let bytes = schema.fields().into_iter().flatten().map(field_bytes).fold(pairs_bytes(schema.custom_metadata()), usize::saturating_add);
+    if bytes > MAX_HEADER_BYTES {
+        return Err(invalid(format!("the names and metadata of a schema have {bytes} bytes; at most {MAX_HEADER_BYTES} are accepted")));
+    }
+    caught(|| arrow_ipc::convert::try_fb_to_schema(schema))
+        .ok_or_else(|| invalid("the schema is corrupt: its decoder gave up"))?
+        .map_err(|error| invalid(format!("the schema: {}", crate::source::words(&error))))
+}
+
+type Pairs<'a> = flatbuffers::Vector<'a, flatbuffers::ForwardsUOffset<arrow_ipc::KeyValue<'a>>>;
+
+fn pairs_bytes(pairs: Option<Pairs<'_>>) -> usize {
+    let text = |text: Option<&str>| text.map_or(0, str::len);
+    pairs.into_iter().flatten().map(|pair| text(pair.key()) + text(pair.value())).fold(0, usize::saturating_add)
+}
+
+/// Bytes of a field's texts and its children's. As deep as the verified header.
+fn field_bytes(field: arrow_ipc::Field<'_>) -> usize {
+    let own = size_of::<Field>() + field.name().map_or(0, str::len) + pairs_bytes(field.custom_metadata());
+    field.children().into_iter().flatten().map(field_bytes).fold(own, usize::saturating_add)
+}
+
 impl Plan {
     fn of(metadata: &[u8], columns: &SyncColumns) -> Result<Self, InvalidMessage> {
         let message = verified(metadata)?;
-        let schema = message.header_as_schema().ok_or_else(|| invalid("the stream does not begin with a schema"))?;
-        if message.bodyLength() != 0 {
-            return Err(invalid("a schema has a body"));
-        }
-        if schema.endianness() != Endianness::Little {
-            return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
-        }
-        let schema = caught(|| arrow_ipc::convert::try_fb_to_schema(schema))
-            .ok_or_else(|| invalid("the schema is corrupt: its decoder gave up"))?
-            .map_err(|error| invalid(format!("the schema: {}", crate::source::words(&error))))?;
+        let schema = read_schema(&message)?;
         let table = Arc::new(table_info(&schema)?);
         let wanted = [Added::SyncTime, Added::SourceName].into_iter().chain(columns.sync_group_id.as_ref().map(|_| Added::SyncGroupId));
         let added: Vec<Added> = wanted.filter(|added| schema.field_with_name(added.name()).is_err()).collect();
@@ -348,8 +457,12 @@ fn table_info(schema: &Schema) -> Result<TableInfo, InvalidMessage> {
     if name.len() > MAX_TABLE_NAME_BYTES {
         return Err(invalid(format!("a table's name has {} bytes; at most {MAX_TABLE_NAME_BYTES} are accepted", name.len())));
     }
+    let parent = text("cq:table_depends_on");
+    if parent.as_ref().is_some_and(|parent| parent.len() > MAX_TABLE_NAME_BYTES) {
+        return Err(invalid(format!("the parent of table {name:?} has a name of more than {MAX_TABLE_NAME_BYTES} bytes")));
+    }
     let incremental = text("cq:extension:incremental").is_some_and(|value| value == "true");
-    Ok(TableInfo { name, parent: text("cq:table_depends_on"), incremental })
+    Ok(TableInfo { name, parent, incremental })
 }
 
 fn with_keys(field: Field, keys: Keys) -> Field {
@@ -404,7 +517,7 @@ impl Block {
     fn column(&mut self, added: Added, rows: u64, columns: &SyncColumns) -> Result<(), InvalidMessage> {
         let too_many = || invalid(format!("a record batch claims {rows} rows; with the columns of the sync it would be too large"));
         let text = added.text(columns);
-        let each = if added == Added::SyncTime { size_of::<i64>() } else { size_of::<i32>() + text.len() };
+        let each = added.row_bytes(columns);
         let count = usize::try_from(rows).map_err(|_| too_many())?;
         let needed = count.checked_mul(each).and_then(|bytes| bytes.checked_add(4 * ALIGNMENT_BYTES)).ok_or_else(too_many)?;
         self.room = self.room.checked_sub(needed).ok_or_else(too_many)?;

@@ -5,6 +5,7 @@ use super::{Plugin, PluginError};
 use crate::grpc::proto::plugin::sync::response::Message;
 use crate::grpc::proto::plugin::sync::{MessageDeleteRecord, Response};
 use bytes::Bytes;
+use prost::Message as _;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -110,14 +111,15 @@ fn item(response: Response) -> Result<Item, PluginError> {
         Message::MigrateTable(migrate) => Item::Migrate(migrate.table),
         Message::Insert(insert) => Item::Insert(insert.record),
         Message::DeleteRecord(delete) => Item::Delete(delete),
-        Message::Error(error) => Item::Error { table: error.table_name, error: super::error::clip(&error.error) },
+        Message::Error(error) => Item::Error { table: super::error::clip(&error.table_name), error: super::error::clip(&error.error) },
     })
 }
 
 fn permits(item: &Item) -> u32 {
     let bytes = match item {
         Item::Migrate(ipc) | Item::Insert(ipc) => ipc.len(),
-        Item::Delete(_) | Item::Error { .. } => 0,
+        Item::Delete(delete) => delete.encoded_len(),
+        Item::Error { table, error } => table.len() + error.len(),
     };
     u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(PERMITS).min(PERMITS)
 }

@@ -40,6 +40,11 @@ use tonic::{Code, Status};
 
 /// The protocol version spoken.
 const PROTOCOL_VERSION: i32 = 3;
+/// Bytes of an answer that is no stream of rows: the schemas of some thousands of tables have ten megabytes. Tiny items grow to sixteen times
+/// their bytes when they are decoded.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// Bytes of a spec's JSON Schema. Large ones have some hundred kilobytes; as a tree they take thirty times as much.
+const MAX_SCHEMA_BYTES: usize = 4 << 20;
 /// How long a call that failed may wait for the news that the process behind it has ended: the connection breaks a moment earlier.
 const LAST_NEWS: Duration = Duration::from_millis(500);
 
@@ -98,7 +103,10 @@ pub struct Plugin {
     kind: Kind,
     name: String,
     connection: String,
+    /// For streams of rows.
     calls: PluginClient<Channel>,
+    /// For everything else.
+    questions: PluginClient<Channel>,
     process: Option<Mutex<Process>>,
     heard: Arc<Heard>,
 }
@@ -145,7 +153,8 @@ impl Plugin {
         };
         let calls =
             PluginClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let plugin = Self { kind, name: name.to_owned(), connection, calls, process, heard };
+        let questions = calls.clone().max_decoding_message_size(MAX_ANSWER_BYTES);
+        let plugin = Self { kind, name: name.to_owned(), connection, calls, questions, process, heard };
         match plugin.check_versions(channel, options.start_limit).await {
             Ok(()) => Ok(plugin),
             Err(error) => {
@@ -193,7 +202,7 @@ impl Plugin {
     /// The plugin refuses, or is gone.
     pub async fn init(&self, spec: &Value, no_connection: bool, invocation_id: &str) -> Result<(), PluginError> {
         let request = init::Request { spec: spec.to_string().into(), no_connection, invocation_id: invocation_id.to_owned() };
-        let answer = self.calls.clone().init(request).await;
+        let answer = self.questions.clone().init(request).await;
         self.judged("Init", answer).await.map(|_| ())
     }
 
@@ -202,8 +211,8 @@ impl Plugin {
     /// # Errors
     /// The plugin is gone.
     pub async fn own_name(&self) -> Result<(String, String), PluginError> {
-        let name = self.calls.clone().get_name(get_name::Request {}).await;
-        let version = self.calls.clone().get_version(get_version::Request {}).await;
+        let name = self.questions.clone().get_name(get_name::Request {}).await;
+        let version = self.questions.clone().get_version(get_version::Request {}).await;
         Ok((self.judged("GetName", name).await?.name, self.judged("GetVersion", version).await?.version))
     }
 
@@ -212,7 +221,8 @@ impl Plugin {
     /// # Errors
     /// The plugin is gone.
     pub async fn spec_schema(&self) -> Result<Option<String>, PluginError> {
-        match self.calls.clone().get_spec_schema(get_spec_schema::Request {}).await {
+        let mut calls = self.calls.clone().max_decoding_message_size(MAX_SCHEMA_BYTES);
+        match calls.get_spec_schema(get_spec_schema::Request {}).await {
             Ok(answer) => Ok(answer.into_inner().json_schema.filter(|schema| !schema.is_empty())),
             Err(status) if status.code() == Code::Unimplemented => Ok(None),
             Err(status) => Err(self.failed("GetSpecSchema", status).await),
@@ -225,7 +235,7 @@ impl Plugin {
     /// The plugin refuses, or is gone.
     pub async fn tables(&self, selection: &Selection) -> Result<Vec<Bytes>, PluginError> {
         let Selection { tables, skip_tables, skip_dependent_tables } = selection.clone();
-        let answer = self.calls.clone().get_tables(get_tables::Request { tables, skip_tables, skip_dependent_tables }).await;
+        let answer = self.questions.clone().get_tables(get_tables::Request { tables, skip_tables, skip_dependent_tables }).await;
         Ok(self.judged("GetTables", answer).await?.tables)
     }
 
@@ -250,7 +260,7 @@ impl Plugin {
     /// # Errors
     /// The plugin refuses, or is gone.
     pub async fn close(&self) -> Result<(), PluginError> {
-        let answer = self.calls.clone().close(close::Request {}).await;
+        let answer = self.questions.clone().close(close::Request {}).await;
         self.judged("Close", answer).await.map(|_| ())
     }
 
@@ -263,7 +273,7 @@ impl Plugin {
             // The protocol's word for a plugin that gives none.
             TestOutcome::Failure { code: if code.is_empty() { "UNKNOWN".to_owned() } else { code }, description: error::clip(&description) }
         };
-        match self.calls.clone().test_connection(test_connection::Request { spec: spec.to_string().into() }).await {
+        match self.questions.clone().test_connection(test_connection::Request { spec: spec.to_string().into() }).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
                 Ok(if answer.success { TestOutcome::Success } else { failure(answer.failure_code, answer.failure_description) })

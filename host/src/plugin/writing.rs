@@ -119,7 +119,8 @@ mod tests {
     fn answered_after(count: usize) -> Writing {
         let calls = PluginClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
         let (kind, name, connection) = (Kind::Destination, "d".to_owned(), String::new());
-        let plugin = Arc::new(Plugin { kind, name, connection, calls, process: None, heard: Arc::new(Heard::default()) });
+        let (questions, heard) = (calls.clone(), Arc::new(Heard::default()));
+        let plugin = Arc::new(Plugin { kind, name, connection, calls, questions, process: None, heard });
         let (steps, received) = mpsc::channel(WAITING);
         let ended = Arc::new(AtomicBool::new(false));
         let mut requests = Box::pin(requests(received, ended.clone()));

@@ -3,6 +3,7 @@
 //! The SDK's own providers refuse an answer that does not tell the role's ARN, as MinIO's does not, and know no policy for the session of a
 //! web identity.
 
+use crate::plain_file;
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -11,8 +12,12 @@ use aws_sdk_s3::config::IdentityCache;
 use aws_sdk_sts::operation::assume_role::builders::AssumeRoleFluentBuilder;
 use aws_sdk_sts::operation::assume_role_with_web_identity::builders::AssumeRoleWithWebIdentityFluentBuilder;
 use aws_sdk_sts::types::Credentials as Given;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+/// Bytes of the token of an identity provider; real ones have a few thousand.
+const MAX_TOKEN_BYTES: u64 = 1 << 20;
 
 /// What is asked of STS.
 #[derive(Debug)]
@@ -60,7 +65,9 @@ impl Role {
             }
             Self::Token(request, file) => {
                 let unread = |error| CredentialsError::invalid_configuration(format!("the token in {}: {error}", file.display()));
-                let token = tokio::fs::read_to_string(file).await.map_err(unread)?;
+                // A file of the machine, of some kilobytes: nothing to wait for.
+                let token = plain_file::read(file, MAX_TOKEN_BYTES).and_then(|token| String::from_utf8(token).map_err(io::Error::other));
+                let token = token.map_err(unread)?;
                 let answer = request.clone().web_identity_token(token.trim()).send().await.map_err(CredentialsError::provider_error)?;
                 credentials(answer.credentials, "AssumeRoleWithWebIdentity")
             }

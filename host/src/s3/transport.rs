@@ -3,6 +3,7 @@
 //! The strict transport trusts the machine's certificates and those of `AWS_CA_BUNDLE`. The other one accepts every certificate; it is
 //! made for the S3 endpoint alone, and only if the spec says `endpoint_skip_tls_verify`.
 
+use crate::plain_file;
 use crate::scheduler::{Executor, HostMeter};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -25,6 +26,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -34,6 +36,9 @@ use tower_service::Service;
 
 /// Idle connections are given up before common load balancers do (60 s), so that a request seldom meets one that is just being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
+
+/// Bytes of AWS_CA_BUNDLE; that of a system has a few hundred kilobytes.
+const MAX_BUNDLE_BYTES: u64 = 16 << 20;
 
 /// Bytes of an answer, which is gathered in memory. No answer to what is asked here has more than some kilobytes.
 pub(super) const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -112,7 +117,7 @@ fn strict_tls(environment: &Env) -> Result<ClientConfig, String> {
     roots.add_parsable_certificates(machine_certificates().iter().cloned());
     if let Ok(path) = environment.get("AWS_CA_BUNDLE").map_err(drop).and_then(|path| if path.is_empty() { Err(()) } else { Ok(path) }) {
         let refuse = |why: String| format!("AWS_CA_BUNDLE: {path:?} {why}; it has to name a file of PEM certificates");
-        let pem = std::fs::read(&path).map_err(|error| refuse(format!("cannot be read ({error})")))?;
+        let pem = plain_file::read(Path::new(&path), MAX_BUNDLE_BYTES).map_err(|error| refuse(format!("cannot be read ({error})")))?;
         let mut found = false;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|_| refuse("is not PEM".into()))?;

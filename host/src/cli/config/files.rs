@@ -56,7 +56,8 @@ fn is_yaml(path: &Path) -> bool {
     !hidden && path.extension().is_some_and(|it| it == "yml" || it == "yaml")
 }
 
-fn content(file: &Path) -> Result<String, String> {
+/// The text of a file, which is no larger than a configuration may be.
+pub(in super::super) fn content(file: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(|error| error.to_string())?;
     opened.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;

@@ -72,6 +72,19 @@ fn source(document: &mut Document<'_>, origin: &Origin) -> Option<Source> {
     let otel_endpoint = document.text("otel_endpoint").filter(|it| !it.is_empty());
     let otel_endpoint_insecure = document.flag("otel_endpoint_insecure", false);
     no_auth_token(document);
+    if builtin {
+        // Silence would look as if they were heeded.
+        for (field, given, why) in [
+            ("backend_options", backend.is_some(), "it keeps no state: every sync reads all of its files"),
+            ("deterministic_cq_id", deterministic_cq_id, "it adds no column `_cq_id`"),
+            ("otel_endpoint", otel_endpoint.is_some(), "it sends no telemetry"),
+            ("otel_endpoint_insecure", otel_endpoint_insecure, "it sends no telemetry"),
+        ] {
+            if given {
+                document.refuse(field, format!("cannot be used with the built-in source of files: {why}; take the field out"));
+            }
+        }
+    }
     let plugin = registry.zip(path).and_then(|(registry, path)| source_plugin(document, registry, path));
     let spec = if builtin { Value::Null } else { document.spec() };
     let (Some(name), Some(plugin)) = (name, plugin) else { return None };

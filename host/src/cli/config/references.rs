@@ -29,7 +29,7 @@ pub struct Surroundings<'a> {
 impl Surroundings<'static> {
     /// The process's own.
     pub fn of_process() -> Self {
-        Self { variable: &|name| std::env::var(name).ok(), file: &|path| std::fs::read_to_string(path), now: Utc::now() }
+        Self { variable: &|name| std::env::var(name).ok(), file: &|path| std::fs::read_to_string(path), now: crate::cli::now() }
     }
 }
 

@@ -3,12 +3,13 @@
 use super::super::console::Progress;
 use super::super::destination_write::{DestinationWrite, totals};
 use super::super::exit::{CliError, Exit};
+use crate::limits::{MAX_TABLE_NAMES_BYTES, MAX_TABLES};
 use crate::message::InvalidMessage;
 use crate::plugin::columns::{Stamp, TableInfo};
 use crate::plugin::{Inflow, Item};
 use crate::source::{Feed, Message};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where the rows come from.
@@ -59,6 +60,10 @@ pub(super) struct SourceCounts {
     pub(super) errors_per_table: BTreeMap<String, u64>,
     /// Tables in the order in which they were announced.
     pub(super) tables: Vec<Arc<TableInfo>>,
+    /// The names of [`SourceCounts::tables`].
+    announced: BTreeSet<String>,
+    /// Bytes of the names that are counted for, each as often as it is kept.
+    name_bytes: usize,
 }
 
 impl SourceCounts {
@@ -75,19 +80,46 @@ impl SourceCounts {
         self.errors_per_table.values().sum()
     }
 
-    fn announced(&mut self, table: &Arc<TableInfo>) {
-        if !self.tables.iter().any(|known| known.name == table.name) {
+    fn announced(&mut self, table: &Arc<TableInfo>) -> Result<(), CliError> {
+        self.make_room(&table.name)?;
+        if self.announced.insert(table.name.clone()) {
             self.tables.push(table.clone());
         }
         self.rows_per_table.entry(table.name.clone()).or_default();
+        Ok(())
     }
 
-    fn inserted(&mut self, table: &TableInfo, rows: u64) {
-        self.rows += rows;
-        match self.rows_per_table.get_mut(&table.name) {
-            Some(known) => *known += rows,
-            None => _ = self.rows_per_table.insert(table.name.clone(), rows),
+    fn inserted(&mut self, table: &TableInfo, rows: u64) -> Result<(), CliError> {
+        self.make_room(&table.name)?;
+        self.rows = self.rows.saturating_add(rows);
+        let known = self.rows_per_table.entry(table.name.clone()).or_default();
+        *known = known.saturating_add(rows);
+        Ok(())
+    }
+
+    fn failed(&mut self, table: String) -> Result<(), CliError> {
+        self.make_room(&table)?;
+        *self.errors_per_table.entry(table).or_default() += 1;
+        Ok(())
+    }
+
+    /// Room for a table's name, should it be new. A source may name tables without end.
+    ///
+    /// # Errors
+    /// There are too many, or their names are too long.
+    fn make_room(&mut self, table: &str) -> Result<(), CliError> {
+        if self.rows_per_table.contains_key(table) || self.errors_per_table.contains_key(table) {
+            return Ok(());
         }
+        let count = self.rows_per_table.len().max(self.errors_per_table.len());
+        self.name_bytes = self.name_bytes.saturating_add(table.len());
+        if count >= MAX_TABLES || self.name_bytes > MAX_TABLE_NAMES_BYTES {
+            let problem = format!(
+                "the source names more than {MAX_TABLES} tables, or tables whose names have more than {MAX_TABLE_NAMES_BYTES} bytes together"
+            );
+            return Err(CliError::new(Exit::Source, problem));
+        }
+        Ok(())
     }
 }
 
@@ -114,7 +146,7 @@ pub(super) async fn run(
             }
             Item::Error { table, error } => {
                 tracing::error!(source = name, table, "{error}");
-                *counts.errors_per_table.entry(table).or_default() += 1;
+                counts.failed(table)?;
             }
         }
         progress.show(|| totals(targets.iter().map(|target| &target.outlet)));
@@ -125,7 +157,7 @@ pub(super) async fn run(
 async fn migrate(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts, migrations: Migrations) -> Result<(), CliError> {
     for target in targets {
         let stamped = target.stamp.schema(ipc).map_err(|error| unusable("schema", &error))?;
-        counts.announced(&stamped.table);
+        counts.announced(&stamped.table)?;
         if migrations == Migrations::Sent {
             target.outlet.migrate(stamped.ipc).await?;
         }
@@ -139,7 +171,7 @@ async fn insert(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts) 
     for target in targets {
         let stamped = target.stamp.rows(ipc).map_err(|error| unusable("record", &error))?;
         if !counted {
-            counts.inserted(&stamped.table, stamped.rows());
+            counts.inserted(&stamped.table, stamped.rows())?;
             counted = true;
         }
         for record in stamped.records {
@@ -199,15 +231,32 @@ mod tests {
     #[test]
     fn tables_without_rows_and_rows_without_an_announcement_are_counted() {
         let mut counts = SourceCounts::default();
-        counts.announced(&table("a", None, false));
-        counts.announced(&table("a", None, false));
-        counts.inserted(&table("b", None, false), 3);
-        counts.inserted(&table("b", None, false), 4);
+        counts.announced(&table("a", None, false)).unwrap();
+        counts.announced(&table("a", None, false)).unwrap();
+        counts.inserted(&table("b", None, false), 3).unwrap();
+        counts.inserted(&table("b", None, false), 4).unwrap();
         assert_eq!((counts.rows, counts.tables.len()), (7, 1));
         assert_eq!(counts.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7)]));
         // What the source offers beside them is there with none of either.
         counts.offered(&["b".to_owned(), "c".to_owned()]);
         assert_eq!(counts.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7), ("c".to_owned(), 0)]));
         assert_eq!(counts.errors_per_table, BTreeMap::from([("b".to_owned(), 0), ("c".to_owned(), 0)]));
+    }
+    #[test]
+    fn tables_and_their_names_are_bounded_however_they_are_named() {
+        let name = |number: usize| format!("{number:0>1$}", MAX_TABLE_NAMES_BYTES / 1_000);
+        let long = |count: &dyn Fn(&mut SourceCounts, usize) -> Result<(), CliError>| {
+            let mut counts = SourceCounts::default();
+            (0..1_100).map(|number| count(&mut counts, number)).position(|counted| counted.is_err())
+        };
+        assert_eq!(long(&|counts, number| counts.failed(name(number))), Some(1_000));
+        assert_eq!(long(&|counts, number| counts.inserted(&table(&name(number), None, false), 1)), Some(1_000));
+        assert_eq!(long(&|counts, number| counts.announced(&table(&name(number), None, false))), Some(1_000));
+        // Known ones go on, and one table counts once.
+        assert_eq!(long(&|counts, _| counts.failed(name(1)).and_then(|()| counts.inserted(&table(&name(1), None, false), 1))), None);
+        let mut counts = SourceCounts::default();
+        assert!((0..MAX_TABLES).all(|number| counts.failed(number.to_string()).is_ok()));
+        let error = counts.failed("more".to_owned()).unwrap_err();
+        assert!(error.exit == Exit::Source && error.message.contains("more than 100000 tables"), "{error}");
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -119,7 +120,8 @@ fn open(file: &Path) -> std::io::Result<std::fs::File> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::OpenOptions::new().create(true).append(true).open(file)
+    // A pipe that nobody reads is not waited for.
+    std::fs::OpenOptions::new().create(true).append(true).custom_flags(libc::O_NONBLOCK).open(file)
 }
 
 fn text(value: &str) -> ArrayRef {
@@ -196,6 +198,9 @@ mod tests {
         summary().append_to(&file).unwrap();
         try_file(&file).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(try_file(&pipe).unwrap_err().exit, Exit::Usage, "nobody reads it");
         let error = try_file(&file.join("below a file")).unwrap_err();
         assert!(error.exit == Exit::Usage && error.message.starts_with("--summary-location "), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::super::console::{Console, error_line, warnings};
-use super::super::destination_write::{DestinationWrite, Ended, abort_all, finish_all, first, interruption};
+use super::super::destination_write::{Broken, DestinationWrite, Ended, abort_all, finish_all, first, interruption};
 use super::super::exit::{CliError, Exit};
 use super::super::migrate::selection;
 use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
@@ -11,6 +11,7 @@ use super::flow::{self, Migrations, SourceCounts, Target};
 use super::report::SyncSummary;
 use super::{Shard, go_seconds, time_rfc3339};
 use crate::grpc::proto::plugin::sync;
+use crate::ledger::WriteReport;
 use crate::message::table_of;
 use crate::plugin::columns::{Keys, Stamp, SyncColumns};
 use crate::plugin::{Kind, Plugin, Selection};
@@ -41,13 +42,13 @@ pub(super) struct Run {
 
 impl Run {
     /// Ends badly. Who has had enough waits for no plugin either: they are told to end at the same time.
-    async fn give_up(&self, outlets: Vec<DestinationWrite>) {
+    async fn give_up(&self, outlets: Vec<DestinationWrite>) -> Vec<Option<WriteReport>> {
         let plugins = async {
             if self.interrupted.is_cancelled() {
                 self.plugins.stop().await;
             }
         };
-        tokio::join!(abort_all(outlets, &self.interrupted), plugins);
+        tokio::join!(abort_all(outlets, &self.interrupted), plugins).0
     }
 }
 
@@ -68,13 +69,9 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// Everything that can be refused is refused here, before the first source starts.
-    pub(super) fn planned(source: &'a Source, config: &'a Config, shard: Option<Shard>) -> Result<Self, CliError> {
+    /// Everything that can be refused is refused here, before the first source starts. `inputs` are those of a source of files.
+    pub(super) fn planned(source: &'a Source, inputs: Vec<Input>, config: &'a Config) -> Result<Self, CliError> {
         let destinations = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
-        let inputs = match &source.plugin {
-            SourcePlugin::Files { paths } => share(chosen(source, paths)?, shard),
-            SourcePlugin::Local { .. } | SourcePlugin::Grpc { .. } => Vec::new(),
-        };
         Ok(Self { source, inputs, destinations, backends: mentioned(source, config)? })
     }
 
@@ -102,12 +99,17 @@ impl<'a> Step<'a> {
         let tables = match flowed {
             Ok(tables) => tables,
             Err(error) => {
-                run.give_up(outlets).await;
-                return Err(failed(error));
+                let error = failed(error);
+                let landed = run.give_up(outlets).await;
+                let left =
+                    self.destinations.iter().zip(&landed).map(|(destination, landed)| left(destination, &error, landed.as_ref(), started));
+                let left = left.collect();
+                syncs.push(self.told_of(run, &counts, left, Some(&error)));
+                return Err(error);
             }
         };
         let ended = finish_all(outlets, &run.interrupted).await;
-        let ended = ended.into_iter().map(|end| end.map_err(failed)).collect();
+        let ended = ended.into_iter().map(|end| end.map_err(|broken| Broken { error: failed(broken.error), ..broken })).collect();
         let counted = Counted { counts, tables, started, warnings: warnings() - warned_before };
         self.told(run, &counted, ended, syncs)
     }
@@ -287,9 +289,29 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Error messages and error lines of the source.
+    fn source_errors(&self, run: &Run, counts: &SourceCounts) -> u64 {
+        run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(counts.errors())
+    }
+
+    /// What `--json` tells of the source, which has come to its end or failed.
+    fn told_of(&self, run: &Run, counts: &SourceCounts, destinations: Vec<Value>, failure: Option<&CliError>) -> Value {
+        let mut told = json!({
+            "source": self.source.name,
+            "sync_id": run.sync_id,
+            "resources": counts.rows,
+            "source_errors": self.source_errors(run, counts),
+            "destinations": destinations,
+        });
+        if let (Some(error), Value::Object(fields)) = (failure, &mut told) {
+            fields.insert("failure".to_owned(), error.message.as_str().into());
+        }
+        told
+    }
+
     /// The last words, the summary file, and what `--json` tells. What one destination has confirmed is told, whatever became of another;
     /// the first that failed is the answer.
-    fn told(&self, run: &Run, counted: &Counted, ended: Vec<Result<Ended, CliError>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
+    fn told(&self, run: &Run, counted: &Counted, ended: Vec<Result<Ended, Broken>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
         let Counted { counts, tables, started, warnings } = counted;
         let took = started.elapsed();
         let (mut exit, mut failures) = (Exit::Done, Vec::new());
@@ -298,8 +320,8 @@ impl<'a> Step<'a> {
         for (destination, end) in self.destinations.iter().zip(ended) {
             let end = match end {
                 Ok(end) => end,
-                Err(error) => {
-                    destinations.push(json!({ "name": destination.name, "failure": error.message }));
+                Err(Broken { error, landed }) => {
+                    destinations.push(left(destination, &error, landed.as_ref(), *started));
                     failures.push(error);
                     continue;
                 }
@@ -315,24 +337,26 @@ impl<'a> Step<'a> {
             destinations.push(match end {
                 Ended::Store(report) => {
                     let summary = Summary::of(&report, took);
-                    summary.failures().iter().for_each(|line| error_line(line));
+                    summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
                     json!({ "name": destination.name, "summary": summary })
                 }
                 Ended::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
             });
         }
-        let source_errors = run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(counts.errors());
-        syncs.push(json!({
-            "source": self.source.name,
-            "sync_id": run.sync_id,
-            "resources": counts.rows,
-            "source_errors": source_errors,
-            "destinations": destinations,
-        }));
+        syncs.push(self.told_of(run, counts, destinations, None));
         first(failures)?;
-        run.console.say(&completion(counts.rows, errors + source_errors, *warnings, took.as_secs()));
+        run.console.say(&completion(counts.rows, errors + self.source_errors(run, counts), *warnings, took.as_secs()));
         Ok(exit)
     }
+}
+
+/// What a destination whose write ended badly has to tell: why, the tables that had failed by themselves, and what is in the bucket all the same.
+/// People are told, too.
+fn left(destination: &Destination, error: &CliError, landed: Option<&WriteReport>, started: Instant) -> Value {
+    let Some(landed) = landed else { return json!({ "name": destination.name, "failure": error.message }) };
+    let summary = Summary::ended_early(error.exit, &error.message, landed, started.elapsed());
+    summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
+    json!({ "name": destination.name, "failure": error.message, "summary": summary })
 }
 
 /// What a source that came to its end has to tell.
@@ -346,31 +370,59 @@ struct Counted {
 }
 
 /// The inputs that fall to a shard: files are dealt out whole, in turn.
-fn share(inputs: Vec<Input>, shard: Option<Shard>) -> Vec<Input> {
+pub(super) fn share(inputs: Vec<Input>, shard: Option<Shard>) -> Vec<Input> {
     let Some(Shard { number, total }) = shard else { return inputs };
     // From 1 to `total`.
     let (Ok(number), Ok(total)) = (usize::try_from(number - 1), usize::try_from(total)) else { return inputs };
     inputs.into_iter().skip(number).step_by(total).collect()
 }
 
-/// The inputs of a source of files.
-pub(in super::super) fn chosen(source: &Source, paths: &[String]) -> Result<Vec<Input>, CliError> {
-    let refused = |error: crate::source::InputError| CliError::new(Exit::Source, format!("source {:?}: {error}", source.name));
-    let mut inputs = resolve(paths, None).map_err(refused)?;
-    let wanted = patterns(&source.tables, &source.name, "tables")?;
-    let skipped = patterns(&source.skip_tables, &source.name, "skip_tables")?;
-    let any = |patterns: &[glob::Pattern], table: &str| patterns.iter().any(|pattern| pattern.matches(table));
-    inputs.retain(|input| any(&wanted, &input.table) && !any(&skipped, &input.table));
+/// The inputs of a source of files; none of any other. Blocks.
+///
+/// # Errors
+/// A file or pattern of files is refused; a pattern of tables matches none, as a source of CloudQuery's SDKs refuses it; no table is left.
+pub(in super::super) fn chosen(source: &Source) -> Result<Vec<Input>, CliError> {
+    let SourcePlugin::Files { paths } = &source.plugin else { return Ok(Vec::new()) };
+    let refused = |problem: String| CliError::new(Exit::Source, format!("source {:?}: {problem}", source.name));
+    let mut inputs = resolve(paths, None).map_err(|error| refused(error.to_string()))?;
+    for (field, patterns) in [("tables", &source.tables), ("skip_tables", &source.skip_tables)] {
+        if let Some(unused) = patterns.iter().find(|pattern| !inputs.iter().any(|input| matches(pattern, &input.table))) {
+            let mut names: Vec<&str> = inputs.iter().map(|input| input.table.as_str()).collect();
+            names.dedup();
+            return Err(refused(format!("{field} include a pattern {unused} with no matches; the files are the tables {}", shown(&names))));
+        }
+    }
+    let any = |patterns: &[String], table: &str| patterns.iter().any(|pattern| matches(pattern, table));
+    inputs.retain(|input| any(&source.tables, &input.table) && !any(&source.skip_tables, &input.table));
     if inputs.is_empty() {
-        return Err(CliError::new(Exit::Source, format!("source {:?}: `tables` and `skip_tables` leave no table", source.name)));
+        return Err(refused("`tables` and `skip_tables` leave no table".to_owned()));
     }
     Ok(inputs)
 }
 
-/// Patterns of tables: `*` stands for any text.
-fn patterns(texts: &[String], source: &str, field: &str) -> Result<Vec<glob::Pattern>, CliError> {
-    let refused = |text: &str, problem: &str| CliError::new(Exit::Spec, format!("source {source:?}: `{field}`: {text:?}: {problem}"));
-    texts.iter().map(|text| glob::Pattern::new(text).map_err(|error| refused(text, error.msg))).collect()
+/// Names of tables that an error repeats.
+const NAMES_SHOWN: usize = 20;
+
+/// The first of some names.
+fn shown(names: &[&str]) -> String {
+    let first = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(NAMES_SHOWN) {
+        Some(more @ 1..) => format!("{first} and {more} more"),
+        _ => first,
+    }
+}
+
+/// Does a pattern of tables stand for a table? As CloudQuery's SDK has it: `*` is any text, and every other character is itself.
+fn matches(pattern: &str, table: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(mut rest) = table.strip_prefix(pieces.next().unwrap_or_default()) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    for piece in pieces {
+        // The first place leaves most to those that follow.
+        let Some((_, after)) = rest.split_once(piece) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
 }
 
 async fn init(plugin: &Arc<Plugin>, spec: &Value, run: &Run) -> Result<(), CliError> {
@@ -454,6 +506,65 @@ mod tests {
         assert_eq!(done, "Sync completed successfully. Resources: 0, Errors: 0, Warnings: 3, Time: 12s");
         let failed = completion(5, 1, 0, 1);
         assert_eq!(failed, "Sync completed with errors, see above for details. Resources: 5, Errors: 1, Warnings: 0, Time: 1s");
+    }
+
+    #[test]
+    fn patterns_of_tables_are_the_sdks() {
+        for (pattern, table, fits) in [
+            ("*", "a", true),
+            ("*", "", true),
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("a*", "a", true),
+            ("a*", "ba", false),
+            ("*a", "ba", true),
+            ("a*a", "a", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("**", "a", true),
+            ("a?", "ab", false),
+            ("a?", "a?", true),
+            ("odd[1]", "odd[1]", true),
+            ("[ab]", "a", false),
+            ("A", "a", false),
+            ("*é*", "né1", true),
+        ] {
+            assert_eq!(matches(pattern, table), fits, "{pattern} {table}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_matches_no_file_is_refused_in_the_words_of_the_sdk() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["orders.csv", "cards.csv", "cards_old.ndjson"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let tables = |tables: &[&str], skip_tables: &[&str]| {
+            let plugin = SourcePlugin::Files { paths: vec![folder.path().join("*").display().to_string()] };
+            let (tables, skip_tables) = (texts(tables), texts(skip_tables));
+            let source = Source { plugin, tables, skip_tables, ..Source::of_files("rows") };
+            chosen(&source).map(|inputs| inputs.into_iter().map(|input| input.table).collect::<Vec<_>>()).map_err(|error| {
+                assert_eq!(error.exit, Exit::Source);
+                error.message
+            })
+        };
+        assert_eq!(tables(&["*"], &[]), Ok(texts(&["cards", "cards_old", "orders"])));
+        assert_eq!(tables(&["*"], &["cards*"]), Ok(texts(&["orders"])));
+        assert_eq!(tables(&["orders", "cards"], &["cards"]), Ok(texts(&["orders"])));
+        let known = "; the files are the tables cards, cards_old, orders";
+        for (wanted, skipped, problem) in [
+            (&["*"][..], &["card"][..], "skip_tables include a pattern card with no matches"),
+            (&["*"], &["cards", "Orders"], "skip_tables include a pattern Orders with no matches"),
+            (&["order"], &[], "tables include a pattern order with no matches"),
+            (&["*", "x_*"], &[], "tables include a pattern x_* with no matches"),
+            (&["order?"], &[], "tables include a pattern order? with no matches"),
+        ] {
+            assert_eq!(tables(wanted, skipped), Err(format!("source \"rows\": {problem}{known}")), "{wanted:?} {skipped:?}");
+        }
+        assert_eq!(tables(&["cards"], &["cards*"]), Err("source \"rows\": `tables` and `skip_tables` leave no table".to_owned()));
+        let many: Vec<String> = (0..30).map(|number| format!("t{number}")).collect();
+        assert!(shown(&many.iter().map(String::as_str).collect::<Vec<_>>()).ends_with("t19 and 10 more"));
     }
 
     #[test]

@@ -227,6 +227,99 @@ fn a_header_that_claims_rows_beyond_all_bounds_is_refused_before_memory_is_asked
     }
 }
 
+/// A stream of the schema, and the message of a batch in it, which may come any number of times.
+fn repeated(batch: &RecordBatch, count: usize) -> Bytes {
+    let (none, one) = (stream(&batch.schema(), &[], None), stream(&batch.schema(), std::slice::from_ref(batch), None));
+    let end = END_OF_STREAM.len();
+    let message = &one[none.len() - end..one.len() - end];
+    [&none[..none.len() - end], &message.repeat(count), &END_OF_STREAM].concat().into()
+}
+
+/// A batch of rows that take no bytes.
+fn nothings(rows: usize) -> RecordBatch {
+    let column = Arc::new(arrow_array::NullArray::new(rows));
+    RecordBatch::try_new(schema(vec![Field::new("v", DataType::Null, true)]), vec![column]).unwrap()
+}
+
+#[test]
+fn what_is_added_to_all_batches_of_a_message_is_bounded_before_it_is_written() {
+    let stamp = |ipc: &Bytes| Stamp::new(sync_columns(Keys::Removed)).rows(ipc).map(|stamped| stamped.rows());
+    // Eight bytes of time, four of an offset, three of a name.
+    let most = MAX_ADDED_BYTES / 15;
+    assert_eq!(stamp(&repeated(&nothings(1_000), 50)), Ok(50_000));
+    for (rows, count) in [(most + 1, 1), (most / 2 + 1, 2), (most / 8, 9), (8_000_000, 40), (usize::MAX >> 8, 300)] {
+        let ipc = repeated(&nothings(rows), count);
+        assert!(ipc.len() < 100_000);
+        let error = stamp(&ipc).expect_err("too many rows").0;
+        assert!(error.contains("table \"t\" claims ") && error.contains(&format!(" in {count} record batches")), "{error}");
+    }
+    // The schema goes before each batch, so it counts as often.
+    let wide = |fields: usize| {
+        let fields = (0..fields).map(|number| Field::new(format!("column {number}"), DataType::Null, true));
+        RecordBatch::new_empty(schema(fields.collect()))
+    };
+    assert_eq!(stamp(&repeated(&wide(100), 300)), Ok(0));
+    let error = stamp(&repeated(&wide(2_000), 2_000)).expect_err("a gigabyte of schemas").0;
+    assert!(error.contains("the schema before each batch"), "{error}");
+    let error = stamp(&repeated(&nothings(0), MAX_STREAM_BATCHES + 1)).expect_err("too many batches").0;
+    assert!(error.contains("more than 65536 record batches"), "{error}");
+}
+
+#[test]
+fn dictionaries_that_go_with_each_batch_are_bounded_together() {
+    let values: DictionaryArray<Int8Type> = vec![Some("x".repeat(1 << 20).as_str())].into_iter().collect();
+    let batch = RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values)]).unwrap();
+    let (none, one) = (stream(&batch.schema(), &[], None), stream(&batch.schema(), std::slice::from_ref(&batch), None));
+    let end = END_OF_STREAM.len();
+    let body = &one[none.len() - end..one.len() - end];
+    // The dictionary comes first, then the batch.
+    let mut messages = Messages::new(body);
+    let dictionary = verified(messages.next().unwrap().unwrap()).unwrap();
+    messages.body(dictionary.bodyLength()).unwrap();
+    let rest = body.len() - (1 << 20);
+    assert!(rest < 4_096);
+    let mut after = Messages::new(body);
+    let metadata = after.next().unwrap().unwrap();
+    let first = 8 + metadata.len() + dictionary.bodyLength() as usize;
+    let ipc = |count: usize| -> Bytes {
+        [&none[..none.len() - end], &body[..first], &body[first..].repeat(count), &END_OF_STREAM].concat().into()
+    };
+    let stamp = |ipc: &Bytes| Stamp::new(sync_columns(Keys::Removed)).rows(ipc).map(|stamped| stamped.rows());
+    assert_eq!(stamp(&ipc(10)), Ok(10));
+    let error = stamp(&ipc(MAX_DECODED_BYTES >> 20)).expect_err("400 MiB of one MiB").0;
+    assert!(error.contains("table \"t\" with dictionaries") && error.contains("each with its dictionaries"), "{error}");
+}
+
+#[test]
+fn a_schema_that_stands_for_more_than_its_bytes_is_refused() {
+    // What is written once and named often: 2 KiB of text, two hundred thousand times.
+    let mut it = FlatBufferBuilder::new();
+    let (key, value) = (it.create_string("cq:table_name"), it.create_string(&"n".repeat(2_048)));
+    let pairs: Vec<_> = (0..200_000)
+        .map(|_| {
+            let mut pair = arrow_ipc::KeyValueBuilder::new(&mut it);
+            pair.add_key(key);
+            pair.add_value(value);
+            pair.finish()
+        })
+        .collect();
+    let pairs = it.create_vector(&pairs);
+    let mut schema = arrow_ipc::SchemaBuilder::new(&mut it);
+    schema.add_custom_metadata(pairs);
+    let schema = schema.finish().as_union_value();
+    let mut message = MessageBuilder::new(&mut it);
+    message.add_version(MetadataVersion::V5);
+    message.add_header_type(MessageHeader::Schema);
+    message.add_header(schema);
+    let message = message.finish();
+    it.finish(message, None);
+    let header = it.finished_data();
+    let ipc: Bytes = [&CONTINUATION, &(header.len() as u32).to_le_bytes()[..], header].concat().into();
+    let error = schema_of(&ipc).expect_err("too large").0;
+    // Here already by the verifier, which lets sixteen bytes through for each.
+    assert!(error.contains("malformed") || error.contains("at most 33554432 are accepted"), "{error}");
+}
+
 proptest! {
     #[test]
     fn no_flipped_byte_panics(at in 0_usize..1_000, flip in 1_u8..=255) {
