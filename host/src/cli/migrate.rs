@@ -13,7 +13,7 @@ use super::sync::{SyncSummary, loaded};
 use crate::plugin::columns::{Keys, Stamp, SyncColumns};
 use crate::plugin::{Kind, Selection};
 use crate::session::Destination as Opener;
-use crate::source::{Feed, ReadOptions};
+use crate::source::{Feed, ReadOptions, Spool};
 use bytes::Bytes;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,8 @@ struct Run<'a> {
     plugins: Plugins,
     sync_id: String,
     not_null: bool,
+    /// Where a copy of a file may be, if one is needed.
+    spool: Spool,
     console: Console,
     interrupted: CancellationToken,
 }
@@ -66,7 +68,16 @@ pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
     let sync_id = args.cloudquery.sync_id()?;
     let wanted = config.sources.iter().filter_map(Wanted::source).chain(used.iter().filter_map(|it| Wanted::destination(it)));
     let plugins = Plugins::start(wanted_once(wanted), &args.plugins.options(&args.words), &interrupted).await?;
-    let run = Run { config: &config, opener, plugins, sync_id, not_null: args.cq_columns_not_null, console, interrupted };
+    let run = Run {
+        config: &config,
+        opener,
+        plugins,
+        sync_id,
+        not_null: args.cq_columns_not_null,
+        spool: args.machine.spool(),
+        console,
+        interrupted,
+    };
     let mut ended = Ok(Exit::Done);
     for source in &config.sources {
         ended = match (ended, run.migrate(source).await) {
@@ -137,7 +148,7 @@ impl Run<'_> {
 
     async fn tables(&self, source: &Source) -> Result<Vec<Bytes>, CliError> {
         if let SourcePlugin::Files { paths } = &source.plugin {
-            return Ok(Feed::schemas(&chosen(source, paths)?, &ReadOptions::default())?);
+            return Ok(Feed::schemas(&chosen(source, paths)?, &ReadOptions { spool: self.spool.clone(), ..ReadOptions::default() })?);
         }
         let plugin = self.plugins.get(Kind::Source, &source.name)?;
         begin_round(plugin, &source.spec, true, &self.sync_id).await?;
