@@ -224,8 +224,11 @@ const MINUTES_OF_A_DAY: i64 = 24 * 60;
 /// `HH:MM` or `HHMM`, less than a day.
 fn offset_minutes(text: &[u8]) -> Option<i64> {
     let rest = strip_shape(text, b"00:00").or_else(|| strip_shape(text, b"0000"))?;
+    if !rest.is_empty() {
+        return None;
+    }
     let (hours, minutes) = (number(text, 0, 2)?, number(text, text.len() - 2, text.len())?);
-    (rest.is_empty() && hours < 24 && minutes < 60).then(|| i64::from(hours * 60 + minutes))
+    (hours < 24 && minutes < 60).then(|| i64::from(hours * 60 + minutes))
 }
 
 /// The number that these digits are.
@@ -326,6 +329,7 @@ mod tests {
             "2024-06-30T23:59:60Z",
             "2024-01-02T03:04:05+24:00",
             "2024-01-02T03:04:05+01:60",
+            "2024-01-02T03:04:05+01:00  ",
             "0000-01-01T00:00:00+00:01",
             "9999-12-31T23:59:59-00:01",
         ] {

@@ -157,7 +157,9 @@ fn takes_as_asked(column_type: &ColumnType, value: &str) -> bool {
         ColumnType::Float(_) => is_number(value, true) || is_float_word(value),
         ColumnType::Decimal(_, scale) => {
             let fraction = value.split_once('.').map_or("", |(_, fraction)| fraction);
-            is_number(value, false) && fraction.trim_end_matches('0').len() <= usize::from(scale.unsigned_abs())
+            // A decimal has no zero below zero.
+            let negative_zero = value.starts_with('-') && !value.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+            !negative_zero && is_number(value, false) && fraction.trim_end_matches('0').len() <= usize::from(scale.unsigned_abs())
         }
         ColumnType::Date => matches!(Instant::scan(value), Some(Instant { time: None, .. })),
         ColumnType::Time => matches!(scan_time(value.as_bytes()), Some((0..=6, []))),
