@@ -7,6 +7,7 @@ use crate::limits;
 use crate::local_store::LocalStore;
 use crate::plugin::LaunchOptions;
 use crate::session::{Destination, Options, Spill};
+use crate::source::Spool;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -73,7 +74,8 @@ pub struct Machine {
     /// Most bytes on their way to the store at the same time, such as 64MiB [default: 32MiB].
     #[arg(long, value_name = "SIZE")]
     pub in_flight: Option<Size>,
-    /// Folder of the spill file, or `none`: then a table fails once --memory is used up [default: the folder for temporary files].
+    /// Folder of the spill file, and of copies of Parquet files that come from a pipe or out of gzip; or `none`: then a table fails once
+    /// --memory is used up, and such files are refused [default: the folder for temporary files].
     #[arg(long, value_name = "DIR|none")]
     pub spill_dir: Option<SpillArg>,
     /// Use this WebAssembly component of the same world (at most 16 MiB) instead of the one in this program. It is compiled in a process of
@@ -118,6 +120,15 @@ impl Machine {
             options.connect.create_bucket = true;
         }
         Ok(options)
+    }
+
+    /// Where a copy of an input may be, if one is needed.
+    pub(crate) fn spool(&self) -> Spool {
+        match &self.spill_dir {
+            Some(SpillArg::Dir(dir)) => Spool::Dir(dir.clone()),
+            Some(SpillArg::None) => Spool::None,
+            None => Spool::default(),
+        }
     }
 
     /// The engine with the component: compiles it, or takes it from the cache. Blocks.

@@ -9,7 +9,7 @@ use super::target::Target;
 use super::{interrupt, sync_id};
 use crate::ledger::WriteReport;
 use crate::session::{Session, Write};
-use crate::source::{ColumnType, Feed, Input, InputFormat, Message, ReadOptions, parse_override, resolve};
+use crate::source::{ColumnType, Delimiter, Feed, Input, InputFormat, Message, ReadOptions, parse_override, resolve};
 use std::time::Instant;
 
 /// What `load` is told.
@@ -25,12 +25,21 @@ pub struct LoadArgs {
     /// The type of a column of CSV or NDJSON; may be given several times.
     ///
     /// Types: bool, int8 to int64, uint8 to uint64, float32, float64,
-    /// decimal(P,S), utf8, binary (base64), date, time, timestamp (also _s, _ms, _us, _ns), datetime (no zone; also _ns), json, uuid.
+    /// decimal(P,S), utf8 (or string), binary (base64), date, time, timestamp (also _s, _ms, _us, _ns), datetime (no zone; also _ns),
+    /// json, uuid.
+    ///
+    /// A value that the type does not hold as it is written is refused by file, line and column: a number with a plus, leading zeros or too
+    /// many decimals, a bool that is neither true nor false, a date where an instant is wanted. A float is the nearest that there is; an
+    /// instant without a zone is UTC.
     #[arg(long = "column", value_name = "NAME=TYPE", value_parser = parse_override)]
     pub columns: Vec<(String, ColumnType)>,
     /// Format of the inputs [default: told by their content, then by their name].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub input_format: Option<InputFormat>,
+    /// What separates the columns of CSV: one character of ASCII punctuation, or tab, comma, semicolon, pipe, space [default: told by the
+    /// beginning of each file].
+    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
+    pub delimiter: Option<Delimiter>,
     /// Derive the UUIDs in keys from this number, so that a run can be repeated exactly. For tests.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -87,7 +96,13 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
 async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<WriteReport, CliError> {
     let interrupted = interrupt::listen()?;
     let (inputs, session) = interrupt::unless(&interrupted, open(args.clone())).await?;
-    let options = ReadOptions { format: args.input_format, columns: args.columns.clone(), columns_required: inputs.len() == 1 };
+    let options = ReadOptions {
+        format: args.input_format,
+        columns: args.columns.clone(),
+        columns_required: inputs.len() == 1,
+        delimiter: args.delimiter,
+        spool: args.machine.spool(),
+    };
     let feed = Feed::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let progress = console.progress("Loading");
     let mut write = session.write()?;

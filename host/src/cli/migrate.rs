@@ -15,7 +15,7 @@ use crate::ledger::WriteReport;
 use crate::plugin::columns::{Keys, Stamp, SyncColumns};
 use crate::plugin::{Kind, Selection};
 use crate::session::Destination as Opener;
-use crate::source::{Feed, ReadOptions};
+use crate::source::{Feed, ReadOptions, Spool};
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +53,8 @@ struct Run<'a> {
     plugins: Plugins,
     sync_id: String,
     not_null: bool,
+    /// Where a copy of a file may be, if one is needed.
+    spool: Spool,
     console: Console,
     interrupted: CancellationToken,
 }
@@ -72,7 +74,16 @@ pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
     let sync_id = args.cloudquery.sync_id()?;
     let wanted = config.sources.iter().filter_map(Wanted::source).chain(used(&config).filter_map(Wanted::destination));
     let plugins = Plugins::start(wanted_once(wanted), &args.plugins.options(&args.words), &interrupted).await?;
-    let run = Run { config: &config, opener, plugins, sync_id, not_null: args.cq_columns_not_null, console, interrupted };
+    let run = Run {
+        config: &config,
+        opener,
+        plugins,
+        sync_id,
+        not_null: args.cq_columns_not_null,
+        spool: args.machine.spool(),
+        console,
+        interrupted,
+    };
     let mut ended = Ok(Exit::Done);
     for source in &config.sources {
         ended = match (ended, run.migrate(source).await) {
@@ -160,7 +171,7 @@ impl Run<'_> {
 
     async fn tables(&self, source: &Source) -> Result<Vec<Bytes>, CliError> {
         if let SourcePlugin::Files { .. } = &source.plugin {
-            return file_tables(source).await;
+            return file_tables(source, self.spool.clone()).await;
         }
         let plugin = self.plugins.get(Kind::Source, &source.name)?;
         begin_round(plugin, &source.spec, true, &self.sync_id).await?;
@@ -190,9 +201,10 @@ impl Run<'_> {
 }
 
 /// The tables of a source of files: their schemas. Reading may block, so a thread that may do it.
-pub(super) async fn file_tables(source: &Source) -> Result<Vec<Bytes>, CliError> {
+pub(super) async fn file_tables(source: &Source, spool: Spool) -> Result<Vec<Bytes>, CliError> {
     let source = source.clone();
-    let read = tokio::task::spawn_blocking(move || Ok(Feed::schemas(&chosen(&source)?, &ReadOptions::default())?));
+    let options = ReadOptions { spool, ..ReadOptions::default() };
+    let read = tokio::task::spawn_blocking(move || Ok(Feed::schemas(&chosen(&source)?, &options)?));
     read.await.unwrap_or_else(|error| Err(CliError::new(Exit::Unexpected, error.to_string())))
 }
 

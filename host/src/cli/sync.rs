@@ -120,6 +120,7 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
         migrations: if args.no_migrate { Migrations::Withheld } else { Migrations::Sent },
         not_null: args.cq_columns_not_null,
         summary_location: args.summary_location.clone(),
+        spool: args.machine.spool(),
         console,
         interrupted,
     };

@@ -12,6 +12,7 @@ use super::sync::step::begin_round;
 use crate::message::InvalidMessage;
 use crate::plugin::columns::schema_of;
 use crate::plugin::{Kind, Selection};
+use crate::source::Spool;
 use arrow_schema::{Field, Schema};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -100,7 +101,7 @@ async fn all(config: &Config, filter: Filter, plugins: &Plugins, sync_id: &str) 
 
 async fn schemas(source: &Source, filter: Filter, plugins: &Plugins, sync_id: &str) -> Result<Vec<Bytes>, CliError> {
     if let SourcePlugin::Files { .. } = &source.plugin {
-        return file_tables(source).await;
+        return file_tables(source, Spool::default()).await;
     }
     let plugin = plugins.get(Kind::Source, &source.name)?;
     begin_round(plugin, &source.spec, true, sync_id).await?;

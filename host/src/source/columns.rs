@@ -15,13 +15,14 @@ const MAX_DECIMAL_DIGITS: u8 = 38;
 /// The type of a column that arrives as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnType {
-    /// `true` or `false`.
+    /// `true` or `false`, in any case.
     Bool,
-    /// A signed or unsigned whole number.
+    /// A signed or unsigned whole number, without a plus or leading zeros.
     Integer(DataType),
-    /// A floating-point number.
+    /// A floating-point number, without a plus or leading zeros: the nearest that the type has, unless that is infinite or zero in its
+    /// stead. Also `NaN` and `inf`.
     Float(DataType),
-    /// A decimal number of so many digits, so many of them after the point.
+    /// A decimal number of so many digits, so many of them after the point; without a plus, leading zeros or an exponent.
     Decimal(u8, i8),
     /// Any text.
     Utf8,
@@ -31,7 +32,7 @@ pub enum ColumnType {
     Date,
     /// `15:04:05.999999`.
     Time,
-    /// `2006-01-02T15:04:05Z`: an instant. Text without a zone is taken as UTC.
+    /// `2006-01-02T15:04:05Z`: an instant, with a time of day. Where `--column` asks for it, text without a zone is taken as UTC.
     Timestamp(TimeUnit),
     /// `2006-01-02 15:04:05`: a time without a zone.
     DateTime(TimeUnit),
@@ -55,6 +56,37 @@ impl ColumnType {
             Self::Timestamp(unit) => DataType::Timestamp(*unit, Some("UTC".into())),
             Self::DateTime(unit) => DataType::Timestamp(*unit, None),
             Self::Uuid => DataType::FixedSizeBinary(16),
+        }
+    }
+
+    /// The type that is described so; [`None`] if it is none that text becomes.
+    pub(crate) fn of_field(field: &Field) -> Option<Self> {
+        let described = match field.data_type() {
+            DataType::Boolean => Self::Bool,
+            // A float32 rounds nearly every number, which nobody has asked for here.
+            DataType::Float64 => Self::Float(DataType::Float64),
+            DataType::Decimal128(precision, scale) => Self::Decimal(*precision, *scale),
+            DataType::Utf8 => Self::Utf8,
+            DataType::Binary if field.metadata().is_empty() => Self::Binary,
+            DataType::Binary => Self::Json,
+            DataType::Date32 => Self::Date,
+            DataType::Time64(TimeUnit::Microsecond) => Self::Time,
+            DataType::Timestamp(unit, Some(_)) => Self::Timestamp(*unit),
+            DataType::Timestamp(unit, None) => Self::DateTime(*unit),
+            DataType::FixedSizeBinary(_) => Self::Uuid,
+            other if other.is_integer() => Self::Integer(other.clone()),
+            _ => return None,
+        };
+        // Another zone, extension or width is no type of ours.
+        let ours = described.field(field.name());
+        (ours.data_type() == field.data_type() && ours.metadata() == field.metadata() && described.is_accepted()).then_some(described)
+    }
+
+    /// Has it bounds that `--column` would take?
+    fn is_accepted(&self) -> bool {
+        match self {
+            Self::Decimal(precision, scale) => u8::try_from(*scale).is_ok_and(|scale| scale <= *precision),
+            _ => true,
         }
     }
 
@@ -129,7 +161,7 @@ impl FromStr for ColumnType {
 impl fmt::Display for ColumnType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bool => f.write_str("bool"),
+            Self::Bool => f.write_str("bool (true or false)"),
             Self::Integer(data_type) | Self::Float(data_type) => f.write_str(&format!("{data_type:?}").to_ascii_lowercase()),
             Self::Decimal(precision, scale) => write!(f, "decimal({precision},{scale})"),
             Self::Utf8 => f.write_str("utf8"),
@@ -137,10 +169,15 @@ impl fmt::Display for ColumnType {
             Self::Date => f.write_str("date (YYYY-MM-DD)"),
             Self::Time => f.write_str("time (HH:MM:SS, at most 6 decimals)"),
             Self::Timestamp(unit) => {
-                write!(f, "timestamp_{0} (YYYY-MM-DDTHH:MM:SSZ, at most {1} decimals)", unit_name(unit), decimals(unit))
+                write!(
+                    f,
+                    "timestamp_{0} (YYYY-MM-DDTHH:MM:SSZ or with an offset such as +02:00, at most {1} decimals)",
+                    unit_name(unit),
+                    decimals(unit)
+                )
             }
             Self::DateTime(unit) => write!(f, "datetime (YYYY-MM-DD HH:MM:SS without a zone, at most {} decimals)", decimals(unit)),
-            Self::Json => f.write_str("json"),
+            Self::Json => f.write_str("json (no key twice in one object, no half of a surrogate pair)"),
             Self::Uuid => f.write_str("uuid"),
         }
     }
@@ -202,6 +239,17 @@ mod tests {
         check("x=integer", None);
         check("=int64", None);
         check("int64", None);
+    }
+
+    #[test]
+    fn a_type_is_known_by_its_field() {
+        for name in TYPE_NAMES.replace("P,S", "7;2").split(", ").filter(|name| *name != "float32") {
+            let column_type: ColumnType = name.replace(';', ",").parse().unwrap();
+            assert_eq!(ColumnType::of_field(&column_type.field("x")), Some(column_type), "{name}");
+        }
+        let other = Field::new("x", DataType::Timestamp(TimeUnit::Second, Some("Europe/Zurich".into())), true);
+        assert_eq!(ColumnType::of_field(&other), None);
+        assert_eq!(ColumnType::of_field(&Field::new("x", DataType::LargeUtf8, true)), None);
     }
 
     #[test]

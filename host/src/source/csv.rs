@@ -2,12 +2,12 @@
 //!
 //! An empty field is null, a quoted empty field is the empty text. Lines without anything are skipped (in a file of one column they are a
 //! null). A record with another number of fields than the header, a quote that is never closed, anything behind a closing quote, and a `\r`
-//! that stands alone outside quotes (the line end of old Macs) are errors.
+//! that stands alone outside quotes (the line end of old Macs) are errors. A column whose name is empty is named after its place.
 
-use super::columns::ColumnType;
-use super::lines::{Lines, strip_mark, trim_end};
+use super::like::Like;
+use super::lines::{Lines, MAX_COLUMNS, MAX_NAME_BYTES, MAX_NAMES_BYTES, strip_mark, trim_end};
 use super::text::{Dialect, TextRows};
-use super::{InputError, Rows, Schema};
+use super::{InputError, Opened, ReadOptions, Rows};
 use arrow_array::RecordBatch;
 use memchr::{memchr, memchr_iter, memchr2};
 use std::collections::HashSet;
@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// Readers do not agree on what it means: one row or two.
 const LONE_RETURN: &str = "a carriage return stands alone outside quotes; lines that end with \\n or \\r\\n are expected (convert old Mac line ends first, \
                            or quote the field that holds one)";
+
+/// Bytes of a line up to which it is read to its end whatever it holds, so that its fields are counted.
+const LONG_LINE_BYTES: usize = 64 << 10;
 
 /// A field of a record: where its text is in [`Record::text`], and whether it was quoted.
 #[derive(Debug, Clone)]
@@ -34,7 +37,12 @@ struct Record {
     raw: Vec<u8>,
     /// The fields' text without quotes; `raw` itself is used when there is no quote.
     text: Vec<u8>,
+    /// At most [`Record::most`] of them.
     fields: Vec<Field>,
+    /// Fields on the record.
+    found: usize,
+    /// Fields that are wanted: more are counted only.
+    most: usize,
 }
 
 /// Reads a file of CSV.
@@ -51,34 +59,80 @@ pub(crate) fn open(
     input: Box<dyn BufRead + Send>,
     file: Arc<str>,
     delimiter: u8,
-    overrides: &[(String, ColumnType)],
-) -> Result<(Schema, Rows), InputError> {
+    options: &ReadOptions,
+    like: Option<&Like>,
+) -> Result<Opened, InputError> {
     let mut lines = Lines::new(input, file.clone());
-    let mut record = Record::default();
+    let mut record = Record { most: MAX_COLUMNS, ..Record::default() };
     if !record.read(&mut lines, delimiter, true)? {
         return Err(lines.malformed(1, "the file is empty; a header line with the names of the columns is expected"));
     }
-    let names = header(&record, &lines)?;
+    let (names, made_up) = header(&record, &lines)?;
+    record.most = names.len();
     let mut reader = Reader { lines, delimiter, record, rows: TextRows::new(file, Dialect::Plain, names), done: false };
     reader.fill()?;
-    let schema = reader.rows.choose_types(overrides);
-    Ok((schema, Box::new(reader)))
+    let (schema, undecided) = reader.rows.choose_types(&options.columns, like);
+    let rows: Rows = Box::new(reader);
+    Ok(Opened { schema, rows, undecided, optional: false, notes: made_up.into_iter().collect() })
 }
 
-fn header(record: &Record, lines: &Lines) -> Result<Vec<String>, InputError> {
+/// The names of the columns, and what is to be said of those that were made up.
+fn header(record: &Record, lines: &Lines) -> Result<(Vec<String>, Option<String>), InputError> {
+    if record.is_blank() {
+        return Err(lines.malformed(1, "the first line is empty; a header line with the names of the columns is expected"));
+    }
+    if record.found > MAX_COLUMNS {
+        return Err(lines.malformed(1, too_many_columns()));
+    }
     let mut names = Vec::with_capacity(record.fields.len());
     let mut known = HashSet::new();
+    let mut bytes = 0;
     for index in 0..record.fields.len() {
         let name = record.field(index).ok_or_else(|| lines.malformed(1, format!("the name of column {} is not UTF-8", index + 1)))?;
-        if name.is_empty() {
-            return Err(lines.malformed(1, format!("column {} of the header has no name", index + 1)));
+        bytes += name.len();
+        if name.len() > MAX_NAME_BYTES {
+            let problem = format!("the name of column {} has {} bytes; at most {MAX_NAME_BYTES} are accepted", index + 1, name.len());
+            return Err(lines.malformed(1, problem));
         }
-        if !known.insert(name.to_owned()) {
+        if name.contains('\0') {
+            let problem = format!("the name of column {} holds a NUL byte; is the file UTF-16, or no text? UTF-8 is expected", index + 1);
+            return Err(lines.malformed(1, problem));
+        }
+        if !name.is_empty() && !known.insert(name.to_owned()) {
             return Err(lines.malformed(1, format!("the header names the column `{name}` twice")));
         }
         names.push(name.to_owned());
     }
-    Ok(names)
+    if bytes > MAX_NAMES_BYTES {
+        return Err(lines.malformed(1, format!("the names of the columns have {bytes} bytes; at most {MAX_NAMES_BYTES} are accepted")));
+    }
+    let mut made_up = Vec::new();
+    for (index, name) in names.iter_mut().enumerate().filter(|(_, name)| name.is_empty()) {
+        *name = free_name(index + 1, &known);
+        known.insert(name.clone());
+        made_up.push(format!("`{name}`"));
+    }
+    let note = (!made_up.is_empty()).then(|| {
+        let shown = made_up.get(..SHOWN_NAMES).map_or_else(|| made_up.join(", "), |some| format!("{} …", some.join(", ")));
+        format!("line 1: {} of the header's columns have no name; they are called {shown}", made_up.len())
+    });
+    Ok((names, note))
+}
+
+/// Names that a note shows.
+const SHOWN_NAMES: usize = 10;
+
+/// `column_3`, unless another column has that name.
+fn free_name(place: usize, known: &HashSet<String>) -> String {
+    let name = format!("column_{place}");
+    if !known.contains(&name) {
+        return name;
+    }
+    (2_usize..).map(|number| format!("column_{place}_{number}")).find(|name| !known.contains(name)).unwrap_or(name)
+}
+
+fn too_many_columns() -> String {
+    format!("the header has more than {MAX_COLUMNS} columns, which is the most that a table may have")
 }
 
 impl Reader {
@@ -100,7 +154,7 @@ impl Reader {
         if self.record.is_blank() && width > 1 {
             return Ok(());
         }
-        let found = self.record.fields.len();
+        let found = self.record.found;
         if found != width {
             return Err(self.lines.malformed(line, format!("the record has {found} fields, the header has {width}")));
         }
@@ -125,9 +179,20 @@ impl Iterator for Reader {
             && let Err(error) = self.fill()
         {
             self.done = true;
+            self.rows.clear();
             return Some(Err(error));
         }
-        self.rows.take().transpose()
+        let taken = self.rows.take();
+        self.done |= taken.is_err();
+        taken.transpose()
+    }
+}
+
+/// One more field.
+fn push(fields: &mut Vec<Field>, found: &mut usize, most: usize, field: Field) {
+    *found += 1;
+    if *found <= most {
+        fields.push(field);
     }
 }
 
@@ -137,14 +202,24 @@ impl Record {
         self.raw.clear();
         self.text.clear();
         self.fields.clear();
-        if !lines.append(&mut self.raw)? {
+        self.found = 0;
+        // A line of more fields than are wanted need not be read to its end; behind a quote a delimiter may be text.
+        let (mut bytes, mut delimiters, mut quoted, most) = (0_usize, 0_usize, false, self.most);
+        let within = |piece: &[u8]| {
+            bytes += piece.len();
+            quoted |= memchr(b'"', piece).is_some();
+            delimiters += if quoted { 0 } else { memchr_iter(delimiter, piece).count() };
+            match (quoted || delimiters < most || bytes < LONG_LINE_BYTES, first) {
+                (true, _) => Ok(()),
+                (false, true) => Err(too_many_columns()),
+                (false, false) => Err(format!("the record has more than {most} fields, the header has {most}")),
+            }
+        };
+        if !lines.append_while(&mut self.raw, within)? {
             return Ok(false);
         }
         self.line = lines.number();
         if first {
-            if self.raw.starts_with(b"\xff\xfe") || self.raw.starts_with(b"\xfe\xff") {
-                return Err(lines.malformed(1, "the file is UTF-16; UTF-8 is expected"));
-            }
             strip_mark(&mut self.raw);
         }
         if memchr2(b'"', b'\r', trim_end(&self.raw)).is_some() {
@@ -160,10 +235,10 @@ impl Record {
         let end = trim_end(&self.raw).len();
         let mut start = 0;
         for at in memchr_iter(delimiter, &self.raw[..end]) {
-            self.fields.push(Field { text: start..at, quoted: false });
+            push(&mut self.fields, &mut self.found, self.most, Field { text: start..at, quoted: false });
             start = at + 1;
         }
-        self.fields.push(Field { text: start..end, quoted: false });
+        push(&mut self.fields, &mut self.found, self.most, Field { text: start..end, quoted: false });
         std::mem::swap(&mut self.raw, &mut self.text);
     }
 
@@ -179,8 +254,9 @@ impl Record {
                 let line = trim_end(&self.raw[at..]);
                 let length = memchr(delimiter, line).unwrap_or(line.len());
                 if memchr(b'"', &line[..length]).is_some() {
-                    return Err(lines
-                        .malformed(lines.number(), format!("field {} holds a quote but does not begin with one", self.fields.len() + 1)));
+                    return Err(
+                        lines.malformed(lines.number(), format!("field {} holds a quote but does not begin with one", self.found + 1))
+                    );
                 }
                 if memchr(b'\r', &line[..length]).is_some() {
                     return Err(lines.malformed(lines.number(), LONE_RETURN));
@@ -188,7 +264,7 @@ impl Record {
                 self.text.extend_from_slice(&line[..length]);
                 at += length;
             }
-            self.fields.push(Field { text: start..self.text.len(), quoted });
+            push(&mut self.fields, &mut self.found, self.most, Field { text: start..self.text.len(), quoted });
             let rest = &self.raw[at..];
             if rest.first() == Some(&delimiter) {
                 at += 1;
@@ -197,7 +273,7 @@ impl Record {
             } else if rest.first() == Some(&b'\r') {
                 return Err(lines.malformed(lines.number(), LONE_RETURN));
             } else {
-                return Err(lines.malformed(lines.number(), format!("field {} goes on behind its closing quote", self.fields.len())));
+                return Err(lines.malformed(lines.number(), format!("field {} goes on behind its closing quote", self.found)));
             }
         }
     }

@@ -29,7 +29,7 @@ pub enum InputError {
         problem: String,
     },
     /// Neither content nor name say what it is.
-    #[error("{file}: neither its first bytes nor its name say what it is; say it with --input-format parquet|csv|ndjson|ipc")]
+    #[error("{file}: neither its first bytes nor its name say what it is; say it with --input-format parquet|csv|tsv|ndjson|ipc")]
     UnknownFormat {
         /// Which file.
         file: String,
@@ -52,7 +52,8 @@ pub enum InputError {
     },
     /// A value that is not of its column's type.
     #[error(
-        "{file}, line {line}, column `{column}`: the value is not {expected}; if the type is wrong, set it with --column {column}=TYPE"
+        "{file}, line {line}, column `{column}`: the value is not {expected}; --column {column}={remedy} takes it as it is written \
+         (--column {column}=TYPE sets any other type)"
     )]
     Mismatch {
         /// Which file.
@@ -63,6 +64,28 @@ pub enum InputError {
         column: String,
         /// The type, and what text it takes.
         expected: String,
+        /// The type that takes any such value.
+        remedy: &'static str,
+    },
+    /// Something that is told by its content, and is not read.
+    #[error("{file}: it is {what}; {advice}")]
+    NotRead {
+        /// Which file.
+        file: String,
+        /// What it is.
+        what: String,
+        /// What can be done.
+        advice: String,
+    },
+    /// A copy on disk is needed, and cannot be had.
+    #[error("{file}: it is {what}, which is read from a file that is neither compressed nor a pipe, so a copy is needed: {problem}")]
+    NoSpool {
+        /// Which file.
+        file: String,
+        /// What it is.
+        what: &'static str,
+        /// Why there is no copy, and what would help.
+        problem: String,
     },
     /// A column that cannot be taken.
     #[error("{file}, column `{column}`: {problem}")]

@@ -1,8 +1,10 @@
 //! Inputs as a stream of messages: a thread of its own reads and encodes, a small channel hands over, so that reading overlaps with the
 //! work behind it and memory holds a few messages at most.
 
+use super::like::{Fit, Like};
+use super::open::open_like;
 use super::plain::{plain_batch, plain_schema};
-use super::{Input, InputError, Position, ReadOptions, Rows, open};
+use super::{Input, InputError, Opened, Position, ReadOptions, Rows};
 use crate::limits::MAX_MESSAGE_BYTES;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -76,8 +78,14 @@ impl Feed {
         for same in inputs.chunk_by(|a, b| a.table == b.table) {
             let Some(input) = same.first() else { continue };
             let file = input.location.name();
-            let (schema, _) = guarded(&file, || open(&input.location, options))?;
-            let sent = sent_schema(&*plain_schema(&schema, &file)?, &input.table);
+            let mut like = survey(same, options)?;
+            if !like.is_known() {
+                let alone = same.len() == 1;
+                let (opened, plain) = opened(input, options, (!alone).then_some(&like))?;
+                opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
+                like.add(&input.table, &file, &opened, &plain)?;
+            }
+            let sent = sent_schema(&*like.begin(&file)?, &input.table);
             schemas.push(encode(&sent, None).map_err(|error| unencodable(&file, &error))?);
         }
         Ok(schemas)
@@ -116,64 +124,77 @@ struct Feeder {
     most_bytes: usize,
 }
 
-/// A table that has begun: the file that came first, its columns, and the schema of the messages.
+/// A table that has begun: its columns, and the schema of the messages.
 struct Table {
     name: String,
-    first_file: String,
-    plain: SchemaRef,
+    like: Like,
+    columns: SchemaRef,
     sent: SchemaRef,
 }
 
-impl Feeder {
-    fn run(&self, inputs: &[Input]) -> Result<(), Stop> {
-        self.check_schemas(inputs)?;
-        let mut table: Option<Table> = None;
-        for input in inputs {
-            let file = input.location.name();
-            let (schema, rows) = guarded(&file, || open(&input.location, &self.options))?;
-            let plain = plain_schema(&schema, &file)?;
-            let current = match table.take() {
-                Some(table) if table.name == input.table => {
-                    same_columns(&table.name, (&table.first_file, &table.plain), (&file, &plain))?;
-                    table
-                }
-                _ => self.begin(input, plain, &file)?,
-            };
-            self.insert_all(rows, &current, &file)?;
-            table = Some(current);
-        }
-        Ok(())
+/// What the files of a table show of its columns. What gives its bytes only once is looked at when it is read, and so is a file that has its
+/// table for itself.
+fn survey(same: &[Input], options: &ReadOptions) -> Result<Like, InputError> {
+    let mut like = Like::unknown();
+    for input in same.iter().filter(|input| same.len() > 1 && !input.location.is_stream()) {
+        let (opened, plain) = opened(input, options, Some(&Like::unknown()))?;
+        like.add(&input.table, &input.location.name(), &opened, &plain)?;
     }
+    Ok(like)
+}
 
-    /// Files of one table are compared before anything is sent; what gives its bytes only once is compared when it is read.
-    fn check_schemas(&self, inputs: &[Input]) -> Result<(), Stop> {
-        for same in inputs.chunk_by(|a, b| a.table == b.table).filter(|same| same.len() > 1) {
-            let mut first: Option<(String, SchemaRef)> = None;
-            for input in same.iter().filter(|input| !input.location.is_stream()) {
+/// An input, and its columns as they are sent.
+fn opened(input: &Input, options: &ReadOptions, like: Option<&Like>) -> Result<(Opened, SchemaRef), InputError> {
+    let file = input.location.name();
+    let opened = guarded(&file, || open_like(&input.location, options, like))?;
+    let plain = plain_schema(&opened.schema, &file)?;
+    Ok((opened, plain))
+}
+
+impl Feeder {
+    /// Files of one table are compared before anything is sent.
+    fn run(&self, inputs: &[Input]) -> Result<(), Stop> {
+        let of_one_table = || inputs.chunk_by(|a, b| a.table == b.table);
+        let surveyed: Vec<Like> = of_one_table().map(|same| survey(same, &self.options)).collect::<Result<_, _>>()?;
+        for (same, like) in of_one_table().zip(surveyed) {
+            let alone = same.len() == 1;
+            let mut known = Some(like);
+            let mut table: Option<Table> = None;
+            for input in same {
                 let file = input.location.name();
-                let (schema, _) = guarded(&file, || open(&input.location, &self.options))?;
-                let plain = plain_schema(&schema, &file)?;
-                match &first {
-                    Some((first, columns)) => same_columns(&input.table, (first, columns), (&file, &plain))?,
-                    None => first = Some((file, plain)),
-                }
+                let like = table.as_ref().map(|table| &table.like).or(known.as_ref());
+                let (opened, plain) = opened(input, &self.options, like.filter(|_| !alone))?;
+                opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
+                let current = match table.take() {
+                    Some(table) => table,
+                    None => self.begin(input, known.take().unwrap_or_default(), &opened, &plain)?,
+                };
+                let fit = current.like.fit(&current.name, &file, &opened, &plain)?;
+                self.insert_all(opened.rows, &current, (&plain, &fit), &file)?;
+                table = Some(current);
             }
         }
         Ok(())
     }
 
-    fn begin(&self, input: &Input, plain: SchemaRef, file: &str) -> Result<Table, Stop> {
-        let sent = sent_schema(&plain, &input.table);
-        self.send(Message::Migrate(encode(&sent, None).map_err(|error| unencodable(file, &error))?))?;
-        Ok(Table { name: input.table.clone(), first_file: file.to_owned(), plain, sent })
+    fn begin(&self, input: &Input, mut like: Like, opened: &Opened, plain: &SchemaRef) -> Result<Table, Stop> {
+        let file = input.location.name();
+        if !like.is_known() {
+            like.add(&input.table, &file, opened, plain)?;
+        }
+        let columns = like.begin(&file)?;
+        let sent = sent_schema(&columns, &input.table);
+        self.send(Message::Migrate(encode(&sent, None).map_err(|error| unencodable(&file, &error))?))?;
+        Ok(Table { name: input.table.clone(), like, columns, sent })
     }
 
-    fn insert_all(&self, mut rows: Rows, table: &Table, file: &str) -> Result<(), Stop> {
+    /// `(plain, fit)`: the columns of the file, and how they become the table's.
+    fn insert_all(&self, mut rows: Rows, table: &Table, (plain, fit): (&SchemaRef, &Fit), file: &str) -> Result<(), Stop> {
         let mut sent = 0_u64;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
-            let batch = guarded(file, || plain_batch(&batch, &table.plain, file))?;
-            let batch = named(batch, table).map_err(|error| unencodable(file, &error))?;
-            for slice in slices(batch) {
+            let batch = guarded(file, || plain_batch(&batch, plain, file))?;
+            let batch = fit.apply(batch, &table.columns).and_then(|batch| named(batch, table));
+            for slice in slices(batch.map_err(|error| unencodable(file, &error))?) {
                 let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
                 // Only a single row can be this large.
                 if ipc.len() > self.most_bytes {
@@ -220,32 +241,6 @@ pub(crate) fn caught<T>(decode: impl FnOnce() -> T) -> Option<T> {
     let ended = catch_unwind(AssertUnwindSafe(decode));
     GUARDED.set(outer);
     ended.ok()
-}
-
-/// Have two files of one table equal columns?
-fn same_columns(table: &str, (first, a): (&str, &SchemaRef), (second, b): (&str, &SchemaRef)) -> Result<(), InputError> {
-    let differs = |column: &str, difference: String| {
-        let [table, first, second, column] = [table, first, second, column].map(str::to_owned);
-        Err(InputError::SchemaDiffers { table, first, second, column, difference })
-    };
-    for (x, y) in a.fields().iter().zip(b.fields()) {
-        if x.name() != y.name() {
-            return differs(y.name(), format!("it stands where `{}` is", x.name()));
-        }
-        if x.data_type() != y.data_type() {
-            return differs(y.name(), format!("its type is {} but {}", y.data_type(), x.data_type()));
-        }
-        if x.is_nullable() != y.is_nullable() || x.metadata() != y.metadata() {
-            return differs(y.name(), "its nullability or extension type is not the one".to_owned());
-        }
-    }
-    if let Some(extra) = b.fields().get(a.fields().len()) {
-        return differs(extra.name(), "it is missing".to_owned());
-    }
-    match a.fields().get(b.fields().len()) {
-        Some(missing) => differs(missing.name(), "it is missing here but present".to_owned()),
-        None => Ok(()),
-    }
 }
 
 /// The schema of a table's messages.

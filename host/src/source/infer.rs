@@ -3,13 +3,16 @@
 //! The narrowest type that takes every value seen:
 //!
 //! - `bool`: `true`, `false` in any case (in NDJSON the literals);
-//! - `int64`: `0`, `-7`, `42`. Leading zeros (`007`) and numbers beyond 64 bits are text, so that no digit is lost;
-//! - `float64`: `1.5`, `-2e10`, or whole numbers beside such (then at most 2^53). A number that a float would change
-//!   (`12345678901234567.89`) is text;
+//! - `int64`: `0`, `-7`, `42`. Leading zeros (`007`), a plus (`+5`) and numbers beyond 64 bits are text, so that no character is lost;
+//! - `float64`: `1.5`, `-2e10`, `-0`, or whole numbers beside such (then at most 2^53). A number that a float would change
+//!   (`12345678901234567.89`) is text, and so are words (`NaN`, `inf`);
 //! - `date`: `2006-01-02`, a day of the calendar (`0000-00-00` is text);
-//! - `timestamp`: `2006-01-02T15:04:05.9Z`, with a zone on every value or on none; nanoseconds when a value has more than six decimals;
+//! - `timestamp`: `2006-01-02T15:04:05.9Z`, with a zone on every value or on none; nanoseconds when a value has more than six decimals. A
+//!   time that is on no clock (`25:00:00`, a leap second) is text;
 //! - `json`: objects and arrays of NDJSON, and whatever stands beside them in the same column;
 //! - `utf8`: everything else, and columns without a value.
+//!
+//! Values after the first rows are judged by the same rule: whatever would have made the column another type does not fit it.
 
 use super::columns::ColumnType;
 use arrow_schema::{DataType, TimeUnit};
@@ -68,6 +71,10 @@ impl Seen {
         if leading_zero || !digits.first().is_some_and(u8::is_ascii_digit) {
             return Self::Text;
         }
+        if text == "-0" {
+            // Whole numbers have no such zero.
+            return Self::Float;
+        }
         if digits.iter().all(u8::is_ascii_digit) {
             return text.parse::<i64>().map_or(Self::Text, |value| Self::Integer { wide: value.unsigned_abs() > EXACT_FLOAT });
         }
@@ -88,6 +95,21 @@ impl Seen {
             (a, b) if a == b => a,
             _ => Self::Text,
         }
+    }
+
+    /// What a column of this type, chosen from its values, has seen; [`None`] for a type that no values choose.
+    pub(crate) fn of_type(column_type: &ColumnType) -> Option<Self> {
+        Some(match column_type {
+            ColumnType::Utf8 => Self::Text,
+            ColumnType::Bool => Self::Bool,
+            ColumnType::Integer(DataType::Int64) => Self::Integer { wide: true },
+            ColumnType::Float(DataType::Float64) => Self::Float,
+            ColumnType::Date => Self::Date,
+            ColumnType::Timestamp(unit) => Self::Timestamp { zone: true, nanoseconds: nanoseconds(*unit)? },
+            ColumnType::DateTime(unit) => Self::Timestamp { zone: false, nanoseconds: nanoseconds(*unit)? },
+            ColumnType::Json => Self::Json,
+            _ => return None,
+        })
     }
 
     /// The type that takes them all.
@@ -147,6 +169,15 @@ impl Decimal {
     }
 }
 
+/// The unit as [`unit`] says it.
+fn nanoseconds(unit: TimeUnit) -> Option<bool> {
+    match unit {
+        TimeUnit::Nanosecond => Some(true),
+        TimeUnit::Microsecond => Some(false),
+        TimeUnit::Second | TimeUnit::Millisecond => None,
+    }
+}
+
 fn unit(nanoseconds: bool) -> TimeUnit {
     if nanoseconds { TimeUnit::Nanosecond } else { TimeUnit::Microsecond }
 }
@@ -161,29 +192,67 @@ pub(crate) struct Instant {
 }
 
 impl Instant {
-    /// Reads `YYYY-MM-DD`, or `YYYY-MM-DD[T ]HH:MM:SS[.decimals][Z|±HH:MM]`; the calendar is checked when the value is converted.
+    /// Reads `YYYY-MM-DD`, or `YYYY-MM-DD[T ]HH:MM:SS[.decimals][Z|±HH:MM]`: a day of the calendar, and a time of the clock. In UTC it must
+    /// still have a year of four digits.
     pub(crate) fn scan(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let rest = strip_shape(bytes, b"0000-00-00")?;
+        if !is_day(number(bytes, 0, 4)?, number(bytes, 5, 7)?, number(bytes, 8, 10)?) {
+            return None;
+        }
         let [b'T' | b't' | b' ', rest @ ..] = rest else {
             return rest.is_empty().then_some(Self { time: None, zone: false });
         };
         let (time, rest) = scan_time(rest)?;
-        let zone = match rest {
-            [] => false,
-            b"Z" | b"z" => true,
-            [b'+' | b'-', offset @ ..] => {
-                strip_shape(offset, b"00:00").or_else(|| strip_shape(offset, b"0000")).is_some_and(<[u8]>::is_empty)
-            }
+        let offset = match rest {
+            [] => None,
+            b"Z" | b"z" => Some(0),
+            [b'+', offset @ ..] => Some(offset_minutes(offset)?),
+            [b'-', offset @ ..] => Some(-offset_minutes(offset)?),
             _ => return None,
         };
-        (zone || rest.is_empty()).then_some(Self { time: Some(time), zone })
+        let minute = number(bytes, 11, 13)? * 60 + number(bytes, 14, 16)?;
+        let utc = i64::from(minute) - offset.unwrap_or(0);
+        let leaves_the_years =
+            (bytes.starts_with(b"0000-01-01") && utc < 0) || (bytes.starts_with(b"9999-12-31") && utc >= MINUTES_OF_A_DAY);
+        (!leaves_the_years).then_some(Self { time: Some(time), zone: offset.is_some() })
     }
 }
 
-/// Reads `HH:MM:SS[.decimals]`; answers the decimals that count, and what follows.
+const MINUTES_OF_A_DAY: i64 = 24 * 60;
+
+/// `HH:MM` or `HHMM`, less than a day.
+fn offset_minutes(text: &[u8]) -> Option<i64> {
+    let rest = strip_shape(text, b"00:00").or_else(|| strip_shape(text, b"0000"))?;
+    if !rest.is_empty() {
+        return None;
+    }
+    let (hours, minutes) = (number(text, 0, 2)?, number(text, text.len() - 2, text.len())?);
+    (hours < 24 && minutes < 60).then(|| i64::from(hours * 60 + minutes))
+}
+
+/// The number that these digits are.
+fn number(text: &[u8], from: usize, to: usize) -> Option<u32> {
+    Some(text.get(from..to)?.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
+}
+
+fn is_day(year: u32, month: u32, day: u32) -> bool {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    (1..=days).contains(&day)
+}
+
+/// Reads `HH:MM:SS[.decimals]`, a time of the clock; answers the decimals that count, and what follows.
 pub(crate) fn scan_time(text: &[u8]) -> Option<(usize, &[u8])> {
     let rest = strip_shape(text, b"00:00:00")?;
+    if number(text, 0, 2)? > 23 || number(text, 3, 5)? > 59 || number(text, 6, 8)? > 59 {
+        return None;
+    }
     let [b'.', fraction @ ..] = rest else { return Some((0, rest)) };
     let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = fraction.split_at(length);
@@ -218,6 +287,7 @@ mod tests {
         check(&["true", "FALSE"], "bool");
         check(&["0", "-7", "9223372036854775807"], "int64");
         check(&["1.5", "-2e10", "0.0"], "float64");
+        check(&["1", "-0"], "float64");
         check(&["2024-02-29"], "date");
         check(&["2024-02-29T01:02:03Z", "2024-02-29 01:02:03.123456+02:00"], "timestamp");
         check(&["2024-02-29T01:02:03.123456700Z"], "timestamp_ns");
@@ -250,6 +320,18 @@ mod tests {
             "2024-01-02T",
             "12:00:00",
             "yes",
+            "2023-02-29",
+            "2024-13-01",
+            "2024-00-10",
+            "1900-02-29T00:00:00Z",
+            "2024-01-02T24:00:00Z",
+            "2024-01-02T03:60:00Z",
+            "2024-06-30T23:59:60Z",
+            "2024-01-02T03:04:05+24:00",
+            "2024-01-02T03:04:05+01:60",
+            "2024-01-02T03:04:05+01:00  ",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
         ] {
             check(&[text], "utf8");
         }

@@ -8,6 +8,13 @@ use std::sync::Arc;
 /// Longest record of a text file. Longer ones are almost always a file that is something else, or a quote that was never closed.
 pub(crate) const MAX_RECORD_BYTES: usize = 64 << 20;
 
+/// Most columns of a text file: what a table may have. A file with more has values where its names should be.
+pub(crate) const MAX_COLUMNS: usize = 10_000;
+/// Bytes of a column's name, and of all names of a file: what a table may have.
+pub(crate) const MAX_NAME_BYTES: usize = 4_096;
+/// See [`MAX_NAME_BYTES`].
+pub(crate) const MAX_NAMES_BYTES: usize = 8 << 20;
+
 /// Reads lines.
 pub(crate) struct Lines {
     reader: Box<dyn BufRead + Send>,
@@ -37,6 +44,16 @@ impl Lines {
 
     /// Appends the next line with its line end to `record`; false at the end of the file.
     pub(crate) fn append(&mut self, record: &mut Vec<u8>) -> Result<bool, InputError> {
+        self.append_while(record, |_| Ok(()))
+    }
+
+    /// As [`Lines::append`], for a line that need not be read to its end: `judge` sees each piece of it before it is taken, and says what is
+    /// wrong with the line so far.
+    pub(crate) fn append_while(
+        &mut self,
+        record: &mut Vec<u8>,
+        mut judge: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<bool, InputError> {
         let start = record.len();
         loop {
             let chunk = match self.reader.fill_buf() {
@@ -47,6 +64,9 @@ impl Lines {
             let end = memchr(b'\n', chunk).map(|at| at + 1);
             let taken = end.unwrap_or(chunk.len());
             let at_end = chunk.is_empty();
+            if let Err(problem) = judge(&chunk[..taken]) {
+                return Err(self.malformed(self.number + 1, problem));
+            }
             if record.len() + taken > MAX_RECORD_BYTES {
                 return Err(self.malformed(
                     self.number + 1,

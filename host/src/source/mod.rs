@@ -7,32 +7,44 @@
 
 mod columns;
 mod csv;
+mod delimiter;
 mod error;
 mod feed;
 mod infer;
 mod inputs;
 mod ipc;
+mod json;
+mod like;
 mod lines;
+mod magic;
 mod ndjson;
 mod open;
 mod parquet;
 mod plain;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod text;
+#[cfg(test)]
+mod text_fuzz;
+#[cfg(test)]
+mod text_promises;
 pub(crate) mod unpack;
 
 pub use columns::{ColumnType, TYPE_NAMES, parse_override};
+pub use delimiter::Delimiter;
 pub use error::{InputError, Position};
 pub use feed::{Feed, Message};
 pub(crate) use feed::{caught, panics_are_caught};
 pub use inputs::{Input, resolve};
 pub(crate) use ipc::words;
 pub use open::{InputFormat, Location, ReadOptions, open};
+pub use spool::Spool;
 pub use text::SAMPLE_ROWS;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use std::collections::HashSet;
 
 /// Characters of a library's words that go into a message: they say what is wrong at the beginning.
 pub(crate) const MAX_WORDS: usize = 300;
@@ -41,3 +53,21 @@ pub(crate) const MAX_WORDS: usize = 300;
 pub type Schema = SchemaRef;
 /// The rows of an input; nothing follows an error.
 pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch, InputError>> + Send>;
+
+/// An input whose columns are known.
+pub(crate) struct Opened {
+    pub(crate) schema: Schema,
+    pub(crate) rows: Rows,
+    /// Columns of text in which no value has been seen: any type fits them.
+    pub(crate) undecided: HashSet<String>,
+    /// Does a column that the input does not have stand for one without values? It does in NDJSON.
+    pub(crate) optional: bool,
+    /// What its user should know: names that were made up, a delimiter that was told by the content.
+    pub(crate) notes: Vec<String>,
+}
+
+impl From<(Schema, Rows)> for Opened {
+    fn from((schema, rows): (Schema, Rows)) -> Self {
+        Self { schema, rows, undecided: HashSet::new(), optional: false, notes: Vec::new() }
+    }
+}

@@ -2,12 +2,12 @@
 //!
 //! The columns are the keys of the first 10,000 rows in the order of their first appearance, then the columns named by `--column`. A key
 //! that turns up later is an error, since the rows before it have been sent; `--column` makes it known from the start. A missing key and
-//! `null` are null. A key twice in one object is an error.
+//! `null` are null. A key twice in one object is an error, at any depth, and so is half of a surrogate pair.
 
-use super::columns::ColumnType;
-use super::lines::{Lines, strip_mark, trim_end};
+use super::like::{Like, NO_COLUMNS};
+use super::lines::{Lines, MAX_COLUMNS, MAX_NAME_BYTES, MAX_NAMES_BYTES, strip_mark, trim_end};
 use super::text::{Dialect, SAMPLE_ROWS, TextRows};
-use super::{InputError, Rows, Schema};
+use super::{InputError, Opened, ReadOptions, Rows, json};
 use arrow_array::RecordBatch;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
@@ -18,9 +18,6 @@ use std::fmt;
 use std::io::BufRead;
 use std::sync::Arc;
 
-/// Most columns: a file with more keys uses values as keys.
-const MAX_COLUMNS: usize = 10_000;
-
 /// Reads a file of NDJSON.
 struct Reader {
     lines: Lines,
@@ -28,6 +25,8 @@ struct Reader {
     rows: TextRows,
     /// Where each known key goes.
     columns: HashMap<String, usize>,
+    /// Bytes of them.
+    name_bytes: usize,
     /// Are new keys still welcome?
     sampling: bool,
     done: bool,
@@ -37,26 +36,29 @@ struct Reader {
 pub(crate) fn open(
     input: Box<dyn BufRead + Send>,
     file: Arc<str>,
-    overrides: &[(String, ColumnType)],
-) -> Result<(Schema, Rows), InputError> {
+    options: &ReadOptions,
+    like: Option<&Like>,
+) -> Result<Opened, InputError> {
     let mut reader = Reader {
         lines: Lines::new(input, file.clone()),
         line: Vec::new(),
         rows: TextRows::new(file, Dialect::Json, Vec::new()),
         columns: HashMap::new(),
+        name_bytes: 0,
         sampling: true,
         done: false,
     };
     reader.fill()?;
-    for (name, _) in overrides {
+    for name in options.columns.iter().map(|(name, _)| name.as_str()).chain(like.into_iter().flat_map(Like::names)) {
         reader.column(name, 1)?;
     }
-    if reader.columns.is_empty() {
-        return Err(reader.lines.malformed(1, "the file holds no row with a column; name the columns with --column NAME=TYPE"));
+    if reader.columns.is_empty() && like.is_none() {
+        return Err(reader.lines.malformed(1, NO_COLUMNS));
     }
     reader.sampling = false;
-    let schema = reader.rows.choose_types(overrides);
-    Ok((schema, Box::new(reader)))
+    let (schema, undecided) = reader.rows.choose_types(&options.columns, like);
+    let rows: Rows = Box::new(reader);
+    Ok(Opened { schema, rows, undecided, optional: true, notes: Vec::new() })
 }
 
 impl Reader {
@@ -112,6 +114,15 @@ impl Reader {
         if self.columns.len() == MAX_COLUMNS {
             return Err(self.lines.malformed(line, format!("the file has more than {MAX_COLUMNS} columns")));
         }
+        self.name_bytes += name.len();
+        if name.len() > MAX_NAME_BYTES {
+            let problem = format!("the object has a key of {} bytes; at most {MAX_NAME_BYTES} are accepted", name.len());
+            return Err(self.lines.malformed(line, problem));
+        }
+        if self.name_bytes > MAX_NAMES_BYTES {
+            let problem = format!("the file's keys have more than {MAX_NAMES_BYTES} bytes, which is the most that a table may have");
+            return Err(self.lines.malformed(line, problem));
+        }
         let column = self.rows.add_column(name);
         self.columns.insert(name.to_owned(), column);
         Ok(column)
@@ -122,9 +133,14 @@ impl Reader {
         if self.rows.has(column) {
             return Err(self.lines.malformed(line, format!("the object holds the key `{name}` twice")));
         }
-        if value.get() != "null" {
-            self.rows.put(column, value.get());
+        if value.get() == "null" {
+            self.rows.put_null(column);
+            return Ok(());
         }
+        if let Err(problem) = json::check(value.get()) {
+            return Err(self.lines.malformed(line, format!("column `{name}` {}", problem.words())));
+        }
+        self.rows.put(column, value.get());
         Ok(())
     }
 }
@@ -179,8 +195,11 @@ impl Iterator for Reader {
             && let Err(error) = self.fill()
         {
             self.done = true;
+            self.rows.clear();
             return Some(Err(error));
         }
-        self.rows.take().transpose()
+        let taken = self.rows.take();
+        self.done |= taken.is_err();
+        taken.transpose()
     }
 }

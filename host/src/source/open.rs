@@ -1,8 +1,13 @@
 //! From a name to rows: what a file is (its first bytes, then its name), and the reader for it.
 
 use super::columns::ColumnType;
-use super::{InputError, Position, Rows, Schema, csv, ipc, ndjson, parquet};
+use super::delimiter::{self, Delimiter};
+use super::like::Like;
+use super::magic::{self, HEAD_BYTES, Stranger};
+use super::spool::Spool;
+use super::{InputError, Opened, Position, Rows, Schema, csv, ipc, ndjson, parquet};
 use flate2::read::MultiGzDecoder;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -10,8 +15,6 @@ use std::sync::Arc;
 
 /// Bytes of a read from the disk.
 const READ_BYTES: usize = 256 << 10;
-/// Bytes looked at to tell what a file is.
-const MAGIC_BYTES: usize = 6;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -63,8 +66,13 @@ pub struct ReadOptions {
     pub format: Option<InputFormat>,
     /// Types of columns of CSV and NDJSON; the last one of a name wins.
     pub columns: Vec<(String, ColumnType)>,
-    /// Must every one of `columns` be in each input? (Otherwise those that are not are passed over.)
+    /// Must every one of `columns` be in each input, and each be one that has a delimiter if one is set? (Otherwise those that are not are
+    /// passed over.)
     pub columns_required: bool,
+    /// What separates the columns of CSV, if its content is not to be asked.
+    pub delimiter: Option<Delimiter>,
+    /// Where a copy of what comes from a pipe or out of gzip may be.
+    pub spool: Spool,
 }
 
 /// Opens an input: reads as much as its schema needs.
@@ -72,6 +80,11 @@ pub struct ReadOptions {
 /// # Errors
 /// It cannot be read, or is not what it should be.
 pub fn open(location: &Location, options: &ReadOptions) -> Result<(Schema, Rows), InputError> {
+    open_like(location, options, None).map(|opened| (opened.schema, opened.rows))
+}
+
+/// As [`open`], for one of the files of a table, of which so much is known.
+pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
     let name: Arc<str> = location.name().into();
     let failed = |cause: io::Error| InputError::Io { file: name.to_string(), cause };
     let mut content = match location {
@@ -80,28 +93,45 @@ pub fn open(location: &Location, options: &ReadOptions) -> Result<(Schema, Rows)
     }
     .map_err(failed)?;
     content.unzip().map_err(|cause| gzip_failed(&name, &cause))?;
-    let format = match options.format {
-        Some(format) => format,
-        None => content.detect(location).ok_or_else(|| InputError::UnknownFormat { file: name.to_string() })?,
-    };
-    let (schema, rows) = match format {
-        InputFormat::Csv => csv::open(content.reader, name.clone(), b',', &options.columns),
-        InputFormat::Tsv => csv::open(content.reader, name.clone(), b'\t', &options.columns),
-        InputFormat::Ndjson => ndjson::open(content.reader, name.clone(), &options.columns),
-        InputFormat::Parquet => parquet::open(content.into_file().map_err(failed)?, name.clone()),
-        InputFormat::Ipc if content.magic.starts_with(b"ARROW1") => ipc::open_file(content.into_file().map_err(failed)?, name.clone()),
-        InputFormat::Ipc => ipc::open_stream(content.reader, name.clone()),
+    let not_read = |Stranger { what, advice }| Err(InputError::NotRead { file: name.to_string(), what, advice });
+    let said_binary = matches!(options.format, Some(InputFormat::Parquet | InputFormat::Ipc));
+    if let Some(stranger) = magic::stranger(&content.head, content.zipped, !said_binary) {
+        return not_read(stranger);
+    }
+    let told = options.format.or_else(|| content.detect(location, options.delimiter.is_some()));
+    if let Some(array) = magic::array(&content.head, told, options.format.is_some()) {
+        return not_read(array);
+    }
+    let format = told.ok_or_else(|| InputError::UnknownFormat { file: name.to_string() })?;
+    let mut opened = match format {
+        InputFormat::Csv => content.open_csv(&name, b',', options, like),
+        InputFormat::Tsv => content.open_csv(&name, b'\t', options, like),
+        InputFormat::Ndjson => ndjson::open(content.reader, name.clone(), options, like),
+        InputFormat::Parquet => parquet::open(content.into_file(&name, "Parquet", b"PAR1", options)?, name.clone()).map(Opened::from),
+        InputFormat::Ipc if content.head.starts_with(b"ARROW1") => {
+            ipc::open_file(content.into_file(&name, "an Arrow IPC file", b"ARROW1", options)?, name.clone()).map(Opened::from)
+        }
+        InputFormat::Ipc => ipc::open_stream(content.reader, name.clone()).map(Opened::from),
     }?;
-    check_columns(&schema, format, &name, options)?;
-    Ok((schema, rows))
+    check_columns(&opened.schema, format, &name, options)?;
+    opened.notes.iter_mut().for_each(|note| *note = format!("{name}: {note}"));
+    Ok(opened)
 }
 
-/// Every `--column` must name a column that it can set.
+/// Every `--column` must name a column that it can set, and `--delimiter` a file that has one.
 fn check_columns(schema: &Schema, format: InputFormat, file: &str, options: &ReadOptions) -> Result<(), InputError> {
-    let text = matches!(format, InputFormat::Csv | InputFormat::Tsv | InputFormat::Ndjson);
-    let unknown = options.columns.iter().find(|(name, _)| !text || schema.field_with_name(name).is_err());
-    match unknown {
-        Some((name, _)) if options.columns_required => Err(InputError::Column {
+    if !options.columns_required {
+        return Ok(());
+    }
+    let csv = matches!(format, InputFormat::Csv | InputFormat::Tsv);
+    if options.delimiter.is_some() && !csv {
+        let problem = "--delimiter is what separates the columns of CSV; this file is none".to_owned();
+        return Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem });
+    }
+    let text = csv || format == InputFormat::Ndjson;
+    let names: HashSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    match options.columns.iter().find(|(name, _)| !text || !names.contains(name.as_str())) {
+        Some((name, _)) => Err(InputError::Column {
             file: file.to_owned(),
             column: name.clone(),
             problem: if text {
@@ -111,7 +141,7 @@ fn check_columns(schema: &Schema, format: InputFormat, file: &str, options: &Rea
                 "--column sets types of CSV and NDJSON; this file brings its own".to_owned()
             },
         }),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -119,12 +149,12 @@ fn gzip_failed(name: &str, cause: &io::Error) -> InputError {
     InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem: format!("not a whole gzip file: {cause}") }
 }
 
-/// The bytes of an input, with a look at the first few.
+/// The bytes of an input, with a look at the first of them.
 struct Content {
     reader: Box<dyn BufRead + Send>,
     /// The file itself, as long as nothing has been decompressed.
     file: Option<File>,
-    magic: Vec<u8>,
+    head: Vec<u8>,
     zipped: bool,
 }
 
@@ -147,15 +177,25 @@ impl Content {
 
     /// Looks at the first bytes; a pipe may hand over fewer than asked for at a time, so they are collected and put back.
     fn peeked(mut reader: Box<dyn BufRead + Send>, file: Option<File>, zipped: bool) -> io::Result<Self> {
-        let mut magic = Vec::new();
-        reader.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic)?;
-        let reader = Box::new(BufReader::with_capacity(READ_BYTES, io::Cursor::new(magic.clone()).chain(reader)));
-        Ok(Self { reader, file, magic, zipped })
+        let mut head = Vec::new();
+        let looked = reader.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head);
+        // What breaks off inside gzip is told by the reader, which knows on which line.
+        let broken = match looked {
+            Err(error) if head.is_empty() || !zipped => return Err(error),
+            Err(error) => Some(error),
+            Ok(_) => None,
+        };
+        let rest: Box<dyn Read + Send> = match broken {
+            Some(error) => Box::new(Broken(Some(error))),
+            None => Box::new(reader),
+        };
+        let reader = Box::new(BufReader::with_capacity(READ_BYTES, io::Cursor::new(head.clone()).chain(rest)));
+        Ok(Self { reader, file, head, zipped })
     }
 
     /// Looks inside gzip.
     fn unzip(&mut self) -> io::Result<()> {
-        if !self.magic.starts_with(&[0x1f, 0x8b]) {
+        if !self.head.starts_with(&[0x1f, 0x8b]) {
             return Ok(());
         }
         let outer = std::mem::replace(&mut self.reader, Box::new(io::empty()));
@@ -164,39 +204,65 @@ impl Content {
         Ok(())
     }
 
-    fn detect(&self, location: &Location) -> Option<InputFormat> {
-        if self.magic.starts_with(b"PAR1") {
+    /// `delimited`: its user has said what separates its columns.
+    fn detect(&self, location: &Location, delimited: bool) -> Option<InputFormat> {
+        if self.head.starts_with(b"PAR1") {
             return Some(InputFormat::Parquet);
         }
-        if self.magic.starts_with(b"ARROW1") || self.magic.starts_with(&[0xff; 4]) {
+        if self.head.starts_with(b"ARROW1") || self.head.starts_with(&[0xff; 4]) {
             return Some(InputFormat::Ipc);
         }
         let by_name = match location {
             Location::File(path) => by_extension(path, self.zipped),
             Location::Stdin => None,
         };
+        if !delimited && magic::is_ndjson(&self.head) {
+            return Some(InputFormat::Ndjson);
+        }
         by_name.or_else(|| {
-            let text = self.magic.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(&self.magic);
+            let text = self.head.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(&self.head);
             match text.iter().find(|byte| !byte.is_ascii_whitespace())? {
+                _ if delimited => Some(InputFormat::Csv),
                 b'{' => Some(InputFormat::Ndjson),
+                b'[' => None,
                 _ if *location == Location::Stdin => Some(InputFormat::Csv),
                 _ => None,
             }
         })
     }
 
-    /// The whole content as a file that can be read at any place: the file itself, or a copy without a name.
-    fn into_file(mut self) -> io::Result<File> {
+    fn open_csv(self, name: &Arc<str>, usual: u8, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
+        let told = match options.delimiter {
+            Some(Delimiter(delimiter)) => delimiter::Told { delimiter, note: None },
+            None => delimiter::tell(&self.head, self.head.len() < HEAD_BYTES, usual),
+        };
+        let mut opened = csv::open(self.reader, name.clone(), told.delimiter, options, like)?;
+        opened.notes.extend(told.note);
+        Ok(opened)
+    }
+
+    /// The whole content as a file that can be read at any place: the file itself, or a copy without a name. `magic`: what it begins with.
+    fn into_file(self, name: &str, what: &'static str, magic: &[u8], options: &ReadOptions) -> Result<File, InputError> {
         let mut file = match self.file {
             Some(file) => file,
-            None => {
-                let mut spool = tempfile::tempfile()?;
-                io::copy(&mut self.reader, &mut spool)?;
-                spool
+            // Nothing is copied that is something else from the start.
+            None if !self.head.starts_with(magic) => {
+                let problem = format!("not {what}: it does not begin with {}", String::from_utf8_lossy(magic));
+                return Err(InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem });
             }
+            None => options.spool.copy(self.reader, name, what)?,
         };
-        file.rewind()?;
+        file.rewind().map_err(|cause| InputError::Io { file: name.to_owned(), cause })?;
         Ok(file)
+    }
+}
+
+/// The place in a stream where reading it has failed.
+struct Broken(Option<io::Error>);
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
     }
 }
 

@@ -37,7 +37,7 @@ impl Files {
 
 fn read(path: &Path, columns: &[&str]) -> Result<(Schema, Vec<RecordBatch>), InputError> {
     let columns = columns.iter().map(|text| parse_override(text).unwrap()).collect();
-    let options = ReadOptions { columns, columns_required: true, format: None };
+    let options = ReadOptions { columns, columns_required: true, ..ReadOptions::default() };
     let (schema, rows) = open(&Location::File(path.to_owned()), &options)?;
     Ok((schema, rows.collect::<Result<_, _>>()?))
 }
@@ -165,7 +165,8 @@ fn csv_that_is_broken_is_refused_by_line() {
         ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 goes on behind its closing quote"),
         ("a,b\nse\"cret,1\n", "line 2: field 1 holds a quote"),
         ("a,a\n", "line 1: the header names the column `a` twice"),
-        ("a,,b\n", "line 1: column 2 of the header has no name"),
+        ("\na,b\n", "line 1: the first line is empty; a header line"),
+        ("ab\0,c\n", "line 1: the name of column 1 holds a NUL byte"),
         ("a,b\r1,2\r3,4\r", "line 1: a carriage return stands alone"),
         ("\"a\",\"b\"\r\"1\",\"2\"\r", "line 1: a carriage return stands alone"),
         ("a\n1\n2\r3\n", "line 3: a carriage return stands alone"),
@@ -191,14 +192,98 @@ fn a_late_mismatch_names_file_line_column_and_type() {
         let late = format!("{floats}{number},x\n");
         refuse("t.csv", late.as_bytes(), &[], &["line 20022,", "column `id`", "not float64 without rounding", "--column id=TYPE"]);
     }
-    let files = Files::new();
-    assert!(show(&files.file("t.csv", format!("{floats}NaN,x\n").as_bytes()), &[]).ends_with("\nNaN|x"));
+    // Among the first rows it would have made the column text.
+    refuse("t.csv", format!("{floats}NaN,x\n").as_bytes(), &[], &["line 20022,", "column `id`", "--column id=string"]);
     refuse("t.csv", format!("{csv}1e400,x\n").as_bytes(), &["id=float64"], &["line 20022,", "column `id`", "not float64"]);
     refuse("t.ndjson", format!("{ndjson}{{\"id\":\"secret\"}}\n").as_bytes(), &[], &["line 10011,", "column `id`", "int64"]);
     refuse("t.ndjson", format!("{ndjson}{{\"new\":1}}\n").as_bytes(), &[], &["column `new`", "line 10011", "--column new=TYPE"]);
     let files = Files::new();
     let path = files.file("t.ndjson", format!("{ndjson}{{\"new\":1}}\n").as_bytes());
     assert!(show(&path, &["new=int64"]).ends_with("\nNULL|1"));
+}
+
+/// What the first rows chose is not stretched for what comes after them; the remedy that is named takes it as it is written.
+#[test]
+fn late_values_that_would_be_changed_are_refused_with_the_remedy() {
+    for (first, late) in [
+        ("5", "02134"),
+        ("5", "+41791234567"),
+        ("5", "00"),
+        ("5", "-0"),
+        ("5", "5.0"),
+        ("5", " 5"),
+        ("5", "9223372036854775808"),
+        ("1.5", "01.5"),
+        ("1.5", "+1.5"),
+        ("1.5", "inf"),
+        ("true", "1"),
+        ("true", "no"),
+        ("true", "t"),
+        ("true", "off"),
+        ("2024-01-02", "2024-02-30"),
+        ("2024-01-02", "2024-01-02T00:00:00Z"),
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05"),
+        ("2024-01-02T03:04:05Z", "2024-01-02"),
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:60Z"),
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05.1234567Z"),
+        ("2024-01-02T03:04:05.1234567Z", "3024-01-02T03:04:05Z"),
+    ] {
+        let files = Files::new();
+        let is_json = |text: &str| text.trim() == text && serde_json::from_str::<serde_json::Value>(text).is_ok();
+        let json = |text: &str| if is_json(text) { text.to_owned() } else { format!("\"{text}\"") };
+        for (name, head, first, late) in [
+            ("t.csv", "v\n", first.to_owned(), late.to_owned()),
+            ("t.ndjson", "", format!("{{\"v\":{}}}", json(first)), format!("{{\"v\":{}}}", json(late))),
+        ] {
+            let path = files.file(name, format!("{head}{}{late}\n", format!("{first}\n").repeat(SAMPLE_ROWS)).as_bytes());
+            let line = SAMPLE_ROWS + 1 + usize::from(name == "t.csv");
+            let error = read(&path, &[]).expect_err(&late).to_string();
+            let place = format!("{name}, line {line}, column `v`: ");
+            assert!(error.contains(&place) && error.contains("--column v=string "), "{first}, then {late}: {error}");
+            let shown = show(&path, &["v=string"]);
+            let value = shown.rsplit('\n').next().unwrap_or_default();
+            assert!(late == value || late == format!("{{\"v\":{value}}}") || late == format!("{{\"v\":\"{value}\"}}"), "{late}: {value}");
+        }
+    }
+}
+
+#[test]
+fn a_column_without_a_name_is_named_after_its_place_and_that_is_said() {
+    let files = Files::new();
+    for (content, expected, said) in [
+        (",city\n0,Bern\n", "column_1:Int64 city:Utf8\n0|Bern", "1 of the header's columns have no name; they are called `column_1`"),
+        ("a,b,\n1,2,\n", "a:Int64 b:Int64 column_3:Utf8\n1|2|NULL", "`column_3`"),
+        ("column_3,column_3_2,\"\"\n1,2,3\n", "column_3:Int64 column_3_2:Int64 column_3_3:Int64\n1|2|3", "`column_3_3`"),
+        (",,\n1,2,3\n", "column_1:Int64 column_2:Int64 column_3:Int64\n1|2|3", "3 of the header's columns"),
+    ] {
+        let path = files.file("t.csv", content.as_bytes());
+        assert_eq!(show(&path, &[]), expected);
+        let opened = super::open::open_like(&Location::File(path), &ReadOptions::default(), None).unwrap();
+        assert!(matches!(opened.notes.as_slice(), [note] if note.contains(said) && note.contains("t.csv: line 1")), "{:?}", opened.notes);
+    }
+}
+
+#[test]
+fn other_delimiters_are_noticed_or_said() {
+    let files = Files::new();
+    let opened = |name: &str, content: &str, delimiter: Option<&str>| {
+        let path = files.file(name, content.as_bytes());
+        let delimiter = delimiter.map(|text| text.parse().unwrap());
+        let opened = super::open::open_like(&Location::File(path), &ReadOptions { delimiter, ..ReadOptions::default() }, None).unwrap();
+        (opened.schema.fields().len(), opened.notes)
+    };
+    for (name, content) in
+        [("t.csv", "city;people\nBern;133000\n"), ("t.csv", "a|b\n1|2\n"), ("t.csv", "a\tb\n1\t2\n"), ("t.tsv", "a,b\n1,2\n")]
+    {
+        let (columns, notes) = opened(name, content, None);
+        assert!(columns == 2 && notes.len() == 1 && notes[0].contains("--delimiter"), "{content}: {notes:?}");
+    }
+    assert_eq!(opened("t.csv", "city;people\nBern;133000\n", Some(",")), (1, vec![]));
+    assert_eq!(opened("t.csv", "a^b\n1^2\n", Some("^")), (2, vec![]));
+    assert_eq!(opened("noname", "a;b\n1;2\n", Some("semicolon")), (2, vec![]));
+    let path = files.file("t.ndjson", b"{\"a\":1}\n");
+    let options = ReadOptions { delimiter: Some(";".parse().unwrap()), columns_required: true, ..ReadOptions::default() };
+    assert!(open(&Location::File(path), &options).is_err_and(|error| error.to_string().contains("--delimiter")));
 }
 
 #[test]
@@ -223,6 +308,15 @@ fn ndjson_that_is_broken_is_refused_by_line() {
         ("\"secret\"\n", "line 1: the line is no JSON object"),
         ("{\"a\":1} {\"a\":2}\n", "line 1: not JSON at character 9"),
         ("{\"a\":1,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
+        ("{\"a\":null,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
+        ("{\"a\":1,\"\\u0061\":null}\n", "line 1: the object holds the key `a` twice"),
+        ("{\"a\":{\"secret\":1,\"secret\":2}}\n", "line 1: column `a` holds an object with a key twice"),
+        ("{\"a\":[{\"b\":{\"secret\":1,\"secret\":2}}]}\n", "line 1: column `a` holds an object with a key twice"),
+        ("{\"a\":\"\\ud800\"}\n", "line 1: column `a` holds half of a surrogate pair"),
+        ("{\"a\":[\"\\ud800\"]}\n", "line 1: column `a` holds half of a surrogate pair"),
+        ("{\"a\":{\"\\udc00x\":1}}\n", "line 1: column `a` holds half of a surrogate pair"),
+        ("{\"\\ud800\":1}\n", "line 1: not JSON at character"),
+        ("[{\"a\":1},\n{\"a\":2}]\n", "it is an array of JSON: it begins with `[`; one object a line is expected"),
         ("{\"a\":secret}\n", "line 1: not JSON at character"),
         ("", "holds no row"),
     ] {
@@ -418,6 +512,7 @@ fn files_of_one_table_that_differ_are_refused_before_anything_is_sent() {
         ("id,y\n1,2\n", "column `y`: it stands where `x` is"),
         ("id,x,z\n1,2,3\n", "column `z`: it is missing in"),
         ("id\n1\n", "column `x`: it is missing here but present in"),
+        ("x,id\n1,two\n", "column `id`: its type is Utf8 but Int64 in"),
     ] {
         let messages = feed(&[first.clone(), files.file("b.csv", content.as_bytes())], Some("t"));
         let [Err(error)] = messages.as_slice() else { panic!("{content}: {} messages", messages.len()) };
@@ -432,6 +527,159 @@ fn files_of_one_table_that_fit_are_one_table() {
     let messages = feed(&[files.file("a.csv", b"id\n1\n"), files.file("b.csv", b"id\n2\n")], Some("t"));
     assert_eq!(messages.iter().filter(|message| matches!(message, Ok(Message::Migrate(_)))).count(), 1);
     assert_eq!(messages.len(), 3);
+}
+
+/// The rows of a feed of one table as text, under the columns that were announced.
+fn fed(paths: &[PathBuf]) -> Vec<String> {
+    let messages = feed(paths, Some("t"));
+    let mut lines = Vec::new();
+    for message in &messages {
+        let message = message.as_ref().unwrap_or_else(|error| panic!("{error}"));
+        let (schema, batches) = decode(message);
+        let header: Vec<String> = schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type())).collect();
+        match lines.first() {
+            None => lines.push(header.join(" ")),
+            Some(first) => assert_eq!(*first, header.join(" ")),
+        }
+        for batch in &batches {
+            for row in 0..batch.num_rows() {
+                let cell = |column: &Arc<dyn Array>| if column.is_null(row) { "NULL".into() } else { cell(column, row) };
+                lines.push(batch.columns().iter().map(cell).collect::<Vec<_>>().join("|"));
+            }
+        }
+    }
+    lines
+}
+
+/// Files of one table, and the rows that it has.
+#[test]
+fn files_of_one_table_are_one_by_names_and_values() {
+    let cases: [(&str, &[(&str, &str)], &[&str]); 12] = [
+        ("an empty column fits any type", &[("a.csv", "id,d\n1,5\n"), ("b.csv", "id,d\n2,\n")], &["id:Int64 d:Int64", "1|5", "2|NULL"]),
+        ("also if it comes first", &[("a.csv", "id,d\n2,\n"), ("b.csv", "id,d\n1,true\n")], &["id:Int64 d:Boolean", "2|NULL", "1|true"]),
+        ("a header alone fits any file", &[("a.csv", "id,d\n1,2024-01-02\n"), ("b.csv", "id,d\n")], &["id:Int64 d:Date32", "1|2024-01-02"]),
+        ("also if it comes first", &[("a.csv", "id\n"), ("b.csv", "id\n1.5\n")], &["id:Float64", "1.5"]),
+        ("nothing but headers", &[("a.csv", "id\n"), ("b.csv", "id\n")], &["id:Utf8"]),
+        ("columns of CSV are told by name", &[("a.csv", "a,b\n1,2\n"), ("b.csv", "b,a\n4,3\n")], &["a:Int64 b:Int64", "1|2", "3|4"]),
+        (
+            "keys have no order",
+            &[("a.ndjson", "{\"a\":1,\"b\":2}\n"), ("b.ndjson", "{\"b\":4,\"a\":3}\n")],
+            &["a:Int64 b:Int64", "1|2", "3|4"],
+        ),
+        (
+            "a key that is missing is null",
+            &[("a.ndjson", "{\"a\":1}\n"), ("b.ndjson", "{\"b\":2}\n")],
+            &["a:Int64 b:Int64", "1|NULL", "NULL|2"],
+        ),
+        (
+            "null everywhere",
+            &[("a.ndjson", "{\"a\":1,\"b\":null}\n"), ("b.ndjson", "{\"b\":[1]}\n")],
+            &["a:Int64 b:Binary", "1|NULL", "NULL|5b315d"],
+        ),
+        ("a file without a row", &[("a.ndjson", ""), ("b.ndjson", "{\"a\":1}\n"), ("c.ndjson", "\n{}\n")], &["a:Int64", "1", "NULL"]),
+        ("formats side by side", &[("a.csv", "a,b\n1,\n"), ("b.ndjson", "{\"b\":true}\n")], &["a:Int64 b:Boolean", "1|NULL", "NULL|true"]),
+        ("delimiters side by side", &[("a.csv", "a,b\n1,2\n"), ("b.csv", "b;a\n4;3\n")], &["a:Int64 b:Int64", "1|2", "3|4"]),
+    ];
+    for (promise, inputs, expected) in cases {
+        let files = Files::new();
+        let paths: Vec<PathBuf> = inputs.iter().map(|(name, content)| files.file(name, content.as_bytes())).collect();
+        assert_eq!(fed(&paths), expected, "{promise}");
+    }
+    // With Parquet: its types are taken.
+    let files = Files::new();
+    let paths = [files.file("a.csv", b"name,id\n,\n"), files.file("b.parquet", &parquet_file(&numbers(1).project(&[1]).unwrap(), 10))];
+    let error = feed(&paths, Some("t")).pop().unwrap().unwrap_err().to_string();
+    assert!(error.contains("column `id`: it is missing here but present in"), "{error}");
+    let paths = [files.file("a.csv", b"name\n\n"), files.file("b.parquet", &parquet_file(&numbers(1).project(&[1]).unwrap(), 10))];
+    assert_eq!(fed(&paths), ["name:Utf8", "NULL", "secret 0"]);
+}
+
+/// The type that another file of the table has is a late value's, too.
+#[test]
+fn a_value_after_an_empty_beginning_is_judged_by_the_tables_type() {
+    let files = Files::new();
+    let typed = files.file("a.csv", b"id,d\n1,5\n");
+    for (late, fits) in [("7", true), ("007", false), ("x", false)] {
+        let path = files.file("b.csv", format!("id,d\n{}3,{late}\n", "2,\n".repeat(SAMPLE_ROWS)).as_bytes());
+        let messages = feed(&[typed.clone(), path], Some("t"));
+        match messages.last().unwrap() {
+            Ok(message) => assert!(fits && decode(message).1[0].column(1).null_count() == 0, "{late}"),
+            Err(error) => assert!(!fits && error.to_string().contains("b.csv, line 10002, column `d`: "), "{late}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_parquet_file_out_of_gzip_is_copied_where_it_is_asked_for_or_refused() {
+    let files = Files::new();
+    let path = files.file("t.parquet.gz", &gzip(&parquet_file(&numbers(10), 10)));
+    let read = |spool: Spool| open(&Location::File(path.clone()), &ReadOptions { spool, ..ReadOptions::default() });
+    assert!(read(Spool::Dir(files.0.path().to_owned())).is_ok());
+    let error = read(Spool::None).err().unwrap().to_string();
+    assert!(error.contains("t.parquet.gz: it is Parquet") && error.contains("--spill-dir is `none`"), "{error}");
+    assert!(read(Spool::Dir(files.0.path().join("missing"))).is_err_and(|error| error.to_string().contains("missing")));
+    // What is no Parquet is not copied first.
+    let format = Some(InputFormat::Parquet);
+    let options = ReadOptions { spool: Spool::None, format, ..ReadOptions::default() };
+    let path = files.file("u.gz", &gzip(b"a,b\n1,2\n"));
+    assert!(open(&Location::File(path), &options).is_err_and(|error| error.to_string().contains("does not begin with PAR1")));
+}
+
+#[test]
+fn what_is_not_read_is_named_whatever_its_suffix() {
+    for (name, content, expected) in [
+        ("t.csv.zst", b"\x28\xb5\x2f\xfd\x20\x0c\x61\0\0id,name\n1,x\n".as_slice(), ["compressed with zstd", "TSV"]),
+        ("t.parquet", b"BZh91AY&SY\0", ["compressed with bzip2", "NDJSON"]),
+        ("t.csv", b"PK\x03\x04\0\0xl/workbook.xml", ["Microsoft Office", "CSV (UTF-8)"]),
+        ("t.csv", b"%PDF-1.4\n", ["PDF", "CSV"]),
+        ("t.ndjson", b"\xff\xfe{\0", ["UTF-16", "iconv"]),
+        ("t.csv", b"a\0,\0b\0\n\0", ["UTF-16", "UTF-8"]),
+        ("t.csv", b"<!DOCTYPE html>\n<html>", ["HTML", "CSV"]),
+        ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object a line"]),
+        ("t", b"plain,text\n", ["say it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
+    ] {
+        refuse(name, content, &[], &expected);
+        if name != "t" {
+            refuse(&format!("{name}.gz"), &gzip(content), &[], &expected);
+        }
+    }
+}
+
+/// A load of nulls and names takes memory of its own size, not of rows times columns; what is too wide is refused before it is read.
+#[test]
+fn what_is_wide_beyond_bounds_is_refused_by_name() {
+    let header = |columns: usize| (0..columns).map(|column| format!("{column:x}")).collect::<Vec<_>>().join(",");
+    refuse("t.csv", header(10_001).as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
+    refuse("t.csv", header(300_000).as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
+    let quoted = header(20_000).replace(',', "\",\"");
+    refuse("t.csv", format!("\"{quoted}\"\n").as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
+    refuse(
+        "t.csv",
+        format!("a,b\n1,2\n{}\n", ",".repeat(1_000_000)).as_bytes(),
+        &[],
+        &["line 3: the record has more than 2 fields, the header has 2"],
+    );
+    refuse(
+        "t.csv",
+        format!("a,b\n\"1\",{}\n", ",".repeat(100_000)).as_bytes(),
+        &[],
+        &["line 2: the record has 100002 fields, the header has 2"],
+    );
+    refuse("t.csv", format!("a,{}\n", "x".repeat(5_000)).as_bytes(), &[], &["line 1: the name of column 2 has 5000 bytes; at most 4096"]);
+    refuse("t.ndjson", format!("{{\"{}\":1}}\n", "x".repeat(5_000)).as_bytes(), &[], &["line 1: the object has a key of 5000 bytes"]);
+    let keys: Vec<String> = (0..10_001).map(|key| format!("\"{key}\":1")).collect();
+    refuse("t.ndjson", format!("{{{}}}\n", keys.join(",")).as_bytes(), &[], &["line 1: the file has more than 10000 columns"]);
+    refuse(
+        "t.ndjson",
+        format!("{{\"a\":{}{}}}\n", "[".repeat(20_000), "]".repeat(20_000)).as_bytes(),
+        &[],
+        &["column `a` is nested more than 10000 deep"],
+    );
+    let files = Files::new();
+    let rows = "{}\n".repeat(9_999) + &format!("{{{}}}\n", keys[..10_000].join(","));
+    let (_, batches) = read(&files.file("t.ndjson", rows.as_bytes()), &[]).unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 10_000);
+    assert!(batches.iter().all(|batch| batch.num_rows() <= 500), "{} batches", batches.len());
 }
 
 #[cfg(unix)]

@@ -16,7 +16,7 @@ use crate::message::table_of;
 use crate::plugin::columns::{Keys, Stamp, SyncColumns};
 use crate::plugin::{Kind, Plugin, Selection};
 use crate::session::{Destination as Opener, Session};
-use crate::source::{Feed, Input, ReadOptions, resolve};
+use crate::source::{Feed, Input, ReadOptions, Spool, resolve};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(super) struct Run {
     /// `--cq-columns-not-null`
     pub(super) not_null: bool,
     pub(super) summary_location: Option<PathBuf>,
+    /// Where a copy of a file may be, if one is needed.
+    pub(super) spool: Spool,
     pub(super) console: Console,
     pub(super) interrupted: CancellationToken,
 }
@@ -210,7 +212,7 @@ impl<'a> Step<'a> {
 
     async fn start(&self, request: Option<sync::Request>, run: &Run) -> Result<flow::Source, CliError> {
         let Some(request) = request else {
-            let feed = Feed::start(self.inputs.clone(), ReadOptions::default());
+            let feed = Feed::start(self.inputs.clone(), ReadOptions { spool: run.spool.clone(), ..ReadOptions::default() });
             return feed.map(flow::Source::Files).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()));
         };
         let inflow = run.plugins.get(Kind::Source, &self.source.name)?.sync(request).await;

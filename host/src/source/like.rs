@@ -1,0 +1,191 @@
+//! Files of one table: which columns the table has, and how a file's columns become the table's.
+//!
+//! Columns are told by name, so that their order does not matter; where a file has two of one name, by place. A column without a value fits
+//! any type. A key that a file of NDJSON never has is a column without a value.
+
+use super::columns::ColumnType;
+use super::{InputError, Opened, Position};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What the files of a table have shown of its columns.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Like {
+    /// The file that came first.
+    first_file: String,
+    fields: Vec<FieldRef>,
+    places: HashMap<String, usize>,
+    /// Columns without a value so far.
+    undecided: HashSet<String>,
+    /// Does every file so far leave out columns that have no value?
+    optional: bool,
+    /// Has the table been announced? Its columns stay as they are then.
+    begun: bool,
+}
+
+/// Said of a table of NDJSON whose rows have no key.
+pub(crate) const NO_COLUMNS: &str = "the file holds no row with a column; name the columns with --column NAME=TYPE";
+
+/// How a column stands in the files of its table that are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// It has been announced as text for want of a value.
+    Text,
+    /// It has this type.
+    Typed(ColumnType),
+}
+
+/// How the rows of a file become rows of its table.
+#[derive(Debug)]
+pub(crate) enum Fit {
+    /// As they are.
+    Equal,
+    /// The place in the file of each of the table's columns; a column that the file does not have is null.
+    Chosen(Vec<Option<usize>>),
+}
+
+impl Like {
+    /// A table of which nothing is known but that more than one file belongs to it.
+    pub(crate) fn unknown() -> Self {
+        Self { optional: true, ..Self::default() }
+    }
+
+    /// The names of the columns known.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name().as_str())
+    }
+
+    /// What is known of a column; [`None`] if nothing is, or its type is none that text becomes.
+    pub(crate) fn column_type(&self, name: &str) -> Option<Elsewhere> {
+        let field = self.fields.get(*self.places.get(name)?)?;
+        if self.undecided.contains(name) {
+            return self.begun.then_some(Elsewhere::Text);
+        }
+        ColumnType::of_field(field).map(Elsewhere::Typed)
+    }
+
+    /// Has a file been looked at?
+    pub(crate) fn is_known(&self) -> bool {
+        !self.first_file.is_empty()
+    }
+
+    /// The table is announced with the columns known so far. `file`: the one that is read first.
+    ///
+    /// # Errors
+    /// There are none, where only a file that leaves columns out can have none.
+    pub(crate) fn begin(&mut self, file: &str) -> Result<SchemaRef, InputError> {
+        if self.fields.is_empty() && self.optional {
+            return Err(InputError::Malformed { file: file.to_owned(), at: Position::Line(1), problem: NO_COLUMNS.to_owned() });
+        }
+        self.begun = true;
+        Ok(Arc::new(Schema::new(self.fields.clone())))
+    }
+
+    /// Takes in the columns of one more file.
+    ///
+    /// # Errors
+    /// They do not fit those of the files before.
+    pub(crate) fn add(&mut self, table: &str, file: &str, opened: &Opened, columns: &SchemaRef) -> Result<(), InputError> {
+        let first = !self.is_known();
+        if first {
+            file.clone_into(&mut self.first_file);
+        }
+        self.fit_within(table, file, opened, columns, first)?;
+        self.optional &= opened.optional;
+        Ok(())
+    }
+
+    /// How the rows of a file become rows of the table that has begun.
+    ///
+    /// # Errors
+    /// The file's columns do not fit the table's.
+    pub(crate) fn fit(&self, table: &str, file: &str, opened: &Opened, columns: &SchemaRef) -> Result<Fit, InputError> {
+        let mut known = self.clone();
+        known.fit_within(table, file, opened, columns, false)?;
+        if known.fields.len() == columns.fields().len() && known.fields.iter().zip(columns.fields()).all(|(a, b)| a.name() == b.name()) {
+            return Ok(Fit::Equal);
+        }
+        let places: HashMap<&str, usize> =
+            columns.fields().iter().enumerate().map(|(place, field)| (field.name().as_str(), place)).collect();
+        Ok(Fit::Chosen(self.names().map(|name| places.get(name).copied()).collect()))
+    }
+
+    fn fit_within(&mut self, table: &str, file: &str, opened: &Opened, columns: &SchemaRef, first: bool) -> Result<(), InputError> {
+        let differs = |like: &Self, column: &str, difference: String| {
+            let [table, first, second, column] = [table, &like.first_file, file, column].map(str::to_owned);
+            Err(InputError::SchemaDiffers { table, first, second, column, difference })
+        };
+        let places: HashMap<&str, usize> =
+            columns.fields().iter().enumerate().map(|(place, field)| (field.name().as_str(), place)).collect();
+        // Of two columns of one name only the place tells which is which.
+        let by_place = places.len() < columns.fields().len() || self.places.len() < self.fields.len();
+        for (place, new) in columns.fields().iter().enumerate() {
+            let name = new.name().as_str();
+            let at = if by_place { (place < self.fields.len()).then_some(place) } else { self.places.get(name).copied() };
+            let Some((at, known)) = at.and_then(|at| Some((at, self.fields.get(at)?.clone()))) else {
+                if first || (self.optional && !self.begun && !by_place) {
+                    self.places.insert(name.to_owned(), self.fields.len());
+                    self.fields.push(new.clone());
+                    if opened.undecided.contains(name) {
+                        self.undecided.insert(name.to_owned());
+                    }
+                    continue;
+                }
+                return match self.fields.get(place) {
+                    Some(other) if !places.contains_key(other.name().as_str()) => {
+                        differs(self, name, format!("it stands where `{}` is", other.name()))
+                    }
+                    _ => differs(self, name, "it is missing".to_owned()),
+                };
+            };
+            if known.name() != new.name() {
+                return differs(self, name, format!("it stands where `{}` is", known.name()));
+            }
+            let open = (self.undecided.contains(name), opened.undecided.contains(name));
+            if known.is_nullable() && new.is_nullable() && !self.begun {
+                match open {
+                    (_, true) => continue,
+                    (true, false) => {
+                        self.fields[at] = new.clone();
+                        self.undecided.remove(name);
+                        continue;
+                    }
+                    (false, false) => {}
+                }
+            }
+            if known.data_type() != new.data_type() {
+                return differs(self, name, format!("its type is {} but {}", new.data_type(), known.data_type()));
+            }
+            if known.is_nullable() != new.is_nullable() || known.metadata() != new.metadata() {
+                return differs(self, name, "its nullability or extension type is not the one".to_owned());
+            }
+        }
+        let missing = if by_place {
+            self.fields.get(columns.fields().len())
+        } else {
+            self.fields.iter().find(|known| !places.contains_key(known.name().as_str()) && !(opened.optional && known.is_nullable()))
+        };
+        match missing {
+            Some(missing) => differs(self, missing.name(), "it is missing here but present".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Fit {
+    /// The batch with the columns of the table.
+    pub(crate) fn apply(&self, batch: RecordBatch, table: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let Self::Chosen(places) = self else { return Ok(batch) };
+        let column = |(place, field): (&Option<usize>, &FieldRef)| -> ArrayRef {
+            match place.and_then(|place| batch.columns().get(place)) {
+                Some(column) => column.clone(),
+                None => new_null_array(field.data_type(), batch.num_rows()),
+            }
+        };
+        let columns = places.iter().zip(table.fields()).map(column).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(table.clone(), columns, &options)
+    }
+}

@@ -1,0 +1,176 @@
+//! Hostile texts, loaded under a real limit: bytes in, memory at most, and what is said.
+//!
+//! The limit is the system's (`RLIMIT_DATA`): a load that asks for more is ended by it, and then says none of the words expected here.
+
+use crate::place::PLUGIN;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use lakegate_tests::run::{self, Run};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+/// What the program takes for a file of one row: the component, the store, the threads' stacks. The rest of each limit is the text's.
+const PROGRAM_MIB: u64 = 0;
+
+/// A hostile text.
+struct Shape {
+    what: &'static str,
+    /// The end of its name: what it is taken for.
+    name: &'static str,
+    /// Pieces, and how often each stands in it.
+    pieces: Vec<(String, usize)>,
+    /// Bytes of the file at most: how little it takes to ask for so much.
+    file_bytes: usize,
+    /// Memory at most beside the program's own, in MiB.
+    most_mib: u64,
+    /// The exit code, and what is said.
+    ends: (i32, &'static str),
+}
+
+fn shapes() -> Vec<Shape> {
+    let piece = |text: &str, times: usize| (text.to_owned(), times);
+    let names = |count: usize| (0..count).map(|name| format!("{name:x}")).collect::<Vec<_>>().join(",");
+    let keys = |count: usize| (0..count).map(|key| format!("\"{key}\":1")).collect::<Vec<_>>().join(",");
+    vec![
+        Shape {
+            what: "one row",
+            name: "csv",
+            pieces: vec![piece("a,b\n1,2\n", 1)],
+            file_bytes: 100,
+            most_mib: 0,
+            ends: (0, ""),
+        },
+        Shape {
+            what: "a header of 300,000 names",
+            name: "csv",
+            pieces: vec![(names(300_000), 1), piece("\n", 1)],
+            file_bytes: 2_000_000,
+            most_mib: 16,
+            ends: (6, "line 1: the header has more than 10000 columns"),
+        },
+        Shape {
+            what: "a header of 300,000 quoted names",
+            name: "csv",
+            pieces: vec![(format!("\"{}\"", names(300_000).replace(',', "\",\"")), 1), piece("\n", 1)],
+            file_bytes: 3_000_000,
+            most_mib: 32,
+            ends: (6, "line 1: the header has more than 10000 columns"),
+        },
+        Shape {
+            what: "a header of 10,000 long names",
+            name: "csv.gz",
+            pieces: vec![("n".repeat(4_000), 1), (format!(",{}", "n".repeat(4_000)), 9_999), piece("\n", 1)],
+            file_bytes: 400_000,
+            most_mib: 160,
+            ends: (6, "line 1: the header names the column"),
+        },
+        Shape {
+            what: "a record of 66 million empty fields",
+            name: "csv.gz",
+            pieces: vec![piece("a,b\n1,2\n", 1), piece(",,,,,,,,,,", 6_600_000), piece("\n", 1)],
+            file_bytes: 70_000,
+            most_mib: 16,
+            ends: (6, "line 3: the record has more than 2 fields, the header has 2"),
+        },
+        Shape {
+            what: "a record of 60 million empty fields behind a quote",
+            name: "csv.gz",
+            pieces: vec![piece("a,b\n\"\"", 1), piece(",,,,,,,,,,", 6_000_000), piece("\n", 1)],
+            file_bytes: 70_000,
+            most_mib: 160,
+            ends: (6, "line 2: the record has 60000001 fields, the header has 2"),
+        },
+        Shape {
+            what: "a line without end",
+            name: "csv.gz",
+            pieces: vec![piece("a,b\n", 1), piece("xxxxxxxxxx", 20_000_000)],
+            file_bytes: 210_000,
+            most_mib: 160,
+            ends: (6, "line 2: the record is longer than 64 MiB"),
+        },
+        Shape {
+            what: "a quote without end",
+            name: "csv.gz",
+            pieces: vec![piece("a,b\n\"", 1), piece("xxxxxxxx,\n", 20_000_000)],
+            file_bytes: 500_000,
+            most_mib: 240,
+            ends: (6, "the record is longer than 64 MiB"),
+        },
+        Shape {
+            what: "a row of 10,001 keys among empty ones",
+            name: "ndjson",
+            pieces: vec![piece("{}\n", 9_998), (format!("{{{}}}\n", keys(10_001)), 1)],
+            file_bytes: 200_000,
+            most_mib: 32,
+            ends: (6, "line 9999: the file has more than 10000 columns"),
+        },
+        Shape {
+            what: "an object of a million keys in a value",
+            name: "ndjson.gz",
+            pieces: vec![piece("{\"a\":{", 1), (keys(1_000_000), 1), piece(",\"7\":2}}\n", 1)],
+            file_bytes: 4_000_000,
+            most_mib: 160,
+            ends: (6, "line 1: column `a` holds an object with a key twice"),
+        },
+        Shape {
+            what: "nesting without end",
+            name: "ndjson.gz",
+            pieces: vec![piece("{\"a\":", 1), piece("[[[[[[[[[[", 3_000_000), piece("]]]]]]]]]]", 3_000_000), piece("}\n", 1)],
+            file_bytes: 70_000,
+            most_mib: 240,
+            ends: (6, "line 1: column `a` is nested more than 10000 deep"),
+        },
+        Shape {
+            what: "zeros without end",
+            name: "csv.gz",
+            pieces: vec![piece("\0\0\0\0\0\0\0\0\0\0", 20_000_000)],
+            file_bytes: 210_000,
+            most_mib: 16,
+            ends: (6, "or no text; UTF-8 is expected"),
+        },
+    ]
+}
+
+impl Shape {
+    fn file(&self, folder: &Path) -> String {
+        let name = format!("t.{}", self.name);
+        let file = std::fs::File::create(folder.join(&name)).expect("the folder can be written");
+        let mut out: Box<dyn Write> =
+            if self.name.ends_with(".gz") { Box::new(GzEncoder::new(file, Compression::best())) } else { Box::new(file) };
+        for (text, times) in &self.pieces {
+            // In large pieces: a compressor is slow with small ones.
+            let at_once = (1 << 20) / text.len().max(1);
+            let block = text.repeat(at_once.clamp(1, *times));
+            for _ in 0..times / at_once.clamp(1, *times) {
+                out.write_all(block.as_bytes()).expect("the disk takes it");
+            }
+            out.write_all(text.repeat(times % at_once.clamp(1, *times)).as_bytes()).expect("the disk takes it");
+        }
+        drop(out);
+        name
+    }
+}
+
+#[test]
+fn hostile_texts_are_refused_in_bounded_memory() {
+    for shape in shapes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = shape.file(folder.path());
+        let bytes = std::fs::metadata(folder.path().join(&file)).expect("it was written").len();
+        assert!(bytes <= shape.file_bytes as u64, "{}: {bytes} bytes", shape.what);
+        let limit = std::env::var("LT_MIB").ok().and_then(|t| t.parse().ok()).unwrap_or(PROGRAM_MIB) + shape.most_mib;
+        let line = format!("load {file} --to s3://demo/{{{{TABLE}}}}.csv --format csv --local store --lanes 1");
+        let program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--data={}", limit << 20)).arg(program.get_program()).args(program.get_args());
+        program.get_envs().for_each(|(name, value)| {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        });
+        let run: Run = command.current_dir(folder.path()).output().expect("prlimit starts it").into();
+        assert!(run.code == Some(shape.ends.0) && run.stderr.contains(shape.ends.1), "{}, {limit} MiB: {run:?}", shape.what);
+    }
+}
