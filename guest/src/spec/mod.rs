@@ -7,6 +7,7 @@
 mod document;
 mod duration;
 mod endpoint;
+mod names;
 mod raw;
 mod rules;
 mod schema;

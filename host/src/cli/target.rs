@@ -3,6 +3,8 @@
 use super::args::Size;
 use super::config::{Config, ConfigErrors, DestinationPlugin, Extent, Surroundings};
 use super::exit::{CliError, Exit};
+use crate::endpoint::is_region;
+use crate::small_file;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -88,8 +90,15 @@ impl Target {
         if bucket.is_empty() || path.is_empty() {
             return Err(usage());
         }
-        let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
-        let region = self.region.clone().or_else(|| REGION_VARIABLES.iter().find_map(set));
+        let set = |name: &'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
+        let region = match (&self.region, REGION_VARIABLES.into_iter().find_map(set)) {
+            (Some(region), _) => Some(region.clone()),
+            // Nobody has written a field `region` that the spec's check could name.
+            (None, Some((name, region))) if !is_region(&region) => {
+                return Err(CliError::new(Exit::Spec, format!("{name} must be the code of a region such as eu-central-1, not {region:?}")));
+            }
+            (None, found) => found.map(|(_, region)| region),
+        };
         let mut spec = Map::new();
         let mut put = |key: &str, value: Value| {
             if !value.is_null() && value != Value::Bool(false) {
@@ -205,8 +214,8 @@ fn bare_spec(file: &Path) -> Result<Option<Map<String, Value>>, CliError> {
     if file.is_dir() {
         return Ok(None);
     }
-    let text =
-        std::fs::read_to_string(file).map_err(|error| CliError::new(Exit::Spec, format!("{}: cannot be read: {error}", file.display())))?;
+    let text = small_file::read_argument(file)
+        .map_err(|error| CliError::new(Exit::Spec, format!("{}: cannot be read: {error}", file.display())))?;
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
     Ok(match serde_saphyr::from_str_with_options::<Value>(&text, options) {
         Ok(Value::Object(fields)) if !fields.contains_key("kind") => Some(fields),
@@ -245,6 +254,8 @@ mod tests {
         assert_eq!(spec(&target("s3://b/x"), &environment).unwrap()["region"], "eu-central-1");
         assert_eq!(spec(&target("s3://b/x"), &environment[..1]).unwrap()["region"], "eu-west-3");
         assert_eq!(spec(&target("s3://b/x"), &[("AWS_REGION", "")]).unwrap()["region"], "us-east-1");
+        let error = spec(&target("s3://b/x"), &[("AWS_REGION", "eu-central-1\n")]).unwrap_err();
+        assert!(error.exit == Exit::Spec && error.message.starts_with("AWS_REGION must be the code of a region"), "{error}");
         let told = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
         assert_eq!(spec(&told, &environment).unwrap()["region"], "sa-east-1");
     }

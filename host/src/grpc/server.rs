@@ -11,6 +11,7 @@
 
 use super::MAX_MESSAGE_BYTES;
 use super::connection::ConnectionSlot;
+use super::dated::Dated;
 use super::half_close::CheckEnd;
 use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use super::proto::discovery::get_versions;
@@ -135,7 +136,7 @@ impl Server {
         };
         let plugin = ByCall { write: plugin(self.max_message_bytes()), others: plugin(MAX_CALL_BYTES) };
         let discovery = DiscoveryServer::new(self.clone()).max_decoding_message_size(MAX_CALL_BYTES);
-        tonic::service::Routes::new(CheckEnd(plugin)).add_service(discovery.accept_compressed(CompressionEncoding::Gzip))
+        tonic::service::Routes::new(Dated(CheckEnd(plugin))).add_service(Dated(discovery.accept_compressed(CompressionEncoding::Gzip)))
     }
 
     /// Connections at once.

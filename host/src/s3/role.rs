@@ -3,6 +3,7 @@
 //! The SDK's own providers refuse an answer that does not tell the role's ARN, as MinIO's does not, and know no policy for the session of a
 //! web identity.
 
+use crate::small_file;
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -60,7 +61,9 @@ impl Role {
             }
             Self::Token(request, file) => {
                 let unread = |error| CredentialsError::invalid_configuration(format!("the token in {}: {error}", file.display()));
-                let token = tokio::fs::read_to_string(file).await.map_err(unread)?;
+                let read = file.clone();
+                let token = tokio::task::spawn_blocking(move || small_file::read_text(&read)).await;
+                let token = token.map_err(CredentialsError::unhandled)?.map_err(unread)?;
                 let answer = request.clone().web_identity_token(token.trim()).send().await.map_err(CredentialsError::provider_error)?;
                 credentials(answer.credentials, "AssumeRoleWithWebIdentity")
             }
