@@ -6,6 +6,8 @@
 
 pub mod bindings;
 pub mod cli;
+pub(crate) mod clock;
+pub(crate) mod endpoint;
 pub mod engine;
 pub mod grpc;
 pub mod imports;
@@ -23,6 +25,7 @@ pub mod policy;
 pub mod s3;
 pub mod scheduler;
 pub mod session;
+pub(crate) mod small_file;
 pub mod source;
 pub mod staging;
 pub(crate) mod thread_clock;

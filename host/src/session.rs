@@ -155,6 +155,16 @@ impl Destination {
         self.configure_within(spec, sync_id, self.share()).await
     }
 
+    /// Checks a spec, and as far as that is possible without a request the place that it names: on this machine, in this environment.
+    ///
+    /// # Errors
+    /// As [`Self::configure`], or [`OpenError::Connect`].
+    pub async fn check(&self, spec: &str, sync_id: &str) -> Result<Configuration, OpenError> {
+        let configuration = self.configure(spec, sync_id).await?;
+        S3Client::check(&configuration.target, &self.connect_options()).await.map_err(OpenError::Connect)?;
+        Ok(configuration)
+    }
+
     async fn configure_within(&self, spec: &str, sync_id: &str, share: Arc<Resources>) -> Result<Configuration, OpenError> {
         let checked = self.runtime.configure(spec, sync_id, self.detached(share)).await.map_err(|error| {
             self.trapped();

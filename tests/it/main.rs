@@ -5,6 +5,7 @@ mod chain;
 mod cli;
 mod commands;
 mod component;
+mod configuration;
 mod exhaustion;
 mod faults;
 mod golden;

@@ -67,6 +67,9 @@ fn accepts() {
     for endpoint in ["", "http://127.0.0.1:9000", "https://s3.example.com/base", "HTTPS://h"] {
         check(json!({"endpoint": endpoint}));
     }
+    for bucket in ["Lake", "my_lake", "tenant:lake", "arn:aws:s3:eu-west-1:123456789012:accesspoint/lake"] {
+        check(json!({"bucket": bucket}));
+    }
     check(json!({"server_side_encryption_configuration": null}));
     check(json!({"server_side_encryption_configuration": {"server_side_encryption": "AES256"}}));
     check(json!({"server_side_encryption_configuration": {"server_side_encryption": "aws:kms", "sse_kms_key_id": "k"}}));
@@ -155,6 +158,15 @@ fn refuses() {
     check(json!({"content_type": "a\nb"}));
     for endpoint in ["localhost:9000", "ftp://h", "http://", "http://user:pass@h", "http://h?x", "http://h x"] {
         check(json!({"endpoint": endpoint}));
+    }
+    for bucket in ["lake/prefix", "s3://lake", " lake", "lake\n", "l\u{e4}ke"] {
+        check(json!({"bucket": bucket}));
+    }
+    for region in ["us_east_1", "EU (Frankfurt)", "us-east-1\n", "-x"] {
+        check(json!({"region": region}));
+    }
+    for field in ["local_profile", "role_session_name", "external_id"] {
+        check(json!({"credentials": {field: "x\n"}}));
     }
     check(json!({"server_side_encryption_configuration": {}}));
     check(json!({"server_side_encryption_configuration": {"server_side_encryption": "aes256"}}));

@@ -21,8 +21,35 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     if rest.contains(['?', '#']) {
         return Err("`endpoint` must not have a query or a fragment".to_owned());
     }
-    let authority = rest.split('/').next().unwrap_or_default();
-    if has_host(authority) { Ok(()) } else { Err(refused()) }
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if !has_host(authority) {
+        return Err(refused());
+    }
+    if is_clean(path) {
+        return Ok(());
+    }
+    Err(format!("the path of `endpoint` must not have empty segments, `.`, `..`, `\\` or a lone `%`: \"{}\"", preview(url)))
+}
+
+/// A path that every server on the way understands alike: the bucket and the key come behind it, and must arrive there. One slash may end it.
+fn is_clean(path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.is_empty() || path.split('/').all(|segment| decoded(segment).is_some_and(|it| !["", ".", ".."].contains(&it.as_str())))
+}
+
+/// A segment with the points in it that are written as `%2e`. `None` if it has what is no part of a segment.
+fn decoded(segment: &str) -> Option<String> {
+    let mut parts = segment.split('%');
+    let mut out = parts.next()?.to_owned();
+    for part in parts {
+        let byte = u8::from_str_radix(part.get(..2).filter(|it| it.bytes().all(|digit| digit.is_ascii_hexdigit()))?, 16).ok()?;
+        if matches!(byte, b'/' | b'\\') || byte.is_ascii_control() {
+            return None;
+        }
+        out.push(if byte == b'.' { '.' } else { '%' });
+        out.push_str(part.get(2..)?);
+    }
+    (!out.contains('\\')).then_some(out)
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
@@ -32,7 +59,7 @@ fn has_host(authority: &str) -> bool {
         None => {
             let end = authority.find(':').unwrap_or(authority.len());
             let (host, after) = authority.split_at(end);
-            (!host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)), after)
+            (has_labels(host), after)
         }
     };
     let port_is_good = match after.strip_prefix(':') {
@@ -40,6 +67,12 @@ fn has_host(authority: &str) -> bool {
         None => after.is_empty(),
     };
     host_is_there && port_is_good
+}
+
+/// Labels between dots, none of them empty; a dot may end them.
+fn has_labels(host: &str) -> bool {
+    let good = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_~".contains(&b));
+    host.strip_suffix('.').unwrap_or(host).split('.').all(good)
 }
 
 #[cfg(test)]
@@ -56,6 +89,11 @@ mod tests {
             "http://[::1]:9000",
             "https://[2001:db8::1]",
             "https://account.r2.cloudflarestorage.com",
+            "http://store.example.:9000",
+            "http://store/c",
+            "http://store/c/",
+            "http://store/a/b.c/%20d/...",
+            "http://store/\u{e9}",
         ] {
             assert_eq!(check(url), Ok(()), "{url}");
         }
@@ -80,6 +118,11 @@ mod tests {
             "http://[nope]:80",
             "http://[::1]80",
             "http://host:80:80",
+            "http://a..b",
+            "http://.",
+            "http://.host",
+            "http://h\u{f6}st",
+            "http://ho%73t",
             "unix:///tmp/x",
         ] {
             assert_eq!(check(url), Err(format!("`endpoint` must be a URL such as https://host:9000, not \"{url}\"")), "{url}");
@@ -87,6 +130,33 @@ mod tests {
         assert_eq!(check("http://h?x=1").unwrap_err(), "`endpoint` must not have a query or a fragment");
         assert_eq!(check("http://h/#x").unwrap_err(), "`endpoint` must not have a query or a fragment");
         assert!(check(&format!("http://{}", "h".repeat(MAX_BYTES))).unwrap_err().contains("at most 2048"));
+    }
+
+    /// Proxies and servers resolve such paths before they look for the bucket, or refuse the signature.
+    #[test]
+    fn refuses_a_path_that_would_arrive_as_another() {
+        for path in [
+            "//",
+            "/c//",
+            "//c",
+            "/a//b",
+            "/.",
+            "/./",
+            "/c/..",
+            "/../c",
+            "/a/%2E%2e/b",
+            "/.%2e",
+            "/%2f",
+            "/a%5Cb",
+            "/a\\b",
+            "/%",
+            "/%2",
+            "/%zz",
+            "/%00",
+        ] {
+            let words = check(&format!("http://store{path}")).expect_err(path);
+            assert!(words.starts_with("the path of `endpoint` must not have empty segments"), "{path}: {words}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod bounds;
 mod document;
 mod duration;
 mod endpoint;
+mod names;
 mod raw;
 mod rules;
 mod schema;

@@ -7,15 +7,18 @@ use super::SpecProblem;
 use super::document::{Document, Field};
 use schemars::JsonSchema;
 
+/// No line end and no other control character.
+const ONE_LINE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+
 /// The spec of the S3 destination.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct RawSpec {
-    /// Bucket to write to.
-    #[schemars(with = "String", length(min = 1))]
+    /// Bucket to write to: its name, or the ARN of an access point.
+    #[schemars(with = "String", length(min = 1), extend("pattern" = r"^(arn:[A-Za-z0-9._:/-]+|[A-Za-z0-9._:-]{1,255})$"))]
     pub(super) bucket: Field<String>,
     /// AWS region of the bucket. Requests are signed for it, also with `endpoint`.
-    #[schemars(with = "String", length(min = 1))]
+    #[schemars(with = "String", length(min = 1), extend("pattern" = r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$"))]
     pub(super) region: Field<String>,
     /// Where objects go within the bucket. Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}},
     /// {{DAY}}, {{HOUR}}, {{MINUTE}}. A path without {{TABLE}} gets `/{{TABLE}}.<format>` appended, and `.{{UUID}}` unless `no_rotate` is set.
@@ -25,7 +28,7 @@ pub(super) struct RawSpec {
     #[schemars(with = "bool", extend("default" = false))]
     pub(super) write_empty_objects_for_empty_tables: Field<bool>,
     /// Profile of the shared configuration and credentials files. Cannot be used with `credentials`.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = ONE_LINE))]
     pub(super) local_profile: Field<String>,
     /// How requests are signed, where the default credential chain is not enough.
     #[schemars(with = "Option<RawCredentials>")]
@@ -100,16 +103,16 @@ pub(super) struct RawSpec {
 #[schemars(deny_unknown_fields, rename = "Credentials")]
 pub(super) struct RawCredentials {
     /// Profile of the shared configuration and credentials files.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = ONE_LINE))]
     pub(super) local_profile: Field<String>,
     /// Role to assume.
     #[schemars(with = "String", extend("pattern" = r"^(arn(:[^:\n]*){5}([:/].*)?)?$"))]
     pub(super) role_arn: Field<String>,
     /// Name of the role's session.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = ONE_LINE))]
     pub(super) role_session_name: Field<String>,
     /// External id that the role's trust policy asks for.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = ONE_LINE))]
     pub(super) external_id: Field<String>,
 }
 

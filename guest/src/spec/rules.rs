@@ -8,7 +8,7 @@ use super::document::{Document, Field, preview, undecodable};
 use super::raw::{RawCredentials, RawCsv, RawEncryption, RawJson, RawParquet, RawSpec};
 use super::{
     Compression, CredentialSource, CsvOptions, Encryption, Format, ParquetOptions, ParquetVersion, RootRepetition, Rotation, Settings,
-    Spec, SpecProblem, Target, duration, endpoint,
+    Spec, SpecProblem, Target, duration, endpoint, names,
 };
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;
@@ -56,8 +56,8 @@ impl Checker {
     /// The order of the calls is the order of the problems.
     fn spec(&mut self, raw: RawSpec, sync_id: &str, warnings: Vec<SpecProblem>) -> Option<Spec> {
         let batching = self.batching(&raw);
-        let bucket = self.required("bucket", &raw.bucket);
-        let region = self.required("region", &raw.region);
+        let bucket = self.required("bucket", &raw.bucket, |it| names::check_bucket(it, is_true(&raw.use_path_style)));
+        let region = self.required("region", &raw.region, names::check_region);
         self.path(&raw.path);
         self.empty_objects(&raw);
         let credentials = self.credentials(&raw.local_profile, raw.credentials.given());
@@ -111,10 +111,13 @@ impl Checker {
         self.problems.push(SpecProblem { field: field.to_owned(), message: message.into() });
     }
 
-    fn required(&mut self, name: &str, field: &Field<String>) -> Option<String> {
+    fn required(&mut self, name: &str, field: &Field<String>, check: impl FnOnce(&str) -> Result<(), String>) -> Option<String> {
         let text = field.filled().map(str::to_owned);
-        if text.is_none() && !field.is_wrong() {
-            self.refuse(name, format!("`{name}` is required"));
+        match text.as_deref().map(check) {
+            Some(Ok(())) => {}
+            Some(Err(words)) => self.refuse(name, words),
+            None if field.is_wrong() => {}
+            None => self.refuse(name, format!("`{name}` is required")),
         }
         text
     }
@@ -138,6 +141,13 @@ impl Checker {
     }
 
     fn credentials(&mut self, local_profile: &Field<String>, credentials: Option<&RawCredentials>) -> CredentialSource {
+        self.one_line("local_profile", local_profile);
+        if let Some(it) = credentials {
+            self.one_line("credentials.local_profile", &it.local_profile);
+            self.one_line("credentials.role_arn", &it.role_arn);
+            self.one_line("credentials.role_session_name", &it.role_session_name);
+            self.one_line("credentials.external_id", &it.external_id);
+        }
         let nested = credentials.map(|it| CredentialSource {
             profile: filled(&it.local_profile),
             role_arn: filled(&it.role_arn),
@@ -150,6 +160,13 @@ impl Checker {
             self.refuse("local_profile", "`local_profile` cannot be used with `credentials`");
         }
         CredentialSource { profile: Some(profile), ..nested }
+    }
+
+    /// A text that names something elsewhere: whatever it is, no line end or control character belongs to it.
+    fn one_line(&mut self, name: &str, field: &Field<String>) {
+        if field.filled().is_some_and(|text| text.contains(char::is_control)) {
+            self.refuse(name, format!("`{name}` must not have line ends or other control characters"));
+        }
     }
 
     /// The limits as written. A `batch_timeout` that is no duration is a wrong type in the reference's eyes, so it is told of with those.

@@ -274,6 +274,36 @@ fn our_own_rules_name_field_value_and_what_would_do() {
 }
 
 #[test]
+fn what_no_store_could_take_is_refused_by_field() {
+    let check = |changes: Value, field: &str, words: &str| {
+        let problems = Spec::parse(&with(changes), "s").expect_err(words);
+        let found: Vec<_> = problems.iter().map(|it| it.field.as_str()).collect();
+        assert!(found == [field] && problems[0].message.contains(words), "{problems:?}");
+        assert!(!problems[0].message.contains(char::is_control), "{problems:?}");
+    };
+    check(json!({"bucket": "lake/prefix"}), "bucket", "belongs in `path`");
+    check(json!({"bucket": " lake"}), "bucket", "spaces, line ends");
+    check(json!({"bucket": "arn:aws:s3:::lake"}), "bucket", "not its ARN");
+    check(json!({"bucket": "arn:aws:s3:eu-west-1:1:accesspoint/x", "use_path_style": true}), "bucket", "`use_path_style` cannot be used");
+    check(json!({"region": "us_east_1"}), "region", "the code of a region");
+    check(json!({"region": "us-east-1\n"}), "region", "the code of a region");
+    check(json!({"region": "us_east_1", "endpoint": "http://h", "use_path_style": true}), "region", "the code of a region");
+    check(json!({"endpoint": "http://h/a//b"}), "endpoint", "empty segments");
+    check(json!({"endpoint": "http://h\n"}), "endpoint", "must be a URL");
+    check(json!({"local_profile": "p\n"}), "local_profile", "`local_profile` must not have line ends");
+    for field in ["local_profile", "role_arn", "role_session_name", "external_id"] {
+        for text in ["x\n", "\r\nx", "a\tb", "\u{0}", "\u{7f}", "\u{85}"] {
+            let words = format!("`credentials.{field}` must not have line ends or other control characters");
+            check(json!({"credentials": {field: text}}), &format!("credentials.{field}"), &words);
+        }
+    }
+    check(json!({"acl": "private\n"}), "acl", "invalid `acl` value");
+    let sse = |algorithm: &str, key: &str| json!({"server_side_encryption_configuration": {"server_side_encryption": algorithm, "sse_kms_key_id": key}});
+    check(sse("aws:kms", "k\n"), "server_side_encryption_configuration.sse_kms_key_id", "signs of ASCII");
+    check(sse("aws:kms\n", "k"), "server_side_encryption_configuration.server_side_encryption", "Allowed values are");
+}
+
+#[test]
 fn encryption_is_checked() {
     let sse = |value: Value| json!({"server_side_encryption_configuration": value});
     let allowed = "Allowed values are AES256, aws:kms, aws:kms:dsse";

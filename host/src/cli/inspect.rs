@@ -14,6 +14,7 @@ use super::target::{Documents, NamedSpec, Unreadable, read_documents};
 use crate::bindings::SpecProblem;
 use crate::engine::{Runtime, component_bytes};
 use crate::plugin::{Kind, TestOutcome};
+use crate::s3::StoreError;
 use crate::session::OpenError;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -170,14 +171,20 @@ async fn problems_of_ours(specs: Vec<NamedSpec>, machine: Machine) -> Result<Vec
     let destination = machine.destination(None).await?;
     let sync_id = sync_id()?;
     for NamedSpec { name, json } in &specs {
-        let found = match destination.configure(json, &sync_id).await {
+        let found = match destination.check(json, &sync_id).await {
             Ok(checked) => checked.warnings,
             Err(OpenError::Spec(found)) => found,
+            Err(OpenError::Connect(StoreError { message, .. })) => vec![SpecProblem { field: field_of(&message), message }],
             Err(error) => return Err(error.into()),
         };
         problems.extend(found.into_iter().map(|SpecProblem { field, message }| Problem::new(name, field, message)));
     }
     Ok(problems)
+}
+
+/// The field that a message begins with: `` `bucket`: … ``.
+fn field_of(message: &str) -> String {
+    message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned()).unwrap_or_default()
 }
 
 /// Starts every plugin of the documents. Whoever waits for a plugin has to look at `interrupted`.

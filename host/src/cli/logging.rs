@@ -142,8 +142,15 @@ fn start_with(level: LogLevel, format: LogFormat, audit: Option<AuditFile>) -> R
     Ok(Log { lines: writer, audit })
 }
 
+/// It tells of a failure as a warning with all of the SDK's structs; the error says the same in a line.
+const CREDENTIALS_CHAIN: &str = "aws_config::meta::credentials::chain";
+
 fn filter(ours: LevelFilter) -> Targets {
-    Targets::new().with_default(ours.min(OTHERS)).with_target(OURS, ours).with_target(AUDIT, ours.max(LevelFilter::INFO))
+    Targets::new()
+        .with_default(ours.min(OTHERS))
+        .with_target(OURS, ours)
+        .with_target(AUDIT, ours.max(LevelFilter::INFO))
+        .with_target(CREDENTIALS_CHAIN, LevelFilter::OFF)
 }
 
 /// A layer that writes the lines.
@@ -290,7 +297,7 @@ fn is_unseen(character: char) -> bool {
 }
 
 fn text_line(values: &[(&str, Value)]) -> String {
-    let mut line = super::now().format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut line = crate::clock::utc().format("%Y-%m-%dT%H:%M:%SZ").to_string();
     let found: Map<String, Value> = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let text = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default();
     let level = match text("level") {

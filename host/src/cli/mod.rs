@@ -29,13 +29,11 @@ use crate::engine::compile;
 use crate::session::Options;
 pub use allocator::Allocator;
 use args::Machine;
-use chrono::{DateTime, Utc};
 use clap::{CommandFactory, Parser, Subcommand};
 use console::error_line;
 use exit::{CliError, Exit};
 use std::ffi::OsString;
 use std::process::ExitCode;
-use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Writes tables to S3 as CSV, JSON or Parquet: files, the tables of CloudQuery sources, or whatever a CloudQuery CLI sends.
@@ -197,11 +195,6 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::Component(args) => interrupt::unless(&interrupt::listen()?, inspect::component(args)).await,
         Command::CompileComponent(_) => unreachable!("it is answered in `main`"),
     }
-}
-
-/// This moment. `Utc::now()` panics where the clock stands before 1970, as on a machine without a battery.
-fn now() -> DateTime<Utc> {
-    SystemTime::now().into()
 }
 
 /// A fresh sync id.

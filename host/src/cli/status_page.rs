@@ -79,7 +79,11 @@ impl StatusPage {
             let answer = self.answer(&request);
             async move { Ok::<_, Infallible>(answer) }
         });
-        let connection = Builder::new().timer(TokioTimer::new()).keep_alive(false).serve_connection(TokioIo::new(socket), service);
+        let connection = Builder::new()
+            .timer(TokioTimer::new())
+            .auto_date_header(false)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(socket), service);
         match tokio::time::timeout(CONNECTION_TIME, connection).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "A connection to the status page broke off."),
@@ -95,7 +99,7 @@ impl StatusPage {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
         }
         match request.uri().path() {
-            "/" => page(self.page(SystemTime::now())),
+            "/" => page(self.page(crate::clock::now())),
             "/metrics" => text(StatusCode::OK, self.metrics()),
             "/healthz" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" if (self.ready)() => text(StatusCode::OK, "ready\n".to_owned()),

@@ -115,7 +115,7 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
         opener,
         plugins,
         sync_id,
-        time_us: super::now().timestamp_micros(),
+        time_us: crate::clock::utc().timestamp_micros(),
         shard: args.shard,
         migrations: if args.no_migrate { Migrations::Withheld } else { Migrations::Sent },
         not_null: args.cq_columns_not_null,

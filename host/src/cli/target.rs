@@ -3,6 +3,7 @@
 use super::args::Size;
 use super::config::{Config, ConfigErrors, DestinationPlugin, Extent, Surroundings, content};
 use super::exit::{CliError, Exit};
+use crate::endpoint::is_region;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -88,8 +89,15 @@ impl Target {
         if bucket.is_empty() || path.is_empty() {
             return Err(usage());
         }
-        let set = |name: &&str| variable(name).filter(|value| !value.is_empty());
-        let region = self.region.clone().or_else(|| REGION_VARIABLES.iter().find_map(set));
+        let set = |name: &'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
+        let region = match (&self.region, REGION_VARIABLES.into_iter().find_map(set)) {
+            (Some(region), _) => Some(region.clone()),
+            // Nobody has written a field `region` that the spec's check could name.
+            (None, Some((name, region))) if !is_region(&region) => {
+                return Err(CliError::new(Exit::Spec, format!("{name} must be the code of a region such as eu-central-1, not {region:?}")));
+            }
+            (None, found) => found.map(|(_, region)| region),
+        };
         let mut spec = Map::new();
         let mut put = |key: &str, value: Value| {
             if !value.is_null() && value != Value::Bool(false) {
@@ -244,6 +252,8 @@ mod tests {
         assert_eq!(spec(&target("s3://b/x"), &environment).unwrap()["region"], "eu-central-1");
         assert_eq!(spec(&target("s3://b/x"), &environment[..1]).unwrap()["region"], "eu-west-3");
         assert_eq!(spec(&target("s3://b/x"), &[("AWS_REGION", "")]).unwrap()["region"], "us-east-1");
+        let error = spec(&target("s3://b/x"), &[("AWS_REGION", "eu-central-1\n")]).unwrap_err();
+        assert!(error.exit == Exit::Spec && error.message.starts_with("AWS_REGION must be the code of a region"), "{error}");
         let told = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
         assert_eq!(spec(&told, &environment).unwrap()["region"], "sa-east-1");
     }

@@ -6,6 +6,7 @@
 
 pub mod authority;
 mod connection;
+mod dated;
 mod half_close;
 pub mod listen;
 pub mod server;

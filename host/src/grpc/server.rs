@@ -11,6 +11,7 @@
 
 use super::MAX_MESSAGE_BYTES;
 use super::connection::{AtWork, ConnectionSlot};
+use super::dated::Dated;
 use super::half_close::CheckEnd;
 use super::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use super::proto::discovery::get_versions;
@@ -142,7 +143,7 @@ impl Server {
         let discovery = DiscoveryServer::new(self.clone()).max_decoding_message_size(MAX_CALL_BYTES);
         let discovery = discovery.accept_compressed(CompressionEncoding::Gzip);
         let discovery = Unpack { inner: discovery, most_bytes: MAX_CALL_BYTES, limit };
-        tonic::service::Routes::new(CheckEnd(ByCall { write, others })).add_service(discovery)
+        tonic::service::Routes::new(Dated(CheckEnd(ByCall { write, others }))).add_service(Dated(discovery))
     }
 
     /// What its work is charged to; a single user's is not.

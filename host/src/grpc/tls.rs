@@ -5,6 +5,7 @@
 //! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
 
 use super::connection::{Places, SessionConnection};
+use crate::clock::Clock;
 use crate::log_limit::{Admission, LogLimiter};
 use crate::plain_file;
 use crate::scheduler::{HostMeter, spawn_metered};
@@ -165,7 +166,7 @@ fn acceptor(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<TlsA
     let signed = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|error| named(files.client_authority, error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
+    let mut config = ServerConfig::builder_with_details(Arc::<CryptoProvider>::clone(&provider), Arc::new(Clock::default()))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::new(KnownClients { signed, clients }))
         .with_single_cert(chain, key)

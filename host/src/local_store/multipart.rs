@@ -91,7 +91,7 @@ impl Disk {
             number,
             size: part.size,
             etag: hex(&part.md5),
-            modified_unix_nanos: unix_nanos(SystemTime::now()),
+            modified_unix_nanos: unix_nanos(crate::clock::now()),
             checksums: part.checksums,
         };
         let folder = self.upload_folder(bucket, id)?;

@@ -80,7 +80,11 @@ async fn run(service: S3Service, listener: TcpListener, mut stopped: oneshot::Re
         };
         // A small answer after a large request must not wait for the next packet.
         let _ = socket.set_nodelay(true);
-        let connection = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service.clone()).into_owned();
+        let mut builder = Builder::new(TokioExecutor::new());
+        // The server's own date would be of a clock that may stand before 1970, at which it panics.
+        builder.http1().auto_date_header(false);
+        builder.http2().auto_date_header(false);
+        let connection = builder.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -301,7 +301,7 @@ impl S3 for Service {
         let input = &mut req.input;
         let record = UploadRecord {
             key: input.key.clone(),
-            initiated_unix_nanos: unix_nanos(std::time::SystemTime::now()),
+            initiated_unix_nanos: unix_nanos(crate::clock::now()),
             owner: self.in_process.then(|| self.disk.session_name().to_owned()),
             checksum_algorithm: input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_owned()),
             checksum_type: input.checksum_type.as_ref().map(|kind| kind.as_str().to_owned()),

@@ -8,6 +8,7 @@ use super::rate_limit::RateLimit;
 use super::resources::Resources;
 use super::told::Lines;
 use crate::bindings::{Configuration, CredentialSource, StorageTarget};
+use crate::endpoint::{Endpoint, is_region};
 use crate::log_limit::LogLimiter;
 use crate::object::{ObjectKey, PutObject};
 use serde::Deserialize;
@@ -156,6 +157,11 @@ impl Grant {
         }
         if self.region.is_empty() {
             problems.push("`region` is empty".to_owned());
+        } else if !is_region(&self.region) {
+            problems.push(format!("`region` must be the code of a region such as eu-central-1, not {:?}", self.region));
+        }
+        if let Some(Err(words)) = self.endpoint.as_deref().map(Endpoint::parse) {
+            problems.push(format!("`endpoint` {words}"));
         }
         if self.encryption_required && self.encryption.is_empty() {
             problems.push("`encryption_required` without any `encryption`: nothing could be written".to_owned());
@@ -269,10 +275,7 @@ impl Grant {
 
     /// Without an endpoint, or with one of AWS's own (FIPS, a private link).
     fn is_at_aws(&self) -> bool {
-        let Some(endpoint) = &self.endpoint else { return true };
-        let uri = endpoint.parse::<http::Uri>().ok();
-        let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default().to_ascii_lowercase();
-        [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|domain| host.ends_with(domain))
+        self.endpoint.as_deref().is_none_or(|url| Endpoint::parse(url).is_ok_and(|endpoint| endpoint.is_at_aws()))
     }
 
     /// Every rule that the checked spec breaks.
@@ -285,7 +288,7 @@ impl Grant {
             is_granted("content_types", &self.content_types, &configuration.content_type),
         ];
         rules.push(match &target.endpoint {
-            Some(endpoint) if self.endpoint.as_ref() != Some(endpoint) => {
+            Some(endpoint) if !self.endpoint.as_deref().is_some_and(|granted| is_same_place(granted, endpoint)) => {
                 Err(Denied::new("endpoint", "a tenant's spec does not choose where requests go: leave `endpoint` out"))
             }
             _ => Ok(()),
@@ -327,6 +330,11 @@ fn bound(rule: &'static str, asked: Option<u64>, granted: Option<u64>) -> Result
 fn names_credentials(source: &CredentialSource) -> bool {
     let CredentialSource { profile, role_arn, role_session_name, external_id } = source;
     [profile, role_arn, role_session_name, external_id].into_iter().any(Option::is_some)
+}
+
+/// With or without a slash at the end: requests go to the same place.
+fn is_same_place(granted: &str, asked: &str) -> bool {
+    granted == asked || matches!((Endpoint::parse(granted), Endpoint::parse(asked)), (Ok(granted), Ok(asked)) if granted == asked)
 }
 
 /// The AWS partition of a region.

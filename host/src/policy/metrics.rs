@@ -126,7 +126,7 @@ impl TenantMetrics {
     pub(super) fn denied(&self, denied: &Denied) {
         let mut denials = self.denials();
         *denials.by_rule.entry(denied.rule).or_default() += 1;
-        denials.last.push_front(Denial { at: SystemTime::now(), rule: denied.rule, message: denied.message.clone() });
+        denials.last.push_front(Denial { at: crate::clock::now(), rule: denied.rule, message: denied.message.clone() });
         denials.last.truncate(LAST_DENIALS);
     }
 

@@ -151,6 +151,11 @@ impl Failure {
             SdkError::TimeoutError(_) => Self::transient("request send failed: no answer in time"),
             SdkError::DispatchFailure(failure) => {
                 let why = innermost(error);
+                // Nothing has been sent: endpoint, header or signature cannot be made, or the proxy's URL cannot be used. The SDK gives up on
+                // credentials in the same form.
+                if failure.is_user() || failure.is_other() && !why.contains("timed out") {
+                    return Self::lasting(StoreErrorKind::Rejected, format!("the request cannot be made: {why}"));
+                }
                 if find::<rustls::Error>(error).is_some_and(|tls| matches!(tls, rustls::Error::InvalidCertificate(_))) {
                     return Self::lasting(
                         StoreErrorKind::Unavailable,
@@ -249,9 +254,17 @@ pub(super) fn credentials_failure(error: &CredentialsError) -> Failure {
             StoreErrorKind::Denied,
             "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in AWS_PROFILE or `local_profile`",
         ),
-        other => Failure::lasting(StoreErrorKind::Denied, format!("credentials cannot be had: {}", sober(&chain(other)))),
+        other => {
+            let why = chain(other);
+            let remedy = if why.contains("IMDS") || why.contains("instance metadata service") { OF_AN_INSTANCE } else { "" };
+            Failure::lasting(StoreErrorKind::Denied, format!("credentials cannot be had: {}{remedy}", sober(&why)))
+        }
     }
 }
+
+/// What to do where the instance metadata service gives no credentials.
+const OF_AN_INSTANCE: &str = "; attach a role to the instance and let this process ask its metadata service, or set AWS_ACCESS_KEY_ID and \
+                              AWS_SECRET_ACCESS_KEY, and AWS_EC2_METADATA_DISABLED=true";
 
 /// The store's words: one line, bounded, without what looks like a key, token or signature.
 fn sober(words: &str) -> String {
@@ -302,10 +315,19 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     sober(&sources(error).last().map(ToString::to_string).unwrap_or_default())
 }
 
+/// The words up to a struct of Rust's, which some of the SDK's errors end in: it would be headers, extensions, and a body in bytes.
+fn without_structs(words: &str) -> &str {
+    let Some(at) = words.find(" {") else { return words };
+    let before = words.get(..at).unwrap_or_default();
+    let name = before.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let is_struct = name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_alphanumeric() || c == ':' || c == '(');
+    if is_struct { before.strip_suffix(name).unwrap_or(before).trim_end_matches([' ', '.', ':']) } else { words }
+}
+
 /// The words of every cause, outermost first, each once.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut words: Vec<String> = Vec::new();
-    for cause in sources(error).map(ToString::to_string) {
+    for cause in sources(error).map(|cause| without_structs(&cause.to_string()).to_owned()) {
         if !words.iter().any(|earlier| earlier.contains(&cause)) {
             words.push(cause);
         }
@@ -395,6 +417,19 @@ mod tests {
         let long: &'static str = "x".repeat((3 << 20) - 7).leak();
         let found = said("saw canary-of-a-row there", &body(&[long, "canary-of-a-row"])).await;
         assert!(found.ends_with("saw [redacted] there"), "{found}");
+    }
+
+    #[test]
+    fn no_struct_of_the_sdk_is_told() {
+        let check = |words: &str, expected: &str| assert_eq!(without_structs(words), expected);
+        check(
+            "error response from IMDS (code: 403). Response { status: StatusCode(403), headers: Headers { .. } }",
+            "error response from IMDS (code: 403)",
+        );
+        check("no words {but these}", "no words {but these}");
+        check("a set {1, 2}", "a set {1, 2}");
+        check("Response { status: 1 }", "");
+        check("plain", "plain");
     }
 
     #[test]

@@ -5,7 +5,10 @@
 
 mod connect;
 mod failure;
+mod inputs;
 mod multipart;
+mod profiles;
+mod proxy;
 mod request_log;
 mod retry;
 mod role;
@@ -20,6 +23,7 @@ pub use multipart::{Multipart, Part};
 pub use sizes::{MAX_PART_BYTES, MIN_PART_BYTES};
 
 use crate::bindings::StorageTarget;
+use crate::clock::Clock;
 use crate::local_store::LocalStore;
 use crate::object::PutObject;
 use crate::payload::{Payload, Progress};
@@ -29,6 +33,8 @@ use crate::scheduler::HostMeter;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
+#[cfg(test)]
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::body::SdkBody;
 use aws_types::os_shim_internal::Env;
 use base64::Engine;
@@ -79,6 +85,11 @@ pub struct ConnectOptions {
     pub retries: Arc<RetryCounts>,
     /// Whose account its connections are worked on; a single user's are not metered.
     pub(crate) meter: Option<HostMeter>,
+    /// What time it is.
+    clock: Clock,
+    /// Who answers instead of the network.
+    #[cfg(test)]
+    answers: Option<SharedHttpClient>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
     environment: Env,
 }
@@ -99,6 +110,9 @@ impl Default for ConnectOptions {
             configured_endpoints: true,
             meter: None,
             retries: Arc::default(),
+            clock: Clock::default(),
+            #[cfg(test)]
+            answers: None,
             environment: Env::real(),
         }
     }
@@ -244,6 +258,16 @@ impl S3Client {
             },
             log_requests: target.log_requests,
         })))
+    }
+
+    /// Checks a target as far as that is possible without a request: its names, and what environment and shared files say of its endpoint and
+    /// of proxies.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot work.
+    pub async fn check(target: &StorageTarget, options: &ConnectOptions) -> Result<(), StoreError> {
+        part_sizes(target, options)?;
+        connect::check(target, options).await
     }
 
     /// Puts a whole object with one request.

@@ -3,21 +3,24 @@
 //! The strict transport trusts the machine's certificates and those of `AWS_CA_BUNDLE`. The other one accepts every certificate; it is
 //! made for the S3 endpoint alone, and only if the spec says `endpoint_skip_tls_verify`.
 
-use crate::plain_file;
+use super::proxy::{Proxies, Way};
+use crate::clock::Clock;
 use crate::scheduler::{Executor, HostMeter};
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_types::os_shim_internal::Env;
-use http::Uri;
 use http::header::PROXY_AUTHORIZATION;
+use http::{StatusCode, Uri};
+use http_body_util::BodyExt;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector as Tcp};
-use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -36,9 +39,6 @@ use tower_service::Service;
 
 /// Idle connections are given up before common load balancers do (60 s), so that a request seldom meets one that is just being closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
-
-/// Bytes of AWS_CA_BUNDLE; that of a system has a few hundred kilobytes.
-const MAX_BUNDLE_BYTES: u64 = 16 << 20;
 
 /// Bytes of an answer, which is gathered in memory. No answer to what is asked here has more than some kilobytes.
 pub(super) const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -70,7 +70,7 @@ pub(super) fn http_client(
         Verify::Strict => strict.clone(),
         Verify::Nothing => Arc::new(lenient_tls()?),
     };
-    let proxies = Arc::new(proxies(environment));
+    let proxies = Arc::new(Proxies::of(environment));
     let mut tcp = Tcp::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -90,17 +90,6 @@ fn https<T>(tls: Arc<ClientConfig>, inner: T) -> HttpsConnector<T> {
     HttpsConnectorBuilder::new().with_tls_config((*tls).clone()).https_or_http().enable_http1().wrap_connector(inner)
 }
 
-/// The proxy variables, in both spellings, as curl reads them. `HTTP_PROXY` in capitals is a request header in CGI programs; not here.
-fn proxies(environment: &Env) -> Matcher {
-    let get = |upper: &str, lower: &str| environment.get(upper).or_else(|_| environment.get(lower)).unwrap_or_default();
-    Matcher::builder()
-        .all(get("ALL_PROXY", "all_proxy"))
-        .http(get("HTTP_PROXY", "http_proxy"))
-        .https(get("HTTPS_PROXY", "https_proxy"))
-        .no(get("NO_PROXY", "no_proxy"))
-        .build()
-}
-
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
@@ -117,7 +106,7 @@ fn strict_tls(environment: &Env) -> Result<ClientConfig, String> {
     roots.add_parsable_certificates(machine_certificates().iter().cloned());
     if let Ok(path) = environment.get("AWS_CA_BUNDLE").map_err(drop).and_then(|path| if path.is_empty() { Err(()) } else { Ok(path) }) {
         let refuse = |why: String| format!("AWS_CA_BUNDLE: {path:?} {why}; it has to name a file of PEM certificates");
-        let pem = plain_file::read(Path::new(&path), MAX_BUNDLE_BYTES).map_err(|error| refuse(format!("cannot be read ({error})")))?;
+        let pem = crate::small_file::read(Path::new(&path)).map_err(|error| refuse(format!("cannot be read ({error})")))?;
         let mut found = false;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|_| refuse("is not PEM".into()))?;
@@ -128,12 +117,12 @@ fn strict_tls(environment: &Env) -> Result<ClientConfig, String> {
             return Err(refuse("holds no certificate".into()));
         }
     }
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock::default())).with_safe_default_protocol_versions();
     Ok(builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn lenient_tls() -> Result<ClientConfig, String> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock::default())).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider()))).with_no_client_auth())
 }
@@ -182,7 +171,7 @@ impl ServerCertVerifier for AnyCertificate {
 struct Route {
     tcp: Tcp,
     to_proxy: HttpsConnector<Tcp>,
-    proxies: Arc<Matcher>,
+    proxies: Arc<Proxies>,
 }
 
 impl Service<Uri> for Route {
@@ -195,20 +184,30 @@ impl Service<Uri> for Route {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let Some(proxy) = self.proxies.intercept(&to) else {
-            let connecting = self.tcp.call(to);
-            return Box::pin(async move { Ok(Routed { io: MaybeHttpsStream::Http(connecting.await?), through_proxy: false }) });
+        let way: Way = match self.proxies.way(&to) {
+            Ok(Some(way)) => way.clone(),
+            Ok(None) => {
+                let connecting = self.tcp.call(to);
+                return Box::pin(async move { Ok(Routed { io: MaybeHttpsStream::Http(connecting.await?), through_proxy: false }) });
+            }
+            Err(unusable) => return Box::pin(async move { Err(unusable.into()) }),
         };
         if to.scheme_str() == Some("http") {
-            let connecting = self.to_proxy.call(proxy.uri().clone());
-            return Box::pin(async move { Ok(Routed { io: connecting.await?, through_proxy: true }) });
+            let connecting = self.to_proxy.call(way.uri().clone());
+            return Box::pin(async move {
+                let io = connecting.await.map_err(|error| way.failed(&*error))?;
+                Ok(Routed { io, through_proxy: true })
+            });
         }
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.to_proxy.clone());
-        if let Some(auth) = proxy.basic_auth() {
+        let mut tunnel = Tunnel::new(way.uri().clone(), self.to_proxy.clone());
+        if let Some(auth) = way.auth() {
             tunnel = tunnel.with_auth(auth.clone());
         }
         let connecting = tunnel.call(to);
-        Box::pin(async move { Ok(Routed { io: connecting.await?, through_proxy: false }) })
+        Box::pin(async move {
+            let io = connecting.await.map_err(|error| way.failed(&error))?;
+            Ok(Routed { io, through_proxy: false })
+        })
     }
 }
 
@@ -287,22 +286,26 @@ where
 #[derive(Debug, Clone)]
 struct Transport {
     client: Client<Within<HttpsConnector<Route>>, SdkBody>,
-    proxies: Arc<Matcher>,
+    proxies: Arc<Proxies>,
 }
 
 impl Transport {
     async fn send(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let mut request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-        if request.uri().scheme_str() == Some("http")
-            && let Some(auth) = self.proxies.intercept(request.uri()).and_then(|proxy| proxy.basic_auth().cloned())
-        {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, auth);
+        // What cannot be used will not be usable at the next attempt either.
+        let way = self.proxies.way(request.uri()).map_err(|error| ConnectorError::user(error.into()))?;
+        let way = way.filter(|_| request.uri().scheme_str() == Some("http"));
+        if let Some(auth) = way.and_then(Way::auth) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, auth.clone());
         }
         let response = self.client.request(request).await.map_err(|error| {
             let never_connected = error.is_connect();
             let error = ConnectorError::io(error.into());
             if never_connected { error.never_connected() } else { error }
         })?;
+        if let Some(way) = way.filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+            return Err(ConnectorError::user(way.refused().into()));
+        }
         HttpResponse::try_from(response.map(|body| SdkBody::from_body_1_x(http_body_util::Limited::new(body, MAX_ANSWER_BYTES))))
             .map_err(|error| ConnectorError::other(error.into(), None))
     }
@@ -324,6 +327,50 @@ impl HttpConnector for Limited {
                 Ok(answer) => answer,
                 Err(_) => Err(ConnectorError::timeout(format!("no answer within {limit:?}").into())),
             }
+        })
+    }
+}
+
+/// A client for those who give credentials, whose answers the SDK takes on trust.
+///
+/// The instance metadata service names a role, which becomes a part of the next request's path, and how long a token is good for, which is
+/// added to the time. The SDK panics where they cannot be: if the answer is a web page, say.
+pub(super) fn guarded(client: SharedHttpClient) -> SharedHttpClient {
+    http_client_fn(move |settings, components| SharedHttpConnector::new(Guarded(client.http_connector(settings, components))))
+}
+
+#[derive(Debug)]
+struct Guarded(SharedHttpConnector);
+
+/// What names the role of an instance.
+const ROLE_NAMES: [&str; 2] = ["/iam/security-credentials/", "/iam/security-credentials-extended/"];
+
+/// How long a token of the instance metadata service is good for: by its own rule six hours at most.
+const TOKEN_LIFE: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+const MAX_TOKEN_LIFE_SECONDS: u64 = 21_600;
+
+impl HttpConnector for Guarded {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let path = request.uri().parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
+        let names_a_role = request.method() == "GET" && ROLE_NAMES.iter().any(|end| path.ends_with(end));
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async move {
+            let refused = |what: &str| ConnectorError::other(format!("the instance metadata service answered with {what}").into(), None);
+            let mut answer = answer.await?;
+            let life = answer.headers().get(TOKEN_LIFE).and_then(|life| life.parse::<u64>().ok());
+            if life.is_some_and(|life| life > MAX_TOKEN_LIFE_SECONDS) {
+                return Err(refused("a token that is good for longer than six hours"));
+            }
+            if names_a_role && answer.status().is_success() {
+                let body = std::mem::replace(answer.body_mut(), SdkBody::empty());
+                let body = body.collect().await.map_err(ConnectorError::io)?.to_bytes();
+                let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"+=,.@-_".contains(byte);
+                if !body.trim_ascii().iter().all(is_name) || body.len() != body.trim_ascii().len() {
+                    return Err(refused("no role's name"));
+                }
+                *answer.body_mut() = SdkBody::from(body);
+            }
+            Ok(answer)
         })
     }
 }

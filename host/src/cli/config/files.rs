@@ -1,11 +1,8 @@
 //! From arguments to documents: files as they are, directories for the `.yml` and `.yaml` files directly inside them.
 
 use super::ConfigProblem;
-use std::io::Read;
+use crate::small_file;
 use std::path::{Path, PathBuf};
-
-/// Bytes of a configuration file. Real ones have some kilobytes; a data file given by mistake is refused before it is read whole.
-const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A file's content, with line ends of one kind.
 pub(super) struct Text {
@@ -58,13 +55,7 @@ fn is_yaml(path: &Path) -> bool {
 
 /// The text of a file, which is no larger than a configuration may be.
 pub(in super::super) fn content(file: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(file).map_err(|error| error.to_string())?;
-    opened.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("the file is larger than {MAX_FILE_BYTES} bytes, which no configuration is"));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| format!("not UTF-8 text (byte {})", error.utf8_error().valid_up_to()))?;
+    let text = small_file::read_argument(file).map_err(|error| error.to_string())?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n"))
 }
 

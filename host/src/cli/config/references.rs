@@ -5,16 +5,16 @@
 //! reference stays as it is. A reference that is a whole plain scalar takes its type from what it stands for (`batch_size: ${ROWS}` is a
 //! number, `${ANSWERS}` may be a list in JSON); inside quotes or beside other text it is text.
 
+use super::document::preview;
 use super::time;
+use crate::{clock, small_file};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use serde_saphyr::UserMessageFormatter;
 use std::path::Path;
 
 /// Stand-ins of one document. More references than this are a mistake, and so many stand-ins keep one number of digits.
 const MAX_REFERENCES: usize = 10_000;
-
-/// Bytes of a file that a reference names.
-const MAX_FILE_BYTES: usize = 16 << 20;
 
 /// Where values come from.
 pub struct Surroundings<'a> {
@@ -29,7 +29,7 @@ pub struct Surroundings<'a> {
 impl Surroundings<'static> {
     /// The process's own.
     pub fn of_process() -> Self {
-        Self { variable: &|name| std::env::var(name).ok(), file: &|path| std::fs::read_to_string(path), now: crate::cli::now() }
+        Self { variable: &|name| std::env::var(name).ok(), file: &small_file::read_text, now: clock::utc() }
     }
 }
 
@@ -55,7 +55,16 @@ fn parse(text: &str) -> Result<Value, String> {
         return Ok(Value::Null);
     }
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("not a YAML document: {error}"))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("not a YAML document: {}", words(&error)))
+}
+
+/// The words of the YAML reader, less what is meant for programmers.
+fn words(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet() {
+        let name = key.as_deref().map(preview).unwrap_or_default();
+        return format!("the key `{name}` is there twice, again at line {}, column {}", location.line(), location.column());
+    }
+    error.render_with_formatter(&UserMessageFormatter)
 }
 
 /// A document with its references held back.
@@ -191,11 +200,7 @@ impl Filler<'_> {
 impl Surroundings<'_> {
     fn look_up(&self, reference: &str) -> Result<String, String> {
         if let Some(path) = reference.strip_prefix("file:") {
-            let content = (self.file)(Path::new(path.trim())).map_err(|error| format!("`${{{reference}}}`: {error}"))?;
-            if content.len() > MAX_FILE_BYTES {
-                return Err(format!("`${{{reference}}}`: the file is larger than {MAX_FILE_BYTES} bytes"));
-            }
-            return Ok(content);
+            return (self.file)(Path::new(path.trim())).map_err(|error| format!("`${{{reference}}}`: {error}"));
         }
         if let Some(expression) = reference.strip_prefix("time:") {
             return time::expand(expression, self.now).map_err(|message| format!("`${{{reference}}}`: {message}"));
@@ -320,6 +325,40 @@ mod tests {
         let errors = resolve(text, &surroundings()).unwrap_err();
         assert_eq!(errors[..2], ["env variable UNSET not found".to_owned(), "env variable UNSET_TOO not found".to_owned()]);
         assert!(errors[2].starts_with("`${file:nowhere}`: ") && errors[3].starts_with("`${time:tomorrow week}`: ") && errors.len() == 4);
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_named() {
+        for text in ["bucket: a\nregion: b\nbucket: c\n", "x:\n  bucket: a\n  bucket: c\n", "{bucket: a, bucket: c}"] {
+            let errors = resolve(text, &surroundings()).unwrap_err();
+            assert!(
+                errors.len() == 1 && errors[0].starts_with("not a YAML document: the key `bucket` is there twice, again at line "),
+                "{errors:?}"
+            );
+        }
+    }
+
+    /// The words are the YAML reader's own; none of them speaks of its options or types.
+    #[test]
+    fn no_word_is_meant_for_programmers() {
+        for text in [
+            "a: 1\na: 2",
+            "a: *b",
+            "a: &b [*b]",
+            "a: !!binary x",
+            "!x a: b",
+            "<<: 1",
+            "a: [",
+            "? [a]\n: b",
+            "- a: 1\n  a: 2",
+            "a: \"\\q\"",
+            "%TAG x",
+            "a\0b: 1",
+        ] {
+            for error in resolve(text, &surroundings()).err().unwrap_or_default() {
+                assert!(!["Policy", "Options", "::", "serde"].iter().any(|word| error.contains(word)), "{error}");
+            }
+        }
     }
 
     #[test]

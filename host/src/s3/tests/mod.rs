@@ -2,6 +2,8 @@
 
 mod credentials;
 mod faults;
+mod first_request;
+mod places;
 mod tls;
 
 use super::*;
