@@ -1,6 +1,6 @@
 //! Which file of a crate uses which: every path followed, through whatever imports, to the file that defines what it names.
 //!
-//! A `pub use` of what lies below is no use of it: who takes a name from a façade uses the file behind it.
+//! A `pub use` of what lies below is no use of it: who takes a name from a facade uses the file behind it.
 
 use crate::syntax::{Module, Names};
 use std::collections::{BTreeMap, BTreeSet};
