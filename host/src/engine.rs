@@ -18,9 +18,8 @@ use anyhow::{Context, Result};
 use component_file::words;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, OptLevel, Store, UpdateDeadline};
@@ -44,7 +43,7 @@ pub struct Runtime {
     pre: DestinationPre<State>,
     call_cpu: Duration,
     /// The JSON Schema of the spec, once it was asked for: no argument can change it.
-    schema: OnceCell<Arc<str>>,
+    schema: OnceLock<Arc<str>>,
 }
 
 /// What components side by side share: the engine, the threads guests run on, and whose guest computes next.
@@ -140,7 +139,7 @@ impl Runtime {
         let mut linker = Linker::new(engine);
         Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(|error| machine(&error))?;
         let pre = linker.instantiate_pre(&component).and_then(DestinationPre::new).map_err(world)?;
-        Ok(Arc::new(Self { ground, pre, call_cpu, schema: OnceCell::new() }))
+        Ok(Arc::new(Self { ground, pre, call_cpu, schema: OnceLock::new() }))
     }
 
     /// What the component imports.
@@ -189,11 +188,15 @@ impl Runtime {
         Ok((store, instance))
     }
 
-    /// The JSON Schema of the spec, asked of a throw-away instance and kept. Whoever asks first pays for it, and those who ask meanwhile wait.
+    /// The JSON Schema of the spec, asked of a throw-away instance and kept. Those who ask before it is there each ask an instance of their
+    /// own: nobody waits for another's share of the processor.
     ///
     /// # Errors
     /// The guest failed, or says too much; who asks next has it tried again.
     pub async fn spec_schema(self: &Arc<Self>, context: LaneContext) -> Result<Arc<str>> {
+        if let Some(known) = self.schema.get() {
+            return Ok(known.clone());
+        }
         let this = self.clone();
         let ask = async move {
             let (mut store, guest) = this.instantiate(context, CONFIGURE_MEMORY_BYTES).await?;
@@ -201,9 +204,10 @@ impl Runtime {
             let schema = said.map_err(|trap| store.data().explain(&trap))?;
             let (bytes, most) = (schema.len(), limits::MAX_SPEC_SCHEMA_BYTES);
             anyhow::ensure!(bytes <= most, "the component's schema of the spec has {bytes} bytes; up to {most} are accepted");
-            Ok(Arc::from(schema))
+            Ok(Arc::<str>::from(schema))
         };
-        self.schema.get_or_try_init(|| self.on_a_guest_thread(ask)).await.cloned()
+        let schema = self.on_a_guest_thread(ask).await?;
+        Ok(self.schema.get_or_init(|| schema).clone())
     }
 
     /// Runs what needs no session, for as long as somebody waits for it.

@@ -8,6 +8,7 @@ use crate::limits::{
 };
 use crate::policy::resources::MemoryHold;
 use arrow_ipc::MessageHeader;
+use bytes::Bytes;
 use flatbuffers::VerifierOptions;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,13 +44,13 @@ impl Inspector {
 
     /// Reads a whole stream's headers: the schema's table, and the rows of every record batch. Gives others a turn where there is much to
     /// read.
-    pub(crate) async fn inspect(&mut self, ipc: &[u8]) -> Result<Header, InvalidMessage> {
+    pub(crate) async fn inspect(&mut self, ipc: &Bytes) -> Result<Header, InvalidMessage> {
         if ipc.len() > MAX_MESSAGE_BYTES {
             return Err(invalid(format!("a message has {} bytes; at most {MAX_MESSAGE_BYTES} are accepted", ipc.len())));
         }
         let mut messages = Messages::new(ipc);
         let schema = messages.next()?.ok_or_else(|| invalid("the stream has no schema"))?;
-        let table = self.table(schema)?;
+        let table = self.table(ipc, schema).await?;
         let (mut rows, mut batches, mut read) = (0_u64, 0, schema.len());
         while let Some(metadata) = messages.next()? {
             batches += 1;
@@ -63,26 +64,18 @@ impl Inspector {
                 read = 0;
                 tokio::task::yield_now().await;
             }
-            let message = verified(metadata)?;
-            match message.header_type() {
-                MessageHeader::RecordBatch => {
-                    let batch = message.header_as_record_batch().ok_or_else(|| invalid("a record batch has no header"))?;
-                    let length = u64::try_from(batch.length()).map_err(|_| invalid("a record batch has a negative length"))?;
-                    rows = rows.checked_add(length).ok_or_else(|| invalid("the record batches have too many rows"))?;
-                }
-                MessageHeader::DictionaryBatch => {}
-                other => return Err(invalid(format!("a message of type {other:?} stands where a record batch was expected"))),
-            }
-            messages.body(message.bodyLength())?;
+            let batch = read_apart(ipc, metadata, batch).await?;
+            rows = rows.checked_add(batch.rows).ok_or_else(|| invalid("the record batches have too many rows"))?;
+            messages.body(batch.body)?;
         }
         Ok(Header { table, rows })
     }
 
-    fn table(&mut self, metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
+    async fn table(&mut self, ipc: &Bytes, metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
         if let Some(table) = self.tables.get(metadata) {
             return Ok(table.clone());
         }
-        let table = table_name(metadata)?;
+        let table = read_apart(ipc, metadata, table_name).await?;
         if metadata.len() <= MAX_CACHED_SCHEMA_BYTES {
             self.remember(metadata, &table);
         }
@@ -100,6 +93,40 @@ impl Inspector {
             self.tables.insert(metadata.into(), table.clone());
         }
     }
+}
+
+/// Reads a header of `ipc`; a long one, which takes more than a turn in one piece, where it is in nobody's way.
+async fn read_apart<T: Send + 'static>(
+    ipc: &Bytes,
+    metadata: &[u8],
+    read: fn(&[u8]) -> Result<T, InvalidMessage>,
+) -> Result<T, InvalidMessage> {
+    if metadata.len() <= HEADER_BYTES_A_TURN {
+        return read(metadata);
+    }
+    let metadata = ipc.slice_ref(metadata);
+    let reading = crate::scheduler::spawn_blocking(move || read(&metadata));
+    reading.await.unwrap_or_else(|error| Err(invalid(format!("the Arrow IPC header cannot be read: {error}"))))
+}
+
+/// What the header of a record batch, or of a dictionary's, says: rows, and bytes that follow it.
+#[derive(Debug)]
+struct Batch {
+    rows: u64,
+    body: i64,
+}
+
+fn batch(metadata: &[u8]) -> Result<Batch, InvalidMessage> {
+    let message = verified(metadata)?;
+    let rows = match message.header_type() {
+        MessageHeader::RecordBatch => {
+            let batch = message.header_as_record_batch().ok_or_else(|| invalid("a record batch has no header"))?;
+            u64::try_from(batch.length()).map_err(|_| invalid("a record batch has a negative length"))?
+        }
+        MessageHeader::DictionaryBatch => 0,
+        other => return Err(invalid(format!("a message of type {other:?} stands where a record batch was expected"))),
+    };
+    Ok(Batch { rows, body: message.bodyLength() })
 }
 
 /// Whose schema or rows a stream holds.
@@ -220,7 +247,7 @@ mod tests {
     }
 
     fn inspect(inspector: &mut Inspector, ipc: &[u8]) -> Result<Header, InvalidMessage> {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(inspector.inspect(ipc))
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(inspector.inspect(&Bytes::copy_from_slice(ipc)))
     }
 
     #[track_caller]

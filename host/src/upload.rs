@@ -569,7 +569,8 @@ impl Job {
         tokio::select! {
             biased;
             () = self.outlet.halt.cancelled() => {
-                Err(StoreError { kind: StoreErrorKind::Unavailable, message: "the process ended before the store had confirmed the object".to_owned() })
+                let who = if self.outlet.is_left() { "client left" } else { "process ended" };
+                Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the {who} before the store had confirmed the object") })
             }
             done = work => done,
         }
