@@ -244,7 +244,7 @@ mod tests {
     }
     #[test]
     fn tables_and_their_names_are_bounded_however_they_are_named() {
-        let name = |number: usize| format!("{number:0>1$}", MAX_TABLE_NAMES_BYTES / 1_000);
+        let name = |number: usize| format!("{number:0>width$}", width = MAX_TABLE_NAMES_BYTES / 1_000);
         let long = |count: &dyn Fn(&mut SourceCounts, usize) -> Result<(), CliError>| {
             let mut counts = SourceCounts::default();
             (0..1_100).map(|number| count(&mut counts, number)).position(|counted| counted.is_err())
