@@ -101,11 +101,6 @@ impl Endpoint {
         &self.authority
     }
 
-    /// The host, in lower case.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
     /// One of AWS's own (FIPS, a private link).
     pub(crate) fn is_at_aws(&self) -> bool {
         [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|domain| self.host.ends_with(domain))

@@ -188,7 +188,7 @@ fn is_for_this_host<B>(request: &Request<B>) -> bool {
 
 type Value = fn(&Tenant, &Snapshot) -> f64;
 
-const METRICS: [(&str, &str, &str, Value); 10] = [
+const METRICS: [(&str, &str, &str, Value); 11] = [
     ("lakegate_objects_total", "counter", "Objects that the store has confirmed.", |_, reading| reading.objects as f64),
     ("lakegate_bytes_total", "counter", "Bytes of confirmed objects.", |_, reading| reading.bytes as f64),
     ("lakegate_rows_total", "counter", "Rows of confirmed objects.", |_, reading| reading.rows as f64),

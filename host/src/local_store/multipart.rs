@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use s3s::crypto::{Checksum as _, Md5};

@@ -141,10 +141,11 @@ fn check(set: &ProfileSet, profile: &Profile) -> Result<(), String> {
             return wrong("profile", profile.name(), property);
         }
     }
-    if let Some(session) = profile.get("sso_session").and_then(|name| set.sso_session(name)) {
+    let session = profile.get("sso_session").unwrap_or_default();
+    if let Some(values) = set.sso_session(session) {
         for property in ["sso_region", "sso_start_url"] {
-            if session.get(property).is_some_and(|value| value.contains(char::is_control)) {
-                return wrong("SSO session", session.name(), property);
+            if values.get(property).is_some_and(|value| value.contains(char::is_control)) {
+                return wrong("SSO session", session, property);
             }
         }
     }
@@ -170,10 +171,11 @@ fn without_role(set: &ProfileSet, profile: &Profile) -> String {
         put(property, profile.get(property));
     }
     put("credential_process", profile.get("credential_process").filter(|command| !command.contains(['\n', '\r'])));
-    if let Some(session) = profile.get("sso_session").and_then(|name| set.sso_session(name)) {
-        let _never = writeln!(content, "[sso-session {}]", session.name());
+    let session = profile.get("sso_session").unwrap_or_default();
+    if let Some(values) = set.sso_session(session) {
+        let _never = writeln!(content, "[sso-session {session}]");
         for property in ["sso_region", "sso_start_url"] {
-            if let Some(value) = session.get(property) {
+            if let Some(value) = values.get(property) {
                 let _never = writeln!(content, "{property} = {value}");
             }
         }

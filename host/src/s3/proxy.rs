@@ -136,7 +136,7 @@ impl Way {
 
     /// It could not be asked, or gave no way.
     pub(super) fn failed(&self, error: &(dyn Error + 'static)) -> ProxyError {
-        let innermost = std::iter::successors(Some(error), |error| error.source()).last();
+        let innermost = std::iter::successors(Some(error), |&error| error.source()).last();
         self.error(format_args!("cannot be used ({})", innermost.map(ToString::to_string).unwrap_or_default()))
     }
 
