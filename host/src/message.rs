@@ -6,7 +6,7 @@ use crate::limits::{
     HEADER_BYTES_A_TURN, LEAST_HEADER_VISIT_BYTES, MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_HEADER_BYTES, MAX_HEADER_DEPTH,
     MAX_HEADER_VISITS, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES,
 };
-use arrow_ipc::MessageHeader;
+use arrow_ipc::{Endianness, MessageHeader};
 use flatbuffers::VerifierOptions;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -95,6 +95,10 @@ fn table_name(metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
     let schema = message.header_as_schema().ok_or_else(|| invalid("the stream does not begin with a schema"))?;
     if message.bodyLength() != 0 {
         return Err(invalid("a schema has a body"));
+    }
+    // Whoever reads the rows would take their numbers as they are.
+    if schema.endianness() != Endianness::Little {
+        return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
     }
     let pairs = schema.custom_metadata().into_iter().flatten();
     let name = pairs.filter(|pair| pair.key() == Some("cq:table_name")).filter_map(|pair| pair.value()).next_back().unwrap_or_default();
@@ -224,6 +228,7 @@ mod tests {
         check(&stream(Some(&"n".repeat(MAX_TABLE_NAME_BYTES + 1)), &[]), Err("at most 4096"));
         check(b"", Err("no schema"));
         check(b"garbage!", Err("cut off"));
+        check(&crate::source::big_endian_stream(), Err("big endian"));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
 mod bad_input;
+mod binary_fuzz;
+mod binary_inputs;
 mod chain;
 mod cli;
 mod commands;
 mod component;
+mod exact_values;
 mod faults;
 mod golden;
 mod grant_fuzz;

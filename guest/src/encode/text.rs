@@ -27,7 +27,7 @@ pub(crate) use long::Drain;
 pub(crate) use long::Whole;
 pub(crate) use plan::{Kind, sorted_keys};
 pub(crate) use string::{Html, push_csv_field, sequence_length};
-pub(crate) use value::{Bound, Style};
+pub(crate) use value::{Bound, Style, days_of_milliseconds};
 pub(crate) use writer::{Frame, Separators, TextEncoder};
 
 use crate::encode::EncodeError;

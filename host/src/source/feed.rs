@@ -1,8 +1,9 @@
 //! Inputs as a stream of messages: a thread of its own reads and encodes, a small channel hands over, so that reading overlaps with the
 //! work behind it and memory holds a few messages at most.
 
+use super::expand::Pieces;
 use super::plain::{plain_batch, plain_schema};
-use super::{Input, InputError, Position, ReadOptions, Rows, open};
+use super::{Input, InputError, Position, ReadOptions, Rows, exact, open};
 use crate::limits::MAX_MESSAGE_BYTES;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -169,22 +170,32 @@ impl Feeder {
     }
 
     fn insert_all(&self, mut rows: Rows, table: &Table, file: &str) -> Result<(), Stop> {
-        let mut sent = 0_u64;
+        let mut sent = 0;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
-            let batch = guarded(file, || plain_batch(&batch, &table.plain, file))?;
-            let batch = named(batch, table).map_err(|error| unencodable(file, &error))?;
-            for slice in slices(batch) {
-                let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
-                // Only a single row can be this large.
-                if ipc.len() > self.most_bytes {
-                    let (file, row, most) = (file.to_owned(), sent + 1, self.most_bytes);
-                    return Err(InputError::RowTooLarge { file, row, bytes: ipc.len(), most }.into());
-                }
-                sent += slice.rows.num_rows() as u64;
-                self.send(Message::Insert(ipc))?;
+            let mut pieces = guarded(file, || Pieces::of(batch, file, sent, self.most_bytes))?;
+            while let Some(piece) = guarded(file, || pieces.next().transpose())? {
+                sent = self.insert(&piece, table, file, sent)?;
             }
         }
         Ok(())
+    }
+
+    /// Sends the rows of a piece, before which so many of the file were sent; answers how many are.
+    fn insert(&self, piece: &RecordBatch, table: &Table, file: &str, mut sent: u64) -> Result<u64, Stop> {
+        let batch = guarded(file, || plain_batch(piece, &table.plain, file))?;
+        guarded(file, || exact::check(&batch, file, sent))?;
+        let batch = named(batch, table).map_err(|error| unencodable(file, &error))?;
+        for slice in slices(batch) {
+            let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
+            // Only a single row can be this large.
+            if ipc.len() > self.most_bytes {
+                let (file, row, most) = (file.to_owned(), sent + 1, self.most_bytes);
+                return Err(InputError::RowTooLarge { file, row, bytes: ipc.len(), most }.into());
+            }
+            sent += slice.rows.num_rows() as u64;
+            self.send(Message::Insert(ipc))?;
+        }
+        Ok(sent)
     }
 
     fn send(&self, message: Message) -> Result<(), Stop> {

@@ -165,7 +165,8 @@ impl Content {
     }
 
     fn detect(&self, location: &Location) -> Option<InputFormat> {
-        if self.magic.starts_with(b"PAR1") {
+        // The other one is of an encrypted file, which is for its reader to refuse.
+        if self.magic.starts_with(b"PAR1") || self.magic.starts_with(b"PARE") {
             return Some(InputFormat::Parquet);
         }
         if self.magic.starts_with(b"ARROW1") || self.magic.starts_with(&[0xff; 4]) {
