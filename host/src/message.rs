@@ -7,7 +7,7 @@ use crate::limits::{
     MAX_HEADER_DEPTH, MAX_HEADER_VISITS, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES, TABLE_BOOK_BYTES,
 };
 use crate::policy::resources::MemoryHold;
-use arrow_ipc::MessageHeader;
+use arrow_ipc::{Endianness, MessageHeader};
 use bytes::Bytes;
 use flatbuffers::VerifierOptions;
 use std::collections::HashMap;
@@ -141,6 +141,10 @@ fn table_name(metadata: &[u8]) -> Result<Arc<str>, InvalidMessage> {
     if message.bodyLength() != 0 {
         return Err(invalid("a schema has a body"));
     }
+    // Whoever reads the rows would take their numbers as they are.
+    if schema.endianness() != Endianness::Little {
+        return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
+    }
     let pairs = schema.custom_metadata().into_iter().flatten();
     let name = pairs.filter(|pair| pair.key() == Some("cq:table_name")).filter_map(|pair| pair.value()).next_back().unwrap_or_default();
     if name.is_empty() {
@@ -271,6 +275,7 @@ mod tests {
         check(&stream(Some(&"n".repeat(MAX_TABLE_NAME_BYTES + 1)), &[]), Err("at most 4096"));
         check(b"", Err("no schema"));
         check(b"garbage!", Err("cut off"));
+        check(&crate::source::big_endian_stream(), Err("big endian"));
     }
 
     #[test]

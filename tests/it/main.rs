@@ -1,11 +1,14 @@
 //! The integration tests, one binary: the wasmtime and AWS crates are linked once.
 
 mod bad_input;
+mod binary_fuzz;
+mod binary_inputs;
 mod chain;
 mod cli;
 mod commands;
 mod component;
 mod configuration;
+mod exact_values;
 mod exhaustion;
 mod faults;
 mod golden;

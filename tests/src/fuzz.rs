@@ -1,8 +1,9 @@
-//! What the fuzz target of the policy does with bytes: a plain function, so that seeds are replayed, and mutated, without a fuzzer.
+//! What the fuzz targets of the host do with bytes: plain functions, so that seeds are replayed, and mutated, without a fuzzer.
 
 use lakegate::bindings::{Configuration, CredentialSource, Encryption, StorageTarget};
 use lakegate::object::{ObjectKey, PutObject};
 use lakegate::policy::{Grant, Policy, Tenant};
+use lakegate::source::{Feed, ReadOptions, resolve};
 use lakegate_guest::host::WallTime;
 use lakegate_guest::path::KeyContext;
 use lakegate_guest::spec::Spec;
@@ -26,6 +27,32 @@ pub struct Reached {
     pub allowed: u64,
     /// Keys that were denied.
     pub denied: u64,
+}
+
+/// A file of any bytes: its messages, or a refusal that names the file; never a panic that ends the reading. Answers how many messages came, and
+/// whether it was read to its good end.
+///
+/// # Panics
+/// The law is broken.
+pub fn binary_file(data: &[u8]) -> (usize, bool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.parquet");
+    std::fs::write(&path, data).expect("the folder can be written");
+    let inputs = resolve(&[path.display().to_string()], Some("t")).expect("the file is there");
+    let mut feed = Feed::start(inputs, ReadOptions::default()).expect("a thread");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut messages = 0;
+    while let Some(message) = runtime.block_on(feed.next()) {
+        match message {
+            Ok(_) => messages += 1,
+            Err(error) => {
+                let words = error.to_string();
+                assert!(words.contains("t.parquet"), "{words}");
+                return (messages, false);
+            }
+        }
+    }
+    (messages, true)
 }
 
 /// A grant, a spec and keys: what is admitted is granted field by field, and a key is allowed if and only if it lies below a prefix.

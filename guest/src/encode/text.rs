@@ -28,7 +28,7 @@ mod weight;
 mod writer;
 mod zone;
 
-pub(crate) use bind::ColumnReader;
+pub(crate) use bind::{ColumnReader, days_of_milliseconds};
 pub(crate) use cells::copy_exact;
 pub(crate) use digits::push_unsigned;
 pub(crate) use drain::Drain;

@@ -38,7 +38,7 @@ pub(super) fn judge(logical: Schema) -> Result<TableSchema, IpcError> {
     bound("the table", logical.fields().len(), MAX_COLUMNS, "columns")?;
     let mut census = Census::default();
     census.count_metadata(logical.metadata())?;
-    let fields = logical.fields().iter().map(|it| census.physical_field(it, 1)).collect::<Result<Vec<_>, _>>()?;
+    let fields = logical.fields().iter().map(|it| census.physical_field(it, 1, it.name())).collect::<Result<Vec<_>, _>>()?;
     let physical = Arc::new(Schema::new_with_metadata(fields, logical.metadata().clone()));
     Ok(TableSchema { table, logical: Arc::new(logical), physical })
 }
@@ -49,7 +49,12 @@ struct Census {
     fields: usize,
     names_bytes: usize,
     metadata_bytes: usize,
+    /// The way to the field at hand, from its column on: what is inside of a list has a name that nobody chose.
+    path: String,
 }
+
+/// How the way to an item of a list goes on.
+const ITEM: &str = "[]";
 
 impl Census {
     fn count_metadata(&mut self, metadata: &Metadata) -> Result<(), IpcError> {
@@ -57,22 +62,28 @@ impl Census {
         bound("the schema's metadata", self.metadata_bytes, MAX_METADATA_BYTES, "bytes")
     }
 
-    fn physical_field(&mut self, field: &Field, depth: usize) -> Result<FieldRef, IpcError> {
+    /// `step` leads to the field from the one around it.
+    fn physical_field(&mut self, field: &Field, depth: usize, step: &str) -> Result<FieldRef, IpcError> {
         self.fields += 1;
         bound("the schema", self.fields, MAX_FIELDS, "fields")?;
         bound("a column's name", field.name().len(), MAX_NAME_BYTES, "bytes")?;
         self.names_bytes += field.name().len();
         bound("the sum of the columns' names", self.names_bytes, MAX_NAMES_BYTES, "bytes")?;
-        bound(&format!("column {}", quoted(field.name())), depth, MAX_DEPTH, "levels of nesting")?;
+        let outer = self.path.len();
+        self.path.push_str(step);
+        if depth > MAX_DEPTH {
+            bound(&format!("column {}", quoted(&self.path)), depth, MAX_DEPTH, "levels of nesting")?;
+        }
         self.count_metadata(field.metadata())?;
-        check_extension(field)?;
+        check_extension(field, &self.path)?;
         let data_type = self.physical_type(field, field.data_type(), depth)?;
+        self.path.truncate(outer);
         Ok(Arc::new(field.clone().with_data_type(data_type).with_nullable(true).with_metadata(Metadata::default())))
     }
 
     /// A map's entries. Arrow wants them and their keys without nulls, whoever declared them.
     fn physical_entries(&mut self, entries: &Field, pair: &Fields, depth: usize) -> Result<FieldRef, IpcError> {
-        let decoded = self.physical_field(entries, depth)?;
+        let decoded = self.physical_field(entries, depth, "")?;
         let DataType::Struct(fields) = decoded.data_type() else { return Ok(decoded) };
         let keys = pair.first().map(|key| key.is_nullable());
         let fields = fields.iter().enumerate().map(|(at, field)| match (at, keys) {
@@ -85,7 +96,8 @@ impl Census {
 
     /// The type as it is decoded; an error for a type that is not well formed or not supported.
     fn physical_type(&mut self, field: &Field, data_type: &DataType, depth: usize) -> Result<DataType, IpcError> {
-        let refuse = |why: &str| Err(IpcError(format!("column {}: {why}", quoted(field.name()))));
+        let path = self.path.clone();
+        let refuse = |why: &str| Err(IpcError(format!("column {}: {why}", quoted(&path))));
         let precision = |precision: u8, most: u8| {
             if (1..=most).contains(&precision) {
                 Ok(data_type.clone())
@@ -97,15 +109,18 @@ impl Census {
             DataType::Utf8 => Ok(DataType::Binary),
             DataType::LargeUtf8 => Ok(DataType::LargeBinary),
             DataType::Utf8View => Ok(DataType::BinaryView),
-            DataType::List(item) => Ok(DataType::List(self.physical_field(item, depth + 1)?)),
-            DataType::LargeList(item) => Ok(DataType::LargeList(self.physical_field(item, depth + 1)?)),
-            DataType::ListView(item) => Ok(DataType::ListView(self.physical_field(item, depth + 1)?)),
-            DataType::LargeListView(item) => Ok(DataType::LargeListView(self.physical_field(item, depth + 1)?)),
+            DataType::List(item) => Ok(DataType::List(self.physical_field(item, depth + 1, ITEM)?)),
+            DataType::LargeList(item) => Ok(DataType::LargeList(self.physical_field(item, depth + 1, ITEM)?)),
+            DataType::ListView(item) => Ok(DataType::ListView(self.physical_field(item, depth + 1, ITEM)?)),
+            DataType::LargeListView(item) => Ok(DataType::LargeListView(self.physical_field(item, depth + 1, ITEM)?)),
             DataType::FixedSizeList(_, size) if *size < 0 => refuse("a list of negative size"),
-            DataType::FixedSizeList(item, size) => Ok(DataType::FixedSizeList(self.physical_field(item, depth + 1)?, *size)),
+            DataType::FixedSizeList(item, size) => Ok(DataType::FixedSizeList(self.physical_field(item, depth + 1, ITEM)?, *size)),
             DataType::FixedSizeBinary(width) if *width < 0 => refuse("binary of negative width"),
             DataType::Struct(fields) => {
-                let fields = fields.iter().map(|it| self.physical_field(it, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+                let fields = fields
+                    .iter()
+                    .map(|it| self.physical_field(it, depth + 1, &format!(".{}", it.name())))
+                    .collect::<Result<Vec<_>, _>>()?;
                 Ok(DataType::Struct(fields.into()))
             }
             DataType::Map(entries, sorted) => match entries.data_type() {
@@ -133,7 +148,7 @@ impl Census {
 }
 
 /// CloudQuery's extension types have one storage and one metadata each; unknown ones are their storage.
-fn check_extension(field: &Field) -> Result<(), IpcError> {
+fn check_extension(field: &Field, path: &str) -> Result<(), IpcError> {
     let Some(name) = field.metadata().get(EXTENSION_NAME) else { return Ok(()) };
     let (storage, metadata) = match name.as_str() {
         "uuid" => (DataType::FixedSizeBinary(UUID_BYTES), "uuid-serialized"),
@@ -143,10 +158,10 @@ fn check_extension(field: &Field) -> Result<(), IpcError> {
         _ => return Ok(()),
     };
     if *field.data_type() != storage {
-        return Err(IpcError(format!("column {}: extension type {name} is to be stored as {storage}", quoted(field.name()))));
+        return Err(IpcError(format!("column {}: extension type {name} is to be stored as {storage}", quoted(path))));
     }
     if field.metadata().get(EXTENSION_METADATA).map(String::as_str) != Some(metadata) {
-        return Err(IpcError(format!("column {}: extension type {name} is to have the metadata {metadata:?}", quoted(field.name()))));
+        return Err(IpcError(format!("column {}: extension type {name} is to have the metadata {metadata:?}", quoted(path))));
     }
     Ok(())
 }

@@ -87,6 +87,18 @@ pub enum InputError {
         /// Why there is no copy, and what would help.
         problem: String,
     },
+    /// A value that cannot arrive as it is.
+    #[error("{file}, row {row}, column `{column}`: {problem}")]
+    Value {
+        /// Which file.
+        file: String,
+        /// From 1, a header not counted.
+        row: u64,
+        /// Which column; with the way to the field or item, if the value is nested.
+        column: String,
+        /// What is wrong, and what would be accepted.
+        problem: String,
+    },
     /// A column that cannot be taken.
     #[error("{file}, column `{column}`: {problem}")]
     Column {

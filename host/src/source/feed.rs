@@ -1,10 +1,11 @@
 //! Inputs as a stream of messages: a thread of its own reads and encodes, a small channel hands over, so that reading overlaps with the
 //! work behind it and memory holds a few messages at most.
 
+use super::expand::Pieces;
 use super::like::{Fit, Like};
 use super::open::open_like;
 use super::plain::{plain_batch, plain_schema};
-use super::{Input, InputError, Opened, Position, ReadOptions, Rows};
+use super::{Input, InputError, Opened, Position, ReadOptions, Rows, exact};
 use crate::limits::MAX_MESSAGE_BYTES;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -188,24 +189,41 @@ impl Feeder {
         Ok(Table { name: input.table.clone(), like, columns, sent })
     }
 
-    /// `(plain, fit)`: the columns of the file, and how they become the table's.
-    fn insert_all(&self, mut rows: Rows, table: &Table, (plain, fit): (&SchemaRef, &Fit), file: &str) -> Result<(), Stop> {
-        let mut sent = 0_u64;
+    /// `fit`: the columns of the file, and how they become the table's.
+    fn insert_all(&self, mut rows: Rows, table: &Table, fit: (&SchemaRef, &Fit), file: &str) -> Result<(), Stop> {
+        let mut sent = 0;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
-            let batch = guarded(file, || plain_batch(&batch, plain, file))?;
-            let batch = fit.apply(batch, &table.columns).and_then(|batch| named(batch, table));
-            for slice in slices(batch.map_err(|error| unencodable(file, &error))?) {
-                let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
-                // Only a single row can be this large.
-                if ipc.len() > self.most_bytes {
-                    let (file, row, most) = (file.to_owned(), sent + 1, self.most_bytes);
-                    return Err(InputError::RowTooLarge { file, row, bytes: ipc.len(), most }.into());
-                }
-                sent += slice.rows.num_rows() as u64;
-                self.send(Message::Insert(ipc))?;
+            let mut pieces = guarded(file, || Pieces::of(batch, file, sent, self.most_bytes))?;
+            while let Some(piece) = guarded(file, || pieces.next().transpose())? {
+                sent = self.insert(&piece, table, fit, file, sent)?;
             }
         }
         Ok(())
+    }
+
+    /// Sends the rows of a piece, before which so many of the file were sent; answers how many are.
+    fn insert(
+        &self,
+        piece: &RecordBatch,
+        table: &Table,
+        (plain, fit): (&SchemaRef, &Fit),
+        file: &str,
+        mut sent: u64,
+    ) -> Result<u64, Stop> {
+        let batch = guarded(file, || plain_batch(piece, plain, file))?;
+        guarded(file, || exact::check(&batch, file, sent))?;
+        let batch = fit.apply(batch, &table.columns).and_then(|batch| named(batch, table));
+        for slice in slices(batch.map_err(|error| unencodable(file, &error))?) {
+            let ipc = encode(&table.sent, Some(&slice)).map_err(|error| unencodable(file, &error))?;
+            // Only a single row can be this large.
+            if ipc.len() > self.most_bytes {
+                let (file, row, most) = (file.to_owned(), sent + 1, self.most_bytes);
+                return Err(InputError::RowTooLarge { file, row, bytes: ipc.len(), most }.into());
+            }
+            sent += slice.rows.num_rows() as u64;
+            self.send(Message::Insert(ipc))?;
+        }
+        Ok(sent)
     }
 
     fn send(&self, message: Message) -> Result<(), Stop> {

@@ -1,23 +1,27 @@
 //! Arrow IPC, file and stream form, with or without compressed bodies. Batches are read one at a time.
 
-use super::unpack::{self, MAX_UNPACKED_BYTES};
+use super::unpack::{self, Claim};
 use super::{InputError, Position, Rows, Schema};
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::{FileReader, StreamReader, read_footer_length};
-use arrow_ipc::{Block, Message};
+use arrow_ipc::{Block, Endianness, Message, MessageHeader};
 use arrow_schema::ArrowError;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Opens the file form.
 pub(crate) fn open_file(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputError> {
     let refused = |problem: &str| malformed(&file, Position::Whole, format!("not a whole Arrow IPC file (it may be truncated): {problem}"));
     let blocks = Blocks::of(&input).map_err(|problem| refused(&problem))?;
+    if blocks.big_endian {
+        return Err(big_endian(&file));
+    }
     // Dictionaries are unpacked at once.
-    blocks.dictionaries.iter().try_for_each(|block| blocks.check(block)).map_err(|problem| refused(&problem))?;
+    let dictionaries = blocks.dictionaries.iter().try_fold(Claim::default(), |sum, block| blocks.claim(block).map(|claim| sum.and(claim)));
+    dictionaries.and_then(Claim::check).map_err(|problem| refused(&problem))?;
     let reader = FileReader::try_new(BufReader::new(input), None).map_err(|error| refused(&words(&error)))?;
     let schema = reader.schema();
     let checked = Checked { reader, blocks, next: 0 };
@@ -30,6 +34,7 @@ struct Blocks {
     file_bytes: u64,
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
+    big_endian: bool,
 }
 
 impl Blocks {
@@ -47,21 +52,23 @@ impl Blocks {
         file.read_exact_at(&mut footer, at).map_err(unreadable)?;
         let footer = arrow_ipc::root_as_footer(&footer).map_err(|error| format!("its footer is malformed: {error}"))?;
         let all = |blocks: Option<flatbuffers::Vector<'_, Block>>| blocks.iter().flatten().copied().collect();
-        Ok(Self { file, file_bytes, dictionaries: all(footer.dictionaries()), batches: all(footer.recordBatches()) })
+        let big_endian = footer.schema().is_some_and(|schema| schema.endianness() != Endianness::Little);
+        Ok(Self { file, file_bytes, dictionaries: all(footer.dictionaries()), batches: all(footer.recordBatches()), big_endian })
     }
 
-    /// Looks at what the buffers of a message claim.
-    fn check(&self, block: &Block) -> Result<(), String> {
+    /// What the buffers of a message claim.
+    fn claim(&self, block: &Block) -> Result<Claim, String> {
         let at = u64::try_from(block.offset()).unwrap_or(u64::MAX);
         let metadata_bytes = u64::try_from(block.metaDataLength()).unwrap_or(u64::MAX);
         let body = at.saturating_add(metadata_bytes);
-        if body > self.file_bytes {
+        // The reader asks for the memory of all of it at once.
+        if body.saturating_add(u64::try_from(block.bodyLength()).unwrap_or(u64::MAX)) > self.file_bytes {
             return Err("a block of the footer is out of bounds".to_owned());
         }
         // At most as long as the file.
         let mut metadata = vec![0; metadata_bytes as usize];
         self.file.read_exact_at(&mut metadata, at).map_err(|error| format!("a message is cut off: {error}"))?;
-        unpack::check(&message_in(&metadata)?, MAX_UNPACKED_BYTES, |offset| {
+        unpack::claim(&message_in(&metadata)?, |offset| {
             let mut claim = [0; 8];
             self.file.read_exact_at(&mut claim, body.saturating_add(offset)).map(|()| claim)
         })
@@ -91,7 +98,7 @@ impl Iterator for Checked {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let checked = self.blocks.batches.get(self.next).map_or(Ok(()), |block| self.blocks.check(block));
+        let checked = self.blocks.batches.get(self.next).map_or(Ok(()), |block| self.blocks.claim(block).and_then(Claim::check));
         self.next += 1;
         match checked {
             Ok(()) => self.reader.next(),
@@ -103,8 +110,12 @@ impl Iterator for Checked {
 /// Opens the stream form.
 pub(crate) fn open_stream(input: Box<dyn Read + Send>, file: Arc<str>) -> Result<(Schema, Rows), InputError> {
     let bytes = Arc::new(AtomicU64::new(0));
-    let input = Passing::new(Counted { input, bytes: bytes.clone() });
+    let big = Arc::new(AtomicBool::new(false));
+    let input = Passing::new(Counted { input, bytes: bytes.clone() }, big.clone());
     let reader = StreamReader::try_new(input, None).map_err(|error| {
+        if big.load(Ordering::Relaxed) {
+            return big_endian(&file);
+        }
         let at = Position::Byte(bytes.load(Ordering::Relaxed));
         malformed(&file, at, format!("not an Arrow IPC stream (it may be truncated): {}", words(&error)))
     })?;
@@ -130,7 +141,7 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Batches<R
         let batch = self.reader.next()?;
         Some(batch.map_err(|error| {
             let at = self.bytes.as_ref().map_or(Position::Batch(self.read), |bytes| Position::Byte(bytes.load(Ordering::Relaxed)));
-            malformed(&self.file, at, format!("truncated or corrupt Arrow IPC: {}", words(&error)))
+            malformed(&self.file, at, told(&words(&error)))
         }))
     }
 }
@@ -142,11 +153,15 @@ struct Passing<R> {
     seen: io::Cursor<Vec<u8>>,
     /// Bytes of a body that need not be looked at.
     unseen: u64,
+    /// Is raised for a schema whose numbers have their highest byte first: the reader would take them as they are.
+    big_endian: Arc<AtomicBool>,
+    /// What all dictionaries so far take.
+    dictionaries: Claim,
 }
 
 impl<R: Read> Passing<R> {
-    fn new(input: R) -> Self {
-        Self { input, seen: io::Cursor::default(), unseen: 0 }
+    fn new(input: R, big_endian: Arc<AtomicBool>) -> Self {
+        Self { input, seen: io::Cursor::default(), unseen: 0, big_endian, dictionaries: Claim::default() }
     }
 
     /// Reads the next message: all of a compressed one, of any other what stands before its body. Nothing is left at the end of the input,
@@ -163,15 +178,23 @@ impl<R: Read> Passing<R> {
         if whole && metadata_bytes > 0 {
             let refused = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
             let metadata = seen.len();
-            let body_bytes = body_bytes(&seen).map_err(refused)?;
-            match body_bytes {
+            let body = Body::of(&message_in(&seen).map_err(refused)?);
+            match body {
+                Body::BigEndian => {
+                    self.big_endian.store(true, Ordering::Relaxed);
+                    return Err(refused(BIG_ENDIAN.to_owned()));
+                }
                 Body::Plain(bytes) => self.unseen = bytes,
                 Body::Compressed(bytes) => {
                     // Grows with what arrives, whatever the length claims.
                     self.input.by_ref().take(bytes).read_to_end(&mut seen)?;
                     let (metadata, body) = seen.split_at(metadata);
                     let message = message_in(metadata).map_err(refused)?;
-                    unpack::check(&message, MAX_UNPACKED_BYTES, |offset| unpack::claim_in(body, offset)).map_err(refused)?;
+                    let claim = unpack::claim(&message, |offset| unpack::claim_in(body, offset)).map_err(refused)?;
+                    if message.header_type() == MessageHeader::DictionaryBatch {
+                        self.dictionaries = self.dictionaries.and(claim);
+                    }
+                    claim.check().and_then(|()| self.dictionaries.check()).map_err(refused)?;
                 }
             }
         }
@@ -190,13 +213,26 @@ impl<R: Read> Passing<R> {
 enum Body {
     Plain(u64),
     Compressed(u64),
+    /// Nothing that can be read: the message is a schema of numbers with their highest byte first.
+    BigEndian,
 }
 
-fn body_bytes(framed: &[u8]) -> Result<Body, String> {
-    let message = message_in(framed)?;
-    // The reader refuses a length below zero.
-    let bytes = u64::try_from(message.bodyLength()).unwrap_or(0);
-    Ok(if unpack::is_compressed(&message) { Body::Compressed(bytes) } else { Body::Plain(bytes) })
+impl Body {
+    fn of(message: &Message<'_>) -> Self {
+        // The reader refuses a length below zero.
+        let bytes = u64::try_from(message.bodyLength()).unwrap_or(0);
+        match message.header_as_schema() {
+            Some(schema) if schema.endianness() != Endianness::Little => Self::BigEndian,
+            _ if unpack::is_compressed(message) => Self::Compressed(bytes),
+            _ => Self::Plain(bytes),
+        }
+    }
+}
+
+const BIG_ENDIAN: &str = "its numbers are big endian; write it on, or for, a machine whose numbers are little endian";
+
+fn big_endian(file: &Arc<str>) -> InputError {
+    malformed(file, Position::Whole, BIG_ENDIAN.to_owned())
 }
 
 impl<R: Read> Read for Passing<R> {
@@ -233,7 +269,62 @@ fn malformed(file: &Arc<str>, at: Position, problem: String) -> InputError {
     InputError::Malformed { file: file.to_string(), at, problem }
 }
 
+/// What is wrong with a batch: it is broken, or asks for what the reader has not, or for more than it gives.
+fn told(words: &str) -> String {
+    if is_unsupported(words) {
+        return format!("unsupported Arrow IPC: {words}");
+    }
+    let what = if words.contains("are accepted") { "" } else { "truncated or corrupt Arrow IPC: " };
+    format!("{what}{words}")
+}
+
+/// Do a library's words say that it lacks something, rather than the file?
+pub(super) fn is_unsupported(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    ["nyi", "not supported", "unsupported", "not implemented", "not yet implemented"].iter().any(|word| words.contains(word))
+}
+
 /// One line of the library's words.
 pub(crate) fn words(error: &ArrowError) -> String {
     error.to_string().lines().next().unwrap_or_default().chars().take(super::MAX_WORDS).collect()
+}
+
+/// A stream whose schema has one column `v` of 32 bits, with the highest byte of each number first, and no rows.
+#[cfg(test)]
+pub(crate) fn big_endian_stream() -> Vec<u8> {
+    use arrow_ipc::{FieldBuilder, IntBuilder, KeyValueBuilder, MessageBuilder, MetadataVersion, SchemaBuilder, Type};
+    let mut it = flatbuffers::FlatBufferBuilder::new();
+    let (key, value, name) = (it.create_string("cq:table_name"), it.create_string("t"), it.create_string("v"));
+    let mut pair = KeyValueBuilder::new(&mut it);
+    pair.add_key(key);
+    pair.add_value(value);
+    let pair = pair.finish();
+    let pairs = it.create_vector(&[pair]);
+    let mut int = IntBuilder::new(&mut it);
+    int.add_bitWidth(32);
+    int.add_is_signed(true);
+    let int = int.finish().as_union_value();
+    let children = it.create_vector::<flatbuffers::ForwardsUOffset<arrow_ipc::Field<'_>>>(&[]);
+    let mut field = FieldBuilder::new(&mut it);
+    field.add_name(name);
+    field.add_nullable(true);
+    field.add_type_type(Type::Int);
+    field.add_type_(int);
+    field.add_children(children);
+    let field = field.finish();
+    let fields = it.create_vector(&[field]);
+    let mut schema = SchemaBuilder::new(&mut it);
+    schema.add_endianness(Endianness::Big);
+    schema.add_fields(fields);
+    schema.add_custom_metadata(pairs);
+    let schema = schema.finish().as_union_value();
+    let mut message = MessageBuilder::new(&mut it);
+    message.add_version(MetadataVersion::V5);
+    message.add_header_type(MessageHeader::Schema);
+    message.add_header(schema);
+    let message = message.finish();
+    it.finish(message, None);
+    let mut header = it.finished_data().to_vec();
+    header.resize(header.len().next_multiple_of(8), 0);
+    [CONTINUATION.as_slice(), &(header.len() as u32).to_le_bytes(), &header, &CONTINUATION, &[0; 4]].concat()
 }

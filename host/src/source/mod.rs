@@ -9,6 +9,8 @@ mod columns;
 mod csv;
 mod delimiter;
 mod error;
+mod exact;
+mod expand;
 mod feed;
 mod infer;
 mod inputs;
@@ -37,6 +39,8 @@ pub use error::{InputError, Position};
 pub use feed::{Feed, Message};
 pub(crate) use feed::{caught, panics_are_caught};
 pub use inputs::{Input, resolve};
+#[cfg(test)]
+pub(crate) use ipc::big_endian_stream;
 pub(crate) use ipc::words;
 pub use open::{InputFormat, Location, ReadOptions, open};
 pub use spool::Spool;

@@ -206,7 +206,8 @@ impl Content {
 
     /// `delimited`: its user has said what separates its columns.
     fn detect(&self, location: &Location, delimited: bool) -> Option<InputFormat> {
-        if self.head.starts_with(b"PAR1") {
+        // The other one is of an encrypted file, which is for its reader to refuse.
+        if self.head.starts_with(b"PAR1") || self.head.starts_with(b"PARE") {
             return Some(InputFormat::Parquet);
         }
         if self.head.starts_with(b"ARROW1") || self.head.starts_with(&[0xff; 4]) {

@@ -21,21 +21,21 @@ pub(super) fn cell(array: &Arc<dyn Array>, row: usize) -> String {
 }
 
 /// A folder with files.
-struct Files(TempDir);
+pub(super) struct Files(TempDir);
 
 impl Files {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(super) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::write(&path, content).unwrap();
         path
     }
 }
 
-fn read(path: &Path, columns: &[&str]) -> Result<(Schema, Vec<RecordBatch>), InputError> {
+pub(super) fn read(path: &Path, columns: &[&str]) -> Result<(Schema, Vec<RecordBatch>), InputError> {
     let columns = columns.iter().map(|text| parse_override(text).unwrap()).collect();
     let options = ReadOptions { columns, columns_required: true, ..ReadOptions::default() };
     let (schema, rows) = open(&Location::File(path.to_owned()), &options)?;
@@ -43,7 +43,7 @@ fn read(path: &Path, columns: &[&str]) -> Result<(Schema, Vec<RecordBatch>), Inp
 }
 
 /// Rows as text, `NULL` for null; the header holds the types.
-fn show(path: &Path, columns: &[&str]) -> String {
+pub(super) fn show(path: &Path, columns: &[&str]) -> String {
     let (schema, batches) = read(path, columns).unwrap();
     let mut lines =
         vec![schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type())).collect::<Vec<_>>().join(" ")];
@@ -65,7 +65,7 @@ fn check(name: &str, content: &str, columns: &[&str], expected: &[&str]) {
 
 /// `content` as a file called `name` is refused with a message that holds all of `expected`, and `secret` nowhere.
 #[track_caller]
-fn refuse(name: &str, content: &[u8], columns: &[&str], expected: &[&str]) {
+pub(super) fn refuse(name: &str, content: &[u8], columns: &[&str], expected: &[&str]) {
     let files = Files::new();
     let text = read(&files.file(name, content), columns).expect_err(name).to_string();
     for part in expected.iter().chain([&name]) {
@@ -80,14 +80,14 @@ fn numbers(rows: i64) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from_iter_values(0..rows)), Arc::new(names)]).unwrap()
 }
 
-fn ipc_stream(batches: &[RecordBatch]) -> Vec<u8> {
+pub(super) fn ipc_stream(batches: &[RecordBatch]) -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());
     writer.finish().unwrap();
     writer.into_inner().unwrap()
 }
 
-fn ipc_file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
+pub(super) fn ipc_file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
     let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
     let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
     writer.write(batch).unwrap();
@@ -95,7 +95,7 @@ fn ipc_file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8
     writer.into_inner().unwrap()
 }
 
-fn parquet_file(batch: &RecordBatch, row_group_rows: usize) -> Vec<u8> {
+pub(super) fn parquet_file(batch: &RecordBatch, row_group_rows: usize) -> Vec<u8> {
     let properties = ::parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)).build();
     let mut writer = ::parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(batch).unwrap();
@@ -394,6 +394,12 @@ fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_fo
     }
 }
 
+/// Its numbers would be read with their bytes as they are.
+#[test]
+fn a_big_endian_stream_is_refused() {
+    refuse("t.arrows", &big_endian_stream(), &[], &["big endian"]);
+}
+
 #[test]
 fn truncated_ipc_is_refused_by_place() {
     let batch = numbers(100);
@@ -465,6 +471,15 @@ fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputErro
         messages.push(message);
     }
     messages
+}
+
+/// The batches that are sent of a file, or the words with which it is refused.
+pub(super) fn sent(path: &Path) -> Result<Vec<RecordBatch>, String> {
+    let mut batches = Vec::new();
+    for message in feed(&[path.to_owned()], Some("t")) {
+        batches.extend(decode(&message.map_err(|error| error.to_string())?).1);
+    }
+    Ok(batches)
 }
 
 fn decode(message: &Message) -> (Schema, Vec<RecordBatch>) {

@@ -4,8 +4,39 @@
 use arrow_ipc::{Message, MessageHeader, RecordBatch};
 use std::io;
 
-/// Bytes that the buffers of one record batch of a file may unpack to. It is read whole, so a larger one is better written as several.
-pub(crate) const MAX_UNPACKED_BYTES: u64 = 4 << 30;
+/// Bytes that the buffers of one record batch of a file may unpack to, or [`MOST_GROWTH`] times what they are packed, if that is more. It is
+/// read whole, so a larger one is better written as several.
+const MAX_UNPACKED_BYTES: u64 = 512 << 20;
+
+/// See [`MAX_UNPACKED_BYTES`]: tables are packed to a fifth or a tenth, and only what repeats without end to less.
+const MOST_GROWTH: u64 = 16;
+
+/// What messages that are in memory together take.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Claim {
+    packed: u64,
+    unpacked: u64,
+}
+
+impl Claim {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { packed: self.packed.saturating_add(other.packed), unpacked: self.unpacked.saturating_add(other.unpacked) }
+    }
+
+    /// Refuses what takes memory out of proportion to the file.
+    pub(crate) fn check(self) -> Result<(), String> {
+        let most = MAX_UNPACKED_BYTES.max(self.packed.saturating_mul(MOST_GROWTH));
+        check_unpacked(self.unpacked, most)
+    }
+}
+
+fn check_unpacked(unpacked: u64, most: u64) -> Result<(), String> {
+    if unpacked <= most {
+        return Ok(());
+    }
+    Err(format!("the buffers of a record batch unpack to {unpacked} bytes; at most {most} are accepted; write its rows as several batches"))
+}
 
 /// What a codec makes of a byte at most. A block of Zstandard has at least 4 bytes and unpacks to 128 KiB at most; LZ4 stays below 256.
 const MAX_RATIO: u64 = (128 << 10) / 4;
@@ -26,15 +57,23 @@ fn compressed<'a>(message: &Message<'a>) -> Option<RecordBatch<'a>> {
     batch.filter(|batch| batch.compression().is_some())
 }
 
-/// Refuses a message whose buffers claim more than `max_bytes` in sum, or more than their bytes can hold. `claim_at` reads the eight bytes
-/// at an offset of the body.
+/// Refuses a message whose buffers claim more than `max_bytes` in sum, or more than their bytes can hold.
 pub(crate) fn check(
     message: &Message<'_>,
     max_bytes: u64,
-    mut claim_at: impl FnMut(u64) -> io::Result<[u8; CLAIM_BYTES as usize]>,
+    claim_at: impl FnMut(u64) -> io::Result<[u8; CLAIM_BYTES as usize]>,
 ) -> Result<(), String> {
-    let Some(batch) = compressed(message) else { return Ok(()) };
-    let mut unpacked = 0_u64;
+    check_unpacked(claim(message, claim_at)?.unpacked, max_bytes)
+}
+
+/// What the buffers of a message claim in sum; an error if one claims more than its bytes can hold. `claim_at` reads the eight bytes at an
+/// offset of the body.
+pub(crate) fn claim(
+    message: &Message<'_>,
+    mut claim_at: impl FnMut(u64) -> io::Result<[u8; CLAIM_BYTES as usize]>,
+) -> Result<Claim, String> {
+    let mut sum = Claim::default();
+    let Some(batch) = compressed(message) else { return Ok(sum) };
     for buffer in batch.buffers().iter().flatten() {
         let (Ok(offset), Ok(length)) = (u64::try_from(buffer.offset()), u64::try_from(buffer.length())) else {
             return Err("a buffer of a record batch is out of bounds".to_owned());
@@ -46,12 +85,9 @@ pub(crate) fn check(
         if claim > packed.saturating_mul(MAX_RATIO) {
             return Err(format!("a compressed buffer of {packed} bytes claims to unpack to {claim}, which cannot be"));
         }
-        unpacked = unpacked.saturating_add(claim);
+        sum = sum.and(Claim { packed, unpacked: claim });
     }
-    if unpacked > max_bytes {
-        return Err(format!("the buffers of a record batch unpack to {unpacked} bytes; at most {max_bytes} are accepted"));
-    }
-    Ok(())
+    Ok(sum)
 }
 
 /// The eight bytes at an offset of a body in memory.

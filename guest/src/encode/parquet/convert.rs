@@ -4,11 +4,13 @@ use super::budget::{ConversionBudget, Reason, too_large};
 use super::cells;
 use super::plan::{Column, Convert};
 use crate::encode::EncodeError;
+use crate::encode::text::days_of_milliseconds;
 use crate::ipc::expansion::{Spent, weigh};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ByteArrayType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, GenericBinaryType, Time32MillisecondType,
-    Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    ByteArrayType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, GenericBinaryType,
+    Time32MillisecondType, Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
 };
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray, OffsetSizeTrait,
@@ -44,15 +46,22 @@ fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> 
         Convert::Text(text) => cells::column(*text, array.as_ref(), budget).map(|cells| Arc::new(cells) as ArrayRef),
         Convert::TimeSeconds => {
             let array = array.as_primitive_opt::<Time32SecondType>().ok_or_else(unexpected)?;
-            Ok(Arc::new(array.unary::<_, Time32MillisecondType>(|seconds| seconds.wrapping_mul(THOUSAND))))
+            let milliseconds = |seconds: i32| seconds.checked_mul(THOUSAND).ok_or_else(|| beyond("milliseconds", i32::BITS));
+            Ok(Arc::new(array.try_unary::<_, Time32MillisecondType, _>(milliseconds)?))
         }
         Convert::TimestampSeconds => {
             let array = array.as_primitive_opt::<TimestampSecondType>().ok_or_else(unexpected)?;
-            Ok(Arc::new(array.unary::<_, TimestampMillisecondType>(|seconds| seconds.wrapping_mul(THOUSAND.into()))))
+            let milliseconds = |seconds: i64| seconds.checked_mul(THOUSAND.into()).ok_or_else(|| beyond("milliseconds", i64::BITS));
+            Ok(Arc::new(array.try_unary::<_, TimestampMillisecondType, _>(milliseconds)?))
         }
         Convert::TimestampNanos => {
             let array = array.as_primitive_opt::<TimestampNanosecondType>().ok_or_else(unexpected)?;
             Ok(Arc::new(array.unary::<_, TimestampMicrosecondType>(|nanos| nanos / i64::from(THOUSAND))))
+        }
+        Convert::DateMilliseconds => {
+            let array = array.as_primitive_opt::<Date64Type>().ok_or_else(unexpected)?;
+            let days = |it: i64| i32::try_from(days_of_milliseconds(it)).map_err(|_| beyond("days", i32::BITS));
+            Ok(Arc::new(array.try_unary::<_, Date32Type, _>(days)?))
         }
         Convert::Decimal(bytes) => {
             if decimals_fit(array, *bytes) {
@@ -207,6 +216,11 @@ fn append_text(cell: &[u8], text: &mut Vec<u8>) -> bool {
         }
     }
     replaced
+}
+
+/// Why a count of time is not converted: Parquet has another unit for it, in which it would be another one.
+fn beyond(unit: &str, bits: u32) -> Reason {
+    format!("a value does not fit the {bits} bits in which Parquet counts its {unit}; csv and json have no such bound")
 }
 
 fn unexpected() -> Reason {

@@ -41,6 +41,10 @@ const PAGE_ROWS: usize = 20_000;
 /// Bytes of a page before compression at which it ends.
 const PAGE_BYTES: usize = 1 << 20;
 
+/// Bytes of a value that gets a page of its own, which is compressed from where the value lies. Copied into a page first, two cells of 165 MiB
+/// would be there four times, and the holes that the first leaves would not take the second.
+const LARGE_BYTES: usize = PAGE_BYTES;
+
 /// Memory of a page's entries in the page index, beside its bounds: place, size, rows, nulls, and where the bounds are.
 const PAGE_INDEX_BYTES: usize = 96;
 
@@ -177,7 +181,15 @@ impl FlatColumn {
         };
         let mut start = 0;
         while start < array.len() {
-            let count = (array.len() - start).min(step).min(PAGE_ROWS - self.rows);
+            let mut count = (array.len() - start).min(step).min(PAGE_ROWS - self.rows);
+            if let Some((row, value)) = self.first_large(array, start..start + count) {
+                if row == start {
+                    self.write_large(value, press);
+                    start += 1;
+                    continue;
+                }
+                count = row - start;
+            }
             self.append(&array.slice(start, count))?;
             start += count;
             let (bytes, dictionary_is_full) = self.page_bytes();
@@ -186,6 +198,50 @@ impl FlatColumn {
             }
         }
         Ok(())
+    }
+
+    /// The first of some rows whose value is large, and the value.
+    fn first_large<'a>(&self, array: &'a ArrayRef, mut rows: Range<usize>) -> Option<(usize, &'a [u8])> {
+        if !matches!(self.form, Form::Bytes { .. } | Form::Fixed { .. }) {
+            return None;
+        }
+        fn value<A: ByteArrayType<Native = [u8]>>(array: &GenericByteArray<A>, row: usize) -> Option<&[u8]> {
+            let ends = array.value_offsets().get(row..row + 2)?;
+            let [start, end] = ends else { return None };
+            (end.as_usize() - start.as_usize() >= LARGE_BYTES).then(|| array.value(row))
+        }
+        let value = |row: usize| match array.data_type() {
+            DataType::Binary => value(array.as_binary::<i32>(), row),
+            DataType::LargeBinary => value(array.as_binary::<i64>(), row),
+            _ => array
+                .as_fixed_size_binary_opt()
+                .filter(|array| array.value_length().as_usize() >= LARGE_BYTES)
+                .map(|array| array.value(row)),
+        };
+        rows.find_map(|row| value(row).filter(|_| array.is_valid(row)).map(|value| (row, value)))
+    }
+
+    /// Writes a large value as a page. No dictionary takes values after it.
+    fn write_large(&mut self, value: &[u8], press: &mut Press) {
+        self.end_page(press);
+        let Values::Bytes(strings) = &mut self.values else { return };
+        strings.coded.shut();
+        let body = press.body();
+        if self.descr.max_def_level() > 0 {
+            write_validity(body, &[], 1);
+        }
+        if !strings.fixed {
+            // A message has fewer bytes than 32 bits count.
+            body.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        }
+        strings.bounds.note(value);
+        let bounds = strings.bounds.take();
+        let start = self.pages.len();
+        self.uncompressed += press.press_with(PageKind::Data { encoding: Encoding::PLAIN }, 1, value, &mut self.pages);
+        self.bounds_bytes += bounds.known().map_or(0, Bounds::held_bytes);
+        let value_bytes = matches!(self.form, Form::Bytes { .. }).then_some(value.len() as i64);
+        let bytes = start..self.pages.len();
+        self.finished.push(Page { bytes, rows: 1, nulls: 0, encoding: Encoding::PLAIN, value_bytes, bounds });
     }
 
     /// Bytes of the page so far, roughly, and whether the dictionary is to take no more.

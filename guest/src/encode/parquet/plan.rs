@@ -49,6 +49,8 @@ pub(super) enum Convert {
     Utf8,
     /// Values that Parquet has no type for become the text they have in CSV.
     Text(Text),
+    /// Milliseconds since the epoch become days.
+    DateMilliseconds,
     /// Seconds of the day become milliseconds.
     TimeSeconds,
     /// Seconds since the epoch become milliseconds.
@@ -71,7 +73,9 @@ impl Convert {
     /// May the values become larger than they are?
     pub(super) fn grows(&self) -> bool {
         match self {
-            Self::Keep | Self::TimeSeconds | Self::TimestampSeconds | Self::TimestampNanos | Self::Decimal(_) => false,
+            Self::Keep | Self::DateMilliseconds | Self::TimeSeconds | Self::TimestampSeconds | Self::TimestampNanos | Self::Decimal(_) => {
+                false
+            }
             Self::Utf8 | Self::Text(_) | Self::Dictionary(_) => true,
             Self::List(_, child) | Self::Map(_, child) => child.grows(),
             Self::Struct(_, children) => children.iter().any(Self::grows),
@@ -186,7 +190,8 @@ impl Planner {
             DataType::LargeBinary => text(Text::Base64),
             DataType::FixedSizeBinary(0) => Err(refuse("Parquet holds fixed-size values of at least one byte")),
             DataType::FixedSizeBinary(bytes) => fixed(*bytes, None, None),
-            DataType::Date32 | DataType::Date64 => keep(Physical::INT32, Some(LogicalType::Date)),
+            DataType::Date32 => keep(Physical::INT32, Some(LogicalType::Date)),
+            DataType::Date64 => leaf(Physical::INT32, Some(LogicalType::Date), DataType::Date32, Convert::DateMilliseconds),
             DataType::Time32(TimeUnit::Second) => {
                 let millis = LogicalType::time(false, ParquetUnit::MILLIS);
                 leaf(Physical::INT32, Some(millis), DataType::Time32(TimeUnit::Millisecond), Convert::TimeSeconds)

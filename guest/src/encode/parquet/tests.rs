@@ -752,3 +752,69 @@ fn flat_columns_come_back_and_their_pages_keep_within_their_bounds() {
     let value = |array: &ArrayRef, row: usize| array.is_valid(row).then(|| array.as_fixed_size_binary().value(row).to_vec());
     check_flat("fixed bytes", Arc::new(fixed.expect("five bytes each")), value, <[u8]>::to_vec);
 }
+
+/// One row of a column in a file, or the words with which it is refused.
+fn one_column(field: Field, column: ArrayRef) -> Result<RecordBatch, String> {
+    let schema = table(vec![field]);
+    let rows = batch(&schema, vec![column]);
+    let mut encoder = shared(u64::MAX).open(&schema).map_err(|error| error.to_string())?;
+    let mut out = Collected::default();
+    encoder.write(&rows, 0..rows.num_rows(), &mut out).and_then(|()| encoder.finish(&mut out)).map_err(|error| error.to_string())?;
+    Ok(read(&out.bytes).remove(0))
+}
+
+#[test]
+fn counts_of_time_that_parquet_cannot_hold_fail_by_name() {
+    use arrow_array::{
+        Date32Array, Date64Array, Time32MillisecondArray, Time32SecondArray, TimestampMillisecondArray, TimestampSecondArray,
+    };
+    let last_seconds = i64::MAX / 1_000;
+    let last_day = i64::from(i32::MAX) * 86_400_000;
+    let check = |ty: DataType, good: ArrayRef, expected: ArrayRef, bad: ArrayRef| {
+        let found = one_column(Field::new("v", ty.clone(), true), good).expect("it fits");
+        assert_eq!(found.column(0).to_data(), expected.to_data(), "{ty}");
+        let words = one_column(Field::new("v", ty.clone(), true), bad).expect_err("it does not fit");
+        assert!(words.contains("column \"v\" of type") && words.contains("does not fit the"), "{ty}: {words}");
+    };
+    check(
+        DataType::Timestamp(TimeUnit::Second, None),
+        Arc::new(TimestampSecondArray::from(vec![Some(last_seconds), None, Some(-last_seconds)])),
+        Arc::new(TimestampMillisecondArray::from(vec![Some(last_seconds * 1_000), None, Some(-last_seconds * 1_000)])),
+        Arc::new(TimestampSecondArray::from(vec![0, last_seconds + 1])),
+    );
+    check(
+        DataType::Time32(TimeUnit::Second),
+        Arc::new(Time32SecondArray::from(vec![86_399, i32::MAX / 1_000])),
+        Arc::new(Time32MillisecondArray::from(vec![86_399_000, i32::MAX / 1_000 * 1_000])),
+        Arc::new(Time32SecondArray::from(vec![i32::MIN])),
+    );
+    check(
+        DataType::Date64,
+        Arc::new(Date64Array::from(vec![Some(last_day), None, Some(-86_400_000)])),
+        Arc::new(Date32Array::from(vec![Some(i32::MAX), None, Some(-1)])),
+        Arc::new(Date64Array::from(vec![last_day + 86_400_000])),
+    );
+}
+
+/// A value of a page's size or more is compressed from where it lies: alone in its page, and no dictionary takes it or what comes after it.
+#[test]
+fn large_values_have_pages_of_their_own() {
+    let large = |letter: u8| vec![letter; (1 << 20) + 17];
+    let (a, b) = (large(b'a'), large(b'b'));
+    let rows: Vec<Option<&[u8]>> =
+        vec![Some(b"x"), Some(b"x"), None, Some(&a), Some(b"x"), Some(&b), Some(&a), None, Some(b"y"), Some(b"x"), Some(b"x")];
+    for nullable in [true, false] {
+        let rows: Vec<Option<&[u8]>> = rows.iter().copied().filter(|row| nullable || row.is_some()).collect();
+        for ty in [DataType::Utf8, DataType::Binary] {
+            let column: ArrayRef = Arc::new(BinaryArray::from(rows.clone()));
+            let found = one_column(Field::new("v", ty.clone(), nullable), column).expect("it is held");
+            let array = found.column(0);
+            let found: Vec<Option<Vec<u8>>> = match array.as_binary_opt::<i32>() {
+                Some(values) => values.iter().map(|value| value.map(<[u8]>::to_vec)).collect(),
+                None => array.as_string::<i32>().iter().map(|value| value.map(|text| text.as_bytes().to_vec())).collect(),
+            };
+            let expected: Vec<Option<Vec<u8>>> = rows.iter().map(|row| row.map(<[u8]>::to_vec)).collect();
+            assert!(found == expected, "{ty}, nullable: {nullable}");
+        }
+    }
+}

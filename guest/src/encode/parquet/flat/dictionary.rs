@@ -239,6 +239,15 @@ impl<D: Dictionary + Default> Coded<D> {
         true
     }
 
+    /// Lets the dictionary take no more; no places wait for the end of a page. One that has no values was never there.
+    pub(super) fn shut(&mut self) {
+        let Some((dictionary, places)) = self.open() else { return };
+        dictionary.forget_slots();
+        *places = Vec::new();
+        self.shut = true;
+        self.dictionary = self.dictionary.take().filter(|dictionary| dictionary.len() > 0);
+    }
+
     /// The dictionary, for its page.
     pub(super) fn dictionary(&self) -> Option<&D> {
         self.dictionary.as_ref()

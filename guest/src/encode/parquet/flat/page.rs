@@ -58,14 +58,23 @@ impl Press {
 
     /// Appends the page whose body has been written: header and compressed body. Its size had it not been compressed.
     pub(super) fn press(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> usize {
+        self.press_with(kind, values, &[], out)
+    }
+
+    /// The same with more of the body from elsewhere: a large value is compressed from where it lies, for the sandbox holds it but once or
+    /// twice.
+    pub(super) fn press_with(&mut self, kind: PageKind, values: usize, tail: &[u8], out: &mut Blocks) -> usize {
         let Self { snappy, body, compressed, header } = self;
+        let (first, rest) = tail.split_at(PIECE_BYTES.saturating_sub(body.len()).min(tail.len()));
+        body.extend_from_slice(first);
+        let page_bytes = body.len() + rest.len();
         let mut large = Blocks::default();
-        let whole = if body.len() > PIECE_BYTES {
+        let whole = if page_bytes > PIECE_BYTES {
             // Snappy says first how many bytes there were, then how they come to be: that of the whole, then this of each piece.
             let mut length = Vec::new();
-            varint(&mut length, body.len() as u64);
+            varint(&mut length, page_bytes as u64);
             large.extend(&length);
-            for piece in body.chunks(PIECE_BYTES) {
+            for piece in body.chunks(PIECE_BYTES).chain(rest.chunks(PIECE_BYTES)) {
                 let said = compress(snappy, piece, compressed);
                 let length = said.iter().take_while(|byte| **byte >= 0x80).count() + 1;
                 large.extend(said.get(length..).unwrap_or_default());
@@ -75,8 +84,8 @@ impl Press {
             compress(snappy, body, compressed)
         };
         header.clear();
-        write_header(header, kind, body.len(), whole.len() + large.len(), values);
-        let uncompressed = header.len() + body.len();
+        write_header(header, kind, page_bytes, whole.len() + large.len(), values);
+        let uncompressed = header.len() + page_bytes;
         out.extend(header);
         out.extend(whole);
         out.append(large);
