@@ -87,7 +87,8 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         builder = builder.endpoint_url(endpoint.url());
     }
     if target.skip_tls_verify {
-        let lenient = transport::http_client(&options.environment, Verify::Nothing, options.limits.connect, options.meter.clone()).map_err(refuse)?;
+        let lenient =
+            transport::http_client(&options.environment, Verify::Nothing, options.limits.connect, options.meter.clone()).map_err(refuse)?;
         builder = builder.http_client(lenient);
     }
     let host = match &found.endpoint {
@@ -131,7 +132,8 @@ async fn find(target: &StorageTarget, options: &ConnectOptions) -> Result<Found,
     check_environment(options)?;
     let own = target.endpoint.as_deref().map(|url| endpoint_of("`endpoint`", url)).transpose()?;
     let region = Region::new(target.region.clone());
-    let strict = transport::http_client(&options.environment, Verify::Strict, options.limits.connect, options.meter.clone()).map_err(refuse)?;
+    let strict =
+        transport::http_client(&options.environment, Verify::Strict, options.limits.connect, options.meter.clone()).map_err(refuse)?;
     #[cfg(test)]
     let strict = options.answers.clone().unwrap_or(strict);
     let guarded = guarded(strict.clone());
