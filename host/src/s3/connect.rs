@@ -1,9 +1,11 @@
 //! From a target to a client: endpoint, addressing, transport and credentials.
 
+use super::clock::Clock;
+use super::credentials::Renewable;
 use super::failure::{Failure, Place, credentials_failure};
 use super::role::{Asked, Role};
 use super::transport::{self, Verify};
-use super::{ConnectOptions, StoreError, StoreErrorKind};
+use super::{Checksums, ConnectOptions, StoreError, StoreErrorKind};
 use crate::bindings::{CredentialSource, StorageTarget};
 use crate::local_store::{ENDPOINT as EMBEDDED_ENDPOINT, LocalStore};
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -11,17 +13,17 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Builder, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::retry::ReconnectMode;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use futures::FutureExt;
 use http::Uri;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a role is assumed for.
@@ -33,19 +35,26 @@ const ROLE_SESSION_NAME: &str = "lakegate";
 /// The profile of a file where none is named.
 const DEFAULT_PROFILE: &str = "default";
 
-/// Credentials are renewed at least five minutes before they expire, so that none expires on its way. The SDK shortens the time it is told
-/// by up to half, at random, so that many processes do not renew at once: hence twice that.
-const RENEW_EARLY: Duration = Duration::from_secs(2 * 300);
-
-/// Time to find credentials: the instance metadata service alone may take some seconds, an SSO portal or a credential process more.
-const FIND_CREDENTIALS: Duration = Duration::from_secs(30);
+/// Whether AWS's SDKs send checksums that no operation demands, by the environment; profiles have a setting of the same name.
+const CHECKSUM_VARIABLE: &str = "AWS_REQUEST_CHECKSUM_CALCULATION";
 
 fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// The SDK's client for a target, and where it goes.
-pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<(Client, Place), StoreError> {
+/// The SDK's client for a target, and what goes with it.
+pub(super) struct Connection {
+    pub(super) sdk: Client,
+    pub(super) place: Place,
+    pub(super) checksums: Checksums,
+    /// Of any store but the embedded one.
+    pub(super) credentials: Option<Renewable>,
+    pub(super) clock: Clock,
+}
+
+/// Finds the way to a target.
+pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<Connection, StoreError> {
+    let clock = Clock::default();
     let region = Region::new(target.region.clone());
     let place = |host: &str, is_endpoint| Place {
         bucket: target.bucket.clone(),
@@ -66,12 +75,48 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
             .credentials_provider(LocalStore::credentials())
             .endpoint_url(EMBEDDED_ENDPOINT)
             .force_path_style(true);
-        return Ok((Client::from_conf(common(builder, region).build()), place("the embedded store", false)));
+        return Ok(Connection {
+            sdk: Client::from_conf(common(builder, region, &clock).build()),
+            place: place("the embedded store", false),
+            checksums: checksums(target, options, None)?,
+            credentials: None,
+            clock,
+        });
     }
 
     let own = target.endpoint.as_deref().map(|endpoint| endpoint_host("`endpoint`", endpoint)).transpose()?;
     let refuse = |text: String| Failure::lasting(StoreErrorKind::Rejected, text).into_error("connect", 1);
     let strict = transport::http_client(&options.environment, Verify::Strict, options.limits.connect).map_err(refuse)?;
+    let shared = shared_config(target, options, strict.clone()).await;
+    let checksums = checksums(target, options, Some(&shared))?;
+    let credentials = resolve(&shared, target, options, strict).await?;
+
+    let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
+    let host = match own {
+        Some(host) => Some(host),
+        None => configured_endpoint(&shared).map(|endpoint| endpoint_host(CONFIGURED, &endpoint)).transpose()?,
+    };
+    let mut builder = Builder::from(&shared).credentials_provider(credentials.clone()).force_path_style(target.path_style);
+    builder = builder.identity_cache(credentials.clone());
+    if let Some(endpoint) = &target.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    if target.skip_tls_verify {
+        let lenient = transport::http_client(&options.environment, Verify::Nothing, options.limits.connect).map_err(refuse)?;
+        builder = builder.http_client(lenient);
+    }
+    Ok(Connection {
+        sdk: Client::from_conf(common(builder, region, &clock).build()),
+        place: place(host.as_deref().unwrap_or("the S3 endpoint of the region"), host.is_some()),
+        checksums,
+        credentials: Some(credentials),
+        clock,
+    })
+}
+
+/// What environment and shared files say, as they are now.
+async fn shared_config(target: &StorageTarget, options: &ConnectOptions, strict: SharedHttpClient) -> SdkConfig {
+    let region = Region::new(target.region.clone());
     let mut loader = aws_config::defaults(behavior()).region(region.clone()).http_client(strict.clone());
     #[cfg(test)]
     {
@@ -80,7 +125,7 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
     let profile = target.credentials.profile.as_deref();
     if profile.is_some() || options.credentials_file.is_some() {
         // A profile that is named wins over keys in the environment.
-        loader = loader.credentials_provider(of_profile(profile.unwrap_or(DEFAULT_PROFILE), strict, region.clone(), options));
+        loader = loader.credentials_provider(of_profile(profile.unwrap_or(DEFAULT_PROFILE), strict, region, options));
     }
     if let (Some(profile), None) = (profile, &options.credentials_file) {
         loader = loader.profile_name(profile);
@@ -88,26 +133,25 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
     if let Some(given) = &options.credentials {
         loader = loader.credentials_provider(given.clone());
     }
-    let shared = loader.load().await;
-    let credentials = resolve(&shared, &target.credentials, options).await?;
+    loader.load().await
+}
 
-    let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
-    let host = match own {
-        Some(host) => Some(host),
-        None => configured_endpoint(&shared).map(|endpoint| endpoint_host(CONFIGURED, &endpoint)).transpose()?,
-    };
-    let mut builder = Builder::from(&shared).credentials_provider(credentials).force_path_style(target.path_style);
-    if let Some(endpoint) = &target.endpoint {
-        builder = builder.endpoint_url(endpoint);
+/// Whether bytes are sent with a CRC32: as the spec says; else as the embedder says; else as environment and profile do.
+fn checksums(target: &StorageTarget, options: &ConnectOptions, shared: Option<&SdkConfig>) -> Result<Checksums, StoreError> {
+    let refuse = |message: String| Err(StoreError { kind: StoreErrorKind::Rejected, message });
+    match target.checksum_algorithm.as_deref() {
+        Some("crc32") => return Ok(Checksums::Auto),
+        Some("none") => return Ok(Checksums::None),
+        Some(other) => return refuse(format!("`checksum_algorithm: {other:?}` is not known; crc32 and none are")),
+        None => {}
     }
-    if target.skip_tls_verify {
-        let lenient = transport::http_client(&options.environment, Verify::Nothing, options.limits.connect).map_err(refuse)?;
-        builder = builder.http_client(lenient);
+    let (Checksums::Auto, Some(shared)) = (options.checksums, shared) else { return Ok(options.checksums) };
+    let variable = options.environment.get(CHECKSUM_VARIABLE).unwrap_or_default();
+    if !variable.is_empty() && !["when_supported", "when_required"].iter().any(|known| variable.eq_ignore_ascii_case(known)) {
+        return refuse(format!("{CHECKSUM_VARIABLE}: {variable:?} is neither when_supported nor when_required"));
     }
-    Ok((
-        Client::from_conf(common(builder, region).build()),
-        place(host.as_deref().unwrap_or("the S3 endpoint of the region"), host.is_some()),
-    ))
+    let asked = shared.request_checksum_calculation();
+    Ok(if asked == Some(RequestChecksumCalculation::WhenRequired) { Checksums::None } else { Checksums::Auto })
 }
 
 /// What an endpoint is called that the spec does not name.
@@ -137,16 +181,17 @@ impl LoadServiceConfig for NothingConfigured {
     }
 }
 
-/// What every client has: no retries, checksums or time limits but ours.
-fn common(builder: Builder, region: Region) -> Builder {
+/// What every client has: no retries, checksums or time limits but ours. Connections that a server's fault came over are dropped by the
+/// transport.
+fn common(builder: Builder, region: Region, clock: &Clock) -> Builder {
     builder
         .region(region)
-        .retry_config(RetryConfig::disabled())
+        .time_source(clock.clone())
+        .retry_config(RetryConfig::disabled().with_reconnect_mode(ReconnectMode::ReuseAllConnections))
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .identity_cache(IdentityCache::lazy().buffer_time(RENEW_EARLY).load_timeout(FIND_CREDENTIALS).build())
 }
 
 /// The host (and port) of an endpoint; `name` is what it is called.
@@ -185,22 +230,47 @@ fn of_profile(profile: &str, client: SharedHttpClient, region: Region, options: 
 }
 
 /// The first credentials, asked for now, so that a mistake shows before any row is read.
-async fn resolve(shared: &SdkConfig, source: &CredentialSource, options: &ConnectOptions) -> Result<Primed, StoreError> {
-    let failed = |failure: Failure| StoreError {
-        kind: StoreErrorKind::Denied,
-        message: {
-            let message = failure.into_error("connect", 1).message;
-            match (&options.credentials_file, &source.profile) {
-                (Some(file), profile) => {
-                    format!("{message} (profile {:?} of {})", profile.as_deref().unwrap_or(DEFAULT_PROFILE), file.display())
-                }
-                (None, Some(profile)) => format!("{message} (profile {profile:?})"),
-                (None, None) => message,
-            }
-        },
+async fn resolve(
+    shared: &SdkConfig,
+    target: &StorageTarget,
+    options: &ConnectOptions,
+    strict: SharedHttpClient,
+) -> Result<Renewable, StoreError> {
+    let provider = provider(shared, &target.credentials, options)?;
+    let (of, with) = (target.clone(), options.clone());
+    let remake = move || {
+        let (target, options, strict) = (of.clone(), with.clone(), strict.clone());
+        async move { provider_of_now(&target, &options, strict).await }.boxed()
     };
+    let asked = Renewable::ask(provider, Box::new(remake)).await;
+    asked.map_err(|error| no_credentials(&error, &target.credentials, options))
+}
+
+/// The same provider, made of what environment and files say now: it reads files only once.
+async fn provider_of_now(
+    target: &StorageTarget,
+    options: &ConnectOptions,
+    strict: SharedHttpClient,
+) -> Result<SharedCredentialsProvider, StoreError> {
+    provider(&shared_config(target, options, strict).await, &target.credentials, options)
+}
+
+fn no_credentials(error: &CredentialsError, source: &CredentialSource, options: &ConnectOptions) -> StoreError {
+    let message = credentials_failure(error).into_error("connect", 1).message;
+    let message = match (&options.credentials_file, &source.profile) {
+        (Some(file), profile) => {
+            format!("{message} (profile {:?} of {})", profile.as_deref().unwrap_or(DEFAULT_PROFILE), file.display())
+        }
+        (None, Some(profile)) => format!("{message} (profile {profile:?})"),
+        (None, None) => message,
+    };
+    StoreError { kind: StoreErrorKind::Denied, message }
+}
+
+/// Where credentials come from.
+fn provider(shared: &SdkConfig, source: &CredentialSource, options: &ConnectOptions) -> Result<SharedCredentialsProvider, StoreError> {
     let chain = || {
-        let missing = || failed(credentials_failure(&CredentialsError::not_loaded("no provider")));
+        let missing = || no_credentials(&CredentialsError::not_loaded("no provider"), source, options);
         shared.credentials_provider().ok_or_else(missing)
     };
     let asked = source.role_arn.as_deref().map(|role_arn| Asked {
@@ -210,34 +280,9 @@ async fn resolve(shared: &SdkConfig, source: &CredentialSource, options: &Connec
         policy: options.session_policy.as_deref(),
         length: ROLE_SESSION,
     });
-    let provider = match (asked, &options.web_identity_token_file) {
+    Ok(match (asked, &options.web_identity_token_file) {
         (Some(asked), Some(file)) => SharedCredentialsProvider::new(Role::with_token(shared, file, &asked)),
         (Some(asked), None) => SharedCredentialsProvider::new(Role::signed(shared, chain()?, &asked)),
         (None, _) => chain()?,
-    };
-    let first = match tokio::time::timeout(FIND_CREDENTIALS, provider.provide_credentials()).await {
-        Ok(Ok(credentials)) => credentials,
-        Ok(Err(error)) => return Err(failed(credentials_failure(&error))),
-        Err(_) => return Err(failed(credentials_failure(&CredentialsError::provider_timed_out(FIND_CREDENTIALS)))),
-    };
-    Ok(Primed { first: Mutex::new(Some(first)), provider })
-}
-
-/// A provider whose first answer is known already.
-#[derive(Debug)]
-struct Primed {
-    first: Mutex<Option<Credentials>>,
-    provider: SharedCredentialsProvider,
-}
-
-impl ProvideCredentials for Primed {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(first) => future::ProvideCredentials::ready(Ok(first)),
-            None => self.provider.provide_credentials(),
-        }
-    }
+    })
 }
