@@ -323,9 +323,8 @@ fn refused(file: &Path, problem: &str) -> CliError {
 }
 
 fn text_of(file: &Path) -> Result<String, CliError> {
-    let read = plain_file::read(file, MAX_FILE_BYTES).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
-    });
+    let read = plain_file::read(file, MAX_FILE_BYTES)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8")));
     read.map_err(|error| refused(file, &format!("cannot be read: {error}")))
 }
 

@@ -202,14 +202,7 @@ impl Feeder {
     }
 
     /// Sends the rows of a piece, before which so many of the file were sent; answers how many are.
-    fn insert(
-        &self,
-        piece: &RecordBatch,
-        table: &Table,
-        (plain, fit): (&SchemaRef, &Fit),
-        file: &str,
-        mut sent: u64,
-    ) -> Result<u64, Stop> {
+    fn insert(&self, piece: &RecordBatch, table: &Table, (plain, fit): (&SchemaRef, &Fit), file: &str, mut sent: u64) -> Result<u64, Stop> {
         let batch = guarded(file, || plain_batch(piece, plain, file))?;
         guarded(file, || exact::check(&batch, file, sent))?;
         let batch = fit.apply(batch, &table.columns).and_then(|batch| named(batch, table));
