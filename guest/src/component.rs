@@ -80,6 +80,7 @@ fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::
             max_retries: target.max_retries,
             max_backoff_seconds: target.max_backoff_seconds,
             part_size_bytes: target.part_size_bytes,
+            checksum_algorithm: target.checksum_algorithm,
             log_requests: target.log_requests,
         },
     })

@@ -20,7 +20,8 @@ pub(crate) fn utc() -> DateTime<Utc> {
     now().into()
 }
 
-fn bounded(time: SystemTime) -> SystemTime {
+/// The nearest time within those years.
+pub(crate) fn bounded(time: SystemTime) -> SystemTime {
     time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(LATEST_SECONDS))
 }
 

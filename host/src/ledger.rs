@@ -177,6 +177,14 @@ struct Account {
 }
 
 impl Books {
+    /// The reports of all tables. They are moved, not copied: the books of a hundred thousand tables are not there twice.
+    fn close(&mut self) -> Vec<TableReport> {
+        let (order, mut accounts) = (std::mem::take(&mut self.order), std::mem::take(&mut self.accounts));
+        let reports = order.iter().map(|table| accounts.remove(table).unwrap_or_default().report(table)).collect();
+        self.hold.clear();
+        reports
+    }
+
     fn account(&mut self, table: &Arc<str>) -> &mut Account {
         if !self.accounts.contains_key(table) {
             self.order.push(table.clone());
@@ -394,13 +402,11 @@ impl Ledger {
     /// What there is to tell of a write that came to no good end: the tables that had `failed` by themselves before it was given up, and those
     /// with objects in the bucket. Nothing is claimed of their other rows. To be asked once every upload is settled.
     pub(crate) fn landed(&self, failed: &[(Arc<str>, Failure)]) -> WriteReport {
-        let mut books = self.books();
-        let order = books.order.clone();
-        let mut tables: Vec<TableReport> = order.iter().map(|table| books.account(table).report(table)).collect();
+        let mut tables = self.books().close();
         // What failed afterwards was cut off.
         let failed: HashMap<&str, &Failure> = failed.iter().map(|(table, failure)| (&**table, failure)).collect();
         tables.iter_mut().for_each(|table| table.failure = failed.get(table.table.as_str()).map(|failure| (*failure).clone()));
-        tables.retain(|table| table.failure.is_some() || !table.receipts.is_empty());
+        tables.retain(|table| table.failure.is_some() || table.objects > 0);
         WriteReport { tables }
     }
 
@@ -418,11 +424,7 @@ impl Ledger {
                 books.record(&table, Failure::new(FailureClass::Unexpected, message), true);
             }
         }
-        // Moved, not copied: the books of a hundred thousand tables are not there twice.
-        let (order, mut accounts) = (std::mem::take(&mut books.order), std::mem::take(&mut books.accounts));
-        let tables = order.iter().map(|table| accounts.remove(table).unwrap_or_default().report(table)).collect();
-        books.hold.clear();
-        WriteReport { tables }
+        WriteReport { tables: books.close() }
     }
 }
 

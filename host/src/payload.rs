@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use md5::{Digest, Md5};
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -70,11 +71,12 @@ impl Payload {
     /// # Errors
     /// The disk's.
     pub async fn crc32(&self) -> io::Result<u32> {
-        if self.is_short() {
-            return self.hash();
-        }
-        let payload = self.clone();
-        crate::scheduler::spawn_blocking(move || payload.hash()).await.map_err(io::Error::other)?
+        self.hashed(|payload| {
+            let mut hasher = crc32fast::Hasher::new();
+            payload.each(|bytes| hasher.update(bytes))?;
+            Ok(hasher.finalize())
+        })
+        .await
     }
 
     /// Which of some texts are in the bytes. Spilled or long payloads are read on a blocking thread.
@@ -87,7 +89,7 @@ impl Payload {
         if self.is_short() {
             return work();
         }
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+        crate::scheduler::spawn_blocking(work).await.map_err(io::Error::other)?
     }
 
     fn search(&self, texts: &[String]) -> io::Result<Vec<bool>> {
@@ -115,21 +117,42 @@ impl Payload {
         self.length <= MAX_INLINE_HASH_BYTES && self.pieces.iter().all(|piece| matches!(piece, Piece::Memory(_)))
     }
 
-    fn hash(&self) -> io::Result<u32> {
-        let mut hasher = crc32fast::Hasher::new();
+    /// The MD5 of all bytes, read in the same way.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn md5(&self) -> io::Result<[u8; 16]> {
+        self.hashed(|payload| {
+            let mut hasher = Md5::new();
+            payload.each(|bytes| hasher.update(bytes))?;
+            Ok(hasher.finalize().into())
+        })
+        .await
+    }
+
+    async fn hashed<T: Send + 'static>(&self, hash: fn(&Self) -> io::Result<T>) -> io::Result<T> {
+        if self.is_short() {
+            return hash(self);
+        }
+        let payload = self.clone();
+        crate::scheduler::spawn_blocking(move || hash(&payload)).await.map_err(io::Error::other)?
+    }
+
+    /// Shows all bytes, in order.
+    fn each(&self, mut show: impl FnMut(&[u8])) -> io::Result<()> {
         for piece in self.pieces.iter() {
             if let Piece::Memory(bytes) = piece {
-                hasher.update(bytes);
+                show(bytes);
                 continue;
             }
             let mut at = 0;
             while at < piece.length() {
                 let frame = piece.read(at, FRAME_BYTES)?;
                 at += frame.len() as u64;
-                hasher.update(&frame);
+                show(&frame);
             }
         }
-        Ok(hasher.finalize())
+        Ok(())
     }
 
     /// A body of the bytes, which counts what has left in `progress`.

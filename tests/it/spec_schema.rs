@@ -75,6 +75,8 @@ fn accepts() {
     check(json!({"server_side_encryption_configuration": {"server_side_encryption": "aws:kms", "sse_kms_key_id": "k"}}));
     check(json!({"max_retries": 0, "max_backoff": 0, "part_size": 5_242_880}));
     check(json!({"max_retries": null, "max_backoff": null, "part_size": null}));
+    check(json!({"checksum_algorithm": "none"}));
+    check(json!({"checksum_algorithm": "crc32"}));
 }
 
 #[test]
@@ -176,6 +178,8 @@ fn refuses() {
     for size in [json!(5_242_879), json!(5_368_709_121_i64), json!("5MiB")] {
         check(json!({"part_size": size}));
     }
+    check(json!({"checksum_algorithm": "auto"}));
+    check(json!({"checksum_algorithm": false}));
     check(json!({"max_retries": -1}));
     check(json!({"max_backoff": -1}));
     check(json!({"test_write": "yes"}));

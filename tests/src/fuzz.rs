@@ -142,7 +142,7 @@ fn walked(path: &str) -> Vec<&str> {
 /// Nothing in the target comes from the spec unless the grant names it.
 fn is_granted(grant: &Grant, configuration: &Configuration, target: &StorageTarget) {
     let StorageTarget { bucket, region, endpoint, skip_tls_verify, path_style, acl, encryption, credentials, .. } = target;
-    let StorageTarget { max_retries, max_backoff_seconds, part_size_bytes, log_requests, .. } = target;
+    let StorageTarget { max_retries, max_backoff_seconds, part_size_bytes, checksum_algorithm, log_requests, .. } = target;
     let one_of = |list: &[String], value: &String| assert!(list.contains(value), "{value:?} under {grant:?}");
     one_of(&grant.buckets, bucket);
     one_of(&grant.formats, &configuration.format);
@@ -152,6 +152,7 @@ fn is_granted(grant: &Grant, configuration: &Configuration, target: &StorageTarg
         (&grant.region, &grant.endpoint, &grant.skip_tls_verify, &grant.path_style)
     );
     acl.iter().for_each(|acl| one_of(&grant.acls, acl));
+    checksum_algorithm.iter().for_each(|algorithm| one_of(&grant.checksum_algorithms, algorithm));
     assert!(encryption.is_some() || !grant.encryption_required, "{grant:?}");
     if let Some(Encryption { algorithm, kms_key_id }) = encryption {
         one_of(&grant.encryption, algorithm);
@@ -213,6 +214,7 @@ fn configuration(spec: &Spec) -> Configuration {
             max_retries: target.max_retries,
             max_backoff_seconds: target.max_backoff_seconds,
             part_size_bytes: target.part_size_bytes,
+            checksum_algorithm: target.checksum_algorithm,
             log_requests: target.log_requests,
         },
     }

@@ -26,3 +26,6 @@ pub(super) const MIN_PART_SIZE_BYTES: i64 = 5 << 20;
 
 /// The largest part that S3 takes.
 pub(super) const MAX_PART_SIZE_BYTES: i64 = 5 << 30;
+
+/// The checksums that objects can be sent with; the second is for stores that refuse requests with checksum headers.
+pub(super) const CHECKSUM_ALGORITHMS: [&str; 2] = ["crc32", "none"];

@@ -59,6 +59,7 @@ pub struct Target {
     pub max_retries: Option<u32>,
     pub max_backoff_seconds: u32,
     pub part_size_bytes: Option<u64>,
+    pub checksum_algorithm: Option<String>,
     pub log_requests: bool,
 }
 

@@ -93,6 +93,10 @@ pub(super) struct RawSpec {
         extend("minimum" = super::bounds::MIN_PART_SIZE_BYTES, "maximum" = super::bounds::MAX_PART_SIZE_BYTES)
     )]
     pub(super) part_size: Field<i64>,
+    /// Checksum that objects and parts are sent with. Not set: crc32, unless AWS_REQUEST_CHECKSUM_CALCULATION or the profile's
+    /// request_checksum_calculation is when_required. `none` is for stores that refuse checksum headers; they get a Content-MD5.
+    #[schemars(with = "String", extend("enum" = super::bounds::CHECKSUM_ALGORITHMS))]
+    pub(super) checksum_algorithm: Field<String>,
     /// Log every request at debug level, without headers and bodies.
     #[schemars(with = "bool", extend("default" = false))]
     pub(super) aws_debug: Field<bool>,
@@ -191,6 +195,7 @@ impl RawSpec {
             max_retries: it.integer("max_retries", problems),
             max_backoff: it.integer("max_backoff", problems),
             part_size: it.integer("part_size", problems),
+            checksum_algorithm: it.text("checksum_algorithm", problems),
             aws_debug: it.flag("aws_debug", problems),
         };
         warn_of_unknown(&document, warnings);

@@ -3,7 +3,9 @@
 //! Like the reference, rules look at what was written, before any default is filled in: `a/b.csv` alone breaks the rule that batching needs
 //! `{{UUID}}`, since batching is on unless switched off.
 
-use super::bounds::{ACLS, AES256, ENCRYPTION_ALGORITHMS, MAX_BACKOFF_SECONDS, MAX_PART_SIZE_BYTES, MAX_RETRIES, MIN_PART_SIZE_BYTES};
+use super::bounds::{
+    ACLS, AES256, CHECKSUM_ALGORITHMS, ENCRYPTION_ALGORITHMS, MAX_BACKOFF_SECONDS, MAX_PART_SIZE_BYTES, MAX_RETRIES, MIN_PART_SIZE_BYTES,
+};
 use super::document::{Document, Field, preview, undecodable};
 use super::raw::{RawCredentials, RawCsv, RawEncryption, RawJson, RawParquet, RawSpec};
 use super::{
@@ -71,6 +73,7 @@ impl Checker {
         let max_retries = self.bounded("max_retries", &raw.max_retries, 0, MAX_RETRIES);
         let max_backoff = self.bounded("max_backoff", &raw.max_backoff, 0, MAX_BACKOFF_SECONDS);
         let part_size = self.bounded("part_size", &raw.part_size, MIN_PART_SIZE_BYTES, MAX_PART_SIZE_BYTES);
+        let checksum_algorithm = self.checksum_algorithm(&raw.checksum_algorithm);
         self.sync_id(&raw.path, sync_id);
 
         let format = format?;
@@ -90,6 +93,7 @@ impl Checker {
                 max_retries: max_retries.and_then(|it| it.try_into().ok()),
                 max_backoff_seconds: max_backoff.and_then(|it| it.try_into().ok()).unwrap_or(DEFAULT_MAX_BACKOFF_SECONDS),
                 part_size_bytes: part_size.and_then(|it| it.try_into().ok()),
+                checksum_algorithm,
                 log_requests: is_true(&raw.aws_debug),
             },
             test_write: raw.test_write.given().copied().unwrap_or(true),
@@ -322,6 +326,16 @@ impl Checker {
             self.refuse(&format!("{PREFIX}.sse_kms_key_id"), words);
         }
         Some(Encryption { algorithm: algorithm.to_owned(), kms_key_id })
+    }
+
+    fn checksum_algorithm(&mut self, name: &Field<String>) -> Option<String> {
+        let name = filled(name)?;
+        if CHECKSUM_ALGORITHMS.contains(&name.as_str()) {
+            return Some(name);
+        }
+        let allowed = CHECKSUM_ALGORITHMS.join(", ");
+        self.refuse("checksum_algorithm", format!("invalid `checksum_algorithm` value: {}. Allowed values are {allowed}", preview(&name)));
+        None
     }
 
     fn bounded(&mut self, name: &str, field: &Field<i64>, least: i64, most: i64) -> Option<i64> {

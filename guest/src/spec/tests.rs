@@ -56,6 +56,7 @@ fn the_least_spec_has_the_defaults() {
                 max_retries: None,
                 max_backoff_seconds: 30,
                 part_size_bytes: None,
+                checksum_algorithm: None,
                 log_requests: false,
             },
             test_write: true,
@@ -87,7 +88,7 @@ fn every_field_arrives() {
         "format_spec": {"version": "v2.4", "root_repetition": "required", "max_row_group_length": 9},
         "compression": "", "athena": true, "test_write": false, "content_type": "a/b", "endpoint": "http://h:1", "endpoint_skip_tls_verify": true,
         "use_path_style": true, "server_side_encryption_configuration": {"sse_kms_key_id": "k", "server_side_encryption": "aws:kms"},
-        "max_retries": 0, "max_backoff": 5, "part_size": 5_242_880, "aws_debug": true
+        "max_retries": 0, "max_backoff": 5, "part_size": 5_242_880, "checksum_algorithm": "none", "aws_debug": true
     }));
     assert_eq!(
         spec.target,
@@ -108,6 +109,7 @@ fn every_field_arrives() {
             max_retries: Some(0),
             max_backoff_seconds: 5,
             part_size_bytes: Some(5_242_880),
+            checksum_algorithm: Some("none".into()),
             log_requests: true,
         }
     );
@@ -267,6 +269,13 @@ fn our_own_rules_name_field_value_and_what_would_do() {
     refused(json!({"part_size": 5_242_879}), &["`part_size` must be between 5242880 and 5368709120, not 5242879"]);
     refused(json!({"part_size": 5_368_709_121_i64}), &["`part_size` must be between 5242880 and 5368709120, not 5368709121"]);
     assert_eq!(accepted(json!({"part_size": 5_368_709_120_i64, "max_retries": 1_000})).target.max_retries, Some(1_000));
+    for (value, shown) in [("CRC32", "CRC32"), ("auto", "auto"), ("sha256", "sha256")] {
+        let words = format!("invalid `checksum_algorithm` value: {shown}. Allowed values are crc32, none");
+        refused(json!({"checksum_algorithm": value}), &[&words]);
+    }
+    for (value, expected) in [("", None), ("crc32", Some("crc32")), ("none", Some("none"))] {
+        assert_eq!(accepted(json!({"checksum_algorithm": value})).target.checksum_algorithm.as_deref(), expected);
+    }
     refused(json!({"endpoint": "localhost:9000"}), &["`endpoint` must be a URL such as https://host:9000, not \"localhost:9000\""]);
     refused(json!({"content_type": "a/b\nx: y"}), &["`content_type` must be 1 to 256 printable characters of ASCII"]);
     refused(json!({"content_type": "x".repeat(257)}), &["`content_type` must be 1 to 256 printable characters of ASCII"]);

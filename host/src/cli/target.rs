@@ -19,7 +19,7 @@ pub struct Target {
     /// A file with a spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
     #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
         "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
-        "part_size", "profile", "role_arn",
+        "part_size", "checksum_algorithm", "profile", "role_arn",
     ])]
     pub spec: Option<PathBuf>,
     /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
@@ -58,6 +58,10 @@ pub struct Target {
     /// Size of the parts of a multipart upload, such as 16MiB [default: chosen by the object].
     #[arg(long, value_name = "SIZE")]
     pub part_size: Option<Size>,
+    /// Checksum to send objects with: crc32, or none for stores that refuse checksum headers [default: crc32, unless
+    /// AWS_REQUEST_CHECKSUM_CALCULATION is when_required].
+    #[arg(long, value_name = "crc32|none")]
+    pub checksum_algorithm: Option<String>,
     /// A profile of the AWS config and credentials files.
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
@@ -117,6 +121,7 @@ impl Target {
         put("content_type", json!(self.content_type));
         put("batch_size", json!(self.batch_size));
         put("part_size", json!(self.part_size.map(|size| size.0)));
+        put("checksum_algorithm", json!(self.checksum_algorithm));
         match (&self.profile, &self.role_arn) {
             (profile, Some(role)) => {
                 let mut credentials = json!({ "role_arn": role });

@@ -82,6 +82,9 @@ pub struct Grant {
     pub max_backoff_seconds: u32,
     /// The largest part that a spec may ask for, in bytes; unless granted, it may not speak of it.
     pub max_part_bytes: Option<u64>,
+    /// Checksums that a spec may ask for: `crc32`, `none`; unless granted, it may not speak of them.
+    #[serde(default)]
+    pub checksum_algorithms: Vec<String>,
     /// Whether requests may be logged (`aws_debug`).
     #[serde(default)]
     pub request_log: bool,
@@ -154,6 +157,9 @@ impl Grant {
         }
         for mode in self.encryption.iter().filter(|mode| !["AES256", "aws:kms", "aws:kms:dsse"].contains(&mode.as_str())) {
             problems.push(format!("`encryption`: {mode:?} is not one of AES256, aws:kms, aws:kms:dsse"));
+        }
+        for name in self.checksum_algorithms.iter().filter(|name| !["crc32", "none"].contains(&name.as_str())) {
+            problems.push(format!("`checksum_algorithms`: {name:?} is not one of crc32, none"));
         }
         if self.region.is_empty() {
             problems.push("`region` is empty".to_owned());
@@ -310,6 +316,8 @@ impl Grant {
         rules.push(bound("max_retries", target.max_retries.map(u64::from), self.max_retries.map(u64::from)));
         rules.push(bound("max_backoff_seconds", Some(target.max_backoff_seconds.into()), Some(self.max_backoff_seconds.into())));
         rules.push(bound("max_part_bytes", target.part_size_bytes, self.max_part_bytes));
+        let checksum = target.checksum_algorithm.as_ref();
+        rules.push(checksum.map_or(Ok(()), |name| is_granted("checksum_algorithms", &self.checksum_algorithms, name)));
         rules.push(refuse(target.log_requests && !self.request_log, "request_log", "`aws_debug` is not granted"));
         rules.into_iter().filter_map(Result::err).collect()
     }

@@ -1,13 +1,15 @@
 //! From a target to a client: endpoint, addressing, transport and credentials.
 
+use super::clock::StoreClock;
+use super::credentials::Renewable;
 use super::failure::{Failure, Place, credentials_failure};
 use super::inputs::{Checked, check_bucket_at, check_environment, check_target, refused};
 use super::profiles::{self, Base, Roles};
 use super::proxy::Proxies;
 use super::role::{Asked, Role};
-use super::secrets::Secrets;
+use super::secrets::{Remembered, Secrets};
 use super::transport::{self, Verify, guarded};
-use super::{ConnectOptions, StoreError, StoreErrorKind};
+use super::{Checksums, ConnectOptions, StoreError, StoreErrorKind};
 use crate::bindings::{CredentialSource, StorageTarget};
 use crate::endpoint::Endpoint;
 use crate::local_store::{ENDPOINT as EMBEDDED_ENDPOINT, LocalStore};
@@ -16,17 +18,17 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::profile::profile_file::ProfileFiles;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Builder, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::retry::ReconnectMode;
 use aws_types::os_shim_internal::Env;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
-use std::sync::{Mutex, PoisonError};
+use futures::FutureExt;
 use std::time::Duration;
 
 /// How long a role is assumed for.
@@ -38,20 +40,27 @@ const ROLE_SESSION_NAME: &str = "lakegate";
 /// The profile of a file where none is named.
 const DEFAULT_PROFILE: &str = "default";
 
-/// Credentials are renewed at least five minutes before they expire, so that none expires on its way. The SDK shortens the time it is told
-/// by up to half, at random, so that many processes do not renew at once: hence twice that.
-const RENEW_EARLY: Duration = Duration::from_secs(2 * 300);
-
-/// Time to find credentials: the instance metadata service alone may take some seconds, an SSO portal or a credential process more.
-const FIND_CREDENTIALS: Duration = Duration::from_secs(30);
+/// Whether AWS's SDKs send checksums that no operation demands, by the environment; profiles have a setting of the same name.
+const CHECKSUM_VARIABLE: &str = "AWS_REQUEST_CHECKSUM_CALCULATION";
 
 fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// The SDK's client for a target, and where it goes.
-pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<(Client, Place), StoreError> {
+/// The SDK's client for a target, and what goes with it.
+pub(super) struct Connection {
+    pub(super) sdk: Client,
+    pub(super) place: Place,
+    pub(super) checksums: Checksums,
+    /// Of any store but the embedded one.
+    pub(super) credentials: Option<Renewable>,
+    pub(super) clock: StoreClock,
+}
+
+/// Finds the way to a target.
+pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<Connection, StoreError> {
     check_target(target)?;
+    let clock = StoreClock::new(options.clock.clone());
     let region = Region::new(target.region.clone());
     let secrets = Secrets::default();
     let place = |host: &str, is_endpoint| Place {
@@ -74,16 +83,24 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
             .credentials_provider(LocalStore::credentials())
             .endpoint_url(EMBEDDED_ENDPOINT)
             .force_path_style(true);
-        return Ok((Client::from_conf(common(builder, region, options).build()), place("the embedded store", false)));
+        return Ok(Connection {
+            sdk: Client::from_conf(common(builder, region, &clock).build()),
+            place: place("the embedded store", false),
+            checksums: checksums(target, options, None)?,
+            credentials: None,
+            clock,
+        });
     }
 
-    let found = find(target, options).await?;
-    let credentials = resolve(&found, &target.credentials, options, &secrets).await?;
-    let mut builder = Builder::from(&found.shared)
-        .http_client(found.strict.clone())
-        .credentials_provider(credentials)
+    let Found { sources, endpoint, strict } = find(target, options).await?;
+    let checksums = checksums(target, options, Some(&sources.shared))?;
+    let credentials = resolve(&sources, target, options, &secrets).await?;
+    let mut builder = Builder::from(&sources.shared)
+        .http_client(strict)
+        .credentials_provider(credentials.clone())
+        .identity_cache(credentials.clone())
         .force_path_style(target.path_style);
-    if let Some(endpoint) = &found.endpoint {
+    if let Some(endpoint) = &endpoint {
         builder = builder.endpoint_url(endpoint.url());
     }
     if target.skip_tls_verify {
@@ -91,7 +108,7 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
             transport::http_client(&options.environment, Verify::Nothing, options.limits.connect, options.meter.clone()).map_err(refuse)?;
         builder = builder.http_client(lenient);
     }
-    let host = match &found.endpoint {
+    let host = match &endpoint {
         None => format!("the S3 endpoint of the region {:?}", target.region),
         Some(endpoint) if !target.path_style && endpoint.is_virtual_host(&target.bucket) => {
             let (bucket, authority) = (&target.bucket, endpoint.authority());
@@ -99,16 +116,20 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         }
         Some(endpoint) => endpoint.authority().to_owned(),
     };
-    Ok((Client::from_conf(common(builder, region, options).build()), place(&host, found.endpoint.is_some())))
+    Ok(Connection {
+        sdk: Client::from_conf(common(builder, region, &clock).build()),
+        place: place(&host, endpoint.is_some()),
+        checksums,
+        credentials: Some(credentials),
+        clock,
+    })
 }
 
 /// Checks a target as [`client`] would, and sends nothing.
 pub(super) async fn check(target: &StorageTarget, options: &ConnectOptions) -> Result<(), StoreError> {
     check_target(target)?;
-    if options.embedded.is_none() {
-        find(target, options).await?;
-    }
-    Ok(())
+    let found = if options.embedded.is_none() { Some(find(target, options).await?) } else { None };
+    checksums(target, options, found.as_ref().map(|found| &found.sources.shared)).map(drop)
 }
 
 /// A target that cannot be used, or a machine on which it cannot be.
@@ -118,59 +139,84 @@ fn refuse(text: String) -> StoreError {
 
 /// Where requests go, and what environment and shared files say besides.
 struct Found {
-    shared: SdkConfig,
+    sources: Sources,
     endpoint: Option<Endpoint>,
     /// The client for the store.
     strict: SharedHttpClient,
+}
+
+/// What credentials are found with.
+struct Sources {
+    shared: SdkConfig,
     /// The client for those who give credentials.
     guarded: SharedHttpClient,
     region: Region,
+}
+
+impl Sources {
+    /// What environment and shared files say, as they are now.
+    async fn read(target: &StorageTarget, options: &ConnectOptions, guarded: SharedHttpClient) -> Self {
+        let region = Region::new(target.region.clone());
+        let mut loader =
+            aws_config::defaults(behavior()).region(region.clone()).http_client(guarded.clone()).time_source(options.clock.clone());
+        #[cfg(test)]
+        {
+            loader = loader.env(options.environment.clone());
+        }
+        let profile = target.credentials.profile.as_deref();
+        if profile.is_some() || options.credentials_file.is_some() {
+            // A profile that is named wins over keys in the environment.
+            let name = profile.unwrap_or(DEFAULT_PROFILE);
+            loader = loader.credentials_provider(of_profile(name, profiles::files(options), &guarded, &region, options));
+        }
+        if let (Some(profile), None) = (profile, &options.credentials_file) {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(given) = &options.credentials {
+            loader = loader.credentials_provider(given.clone());
+        }
+        let shared = loader.load().await;
+        let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
+        Self { shared, guarded, region }
+    }
 }
 
 /// Reads environment and shared files, and checks what comes of them.
 async fn find(target: &StorageTarget, options: &ConnectOptions) -> Result<Found, StoreError> {
     check_environment(options)?;
     let own = target.endpoint.as_deref().map(|url| endpoint_of("`endpoint`", url)).transpose()?;
-    let region = Region::new(target.region.clone());
     let strict =
         transport::http_client(&options.environment, Verify::Strict, options.limits.connect, options.meter.clone()).map_err(refuse)?;
     #[cfg(test)]
     let strict = options.answers.clone().unwrap_or(strict);
-    let guarded = guarded(strict.clone());
-    let mut loader =
-        aws_config::defaults(behavior()).region(region.clone()).http_client(guarded.clone()).time_source(options.clock.clone());
-    #[cfg(test)]
-    {
-        loader = loader.env(options.environment.clone());
-    }
-    let profile = target.credentials.profile.as_deref();
-    if profile.is_some() || options.credentials_file.is_some() {
-        // A profile that is named wins over keys in the environment.
-        loader = loader.credentials_provider(of_profile(
-            profile.unwrap_or(DEFAULT_PROFILE),
-            profiles::files(options),
-            &guarded,
-            &region,
-            options,
-        ));
-    }
-    if let (Some(profile), None) = (profile, &options.credentials_file) {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(given) = &options.credentials {
-        loader = loader.credentials_provider(given.clone());
-    }
-    let shared = loader.load().await;
-    let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
+    let sources = Sources::read(target, options, guarded(strict.clone())).await;
     let endpoint = match own {
         Some(endpoint) => Some(endpoint),
-        None => configured_endpoint(&shared).map(|url| endpoint_of(configured_by(&url, &options.environment), &url)).transpose()?,
+        None => configured_endpoint(&sources.shared).map(|url| endpoint_of(configured_by(&url, &options.environment), &url)).transpose()?,
     };
     check_bucket_at(&target.bucket, target.path_style, endpoint.as_ref())?;
     if let Some(url) = endpoint.as_ref().and_then(|endpoint| endpoint.url().parse().ok()) {
         Proxies::of(&options.environment).way(&url).map_err(|error| refuse(error.to_string()))?;
     }
-    Ok(Found { shared, endpoint, strict, guarded, region })
+    Ok(Found { sources, endpoint, strict })
+}
+
+/// Whether bytes are sent with a CRC32: as the spec says; else as the embedder says; else as environment and profile do.
+fn checksums(target: &StorageTarget, options: &ConnectOptions, shared: Option<&SdkConfig>) -> Result<Checksums, StoreError> {
+    let refuse = |message: String| Err(StoreError { kind: StoreErrorKind::Rejected, message });
+    match target.checksum_algorithm.as_deref() {
+        Some("crc32") => return Ok(Checksums::Auto),
+        Some("none") => return Ok(Checksums::None),
+        Some(other) => return refuse(format!("`checksum_algorithm: {other:?}` is not known; crc32 and none are")),
+        None => {}
+    }
+    let (Checksums::Auto, Some(shared)) = (options.checksums, shared) else { return Ok(options.checksums) };
+    let variable = options.environment.get(CHECKSUM_VARIABLE).unwrap_or_default();
+    if !variable.is_empty() && !["when_supported", "when_required"].iter().any(|known| variable.eq_ignore_ascii_case(known)) {
+        return refuse(format!("{CHECKSUM_VARIABLE}: {variable:?} is neither when_supported nor when_required"));
+    }
+    let asked = shared.request_checksum_calculation();
+    Ok(if asked == Some(RequestChecksumCalculation::WhenRequired) { Checksums::None } else { Checksums::Auto })
 }
 
 /// What the endpoint is called that environment or shared files name.
@@ -206,17 +252,17 @@ impl LoadServiceConfig for NothingConfigured {
     }
 }
 
-/// What every client has: no retries, checksums or time limits but ours.
-fn common(builder: Builder, region: Region, options: &ConnectOptions) -> Builder {
+/// What every client has: no retries, checksums or time limits but ours. Connections that a server's fault came over are dropped by the
+/// transport.
+fn common(builder: Builder, region: Region, clock: &StoreClock) -> Builder {
     builder
         .region(region)
-        .time_source(options.clock.clone())
-        .retry_config(RetryConfig::disabled())
+        .time_source(clock.clone())
+        .retry_config(RetryConfig::disabled().with_reconnect_mode(ReconnectMode::ReuseAllConnections))
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .identity_cache(IdentityCache::lazy().buffer_time(RENEW_EARLY).load_timeout(FIND_CREDENTIALS).build())
 }
 
 /// An endpoint; `name` is what it is called.
@@ -239,9 +285,13 @@ fn of_profile(
 }
 
 /// What requests are signed with, before a role of the target: each hop on the way gives what the next can sign with.
-async fn chain(found: &Found, source: &CredentialSource, options: &ConnectOptions) -> Result<SharedCredentialsProvider, CredentialsError> {
+async fn chain(
+    sources: &Sources,
+    source: &CredentialSource,
+    options: &ConnectOptions,
+) -> Result<SharedCredentialsProvider, CredentialsError> {
     let checked = |provider| SharedCredentialsProvider::new(Checked { provider, environment: options.environment.clone() });
-    let default = || found.shared.credentials_provider().ok_or_else(|| CredentialsError::not_loaded("no provider"));
+    let default = || sources.shared.credentials_provider().ok_or_else(|| CredentialsError::not_loaded("no provider"));
     let named = source.profile.as_deref().or(options.credentials_file.is_some().then_some(DEFAULT_PROFILE));
     let has_keys = options.environment.get("AWS_ACCESS_KEY_ID").is_ok_and(|id| !id.trim().is_empty());
     if options.credentials.is_some() || named.is_none() && has_keys {
@@ -249,7 +299,8 @@ async fn chain(found: &Found, source: &CredentialSource, options: &ConnectOption
     }
     let roles = profiles::roles(options, named).await.map_err(CredentialsError::invalid_configuration)?;
     let Some(Roles { base, hops }) = roles else { return Ok(checked(default()?)) };
-    let of_profile = |name: &str, files| SharedCredentialsProvider::new(of_profile(name, files, &found.guarded, &found.region, options));
+    let of_profile =
+        |name: &str, files| SharedCredentialsProvider::new(of_profile(name, files, &sources.guarded, &sources.region, options));
     let mut provider = checked(match base {
         Base::Keys(keys) => SharedCredentialsProvider::new(keys),
         Base::Profile(name) => of_profile(&name, profiles::files(options)),
@@ -263,28 +314,48 @@ async fn chain(found: &Found, source: &CredentialSource, options: &ConnectOption
             policy: None,
             length: ROLE_SESSION,
         };
-        provider = checked(SharedCredentialsProvider::new(Role::signed(&found.shared, provider, &asked)));
+        provider = checked(SharedCredentialsProvider::new(Role::signed(&sources.shared, provider, &asked)));
     }
     Ok(provider)
 }
 
 /// The first credentials, asked for now, so that a mistake shows before any row is read.
-async fn resolve(found: &Found, source: &CredentialSource, options: &ConnectOptions, secrets: &Secrets) -> Result<Primed, StoreError> {
-    let shared = &found.shared;
-    let failed = |failure: Failure| StoreError {
-        kind: StoreErrorKind::Denied,
-        message: {
-            let message = failure.into_error("connect", 1).message;
-            match (&options.credentials_file, &source.profile) {
-                (Some(file), profile) => {
-                    format!("{message} (profile {:?} of {})", profile.as_deref().unwrap_or(DEFAULT_PROFILE), file.display())
-                }
-                (None, Some(profile)) => format!("{message} (profile {profile:?})"),
-                (None, None) => message,
-            }
-        },
+async fn resolve(sources: &Sources, target: &StorageTarget, options: &ConnectOptions, secrets: &Secrets) -> Result<Renewable, StoreError> {
+    let first = provider(sources, &target.credentials, options, secrets).await?;
+    let (of, with, guarded, known) = (target.clone(), options.clone(), sources.guarded.clone(), secrets.clone());
+    // The same provider, made of what environment and files say then: it reads files only once.
+    let remake = move || {
+        let (target, options, guarded, secrets) = (of.clone(), with.clone(), guarded.clone(), known.clone());
+        async move {
+            let sources = Sources::read(&target, &options, guarded).await;
+            provider(&sources, &target.credentials, &options, &secrets).await
+        }
+        .boxed()
     };
-    let chain = async || chain(found, source, options).await.map_err(|error| failed(credentials_failure(&error)));
+    let asked = Renewable::ask(first, Box::new(remake)).await;
+    asked.map_err(|error| no_credentials(&error, &target.credentials, options))
+}
+
+fn no_credentials(error: &CredentialsError, source: &CredentialSource, options: &ConnectOptions) -> StoreError {
+    let message = credentials_failure(error).into_error("connect", 1).message;
+    let message = match (&options.credentials_file, &source.profile) {
+        (Some(file), profile) => {
+            format!("{message} (profile {:?} of {})", profile.as_deref().unwrap_or(DEFAULT_PROFILE), file.display())
+        }
+        (None, Some(profile)) => format!("{message} (profile {profile:?})"),
+        (None, None) => message,
+    };
+    StoreError { kind: StoreErrorKind::Denied, message }
+}
+
+/// Where credentials come from. Its answers are checked, and remembered, so that no store can have us repeat them.
+async fn provider(
+    sources: &Sources,
+    source: &CredentialSource,
+    options: &ConnectOptions,
+    secrets: &Secrets,
+) -> Result<SharedCredentialsProvider, StoreError> {
+    let chain = async || chain(sources, source, options).await.map_err(|error| no_credentials(&error, source, options));
     let asked = source.role_arn.as_deref().map(|role_arn| Asked {
         role_arn,
         session_name: source.role_session_name.as_deref().unwrap_or(ROLE_SESSION_NAME),
@@ -293,40 +364,10 @@ async fn resolve(found: &Found, source: &CredentialSource, options: &ConnectOpti
         length: ROLE_SESSION,
     });
     let provider = match (asked, &options.web_identity_token_file) {
-        (Some(asked), Some(file)) => SharedCredentialsProvider::new(Role::with_token(shared, file, &asked)),
-        (Some(asked), None) => SharedCredentialsProvider::new(Role::signed(shared, chain().await?, &asked)),
+        (Some(asked), Some(file)) => SharedCredentialsProvider::new(Role::with_token(&sources.shared, file, &asked)),
+        (Some(asked), None) => SharedCredentialsProvider::new(Role::signed(&sources.shared, chain().await?, &asked)),
         (None, _) => chain().await?,
     };
-    let provider = SharedCredentialsProvider::new(Checked { provider, environment: options.environment.clone() });
-    let first = match tokio::time::timeout(FIND_CREDENTIALS, provider.provide_credentials()).await {
-        Ok(Ok(credentials)) => credentials,
-        Ok(Err(error)) => return Err(failed(credentials_failure(&error))),
-        Err(_) => return Err(failed(credentials_failure(&CredentialsError::provider_timed_out(FIND_CREDENTIALS)))),
-    };
-    secrets.remember(&first);
-    Ok(Primed { first: Mutex::new(Some(first)), provider, secrets: secrets.clone() })
-}
-
-/// A provider whose first answer is known already. Its answers are remembered, so that no store can have us repeat them.
-#[derive(Debug)]
-struct Primed {
-    first: Mutex<Option<Credentials>>,
-    provider: SharedCredentialsProvider,
-    secrets: Secrets,
-}
-
-impl ProvideCredentials for Primed {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(first) => future::ProvideCredentials::ready(Ok(first)),
-            None => future::ProvideCredentials::new(async {
-                let credentials = self.provider.provide_credentials().await?;
-                self.secrets.remember(&credentials);
-                Ok(credentials)
-            }),
-        }
-    }
+    let checked = SharedCredentialsProvider::new(Checked { provider, environment: options.environment.clone() });
+    Ok(SharedCredentialsProvider::new(Remembered::new(checked, secrets.clone())))
 }

@@ -1,5 +1,8 @@
 //! What a failed request means: whose fault, whether trying again may help, and one line for the user.
 
+use super::answer::{Answer, Body};
+use super::codes::Meaning;
+use super::redirect::{self, Redirect};
 use super::secrets::{REDACTED, Secrets};
 use super::transport::MAX_ANSWER_BYTES;
 use super::{StoreError, StoreErrorKind};
@@ -7,8 +10,10 @@ use crate::payload::Payload;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use http::Uri;
 use http_body_util::LengthLimitError;
 use std::error::Error;
+use std::time::SystemTime;
 
 /// Characters of the store's own words that are passed on.
 const MAX_STORE_WORDS: usize = 300;
@@ -19,51 +24,11 @@ const LEAST_ROW_WORD: usize = 6;
 /// Words longer than this are no words: tokens, signatures.
 const MAX_WORD: usize = 100;
 
-/// Error codes that a store uses for "not now".
-const TRANSIENT_CODES: &[&str] = &[
-    "SlowDown",
-    "SlowDownRead",
-    "SlowDownWrite",
-    "InternalError",
-    "ServiceUnavailable",
-    "Busy",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "OperationAborted",
-    "Throttling",
-    "ThrottlingException",
-    "RequestThrottled",
-    "TooManyRequests",
-    "TooManyRequestsException",
-    "RequestLimitExceeded",
-    "BandwidthLimitExceeded",
-    "XMinioServerNotInitialized",
-    // The bytes were damaged on their way.
-    "BadDigest",
-    "XAmzContentChecksumMismatch",
-    "IncompleteBody",
-];
-
-/// Error codes that mean the credentials, whatever the status.
-const DENIED_CODES: &[&str] = &[
-    "AccessDenied",
-    "AllAccessDisabled",
-    "AccountProblem",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "SignatureDoesNotMatch",
-    "RequestTimeTooSkewed",
-    "NotSignedUp",
-    "InvalidSecurity",
-];
-
-/// Not implemented, and storage that is full: statuses of a server's fault that stays.
-const LASTING_SERVER_ERRORS: [u16; 2] = [501, 507];
+/// Not implemented, a version of HTTP, storage that is full, circles, a portal that wants a login: statuses of a server's fault that stays.
+const LASTING_SERVER_ERRORS: [u16; 7] = [501, 505, 506, 507, 508, 510, 511];
 
 /// Whether trying again may help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Class {
     /// It may.
     Transient,
@@ -71,6 +36,16 @@ pub(super) enum Class {
     Throttled,
     /// It may, but nothing has ever answered there.
     Unreachable,
+    /// It may a few times; after that it is the store that is odd.
+    Doubtful,
+    /// It may, but the request may have taken effect, and each that does leaves something behind.
+    Lost,
+    /// It may with other credentials.
+    Credentials,
+    /// It may once, signed with the store's time, if that is known.
+    Clock(Option<SystemTime>),
+    /// It is to be sent to this URL instead.
+    Redirected(String),
     /// It will not.
     Final,
 }
@@ -92,6 +67,12 @@ impl Failure {
     /// A failure of the store or the way to it that may pass.
     pub(super) fn transient(text: impl Into<String>) -> Self {
         Self { class: Class::Transient, kind: StoreErrorKind::Unavailable, code: None, status: None, text: text.into(), said: None }
+    }
+
+    /// An answer that a store should not give: a proxy's, a dying store's, or the way of this one.
+    pub(super) fn doubtful(status: u16, text: &str) -> Self {
+        let text = format!("https response error StatusCode: {status}, {text}");
+        Self { class: Class::Doubtful, status: Some(status), ..Self::transient(text) }
     }
 
     /// A failure that stays.
@@ -117,27 +98,55 @@ impl Failure {
         self
     }
 
+    /// True if the request may have taken effect all the same.
+    pub(super) fn may_have_happened(&self) -> bool {
+        matches!(self.class, Class::Transient | Class::Throttled | Class::Doubtful)
+    }
+
+    /// True if no answer says whether the request took effect: the connection broke, the time was over, a gateway gave up waiting, or the
+    /// success that came cannot be read.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self.class, Class::Transient | Class::Doubtful) && self.status.is_none_or(|status| status < 300 || status == 504)
+    }
+
+    /// Of a HEAD, whose answer has no body and so no code: a bare 400 or 403 may stand for a token that has expired.
+    pub(super) fn of_head(mut self) -> Self {
+        if self.code.is_none() && matches!(self.status, Some(400 | 403)) && self.class == Class::Final {
+            self.class = Class::Credentials;
+        }
+        self
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Adds to the words.
+    pub(super) fn note(&mut self, words: &str) {
+        self.text.push_str("; ");
+        self.text.push_str(words);
+    }
+
     /// The error of `operation`, as the user reads it.
     pub(super) fn into_error(self, operation: &str, attempts: u32) -> StoreError {
         let again = if attempts > 1 { format!(" (after {attempts} attempts)") } else { String::new() };
         StoreError { kind: self.kind, message: format!("operation error S3: {operation}, {}{again}", self.text) }
     }
 
-    /// Reads what the SDK says.
-    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, place: &Place) -> Self
+    /// Reads what the SDK says of a request to `asked`.
+    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, place: &Place, asked: Option<&Uri>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
         if let Some(response) = error.raw_response() {
             let service = error.as_service_error();
-            let mut failure = Self::answered(
-                response.status().as_u16(),
-                service.and_then(|error| error.code()),
-                service.and_then(|error| error.message()),
-                place,
-            );
+            let answer = Answer::of(response, service.and_then(|error| error.code()), service.and_then(|error| error.message()));
+            let mut failure = Self::answered(&answer, place, asked);
             if find::<LengthLimitError>(error).is_some() {
                 failure.text.push_str(&format!(", the answer has more than {MAX_ANSWER_BYTES} bytes and was not read"));
+            } else if answer.status < 300 && find::<hyper::Error>(error).is_some() {
+                // Cut off on its way: that passes.
+                failure.class = Class::Transient;
             }
             return failure;
         }
@@ -156,15 +165,28 @@ impl Failure {
                 if failure.is_user() || failure.is_other() && !why.contains("timed out") {
                     return Self::lasting(StoreErrorKind::Rejected, format!("the request cannot be made: {why}"));
                 }
-                if find::<rustls::Error>(error).is_some_and(|tls| matches!(tls, rustls::Error::InvalidCertificate(_))) {
-                    return Self::lasting(
-                        StoreErrorKind::Unavailable,
-                        format!(
-                            "request send failed: the certificate of {} is not trusted ({why}); name its authority in AWS_CA_BUNDLE, or set \
+                let host = asked.and_then(redirect::origin).unwrap_or_else(|| place.host.clone());
+                let stays = |text: String| Self::lasting(StoreErrorKind::Unavailable, format!("request send failed: {text}"));
+                match find::<rustls::Error>(error) {
+                    Some(rustls::Error::InvalidCertificate(_)) => {
+                        return stays(format!(
+                            "the certificate of {} is not trusted ({why}); name its authority in AWS_CA_BUNDLE, or set \
                              `endpoint_skip_tls_verify`",
                             place.host
-                        ),
+                        ));
+                    }
+                    Some(rustls::Error::InvalidMessage(_)) => {
+                        return stays(format!(
+                            "what answers at {host} does not speak TLS ({why}); is it http:// that `endpoint` should say?"
+                        ));
+                    }
+                    _ => {}
+                }
+                if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+                    let text = format!(
+                        "request send failed: what answers at {host} does not speak HTTP/1.1 ({why}); is it https:// that `endpoint` should say?"
                     );
+                    return Self { class: Class::Doubtful, ..Self::transient(text) };
                 }
                 let connected = failure.as_connector_error().and_then(|error| error.source()).and_then(find_connect);
                 match connected {
@@ -179,36 +201,108 @@ impl Failure {
         }
     }
 
-    fn answered(status: u16, code: Option<&str>, message: Option<&str>, place: &Place) -> Self {
-        let coded = |codes: &[&str]| code.is_some_and(|code| codes.contains(&code));
-        let throttled = matches!(status, 429 | 503) || code.is_some_and(|code| code.contains("Throttl") || code.starts_with("SlowDown"));
-        let (class, kind) = if matches!(status, 401 | 403) || coded(DENIED_CODES) {
-            (Class::Final, StoreErrorKind::Denied)
-        } else if throttled {
-            (Class::Throttled, StoreErrorKind::Unavailable)
-        } else if status == 408
-            || (status >= 500 && !LASTING_SERVER_ERRORS.contains(&status))
-            || coded(TRANSIENT_CODES)
-            || (status < 300 && code.is_none())
-        {
-            // A success that cannot be read was cut short.
-            (Class::Transient, StoreErrorKind::Unavailable)
-        } else {
-            (Class::Final, StoreErrorKind::Rejected)
+    /// What the answer to a request to `asked` means.
+    pub(super) fn answered(answer: &Answer, place: &Place, asked: Option<&Uri>) -> Self {
+        let Answer { status, .. } = *answer;
+        let code = answer.code.as_deref();
+        let redirect = asked.and_then(|asked| Redirect::of(answer, asked, place));
+        let meaning = meaning(answer, place);
+        let (class, kind) = match (&redirect, meaning) {
+            (Some(Redirect::Follow(url)), _) => (Class::Redirected(url.clone()), StoreErrorKind::Rejected),
+            (_, meaning) => class_of(answer, meaning),
         };
         let mut text = format!("https response error StatusCode: {status}");
         let clean = |words: &str| sober(&place.secrets.without(words));
-        let words: Vec<String> = [code, message.filter(|message| !message.is_empty())].into_iter().flatten().map(clean).collect();
-        let said = (!words.is_empty()).then(|| words.join(": "));
-        if let Some(said) = &said {
-            text.push_str(if code.is_some() { ", " } else { ": " });
-            text.push_str(said);
+        let mut said = String::new();
+        if let Some(title) = &answer.page {
+            let title = clean(title);
+            let title = if title.is_empty() { String::new() } else { format!(" ({title:?})") };
+            said.push_str(&format!(", a web page{title} instead of an answer of S3"));
         }
-        if let Some(hint) = hint(status, code, place) {
+        if let Some(code) = code {
+            said.push_str(", ");
+            said.push_str(&clean(code));
+        }
+        if let Some(message) = &answer.message {
+            said.push_str(": ");
+            said.push_str(&clean(message));
+        }
+        text.push_str(&said);
+        let said = (!said.is_empty()).then_some(said);
+        let hint = match &redirect {
+            _ if meaning == Some(Meaning::Region) => region_hint(answer, place),
+            Some(Redirect::Refused(to, why)) => {
+                Some(format!("the endpoint redirects to {}, which is not followed: {why}; set `endpoint` to where the store is", sober(to)))
+            }
+            Some(Redirect::Follow(to)) => Some(format!("the endpoint redirects to {} again and again", sober(to))),
+            None => hint(meaning, answer, place),
+        };
+        if let Some(hint) = hint {
             text.push_str("; ");
             text.push_str(&hint);
         }
         Self { class, kind, code: code.map(str::to_owned), status: Some(status), text, said }
+    }
+
+    /// A success whose body says otherwise: a web page, or an error of S3. [`None`] for any other body.
+    pub(super) fn in_success(status: u16, body: &[u8], place: &Place) -> Option<Self> {
+        let Body { code, message, page, is_error, .. } = Body::of(body);
+        (is_error || page.is_some()).then(|| Self::answered(&Answer { status, code, message, page, ..Answer::default() }, place, None))
+    }
+}
+
+/// What an answer means by its code or its words, if by either.
+fn meaning(answer: &Answer, place: &Place) -> Option<Meaning> {
+    // Names the bucket's region, whatever it calls that.
+    let elsewhere = answer.region.as_ref().is_some_and(|region| *region != place.region);
+    if elsewhere && matches!(answer.status, 301 | 307 | 308 | 400 | 403) {
+        return Some(Meaning::Region);
+    }
+    let by_code = answer.code.as_deref().and_then(Meaning::of);
+    let words = answer.message.as_deref().or(answer.page.as_deref());
+    let by_words = words.and_then(Meaning::of_words).filter(|_| (400..500).contains(&answer.status));
+    match (by_code, by_words) {
+        (None | Some(Meaning::Permission | Meaning::Lasting), Some(words)) => Some(words),
+        // Said of other faults of the header, too.
+        (Some(Meaning::Region), _) if answer.is_malformed_elsewhere() => Some(Meaning::Lasting),
+        (code, _) => code,
+    }
+}
+
+impl Answer {
+    /// A header that is malformed for another reason than its region.
+    fn is_malformed_elsewhere(&self) -> bool {
+        let about_region = self.message.as_ref().is_none_or(|message| message.to_ascii_lowercase().contains("region"));
+        self.code.as_deref() == Some("AuthorizationHeaderMalformed") && self.region.is_none() && !about_region
+    }
+}
+
+fn class_of(answer: &Answer, meaning: Option<Meaning>) -> (Class, StoreErrorKind) {
+    match meaning {
+        Some(Meaning::Throttled) => (Class::Throttled, StoreErrorKind::Unavailable),
+        Some(Meaning::Transient) => (Class::Transient, StoreErrorKind::Unavailable),
+        Some(Meaning::Damaged) => (Class::Doubtful, StoreErrorKind::Unavailable),
+        Some(Meaning::Credentials) => (Class::Credentials, StoreErrorKind::Denied),
+        Some(Meaning::Clock) => (Class::Clock(answer.date), StoreErrorKind::Denied),
+        Some(Meaning::Signature | Meaning::Permission | Meaning::Account) => (Class::Final, StoreErrorKind::Denied),
+        Some(_) => (Class::Final, StoreErrorKind::Rejected),
+        None => of_status(answer),
+    }
+}
+
+/// What an answer means that has no code, or one that nobody knows.
+fn of_status(answer: &Answer) -> (Class, StoreErrorKind) {
+    match answer.status {
+        // A portal or a console: it will be there the next time, too.
+        0..300 if answer.page.is_some() => (Class::Final, StoreErrorKind::Rejected),
+        // An error that names itself, or a success that cannot be read.
+        0..300 => (Class::Doubtful, StoreErrorKind::Unavailable),
+        401 => (Class::Credentials, StoreErrorKind::Denied),
+        403 => (Class::Final, StoreErrorKind::Denied),
+        408 | 425 => (Class::Transient, StoreErrorKind::Unavailable),
+        429 | 503 => (Class::Throttled, StoreErrorKind::Unavailable),
+        status if status >= 500 && !LASTING_SERVER_ERRORS.contains(&status) => (Class::Transient, StoreErrorKind::Unavailable),
+        _ => (Class::Final, StoreErrorKind::Rejected),
     }
 }
 
@@ -225,24 +319,88 @@ pub(super) struct Place {
     pub(super) secrets: Secrets,
 }
 
-fn hint(status: u16, code: Option<&str>, place: &Place) -> Option<String> {
+fn region_hint(answer: &Answer, place: &Place) -> Option<String> {
     let Place { bucket, region, .. } = place;
-    Some(match (status, code) {
-        (_, Some("NoSuchBucket")) => format!("there is no bucket {bucket:?}: create it, or correct `bucket`"),
-        (_, Some("RequestTimeTooSkewed")) => "the clock of this machine is wrong: set it".into(),
-        (_, Some("ExpiredToken" | "ExpiredTokenException")) => "the session token has expired: log in again".into(),
-        (_, Some("InvalidAccessKeyId" | "SignatureDoesNotMatch")) => {
-            "the store does not know these credentials: check which ones the environment or profile gives".into()
+    Some(match (&answer.region, &answer.endpoint) {
+        (Some(own), _) if own != region => format!("the bucket {bucket:?} is in {own:?}, not in {region:?}: set `region: {own}`"),
+        (_, Some(host)) => {
+            format!("the bucket {bucket:?} is not in {region:?} but at {:?}: set `region` to its own", sober(host))
         }
-        (301 | 307, _) | (_, Some("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException")) => {
-            format!("the bucket {bucket:?} is not in {region:?}: set `region` to its own")
+        _ => format!("the bucket {bucket:?} is not in {region:?}: set `region` to its own"),
+    })
+}
+
+/// What the user can do about it.
+fn hint(meaning: Option<Meaning>, answer: &Answer, place: &Place) -> Option<String> {
+    let Place { bucket, host, .. } = place;
+    if let Some(meaning) = meaning {
+        return match meaning {
+            Meaning::NoBucket => Some(format!("there is no bucket {bucket:?}: create it, or correct `bucket`")),
+            Meaning::Clock => Some("the clock of this machine is wrong: set it".into()),
+            Meaning::Credentials if answer.code.as_deref().is_some_and(|code| code.to_ascii_lowercase().contains("access")) => {
+                Some("the store does not know these credentials: check which ones the environment or profile gives".into())
+            }
+            Meaning::Credentials if answer.code.as_deref().is_some_and(|code| code.to_ascii_lowercase().contains("expired")) => {
+                Some("the session token has expired: log in again".into())
+            }
+            Meaning::Credentials => Some("the store does not take these credentials: log in again, or give others".into()),
+            Meaning::Signature => Some(
+                "the store computes another signature: check the secret key, and that no proxy changes requests on their way".into(),
+            ),
+            Meaning::Permission => permission_hint(answer, place),
+            Meaning::Account => Some("it is the account that the store refuses, not the request: its owner has to settle that".into()),
+            Meaning::Full => Some(FULL.into()),
+            Meaning::Locked => Some("what has this key may not be replaced (object lock, retention or storage class): write to other keys".into()),
+            Meaning::EncryptionKey => Some(
+                "the key of `server_side_encryption_configuration` has to be enabled, in the bucket's region, and open to these credentials"
+                    .into(),
+            ),
+            Meaning::TooLarge => Some(TOO_LARGE.into()),
+            Meaning::Insecure => Some(format!("{host} wants TLS: `endpoint` has to begin with https://")),
+            Meaning::Lasting => checksum_hint(answer),
+            Meaning::Damaged | Meaning::Region | Meaning::Throttled | Meaning::Transient => None,
+        };
+    }
+    Some(match answer.status {
+        407 => "the proxy asks for a user and a password: https_proxy=http://USER:PASSWORD@HOST:PORT".into(),
+        507 => FULL.into(),
+        511 => "a portal on the way asks for a login".into(),
+        413 => TOO_LARGE.into(),
+        300..=399 => "the endpoint redirects without a place to go to: set `endpoint` to where the store is".into(),
+        403 if answer.code.is_none() => return permission_hint(answer, place),
+        _ if answer.page.is_some() && answer.status < 500 => {
+            format!("is {host} the store? The page is of a console, a proxy or a portal: correct `endpoint`")
         }
-        (401 | 403, _) => {
-            format!(
-                "these credentials may not write to the bucket {bucket:?}: they need s3:PutObject, and with a KMS key kms:GenerateDataKey"
-            )
-        }
-        _ => return None,
+        401 => "the store does not take these credentials: check which ones the environment or profile gives".into(),
+        _ => return checksum_hint(answer),
+    })
+}
+
+const FULL: &str = "the store has no room left, or a quota is used up: make room, or have it raised";
+
+/// The limit may be a proxy's (nginx: 1 MiB) or the store's (5 GiB of one put).
+const TOO_LARGE: &str = "the store, or a proxy before it, takes no body as large: `part_size` makes parts smaller (5 MiB at least), \
+                         `batch_size_bytes` objects";
+
+fn permission_hint(answer: &Answer, place: &Place) -> Option<String> {
+    if answer.page.is_some() {
+        return Some(format!("a proxy or firewall before {} does not let the request through", place.host));
+    }
+    let bucket = &place.bucket;
+    Some(format!(
+        "these credentials may not write to the bucket {bucket:?}: they need s3:PutObject, and with a KMS key kms:GenerateDataKey"
+    ))
+}
+
+/// Stores that know no checksum headers name them; stores that ask for a checksum say so.
+fn checksum_hint(answer: &Answer) -> Option<String> {
+    let message = answer.message.as_ref().filter(|_| matches!(answer.status, 400 | 501))?.to_ascii_lowercase();
+    if message.contains("object lock") {
+        return Some("the bucket asks for a checksum: leave `checksum_algorithm: none` and AWS_REQUEST_CHECKSUM_CALCULATION out".into());
+    }
+    ["x-amz-checksum", "x-amz-sdk-checksum", "checksum"].iter().any(|name| message.contains(name)).then(|| {
+        "if the store knows no checksum headers, `checksum_algorithm: none` (or AWS_REQUEST_CHECKSUM_CALCULATION=when_required) leaves them out"
+            .to_owned()
     })
 }
 
@@ -257,7 +415,12 @@ pub(super) fn credentials_failure(error: &CredentialsError) -> Failure {
         other => {
             let why = chain(other);
             let remedy = if why.contains("IMDS") || why.contains("instance metadata service") { OF_AN_INSTANCE } else { "" };
-            Failure::lasting(StoreErrorKind::Denied, format!("credentials cannot be had: {}{remedy}", sober(&why)))
+            let text = format!("credentials cannot be had: {}{remedy}", sober(&why));
+            if find::<hyper_util::client::legacy::Error>(other).is_some() {
+                // Whoever gives them was not to be had: that passes, if it comes in the middle of a load.
+                return Failure { class: Class::Unreachable, kind: StoreErrorKind::Denied, ..Failure::transient(text) };
+            }
+            Failure::lasting(StoreErrorKind::Denied, text)
         }
     }
 }
@@ -266,12 +429,15 @@ pub(super) fn credentials_failure(error: &CredentialsError) -> Failure {
 const OF_AN_INSTANCE: &str = "; attach a role to the instance and let this process ask its metadata service, or set AWS_ACCESS_KEY_ID and \
                               AWS_SECRET_ACCESS_KEY, and AWS_EC2_METADATA_DISABLED=true";
 
-/// The store's words: one line, bounded, without what looks like a key, token or signature.
+/// The store's words: one line, bounded, without what looks like a key, token or signature, or steers a terminal.
 fn sober(words: &str) -> String {
+    let visible: String = words.chars().map(|c| if c.is_whitespace() { ' ' } else { visible(c) }).collect();
     let mut line = String::new();
-    for word in words.split_whitespace() {
-        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        let access_key = bare.len() >= 16 && ["AKIA", "ASIA", "AROA", "AIDA"].iter().any(|start| bare.starts_with(start));
+    for word in visible.split_whitespace() {
+        let access_key = ["AKIA", "ASIA", "AROA", "AIDA"].iter().any(|start| {
+            let rest = word.find(start).and_then(|at| word.get(at..)).unwrap_or_default();
+            rest.bytes().take_while(u8::is_ascii_alphanumeric).count() >= 16
+        });
         let secret = access_key || word.len() > MAX_WORD || word.contains("X-Amz-") || word.contains("Signature=");
         if !line.is_empty() {
             line.push(' ');
@@ -292,6 +458,12 @@ fn sober(words: &str) -> String {
 fn words_of(text: &str) -> impl Iterator<Item = &str> {
     let within = |character: char| character.is_alphanumeric() || matches!(character, '-' | '_' | '.' | '@' | '+');
     text.split(move |character| !within(character)).filter(|word| word.len() >= LEAST_ROW_WORD && *word != "redacted")
+}
+
+/// A character, or what stands for one that is not seen: controls, marks that turn the direction of writing, spaces without width.
+fn visible(character: char) -> char {
+    let hidden = matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    if hidden || character.is_control() { char::REPLACEMENT_CHARACTER } else { character }
 }
 
 fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -338,6 +510,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn place() -> Place {
         Place {
@@ -349,49 +522,236 @@ mod tests {
         }
     }
 
+    const ASKED: &str = "http://store.example/b/k?x-id=PutObject";
+
+    /// A status, headers and a body, as the SDK would hand them over.
+    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Answer {
+        let status = status.try_into().expect("a status");
+        let mut response = HttpResponse::new(status, aws_smithy_types::body::SdkBody::from(body));
+        headers.iter().for_each(|(name, value)| drop(response.headers_mut().insert(*name, *value)));
+        Answer::of(&response, None, None)
+    }
+
+    fn failure(answer: &Answer) -> Failure {
+        Failure::answered(answer, &place(), Some(&ASKED.parse().expect("a URL")))
+    }
+
+    /// What a store answers, whether that is tried again, and what the user is told.
     #[test]
-    fn an_answer_says_whose_fault_it_is() {
-        let check = |status, code: Option<&str>, class, kind| {
-            let failure = Failure::answered(status, code, None, &place());
-            assert_eq!((failure.class, failure.kind), (class, kind), "{status} {code:?}");
+    fn an_answer_says_whose_fault_it_is_and_what_to_do() {
+        use Class::{Credentials, Doubtful, Final, Throttled, Transient};
+        use StoreErrorKind::{Denied, Rejected, Unavailable};
+        let check = |status: u16, body: &'static str, class: Class, kind: StoreErrorKind, words: &str| {
+            let failure = failure(&answer(status, &[], body));
+            assert_eq!((&failure.class, failure.kind), (&class, kind), "{status} {body}");
+            let said = failure.into_error("PutObject", 1).message;
+            assert!(said.contains(words) && said.contains(&format!("StatusCode: {status}")), "{status} {body}: {said}");
+            if words.is_empty() {
+                assert!(!said.contains(';'), "{status} {body}: {said}");
+            }
         };
-        check(500, None, Class::Transient, StoreErrorKind::Unavailable);
-        check(500, Some("InternalError"), Class::Transient, StoreErrorKind::Unavailable);
-        check(503, None, Class::Throttled, StoreErrorKind::Unavailable);
-        check(503, Some("SlowDown"), Class::Throttled, StoreErrorKind::Unavailable);
-        check(429, None, Class::Throttled, StoreErrorKind::Unavailable);
-        check(400, Some("RequestTimeout"), Class::Transient, StoreErrorKind::Unavailable);
-        check(400, Some("BadDigest"), Class::Transient, StoreErrorKind::Unavailable);
-        check(200, None, Class::Transient, StoreErrorKind::Unavailable);
-        check(501, Some("NotImplemented"), Class::Final, StoreErrorKind::Rejected);
-        check(507, Some("XMinioStorageFull"), Class::Final, StoreErrorKind::Rejected);
-        check(404, Some("NoSuchBucket"), Class::Final, StoreErrorKind::Rejected);
-        check(400, Some("EntityTooLarge"), Class::Final, StoreErrorKind::Rejected);
-        check(400, Some("ExpiredToken"), Class::Final, StoreErrorKind::Denied);
-        check(403, None, Class::Final, StoreErrorKind::Denied);
-        check(401, None, Class::Final, StoreErrorKind::Denied);
+        let code = |status: u16, code: &'static str, class: Class, kind: StoreErrorKind, words: &str| {
+            let body = Box::leak(format!("<Error><Code>{code}</Code><Message>Words.</Message></Error>").into_boxed_str());
+            check(status, body, class, kind, words);
+        };
+        // It passes.
+        code(500, "InternalError", Transient, Unavailable, "");
+        code(200, "InternalError", Transient, Unavailable, "");
+        code(503, "SlowDown", Throttled, Unavailable, "");
+        code(200, "SlowDown", Throttled, Unavailable, "");
+        code(400, "RequestTimeout", Transient, Unavailable, "");
+        code(409, "OperationAborted", Transient, Unavailable, "");
+        code(409, "ConditionalRequestConflict", Transient, Unavailable, "");
+        code(503, "XMinioServerNotInitialized", Transient, Unavailable, "");
+        code(400, "KMS.ThrottlingException", Throttled, Unavailable, "");
+        code(400, "KMS.KMSInternalException", Transient, Unavailable, "");
+        for status in [500, 502, 504, 520, 599, 408, 425] {
+            check(status, "", Transient, Unavailable, "");
+            check(status, "<html><title>502 Bad Gateway</title></html>", Transient, Unavailable, "a web page (\"502 Bad Gateway\")");
+        }
+        for status in [429, 503] {
+            check(status, "", Throttled, Unavailable, "");
+        }
+        // It passes, or the store is odd: tried a few times.
+        check(200, "", Doubtful, Unavailable, "");
+        check(200, "<CompleteMultipartUploadResult>", Doubtful, Unavailable, "");
+        for damaged in ["BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody", "CrcMismatch"] {
+            code(400, damaged, Doubtful, Unavailable, "");
+        }
+        // Other credentials may do.
+        code(400, "ExpiredToken", Credentials, Denied, "the session token has expired: log in again");
+        code(403, "ExpiredToken", Credentials, Denied, "the session token has expired: log in again");
+        code(403, "InvalidAccessKeyId", Credentials, Denied, "does not know these credentials");
+        code(400, "TokenRefreshRequired", Credentials, Denied, "does not take these credentials");
+        code(401, "Unauthorized", Credentials, Denied, "does not take these credentials");
+        check(401, "", Credentials, Denied, "does not take these credentials");
+        for skewed in ["RequestTimeTooSkewed", "RequestExpired"] {
+            code(403, skewed, Class::Clock(None), Denied, "the clock of this machine is wrong");
+        }
+        // Nothing but another spec, permission, bill or disk does.
+        code(403, "AccessDenied", Final, Denied, "they need s3:PutObject");
+        check(403, "", Final, Denied, "they need s3:PutObject");
+        code(403, "SignatureDoesNotMatch", Final, Denied, "check the secret key");
+        for account in ["AccountProblem", "AllAccessDisabled", "NotSignedUp", "UserSuspended", "NotEntitled", "UserProjectAccountProblem"] {
+            code(403, account, Final, Denied, "it is the account that the store refuses");
+        }
+        for (status, full) in
+            [(403, "QuotaExceeded"), (400, "XMinioAdminBucketQuotaExceeded"), (507, "XMinioStorageFull"), (500, "XRustfsQuotaExceeded")]
+        {
+            code(status, full, Final, Rejected, "no room left, or a quota is used up");
+        }
+        check(507, "", Final, Rejected, "no room left");
+        check(
+            403,
+            "<Error><Code>AccessDenied</Code><Message>Cannot upload files, storage cap exceeded.</Message></Error>",
+            Final,
+            Rejected,
+            "no room",
+        );
+        check(403, r#"{"code":"cap_exceeded","message":"Words.","status":403}"#, Final, Rejected, "no room left");
+        for locked in ["InvalidObjectState", "RetentionPolicyNotMet"] {
+            code(403, locked, Final, Rejected, "may not be replaced");
+        }
+        check(
+            403,
+            "<Error><Code>AccessDenied</Code><Message>Object is WORM protected and cannot be overwritten</Message></Error>",
+            Final,
+            Rejected,
+            "may not be replaced",
+        );
+        for key in ["KMS.NotFoundException", "KMS.DisabledException", "CloudKmsDisabledKey", "EncryptionTypeMismatch"] {
+            code(400, key, Final, Rejected, "the key of `server_side_encryption_configuration`");
+        }
+        code(404, "NoSuchBucket", Final, Rejected, "there is no bucket \"b\": create it, or correct `bucket`");
+        code(400, "EntityTooLarge", Final, Rejected, "`part_size` makes parts smaller");
+        check(413, "<html><title>413 Request Entity Too Large</title></html>", Final, Rejected, "`part_size` makes parts smaller");
+        code(501, "NotImplemented", Final, Rejected, "");
+        code(400, "TooManyBuckets", Final, Rejected, "");
+        code(403, "SomethingElse", Final, Denied, "");
+        code(405, "MethodNotAllowed", Final, Rejected, "");
+        for status in [400, 402, 404, 405, 406, 409, 410, 411, 412, 414, 416, 417, 422, 431, 451, 501, 505, 506, 508, 510] {
+            check(status, "", Final, Rejected, "");
+        }
+        check(407, "", Final, Rejected, "the proxy asks for a user and a password");
+        check(511, "", Final, Rejected, "a portal on the way asks for a login");
+        // It is no store, or not so.
+        for status in [200, 404, 405] {
+            check(
+                status,
+                "<!doctype html><title>Console</title>",
+                Final,
+                Rejected,
+                "a web page (\"Console\") instead of an answer of S3; is store.example the store?",
+            );
+        }
+        check(403, "<html><title>Blocked</title></html>", Final, Denied, "a proxy or firewall before store.example");
+        for words in [
+            "Client sent an HTTP request to an HTTPS server.\n",
+            "<Error><Message>The plain HTTP request was sent to HTTPS port</Message></Error>",
+            "Bad Request\nThis combination of host and port requires TLS.\n",
+        ] {
+            check(400, words, Final, Rejected, "store.example wants TLS: `endpoint` has to begin with https://");
+        }
+        check(
+            400,
+            "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
+            Final,
+            Rejected,
+            "store.example wants TLS",
+        );
+        // Checksums.
+        for (status, body) in [
+            (400, "<Error><Code>InvalidArgument</Code><Message>Unsupported header 'x-amz-checksum-crc32' received.</Message></Error>"),
+            (501, "<Error><Code>NotImplemented</Code><Message>Header 'x-amz-sdk-checksum-algorithm' not implemented</Message></Error>"),
+            (400, "<Error><Code>InvalidRequest</Code><Message>You can only specify one non-default checksum at a time.</Message></Error>"),
+        ] {
+            check(status, body, Final, Rejected, "`checksum_algorithm: none` (or AWS_REQUEST_CHECKSUM_CALCULATION=when_required)");
+        }
+        check(
+            400,
+            "<Error><Code>InvalidRequest</Code><Message>Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters</Message></Error>",
+            Final,
+            Rejected,
+            "the bucket asks for a checksum",
+        );
+    }
+
+    #[test]
+    fn another_region_is_named() {
+        let check = |answer: Answer, words: &str| {
+            let failure = failure(&answer);
+            assert_eq!((&failure.class, failure.kind), (&Class::Final, StoreErrorKind::Rejected), "{answer:?}");
+            let said = failure.into_error("PutObject", 1).message;
+            assert!(said.contains(words), "{said}");
+        };
+        const NAMED: &str = "the bucket \"b\" is in \"ap-south-1\", not in \"eu-west-1\": set `region: ap-south-1`";
+        let header = &[("x-amz-bucket-region", "ap-south-1")];
+        for status in [301, 400, 403] {
+            check(answer(status, header, ""), NAMED);
+            check(answer(status, header, "<Error><Code>AccessDenied</Code></Error>"), NAMED);
+            check(answer(status, &[], "<Error><Code>AuthorizationHeaderMalformed</Code><Region>ap-south-1</Region></Error>"), NAMED);
+        }
+        let words =
+            "<Error><Code>AuthorizationHeaderMalformed</Code><Message>the region is wrong; expecting 'ap-south-1'</Message></Error>";
+        check(answer(400, &[], words), NAMED);
+        let endpoint = "<Error><Code>PermanentRedirect</Code><Endpoint>b.s3.ap-south-1.amazonaws.com</Endpoint></Error>";
+        check(answer(301, &[], endpoint), "not in \"eu-west-1\" but at \"b.s3.ap-south-1.amazonaws.com\": set `region` to its own");
+        check(answer(301, &[], "<Error><Code>PermanentRedirect</Code></Error>"), "is not in \"eu-west-1\": set `region` to its own");
+        let other = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>a non-empty Access Key must be provided</Message></Error>";
+        let said = failure(&answer(400, &[], other)).into_error("PutObject", 1).message;
+        assert!(!said.contains("region"), "{said}");
+    }
+
+    #[test]
+    fn a_redirect_is_followed_or_named() {
+        let https = "https://store.example/b/k?x-id=PutObject";
+        let to = |status, location| failure(&answer(status, &[("location", location)], "<html>moved</html>"));
+        for status in [307, 308] {
+            assert_eq!(to(status, https).class, Class::Redirected(https.to_owned()));
+        }
+        for (status, location, words) in [
+            (
+                301,
+                https,
+                "the endpoint redirects to https://store.example, which is not followed: such a redirect does not keep the method",
+            ),
+            (302, https, "redirects to https://store.example,"),
+            (308, "https://other.example/b/k?token=x", "redirects to https://other.example, which is not followed: it is another host"),
+        ] {
+            let failure = to(status, location);
+            assert_eq!((&failure.class, failure.kind), (&Class::Final, StoreErrorKind::Rejected));
+            let said = failure.into_error("PutObject", 1).message;
+            assert!(said.contains(words) && said.ends_with("set `endpoint` to where the store is"), "{said}");
+            assert!(!said.contains("is not in") && !said.contains("token"), "{said}");
+        }
+        let nowhere = failure(&answer(302, &[], "")).into_error("PutObject", 1).message;
+        assert!(nowhere.contains("redirects without a place to go to"), "{nowhere}");
+    }
+
+    #[test]
+    fn a_success_that_is_none_is_seen() {
+        let found = |body: &str| Failure::in_success(200, body.as_bytes(), &place()).map(|failure| failure.class);
+        assert_eq!(found(""), None);
+        assert_eq!(found("stored"), None);
+        assert_eq!(found("{\"etag\":\"x\"}"), None);
+        assert_eq!(found("<PutObjectResult/>"), None);
+        assert_eq!(found("<html><title>Console</title>"), Some(Class::Final));
+        assert_eq!(found("<Error><Code>InternalError</Code></Error>"), Some(Class::Transient));
+        assert_eq!(found("<Error><Code>AccessDenied</Code></Error>"), Some(Class::Final));
     }
 
     #[test]
     fn a_line_names_operation_status_code_and_what_to_do() {
-        let check = |status, code, message, expected: &str| {
-            let error = Failure::answered(status, code, message, &place()).into_error("PutObject", 1);
+        let check = |status, body, expected: &str| {
+            let error = failure(&answer(status, &[], body)).into_error("PutObject", 1);
             assert_eq!(error.message, expected);
         };
-        check(404, None, None, "operation error S3: PutObject, https response error StatusCode: 404");
+        check(404, "", "operation error S3: PutObject, https response error StatusCode: 404");
         check(
             404,
-            Some("NoSuchBucket"),
-            Some("The specified bucket does not exist"),
+            "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>",
             "operation error S3: PutObject, https response error StatusCode: 404, NoSuchBucket: The specified bucket does not exist; \
              there is no bucket \"b\": create it, or correct `bucket`",
-        );
-        check(
-            301,
-            Some("PermanentRedirect"),
-            None,
-            "operation error S3: PutObject, https response error StatusCode: 301, PermanentRedirect; the bucket \"b\" is not in \
-             \"eu-west-1\": set `region` to its own",
         );
     }
 
@@ -403,7 +763,8 @@ mod tests {
             Payload::new(pieces.iter().map(|piece| Piece::Memory(Bytes::from_static(piece.as_bytes()))).collect())
         };
         let said = async |message, body: &Payload| {
-            let failure = Failure::answered(400, Some("InvalidRow"), Some(message), &place());
+            let answer = Answer { status: 400, code: Some("InvalidRow".into()), message: Some(String::from(message)), ..Answer::default() };
+            let failure = failure(&answer);
             failure.without_rows(body).await.into_error("PutObject", 1).message
         };
         let rows = body(&["id,v\n1,canary-", "of-a-row\n2,alice@example.com\n"]);
@@ -435,8 +796,56 @@ mod tests {
     #[test]
     fn the_words_of_a_store_are_bounded_and_hold_no_secret() {
         assert_eq!(sober("key AKIAIOSFODNN7EXAMPLE\nunknown"), "key [redacted] unknown");
+        assert_eq!(sober("<Key>ASIAIOSFODNN7EXAMPLE</Key>"), "[redacted]");
+        assert_eq!(sober("\u{1b}[31mred\u{202e} \u{0}"), "\u{fffd}[31mred\u{fffd} \u{fffd}");
         assert_eq!(sober("see X-Amz-Security-Token=abc"), "see [redacted]");
         assert_eq!(sober(&"t".repeat(101)), "[redacted]");
         assert_eq!(sober(&"word ".repeat(1_000)).chars().count(), MAX_STORE_WORDS + 1);
+    }
+
+    /// What bodies, headers and codes are made of.
+    const PIECES: [&str; 16] = [
+        "<Error>",
+        "<Code>SlowDown</Code>",
+        "<Code>ExpiredToken",
+        "</Code>",
+        "<Message>AKIAIOSFODNN7EXAMPLE</Message>",
+        "<Region>\u{1b}[2J</Region>",
+        "<Endpoint>x</Endpoint>",
+        "<!doctype html><title>",
+        "</title>",
+        "{\"error\":{\"code\":",
+        "[[[[",
+        "\u{0}\n\r\u{202e}",
+        "https://store.example/b/k",
+        "//",
+        "expecting '",
+        "%",
+    ];
+
+    proptest! {
+        /// Any answer, to any end: one line, bounded, without control characters or keys; and what is tried again is what may pass.
+        #[test]
+        fn any_answer_becomes_one_bounded_line(
+            status in 100_u16..1000,
+            pieces in proptest::collection::vec(0_usize..PIECES.len(), 0..12),
+            garbage in proptest::collection::vec(any::<u8>(), 0..40),
+            location in proptest::option::of(0_usize..PIECES.len()),
+        ) {
+            let mut body: Vec<u8> = pieces.iter().flat_map(|piece| PIECES[*piece].bytes()).collect();
+            body.extend(garbage);
+            let mut response = HttpResponse::new(status.try_into().expect("a status"), aws_smithy_types::body::SdkBody::from(body.clone()));
+            if let Some(location) = location {
+                let _ = response.headers_mut().try_insert("location", PIECES[location]);
+            }
+            let failure = failure(&Answer::of(&response, None, None));
+            prop_assert!(!matches!(failure.class, Class::Redirected(_)) || matches!(status, 307 | 308));
+            let retried = matches!(failure.class, Class::Transient | Class::Throttled);
+            prop_assert!(!retried || failure.code.is_some() || matches!(status, 408 | 425 | 429 | 500..), "{status}");
+            let said = failure.into_error("PutObject", 1).message;
+            prop_assert!(said.len() < 4_000 && !said.contains("AKIAIOSFODNN7EXAMPLE"), "{said}");
+            prop_assert!(!said.chars().any(char::is_control), "{said:?}");
+            let _ = Failure::in_success(status, &body, &place());
+        }
     }
 }

@@ -1,14 +1,20 @@
 //! Objects to a bucket: one put, or multipart. Takes only what the policy has authorised; never hears of tenants or wasm.
 //!
-//! Invariants: a [`Stored`] exists only for an object that the store has confirmed, with an ETag, and whose checksum, where the store
-//! names one, is that of the bytes sent. What cannot be settled is [`StoreErrorKind::Unknown`], never a guess. No message holds a secret.
+//! Invariants: a [`Stored`] exists only for an object that the store has confirmed: with an ETag, or with the checksum of the bytes sent, or
+//! by showing an object of that size and with our token. A checksum that the store names is that of the bytes sent. What cannot be settled is [`StoreErrorKind::Unknown`], never a guess. No message holds a secret.
 
+mod answer;
+mod clock;
+mod codes;
 mod connect;
+mod credentials;
+mod exchange;
 mod failure;
 mod inputs;
 mod multipart;
 mod profiles;
 mod proxy;
+mod redirect;
 mod request_log;
 mod retry;
 mod role;
@@ -39,19 +45,24 @@ use aws_smithy_types::body::SdkBody;
 use aws_types::os_shim_internal::Env;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use connect::Connection;
+use exchange::Exchange;
 use failure::{Failure, Place};
 use request_log::RequestLog;
-use retry::{Budget, Retry, watched};
+use retry::{Attempt, Budget, Retry, watched};
 use sizes::PartSizes;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Bytes of an ETag or an upload id. They are kept until an object is confirmed, an ETag with its receipt. Real ones have some dozens.
 const MAX_NAMED_BYTES: usize = 1 << 10;
+
+/// The metadata key of the token that tells an object of ours from another.
+const TOKEN_KEY: &str = "lakegate-upload";
 
 /// How the store is reached, apart from what the spec says.
 #[derive(Debug, Clone)]
@@ -66,7 +77,7 @@ pub struct ConnectOptions {
     pub min_part_bytes: u64,
     /// The largest part that a client may choose by itself: bounded by memory where there is no spill file.
     pub max_part_bytes: u64,
-    /// Whether bytes are sent with a CRC32.
+    /// Whether bytes are sent with a CRC32, where the target leaves it open.
     pub checksums: Checksums,
     /// Sign with these instead of what the default chain finds: for embedders with credentials of their own. A role of the spec is assumed
     /// on top.
@@ -121,10 +132,11 @@ impl Default for ConnectOptions {
 /// Whether bytes are sent with a checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checksums {
-    /// A CRC32 with each object and part, compared with the store's where it names one.
+    /// A CRC32 with each object and part, compared with the store's where it names one; unless the environment
+    /// (`AWS_REQUEST_CHECKSUM_CALCULATION`) or the profile says that only checksums that are required are sent.
     #[default]
     Auto,
-    /// None, for stores that refuse requests with checksum headers.
+    /// None, for stores that refuse requests with checksum headers. Bytes are sent with a Content-MD5, which all stores know.
     None,
 }
 
@@ -179,12 +191,21 @@ struct Bucket {
     checksums: Checksums,
     retry: Retry,
     log_requests: bool,
+    /// True once the store has confirmed an object without naming its ETag: from then on objects carry a token at once.
+    nameless: AtomicBool,
+}
+
+/// What a body is sent with, so that damage on its way is seen: base64, one of the two.
+#[derive(Debug, Clone, Default)]
+struct Digest {
+    crc32: Option<String>,
+    md5: Option<String>,
 }
 
 /// A confirmed object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The store's ETag.
+    /// The store's ETag; empty if it names none.
     pub etag: String,
     /// CRC32 of the object (single put) as base64, where known.
     pub checksum: Option<String>,
@@ -235,7 +256,7 @@ impl S3Client {
     /// [`StoreError`] if no credentials can be had or the target cannot be used.
     pub async fn connect(target: &StorageTarget, options: &ConnectOptions) -> Result<Self, StoreError> {
         let sizes = part_sizes(target, options)?;
-        let (sdk, place) = connect::client(target, options).await?;
+        let Connection { sdk, place, checksums, credentials, clock } = connect::client(target, options).await?;
         // Other stores than AWS may demand equal parts.
         let sizes = if place.is_endpoint { sizes.equal() } else { sizes };
         let encryption = target.encryption.as_ref();
@@ -246,7 +267,7 @@ impl S3Client {
             encryption: encryption.map(|encryption| encryption.algorithm.as_str().into()),
             kms_key_id: encryption.and_then(|encryption| encryption.kms_key_id.clone()).filter(|id| !id.is_empty()),
             sizes,
-            checksums: options.checksums,
+            checksums,
             retry: Retry {
                 budget: target
                     .max_retries
@@ -255,8 +276,12 @@ impl S3Client {
                 limits: options.limits,
                 answered: AtomicBool::new(false),
                 counts: options.retries.clone(),
+                credentials,
+                clock,
+                sent_on: AtomicBool::new(false),
             },
             log_requests: target.log_requests,
+            nameless: AtomicBool::new(false),
         })))
     }
 
@@ -276,35 +301,28 @@ impl S3Client {
     /// [`StoreError`] after retries.
     pub async fn put(&self, put: &Authorized<PutObject>, body: Payload) -> Result<Stored, StoreError> {
         let bucket = &*self.0;
-        let PutObject { key, content_type } = put.get();
-        let checksum = bucket.checksum("PutObject", &body).await?;
-        let limits = bucket.retry.limits;
-        let attempt = |attempt| {
-            let (body, checksum) = (&body, checksum.clone());
+        let put = put.get();
+        let digest = bucket.digest("PutObject", &body).await?;
+        // Set at the first answer without an ETag; a dying store gives one as well as one that never names any.
+        let token: OnceLock<String> = OnceLock::new();
+        if bucket.nameless.load(Ordering::Relaxed) {
+            let _ = token.set(random_token()?);
+        }
+        let attempt = |attempt: Attempt| {
+            let (body, digest, token) = (&body, &digest, &token);
             async move {
-                let progress = Arc::new(Progress::default());
-                let request = bucket
-                    .sdk
-                    .put_object()
-                    .bucket(&bucket.place.bucket)
-                    .key(key.as_str())
-                    .content_type(content_type.as_str())
-                    .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
-                    .set_acl(bucket.acl.clone())
-                    .set_server_side_encryption(bucket.encryption.clone())
-                    .set_ssekms_key_id(bucket.kms_key_id.clone())
-                    .set_checksum_crc32(checksum.clone())
-                    .body(stream(body, &progress));
-                let send = async {
-                    let sent = request.customize().interceptor(bucket.log(key.as_str(), attempt)).send().await;
-                    match sent {
-                        Ok(answer) => Ok(answer),
-                        Err(error) => Err(Failure::of(&error, &bucket.place).without_rows(body).await),
-                    }
-                };
-                let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
-                same_checksum(checksum.as_deref(), answer.checksum_crc32())?;
-                Ok(Stored { etag: etag(answer.e_tag())?, checksum })
+                let first = bucket.try_put(put, body, digest, token.get(), &attempt).await?;
+                if let Some(stored) = first {
+                    return Ok(stored);
+                }
+                if let Some(token) = token.get() {
+                    return bucket.confirmed(put, token, body, digest).await;
+                }
+                let made = random_token().map_err(|error| Failure::lasting(error.kind, error.message))?;
+                match bucket.try_put(put, body, digest, Some(token.get_or_init(|| made)), &attempt).await? {
+                    Some(stored) => Ok(stored),
+                    None => bucket.confirmed(put, token.get().map_or("", String::as_str), body, digest).await,
+                }
             }
         };
         bucket.retry.run("PutObject", attempt).await
@@ -330,18 +348,87 @@ impl S3Client {
 }
 
 impl Bucket {
-    /// The CRC32 of a body in base64, if checksums are on.
-    async fn checksum(&self, operation: &str, body: &Payload) -> Result<Option<String>, StoreError> {
-        if self.checksums == Checksums::None {
-            return Ok(None);
+    /// One put. [`None`] if the store takes it, but names neither the object's ETag nor its checksum.
+    async fn try_put(
+        &self,
+        put: &PutObject,
+        body: &Payload,
+        digest: &Digest,
+        token: Option<&String>,
+        attempt: &Attempt,
+    ) -> Result<Option<Stored>, Failure> {
+        let PutObject { key, content_type } = put;
+        let limits = self.retry.limits;
+        let (progress, exchange) = (Arc::new(Progress::default()), Exchange::of(attempt));
+        let mut request = self
+            .sdk
+            .put_object()
+            .bucket(&self.place.bucket)
+            .key(key.as_str())
+            .content_type(content_type.as_str())
+            .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
+            .set_acl(self.acl.clone())
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key_id.clone())
+            .set_checksum_crc32(digest.crc32.clone())
+            .set_content_md5(digest.md5.clone())
+            .body(stream(body, &progress));
+        if let Some(token) = token {
+            request = request.metadata(TOKEN_KEY, token);
         }
-        match body.crc32().await {
-            Ok(crc) => Ok(Some(STANDARD.encode(crc.to_be_bytes()))),
-            Err(error) => {
-                let failure = Failure::lasting(StoreErrorKind::Unavailable, format!("the spill file cannot be read: {error}"));
-                Err(failure.into_error(operation, 1))
+        let request = request.customize().interceptor(self.log(key.as_str(), attempt.number)).interceptor(exchange.clone());
+        let send = async { request.send().await.map_err(|error| exchange.failed(&error, &self.place)) };
+        let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
+        exchange.confirm(&self.place)?;
+        let (ours, theirs) = (digest.crc32.as_deref(), answer.checksum_crc32());
+        same_checksum(ours, theirs)?;
+        let checksum = digest.crc32.clone();
+        match answer.e_tag().filter(|etag| !etag.is_empty()) {
+            Some(etag) => Ok(Some(Stored { etag: self::etag(Some(etag))?, checksum })),
+            // Who knows the checksum of the bytes has them.
+            None if ours.is_some() && ours == theirs => Ok(Some(Stored { etag: String::new(), checksum })),
+            None => Ok(None),
+        }
+    }
+
+    /// The store has taken an object with `token` and has not named its ETag: does it show the object?
+    async fn confirmed(&self, put: &PutObject, token: &str, body: &Payload, digest: &Digest) -> Result<Stored, Failure> {
+        const NAMELESS: &str = "the answer has no ETag";
+        match self.head(put.key.as_str(), token, body.length(), &Attempt { number: 1, redirect: None }).await {
+            Ok(etag) => {
+                self.nameless.store(true, Ordering::Relaxed);
+                Ok(Stored { etag, checksum: digest.crc32.clone() })
             }
+            Err(head) => Err(Failure::doubtful(200, &format!("{NAMELESS}, and HEAD does not show the object either: {}", head.text()))),
         }
+    }
+
+    /// Asks for an object of ours of so many bytes. Answers its ETag, perhaps empty.
+    async fn head(&self, key: &str, token: &str, bytes: u64, attempt: &Attempt) -> Result<String, Failure> {
+        let exchange = Exchange::of(attempt);
+        let request = self.sdk.head_object().bucket(&self.place.bucket).key(key).customize();
+        let request = request.interceptor(self.log(key, attempt.number)).interceptor(exchange.clone());
+        let send = async { request.send().await.map_err(|error| exchange.failed(&error, &self.place).of_head()) };
+        let answer = self.answer_within(self.retry.limits.answer, send).await?;
+        let theirs = answer.metadata().and_then(|metadata| metadata.get(TOKEN_KEY)).map(String::as_str);
+        let same_size = answer.content_length().and_then(|length| u64::try_from(length).ok()) == Some(bytes);
+        if same_size && theirs == Some(token) {
+            let etag = answer.e_tag().unwrap_or_default();
+            return Ok(if etag.len() <= MAX_NAMED_BYTES { etag.to_owned() } else { String::new() });
+        }
+        Err(Failure::lasting(StoreErrorKind::Unknown, "another object has the key"))
+    }
+
+    /// What a body is sent with.
+    async fn digest(&self, operation: &str, body: &Payload) -> Result<Digest, StoreError> {
+        let digest = match self.checksums {
+            Checksums::Auto => body.crc32().await.map(|crc| Digest { crc32: Some(STANDARD.encode(crc.to_be_bytes())), md5: None }),
+            Checksums::None => body.md5().await.map(|md5| Digest { crc32: None, md5: Some(STANDARD.encode(md5)) }),
+        };
+        digest.map_err(|error| {
+            let failure = Failure::lasting(StoreErrorKind::Unavailable, format!("the spill file cannot be read: {error}"));
+            failure.into_error(operation, 1)
+        })
     }
 
     fn log(&self, key: &str, attempt: u32) -> RequestLog {
@@ -372,7 +459,18 @@ fn stream(body: &Payload, progress: &Arc<Progress>) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || SdkBody::from_body_1_x(body.body(progress.clone()))))
 }
 
-/// The ETag, without which an answer is none: proxies and dying stores send an empty 200.
+/// Tells an object of ours from another of the same key and size.
+fn random_token() -> Result<String, StoreError> {
+    let mut random = [0; 16];
+    match getrandom::fill(&mut random) {
+        Ok(()) => Ok(random.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Err(error) => {
+            Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the machine gives no random numbers: {error}") })
+        }
+    }
+}
+
+/// The ETag, without which an answer says little: proxies and dying stores send an empty 200.
 fn etag(etag: Option<&str>) -> Result<String, Failure> {
     named("ETag", etag)
 }
@@ -386,12 +484,12 @@ fn named(what: &str, value: Option<&str>) -> Result<String, Failure> {
         }
         _ => format!("the answer has no {what}"),
     };
-    Err(Failure::transient(format!("https response error StatusCode: 200, {wrong}")))
+    Err(Failure::doubtful(200, &wrong))
 }
 
 fn same_checksum(ours: Option<&str>, theirs: Option<&str>) -> Result<(), Failure> {
     match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours != theirs => Err(Failure::transient("the store's checksum is not that of the bytes sent")),
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Failure::doubtful(200, "the store's checksum is not that of the bytes sent")),
         _ => Ok(()),
     }
 }

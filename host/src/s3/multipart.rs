@@ -3,17 +3,19 @@
 //! The completion is the one request whose lost answer matters: the object may be there, and the upload no longer is. A random token in
 //! the object's metadata tells our object from another of the same key and size.
 
+use super::exchange::Exchange;
 use super::failure::{Class, Failure};
-use super::retry::watched;
-use super::{Bucket, Checksums, StoreError, StoreErrorKind, Stored, etag, named, same_checksum, stream};
+use super::retry::{Attempt, watched};
+use super::{Bucket, Checksums, StoreError, StoreErrorKind, Stored, TOKEN_KEY, etag, named, random_token, same_checksum, stream};
 use crate::object::PutObject;
 use crate::payload::{Payload, Progress};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use std::fmt;
 use std::sync::Arc;
 
-/// The metadata key of the token.
-const TOKEN_KEY: &str = "lakegate-upload";
+/// Answers to the creation of one upload that may be lost. Each may stand for an upload that nobody knows the id of. They are not looked for:
+/// a listing shows no token, so that it might be another writer's upload of the same key that is aborted.
+const MAX_LOST_CREATIONS: u32 = 5;
 
 /// Attempts to abort: a store that is gone forgets the parts by its lifecycle rule.
 const ABORT_ATTEMPTS: u32 = 3;
@@ -53,9 +55,10 @@ impl Part {
 impl Multipart {
     pub(super) async fn create(bucket: Arc<Bucket>, put: &PutObject) -> Result<Self, StoreError> {
         let key = put.key.as_str();
-        let token = token()?;
+        let token = random_token()?;
         let algorithm = (bucket.checksums == Checksums::Auto).then_some(ChecksumAlgorithm::Crc32);
-        let attempt = |attempt| {
+        let attempt = |attempt: &Attempt| {
+            let exchange = Exchange::of(attempt);
             let request = bucket
                 .sdk
                 .create_multipart_upload()
@@ -68,15 +71,32 @@ impl Multipart {
                 .set_checksum_algorithm(algorithm.clone())
                 .metadata(TOKEN_KEY, &token)
                 .customize()
-                .interceptor(bucket.log(key, attempt));
+                .interceptor(bucket.log(key, attempt.number))
+                .interceptor(exchange.clone());
             let bucket = &bucket;
             async move {
-                let send = async { request.send().await.map_err(|error| Failure::of(&error, &bucket.place)) };
+                let send = async { request.send().await.map_err(|error| exchange.failed(&error, &bucket.place)) };
                 let answer = bucket.answer_within(bucket.retry.limits.answer, send).await?;
+                exchange.confirm(&bucket.place)?;
                 named("upload id", answer.upload_id())
             }
         };
-        let id = bucket.retry.run("CreateMultipartUpload", attempt).await?;
+        let mut course = bucket.retry.course();
+        let mut lost = 0;
+        let id = loop {
+            let mut failure = match attempt(&course.attempt()).await {
+                Ok(id) => break id,
+                Err(failure) => failure,
+            };
+            if failure.is_lost() {
+                lost += 1;
+                failure.class = if lost < MAX_LOST_CREATIONS { Class::Lost } else { Class::Final };
+            }
+            course.pause("CreateMultipartUpload", failure).await.map_err(|error| left_behind(error, lost))?;
+        };
+        if lost > 0 {
+            tracing::warn!(key, answers = lost, "Answers to the creation of an upload were lost; {LEFT_BEHIND}.");
+        }
         Ok(Self { key: key.to_owned(), bucket, id, token })
     }
 
@@ -86,12 +106,12 @@ impl Multipart {
     /// [`StoreError`] after retries.
     pub async fn put_part(&self, number: u32, body: Payload) -> Result<Part, StoreError> {
         let bucket = &*self.bucket;
-        let checksum = bucket.checksum("UploadPart", &body).await?;
+        let digest = bucket.digest("UploadPart", &body).await?;
         let limits = bucket.retry.limits;
-        let attempt = |attempt| {
-            let (body, checksum) = (&body, checksum.clone());
+        let attempt = |attempt: Attempt| {
+            let (body, digest) = (&body, digest.clone());
             async move {
-                let progress = Arc::new(Progress::default());
+                let (progress, exchange) = (Arc::new(Progress::default()), Exchange::of(&attempt));
                 let request = bucket
                     .sdk
                     .upload_part()
@@ -100,19 +120,26 @@ impl Multipart {
                     .upload_id(&self.id)
                     .part_number(i32::try_from(number).unwrap_or(i32::MAX))
                     .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
-                    .set_checksum_crc32(checksum.clone())
+                    .set_checksum_crc32(digest.crc32.clone())
+                    .set_content_md5(digest.md5)
                     .body(stream(body, &progress))
                     .customize()
-                    .interceptor(bucket.log(&self.key, attempt));
+                    .interceptor(bucket.log(&self.key, attempt.number))
+                    .interceptor(exchange.clone());
                 let send = async {
                     match request.send().await {
                         Ok(answer) => Ok(answer),
-                        Err(error) => Err(Failure::of(&error, &bucket.place).without_rows(body).await),
+                        Err(error) => Err(exchange.failed(&error, &bucket.place).without_rows(body).await),
                     }
                 };
                 let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
-                same_checksum(checksum.as_deref(), answer.checksum_crc32())?;
-                Ok(Part { number, etag: etag(answer.e_tag())?, checksum })
+                exchange.confirm(&bucket.place)?;
+                same_checksum(digest.crc32.as_deref(), answer.checksum_crc32())?;
+                let etag = etag(answer.e_tag()).map_err(|mut failure| {
+                    failure.note(NAMELESS_PART);
+                    failure
+                })?;
+                Ok(Part { number, etag, checksum: digest.crc32 })
             }
         };
         bucket.retry.run("UploadPart", attempt).await
@@ -135,21 +162,21 @@ impl Multipart {
         // True once an attempt may have taken effect without our hearing of it.
         let mut unanswered = false;
         loop {
-            let failure = match self.try_complete(&parts, course.attempts + 1).await {
+            let failure = match self.try_complete(&parts, &course.attempt()).await {
                 Ok(stored) => return Ok(stored),
                 Err(failure) => failure,
             };
             // A refusal took no effect. A server error may have; and what is refused later (the upload is gone, the token has expired) says
             // nothing of the attempts before.
-            unanswered |= matches!(failure.class, Class::Transient | Class::Throttled);
+            unanswered |= failure.may_have_happened();
             if let Err(error) = course.pause("CompleteMultipartUpload", failure).await {
                 return if unanswered { self.settle(bytes, error).await } else { Err(error) };
             }
         }
     }
 
-    async fn try_complete(&self, parts: &CompletedMultipartUpload, attempt: u32) -> Result<Stored, Failure> {
-        let bucket = &*self.bucket;
+    async fn try_complete(&self, parts: &CompletedMultipartUpload, attempt: &Attempt) -> Result<Stored, Failure> {
+        let (bucket, exchange) = (&*self.bucket, Exchange::of(attempt));
         let request = bucket
             .sdk
             .complete_multipart_upload()
@@ -158,8 +185,9 @@ impl Multipart {
             .upload_id(&self.id)
             .multipart_upload(parts.clone())
             .customize()
-            .interceptor(bucket.log(&self.key, attempt));
-        let send = async { request.send().await.map_err(|error| Failure::of(&error, &bucket.place)) };
+            .interceptor(bucket.log(&self.key, attempt.number))
+            .interceptor(exchange.clone());
+        let send = async { request.send().await.map_err(|error| exchange.failed(&error, &bucket.place)) };
         let answer = bucket.answer_within(bucket.retry.limits.complete, send).await?;
         Ok(Stored { etag: etag(answer.e_tag())?, checksum: None })
     }
@@ -167,25 +195,9 @@ impl Multipart {
     /// The last attempt ended with `last`, and one went unanswered: is the object there, and is it ours?
     async fn settle(&self, bytes: u64, last: StoreError) -> Result<Stored, StoreError> {
         let bucket = &*self.bucket;
-        let attempt = |attempt| {
-            let request = bucket
-                .sdk
-                .head_object()
-                .bucket(&bucket.place.bucket)
-                .key(&self.key)
-                .customize()
-                .interceptor(bucket.log(&self.key, attempt));
-            async move {
-                let send = async { request.send().await.map_err(|error| Failure::of(&error, &bucket.place)) };
-                let answer = bucket.answer_within(bucket.retry.limits.answer, send).await?;
-                let token = answer.metadata().and_then(|metadata| metadata.get(TOKEN_KEY));
-                let same_size = answer.content_length().and_then(|length| u64::try_from(length).ok()) == Some(bytes);
-                if same_size && token == Some(&self.token) {
-                    Ok(Stored { etag: etag(answer.e_tag())?, checksum: None })
-                } else {
-                    Err(Failure::lasting(StoreErrorKind::Unknown, "another object has the key"))
-                }
-            }
+        let attempt = |attempt: Attempt| async move {
+            let etag = bucket.head(&self.key, &self.token, bytes, &attempt).await?;
+            Ok(Stored { etag, checksum: None })
         };
         bucket.retry.run("HeadObject", attempt).await.map_err(|head| StoreError {
             kind: StoreErrorKind::Unknown,
@@ -204,7 +216,8 @@ impl Multipart {
         let bucket = &*self.bucket;
         let mut course = bucket.retry.course();
         loop {
-            let attempt = course.attempts + 1;
+            let attempt = course.attempt();
+            let exchange = Exchange::of(&attempt);
             let request = bucket
                 .sdk
                 .abort_multipart_upload()
@@ -212,13 +225,16 @@ impl Multipart {
                 .key(&self.key)
                 .upload_id(&self.id)
                 .customize()
-                .interceptor(bucket.log(&self.key, attempt));
-            let send = async { request.send().await.map_err(|error| Failure::of(&error, &bucket.place)) };
+                .interceptor(bucket.log(&self.key, attempt.number))
+                .interceptor(exchange.clone());
+            let send = async { request.send().await.map_err(|error| exchange.failed(&error, &bucket.place)) };
             match bucket.answer_within(bucket.retry.limits.answer, send).await {
                 Ok(_) => return Ok(()),
                 // Done already: by an attempt whose answer was lost, or by the store.
                 Err(failure) if failure.is("NoSuchUpload") => return Ok(()),
-                Err(failure) if attempt >= ABORT_ATTEMPTS => return Err(failure.into_error("AbortMultipartUpload", attempt)),
+                Err(failure) if attempt.number >= ABORT_ATTEMPTS => {
+                    return Err(failure.into_error("AbortMultipartUpload", attempt.number));
+                }
                 Err(failure) => course.pause("AbortMultipartUpload", failure).await?,
             }
         }
@@ -230,12 +246,16 @@ impl Multipart {
     }
 }
 
-fn token() -> Result<String, StoreError> {
-    let mut random = [0; 16];
-    match getrandom::fill(&mut random) {
-        Ok(()) => Ok(random.iter().map(|byte| format!("{byte:02x}")).collect()),
-        Err(error) => {
-            Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the machine gives no random numbers: {error}") })
-        }
+/// Why parts cannot do without.
+const NAMELESS_PART: &str = "an upload cannot be completed without the ETags of its parts; at such a store objects have to fit one put: raise \
+                             `part_size`, or let them end sooner";
+
+/// What becomes of uploads that nobody knows the ids of.
+const LEFT_BEHIND: &str = "each may have left an empty upload of the key, which a lifecycle rule (AbortIncompleteMultipartUpload) removes";
+
+fn left_behind(error: StoreError, lost: u32) -> StoreError {
+    if lost == 0 {
+        return error;
     }
+    StoreError { message: format!("{}; {lost} answers were lost, and {LEFT_BEHIND}", error.message), ..error }
 }

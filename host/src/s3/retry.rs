@@ -3,7 +3,10 @@
 //! The SDK's own retries are off. Their budget is shared by the whole process, so that one dead store would end the retries of every
 //! client; and they know neither a 200 without ETag nor a limit in time.
 
-use super::failure::{Class, Failure};
+use super::clock::StoreClock;
+use super::credentials::{Renewable, Renewal};
+use super::failure::{Class, Failure, credentials_failure};
+use super::redirect::{self, MAX_REDIRECTS};
 use super::{Limits, StoreError};
 use crate::payload::Progress;
 use crate::policy::metrics::{Cause, RetryCounts};
@@ -18,6 +21,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The same where the store asked for less.
 const FIRST_THROTTLED_PAUSE: Duration = Duration::from_millis(500);
+
+/// The same where an attempt that goes unanswered leaves something behind: few attempts are to outlast a short outage.
+const FIRST_LOST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Attempts at what may be a store's way and no accident: an answer without an ETag, bytes that arrive changed.
+const DOUBTFUL_ATTEMPTS: u32 = 4;
 
 /// Attempts that a transient failure gets whatever the clock says: a single stall may use the whole time up.
 const LEAST_ATTEMPTS: u32 = 3;
@@ -43,19 +52,34 @@ pub(super) struct Retry {
     /// True once the store has answered anything: from then on an outage is worth waiting for.
     pub(super) answered: AtomicBool,
     pub(super) counts: Arc<RetryCounts>,
+    /// What can be asked for others when the store refuses those in use.
+    pub(super) credentials: Option<Renewable>,
+    pub(super) clock: StoreClock,
+    /// True once a place that the endpoint redirects to has answered.
+    pub(super) sent_on: AtomicBool,
+}
+
+/// One attempt of a request.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    /// From 1.
+    pub(super) number: u32,
+    /// Where the attempt before was sent, if not to the endpoint.
+    pub(super) redirect: Option<String>,
 }
 
 impl Retry {
-    /// Tries until it works, cannot work, or the budget is spent. `attempt` gets the number of the attempt, from 1.
-    pub(super) async fn run<T, F>(&self, operation: &str, mut attempt: impl FnMut(u32) -> F) -> Result<T, StoreError>
+    /// Tries until it works, cannot work, or the budget is spent.
+    pub(super) async fn run<T, F>(&self, operation: &str, mut attempt: impl FnMut(Attempt) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let mut course = self.course();
         loop {
-            match attempt(course.attempts + 1).await {
+            match attempt(course.attempt()).await {
                 Ok(done) => {
                     self.answered.store(true, Ordering::Relaxed);
+                    self.sent_on.fetch_or(course.redirect.is_some(), Ordering::Relaxed);
                     return Ok(done);
                 }
                 Err(failure) => course.pause(operation, failure).await?,
@@ -65,12 +89,25 @@ impl Retry {
 
     /// The course of one request.
     pub(super) fn course(&self) -> Course<'_> {
-        Course { retry: self, begun: Instant::now(), attempts: 0 }
+        Course {
+            retry: self,
+            begun: Instant::now(),
+            attempts: 0,
+            redirect: None,
+            redirects: 0,
+            renewed: false,
+            set: false,
+            generation: self.generation(),
+        }
     }
 
-    fn budget(&self, class: Class) -> Budget {
+    fn generation(&self) -> u64 {
+        self.credentials.as_ref().map_or(0, Renewable::generation)
+    }
+
+    fn budget(&self, class: &Class) -> Budget {
         match self.budget {
-            Budget::Time(_) if class == Class::Unreachable && !self.answered.load(Ordering::Relaxed) => {
+            Budget::Time(_) if *class == Class::Unreachable && !self.answered.load(Ordering::Relaxed) => {
                 Budget::Time(self.limits.first_contact)
             }
             budget => budget,
@@ -84,28 +121,66 @@ pub(super) struct Course<'a> {
     retry: &'a Retry,
     begun: Instant,
     pub(super) attempts: u32,
+    /// Where the next attempt goes, if not to the endpoint; how many times the request has been sent on.
+    redirect: Option<String>,
+    redirects: u32,
+    /// True once other credentials have been asked for, or the clock was set: neither helps twice.
+    renewed: bool,
+    set: bool,
+    /// The credentials of the next attempt, or older ones.
+    generation: u64,
 }
 
 impl Course<'_> {
+    /// The next attempt.
+    pub(super) fn attempt(&self) -> Attempt {
+        Attempt { number: self.attempts + 1, redirect: self.redirect.clone() }
+    }
+
     /// Waits before the next attempt.
     ///
     /// # Errors
     /// The failure, if there is to be no other.
-    pub(super) async fn pause(&mut self, operation: &str, failure: Failure) -> Result<(), StoreError> {
+    pub(super) async fn pause(&mut self, operation: &str, mut failure: Failure) -> Result<(), StoreError> {
         self.attempts += 1;
         if failure.status.is_some() {
             self.retry.answered.store(true, Ordering::Relaxed);
         }
-        let (first, cause) = match failure.class {
-            Class::Final => return Err(failure.into_error(operation, self.attempts)),
+        // Whatever comes next begins at the endpoint again, unless it is sent on again.
+        let sent_on = self.redirect.take();
+        if let Class::Redirected(to) = &failure.class
+            && self.redirects < MAX_REDIRECTS
+        {
+            self.redirects += 1;
+            self.redirect = Some(to.clone());
+            return Ok(());
+        }
+        if let Some(origin) = sent_on.and_then(|to| redirect::origin(&to.parse().ok()?)) {
+            failure.note(&format!("the endpoint had redirected the request to {origin}"));
+            let answers = failure.status.is_some();
+            if !self.retry.sent_on.fetch_or(answers, Ordering::Relaxed) && !answers {
+                // Nobody has ever answered there: most likely the redirect is for browsers, and wrong.
+                failure.class = Class::Final;
+            }
+        }
+        if self.mended(&mut failure).await {
+            self.generation = self.retry.generation();
+            return Ok(());
+        }
+        let (first, cause) = match &failure.class {
+            Class::Final | Class::Credentials | Class::Clock(_) | Class::Redirected(_) => {
+                return Err(failure.into_error(operation, self.attempts));
+            }
+            Class::Doubtful if self.attempts >= DOUBTFUL_ATTEMPTS => return Err(failure.into_error(operation, self.attempts)),
             Class::Throttled => (FIRST_THROTTLED_PAUSE, Cause::Throttled),
-            Class::Transient => (FIRST_PAUSE, Cause::Transient),
+            Class::Transient | Class::Doubtful => (FIRST_PAUSE, Cause::Transient),
+            Class::Lost => (FIRST_LOST_PAUSE, Cause::Transient),
             Class::Unreachable => (FIRST_PAUSE, Cause::Unreachable),
         };
         // A backoff of none would be a loop without any pause.
         let longest = first.saturating_mul(1 << (self.attempts - 1).min(16)).min(self.retry.max_pause.max(first));
         let pause = longest.mul_f64(0.25 + 0.75 * random_fraction());
-        let more = match self.retry.budget(failure.class) {
+        let more = match self.retry.budget(&failure.class) {
             Budget::Attempts(attempts) => self.attempts < attempts,
             Budget::Time(time) => self.attempts < LEAST_ATTEMPTS || self.begun.elapsed() + pause < time,
         };
@@ -114,7 +189,34 @@ impl Course<'_> {
         }
         self.retry.counts.count(cause);
         tokio::time::sleep(pause).await;
+        self.generation = self.retry.generation();
         Ok(())
+    }
+
+    /// True if the cause of the failure is gone: there are other credentials, or the store's time is known. Each is tried once, so that a
+    /// store that refuses everything does not lead in circles.
+    async fn mended(&mut self, failure: &mut Failure) -> bool {
+        match (&failure.class, &self.retry.credentials) {
+            (Class::Clock(theirs), _) if !self.set => {
+                self.set = true;
+                if let Some(theirs) = theirs {
+                    self.retry.clock.follow(*theirs);
+                }
+                true
+            }
+            (Class::Credentials, Some(credentials)) if !self.renewed => {
+                self.renewed = true;
+                match credentials.renew(self.generation).await {
+                    Renewal::Others => return true,
+                    Renewal::Same => failure.note("asked again, their source gives the same"),
+                    Renewal::Failed(error) => {
+                        failure.note(&format!("asked again, their source gives none: {}", credentials_failure(&error).text()))
+                    }
+                }
+                false
+            }
+            _ => false,
+        }
     }
 }
 
@@ -166,13 +268,23 @@ mod tests {
             limits: Limits::default(),
             answered: AtomicBool::new(true),
             counts: Arc::default(),
+            credentials: None,
+            clock: StoreClock::default(),
+            sent_on: AtomicBool::new(false),
         }
+    }
+
+    fn of_class(class: Class) -> Failure {
+        let mut failure = Failure::transient("odd");
+        failure.class = class;
+        failure
     }
 
     async fn attempts(retry: &Retry, failure: impl Fn() -> Failure, failures: u32) -> (Result<(), StoreError>, u32) {
         let mut made = 0;
         let result = retry
-            .run("PutObject", |number| {
+            .run("PutObject", |attempt| {
+                let number = attempt.number;
                 made = number;
                 let answer = if number > failures { Ok(()) } else { Err(failure()) };
                 async move { answer }
@@ -186,12 +298,7 @@ mod tests {
         let none = || Retry { max_pause: Duration::ZERO, ..retry(Budget::Attempts(100)) };
         for (class, first) in [(Class::Transient, FIRST_PAUSE), (Class::Throttled, FIRST_THROTTLED_PAUSE)] {
             let begun = Instant::now();
-            let failure = || {
-                let mut failure = Failure::transient("gone");
-                failure.class = class;
-                failure
-            };
-            attempts(&none(), failure, 99).await.0.expect("the last one works");
+            attempts(&none(), || of_class(class.clone()), 99).await.0.expect("the last one works");
             assert!((first / 4 * 99..=first * 99).contains(&begun.elapsed()), "{class:?}: {:?}", begun.elapsed());
         }
     }
@@ -226,6 +333,33 @@ mod tests {
             attempts(&retry(Budget::Time(Duration::from_secs(60))), || Failure::lasting(StoreErrorKind::Denied, "no"), 9).await;
         assert_eq!(made, 1);
         assert_eq!(result.expect_err("refused").kind, StoreErrorKind::Denied);
+    }
+
+    /// What each class gets, whatever is set: the first number is how many attempts are made of a request that never works.
+    #[tokio::test(start_paused = true)]
+    async fn attempts_end_where_they_cannot_help() {
+        for budget in [Budget::Time(Duration::from_secs(600)), Budget::Attempts(100)] {
+            let check = async |class: Class, expected| {
+                let (result, made) = attempts(&retry(budget), || of_class(class.clone()), u32::MAX).await;
+                assert_eq!((result.is_err(), made), (true, expected), "{class:?}");
+            };
+            check(Class::Final, 1).await;
+            check(Class::Doubtful, DOUBTFUL_ATTEMPTS).await;
+            check(Class::Credentials, 1).await;
+            check(Class::Clock(None), 2).await;
+            check(Class::Redirected("http://store.example/b/k".into()), MAX_REDIRECTS + 1).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_once_and_then_the_endpoint_is_asked_again() {
+        let (retry, to) = (retry(Budget::Attempts(1)), "https://store.example/b/k".to_owned());
+        let mut course = retry.course();
+        course.pause("PutObject", of_class(Class::Redirected(to.clone()))).await.expect("followed, though nothing is retried");
+        assert_eq!(course.attempt().redirect, Some(to));
+        let error = course.pause("PutObject", of_class(Class::Transient)).await.expect_err("no retries");
+        assert!(error.message.contains("the endpoint had redirected the request to https://store.example ("), "{error}");
+        assert_eq!(course.attempt().redirect, None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The keys that requests are signed with, as far as this client has seen them: no word of a store that repeats one is passed on.
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +40,32 @@ impl Secrets {
     pub(super) fn without(&self, words: &str) -> String {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().fold(words.to_owned(), |words, secret| if words.contains(secret) { words.replace(secret, REDACTED) } else { words })
+    }
+}
+
+/// A provider whose answers are remembered.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    provider: SharedCredentialsProvider,
+    secrets: Secrets,
+}
+
+impl Remembered {
+    pub(super) fn new(provider: SharedCredentialsProvider, secrets: Secrets) -> Self {
+        Self { provider, secrets }
+    }
+}
+
+impl ProvideCredentials for Remembered {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let credentials = self.provider.provide_credentials().await?;
+            self.secrets.remember(&credentials);
+            Ok(credentials)
+        })
     }
 }
 

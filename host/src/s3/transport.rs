@@ -6,6 +6,7 @@
 use super::proxy::{Proxies, Way};
 use crate::clock::Clock;
 use crate::scheduler::{Executor, HostMeter};
+use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
@@ -20,7 +21,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector as Tcp};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector as Tcp, capture_connection};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -298,6 +299,11 @@ impl Transport {
         if let Some(auth) = way.and_then(Way::auth) {
             request.headers_mut().insert(PROXY_AUTHORIZATION, auth.clone());
         }
+        let connection = capture_connection(&mut request);
+        if let Some(slot) = request.extensions().get::<CaptureSmithyConnection>() {
+            let connection = connection.clone();
+            slot.set_connection_retriever(move || Some(metadata(&connection)));
+        }
         let response = self.client.request(request).await.map_err(|error| {
             let never_connected = error.is_connect();
             let error = ConnectorError::io(error.into());
@@ -306,9 +312,25 @@ impl Transport {
         if let Some(way) = way.filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
             return Err(ConnectorError::user(way.refused().into()));
         }
+        if response.status().is_server_error() {
+            // What answers there is ill; behind a balancer the next connection may lead to one that is not.
+            poison(&connection);
+        }
         HttpResponse::try_from(response.map(|body| SdkBody::from_body_1_x(http_body_util::Limited::new(body, MAX_ANSWER_BYTES))))
             .map_err(|error| ConnectorError::other(error.into(), None))
     }
+}
+
+fn poison(connection: &CaptureConnection) {
+    if let Some(connected) = connection.connection_metadata().as_ref() {
+        connected.poison();
+    }
+}
+
+/// The connection as the SDK asks for it, which drops those that failed (of the services that give credentials; for the store see `send`).
+fn metadata(connection: &CaptureConnection) -> ConnectionMetadata {
+    let connection = connection.clone();
+    ConnectionMetadata::builder().proxied(false).poison_fn(move || poison(&connection)).build()
 }
 
 /// The pool with the limit that one service of the SDK asks for (the instance metadata service asks for a second).

@@ -226,6 +226,7 @@ impl Guest for Hostile {
                 max_retries: Some(0),
                 max_backoff_seconds: 1,
                 part_size_bytes: None,
+                checksum_algorithm: None,
                 log_requests: false,
             },
             test_object: None,

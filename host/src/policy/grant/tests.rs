@@ -35,6 +35,7 @@ fn configuration() -> Configuration {
             max_retries: None,
             max_backoff_seconds: 30,
             part_size_bytes: None,
+            checksum_algorithm: None,
             log_requests: false,
         },
         test_object: None,
@@ -171,6 +172,11 @@ fn each_field_on_both_sides_of_its_bound() {
     check(as_it_is, |spec| spec.target.part_size_bytes = Some(8 << 20), &[]);
     check(as_it_is, |spec| spec.target.part_size_bytes = Some((8 << 20) + 1), &["max_part_bytes"]);
     check(|grant| grant.max_part_bytes = None, |spec| spec.target.part_size_bytes = Some(5 << 20), &["max_part_bytes"]);
+    check(as_it_is, |spec| spec.target.checksum_algorithm = Some("none".into()), &["checksum_algorithms"]);
+    check(as_it_is, |spec| spec.target.checksum_algorithm = Some("crc32".into()), &["checksum_algorithms"]);
+    let without = |grant: &mut Grant| grant.checksum_algorithms = vec!["none".into()];
+    check(without, |spec| spec.target.checksum_algorithm = Some("none".into()), &[]);
+    check(without, |spec| spec.target.checksum_algorithm = Some("crc32".into()), &["checksum_algorithms"]);
     check(as_it_is, |spec| spec.target.log_requests = true, &["request_log"]);
     check(|grant| grant.request_log = true, |spec| spec.target.log_requests = true, &[]);
 }
@@ -265,6 +271,7 @@ fn an_unsound_grant_says_why() {
     check(|grant| grant.formats = vec!["xml".into()], "not one of csv");
     check(|grant| grant.content_types.clear(), "`content_types` is empty");
     check(|grant| grant.encryption = vec!["none".into()], "not one of AES256");
+    check(|grant| grant.checksum_algorithms = vec!["sha256".into()], "not one of crc32, none");
     check(|grant| grant.region.clear(), "`region` is empty");
     check(
         |grant| {

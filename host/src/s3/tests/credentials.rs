@@ -11,18 +11,18 @@ async fn signed_by(environment: &[(&str, &str)], change: impl FnOnce(&mut Storag
 }
 
 /// A file in a folder of the test's own; its path.
-fn file(dir: &tempfile::TempDir, name: &str, content: &str) -> String {
+pub(super) fn file(dir: &tempfile::TempDir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);
     std::fs::write(&path, content).expect("writable");
     path.to_str().expect("a plain name").to_owned()
 }
 
-fn container(key: &str, expires: &str) -> Reply {
+pub(super) fn container(key: &str, expires: &str) -> Reply {
     let body = format!(r#"{{"AccessKeyId":"{key}","SecretAccessKey":"s","Token":"t","Expiration":"{expires}"}}"#);
     Reply::Answer(200, vec![("Content-Type", "application/json".into())], body)
 }
 
-fn role(action: &str, key: &str) -> Reply {
+pub(super) fn role(action: &str, key: &str) -> Reply {
     role_until(action, key, "2099-01-01T00:00:00Z")
 }
 

@@ -68,7 +68,8 @@ async fn a_token_that_expires_in_the_middle_of_an_upload_is_named() {
     ] {
         assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
         let words = format!("operation error S3: {operation}, https response error StatusCode: 400, ExpiredToken");
-        assert!(error.message.starts_with(&words) && error.message.ends_with("the session token has expired: log in again"), "{error}");
+        let told = "; the session token has expired: log in again; asked again, their source gives the same";
+        assert!(error.message.starts_with(&words) && error.message.ends_with(told), "{error}");
     }
     assert_eq!(server.seen().len(), 5, "each is asked once: the token will not come back");
 }
@@ -86,7 +87,7 @@ async fn answers_are_bounded() {
             Err(error) => error,
         };
         assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
-        assert!(error.message.ends_with(words), "{error}");
+        assert!(error.message.contains(words), "{error}");
     };
     const TOO_LONG: &str = "https response error StatusCode: 200, the answer has more than 1048576 bytes and was not read";
     check(TOO_LONG, || created(&"u".repeat(2 << 20))).await;
@@ -113,7 +114,6 @@ async fn failures_that_pass_are_retried() {
     check("no words", || Reply::Answer(502, vec![], String::new())).await;
     check("answer dropped", || Reply::Close).await;
     check("stall", || Reply::Stall).await;
-    check("no ETag", || Reply::Answer(200, vec![], String::new())).await;
     check("another checksum", || {
         Reply::Answer(200, vec![("ETag", "e".into()), ("x-amz-checksum-crc32", "AAAAAA==".into())], String::new())
     })

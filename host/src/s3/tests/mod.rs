@@ -1,9 +1,12 @@
 //! The client against scripted servers on the loopback.
 
+mod answers;
+mod checksums;
 mod credentials;
 mod faults;
 mod first_request;
 mod places;
+mod renewal;
 mod tls;
 
 use super::*;
@@ -21,6 +24,8 @@ struct Seen {
     target: String,
     headers: HashMap<String, String>,
     body: Vec<u8>,
+    /// Counted from 0.
+    connection: usize,
 }
 
 impl Seen {
@@ -38,6 +43,8 @@ impl Seen {
 /// What a server does with a request.
 enum Reply {
     Answer(u16, Vec<(&'static str, String)>, String),
+    /// These bytes, and then the end of the connection.
+    Raw(Vec<u8>),
     Close,
     Stall,
 }
@@ -68,16 +75,18 @@ impl Server {
         let address = listener.local_addr().expect("bound").to_string();
         let accepting = server.clone();
         tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
+            for connection in 0.. {
+                let Ok((socket, _)) = listener.accept().await else { return };
                 let server = accepting.clone();
-                tokio::spawn(async move { server.serve(socket).await });
+                tokio::spawn(async move { server.serve(socket, connection).await });
             }
         });
         (server, address)
     }
 
-    async fn serve(&self, mut socket: impl AsyncRead + AsyncWrite + Unpin) {
+    async fn serve(&self, mut socket: impl AsyncRead + AsyncWrite + Unpin, connection: usize) {
         while let Some(request) = read_request(&mut socket).await {
+            let request = Seen { connection, ..request };
             let number = {
                 let mut seen = self.seen.lock().expect("no panic");
                 seen.push(request.clone());
@@ -85,6 +94,10 @@ impl Server {
             };
             match (self.script)(number, &request) {
                 Reply::Close => return,
+                Reply::Raw(bytes) => {
+                    let _ = socket.write_all(&bytes).await;
+                    return;
+                }
                 Reply::Stall => return std::future::pending().await,
                 Reply::Answer(status, headers, body) => {
                     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -118,7 +131,7 @@ async fn read_request(socket: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     socket.read_exact(&mut body).await.ok()?;
-    Some(Seen { method, target, headers, body })
+    Some(Seen { method, target, headers, body, connection: 0 })
 }
 
 fn target(endpoint: String) -> StorageTarget {
@@ -134,6 +147,7 @@ fn target(endpoint: String) -> StorageTarget {
         max_retries: None,
         max_backoff_seconds: 1,
         part_size_bytes: None,
+        checksum_algorithm: None,
         log_requests: false,
     }
 }

@@ -39,7 +39,7 @@ async fn secure_server(name: &str) -> (Server, std::net::SocketAddr, String) {
         while let Ok((socket, _)) = listener.accept().await {
             if let Ok(socket) = acceptor.accept(socket).await {
                 let server = serving.clone();
-                tokio::spawn(async move { server.serve(socket).await });
+                tokio::spawn(async move { server.serve(socket, 0).await });
             }
         }
     });
