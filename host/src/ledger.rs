@@ -521,10 +521,10 @@ mod tests {
         ledger.fail(&b, Failure::new(FailureClass::Storage, "first"));
         ledger.fail(&b, Failure::new(FailureClass::Data, "second"));
         ledger.fail(&a, Failure::new(FailureClass::Data, "third"));
+        assert_eq!(ledger.admit(&b, 1), Ok(false), "a failed table takes no more rows");
         let report = ledger.audit();
         let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.message.as_str())).collect();
         assert_eq!(failures, [("b", "first"), ("a", "third")]);
-        assert_eq!(ledger.admit(&b, 1), Ok(false), "a failed table takes no more rows");
     }
 
     #[test]

@@ -314,7 +314,7 @@ mod tests {
             assert!(budget.used_bytes() <= 100_000);
         }
         let [free, bound] = inspectors;
-        assert_eq!((free.tables.len(), bound.tables.len()), (150, 12));
+        assert_eq!((free.tables.len(), bound.tables.len()), (150, 11));
         assert!((bound.bytes as u64) < budget.used_bytes());
         drop(bound);
         assert_eq!(budget.used_bytes(), 0);

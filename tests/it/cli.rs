@@ -117,7 +117,9 @@ fn checks_and_tests_are_told_for_machines() {
     assert_eq!(told, serde_json::json!({"ok": true, "exit_code": 0, "failure": null, "problems": []}));
 
     let told = place.run("test-connection good.json --json --quiet --local store").ended(0, &[]).json();
-    let tested = serde_json::json!([{"spec": "destination good.json", "ok": true, "message": null}]);
+    let object = told["connections"][0]["object"].clone();
+    assert!(object.as_str().is_some_and(|key| key.starts_with("a/")), "{told}");
+    let tested = serde_json::json!([{"spec": "destination good.json", "ok": true, "message": null, "object": object}]);
     assert_eq!(told, serde_json::json!({"ok": true, "exit_code": 0, "failure": null, "connections": tested}));
     let told = place.run("test-connection good.json bad.json --json --local store").ended(3, &["destination bad.json: Failure: "]).json();
     assert_eq!(

@@ -10,8 +10,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-/// What the program takes for a file of one row: the component, the store, the threads' stacks. The rest of each limit is the text's.
-const PROGRAM_MIB: u64 = 0;
+/// What the program may take for a file of one row: the component, the store, the stacks of its threads. It takes less than 100 MiB on two
+/// cores. The rest of each limit is the text's.
+const PROGRAM_MIB: u64 = 256;
 
 /// A hostile text.
 struct Shape {
@@ -33,14 +34,7 @@ fn shapes() -> Vec<Shape> {
     let names = |count: usize| (0..count).map(|name| format!("{name:x}")).collect::<Vec<_>>().join(",");
     let keys = |count: usize| (0..count).map(|key| format!("\"{key}\":1")).collect::<Vec<_>>().join(",");
     vec![
-        Shape {
-            what: "one row",
-            name: "csv",
-            pieces: vec![piece("a,b\n1,2\n", 1)],
-            file_bytes: 100,
-            most_mib: 0,
-            ends: (0, ""),
-        },
+        Shape { what: "one row", name: "csv", pieces: vec![piece("a,b\n1,2\n", 1)], file_bytes: 100, most_mib: 0, ends: (0, "") },
         Shape {
             what: "a header of 300,000 names",
             name: "csv",
@@ -79,7 +73,7 @@ fn shapes() -> Vec<Shape> {
             pieces: vec![piece("a,b\n\"\"", 1), piece(",,,,,,,,,,", 6_000_000), piece("\n", 1)],
             file_bytes: 70_000,
             most_mib: 160,
-            ends: (6, "line 2: the record has 60000001 fields, the header has 2"),
+            ends: (6, "line 2: the record has more than 2 fields"),
         },
         Shape {
             what: "a line without end",
@@ -159,7 +153,7 @@ fn hostile_texts_are_refused_in_bounded_memory() {
         let file = shape.file(folder.path());
         let bytes = std::fs::metadata(folder.path().join(&file)).expect("it was written").len();
         assert!(bytes <= shape.file_bytes as u64, "{}: {bytes} bytes", shape.what);
-        let limit = std::env::var("LT_MIB").ok().and_then(|t| t.parse().ok()).unwrap_or(PROGRAM_MIB) + shape.most_mib;
+        let limit = PROGRAM_MIB + shape.most_mib;
         let line = format!("load {file} --to s3://demo/{{{{TABLE}}}}.csv --format csv --local store --lanes 1");
         let program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
         let mut command = Command::new("prlimit");

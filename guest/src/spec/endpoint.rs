@@ -21,7 +21,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     if rest.contains(['?', '#']) {
         return Err("`endpoint` must not have a query or a fragment".to_owned());
     }
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     if !has_host(authority) {
         return Err(refused());
     }
@@ -34,7 +34,8 @@ pub(super) fn check(url: &str) -> Result<(), String> {
 /// A path that every server on the way understands alike: the bucket and the key come behind it, and must arrive there. One slash may end it.
 fn is_clean(path: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
-    path.is_empty() || path.split('/').all(|segment| decoded(segment).is_some_and(|it| !["", ".", ".."].contains(&it.as_str())))
+    let is_segment = |segment: &str| decoded(segment).is_some_and(|it| !["", ".", ".."].contains(&it.as_str()));
+    path.is_empty() || path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
 }
 
 /// A segment with the points in it that are written as `%2e`. `None` if it has what is no part of a segment.

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -27,11 +27,13 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Lines for stderr. A thread of its own writes them: a terminal that is held, or a reader that is gone, holds up nothing else. [`None`] if
 /// there is no thread to be had.
-static LINES: LazyLock<Option<Writer>> = LazyLock::new(|| {
+static LINES: OnceLock<Option<Writer>> = OnceLock::new();
+
+fn lines() -> Option<Writer> {
     let (writer, queue) = writer::queue();
     let write = move || queue.write(BesideBar, |lost| format!("{lost} lines were left out: stderr is not read as fast as it is written."));
     std::thread::Builder::new().name("lakegate-stderr".into()).spawn(write).ok().map(|_| writer)
-});
+}
 
 /// The bar being drawn, which words must not be written across.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
@@ -95,8 +97,9 @@ impl Console {
 
 /// A line on stderr, whatever the options: what went wrong. A stream that is gone is no reason to fail.
 pub(crate) fn error_line(line: &str) {
-    match &*LINES {
-        Some(lines) => lines.line(line.to_owned()),
+    match LINES.get_or_init(lines) {
+        // A plugin that says much waits for stderr as long as that takes lines at all.
+        Some(lines) => lines.line_patiently(line.to_owned()),
         None => {
             let _gone = writeln!(io::stderr().lock(), "{line}");
         }
@@ -105,7 +108,7 @@ pub(crate) fn error_line(line: &str) {
 
 /// Waits until all lines are on stderr, but not without end: before this process is no more.
 pub(crate) fn flush() {
-    if let Some(lines) = &*LINES {
+    if let Some(Some(lines)) = LINES.get() {
         lines.flush();
     }
 }

@@ -206,8 +206,9 @@ impl TenantEntry {
     pub fn options(&self, common: &Options) -> Result<Options, CliError> {
         let mut options = self.machine(common)?;
         if let Some(names) = &self.keys {
-            let value =
-                |field: &str, name: &String| std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| self.not_set(field));
+            let value = |field: &str, name: &String| {
+                std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| self.not_set(field, name))
+            };
             let token = names.session_token.as_ref().map(|name| value("session_token_env", name)).transpose()?;
             let id = value("access_key_id_env", &names.access_key_id)?;
             let keys = Credentials::new(id, value("secret_access_key_env", &names.secret_access_key)?, token, None, "tenant");
@@ -218,10 +219,15 @@ impl TenantEntry {
         Ok(options)
     }
 
-    /// The field, not the variable: what stands there may be the key itself.
-    fn not_set(&self, field: &str) -> CliError {
-        let text = format!("tenant {:?}: `credentials.{field}`: the variable that it names is not set", self.tenant.name);
-        CliError::new(Exit::Spec, text)
+    /// Names the variable if it has a name as variables have; else the field, since what stands there may be the key itself.
+    fn not_set(&self, field: &str, name: &str) -> CliError {
+        let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        let what = if name.bytes().all(plain) && name.contains('_') {
+            format!("the variable {name} is not set")
+        } else {
+            format!("`credentials.{field}`: the variable that it names is not set")
+        };
+        CliError::new(Exit::Spec, format!("tenant {:?}: {what}", self.tenant.name))
     }
 
     /// `common` with the tenant's share of the machine.

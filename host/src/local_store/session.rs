@@ -330,8 +330,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disks: Vec<Disk> = (0..4).map(|_| store(dir.path())).collect();
         for round in 0..50 {
+            let key = &format!("{round}.csv");
             let won: usize = std::thread::scope(|scope| {
-                let key = &format!("{round}.csv");
                 let puts: Vec<_> = disks
                     .iter()
                     .enumerate()
@@ -343,7 +343,7 @@ mod tests {
             });
             assert_eq!(won, 1);
             // The record is the bytes' own.
-            assert_eq!(disks[0].head("bucket", &format!("{round}.csv")).unwrap().expect("an object").etag, "e");
+            assert_eq!(disks[0].head("bucket", key).unwrap().expect("an object").etag, "e");
         }
     }
 

@@ -102,6 +102,9 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         .force_path_style(target.path_style);
     if let Some(endpoint) = &endpoint {
         builder = builder.endpoint_url(endpoint.url());
+        // The SDK itself would put a bucket with dots in front of an address.
+        let stands_in_the_path = !endpoint.is_virtual_host(&target.bucket) && !target.bucket.starts_with("arn:");
+        builder = builder.force_path_style(target.path_style || stands_in_the_path);
     }
     if target.skip_tls_verify {
         let lenient =

@@ -10,6 +10,7 @@ use aws_config::profile::{Profile, ProfileSet};
 use aws_credential_types::Credentials;
 use aws_types::os_shim_internal::Fs;
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// Hops from role to role. AWS itself lets no session of a role last longer than an hour after the first.
 const MAX_HOPS: usize = 16;
@@ -66,12 +67,16 @@ pub(super) fn files(options: &ConnectOptions) -> ProfileFiles {
     if let Some(file) = &options.credentials_file {
         return files.with_file(ProfileFileKind::Credentials, file).build();
     }
+    // A file that is not there is no mistake, as for the SDK's own chain: profiles may all be in the other one.
+    let is_there = |path: &String| Path::new(path).exists();
     let files = match variable("AWS_CONFIG_FILE") {
-        Some(path) => files.with_file(ProfileFileKind::Config, path),
+        Some(path) if is_there(&path) => files.with_file(ProfileFileKind::Config, path),
+        Some(_) => files,
         None => files.include_default_config_file(true),
     };
     let files = match variable("AWS_SHARED_CREDENTIALS_FILE") {
-        Some(path) => files.with_file(ProfileFileKind::Credentials, path),
+        Some(path) if is_there(&path) => files.with_file(ProfileFileKind::Credentials, path),
+        Some(_) => files,
         None => files.include_default_credentials_file(true),
     };
     files.build()

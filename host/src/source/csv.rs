@@ -22,6 +22,9 @@ const LONE_RETURN: &str = "a carriage return stands alone outside quotes; lines 
 /// Bytes of a line up to which it is read to its end whatever it holds, so that its fields are counted.
 const LONG_LINE_BYTES: usize = 64 << 10;
 
+/// Fields beyond those that are wanted up to which they are counted, for the message.
+const COUNTED_FIELDS: usize = 10_000;
+
 /// A field of a record: where its text is in [`Record::text`], and whether it was quoted.
 #[derive(Debug, Clone)]
 struct Field {
@@ -223,7 +226,7 @@ impl Record {
             strip_mark(&mut self.raw);
         }
         if memchr2(b'"', b'\r', trim_end(&self.raw)).is_some() {
-            self.split_quoted(lines, delimiter)?;
+            self.split_quoted(lines, delimiter, first)?;
         } else {
             self.split_plain(delimiter);
         }
@@ -243,7 +246,7 @@ impl Record {
     }
 
     /// Field by field; a quoted one may go on over more lines.
-    fn split_quoted(&mut self, lines: &mut Lines, delimiter: u8) -> Result<(), InputError> {
+    fn split_quoted(&mut self, lines: &mut Lines, delimiter: u8, first: bool) -> Result<(), InputError> {
         let mut at = 0;
         loop {
             let start = self.text.len();
@@ -265,6 +268,11 @@ impl Record {
                 at += length;
             }
             push(&mut self.fields, &mut self.found, self.most, Field { text: start..self.text.len(), quoted });
+            if self.found > self.most + COUNTED_FIELDS {
+                let most = self.most;
+                let record = || format!("the record has more than {most} fields, the header has {most}");
+                return Err(lines.malformed(self.line, if first { too_many_columns() } else { record() }));
+            }
             let rest = &self.raw[at..];
             if rest.first() == Some(&delimiter) {
                 at += 1;

@@ -165,7 +165,8 @@ impl Like {
         let missing = if by_place {
             self.fields.get(columns.fields().len())
         } else {
-            self.fields.iter().find(|known| !places.contains_key(known.name().as_str()) && !(opened.optional && known.is_nullable()))
+            let optional = |known: &FieldRef| opened.optional && known.is_nullable();
+            self.fields.iter().find(|known| !places.contains_key(known.name().as_str()) && !optional(known))
         };
         match missing {
             Some(missing) => differs(self, missing.name(), "it is missing here but present".to_owned()),

@@ -7,7 +7,7 @@ use super::InputFormat;
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
 /// What is read, for advice.
-const FORMATS: &str = "Parquet, CSV, TSV, NDJSON and Arrow IPC are read, each also compressed with gzip";
+const FORMATS: &str = "parquet, csv, tsv, ndjson and ipc (Arrow) are read, each also compressed with gzip";
 
 /// What something is, and what can be done.
 pub(crate) struct Stranger {

@@ -3,10 +3,10 @@
 use super::InputError;
 use super::exact::Interval;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int16Type, Int32Type, Int64Type, RunEndIndexType};
+use arrow_array::types::{Decimal32Type, Decimal64Type, Int16Type, Int32Type, Int64Type, RunEndIndexType};
 use arrow_array::{
-    Array, ArrayRef, FixedSizeListArray, GenericListArray, IntervalDayTimeArray, IntervalMonthDayNanoArray, IntervalYearMonthArray,
-    MapArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, RunArray, StructArray, UInt64Array,
+    Array, ArrayRef, Decimal128Array, FixedSizeListArray, GenericListArray, IntervalDayTimeArray, IntervalMonthDayNanoArray,
+    IntervalYearMonthArray, MapArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions, RunArray, StructArray, UInt64Array,
 };
 use arrow_buffer::{ArrowNativeType, IntervalDayTime, IntervalMonthDayNano, OffsetBuffer, ScalarBuffer};
 use arrow_cast::{CastOptions, cast_with_options};
@@ -147,6 +147,15 @@ fn plain_array(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> 
             Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, inner, map.nulls().cloned(), *sorted)?))
         }
         (DataType::FixedSizeBinary(_), DataType::Interval(unit)) => intervals(array, *unit),
+        // Wider, and the same number of the same digits, whatever the digits are.
+        (DataType::Decimal32(..), DataType::Decimal128(..)) => {
+            let wide: Decimal128Array = array.as_primitive::<Decimal32Type>().unary(i128::from);
+            Ok(Arc::new(wide.with_data_type(to.clone())))
+        }
+        (DataType::Decimal64(..), DataType::Decimal128(..)) => {
+            let wide: Decimal128Array = array.as_primitive::<Decimal64Type>().unary(i128::from);
+            Ok(Arc::new(wide.with_data_type(to.clone())))
+        }
         // What does not fit is an error, and no null.
         _ => cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() }),
     }

@@ -566,10 +566,13 @@ fn fed(paths: &[PathBuf]) -> Vec<String> {
     lines
 }
 
+/// A promise, files by name and content, and the table's types and rows.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
 /// Files of one table, and the rows that it has.
 #[test]
 fn files_of_one_table_are_one_by_names_and_values() {
-    let cases: [(&str, &[(&str, &str)], &[&str]); 12] = [
+    let cases: [Case; 12] = [
         ("an empty column fits any type", &[("a.csv", "id,d\n1,5\n"), ("b.csv", "id,d\n2,\n")], &["id:Int64 d:Int64", "1|5", "2|NULL"]),
         ("also if it comes first", &[("a.csv", "id,d\n2,\n"), ("b.csv", "id,d\n1,true\n")], &["id:Int64 d:Boolean", "2|NULL", "1|true"]),
         ("a header alone fits any file", &[("a.csv", "id,d\n1,2024-01-02\n"), ("b.csv", "id,d\n")], &["id:Int64 d:Date32", "1|2024-01-02"]),
@@ -643,13 +646,13 @@ fn a_parquet_file_out_of_gzip_is_copied_where_it_is_asked_for_or_refused() {
 #[test]
 fn what_is_not_read_is_named_whatever_its_suffix() {
     for (name, content, expected) in [
-        ("t.csv.zst", b"\x28\xb5\x2f\xfd\x20\x0c\x61\0\0id,name\n1,x\n".as_slice(), ["compressed with zstd", "TSV"]),
-        ("t.parquet", b"BZh91AY&SY\0", ["compressed with bzip2", "NDJSON"]),
+        ("t.csv.zst", b"\x28\xb5\x2f\xfd\x20\x0c\x61\0\0id,name\n1,x\n".as_slice(), ["compressed with zstd", "csv, tsv, ndjson"]),
+        ("t.parquet", b"BZh91AY&SY\0", ["compressed with bzip2", "ndjson"]),
         ("t.csv", b"PK\x03\x04\0\0xl/workbook.xml", ["Microsoft Office", "CSV (UTF-8)"]),
-        ("t.csv", b"%PDF-1.4\n", ["PDF", "CSV"]),
+        ("t.csv", b"%PDF-1.4\n", ["PDF", "CSV (UTF-8)"]),
         ("t.ndjson", b"\xff\xfe{\0", ["UTF-16", "iconv"]),
         ("t.csv", b"a\0,\0b\0\n\0", ["UTF-16", "UTF-8"]),
-        ("t.csv", b"<!DOCTYPE html>\n<html>", ["HTML", "CSV"]),
+        ("t.csv", b"<!DOCTYPE html>\n<html>", ["HTML", "CSV (UTF-8)"]),
         ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object a line"]),
         ("t", b"plain,text\n", ["say it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
     ] {
@@ -666,7 +669,7 @@ fn what_is_wide_beyond_bounds_is_refused_by_name() {
     let header = |columns: usize| (0..columns).map(|column| format!("{column:x}")).collect::<Vec<_>>().join(",");
     refuse("t.csv", header(10_001).as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
     refuse("t.csv", header(300_000).as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
-    let quoted = header(20_000).replace(',', "\",\"");
+    let quoted = header(40_000).replace(',', "\",\"");
     refuse("t.csv", format!("\"{quoted}\"\n").as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
     refuse(
         "t.csv",
@@ -674,12 +677,7 @@ fn what_is_wide_beyond_bounds_is_refused_by_name() {
         &[],
         &["line 3: the record has more than 2 fields, the header has 2"],
     );
-    refuse(
-        "t.csv",
-        format!("a,b\n\"1\",{}\n", ",".repeat(100_000)).as_bytes(),
-        &[],
-        &["line 2: the record has 100002 fields, the header has 2"],
-    );
+    refuse("t.csv", format!("a,b\n\"1\",{}\n", ",".repeat(100_000)).as_bytes(), &[], &["line 2: the record has more than 2 fields"]);
     refuse("t.csv", format!("a,{}\n", "x".repeat(5_000)).as_bytes(), &[], &["line 1: the name of column 2 has 5000 bytes; at most 4096"]);
     refuse("t.ndjson", format!("{{\"{}\":1}}\n", "x".repeat(5_000)).as_bytes(), &[], &["line 1: the object has a key of 5000 bytes"]);
     let keys: Vec<String> = (0..10_001).map(|key| format!("\"{key}\":1")).collect();
@@ -691,9 +689,9 @@ fn what_is_wide_beyond_bounds_is_refused_by_name() {
         &["column `a` is nested more than 10000 deep"],
     );
     let files = Files::new();
-    let rows = "{}\n".repeat(9_999) + &format!("{{{}}}\n", keys[..10_000].join(","));
+    let rows = "{}\n".repeat(1_999) + &format!("{{{}}}\n", keys[..10_000].join(","));
     let (_, batches) = read(&files.file("t.ndjson", rows.as_bytes()), &[]).unwrap();
-    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 10_000);
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2_000);
     assert!(batches.iter().all(|batch| batch.num_rows() <= 500), "{} batches", batches.len());
 }
 

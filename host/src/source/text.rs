@@ -376,7 +376,7 @@ fn convert(text: StringArray, chosen: &Chosen, dialect: Dialect) -> Result<Array
         // NDJSON was checked as it was read.
         ColumnType::Json => bytes(&text, |value| {
             let good = dialect == Dialect::Json || (serde_json::from_str::<IgnoredAny>(value).is_ok() && json::check(value).is_ok());
-            good.then(|| Cow::Borrowed(value.as_bytes()))
+            good.then_some(Cow::Borrowed(value.as_bytes()))
         }),
         ColumnType::Binary => bytes(&text, |value| BASE64.decode(value).ok().map(Cow::Owned)),
         ColumnType::Uuid => uuids(&text),

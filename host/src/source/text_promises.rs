@@ -244,7 +244,7 @@ fn number(text: &str) -> Option<(bool, String, i64)> {
     let Some(first) = digits.find(|digit| digit != '0') else { return Some((negative, String::new(), 0)) };
     let power: i64 = power.parse().ok()?;
     let place = i64::try_from(whole.len()).ok()? - i64::try_from(first).ok()?;
-    Some((negative, digits[first..].trim_end_matches('0').to_owned(), power + place))
+    Some((negative, digits.get(first..)?.trim_end_matches('0').to_owned(), power + place))
 }
 
 /// The instant that a text means; one without a zone is UTC.
@@ -272,7 +272,9 @@ fn same(column_type: &ColumnType, written: &str, shown: &str, nearest: bool) -> 
     match column_type {
         ColumnType::Bool => written.eq_ignore_ascii_case(shown),
         ColumnType::Float(_) if number(written).is_none() => {
-            written.trim_start_matches('+').to_lowercase().starts_with(&shown.to_lowercase()[..3]) || shown == "NaN"
+            let (written, shown) = (written.trim_start_matches('+').to_lowercase(), shown.to_lowercase());
+            // Not-a-number has no sign that counts; infinity has a long form.
+            shown == "nan" && written.ends_with("nan") || written.replace("infinity", "inf") == shown
         }
         ColumnType::Float(arrow_schema::DataType::Float32) => {
             written.parse::<f32>().unwrap().to_bits() == shown.parse::<f32>().unwrap().to_bits()

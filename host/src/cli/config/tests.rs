@@ -135,18 +135,25 @@ spec:
 #[test]
 fn what_the_built_in_source_would_not_heed_is_refused() {
     let with = |line: &str| format!("path: files\n  {line}");
-    for (line, expected) in [
-        ("deterministic_cq_id: true", "`spec.deterministic_cq_id`: cannot be used with the built-in source of files: it adds no column"),
-        ("backend_options: {table_name: t, connection: c}", "`spec.backend_options`: cannot be used with the built-in source of files"),
-        ("otel_endpoint: localhost:4318", "`spec.otel_endpoint`: cannot be used with the built-in source of files"),
-        ("otel_endpoint_insecure: true", "`spec.otel_endpoint_insecure`: cannot be used with the built-in source of files"),
+    for (line, field, why) in [
+        ("deterministic_cq_id: true", "deterministic_cq_id", "it adds no column `_cq_id`"),
+        ("backend_options: {table_name: t, connection: c}", "backend_options", "it keeps no state: every sync reads all of its files"),
+        ("otel_endpoint: localhost:4318", "otel_endpoint", "it sends no telemetry"),
+        ("otel_endpoint_insecure: true", "otel_endpoint_insecure", "it sends no telemetry"),
+    ] {
+        let expected = format!("`spec.{field}`: cannot be used with the built-in source of files: {why}; take the field out");
+        refused_source("path: files", &with(line), &expected);
+    }
+    let unheeded = |line: &str| load(&[&changed(SOURCE, "path: files", &with(line)), DESTINATION]).unwrap_err().to_string();
+    for (line, field) in [
         ("concurrency: 3", "`spec.concurrency`: "),
         ("skip_table: [a]", "`spec.skip_table`: "),
         ("skip_dependent_tables: perhaps", "`spec.skip_dependent_tables`: expected true or false, found "),
     ] {
-        refused_source("path: files", &with(line), expected);
+        assert!(unheeded(line).contains(field), "{line}: {}", unheeded(line));
     }
-    refused_source("paths: [a.parquet", "path: x\n    paths: [a.parquet", "`spec.spec.path`: ");
+    let misspelled = load(&[&changed(SOURCE, "paths: [", "path: x\n    paths: ["), DESTINATION]).unwrap_err().to_string();
+    assert!(misspelled.contains("`spec.spec.path`: "), "{misspelled}");
     // No file hangs on another, so both are true of it; the rest says nothing that is not so.
     for line in ["skip_dependent_tables: false", "skip_dependent_tables: true", "deterministic_cq_id: false", "otel_endpoint: ''"] {
         let config = load(&[&changed(SOURCE, "path: files", &with(line)), DESTINATION]);

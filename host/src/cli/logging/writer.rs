@@ -6,12 +6,16 @@
 use crate::policy::audit::Room;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines that wait to be written, besides those with room of their own; each has at most 4 KiB.
 const MAX_LINES: usize = 4_096;
+/// How long a line waits for room where it may wait; nobody does again before another line was written.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks for room.
+const POLL: Duration = Duration::from_millis(2);
 /// How long the end of a process waits for lines that nobody reads.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -28,6 +32,8 @@ pub(in crate::cli) enum Order {
 struct Shared {
     waiting: AtomicUsize,
     lost: AtomicU64,
+    /// Somebody has waited for room in vain, and nothing was written since.
+    stuck: AtomicBool,
 }
 
 /// Takes lines.
@@ -60,6 +66,18 @@ impl Writer {
         }
         // A writer that is gone has nobody to write for.
         let _gone = self.orders.send(Order::Line(line, None));
+    }
+
+    /// Hands a line over, and waits for room if lines are being written.
+    pub(in crate::cli) fn line_patiently(&self, line: String) {
+        let until = Instant::now() + PATIENCE;
+        while self.shared.waiting.load(Ordering::Relaxed) >= MAX_LINES && !self.shared.stuck.load(Ordering::Relaxed) {
+            if Instant::now() >= until {
+                self.shared.stuck.store(true, Ordering::Relaxed);
+            }
+            std::thread::sleep(POLL);
+        }
+        self.line(line);
     }
 
     /// Hands over a line that has room of its own.
@@ -102,6 +120,7 @@ impl Queue {
         for order in self.orders {
             let counted = matches!(order, Order::Line(_, None));
             answer(order);
+            self.shared.stuck.store(false, Ordering::Relaxed);
             if counted {
                 self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             }
@@ -165,6 +184,28 @@ mod tests {
         let writing = std::thread::spawn(move || queue.write(Written::default(), |_| String::new()));
         writer.flush();
         assert!(waiting.room_now().is_some());
+        drop(writer);
+        writing.join().unwrap();
+    }
+
+    #[test]
+    fn a_line_waits_for_a_slow_reader_and_not_for_one_that_is_gone() {
+        let (writer, queue) = queue();
+        let fill = || (0..MAX_LINES + 10).for_each(|number| writer.line_patiently(number.to_string()));
+        let begun = Instant::now();
+        fill();
+        assert!((PATIENCE..PATIENCE * 3).contains(&begun.elapsed()), "one has waited: {:?}", begun.elapsed());
+        let written = Written::default();
+        let writing = std::thread::spawn({
+            let written = written.clone();
+            move || queue.write(written, |lost| format!("{lost} are lost"))
+        });
+        writer.flush();
+        fill();
+        writer.flush();
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("10 are lost\n0\n"), "{}", &text[..20]);
+        assert_eq!(text.lines().count(), 1 + MAX_LINES + MAX_LINES + 10, "none of the second round is lost");
         drop(writer);
         writing.join().unwrap();
     }

@@ -39,6 +39,8 @@ use tokio_util::task::AbortOnDropHandle;
 /// # Errors
 /// The file is refused, a tenant's place cannot be listened on, or its credentials are not there.
 pub async fn run(args: ServeArgs, unknown: &[String], house: HouseArgs, machine: Machine) -> Result<Exit, CliError> {
+    // First: unheard, it ends the process.
+    let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
     let HouseArgs { tenants: file, status, audit_log, allow_removal } = house;
     let file = file.ok_or_else(|| CliError::new(Exit::Usage, "--tenants: a file is required"))?;
     let shared = machine.clone();
@@ -56,7 +58,6 @@ pub async fn run(args: ServeArgs, unknown: &[String], house: HouseArgs, machine:
     };
     raise_open_files();
     let mut signals = Signals::new()?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
     // One component for all tenants that bring none.
     let runtime = server::compiling(move || Ok(machine.runtime()?));
     // Whoever waits for it drives it; somebody must, for the status page to see that it is there.

@@ -361,5 +361,5 @@ fn no_mistake_quotes_what_may_be_a_secret() {
         assert!(!said.contains("canary"), "{credentials}: {said}");
     }
     let said = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{GRANT}daily_bytes = \"canary\"\n")).unwrap_err().join("\n");
-    assert_eq!(said, "line 9: invalid type: string, expected u64");
+    assert_eq!(said, "line 10: invalid type: string, expected u64");
 }

@@ -517,8 +517,8 @@ fn access_points_and_directory_buckets_are_asked_for_at_their_own_hosts() {
         Answer::of(
             200,
             format!(
-                "<R><Credentials><SessionToken>t</SessionToken><SecretAccessKey>s</SecretAccessKey><AccessKeyId>ASIAX</AccessKeyId>\
-                 <Expiration>{EXPIRES}</Expiration></Credentials></R>"
+                "<CreateSessionResult><Credentials><SessionToken>t</SessionToken><SecretAccessKey>s</SecretAccessKey><AccessKeyId>ASIAX</AccessKeyId>\
+                 <Expiration>{EXPIRES}</Expiration></Credentials></CreateSessionResult>"
             ),
         ),
     ));

@@ -63,6 +63,7 @@ async fn bucket_and_key_come_behind_the_path_of_the_endpoint() {
     check("http://store/c", "our.own.lake", false, "http://our.own.lake.store/c/t/a.csv").await;
     check("http://127.0.0.1:9000/c", "onf", false, "http://127.0.0.1:9000/c/onf/t/a.csv").await;
     check("http://[::1]:9000/c", "onf", false, "http://[::1]:9000/c/onf/t/a.csv").await;
+    check("http://127.0.0.1:9000/c", "our.own.lake", false, "http://127.0.0.1:9000/c/our.own.lake/t/a.csv").await;
     check("http://store/c", "Onf", false, "http://store/c/Onf/t/a.csv").await;
     check("http://store/c", "o_f", true, "http://store/c/o_f/t/a.csv").await;
     check("http://store/c", "tenant:onf", true, "http://store/c/tenant%3Aonf/t/a.csv").await;
@@ -107,7 +108,9 @@ async fn an_endpoint_that_is_none_is_told_by_who_named_it_and_nothing_is_sent() 
 async fn every_request_of_an_upload_goes_to_the_same_place() {
     for (path_style, base) in [(true, "http://store/c/onf/t/a.csv"), (false, "http://onf.store/c/t/a.csv")] {
         let memory = Memory::new(|method, url| match method {
-            "POST" if url.contains("?uploads") => Answer::of(200, "<R><UploadId>u</UploadId></R>"),
+            "POST" if url.contains("?uploads") => {
+                Answer::of(200, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+            }
             // The completion goes unanswered, so that it is asked whether the object is there.
             "POST" => Answer::of(500, ""),
             _ => Answer::ok(),
@@ -142,8 +145,8 @@ async fn what_cannot_be_reached_is_named_as_it_was_looked_up() {
     let found = words(&[], "http://store.invalid:9000", true).await;
     assert!(found.contains(" store.invalid:9000 cannot be reached") && !found.contains("use_path_style"), "{found}");
     // Nobody listens at port 1 of the loopback.
-    let found = words(&[("HTTP_PROXY", "http://user:word@127.0.0.1:1")], "http://store.invalid:9000", true).await;
-    assert!(found.contains("the proxy 127.0.0.1:1 of HTTP_PROXY cannot be used (") && !found.contains("word"), "{found}");
+    let found = words(&[("HTTP_PROXY", "http://user:hunter2@127.0.0.1:1")], "http://store.invalid:9000", true).await;
+    assert!(found.contains("the proxy 127.0.0.1:1 of HTTP_PROXY cannot be used (") && !found.contains("hunter2"), "{found}");
     let found = words(&[("all_proxy", "127.0.0.1:1")], "https://store.invalid", true).await;
     assert!(found.contains("the proxy 127.0.0.1:1 of all_proxy cannot be used ("), "{found}");
     let found = words(&[("HTTPS_PROXY", "socks5://127.0.0.1:1")], "https://store.invalid", true).await;
@@ -153,12 +156,12 @@ async fn what_cannot_be_reached_is_named_as_it_was_looked_up() {
 #[tokio::test]
 async fn a_proxy_that_wants_other_credentials_is_named() {
     let (_proxy, address) = Server::start(|_, _| Reply::Answer(407, vec![], String::new())).await;
-    let url = format!("http://user:word@{address}");
+    let url = format!("http://user:hunter2@{address}");
     let (plain, secure) = (target("http://store.invalid".into()), target("https://store.invalid".into()));
     for (variable, target) in [("HTTP_PROXY", plain), ("HTTPS_PROXY", secure)] {
         let target = StorageTarget { max_retries: Some(0), ..target };
         let error = put(&target, &options(&[KEYS, &[(variable, url.as_str())]].concat())).await.expect_err("refused").message;
-        assert!(error.contains(&format!("the proxy {address} of {variable}")) && !error.contains("word"), "{error}");
+        assert!(error.contains(&format!("the proxy {address} of {variable}")) && !error.contains("hunter2"), "{error}");
     }
 }
 

@@ -6,13 +6,15 @@
 use super::guard::{Grown, Guarded};
 use super::thrift::PageHeader;
 use crate::limits::MAX_MESSAGE_BYTES;
+use flate2::read::MultiGzDecoder;
 use parquet::arrow::arrow_reader::RowGroups;
-use parquet::basic::Type;
+use parquet::basic::{Compression, Type};
 use parquet::column::page::{Page, PageIterator, PageReader};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -33,6 +35,9 @@ const MOST_GROWTH: u64 = 8;
 /// Values of lists that a column chunk may have beyond eight for each byte of its pages: each takes a dozen bytes while it is read, and
 /// runs of nulls take next to nothing in a file.
 const MAX_WEIGHTLESS_VALUES: u64 = 1 << 25;
+
+/// Bytes of a gzip'ed page that may unpack to more than it claims: a thousand times as many is what gzip can do.
+const MAX_UNSEEN_GZIP_BYTES: u64 = 256 << 10;
 
 /// Bytes of the widest number.
 const WIDEST_NUMBER_BYTES: u64 = 12;
@@ -75,6 +80,19 @@ impl Group {
         Ok(group)
     }
 
+    /// A row group of which one column alone is read; only that is looked at.
+    pub(super) fn of_column(input: Arc<File>, metadata: Arc<ParquetMetaData>, at: usize, column: usize) -> Result<Self, Refused> {
+        let group = Self { input, metadata, at, batch_rows: 1, grown: Grown::default() };
+        let chunk = group.chunk(group.group().column(column))?;
+        check_memory(&[chunk])?;
+        Ok(group)
+    }
+
+    fn chunk(&self, column: &ColumnChunkMetaData) -> Result<Chunk, Refused> {
+        let file_bytes = self.input.metadata().map_err(ParquetError::from)?.len();
+        Chunk::of(&self.input, file_bytes, column, number(self.group().num_rows()).max(1))
+    }
+
     fn group(&self) -> &RowGroupMetaData {
         self.metadata.row_group(self.at)
     }
@@ -91,10 +109,8 @@ impl Group {
     fn judge(&self) -> Result<usize, Refused> {
         let group = self.group();
         let rows = number(group.num_rows()).max(1);
-        let file_bytes = self.input.metadata().map_err(ParquetError::from)?.len();
-        let chunks =
-            group.columns().iter().map(|column| Chunk::of(&self.input, file_bytes, column, rows)).collect::<Result<Vec<_>, _>>()?;
-        self.check_memory(&chunks)?;
+        let chunks = group.columns().iter().map(|column| self.chunk(column)).collect::<Result<Vec<_>, _>>()?;
+        check_memory(&chunks)?;
         let values = chunks.iter().map(Chunk::page_bytes).fold(0, u64::saturating_add);
         // Each row is in some page: of all of them, one is at least as large as they are on average.
         let most = MAX_MESSAGE_BYTES as u64;
@@ -122,21 +138,6 @@ impl Group {
         Ok(usize::try_from(batch_rows).unwrap_or(1))
     }
 
-    fn check_memory(&self, chunks: &[Chunk]) -> Result<(), Refused> {
-        let unpacked = chunks.iter().map(|chunk| chunk.dictionary_bytes.saturating_add(chunk.largest_page)).fold(0, u64::saturating_add);
-        let packed = chunks.iter().map(|chunk| chunk.packed).fold(0, u64::saturating_add);
-        let most = MAX_PAGES_BYTES.max(packed.saturating_mul(MOST_GROWTH));
-        if unpacked <= most {
-            return Ok(());
-        }
-        let largest = chunks.iter().zip(self.group().columns()).max_by_key(|(chunk, _)| chunk.dictionary_bytes.max(chunk.largest_page));
-        let column = largest.map_or_else(String::new, |(_, column)| column.column_path().string());
-        Err(Refused::TooMuch(format!(
-            "a page of each column and the dictionaries take {unpacked} bytes together, most of them in column `{column}`; at most {most} are \
-             accepted; write it with smaller pages"
-        )))
-    }
-
     /// Bytes of the longest value of a column's dictionary; 0 without one.
     fn longest_of_dictionary(&self, column: usize) -> ParquetResult<u64> {
         let mut pages = self.pages(column)?;
@@ -146,6 +147,21 @@ impl Group {
         let Some(Page::DictionaryPage { buf, .. }) = pages.get_next_page()? else { return Ok(0) };
         Ok(lengths(&buf).max().unwrap_or_default().into())
     }
+}
+
+/// Refuses columns of which a page each and the dictionaries take too much.
+fn check_memory(chunks: &[Chunk]) -> Result<(), Refused> {
+    let unpacked = chunks.iter().map(Chunk::held_bytes).fold(0, u64::saturating_add);
+    let packed = chunks.iter().map(|chunk| chunk.packed).fold(0, u64::saturating_add);
+    let most = MAX_PAGES_BYTES.max(packed.saturating_mul(MOST_GROWTH));
+    if unpacked <= most {
+        return Ok(());
+    }
+    let column = chunks.iter().max_by_key(|chunk| chunk.held_bytes()).map_or("", |chunk| &chunk.path);
+    Err(Refused::TooMuch(format!(
+        "a page of each column and the dictionaries take {unpacked} bytes together, most of them in column `{column}`; at most {most} are \
+         accepted; write it with smaller pages"
+    )))
 }
 
 /// The lengths of byte arrays that each stand behind theirs. What is cut off is for the reader to say.
@@ -164,6 +180,7 @@ fn number(number: i64) -> u64 {
 
 /// What the headers of a column chunk claim.
 struct Chunk {
+    path: String,
     dictionary_bytes: u64,
     largest_page: u64,
     /// Bytes of the dictionary and of the largest page as they are in the file.
@@ -183,7 +200,7 @@ impl Chunk {
         })?;
         let end = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or_else(|| corrupt("it lies outside of the file"))?;
         let values = number(column.num_values()).max(1);
-        let mut chunk = Self { dictionary_bytes: 0, largest_page: 0, packed: 0, pages: Vec::new() };
+        let mut chunk = Self { path: path.clone(), dictionary_bytes: 0, largest_page: 0, packed: 0, pages: Vec::new() };
         let (mut dictionary_packed, mut largest_packed, mut claimed_values, mut at) = (0, 0, 0_u64, start);
         while at < end {
             // Behind the last value there may be anything.
@@ -193,9 +210,13 @@ impl Chunk {
                 }
                 break;
             };
-            at = at.saturating_add(page.header_bytes).saturating_add(page.compressed);
+            let body = at.saturating_add(page.header_bytes);
+            at = body.saturating_add(page.compressed);
             if at > end {
                 return Err(corrupt("a page ends behind its column"));
+            }
+            if matches!(column.compression(), Compression::GZIP(_)) && page.compressed > MAX_UNSEEN_GZIP_BYTES && page.is_compressed {
+                check_gzip(input, body, &page).map_err(|problem| corrupt(&problem))?;
             }
             if page.is_dictionary {
                 let least = least_bytes(column);
@@ -230,6 +251,11 @@ impl Chunk {
         Ok(chunk)
     }
 
+    /// Bytes that are in memory at once.
+    fn held_bytes(&self) -> u64 {
+        self.dictionary_bytes.saturating_add(self.largest_page)
+    }
+
     fn page_bytes(&self) -> u64 {
         self.pages.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add)
     }
@@ -254,6 +280,17 @@ impl Chunk {
         }
         most
     }
+}
+
+/// Unpacks a page to nowhere: the crate would unpack all there is before it compares that with what the header claims.
+fn check_gzip(input: &File, body: u64, page: &PageHeader) -> Result<(), String> {
+    let packed = usize::try_from(page.compressed.saturating_sub(page.level_bytes)).map_err(|error| error.to_string())?;
+    let mut bytes = vec![0; packed];
+    input.read_exact_at(&mut bytes, body + page.level_bytes).map_err(|error| error.to_string())?;
+    let claimed = page.uncompressed.saturating_sub(page.level_bytes);
+    let mut unpacking = MultiGzDecoder::new(bytes.as_slice()).take(claimed.saturating_add(1));
+    let unpacked = std::io::copy(&mut unpacking, &mut std::io::sink()).map_err(|error| error.to_string())?;
+    if unpacked > claimed { Err(format!("a page unpacks to more than the {claimed} bytes that it claims")) } else { Ok(()) }
 }
 
 /// Bytes that a value of a dictionary takes at least.

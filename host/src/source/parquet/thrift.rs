@@ -158,12 +158,15 @@ pub(super) struct PageHeader {
     pub(super) values: u64,
     /// Of pages of version 2 alone.
     pub(super) rows: Option<u64>,
+    /// Of pages of version 2 alone: bytes that stand before what is compressed.
+    pub(super) level_bytes: u64,
+    pub(super) is_compressed: bool,
 }
 
 impl PageHeader {
     /// The header that the bytes begin with; [`None`] if they hold none, or not all of it.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
-        let mut page = Self::default();
+        let mut page = Self { is_compressed: true, ..Self::default() };
         let mut compact = Compact::new(bytes);
         let number = |compact: &mut Compact<'_>| compact.number().and_then(|number| u64::try_from(number).ok());
         compact.fields(|compact, field, wire_type| {
@@ -175,6 +178,8 @@ impl PageHeader {
                     match (inner, wire_type) {
                         (1, I16..=I64) => page.values = number(compact)?,
                         (3, I16..=I64) if field == 8 => page.rows = Some(number(compact)?),
+                        (5 | 6, I16..=I64) if field == 8 => page.level_bytes = page.level_bytes.saturating_add(number(compact)?),
+                        (7, BOOLEAN_FALSE) if field == 8 => page.is_compressed = false,
                         _ => return Some(Taken::No),
                     }
                     Some(Taken::Yes)

@@ -10,8 +10,7 @@
 
 use super::super::InputError;
 use super::super::feed::caught;
-use super::guard::Grown;
-use super::pages::{Group, Refused};
+use super::pages::Group;
 use super::{corrupt_at, refused};
 use arrow_array::RecordBatchReader;
 use arrow_schema::{DataType, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
@@ -301,8 +300,8 @@ fn finest_unit(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, leaf: usize, 
     let mut rows_before = 0_u64;
     for at in 0..metadata.num_row_groups() {
         let unreadable = |error: ParquetError| corrupt_at(file, at + 1, rows_before, &super::words(&error));
-        let group = Group::look(input.clone(), metadata.clone(), at, Grown::default());
-        let group = group.map_err(|refused: Refused| refused.at(file, at + 1, rows_before))?;
+        let group = Group::of_column(input.clone(), metadata.clone(), at, leaf);
+        let group = group.map_err(|refused| refused.at(file, at + 1, rows_before))?;
         let pages = group.pages(leaf).map_err(unreadable)?;
         let ColumnReader::Int96ColumnReader(mut reader) = get_column_reader(descr.clone(), Box::new(pages)) else { continue };
         let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
