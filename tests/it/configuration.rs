@@ -2,6 +2,7 @@
 
 use crate::place::PLUGIN;
 use lakegate_tests::run::{self, Run};
+use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -115,17 +116,21 @@ async fn a_line_end_is_one_line_that_names_where_it_stands() {
 async fn what_can_never_work_is_refused_by_validation() {
     let folder = folder();
     let spec = |changes: &str| {
-        let spec = format!(
-            r#"{{"bucket": "lake", "region": "us-east-1", "format": "csv", "path": "x/{{{{TABLE}}}}/{{{{UUID}}}}.csv", {changes}}}"#
-        );
-        std::fs::write(folder.path().join("s.json"), spec).expect("writable");
+        let mut spec = serde_json::json!({"bucket": "lake", "region": "us-east-1", "format": "csv", "path": "x/{{TABLE}}/{{UUID}}.csv"});
+        let changes = serde_json::from_str(&format!("{{{changes}}}")).expect("members of an object");
+        if let (Value::Object(spec), Value::Object(changes)) = (&mut spec, changes) {
+            spec.extend(changes);
+        }
+        std::fs::write(folder.path().join("s.json"), spec.to_string()).expect("writable");
     };
-    let elsewhere = r#""endpoint": "http://127.0.0.1:9", "use_path_style": true"#;
+    let at = |changes: &str| format!(r#"{changes}, "endpoint": "http://127.0.0.1:9", "use_path_style": true"#);
+    let (arn_elsewhere, name_elsewhere) = (at(r#""bucket": "arn:aws:s3:::lake""#), at(r#""region": "EU (Frankfurt)""#));
+    let lake_elsewhere = at(r#""bucket": "my_Lake""#);
     for (changes, field) in [
         (r#""bucket": "arn:aws:s3:::lake""#, "`bucket`"),
-        (&format!(r#""bucket": "arn:aws:s3:::lake", {elsewhere}"#), "`bucket`"),
+        (arn_elsewhere.as_str(), "`bucket`"),
         (r#""region": "us_east_1""#, "`region`"),
-        (&format!(r#""region": "EU (Frankfurt)", {elsewhere}"#), "`region`"),
+        (name_elsewhere.as_str(), "`region`"),
         (r#""bucket": "lake/prefix""#, "`bucket`"),
         (r#""bucket": "s3://lake""#, "`bucket`"),
         (r#""bucket": " lake""#, "`bucket`"),
@@ -138,7 +143,7 @@ async fn what_can_never_work_is_refused_by_validation() {
         let tried = ended(command(folder.path(), "test-connection s.json")).await;
         assert!(matches!(tried.code, Some(3 | 5)) && tried.stderr.contains(field) && !tried.stderr.contains("attempts"), "{tried:?}");
     }
-    for changes in [r#""bucket": "Lake", "use_path_style": true"#, &format!(r#""bucket": "my_Lake", {elsewhere}"#)] {
+    for changes in [r#""bucket": "Lake", "use_path_style": true"#, lake_elsewhere.as_str()] {
         spec(changes);
         ended(command(folder.path(), "validate-config s.json")).await.ended(0, &["valid"]);
     }

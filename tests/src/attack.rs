@@ -150,8 +150,8 @@ impl Attack {
         line.send(call, &framed(0, &insert(ids("t", 0..1))), false).await?;
         let message = match self {
             Self::Packed => framed(1, &packed(&insert(zeros(PACKED_BYTES)?))?),
-            Self::Schemas => framed(0, &insert(wide(10_000)?)),
-            _ => framed(0, &insert(zeros(4 << 20)?)),
+            Self::Schemas => framed(0, &insert(wide(2_000)?)),
+            _ => framed(0, &insert(zeros(1 << 20)?)),
         };
         loop {
             line.send(call, &message, false).await?;

@@ -35,8 +35,14 @@ const SECRET: &str = "lakegate-test-secret";
 /// How long it may take until nothing is held: longer than what the host gives a client that is silent, or a store.
 const SETTLING: Duration = Duration::from_secs(240);
 
+/// What comes before memory is first looked at.
+const WARM_UP: Duration = Duration::from_secs(60);
+
 /// Memory that is no leak: what the allocator keeps, and what the system counts late.
 const GRAIN_BYTES: u64 = 8 << 20;
+
+/// Of the log of a run that has failed.
+const LOG_TAIL_CHARS: usize = 4_000;
 
 /// What a run has come to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -78,7 +84,6 @@ struct House {
     proxy: Proxy,
     store: LocalStore,
     report: Mutex<Report>,
-    stop: CancellationToken,
     folder: tempfile::TempDir,
 }
 
@@ -103,13 +108,17 @@ pub async fn run(program: &Path, length: Duration, seed: u64) -> Result<Report> 
         .env("LAKEGATE_CHAOS_ID", KEY)
         .env("LAKEGATE_CHAOS_SECRET", SECRET)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(std::fs::File::create(folder.path().join("log"))?)
         .kill_on_drop(true)
         .spawn()?;
-    let house = Arc::new(House { child, status, places, proxy, store, report: Mutex::default(), stop: CancellationToken::new(), folder });
+    let house = Arc::new(House { child, status, places, proxy, store, report: Mutex::default(), folder });
     let report = house.whole(length, seed).await;
     server.stop().await;
-    report
+    report.with_context(|| {
+        let log = std::fs::read_to_string(house.folder.path().join("log")).unwrap_or_default();
+        let from = log.char_indices().rev().nth(LOG_TAIL_CHARS).map_or(0, |(at, _)| at);
+        format!("the end of its log:\n{}", log.get(from..).unwrap_or_default())
+    })
 }
 
 /// The file of tenants; `version` changes the entry of the last one. It is whole at any time.
@@ -143,32 +152,11 @@ impl House {
         for (tenant, stored) in stored.iter().enumerate() {
             self.honest(tenant, 0..500, stored).await.context("on a sound store")?;
         }
-        for attack in Attack::ALL {
-            let _done = tokio::time::timeout(Duration::from_millis(300), attack.run(&self.places[1], &self.spec(1), &self.stop)).await;
-        }
+        // And a while of all there is, so that the threads and pages that it takes are there.
+        self.phase(0, WARM_UP.min(length), seed, &stored).await?;
         self.settled().await?;
         let start = self.memory_bytes()?;
-
-        let mut tasks = tokio::task::JoinSet::new();
-        for (tenant, stored) in stored.iter().enumerate() {
-            let (house, stored, random) = (self.clone(), stored.clone(), Random(seed.wrapping_mul(31).wrapping_add(tenant as u64 + 1)));
-            if tenant % 2 == 0 {
-                tasks.spawn(async move { house.honest_until_told(tenant, &stored, random).await });
-            } else {
-                tasks.spawn(async move { house.hostile_until_told(tenant, random).await });
-            }
-        }
-        let weather = tokio::spawn({
-            let (house, random) = (self.clone(), Random(seed.wrapping_add(7)));
-            async move { house.weather(random).await }
-        });
-        tokio::time::sleep(length).await;
-        self.stop.cancel();
-        while let Some(ended) = tasks.join_next().await {
-            ended??;
-        }
-        weather.await??;
-        self.proxy.set_rules([]);
+        self.phase(1, length, seed, &stored).await?;
         self.settled().await?;
         // Every place can be had, by honest and hostile tenants alike.
         for tenant in 0..TENANTS {
@@ -194,6 +182,33 @@ impl House {
         Ok(*self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Honest tenants, hostile ones, faults and reloads for so long; then a sound store again.
+    async fn phase(self: &Arc<Self>, number: u64, length: Duration, seed: u64, stored: &[Arc<Mutex<BTreeSet<i64>>>]) -> Result<()> {
+        let (mut tasks, stop) = (tokio::task::JoinSet::new(), CancellationToken::new());
+        for (tenant, stored) in stored.iter().enumerate() {
+            let random = Random(seed.wrapping_mul(31).wrapping_add(number * 1_000 + tenant as u64 + 1));
+            let (house, stored, stop) = (self.clone(), stored.clone(), stop.clone());
+            if tenant % 2 == 0 {
+                let first = 1_000 + number as i64 * 500_000_000;
+                tasks.spawn(async move { house.honest_until_told(tenant, first, &stored, random, &stop).await });
+            } else {
+                tasks.spawn(async move { house.hostile_until_told(tenant, random, &stop).await });
+            }
+        }
+        let weather = tokio::spawn({
+            let (house, random, stop) = (self.clone(), Random(seed.wrapping_add(number + 7)), stop.clone());
+            async move { house.weather(random, &stop).await }
+        });
+        tokio::time::sleep(length).await;
+        stop.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        weather.await??;
+        self.proxy.set_rules([]);
+        Ok(())
+    }
+
     fn spec(&self, tenant: usize) -> Value {
         json!({
             "bucket": BUCKET, "region": "us-east-1", "format": "csv", "path": format!("t{tenant:02}/{{{{TABLE}}}}/{{{{UUID}}}}.csv"),
@@ -217,9 +232,15 @@ impl House {
         Ok(())
     }
 
-    async fn honest_until_told(&self, tenant: usize, stored: &Mutex<BTreeSet<i64>>, mut random: Random) -> Result<()> {
-        let mut next = 1_000;
-        while !self.stop.is_cancelled() {
+    async fn honest_until_told(
+        &self,
+        tenant: usize,
+        mut next: i64,
+        stored: &Mutex<BTreeSet<i64>>,
+        mut random: Random,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        while !stop.is_cancelled() {
             let rows = 1 + random.below(2_000) as i64;
             match self.honest(tenant, next..next + rows, stored).await {
                 Ok(()) => self.note(|report| report.stored += 1),
@@ -231,8 +252,8 @@ impl House {
     }
 
     /// Attacks, leaves in the middle, is honest; each for a while.
-    async fn hostile_until_told(&self, tenant: usize, mut random: Random) -> Result<()> {
-        while !self.stop.is_cancelled() {
+    async fn hostile_until_told(&self, tenant: usize, mut random: Random, told: &CancellationToken) -> Result<()> {
+        while !told.is_cancelled() {
             let end = Duration::from_millis(200 + random.below(3_000));
             match random.below(4) {
                 0 => {
@@ -247,7 +268,7 @@ impl House {
                 1 => drop(self.honest(tenant, 0..100, &Mutex::default()).await),
                 _ => {
                     let attack = Attack::ALL[random.below(Attack::ALL.len() as u64) as usize];
-                    let stop = self.stop.child_token();
+                    let stop = told.child_token();
                     let (ended, spec) = (stop.clone(), if random.below(2) == 0 { self.spec(tenant) } else { self.spec(TENANTS) });
                     let timer = async {
                         tokio::time::sleep(end).await;
@@ -263,9 +284,9 @@ impl House {
     }
 
     /// The store's faults, and reloads.
-    async fn weather(&self, mut random: Random) -> Result<()> {
+    async fn weather(&self, mut random: Random, stop: &CancellationToken) -> Result<()> {
         let every = |count: u64| When::Every(NonZeroU64::new(count).unwrap_or(NonZeroU64::MIN));
-        while !self.stop.is_cancelled() {
+        while !stop.is_cancelled() {
             self.proxy.set_rules(match random.below(5) {
                 0 => vec![],
                 1 => vec![Rule::any(every(3), Fault::Answer(StatusCode::SERVICE_UNAVAILABLE))],
@@ -281,7 +302,7 @@ impl House {
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(500 + random.below(2_000))) => {}
-                () = self.stop.cancelled() => {}
+                () = stop.cancelled() => {}
             }
         }
         Ok(())

@@ -76,7 +76,7 @@ impl Census {
         }
         self.count_metadata(field.metadata())?;
         check_extension(field, &self.path)?;
-        let data_type = self.physical_type(field, field.data_type(), depth)?;
+        let data_type = self.physical_type(field.data_type(), depth)?;
         self.path.truncate(outer);
         Ok(Arc::new(field.clone().with_data_type(data_type).with_nullable(true).with_metadata(Metadata::default())))
     }
@@ -95,7 +95,7 @@ impl Census {
     }
 
     /// The type as it is decoded; an error for a type that is not well formed or not supported.
-    fn physical_type(&mut self, field: &Field, data_type: &DataType, depth: usize) -> Result<DataType, IpcError> {
+    fn physical_type(&mut self, data_type: &DataType, depth: usize) -> Result<DataType, IpcError> {
         let path = self.path.clone();
         let refuse = |why: &str| Err(IpcError(format!("column {}: {why}", quoted(&path))));
         let precision = |precision: u8, most: u8| {
@@ -133,9 +133,7 @@ impl Census {
             DataType::Dictionary(_, values) if values.is_nested() || matches!(**values, DataType::Dictionary(..)) => {
                 refuse("a dictionary of nested values; a dictionary of plain values is possible")
             }
-            DataType::Dictionary(keys, values) => {
-                Ok(DataType::Dictionary(keys.clone(), Box::new(self.physical_type(field, values, depth)?)))
-            }
+            DataType::Dictionary(keys, values) => Ok(DataType::Dictionary(keys.clone(), Box::new(self.physical_type(values, depth)?))),
             DataType::Union(..) => refuse("type union is not supported"),
             DataType::RunEndEncoded(..) => refuse("type run_end_encoded is not supported"),
             DataType::Decimal32(it, _) => precision(*it, DECIMAL32_MAX_PRECISION),

@@ -68,7 +68,7 @@ impl Settings {
     /// Reads what [`Settings::to_json`] wrote, and checks it again.
     ///
     /// # Errors
-    /// What is wrong, if it is not something that [`Spec::parse`] makes.
+    /// What is wrong, if it is not something that [`Spec::parse`](super::Spec::parse) makes.
     pub fn from_json(json: &str) -> Result<Self, String> {
         let wire: Wire = serde_json::from_str(json).map_err(|error| format!("the session settings cannot be read: {error}"))?;
         wire.check().map_err(|words| format!("the session settings are not ones that `configure` makes: {words}"))

@@ -106,7 +106,8 @@ impl Failure {
     /// True if no answer says whether the request took effect: the connection broke, the time was over, a gateway gave up waiting, or the
     /// success that came cannot be read.
     pub(super) fn is_lost(&self) -> bool {
-        matches!(self.class, Class::Transient | Class::Doubtful) && self.status.is_none_or(|status| status < 300 || status == 504)
+        let open = matches!(self.class, Class::Transient | Class::Doubtful) && self.code.is_none();
+        open && self.status.is_none_or(|status| status < 300 || status == 504)
     }
 
     /// Of a HEAD, whose answer has no body and so no code: a bare 400 or 403 may stand for a token that has expired.

@@ -394,7 +394,7 @@ impl Bucket {
     /// The store has taken an object with `token` and has not named its ETag: does it show the object?
     async fn confirmed(&self, put: &PutObject, token: &str, body: &Payload, digest: &Digest) -> Result<Stored, Failure> {
         const NAMELESS: &str = "the answer has no ETag";
-        match self.head(put.key.as_str(), token, body.length(), &Attempt { number: 1, redirect: None }).await {
+        match self.head(put.key.as_str(), token, body.length(), &Attempt::first()).await {
             Ok(etag) => {
                 self.nameless.store(true, Ordering::Relaxed);
                 Ok(Stored { etag, checksum: digest.crc32.clone() })

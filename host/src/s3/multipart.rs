@@ -161,6 +161,8 @@ impl Multipart {
         let mut course = self.bucket.retry.course();
         // True once an attempt may have taken effect without our hearing of it.
         let mut unanswered = false;
+        // The same, and no answer at all; until the store has been asked for the object.
+        let mut lost = false;
         loop {
             let failure = match self.try_complete(&parts, &course.attempt()).await {
                 Ok(stored) => return Ok(stored),
@@ -169,6 +171,14 @@ impl Multipart {
             // A refusal took no effect. A server error may have; and what is refused later (the upload is gone, the token has expired) says
             // nothing of the attempts before.
             unanswered |= failure.may_have_happened();
+            // RADOS Gateway has nothing but server errors for an upload that is complete.
+            if lost && failure.status.is_some_and(|status| status >= 500) {
+                if let Ok(etag) = self.bucket.head(&self.key, &self.token, bytes, &Attempt::first()).await {
+                    return Ok(Stored { etag, checksum: None });
+                }
+                lost = false;
+            }
+            lost |= failure.is_lost();
             if let Err(error) = course.pause("CompleteMultipartUpload", failure).await {
                 return if unanswered { self.settle(bytes, error).await } else { Err(error) };
             }

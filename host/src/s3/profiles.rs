@@ -67,7 +67,9 @@ pub(super) fn files(options: &ConnectOptions) -> ProfileFiles {
     if let Some(file) = &options.credentials_file {
         return files.with_file(ProfileFileKind::Credentials, file).build();
     }
-    // A file that is not there is no mistake, as for the SDK's own chain: profiles may all be in the other one.
+    // A file that is not there is no mistake, as for the SDK's own chain: profiles may all be in the other one. The SDK panics at no file at
+    // all, so there is an empty one.
+    let files = files.with_contents(ProfileFileKind::Config, "");
     let is_there = |path: &String| Path::new(path).exists();
     let files = match variable("AWS_CONFIG_FILE") {
         Some(path) if is_there(&path) => files.with_file(ProfileFileKind::Config, path),

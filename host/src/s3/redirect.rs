@@ -95,7 +95,13 @@ mod tests {
     use super::*;
 
     fn redirect(status: u16, from: &str, location: &str) -> Option<Redirect> {
-        let place = Place { bucket: "b".into(), region: "r".into(), host: "h".into(), is_endpoint: true };
+        let place = Place {
+            bucket: "b".into(),
+            region: "r".into(),
+            host: "h".into(),
+            is_endpoint: true,
+            secrets: super::super::secrets::Secrets::default(),
+        };
         let answer = Answer { status, location: Some(location.to_owned()), ..Answer::default() };
         Redirect::of(&answer, &from.parse().expect("a URL"), &place)
     }

@@ -68,6 +68,13 @@ pub(super) struct Attempt {
     pub(super) redirect: Option<String>,
 }
 
+impl Attempt {
+    /// The first of a request, or the only one.
+    pub(super) fn first() -> Self {
+        Self { number: 1, redirect: None }
+    }
+}
+
 impl Retry {
     /// Tries until it works, cannot work, or the budget is spent.
     pub(super) async fn run<T, F>(&self, operation: &str, mut attempt: impl FnMut(Attempt) -> F) -> Result<T, StoreError>

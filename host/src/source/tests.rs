@@ -248,6 +248,22 @@ fn late_values_that_would_be_changed_are_refused_with_the_remedy() {
 }
 
 #[test]
+fn nothing_follows_an_error() {
+    for (name, head, row, bad) in [
+        ("malformed.csv", "a,b\n", "1,2\n", "1\n"),
+        ("mismatch.csv", "a,b\n", "1,2\n", "x,2\n"),
+        ("malformed.ndjson", "", "{\"a\":1}\n", "{\n"),
+        ("mismatch.ndjson", "", "{\"a\":1}\n", "{\"a\":\"x\"}\n"),
+    ] {
+        let files = Files::new();
+        let content = format!("{head}{}{bad}{row}", row.repeat(SAMPLE_ROWS + 5));
+        let (_, rows) = open(&Location::File(files.file(name, content.as_bytes())), &ReadOptions::default()).unwrap();
+        let ends: Vec<bool> = rows.map(|batch| batch.is_ok()).collect();
+        assert_eq!(ends, [true, false], "{name}");
+    }
+}
+
+#[test]
 fn a_column_without_a_name_is_named_after_its_place_and_that_is_said() {
     let files = Files::new();
     for (content, expected, said) in [

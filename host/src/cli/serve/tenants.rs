@@ -272,22 +272,24 @@ impl TenantServers {
             Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
         };
         let losses = wanted.losses(self.served.values().map(|served| &served.hosted));
-        if !losses.is_empty() && !self.allow_removal {
-            return tracing::error!(
-                file = %self.file.display(),
-                missing = losses.join("; "),
-                "Tenants stay as they were: the file lacks what is served, and may be cut short. If it is whole, seal it (`lakegate policy                  check --seal`) and send SIGHUP again, or serve with --allow-removal."
-            );
-        }
-        for missing in losses {
-            tracing::warn!(missing, "No longer in the file of tenants.");
-        }
         let wanted = wanted.tenants;
         let (same, other): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|hosted| self.serves(hosted));
         let made = match self.prepare(other).await {
             Ok(made) => made,
             Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
         };
+        // Mistakes come first: a file that has one need not be whole.
+        if !losses.is_empty() && !self.allow_removal {
+            return tracing::error!(
+                file = %self.file.display(),
+                missing = losses.join("; "),
+                "Tenants stay as they were: the file lacks what is served, and may be cut short. If it is whole, seal it (`lakegate policy check \
+                 --seal`) and send SIGHUP again, or serve with --allow-removal."
+            );
+        }
+        for missing in losses {
+            tracing::warn!(missing, "No longer in the file of tenants.");
+        }
         let stays = |served: &TenantEntry| same.iter().any(|hosted| hosted.is_as(served));
         for served in self.served.values().filter(|served| stays(&served.hosted)) {
             if let Err(error) = served.hosted.place.renew(served.gate.as_ref()) {

@@ -251,6 +251,16 @@ async fn a_lost_answer_is_settled_whatever_ends_the_course() {
     }
 }
 
+/// Nothing but server errors after a lost answer: the store is asked for the object at once, not when the time is over.
+#[tokio::test]
+async fn a_lost_answer_is_settled_between_server_errors() {
+    let (result, seen) =
+        complete(|number| if number == 1 { Reply::Close } else { status(500, "UnknownError") }, |token| head_of(token, "5")).await;
+    assert_eq!(result.expect("it is there").etag, "\"h\"");
+    let methods: Vec<&str> = seen.iter().map(|request| request.method.as_str()).collect();
+    assert_eq!(methods, ["POST", "PUT", "POST", "POST", "HEAD"]);
+}
+
 #[tokio::test]
 async fn a_refusal_without_any_lost_answer_is_no_success() {
     let (result, seen) = complete(|_| status(403, "AccessDenied"), |token| head_of(token, "5")).await;
