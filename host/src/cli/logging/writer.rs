@@ -204,7 +204,7 @@ mod tests {
         fill();
         writer.flush();
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert!(text.starts_with("10 are lost\n0\n"), "{}", &text[..20]);
+        assert!(text.starts_with("10 are lost\n0\n"), "{:?}", text.lines().next());
         assert_eq!(text.lines().count(), 1 + MAX_LINES + MAX_LINES + 10, "none of the second round is lost");
         drop(writer);
         writing.join().unwrap();

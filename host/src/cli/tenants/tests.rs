@@ -242,7 +242,7 @@ fn every_field_that_the_page_names_is_one() {
         parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{entry}"))
             .is_err_and(|errors| errors.join("\n").contains("unknown field"))
     };
-    for (section, of, fields) in [("`grant`", "grant", 24), ("`machine`", "machine", 7), ("Credentials", "credentials", 9)] {
+    for (section, of, fields) in [("`grant`", "grant", 25), ("`machine`", "machine", 7), ("Credentials", "credentials", 9)] {
         assert!(is_unknown(of, "no_such_field"), "{of}");
         let named = named(section);
         let unknown: Vec<_> = named.iter().filter(|field| is_unknown(of, field)).collect();
@@ -285,18 +285,18 @@ content_types = ["text/csv"]
 #[test]
 fn no_beginning_of_a_file_passes_for_a_whole_one() {
     let (file, mut good) = (Path::new("t.toml"), 0);
-    for end in 0..WHOLE.len() {
-        if let Ok(cut) = loaded(file, &WHOLE[..end]) {
+    for beginning in (0..WHOLE.len()).filter_map(|end| WHOLE.get(..end)) {
+        if let Ok(cut) = loaded(file, beginning) {
             good += 1;
-            assert!(!cut.losses(parse(WHOLE).unwrap().iter()).is_empty(), "cut at {end}: {:?}", &WHOLE[..end]);
+            assert!(!cut.losses(parse(WHOLE).unwrap().iter()).is_empty(), "{beginning:?}");
         }
     }
     assert!(good > 10, "{good} beginnings are good files: the test can fail");
     assert_eq!(lacks(WHOLE, WHOLE), [""; 0]);
     let sealed = seal::applied(WHOLE);
     assert!(loaded(file, &sealed).unwrap().losses(parse(WHOLE).unwrap().iter()).is_empty());
-    for end in 0..sealed.len() - 1 {
-        assert!(loaded(file, &sealed[..end]).is_err(), "cut at {end}");
+    for beginning in (0..sealed.len() - 1).filter_map(|end| sealed.get(..end)) {
+        assert!(loaded(file, beginning).is_err(), "{beginning:?}");
     }
 }
 
@@ -323,7 +323,7 @@ fn what_a_file_lacks_is_named_and_what_it_changes_is_not() {
 async fn a_file_is_read_once_it_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.toml");
-    std::fs::write(&file, &WHOLE[..WHOLE.find("[tenants.beta]").unwrap()]).unwrap();
+    std::fs::write(&file, WHOLE.split("[tenants.beta]").next().unwrap()).unwrap();
     let writer = std::thread::spawn({
         let file = file.clone();
         move || {
