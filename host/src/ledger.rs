@@ -506,10 +506,8 @@ mod tests {
         ledger.give_up();
         ledger.fail(&cut, Failure::new(FailureClass::Unexpected, "cut off"));
         let told: Vec<_> = ledger.landed(&before).tables;
-        let told: Vec<_> = told
-            .iter()
-            .map(|it| (it.table.as_str(), it.rows_confirmed, it.receipts.len(), it.failure.as_ref().map(|it| &*it.message)))
-            .collect();
+        let told: Vec<_> =
+            told.iter().map(|it| (it.table.as_str(), it.rows_confirmed, it.objects, it.failure.as_ref().map(|it| &*it.message))).collect();
         assert_eq!(told, [("whole", 3, 1, None), ("failed", 0, 0, Some("of itself")), ("cut", 3, 1, None)]);
     }
 

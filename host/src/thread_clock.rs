@@ -11,7 +11,7 @@ pub(crate) fn nanos() -> u64 {
         // No system that this runs on lacks the clock; there, work would cost nothing.
         return 0;
     }
-    let [seconds, nanos] = [time.tv_sec, time.tv_nsec].map(|value| u64::try_from(value).unwrap_or(0));
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 

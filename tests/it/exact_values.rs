@@ -193,7 +193,7 @@ fn number(data_type: &DataType, text: &str) -> Option<i128> {
             let offset = match zone {
                 "Z" => 0,
                 zone => {
-                    let (hours, minutes) = zone[1..].split_once(':')?;
+                    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
                     let size = hours.parse::<i128>().ok()? * 3_600 + minutes.parse::<i128>().ok()? * 60;
                     if zone.starts_with('-') { -size } else { size }
                 }

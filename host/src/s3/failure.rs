@@ -215,7 +215,7 @@ impl Failure {
         let mut text = format!("https response error StatusCode: {status}");
         let clean = |words: &str| sober(&place.secrets.without(words));
         let mut said = String::new();
-        if let Some(title) = &answer.page {
+        if let Some(title) = answer.page.as_ref().filter(|_| !(300..400).contains(&status)) {
             let title = clean(title);
             let title = if title.is_empty() { String::new() } else { format!(" ({title:?})") };
             said.push_str(&format!(", a web page{title} instead of an answer of S3"));

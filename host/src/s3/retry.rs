@@ -217,7 +217,9 @@ impl Course<'_> {
                     Renewal::Others => return true,
                     Renewal::Same => failure.note("asked again, their source gives the same"),
                     Renewal::Failed(error) => {
-                        failure.note(&format!("asked again, their source gives none: {}", credentials_failure(&error).text()))
+                        // Not for a tenant's ears: it names files and profiles of the operator.
+                        tracing::warn!(error = credentials_failure(&error).text(), "Other credentials were asked for, in vain.");
+                        failure.note("asked again, their source gives none");
                     }
                 }
                 false

@@ -95,7 +95,7 @@ async fn a_source_that_has_no_others_is_asked_once_and_the_error_says_so() {
     assert_eq!(asked(&dir), 2);
     let (dir, config) = process(1);
     std::fs::remove_file(dir.path().join("new.json")).expect("it was there");
-    check(&of_config(&config), "asked again, their source gives none: credentials cannot be had").await;
+    check(&of_config(&config), "asked again, their source gives none").await;
 }
 
 /// Others that are refused as well: no third attempt, however long the store goes on.

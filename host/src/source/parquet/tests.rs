@@ -10,8 +10,11 @@ use arrow_array::types::Int8Type;
 use arrow_array::{Array, ArrayRef, Decimal128Array, DictionaryArray, Int8Array, RecordBatch};
 use std::sync::Arc;
 
+/// Values of a row group, and the levels of definition and repetition.
+type Values<'a, T> = (&'a [T], &'a [i16], &'a [i16]);
+
 /// A file of one column of this schema, a row group for each set of values with its levels.
-fn file<T: DataType>(schema: &str, groups: &[(&[T::T], &[i16], &[i16])], properties: WriterProperties) -> Vec<u8> {
+fn file<T: DataType>(schema: &str, groups: &[Values<'_, T::T>], properties: WriterProperties) -> Vec<u8> {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
     for (values, definitions, repetitions) in groups {
@@ -73,17 +76,17 @@ fn int96_keeps_its_moment_in_the_finest_unit_that_holds_all() {
 #[test]
 fn int96_that_no_unit_holds_is_refused_by_row() {
     let far = [moment(0, 0), moment(0, 1)];
-    let groups: [(&[Int96], &[i16], &[i16]); 2] = [(&far, &[1, 1], &[]), (&[moment(YEAR_9999, 0)], &[0, 1], &[])];
+    let groups: [Values<'_, Int96>; 2] = [(&far, &[1, 1], &[]), (&[moment(YEAR_9999, 0)], &[0, 1], &[])];
     let words = ["t.parquet, row 4, column `v`: ", "INT96", "1677 to 2262"];
     refuse("t.parquet", &file::<Int96Type>(INT96, &groups, plain()), &[], &words);
     // In lists, too: the third row.
-    let groups: [(&[Int96], &[i16], &[i16]); 1] = [(&[moment(0, 1), moment(0, 2), moment(YEAR_1, 0)], &[3, 3, 1, 3], &[0, 1, 0, 0])];
+    let groups: [Values<'_, Int96>; 1] = [(&[moment(0, 1), moment(0, 2), moment(YEAR_1, 0)], &[3, 3, 1, 3], &[0, 1, 0, 0])];
     refuse("t.parquet", &file::<Int96Type>(INT96_LIST, &groups, plain()), &[], &["row 3, column `v.list.element`: "]);
 }
 
 #[test]
 fn int96_in_lists_and_with_an_arrow_schema_keeps_its_moment() {
-    let groups: [(&[Int96], &[i16], &[i16]); 1] = [(&[moment(0, 0), moment(YEAR_9999, 0)], &[3, 3], &[0, 1])];
+    let groups: [Values<'_, Int96>; 1] = [(&[moment(0, 0), moment(YEAR_9999, 0)], &[3, 3], &[0, 1])];
     let shown = show(&Files::new().file("t.parquet", &file::<Int96Type>(INT96_LIST, &groups, plain())), &[]);
     assert!(shown.ends_with("[1970-01-01T00:00:00, 9999-12-31T00:00:00]"), "{shown}");
     // The unit of the writer's schema is kept where it holds the values, and only there.
