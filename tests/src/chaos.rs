@@ -160,7 +160,7 @@ impl House {
         self.settled().await?;
         // Every place can be had, by honest and hostile tenants alike.
         for tenant in 0..TENANTS {
-            for stored in vec![&stored[tenant]; SESSIONS] {
+            for stored in [&stored[tenant]; SESSIONS] {
                 self.honest(tenant, 1_000_000_000..1_000_000_001, stored).await.with_context(|| format!("tenant {tenant} at the end"))?;
             }
         }

@@ -41,11 +41,17 @@ impl Answer {
     }
 }
 
+/// What is answered to a method and a URL.
+type Script = Arc<dyn Fn(&str, &str) -> Answer + Send + Sync>;
+
+/// Where a way to credentials has one of its texts.
+type TextOf = fn(&mut Way) -> &mut Option<String>;
+
 /// Stands in for the network: answers by a script, and remembers what was asked.
 #[derive(Clone)]
 pub(super) struct Memory {
     seen: Arc<Mutex<Vec<String>>>,
-    script: Arc<dyn Fn(&str, &str) -> Answer + Send + Sync>,
+    script: Script,
 }
 
 impl fmt::Debug for Memory {
@@ -443,7 +449,7 @@ fn a_line_end_is_told_by_the_name_of_where_it_stands() {
     check(with("environment", &|way| way.target.bucket.push('\n')), "`bucket`");
     check(with("environment", &|way| way.target.credentials.profile = Some("p\n".into())), "`local_profile`");
     let all_of_a_spec = "environment, with all that a spec can say";
-    let role: [(fn(&mut Way) -> &mut Option<String>, &str); 4] = [
+    let role: [(TextOf, &str); 4] = [
         (|way| &mut way.target.credentials.role_arn, "`role_arn`"),
         (|way| &mut way.target.credentials.role_session_name, "`role_session_name`"),
         (|way| &mut way.target.credentials.external_id, "`external_id`"),
