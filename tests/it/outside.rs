@@ -25,7 +25,7 @@ impl Place {
         let place = Self(tempfile::tempdir()?);
         std::fs::copy(env!("LAKEGATE_HOSTILE_COMPONENT"), place.path("hostile.wasm"))?;
         // The guest looks for its orders anywhere in a message; a column's name stands in the schema.
-        std::fs::write(place.path("orders.csv"), "behave=ok;on=insert;rows=2;name=t;\n1\n2\n")?;
+        std::fs::write(place.path("orders.csv"), "\"behave=ok;on=insert;rows=2;name=t;\"\n1\n2\n")?;
         Ok(place)
     }
 
@@ -78,7 +78,7 @@ async fn every_command_takes_one() -> Result<()> {
     let place = Place::new()?;
     // A spec that the embedded component refuses, and the hostile one does not look at.
     std::fs::write(place.path("s.yml"), "bucket: ''\n")?;
-    std::fs::write(place.path("panic.csv"), "behave=panic;rows=0;name=t;\n")?;
+    std::fs::write(place.path("panic.csv"), "\"behave=panic;rows=0;name=t;\"\n")?;
     let sync = include_str!("../../examples/quickstart/sync.yml");
     for file in ["orders.csv", "panic.csv"] {
         std::fs::write(place.path(&format!("{file}.yml")), sync.replace("examples/quickstart/*.csv", file))?;

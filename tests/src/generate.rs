@@ -314,12 +314,12 @@ fn values(field: &Field, rows: usize, dice: &mut Dice) -> ArrayRef {
         DataType::Float32 => primitive!(Float32Type, float(dice) as f32),
         DataType::Float64 => primitive!(Float64Type, float(dice)),
         DataType::Date32 => primitive!(Date32Type, if dice.one_in(4) { dice.wide() as i32 } else { dice.roll(40_000) as i32 - 10_000 }),
-        DataType::Date64 => primitive!(Date64Type, instant(1_000, dice)),
+        DataType::Date64 => primitive!(Date64Type, instant(1_000, dice) % MOST_DATE64),
         DataType::Time32(TimeUnit::Second) => primitive!(Time32SecondType, dice.roll(100_000) as i32),
         DataType::Time32(_) => primitive!(Time32MillisecondType, dice.roll(100_000_000) as i32),
         DataType::Time64(TimeUnit::Microsecond) => primitive!(Time64MicrosecondType, dice.roll(100_000_000_000) as i64),
         DataType::Time64(_) => primitive!(Time64NanosecondType, dice.roll(100_000_000_000_000) as i64),
-        DataType::Timestamp(TimeUnit::Second, _) => primitive!(TimestampSecondType, instant(1, dice)),
+        DataType::Timestamp(TimeUnit::Second, _) => primitive!(TimestampSecondType, instant(1, dice) % MOST_SECONDS),
         DataType::Timestamp(TimeUnit::Millisecond, _) => primitive!(TimestampMillisecondType, instant(1_000, dice)),
         DataType::Timestamp(TimeUnit::Microsecond, _) => primitive!(TimestampMicrosecondType, instant(1_000_000, dice)),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => primitive!(TimestampNanosecondType, instant(1_000_000_000, dice)),
@@ -499,6 +499,11 @@ fn float(dice: &mut Dice) -> f64 {
         _ => dice.roll(2_000_000) as f64 / 100.0 - 10_000.0,
     }
 }
+
+/// Milliseconds of as many days, and seconds of as many milliseconds, as Parquet can count: beyond them a table fails by its column's name,
+/// which the encoder's own tests have.
+const MOST_DATE64: i64 = i32::MAX as i64 * 86_400_000;
+const MOST_SECONDS: i64 = i64::MAX / 1_000;
 
 /// Mostly of this century, now and then of any time at all.
 fn instant(ticks_a_second: i64, dice: &mut Dice) -> i64 {

@@ -9,10 +9,10 @@ use crate::bindings::CredentialSource;
 use crate::grpc::listen::Listener;
 use crate::grpc::tls::{Files, Fingerprint, Gate, fingerprint};
 use crate::limits::TENANT_SPILL_BYTES;
-use crate::plain_file;
 use crate::policy::resources::Resources;
 use crate::policy::{Grant, Tenant};
 use crate::session::Options;
+use crate::{plain_file, small_file};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 pub use seal::Seal;
@@ -287,7 +287,9 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong with it, one problem a line.
 pub fn read(file: &Path) -> Result<Loaded, CliError> {
-    loaded(file, &text_of(file)?)
+    // Read once: a pipe is as good as a file here.
+    let text = small_file::read_argument(file).map_err(|error| refused(file, &format!("cannot be read: {error}")))?;
+    loaded(file, &text)
 }
 
 /// Reads the file when it stays as it is for a moment: one that is written in place is not to be caught halfway. A sealed one that is right

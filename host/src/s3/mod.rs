@@ -377,9 +377,16 @@ impl Bucket {
             request = request.metadata(TOKEN_KEY, token);
         }
         let request = request.customize().interceptor(self.log(key.as_str(), attempt.number)).interceptor(exchange.clone());
-        let send = async { request.send().await.map_err(|error| exchange.failed(&error, &self.place)) };
+        let send = async {
+            match request.send().await {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(exchange.failed(&error, &self.place).without_rows(body).await),
+            }
+        };
         let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
-        exchange.confirm(&self.place)?;
+        if let Err(failure) = exchange.confirm(&self.place) {
+            return Err(failure.without_rows(body).await);
+        }
         let (ours, theirs) = (digest.crc32.as_deref(), answer.checksum_crc32());
         same_checksum(ours, theirs)?;
         let checksum = digest.crc32.clone();

@@ -133,7 +133,9 @@ impl Multipart {
                     }
                 };
                 let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
-                exchange.confirm(&bucket.place)?;
+                if let Err(failure) = exchange.confirm(&bucket.place) {
+                    return Err(failure.without_rows(body).await);
+                }
                 same_checksum(digest.crc32.as_deref(), answer.checksum_crc32())?;
                 let etag = etag(answer.e_tag()).map_err(|mut failure| {
                     failure.note(NAMELESS_PART);
