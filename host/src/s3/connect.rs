@@ -92,10 +92,10 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         });
     }
 
-    let Found { sources, endpoint, strict } = find(target, options).await?;
+    let Found { sources, shared, endpoint, strict } = find(target, options).await?;
     let checksums = checksums(target, options, Some(&sources.shared))?;
     let credentials = resolve(&sources, target, options, &secrets).await?;
-    let mut builder = Builder::from(&sources.shared)
+    let mut builder = Builder::from(&shared)
         .http_client(strict)
         .credentials_provider(credentials.clone())
         .identity_cache(credentials.clone())
@@ -143,6 +143,8 @@ fn refuse(text: String) -> StoreError {
 /// Where requests go, and what environment and shared files say besides.
 struct Found {
     sources: Sources,
+    /// What holds for the store: of the endpoints in environment and files only those that it may be found by. STS keeps its own.
+    shared: SdkConfig,
     endpoint: Option<Endpoint>,
     /// The client for the store.
     strict: SharedHttpClient,
@@ -178,9 +180,7 @@ impl Sources {
         if let Some(given) = &options.credentials {
             loader = loader.credentials_provider(given.clone());
         }
-        let shared = loader.load().await;
-        let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
-        Self { shared, guarded, region }
+        Self { shared: loader.load().await, guarded, region }
     }
 }
 
@@ -193,15 +193,17 @@ async fn find(target: &StorageTarget, options: &ConnectOptions) -> Result<Found,
     #[cfg(test)]
     let strict = options.answers.clone().unwrap_or(strict);
     let sources = Sources::read(target, options, guarded(strict.clone())).await;
+    let shared = sources.shared.clone();
+    let shared = if options.configured_endpoints { shared } else { without_endpoints(shared) };
     let endpoint = match own {
         Some(endpoint) => Some(endpoint),
-        None => configured_endpoint(&sources.shared).map(|url| endpoint_of(configured_by(&url, &options.environment), &url)).transpose()?,
+        None => configured_endpoint(&shared).map(|url| endpoint_of(configured_by(&url, &options.environment), &url)).transpose()?,
     };
     check_bucket_at(&target.bucket, target.path_style, endpoint.as_ref())?;
     if let Some(url) = endpoint.as_ref().and_then(|endpoint| endpoint.url().parse().ok()) {
         Proxies::of(&options.environment).way(&url).map_err(|error| refuse(error.to_string()))?;
     }
-    Ok(Found { sources, endpoint, strict })
+    Ok(Found { sources, shared, endpoint, strict })
 }
 
 /// Whether bytes are sent with a CRC32: as the spec says; else as the embedder says; else as environment and profile do.
