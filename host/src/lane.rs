@@ -10,7 +10,7 @@ use crate::imports::{LaneContext, State, TableCall};
 use crate::ledger::{Call, Failure, FailureClass, Ledger};
 use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, LEAST_TICK, MAX_OPEN_OBJECTS, MAX_TABLE_NAME_BYTES};
 use crate::policy::metrics::Queued;
-use crate::policy::told::Line;
+use crate::policy::tenant_log::Line;
 use crate::policy::{Denied, Tenant};
 use crate::upload::{Upload, text};
 use bytes::Bytes;

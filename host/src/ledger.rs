@@ -8,7 +8,7 @@ use crate::message::{InvalidMessage, invalid};
 use crate::object::ObjectKey;
 use crate::policy::Tenant;
 use crate::policy::resources::MemoryHold;
-use crate::policy::told::Line;
+use crate::policy::tenant_log::Line;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;

@@ -12,7 +12,7 @@ pub mod quarantine;
 pub mod quota;
 pub mod rate_limit;
 pub mod resources;
-pub(crate) mod told;
+pub(crate) mod tenant_log;
 
 use crate::object::PutObject;
 pub use grant::{Denied, Grant, Tenant};

@@ -19,7 +19,7 @@ use crate::payload::Payload;
 use crate::policy::grant::RateKind;
 use crate::policy::metrics::OpenSession;
 use crate::policy::resources::{MemoryHold, Resources};
-use crate::policy::told::Line;
+use crate::policy::tenant_log::Line;
 use crate::policy::{Denied, Policy, Tenant};
 use crate::s3::{ConnectOptions, S3Client, StoreError};
 use crate::scheduler::HostMeter;

@@ -12,7 +12,7 @@ use crate::payload::Payload;
 use crate::policy::grant::RateKind;
 use crate::policy::quota::{OpenObject, Reservation};
 use crate::policy::resources::MemoryHold;
-use crate::policy::told::Line;
+use crate::policy::tenant_log::Line;
 use crate::policy::{Authorized, Denied, Policy, Tenant};
 use crate::s3::{Multipart, Part, S3Client, StoreError, StoreErrorKind, Stored};
 use crate::scheduler::{HostMeter, spawn_metered};

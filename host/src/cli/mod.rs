@@ -179,7 +179,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
             }
             // Clients of the protocol hear of failures, not of objects.
             let machine = args.machine.clone();
-            let options = serve::unless_told(move || Ok(Options { receipt_bytes: 0, ..machine.options()? }));
+            let options = serve::unless_signalled(move || Ok(Options { receipt_bytes: 0, ..machine.options()? }));
             let Some(options) = options.await? else { return Ok(Exit::Done) };
             let make = move || Ok(crate::session::Destination::new(args.machine.runtime()?, options));
             let served = serve::run(args.serve, unknown, make).await;

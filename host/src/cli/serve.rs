@@ -121,7 +121,7 @@ fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {
 ///
 /// # Errors
 /// Those of `work`.
-pub(super) async fn unless_told<T: Send + 'static>(
+pub(super) async fn unless_signalled<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
 ) -> Result<Option<T>, CliError> {
     let mut signals = Signals::new()?;

