@@ -239,9 +239,18 @@ fn instants_and_times_at_the_ends_of_their_range_have_a_text() {
     ];
     for column in columns {
         let (data_type, rows) = (column.data_type().clone(), column.len());
+        // Parquet has another unit for these, in which the ends would be others.
+        let converted =
+            matches!(data_type, DataType::Timestamp(TimeUnit::Second, _) | DataType::Date64 | DataType::Time32(TimeUnit::Second));
         for format in formats() {
+            let parquet = matches!(format, Format::Parquet(_));
+            if parquet && converted {
+                let error = written(&of(column.clone()), &format).expect_err("it cannot be held");
+                assert!(error.contains("column \"c\"") && error.contains("does not fit the"), "{data_type}: {error}");
+                continue;
+            }
             let body = written(&of(column.clone()), &format).unwrap_or_else(|error| panic!("{data_type}: {error}"));
-            if !matches!(format, Format::Parquet(_)) {
+            if !parquet {
                 let text = String::from_utf8(body).expect("UTF-8");
                 assert_eq!(text.lines().filter(|line| line.len() > 1).count(), rows, "{data_type}: {text}");
             }
