@@ -25,7 +25,7 @@ lint: setup
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --quiet
 	sh tests/check-dependencies.sh
-	$(CARGO) run --quiet -p lakegate-modules -- guest host > target/modules.txt
+	$(CARGO) run --quiet -p lakegate-modules -- guest host/* > target/modules.txt
 
 ## Throughput of the encoders, in the sandbox and out, beside polars, pyarrow and duckdb; a guest's memory; load beside polars. ARGS='--scale 0.1'
 bench: setup peers

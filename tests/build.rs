@@ -16,7 +16,7 @@ fn build() -> Result<()> {
     for input in ["hostile/src", "hostile/Cargo.toml", "../wit", "../Cargo.lock", "build.rs"] {
         println!("cargo::rerun-if-changed={input}");
     }
-    let allowed_imports = include_str!("../host/allowed-imports.txt");
+    let allowed_imports = include_str!("../host/lakegate/allowed-imports.txt");
     let component = lakegate_build::Guest { package: "lakegate-hostile", arguments: &[], allowed_imports }.build()?;
     let path = PathBuf::from(env::var_os("OUT_DIR").context("no OUT_DIR")?).join("hostile.wasm");
     fs::write(&path, component).with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,10 +1,26 @@
 #!/bin/sh
-# Who may depend on whom: the guest holds nothing that could reach outside, and guest and host never link each other.
+# Who may depend on whom: the guest holds nothing that could reach outside, guest and host never link each other, and the library and the crates
+# below it bring nothing of a command line, a protocol server or an embedded store.
 set -eu
-guest=$(cargo tree -p lakegate-guest -e normal,no-proc-macro --target wasm32-unknown-unknown --prefix none --locked | awk '{print $1}' | sort -u)
-host=$(cargo tree -p lakegate -e normal --prefix none --locked | awk '{print $1}' | sort -u)
-bad=$(printf '%s\n' "$guest" | grep -xE 'tokio|hyper|wasmtime|aws-.*|wasm-bindgen|js-sys|getrandom|lakegate' || true)
-[ -z "$bad" ] || { echo "the guest depends on: $bad" >&2; exit 1; }
-printf '%s\n' "$host" | grep -qx 'tokio' || { echo 'this check is broken: the host has no tokio' >&2; exit 1; }
-if printf '%s\n' "$host" | grep -qx 'lakegate-guest'; then echo 'the host links the guest' >&2; exit 1; fi
-echo 'dependencies: the guest is pure, and guest and host do not link each other'
+# The crates that a package brings, itself included. $1: the package; the rest: more arguments.
+crates() { cargo tree -p "$@" -e normal,no-proc-macro --prefix none --locked | awk '{print $1}' | sort -u; }
+# Fails if a package brings what it may not. $1: the package; $2: what it may not bring; $3: a crate that it does bring, or the check is broken.
+refuse() {
+    printf '%s\n' "$found" | grep -qx "$3" || { echo "this check is broken: $1 has no $3" >&2; exit 1; }
+    bad=$(printf '%s\n' "$found" | grep -xE "$2" || true)
+    [ -z "$bad" ] || { echo "$1 depends on:" $bad >&2; exit 1; }
+}
+found=$(crates lakegate-guest --target wasm32-unknown-unknown)
+refuse lakegate-guest 'tokio|hyper|wasmtime|aws-.*|wasm-bindgen|js-sys|getrandom|lakegate|lakegate-base' arrow-array
+program='clap|indicatif|serde-saphyr|toml|jsonschema|tonic|prost|s3s|lakegate-(cli|cloudquery|local-store|guest)'
+found=$(crates lakegate)
+refuse lakegate "$program|lakegate-files|parquet|arrow-csv|arrow-json" wasmtime
+found=$(crates lakegate-files)
+refuse lakegate-files "$program|wasmtime|aws-.*|hyper|lakegate" parquet
+found=$(crates lakegate-local-store)
+refuse lakegate-local-store "clap|indicatif|tonic|wasmtime|parquet|lakegate|lakegate-(cli|cloudquery|files|guest)" s3s
+found=$(crates lakegate-cloudquery)
+refuse lakegate-cloudquery 'clap|indicatif|serde-saphyr|toml|jsonschema|s3s|lakegate-(cli|local-store|guest)' tonic
+found=$(crates lakegate-cli)
+refuse lakegate-cli 'lakegate-guest' lakegate-local-store
+echo 'dependencies: the guest is pure, guest and host do not link each other, and each crate of the host keeps its place'

@@ -23,7 +23,7 @@ impl Guest<'_> {
     /// The crate does not build (with the one command that mends a missing target), or imports what it may not.
     pub fn build(&self) -> Result<Vec<u8>> {
         let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("no CARGO_MANIFEST_DIR")?);
-        let root = package.parent().context("the package has no parent folder")?;
+        let root = package.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).context("the package is in no workspace")?;
         let out = PathBuf::from(env::var_os("OUT_DIR").context("no OUT_DIR")?);
         let core = self.core_module(root, &out)?;
         self.component(&core)
@@ -68,7 +68,7 @@ impl Guest<'_> {
         for key in resolve.worlds[world].imports.keys() {
             let name = resolve.name_world_key(key);
             if !self.allowed_imports.lines().any(|allowed| same_interface(&name, allowed)) {
-                bail!("{} imports `{name}`, which is not on the list in host/allowed-imports.txt", self.package);
+                bail!("{} imports `{name}`, which is not on the list in host/lakegate/allowed-imports.txt", self.package);
             }
         }
         Ok(component)

@@ -3,7 +3,7 @@
 
 use crate::support::bench;
 use anyhow::{Result, ensure};
-use lakegate::ledger::FailureClass;
+use lakegate::FailureClass;
 use lakegate_guest::testing::fuzz::TARGETS;
 use lakegate_tests::generate::{Dice, Generated, Types};
 use lakegate_tests::{corpus, tables};
@@ -298,7 +298,7 @@ async fn large_values_that_parquet_converts_or_keeps_fit_the_sandbox_or_are_erro
         json!({"bucket": "large", "region": "us-east-1", "path": "{{TABLE}}", "no_rotate": true, "format": "parquet", "test_write": false});
     let mut options = bench.options();
     options.lanes = std::num::NonZeroUsize::MIN;
-    let session = lakegate::session::Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
+    let session = lakegate::Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;
     write.insert(tables::ids("good", 0..10).into()).await?;
     let stray: ArrayRef = Arc::new(BinaryArray::from_iter_values((0..150).map(|_| vec![0xff; MIB])));

@@ -305,7 +305,7 @@ spec:
 
 /// The object of this key in the folder's store.
 fn object(place: &Place, key: &str) -> String {
-    let store = lakegate::local_store::LocalStore::open(&place.path().join("store")).expect("a store");
+    let store = lakegate_local_store::LocalStore::open(&place.path().join("store")).expect("a store");
     std::fs::read_to_string(store.object_path("demo", key)).unwrap_or_else(|error| panic!("{key}: {error}"))
 }
 

@@ -1,7 +1,8 @@
 //! The component: what it imports, and what never enters a session.
 
 use crate::support::bench;
-use lakegate::engine::{Runtime, allowed_imports, component_bytes};
+use lakegate::component_bytes;
+use lakegate::{Runtime, allowed_imports};
 
 /// The whole list. A new name here is a new hole in the wall.
 const IMPORTS: [&str; 4] = [

@@ -2,7 +2,7 @@
 //! leaves in the folder of the embedded store.
 
 use crate::place::PLUGIN;
-use lakegate::local_store::LocalStore;
+use lakegate_local_store::LocalStore;
 use lakegate_tests::run::{self, Run};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;

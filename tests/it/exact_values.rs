@@ -9,7 +9,7 @@ use arrow_buffer::{OffsetBuffer, i256};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use bytes::Bytes;
-use lakegate::source::{Feed, Message, ReadOptions, resolve};
+use lakegate_files::{Message, MessageReader, ReadOptions, resolve};
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::Decoder;
@@ -145,7 +145,7 @@ fn loaded(name: &str, content: &[u8], format: &Format) -> Result<String, String>
     let path = folder.path().join(name);
     std::fs::write(&path, content).expect("the folder can be written");
     let inputs = resolve(&[path.display().to_string()], Some("t")).map_err(|error| error.to_string())?;
-    let mut feed = Feed::start(inputs, ReadOptions::default()).expect("a thread");
+    let mut feed = MessageReader::start(inputs, ReadOptions::default()).expect("a thread");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut out = Collected::default();
     let mut encoder = None;

@@ -4,7 +4,7 @@
 use crate::place::{BUCKET, eventually};
 use crate::tenants::{FILE, Served, spec, write_file};
 use anyhow::{Context, Result};
-use lakegate::local_store::LocalStore;
+use lakegate_local_store::LocalStore;
 use lakegate_tests::plugin::Message;
 use lakegate_tests::tables::{Table, ids};
 use serde_json::{Value, json};
@@ -283,7 +283,7 @@ async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
     acme.close().await?;
     let tested = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
     said.push(acme.init(&tested).await.expect_err("refused").message().to_owned());
-    let test = lakegate::grpc::proto::plugin::test_connection::Request { spec: tested.to_string().into() };
+    let test = lakegate_cloudquery::proto::plugin::test_connection::Request { spec: tested.to_string().into() };
     said.push(acme.0.test_connection(test).await?.into_inner().failure_description);
     let pages = [served.get("/").await?, served.get("/metrics").await?];
     drop(acme);

@@ -1,9 +1,8 @@
 //! A store that fails: what can be mended is mended and every row is there once; what cannot is told, and nothing is left behind.
 
 use crate::rig::{Rig, insert_in_turn};
-use lakegate::ledger::{FailureClass, WriteReport};
 use lakegate::limits::MAX_REQUESTS;
-use lakegate::session::Write;
+use lakegate::{FailureClass, Write, WriteReport};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -29,7 +28,8 @@ fn every_third(fault: Fault) -> Vec<Rule> {
 async fn check_mended(name: &str, fault: Fault, limit: Option<Duration>) {
     let mut rig = Rig::new(every_third(fault)).await;
     if let Some(limit) = limit {
-        (rig.options.connect.limits.stall, rig.options.connect.limits.answer, rig.options.connect.limits.complete) = (limit, limit, limit);
+        (rig.options.connect.timeouts.stall, rig.options.connect.timeouts.answer, rig.options.connect.timeouts.complete) =
+            (limit, limit, limit);
     }
     // Ten objects of one put each, and twenty of three or four parts.
     let mut rows: BTreeMap<String, i64> = (0..10).map(|number| (format!("small_{number}"), 10)).collect();
@@ -176,7 +176,7 @@ async fn a_write_that_is_given_up_completes_no_open_object() {
 async fn a_failure_is_told_before_the_upload_is_aborted() {
     let stalled = Rule::on(Operation::Abort, When::Always, Fault::Stall(FOR_EVER));
     let mut rig = Rig::new([Rule::on(Operation::Part, When::Always, Fault::Answer(StatusCode::FORBIDDEN)), stalled]).await;
-    (rig.options.connect.limits.stall, rig.options.connect.limits.answer) = (Duration::from_secs(3), Duration::from_secs(3));
+    (rig.options.connect.timeouts.stall, rig.options.connect.timeouts.answer) = (Duration::from_secs(3), Duration::from_secs(3));
     let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
     let mut write = session.write().expect("no write is running");
     insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), MULTIPART_ROWS)]), 1_000).await;
@@ -219,7 +219,7 @@ async fn aborts_are_no_more_at_once_than_other_requests() {
 async fn an_endpoint_that_is_gone_is_named() {
     let mut rig = Rig::new([]).await;
     // The default waits two minutes for a store that was there before.
-    rig.options.connect.limits.retries = Duration::from_secs(2);
+    rig.options.connect.timeouts.retries = Duration::from_secs(2);
     let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
     let host = rig.proxy.endpoint().replace("http://", "");
     let mut write = session.write().expect("no write is running");

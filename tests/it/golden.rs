@@ -4,8 +4,8 @@
 
 use crate::support::{Bench, Served, bench};
 use anyhow::{Context, Result, ensure};
-use lakegate::grpc::listen::Network;
-use lakegate::grpc::proto::plugin::{close, init, write};
+use lakegate_cloudquery::proto::plugin::{close, init, write};
+use lakegate_cloudquery::server::listen::Network;
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::Spec;
 use lakegate_guest::testing::FakeHost;

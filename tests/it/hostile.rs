@@ -2,10 +2,8 @@
 
 use crate::faults::Warnings;
 use crate::support::{Bench, bench};
-use lakegate::engine::Runtime;
-use lakegate::ledger::{FailureClass, WriteReport};
 use lakegate::limits::{LEAST_TICK, MAX_FAILURE_BYTES, MAX_LOG_LINE_BYTES, MAX_TABLE_NAME_BYTES, MAX_WARNINGS};
-use lakegate::session::{Destination, Options};
+use lakegate::{Destination, FailureClass, Options, Runtime, WriteReport};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -141,7 +141,7 @@ async fn connections_that_do_nothing_keep_no_place_of_their_tenant() -> Result<(
 /// A client with a session at `place`.
 async fn session(place: &str, spec: Value) -> Result<Client> {
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{place}"))?.connect().await?;
-    let mut client = Client(lakegate::grpc::proto::plugin::plugin_client::PluginClient::new(channel));
+    let mut client = Client(lakegate_cloudquery::proto::plugin::plugin_client::PluginClient::new(channel));
     client.init(&spec).await?;
     Ok(client)
 }

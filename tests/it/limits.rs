@@ -6,9 +6,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{BinaryArray, Int64Array, ListArray, StringArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field};
-use lakegate::ledger::FailureClass;
 use lakegate::limits::JOB_BYTES;
-use lakegate::session::{Destination, Held, Options, Session};
+use lakegate::{Destination, FailureClass, MemoryUsage, Options, Session};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use lakegate_tests::generate::Dice;
 use lakegate_tests::tables::Table;
@@ -26,10 +25,10 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const LANES: NonZeroUsize = NonZeroUsize::new(2).expect("two");
 
 /// The most that a session held while `work` ran, looked at every millisecond.
-async fn most_held<T>(session: &Session, work: impl Future<Output = T>) -> (T, Held) {
+async fn most_held<T>(session: &Session, work: impl Future<Output = T>) -> (T, MemoryUsage) {
     let done = CancellationToken::new();
     let watch = async {
-        let mut most = Held { staged: 0, spill_file: 0, in_flight: 0 };
+        let mut most = MemoryUsage { staged: 0, spill_file: 0, in_flight: 0 };
         while !done.is_cancelled() {
             let held = session.held_bytes();
             most.staged = most.staged.max(held.staged);
@@ -222,7 +221,7 @@ fn rows_in(body: &[u8], format: &str) -> usize {
 }
 
 /// Two thousand tables are open at once, with sixteen mebibytes for their parts.
-async fn many_tables(format: &str, extra: Value) -> Held {
+async fn many_tables(format: &str, extra: Value) -> MemoryUsage {
     let bench = bench("limits");
     let options = Options { lanes: LANES, memory_bytes: MEMORY_BYTES, ..bench.options() };
     let session = open(options, extra).await;

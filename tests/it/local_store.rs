@@ -10,7 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl, ServerSideEncryption};
-use lakegate::local_store::LocalStore;
+use lakegate_local_store::LocalStore;
 use lakegate_tests::s3::{Store, embedded_client};
 use lakegate_tests::{minio, tiers};
 

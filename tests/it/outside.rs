@@ -4,9 +4,8 @@
 use crate::hostile::message;
 use crate::place::PLUGIN;
 use anyhow::{Context, Result};
-use lakegate::engine::{CompileLimits, Compiler, ComponentError, Runtime, component_bytes};
-use lakegate::local_store::LocalStore;
-use lakegate::session::Destination;
+use lakegate::{CompileLimits, Compiler, ComponentError, Destination, Runtime, component_bytes};
+use lakegate_local_store::LocalStore;
 use lakegate_tests::plugin::{Launch, Message, Network};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

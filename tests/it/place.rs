@@ -1,6 +1,6 @@
 //! A store for a plugin in a process of its own: the embedded one over HTTP, behind a proxy that can make it slow or broken.
 
-use lakegate::local_store::{AccessKey, LocalStore, ServerHandle};
+use lakegate_local_store::{AccessKey, LocalStore, ServerHandle};
 use lakegate_tests::faults::{Proxy, Rule};
 use lakegate_tests::plugin::{Launch, Network};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ mod ends;
 mod exact;
 
 use crate::place::{PLUGIN, eventually};
-use lakegate::local_store::LocalStore;
+use lakegate_local_store::LocalStore;
 use lakegate_tests::python::Python;
 use lakegate_tests::run::{self, Run};
 use lakegate_tests::s3::Store;

@@ -7,8 +7,7 @@ use crate::readers::{json_matches, parquet_matches};
 use crate::support::{Bench, bench};
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::StringArray;
-use lakegate::ledger::WriteReport;
-use lakegate::session::Destination;
+use lakegate::{Destination, WriteReport};
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::Decoder;
@@ -60,7 +59,7 @@ fn spec(changes: &Value) -> Value {
 /// What the guest in wasm makes of all tables, in one write.
 async fn in_wasm(bench: &Bench, spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
     // One lane, so that a rotating table is cut where a single guest would cut it.
-    let options = lakegate::session::Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+    let options = lakegate::Options { lanes: NonZeroUsize::MIN, ..bench.options() };
     let session = Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;
     for (_, ipc) in tables {
@@ -72,7 +71,7 @@ async fn in_wasm(bench: &Bench, spec: &Value, tables: &[(String, Vec<u8>)]) -> R
 }
 
 fn bodies(bench: &Bench, report: &WriteReport) -> Bodies {
-    let of = |table: &lakegate::ledger::TableReport| match &table.failure {
+    let of = |table: &lakegate::TableReport| match &table.failure {
         Some(failure) => Err(failure.message.clone()),
         None => {
             let mut bodies: Vec<_> = table.receipts.iter().map(|receipt| bench.body(receipt.key.as_str())).collect();

@@ -13,8 +13,8 @@ use arrow_schema::{ArrowError, SchemaRef};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use flate2::read::MultiGzDecoder;
-use lakegate::local_store::LocalStore;
-use lakegate::session::Destination;
+use lakegate::Destination;
+use lakegate_local_store::LocalStore;
 use lakegate_tests::python::Python;
 use lakegate_tests::s3::Store;
 use lakegate_tests::{corpus, golden_folder, minio, tiers, tpch};
@@ -96,7 +96,7 @@ async fn write_lineitem(folder: &Path, live: Option<&Store>) -> Result<()> {
             "format": format, "compression": compression,
         });
         if let Some(store) = live {
-            options.connect.embedded = None;
+            options.connect.in_process = None;
             let keys = Credentials::new(&store.access_key, &store.secret_key, None, None, "test");
             options.connect.credentials = Some(SharedCredentialsProvider::new(keys));
             spec["endpoint"] = store.endpoint.as_str().into();

@@ -3,9 +3,8 @@
 use crate::support::runtime;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use lakegate::ledger::WriteReport;
-use lakegate::local_store::{AccessKey, LocalStore, ServerHandle};
-use lakegate::session::{Destination, Options, Session, Write};
+use lakegate::{Destination, Options, Session, Write, WriteReport};
+use lakegate_local_store::{AccessKey, LocalStore, ServerHandle};
 use lakegate_tests::faults::{Proxy, Rule};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,11 +3,11 @@
 use crate::place::{BUCKET, PLUGIN, Place, eventually};
 use anyhow::Result;
 use bytes::Bytes;
-use lakegate::grpc::MAX_MESSAGE_BYTES;
-use lakegate::grpc::proto::plugin::{
+use lakegate::limits::MAX_MESSAGE_BYTES;
+use lakegate_cloudquery::proto::plugin::{
     close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, transform, transform_schema, write,
 };
-use lakegate::local_store::LocalStore;
+use lakegate_local_store::LocalStore;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use lakegate_tests::plugin::{CONNECT_LIMIT, Launch, Message, Network, Plugin, STOP_LIMIT, Signal};
 use lakegate_tests::raw_h2::{Call, End};

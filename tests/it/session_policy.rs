@@ -11,7 +11,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use base64::Engine as _;
-use lakegate::policy::Grant;
+use lakegate::Grant;
 use lakegate_tests::minio::{self, KMS_KEY};
 use lakegate_tests::plugin::Message;
 use lakegate_tests::s3::{REGION, Store};

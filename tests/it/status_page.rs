@@ -43,7 +43,7 @@ async fn a_browser_shows_tenants_and_denials_and_asks_nobody_else() -> Result<()
     assert_eq!(page.asked, [""; 0], "the page stands alone");
     assert!(page.picture.starts_with(b"\x89PNG\r\n\x1a\n") && page.picture.len() > 10_000, "{} bytes", page.picture.len());
     let served = served.stop().await?;
-    assert_eq!(lakegate::local_store::LocalStore::open(&served.1.path().join("store"))?.records(BUCKET, "acme/")?.len(), 0);
+    assert_eq!(lakegate_local_store::LocalStore::open(&served.1.path().join("store"))?.records(BUCKET, "acme/")?.len(), 0);
     Ok(())
 }
 

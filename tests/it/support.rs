@@ -1,11 +1,10 @@
 //! What the tests of the whole way share: a destination over a store of the test's own.
 
-use lakegate::engine::Runtime;
-use lakegate::grpc::listen::{Listener, Network};
-use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
-use lakegate::grpc::server::{Server, ready};
-use lakegate::local_store::LocalStore;
-use lakegate::session::{Destination, Options};
+use lakegate::{Destination, Options, Runtime};
+use lakegate_cloudquery::proto::plugin::plugin_client::PluginClient;
+use lakegate_cloudquery::server::listen::{Listener, Network};
+use lakegate_cloudquery::server::service::{Server, ready};
+use lakegate_local_store::LocalStore;
 use std::sync::{Arc, LazyLock};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -36,7 +35,7 @@ impl Bench {
     /// Options that reach the store.
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::default();
-        options.connect.embedded = Some(self.store.clone());
+        options.connect.in_process = Some(lakegate_cli::args::in_process((*self.store).clone()));
         options
     }
 

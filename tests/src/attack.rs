@@ -9,7 +9,7 @@ use arrow_array::{BinaryArray, Int64Array};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lakegate::grpc::proto::plugin::{init, write};
+use lakegate_cloudquery::proto::plugin::{init, write};
 use prost::Message as _;
 use serde_json::Value;
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ use arrow_array::{RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_ipc::reader::StreamReader;
 use arrow_schema::Field;
 use bytes::Bytes;
-use lakegate::grpc::proto::plugin::{sync, write};
+use lakegate_cloudquery::proto::plugin::{sync, write};
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use lakegate::grpc::MAX_MESSAGE_BYTES;
-use lakegate::grpc::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
-use lakegate::grpc::proto::discovery::get_versions;
-use lakegate::grpc::proto::plugin::plugin_server::{Plugin, PluginServer};
-use lakegate::grpc::proto::plugin::{
+use lakegate::limits::MAX_MESSAGE_BYTES;
+use lakegate_cloudquery::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
+use lakegate_cloudquery::proto::discovery::get_versions;
+use lakegate_cloudquery::proto::plugin::plugin_server::{Plugin, PluginServer};
+use lakegate_cloudquery::proto::plugin::{
     close, get_name, get_spec_schema, get_tables, get_version, init, read, sync, test_connection, transform, transform_schema, write,
 };
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,9 +1,7 @@
 //! What the fuzz targets of the host do with bytes: plain functions, so that seeds are replayed, and mutated, without a fuzzer.
 
-use lakegate::bindings::{Configuration, CredentialSource, Encryption, StorageTarget};
-use lakegate::object::{ObjectKey, PutObject};
-use lakegate::policy::{Grant, Policy, Tenant};
-use lakegate::source::{Feed, ReadOptions, resolve};
+use lakegate::{Configuration, CredentialSource, Encryption, Grant, ObjectKey, Policy, PutObject, StorageTarget, Tenant};
+use lakegate_files::{MessageReader, ReadOptions, resolve};
 use lakegate_guest::host::WallTime;
 use lakegate_guest::path::KeyContext;
 use lakegate_guest::spec::Spec;
@@ -39,7 +37,7 @@ pub fn binary_file(data: &[u8]) -> (usize, bool) {
     let path = folder.path().join("t.parquet");
     std::fs::write(&path, data).expect("the folder can be written");
     let inputs = resolve(&[path.display().to_string()], Some("t")).expect("the file is there");
-    let mut feed = Feed::start(inputs, ReadOptions::default()).expect("a thread");
+    let mut feed = MessageReader::start(inputs, ReadOptions::default()).expect("a thread");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut messages = 0;
     while let Some(message) = runtime.block_on(feed.next()) {

@@ -9,7 +9,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Builder, Region};
-use lakegate::local_store::{AccessKey, ENDPOINT, LocalStore, ServerHandle};
+use lakegate_local_store::{AccessKey, ENDPOINT, LocalStore, ServerHandle};
 use tokio::net::TcpListener;
 
 /// The region of every test store.

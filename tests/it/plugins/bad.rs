@@ -2,8 +2,8 @@
 
 use super::{BUCKET, Place, go_source, python_source, runs, s3, source};
 use arrow_array::StringArray;
-use lakegate::grpc::proto::plugin::sync;
-use lakegate::grpc::proto::plugin::sync::response::Message;
+use lakegate_cloudquery::proto::plugin::sync;
+use lakegate_cloudquery::proto::plugin::sync::response::Message;
 use lakegate_tests::fake_plugin::{Behaviour, FakePlugin};
 use lakegate_tests::tables::{Table, ids};
 use lakegate_tests::tiers;

@@ -3,8 +3,8 @@
 
 use super::{Place, python_source, runs, s3, source};
 use crate::place::{self, BUCKET, PLUGIN, eventually};
-use lakegate::grpc::proto::plugin::sync;
-use lakegate::grpc::proto::plugin::sync::response::Message;
+use lakegate_cloudquery::proto::plugin::sync;
+use lakegate_cloudquery::proto::plugin::sync::response::Message;
 use lakegate_tests::fake_plugin::{Behaviour, FakePlugin};
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
 use lakegate_tests::s3::Store;

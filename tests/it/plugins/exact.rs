@@ -3,8 +3,8 @@
 use super::{Place, s3, source as source_document};
 use crate::place::eventually;
 use bytes::Bytes;
-use lakegate::grpc::proto::plugin::sync;
-use lakegate::grpc::proto::plugin::sync::response::Message;
+use lakegate_cloudquery::proto::plugin::sync;
+use lakegate_cloudquery::proto::plugin::sync::response::Message;
 use lakegate_tests::fake_plugin::{Behaviour, FakePlugin};
 use lakegate_tests::tables::{Table, ids, ipc};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ async fn the_calls_are_those_of_the_cli_in_their_order() {
     .await;
     let destination = fake(vec![]).await;
     let place = Place::new();
-    let more = "  deterministic_cq_id: true\n  backend_options: {table_name: state, connection: \"@@plugins.dst.connection\"}\n  spec: {at: \"<@@plugins.dst.connection>\", big: 9007199254740993}\n";
+    let more = "  deterministic_cq_id: true\n  backend_options: {table_name: state, connection: \"plugins.dst.connection\"}\n  spec: {at: \"<plugins.dst.connection>\", big: 9007199254740993}\n";
     place.file(
         "c.yml",
         &yaml(source.address, more, destination.address, "  migrate_mode: forced\n  send_sync_summary: true\n  spec: {a: 1}\n"),
@@ -248,7 +248,7 @@ async fn shards_of_files_are_disjoint_and_whole() {
         let run = place.run(&format!("sync c.yml --local {} --shard {shard}", shard.replace('/', "-"))).await;
         run.ended(0, &[&format!("Sync completed successfully. Resources: {rows}, Errors: 0,")]);
         let folder = place.path().join(shard.replace('/', "-"));
-        let records = lakegate::local_store::LocalStore::open(&folder).expect("a store").records(super::BUCKET, "").unwrap_or_default();
+        let records = lakegate_local_store::LocalStore::open(&folder).expect("a store").records(super::BUCKET, "").unwrap_or_default();
         found.extend(records.into_iter().map(|record| record.key.split('/').nth(1).expect("a table").to_owned()));
     }
     found.sort_unstable();
@@ -289,10 +289,10 @@ async fn a_destination_that_fails_is_not_half_closed_and_its_words_are_told() {
 
 #[tokio::test]
 async fn a_write_that_is_given_up_is_not_half_closed() {
-    use lakegate::cli::logging::LogLevel;
-    use lakegate::grpc::proto::plugin::plugin_client::PluginClient;
-    use lakegate::grpc::proto::plugin::write;
-    use lakegate::plugin::{Kind, Launch, LaunchOptions, Plugin};
+    use lakegate_base::log_level::LogLevel;
+    use lakegate_cloudquery::client::{Kind, Launch, LaunchOptions, Plugin};
+    use lakegate_cloudquery::proto::plugin::plugin_client::PluginClient;
+    use lakegate_cloudquery::proto::plugin::write;
     let message = || write::request::Message::Insert(write::MessageInsert { record: ids("t", 0..3).into() });
     let received = "insert t(id) 3".to_owned();
     // What a client does that only lets go of its stream: the destination takes it for success.

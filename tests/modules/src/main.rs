@@ -1,6 +1,6 @@
 //! Draws which module of a crate uses which, lowest layer first, and fails on a circle: among files, or among what lies side by side.
 //!
-//! `modules guest host` reads `guest/src/lib.rs` and `host/src/lib.rs`, and what they declare. It goes by what is written: paths in code and
+//! `modules guest host/lakegate` reads `guest/src/lib.rs` and `host/lakegate/src/lib.rs`, and what they declare. It goes by what is written: paths in code and
 //! in imports, each followed to the file that defines the name. Methods called on a value whose type is not named are not seen.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that draws, and says what is wrong")]

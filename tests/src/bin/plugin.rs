@@ -1,8 +1,8 @@
 //! `lakegate` under another name, so that tests and programs of this crate have it built with them.
 
 #[global_allocator]
-static ALLOCATOR: lakegate::cli::Allocator = lakegate::cli::Allocator;
+static ALLOCATOR: lakegate_cli::Allocator = lakegate_cli::Allocator;
 
 fn main() -> std::process::ExitCode {
-    lakegate::cli::main()
+    lakegate_cli::main()
 }

@@ -7,10 +7,8 @@
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use lakegate::engine::{CompileLimits, Compiler, Runtime};
-use lakegate::local_store::LocalStore;
-use lakegate::policy::{Grant, Tenant};
-use lakegate::session::{Destination, Options, Session};
+use lakegate::{CompileLimits, Compiler, Destination, Grant, Options, Runtime, Session, Tenant};
+use lakegate_local_store::LocalStore;
 use lakegate_tests::attack::Attack;
 use lakegate_tests::bench::{Arguments, Table, median, tables};
 use lakegate_tests::plugin::{self, Client, Message};
@@ -28,7 +26,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
-static ALLOCATOR: lakegate::cli::Allocator = lakegate::cli::Allocator;
+static ALLOCATOR: lakegate_cli::Allocator = lakegate_cli::Allocator;
 
 const BUCKET: &str = "tenants";
 
@@ -92,7 +90,7 @@ impl Place {
     fn destination(&self, runtime: &Arc<Runtime>, tenant: Tenant, lanes: usize) -> Result<Destination> {
         let mut options =
             Options { lanes: NonZeroUsize::new(lanes).context("no lanes")?, tenant: Some(Arc::new(tenant)), ..Options::default() };
-        options.connect.embedded = Some(self.store.clone());
+        options.connect.in_process = Some(lakegate_cli::args::in_process((*self.store).clone()));
         Ok(Destination::new(runtime.clone(), options))
     }
 }
@@ -283,7 +281,7 @@ fn client_spec(prefix: &str) -> Value {
 
 async fn connect(place: &str) -> Result<Client> {
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{place}"))?.connect().await?;
-    Ok(Client(lakegate::grpc::proto::plugin::plugin_client::PluginClient::new(channel)))
+    Ok(Client(lakegate_cloudquery::proto::plugin::plugin_client::PluginClient::new(channel)))
 }
 
 /// Attacks each place until this process is killed.

@@ -109,8 +109,8 @@ pub(super) struct Run {
 
 impl Sandbox {
     pub(super) fn new() -> Result<Self> {
-        let engine = Engine::new(&lakegate::engine::config())?;
-        let component = Component::new(&engine, lakegate::engine::component_bytes())?;
+        let engine = Engine::new(&lakegate::compiling::config())?;
+        let component = Component::new(&engine, lakegate::component_bytes())?;
         let mut linker = Linker::new(&engine);
         Destination::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         let pre = DestinationPre::new(linker.instantiate_pre(&component)?)?;

@@ -1,0 +1,54 @@
+//! Options whose value is one of a few names: those of the other crates, which know nothing of command lines.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use lakegate_base::log_level::LogLevel;
+use lakegate_cloudquery::server::listen::Network;
+use lakegate_files::InputFormat;
+
+/// A value, its name, and its line in the help.
+type Choice<T> = (T, &'static str, &'static str);
+
+const LOG_LEVELS: &[Choice<LogLevel>] = &[
+    (LogLevel::Trace, "trace", "Everything"),
+    (LogLevel::Debug, "debug", "For those who look for a fault"),
+    (LogLevel::Info, "info", "What happens"),
+    (LogLevel::Warn, "warn", "What went wrong and was mended"),
+    (LogLevel::Error, "error", "What went wrong"),
+];
+
+const NETWORKS: &[Choice<Network>] = &[
+    (Network::Tcp, "tcp", "IPv4 or IPv6"),
+    (Network::Tcp4, "tcp4", "IPv4"),
+    (Network::Tcp6, "tcp6", "IPv6"),
+    (Network::Unix, "unix", "A unix socket, by path"),
+    (Network::Unixpacket, "unixpacket", "As `unix`; not offered, since HTTP/2 needs a stream"),
+];
+
+const INPUT_FORMATS: &[Choice<InputFormat>] = &[
+    (InputFormat::Parquet, "parquet", "Apache Parquet"),
+    (InputFormat::Csv, "csv", "Comma-separated values with a header line"),
+    (InputFormat::Tsv, "tsv", "Tab-separated values with a header line"),
+    (InputFormat::Ndjson, "ndjson", "One JSON object a line"),
+    (InputFormat::Ipc, "ipc", "Arrow IPC, file or stream form"),
+];
+
+/// Reads a level of the log.
+pub(crate) fn log_level() -> impl TypedValueParser<Value = LogLevel> {
+    one_of(LOG_LEVELS)
+}
+
+/// Reads a kind of network.
+pub(crate) fn network() -> impl TypedValueParser<Value = Network> {
+    one_of(NETWORKS)
+}
+
+/// Reads a format of files.
+pub(crate) fn input_format() -> impl TypedValueParser<Value = InputFormat> {
+    one_of(INPUT_FORMATS)
+}
+
+fn one_of<T: Copy + Send + Sync + 'static>(choices: &'static [Choice<T>]) -> impl TypedValueParser<Value = T> {
+    let values = choices.iter().map(|(_, name, help)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(values)
+        .try_map(|given| choices.iter().find(|(_, name, _)| *name == given).map(|(value, ..)| *value).ok_or("it is not one of them"))
+}

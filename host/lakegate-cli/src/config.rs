@@ -1,0 +1,142 @@
+//! CloudQuery configuration for `lakegate sync`: which sources there are, and which destinations their rows go to.
+//!
+//! Files hold YAML documents of a `kind` and a `spec`. Reading goes through four rooms: [`files`] turns arguments into documents,
+//! [`references`] fills in `${…}`, [`document`] reads fields strictly (an unknown one is an error), [`kinds`] knows what a source and a
+//! destination are. What the documents say about each other is checked here. Every mistake is reported, each with its file, document,
+//! field, and what would be accepted.
+//!
+//! Nothing is echoed from a nested `spec` or from what a `${…}` stood for: both hold secrets.
+
+mod document;
+mod files;
+mod kinds;
+mod model;
+mod problem;
+mod references;
+mod time;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use files::content;
+pub use model::{Backend, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
+pub use problem::{ConfigErrors, ConfigProblem, Origin};
+pub use references::Surroundings;
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What `sync` is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// In the order written; no two of one name.
+    pub sources: Vec<Source>,
+    /// In the order written; no two of one name.
+    pub destinations: Vec<Destination>,
+}
+
+/// What a configuration must be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Required {
+    /// A sync: at least one source and one destination.
+    Sync,
+    /// To be looked at: at least one of either.
+    Any,
+}
+
+impl Config {
+    /// Reads files, and the YAML files directly inside directories.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn load(paths: &[PathBuf], extent: Required, surroundings: &Surroundings<'_>) -> Result<Self, ConfigErrors> {
+        let mut problems = Vec::new();
+        let texts = files::read(paths, &mut problems);
+        Self::of(&texts, extent, surroundings, problems)
+    }
+
+    fn of(
+        texts: &[files::Text],
+        extent: Required,
+        surroundings: &Surroundings<'_>,
+        mut problems: Vec<ConfigProblem>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut config = Self { sources: Vec::new(), destinations: Vec::new() };
+        for text in texts {
+            for (index, document) in files::documents(&text.content).into_iter().enumerate() {
+                let origin = Origin { file: text.file.clone(), document: index + 1 };
+                config.take(document, &origin, surroundings, &mut problems);
+            }
+        }
+        // Half a configuration would make mistakes of its own: names that are unknown only because their document could not be read.
+        if problems.is_empty() {
+            problems = config.check_across(extent);
+        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
+    }
+
+    fn take(&mut self, text: &str, origin: &Origin, surroundings: &Surroundings<'_>, problems: &mut Vec<ConfigProblem>) {
+        match references::resolve(text, surroundings) {
+            Ok(Value::Null) => {}
+            Ok(value) => match kinds::read(value, origin, problems) {
+                Some(kinds::Kind::Source(it)) => self.sources.push(*it),
+                Some(kinds::Kind::Destination(it)) => self.destinations.push(*it),
+                None => {}
+            },
+            Err(messages) => problems.extend(messages.into_iter().map(|message| origin.problem("", message))),
+        }
+    }
+
+    /// What the documents say about each other.
+    fn check_across(&self, extent: Required) -> Vec<ConfigProblem> {
+        let mut problems = self.missing(extent);
+        duplicates("source", self.sources.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
+        let destinations = duplicates("destination", self.destinations.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
+        // Without destinations every name would be unknown.
+        if destinations.is_empty() {
+            return problems;
+        }
+        for source in &self.sources {
+            for name in source.destinations.iter().filter(|it| !destinations.contains_key(it.as_str())) {
+                let known: Vec<_> = destinations.keys().copied().collect();
+                let message = format!("there is no destination {name:?}; there is: {}", known.join(", "));
+                problems.push(source.origin.problem("spec.destinations", message));
+            }
+        }
+        problems
+    }
+
+    /// The kinds that must be there and are not.
+    fn missing(&self, extent: Required) -> Vec<ConfigProblem> {
+        let lacks = |message: String| ConfigProblem { origin: None, field: String::new(), message };
+        let kinds = [("source", self.sources.is_empty()), ("destination", self.destinations.is_empty())];
+        let lacking = kinds.into_iter().filter(|(_, empty)| *empty).map(|(kind, _)| kind);
+        match extent {
+            Required::Sync => {
+                lacking.map(|kind| lacks(format!("there is no {kind}; expected at least one document with `kind: {kind}`"))).collect()
+            }
+            Required::Any if lacking.count() == kinds.len() => {
+                vec![lacks("there is neither a source nor a destination; expected at least one document".to_owned())]
+            }
+            Required::Any => Vec::new(),
+        }
+    }
+}
+
+/// Tells of names that are taken, and gives the names.
+fn duplicates<'a>(
+    kind: &str,
+    names: impl Iterator<Item = (&'a str, &'a Origin)>,
+    problems: &mut Vec<ConfigProblem>,
+) -> BTreeMap<&'a str, &'a Origin> {
+    let mut seen = BTreeMap::new();
+    for (name, origin) in names {
+        if let Some(first) = seen.get(name) {
+            problems.push(origin.problem("spec.name", format!("the {kind} {name:?} is there already, in {first}")));
+        } else {
+            seen.insert(name, origin);
+        }
+    }
+    seen
+}

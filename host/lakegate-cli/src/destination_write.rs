@@ -1,0 +1,260 @@
+//! Where the rows of a run go: our own destination in this process, or another one's plugin. Whatever happens, a write either ends well or
+//! leaves nothing behind.
+
+use super::console::error_line;
+use super::exit::{CliError, Exit};
+use super::summary::failure_lines;
+use bytes::Bytes;
+use lakegate::{Session, Totals, Write, WriteReport};
+use lakegate_cloudquery::client::{PluginError, PluginWrite};
+use lakegate_cloudquery::proto::plugin::sync;
+use lakegate_cloudquery::proto::plugin::write::request::Message;
+use lakegate_cloudquery::proto::plugin::write::{MessageDeleteRecord, MessageDeleteStale, MessageInsert, MessageMigrateTable};
+use prost_types::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+/// What a table whose rows should go is told on a bucket.
+const NO_DELETION: &str = "rows cannot be deleted from a bucket, and the source asks for it; leave the table out with `skip_tables`";
+
+/// An opened destination with its write.
+#[derive(Debug)]
+pub(crate) enum DestinationWrite {
+    /// The S3 destination in this process.
+    Store { session: Session, write: Box<Write> },
+    /// A plugin.
+    Plugin { writing: PluginWrite, migrate_force: bool, rows: u64 },
+}
+
+/// How a write ended that ended well as a whole.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Table by table; some may have failed.
+    Store(WriteReport),
+    /// The destination has said that all is there.
+    Plugin { rows: u64 },
+}
+
+impl Ended {
+    /// The code of the write.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Store(report) => Exit::of_report(report),
+            Self::Plugin { .. } => Exit::Done,
+        }
+    }
+
+    /// A line for each failed table, the first few of them.
+    pub(crate) fn failure_lines(&self) -> Vec<String> {
+        match self {
+            Self::Store(report) => failure_lines(report.failures().map(|(table, failure)| (table, failure.message.as_str()))),
+            Self::Plugin { .. } => Vec::new(),
+        }
+    }
+
+    /// Tables that failed in the destination.
+    pub(crate) fn failures(&self) -> u64 {
+        match self {
+            Self::Store(report) => report.failures().count() as u64,
+            Self::Plugin { .. } => 0,
+        }
+    }
+}
+
+impl DestinationWrite {
+    pub(crate) fn store(session: Session) -> Result<Self, CliError> {
+        let write = Box::new(session.write()?);
+        Ok(Self::Store { session, write })
+    }
+
+    pub(crate) fn plugin(writing: PluginWrite, migrate_force: bool) -> Self {
+        Self::Plugin { writing, migrate_force, rows: 0 }
+    }
+
+    pub(crate) async fn migrate(&mut self, table: Bytes) -> Result<(), CliError> {
+        match self {
+            Self::Store { write, .. } => Ok(write.migrate_table(table).await?),
+            Self::Plugin { writing, migrate_force, .. } => {
+                let message = Message::MigrateTable(MessageMigrateTable { table, migrate_force: *migrate_force });
+                send(writing, "migrate", message).await
+            }
+        }
+    }
+
+    pub(crate) async fn insert(&mut self, record: Bytes, count: u64) -> Result<(), CliError> {
+        match self {
+            Self::Store { write, .. } => Ok(write.insert(record).await?),
+            Self::Plugin { writing, rows, .. } => {
+                *rows += count;
+                send(writing, "insert", Message::Insert(MessageInsert { record })).await
+            }
+        }
+    }
+
+    /// Rows that the source says are gone.
+    pub(crate) async fn delete(&mut self, delete: sync::MessageDeleteRecord) -> Result<(), CliError> {
+        match self {
+            Self::Store { write, .. } => write.refuse(&delete.table_name, NO_DELETION).await?,
+            Self::Plugin { writing, .. } => {
+                let sync::MessageDeleteRecord { table_name, where_clause, table_relations } = delete;
+                let message = Message::DeleteRecord(MessageDeleteRecord { table_name, where_clause, table_relations });
+                send(writing, "delete record", message).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of earlier syncs of this source. Asked of plugins alone: the mode that wants it is refused for a bucket.
+    pub(crate) async fn delete_stale(&mut self, table: &str, source: &str, sync_time_us: i64) -> Result<(), CliError> {
+        let Self::Plugin { writing, .. } = self else { return Ok(()) };
+        let sync_time = Timestamp {
+            seconds: sync_time_us.div_euclid(1_000_000),
+            // Less than a billion.
+            nanos: (sync_time_us.rem_euclid(1_000_000) * 1_000) as i32,
+        };
+        let delete = MessageDeleteStale {
+            source_name: source.to_owned(),
+            sync_time: Some(sync_time),
+            table_name: table.to_owned(),
+            ..MessageDeleteStale::default()
+        };
+        send(writing, "delete stale", Message::Delete(delete)).await
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        match self {
+            Self::Store { write, .. } => write.totals(),
+            Self::Plugin { rows, .. } => Totals { rows: *rows, ..Totals::default() },
+        }
+    }
+
+    /// Ends well, unless the user has had enough meanwhile.
+    async fn finish(self, interrupted: &CancellationToken) -> Result<Ended, Broken> {
+        match self {
+            Self::Store { session, write } => {
+                let ended = finish_store(*write, interrupted).await;
+                session.close().await;
+                ended.map(Ended::Store).map_err(|(error, landed)| Broken { error, landed: Some(landed) })
+            }
+            Self::Plugin { writing, rows, .. } => {
+                let ended = tokio::select! {
+                    // A call that is dropped is cancelled.
+                    finished = finish_plugin(writing) => finished.map(|()| Ended::Plugin { rows }),
+                    () = interrupted.cancelled() => Err(interruption()),
+                };
+                ended.map_err(|error| Broken { error, landed: None })
+            }
+        }
+    }
+
+    /// Ends badly, and at once where the user has had enough: the store is not waited for then. Answers what is in the bucket all the same, where
+    /// the bucket is ours.
+    async fn abort(self, interrupted: &CancellationToken) -> Option<WriteReport> {
+        let Self::Store { session, write } = self else { return None };
+        let landed = abort_store(*write, interrupted).await;
+        session.close().await;
+        Some(landed)
+    }
+}
+
+/// A write that ended badly.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    /// Why.
+    pub(crate) error: CliError,
+    /// The tables that had failed by themselves, and what is in the bucket; [`None`] where a plugin knows.
+    pub(crate) landed: Option<WriteReport>,
+}
+
+/// Ends every write well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
+/// received is its own, whatever becomes of another.
+pub(crate) async fn finish_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<Ended, Broken>> {
+    let mut ended = Vec::with_capacity(outlets.len());
+    for outlet in outlets {
+        if interrupted.is_cancelled() {
+            let landed = outlet.abort(interrupted).await;
+            ended.push(Err(Broken { error: interruption(), landed }));
+        } else {
+            ended.push(outlet.finish(interrupted).await);
+        }
+    }
+    ended
+}
+
+/// Of several failures the first is the answer, unless the user has had enough meanwhile; the others are told at once.
+pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
+    let answer = failures.iter().position(|failure| failure.exit == Exit::Interrupted).unwrap_or(0);
+    let mut first = Ok(());
+    for (number, failure) in failures.into_iter().enumerate() {
+        if number == answer {
+            first = Err(failure);
+        } else if failure.exit != Exit::Interrupted {
+            error_line(&format!("Error: {failure}"));
+        }
+    }
+    first
+}
+
+/// Ends every write badly: nothing unfinished stays. Answers, for each, the tables that had failed by themselves, since one of them may be the
+/// cause, and what is in the bucket.
+pub(crate) async fn abort_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Option<WriteReport>> {
+    futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await
+}
+
+/// Rows of the input, bytes and objects of all destinations.
+pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a DestinationWrite>) -> Totals {
+    let mut sum = Totals::default();
+    for totals in outlets.map(DestinationWrite::totals) {
+        sum.rows = sum.rows.max(totals.rows);
+        sum.bytes += totals.bytes;
+        sum.objects += totals.objects;
+        sum.failed_tables += totals.failed_tables;
+    }
+    sum
+}
+
+pub(crate) fn interruption() -> CliError {
+    CliError::new(Exit::Interrupted, "Interrupted; unfinished uploads were aborted.")
+}
+
+/// Ends a write well. If the user has had enough meanwhile it ends badly: then what is in the bucket is answered beside the interruption.
+pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, (CliError, WriteReport)> {
+    let (halt, ledger) = (write.halt(), write.ledger());
+    let finishing = write.finish();
+    tokio::pin!(finishing);
+    tokio::select! {
+        report = &mut finishing => Ok(report),
+        () = interrupted.cancelled() => {
+            // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
+            let failed = ledger.failures();
+            halt.now();
+            finishing.await;
+            Err((interruption(), ledger.landed(&failed)))
+        }
+    }
+}
+
+/// Ends a write badly, and answers what is in the bucket all the same.
+pub(crate) async fn abort_store(write: Write, interrupted: &CancellationToken) -> WriteReport {
+    let (halt, ledger, failed) = (write.halt(), write.ledger(), write.failures());
+    halt.unless_stopped(interrupted, write.abort()).await;
+    ledger.landed(&failed)
+}
+
+async fn finish_plugin(mut writing: PluginWrite) -> Result<(), CliError> {
+    writing.finish().await.map_err(|error| refused(&writing, "close", &error))?;
+    let plugin = writing.plugin().clone();
+    // The rows are there; a plugin that cannot even close is no reason to doubt it.
+    if let Err(error) = plugin.close().await {
+        tracing::warn!(destination = plugin.name(), %error, "The destination could not be closed.");
+    }
+    Ok(())
+}
+
+async fn send(writing: &mut PluginWrite, what: &str, message: Message) -> Result<(), CliError> {
+    let sent = writing.send(message).await;
+    sent.map_err(|error| refused(writing, what, &error))
+}
+
+fn refused(writing: &PluginWrite, what: &str, error: &PluginError) -> CliError {
+    CliError::new(Exit::Source, format!("destination {}: write client returned error ({what}): {error}", writing.plugin().name()))
+}

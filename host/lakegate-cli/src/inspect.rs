@@ -1,0 +1,368 @@
+//! `validate-config`, `test-connection`, `schema` and `component`: what can be asked without writing rows.
+
+use super::args::{PluginArgs, ResourceArgs};
+use super::cloudquery_flags::CloudQueryFlags;
+use super::config::{Config, ConfigErrors, ConfigProblem};
+use super::console::{Console, data, error_line};
+use super::destination_write::interruption;
+use super::exit::{CliError, Exit, after};
+use super::interrupt;
+use super::output_args::{OUTPUT, OutputArgs};
+use super::plugins::{Plugins, Wanted};
+use super::sync::inputs::chosen;
+use super::sync_id::sync_id;
+use super::target::{Documents, NamedSpec, Unreadable, read_documents};
+use lakegate::{OpenError, Runtime, SpecProblem, StoreError, component_bytes};
+use lakegate_cloudquery::client::{Kind, TestOutcome};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fmt;
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+
+/// Which configurations are checked or tested, and with what.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigurationArgs {
+    /// CloudQuery configurations (YAML files, or folders of them), or bare specs of the S3 destination.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Options that CloudQuery's own program has, too.
+    #[command(flatten)]
+    pub cloudquery: CloudQueryFlags,
+    /// How other people's plugins are run.
+    #[command(flatten)]
+    pub plugins: PluginArgs,
+    /// What the process may use of the machine.
+    #[command(flatten)]
+    pub machine: ResourceArgs,
+    /// Print the result for machines (one line of JSON) on stdout.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
+    /// What is printed and logged.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Prints the JSON Schema of the spec.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SchemaArgs {
+    /// What the process may use of the machine.
+    #[command(flatten)]
+    pub machine: ResourceArgs,
+}
+
+/// Writes out the WebAssembly component that this program embeds, or lists what it imports.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = true)]
+pub struct ComponentArgs {
+    /// Write the component to this file.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// List the interfaces that the component imports: they are all it can reach.
+    #[arg(long)]
+    pub imports: bool,
+}
+
+/// A mistake in a configuration.
+#[derive(Debug, Serialize)]
+struct Problem {
+    /// The file or plugin whose spec it is in.
+    spec: String,
+    /// The field, as the message calls it; empty for the spec as a whole.
+    field: String,
+    message: String,
+}
+
+impl Problem {
+    fn new(spec: impl Into<String>, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { spec: spec.into(), field: field.into(), message: message.into() }
+    }
+
+    /// One that the documents have before anybody looks at their specs.
+    fn of_document(problem: ConfigProblem) -> Self {
+        let ConfigProblem { origin, field, message } = problem;
+        let message = if field.is_empty() { message } else { format!("`{field}`: {message}") };
+        Self::new(origin.map(|origin| origin.to_string()).unwrap_or_default(), field, message)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.spec.is_empty() {
+            write!(f, "{}: ", self.spec)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Checks configurations or bare S3 specs, and tells every problem of every one. Sends nothing; unknown fields are errors here. A plugin's
+/// spec is judged by the plugin's schema.
+pub(crate) async fn validate(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
+    let console = args.cloudquery.console(&mut args.output);
+    let mut problems = Vec::new();
+    let checked = check(&args, &mut problems).await;
+    let failure = checked.as_ref().err().map(|error| error.message.clone());
+    let lines = problems.iter().map(Problem::to_string).collect::<Vec<_>>();
+    let ended = match checked {
+        Ok(count) if lines.is_empty() => {
+            console.say(&format!("{} valid.", if count == 1 { "The spec is".to_owned() } else { format!("All {count} specs are") }));
+            Ok(Exit::Done)
+        }
+        Ok(_) => Err(CliError::new(Exit::Spec, lines.join("\n"))),
+        Err(error) => {
+            lines.iter().for_each(|line| error_line(line));
+            Err(error)
+        }
+    };
+    let printed = print_json(&args, &ended, failure, ("problems", json!(problems)));
+    after(ended, printed)
+}
+
+/// The last words for machines, if they are wanted: how the command ended, why it ended early if it did, and what it has found.
+fn print_json(
+    args: &ConfigurationArgs,
+    ended: &Result<Exit, CliError>,
+    failure: Option<String>,
+    (name, found): (&str, Value),
+) -> Result<(), CliError> {
+    if !args.json {
+        return Ok(());
+    }
+    let exit = ended.as_ref().map_or_else(|error| error.exit, |exit| *exit);
+    data(&json!({ "ok": exit == Exit::Done, "exit_code": exit.code(), "failure": failure, name: found }).to_string())
+}
+
+/// Answers how many specs there are.
+async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<usize, CliError> {
+    let interrupted = interrupt::listen()?;
+    let documents = match documents(args, &interrupted).await? {
+        Ok(documents) => documents,
+        Err(Unreadable::Config(ConfigErrors(found))) => {
+            problems.extend(found.into_iter().map(Problem::of_document));
+            return Ok(0);
+        }
+        Err(Unreadable::File(error)) => return Err(error),
+    };
+    let Documents { specs, config } = documents;
+    let count = specs.len() + nested_specs(&config).len();
+    problems.extend(interrupt::unless(&interrupted, problems_of_ours(specs, args.machine.clone())).await?);
+    let plugins = started(&config, args, &interrupted).await?;
+    let judged = tokio::select! {
+        () = interrupted.cancelled() => Err(interruption()),
+        judged = problems_of_plugins(&config, &plugins, problems) => judged,
+    };
+    plugins.stop().await;
+    judged.map(|()| count)
+}
+
+/// Reads the files, unless the user has had enough before.
+async fn documents(args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Result<Documents, Unreadable>, CliError> {
+    let files = args.files.clone();
+    interrupt::unless(interrupted, async move { Ok(read_documents(&files)) }).await
+}
+
+async fn problems_of_ours(specs: Vec<NamedSpec>, machine: ResourceArgs) -> Result<Vec<Problem>, CliError> {
+    let mut problems = Vec::new();
+    if specs.is_empty() {
+        return Ok(problems);
+    }
+    let destination = machine.destination(None).await?;
+    let sync_id = sync_id()?;
+    for NamedSpec { name, json } in &specs {
+        let found = match destination.check(json, &sync_id).await {
+            Ok(checked) => checked.warnings,
+            Err(OpenError::Spec(found)) => found,
+            Err(OpenError::Connect(StoreError { message, .. })) => vec![SpecProblem { field: field_of(&message), message }],
+            Err(error) => return Err(error.into()),
+        };
+        problems.extend(found.into_iter().map(|SpecProblem { field, message }| Problem::new(name, field, message)));
+    }
+    Ok(problems)
+}
+
+/// The field that a message begins with: `` `bucket`: … ``.
+fn field_of(message: &str) -> String {
+    message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned()).unwrap_or_default()
+}
+
+/// Starts every plugin of the documents. Whoever waits for a plugin has to look at `interrupted`.
+async fn started(config: &Config, args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Plugins, CliError> {
+    let sources = config.sources.iter().filter_map(Wanted::source);
+    let destinations = config.destinations.iter().filter_map(Wanted::destination);
+    Plugins::start(sources.chain(destinations).collect(), &args.plugins.options(&args.output), interrupted).await
+}
+
+/// The specs that plugins are to judge.
+fn nested_specs(config: &Config) -> Vec<(Kind, &str, &Value)> {
+    let sources = config.sources.iter().filter(|it| Wanted::source(it).is_some()).map(|it| (Kind::Source, it.name.as_str(), &it.spec));
+    let destinations = config.destinations.iter().filter(|it| Wanted::destination(it).is_some());
+    sources.chain(destinations.map(|it| (Kind::Destination, it.name.as_str(), &it.spec))).collect()
+}
+
+async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut Vec<Problem>) -> Result<(), CliError> {
+    for (kind, name, spec) in nested_specs(config) {
+        let schema = plugins.get(kind, name)?.spec_schema().await;
+        let schema = schema.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: {error}")))?;
+        // A plugin without a schema judges its spec when it is used.
+        let Some(schema) = schema else { continue };
+        // A stranger's schema may take long: it has a thread of its own.
+        let spec = spec.clone();
+        let found = tokio::task::spawn_blocking(move || mistakes(&schema, &spec)).await;
+        let found =
+            found.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: its JSON Schema cannot be used: {error}")))?;
+        problems.extend(found.into_iter().map(|(field, message)| Problem::new(format!("{kind} {name}"), field, message)));
+    }
+    Ok(())
+}
+
+/// What a JSON Schema has against a spec, field and words, without the spec's values: they may be secret. A schema that is none has nothing
+/// against it.
+fn mistakes(schema: &str, spec: &Value) -> Vec<(String, String)> {
+    let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
+    let validator = serde_json::from_str::<Value>(schema).ok().and_then(|schema| options.build(&schema).ok());
+    let Some(validator) = validator else {
+        tracing::warn!("The plugin's JSON Schema cannot be used; its spec is not checked.");
+        return Vec::new();
+    };
+    let empty = Value::Object(serde_json::Map::new());
+    let spec = if spec.is_null() { &empty } else { spec };
+    let told = |error: jsonschema::ValidationError<'_>| {
+        let field = error.instance_path().to_string();
+        let at = if field.is_empty() { "the spec".to_owned() } else { format!("`{field}`") };
+        (field, format!("{at}: {}", error.masked()))
+    };
+    validator.iter_errors(spec).map(told).collect()
+}
+
+/// How one source or destination fared.
+#[derive(Debug, Serialize)]
+struct Tested {
+    /// Which: `destination s3`.
+    spec: String,
+    ok: bool,
+    /// What is wrong, if anything is.
+    message: Option<String>,
+    /// The key of the test object, which is in the bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+}
+
+/// What has been tested so far, told as it comes.
+#[derive(Debug)]
+struct Tests {
+    console: Console,
+    tested: Vec<Tested>,
+    /// The highest code.
+    exit: Exit,
+}
+
+impl Tests {
+    /// A test is over. One that has put an object says where.
+    fn took(&mut self, kind: Kind, name: &str, outcome: Result<Option<String>, CliError>) {
+        let spec = format!("{kind} {name}");
+        let (message, object) = match outcome {
+            Ok(object) => {
+                self.console.say(&format!("{spec}: Success"));
+                if let Some(key) = &object {
+                    self.console.say(&format!("{spec}: the empty test object is in the bucket: {key}"));
+                }
+                (None, object)
+            }
+            Err(error) => {
+                self.exit = self.exit.max(error.exit);
+                error_line(&format!("{spec}: Failure: {}", error.message));
+                (Some(error.message), None)
+            }
+        };
+        self.tested.push(Tested { spec, ok: message.is_none(), message, object });
+    }
+}
+
+/// Tests; tells how each source and destination fared. Ends with the highest code.
+pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
+    let console = args.cloudquery.console(&mut args.output);
+    let mut tests = Tests { console, tested: Vec::new(), exit: Exit::Done };
+    let ended = test(&args, &mut tests).await.map(|()| tests.exit);
+    let failure = ended.as_ref().err().map(|error| error.message.clone());
+    let printed = print_json(&args, &ended, failure, ("connections", json!(tests.tested)));
+    after(ended, printed)
+}
+
+async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliError> {
+    let interrupted = interrupt::listen()?;
+    let Documents { specs, config } = documents(args, &interrupted).await??;
+    if !specs.is_empty() {
+        let machine = args.machine.clone();
+        let destination = interrupt::unless(&interrupted, async move { machine.destination(None).await }).await?;
+        for NamedSpec { name, json } in specs {
+            let destination = destination.clone();
+            // A failure is told of this one, and the others are tested; an interruption ends the command.
+            let outcome = async move { Ok(destination.test_connection(&json).await.map_err(CliError::from)) };
+            tests.took(Kind::Destination, &name, interrupt::unless(&interrupted, outcome).await?);
+        }
+    }
+    for source in config.sources.iter().filter(|source| Wanted::source(source).is_none()) {
+        let looked_for = source.clone();
+        let outcome = async move { Ok(chosen(&looked_for).map(|_| None)) };
+        tests.took(Kind::Source, &source.name, interrupt::unless(&interrupted, outcome).await?);
+    }
+    let plugins = started(&config, args, &interrupted).await?;
+    let tested = tokio::select! {
+        () = interrupted.cancelled() => Err(interruption()),
+        () = test_plugins(&config, &plugins, tests) => Ok(()),
+    };
+    plugins.stop().await;
+    tested
+}
+
+async fn test_plugins(config: &Config, plugins: &Plugins, tests: &mut Tests) {
+    for (kind, name, spec) in nested_specs(config) {
+        let failed = |message: String| Err(CliError::new(Exit::Source, message));
+        let outcome = match plugins.get(kind, name) {
+            Ok(plugin) => match plugin.test_connection(spec).await {
+                Ok(TestOutcome::Success) => Ok(None),
+                Ok(TestOutcome::Failure { code, description }) => failed(format!("{code}: {description}")),
+                Err(error) => failed(error.to_string()),
+            },
+            Err(error) => failed(error.message),
+        };
+        tests.took(kind, name, outcome);
+    }
+}
+
+/// Prints the schema.
+pub(crate) async fn schema(args: SchemaArgs) -> Result<Exit, CliError> {
+    let destination = args.machine.destination(None).await?;
+    print(&destination.spec_schema().await?)
+}
+
+/// Writes or lists.
+pub(crate) async fn component(args: ComponentArgs) -> Result<Exit, CliError> {
+    if let Some(file) = &args.output {
+        std::fs::write(file, component_bytes()).map_err(|error| CliError::new(Exit::Unexpected, format!("{}: {error}", file.display())))?;
+    }
+    if args.imports {
+        print(&Runtime::imports_of(component_bytes())?.join("\n"))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn print(text: &str) -> Result<Exit, CliError> {
+    data(text).map(|()| Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_name_the_field_and_hide_the_value() {
+        let schema = r#"{"type": "object", "additionalProperties": false, "properties": {"at": {"type": "string", "format": "date-time"}, "n": {"minimum": 1}}}"#;
+        let lines = |schema: &str, spec: Value| mistakes(schema, &spec).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        assert!(lines(schema, Value::Null).is_empty());
+        assert!(lines(schema, json!({"at": "2026-01-02T03:04:05Z", "n": 1})).is_empty());
+        let found = lines(schema, json!({"at": "hunter2", "n": 0})).join("\n");
+        assert!(found.contains("`/at`: ") && found.contains("`/n`: ") && !found.contains("hunter2"), "{found}");
+        assert!(lines("{\"type\": 5}", json!({})).is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! SIGINT and SIGTERM: the first asks for a clean end, the second ends at once.
+
+use super::console::error_line;
+use super::destination_write::interruption;
+use super::exit::{CliError, Exit};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Listens from now on. The token is cancelled at the first signal.
+///
+/// # Errors
+/// Signals cannot be listened to.
+pub(crate) fn listen() -> Result<CancellationToken, CliError> {
+    let unheard = |error: std::io::Error| CliError::new(Exit::Unexpected, format!("no signal can be listened to: {error}"));
+    let listen = |kind| signal(kind).map_err(unheard);
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let token = CancellationToken::new();
+    let asked = token.clone();
+    tokio::spawn(async move {
+        either(&mut interrupt, &mut terminate).await;
+        error_line("Interrupted: aborting what is open. Once more to end at once.");
+        asked.cancel();
+        either(&mut interrupt, &mut terminate).await;
+        lakegate_cloudquery::client::process::kill_all();
+        super::console::flush();
+        std::process::exit(Exit::Interrupted.code().into());
+    });
+    Ok(token)
+}
+
+/// What comes before rows move: configurations are read, patterns of files looked up, the component compiled, the destination opened. It ends at
+/// the first signal, whatever it waits for. Reading may block (a pipe that nobody writes to stands for a file), so `work` has a thread that is
+/// left behind then: the process is about to end.
+///
+/// # Errors
+/// Those of `work`, or the interruption.
+pub(crate) async fn unless<T: Send + 'static>(
+    interrupted: &CancellationToken,
+    work: impl Future<Output = Result<T, CliError>> + Send + 'static,
+) -> Result<T, CliError> {
+    let (runtime, asked) = (Handle::current(), interrupted.clone());
+    let working = tokio::task::spawn_blocking(move || {
+        // What waits without blocking is given up in order.
+        runtime.block_on(async { asked.run_until_cancelled(work).await.unwrap_or_else(|| Err(interruption())) })
+    });
+    tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(interruption()),
+        worked = working => worked.unwrap_or_else(|error| Err(CliError::new(Exit::Unexpected, error.to_string()))),
+    }
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Few threads, as on a small machine: one that is blocked must not be the one that hears of the signal.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn work_ends_at_the_first_signal_whatever_it_waits_for() {
+        let token = CancellationToken::new();
+        assert_eq!(unless(&token, async { Ok(7) }).await.unwrap(), 7);
+        let refused = unless(&token, async { Err::<(), _>(CliError::new(Exit::Input, "no")) }).await.unwrap_err();
+        assert_eq!(refused.exit, Exit::Input);
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let blocked = unless(&token, async move { wait.recv().map_err(|_| CliError::new(Exit::Unexpected, "gone")) });
+        let cancel = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            token.cancel();
+        };
+        assert_eq!(tokio::join!(blocked, cancel).0.unwrap_err().exit, Exit::Interrupted);
+        drop(go_on);
+        // It does not even begin once the user has had enough.
+        assert_eq!(unless(&token, std::future::pending::<Result<(), _>>()).await.unwrap_err().exit, Exit::Interrupted);
+    }
+}

@@ -1,0 +1,325 @@
+//! The command line: what was typed becomes one command, which runs to an exit code.
+//!
+//! Data goes to stdout, words and progress to stderr. Exit codes are in [`exit`]; options that commands share in [`args`].
+
+mod allocator;
+pub mod args;
+mod choices;
+pub mod cloudquery_flags;
+pub mod config;
+mod console;
+mod destination_write;
+pub mod exit;
+pub mod inspect;
+mod interrupt;
+pub mod load;
+pub mod logging;
+pub mod migrate;
+mod output_args;
+mod plugins;
+pub mod policy;
+pub mod serve;
+mod status_page;
+mod summary;
+pub mod sync;
+mod sync_id;
+pub mod tables;
+pub mod target;
+pub mod tenants;
+mod unquoted;
+
+pub use allocator::Allocator;
+use args::ResourceArgs;
+use clap::{CommandFactory, Parser, Subcommand};
+use console::error_line;
+use exit::{CliError, Exit};
+use lakegate::{Options, compiling};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Writes tables to S3 as CSV, JSON or Parquet: files, the tables of CloudQuery sources, or whatever a CloudQuery CLI sends.
+///
+/// The code that touches rows runs in a WebAssembly sandbox that can do nothing but put objects where the spec says.
+#[derive(Debug, Parser)]
+#[command(name = "lakegate", version, max_term_width = 120, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Try it without a bucket:
+  lakegate load orders.csv --to 's3://demo/{{TABLE}}.json' --format json --local ~/lakegate
+
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec or component refused, 4 denied by policy, 5 storage failed, \
+6 input data refused, 7 source or plugin failed, 130 interrupted. When some tables failed: the highest of theirs.";
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write files to a bucket: Parquet, CSV, NDJSON, Arrow IPC.
+    ///
+    /// A table is called after its file (`orders.csv.gz` is `orders`), or by --table. The types of CSV and NDJSON are chosen from the first
+    /// 10,000 rows: bool, int64, float64, date, timestamp, json, utf8; --column sets one. A value that its type cannot hold as it is ends the
+    /// load with file and line. An empty field of CSV is null, a quoted empty one is the empty text.
+    Load(Box<load::LoadArgs>),
+    /// Run CloudQuery sources and write their tables to their destinations.
+    ///
+    /// Built in are the source of files (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7
+    /// version, or `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is
+    /// started (`registry: local`) or a server that runs already (`registry: grpc`).
+    Sync(Box<sync::SyncArgs>),
+    /// Announce the tables of CloudQuery sources to their destinations; no row is read or written.
+    Migrate(migrate::MigrateArgs),
+    /// Print the tables and columns of CloudQuery sources as JSON.
+    Tables(tables::TablesArgs),
+    /// Serve the S3 destination as a plugin of the CloudQuery CLI, for one user or for many tenants.
+    Serve(ServeCommand),
+    /// Check a file of tenants, or tell what a tenant's spec may do.
+    Policy(policy::PolicyArgs),
+    /// Check configurations and specs, and name every mistake. Nothing is sent.
+    ValidateConfig(inspect::ConfigurationArgs),
+    /// Test the sources and destinations of configurations. The S3 destination puts an empty test object.
+    TestConnection(inspect::ConfigurationArgs),
+    /// Print the JSON Schema of the S3 destination's spec.
+    Schema(inspect::SchemaArgs),
+    /// Write out the WebAssembly component in this program, or list its imports.
+    Component(inspect::ComponentArgs),
+    /// The process that compiles a stranger's component for another of this program.
+    #[command(hide = true, name = compiling::SUBCOMMAND)]
+    CompileComponent(CompileCommand),
+}
+
+/// `serve`, with the options of this program beside those of a Go plugin.
+#[derive(Debug, clap::Args)]
+pub struct ServeCommand {
+    /// Options of a server of many tenants.
+    #[command(flatten)]
+    pub tenants: serve::TenantsArgs,
+    /// Options that a plugin written in Go has, too.
+    #[command(flatten)]
+    pub serve: serve::ServeArgs,
+    /// What the process may use of the machine.
+    #[command(flatten)]
+    pub machine: ResourceArgs,
+}
+
+/// `compile-component`, which another process of this program starts.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct CompileCommand {
+    /// Seconds of computing.
+    #[arg(long)]
+    cpu_seconds: u64,
+    /// Bytes of address space.
+    #[arg(long)]
+    memory_bytes: u64,
+}
+
+impl From<CompileCommand> for compiling::CompileArgs {
+    fn from(CompileCommand { cpu_seconds, memory_bytes }: CompileCommand) -> Self {
+        Self { cpu_seconds, memory_bytes }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let code = answer();
+    console::flush();
+    code
+}
+
+fn answer() -> ExitCode {
+    allocator::return_pages_soon();
+    hush_caught_panics();
+    let (arguments, unknown) = arguments(std::env::args_os());
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` come this way too, with a code of their own.
+            let _gone = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    // Before there are threads: what follows is for the whole process.
+    match cli.command {
+        Command::CompileComponent(args) => return compiling::child(args.into()),
+        Command::Serve(ServeCommand { tenants: serve::TenantsArgs { tenants: Some(_), .. }, .. }) => {
+            if let Err(error) = serve::tenants::ignore_redirects() {
+                return told(&error).into();
+            }
+        }
+        _ => {}
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error_line(&format!("Error: no threads can be started: {error}"));
+            return Exit::Unexpected.into();
+        }
+    };
+    let ended = runtime.block_on(run(cli.command, &unknown));
+    // A reader may still wait for a pipe that nobody writes to.
+    runtime.shutdown_background();
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(error) => told(&error).into(),
+    }
+}
+
+/// Prints the error; its exit code.
+fn told(error: &CliError) -> Exit {
+    error_line(&format!("Error: {error}"));
+    error.exit
+}
+
+/// A panic of a decoder is told as an error of its file; the standard hook would print it as well, with words out of the file perhaps.
+fn hush_caught_panics() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !lakegate_files::caught::panics_are_caught() {
+            loud(panic);
+        }
+    }));
+}
+
+async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
+    // A file that reaches `ulimit -f` is an error of its write then, and not the end of the process.
+    let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(anyhow::Error::from)?;
+    match command {
+        Command::Load(args) => load::run(*args).await,
+        Command::Sync(args) => sync::run(*args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Tables(args) => tables::run(args).await,
+        Command::Serve(args) => {
+            if args.tenants.tenants.is_some() {
+                return serve::tenants::run(args.serve, unknown, args.tenants, args.machine).await;
+            }
+            // Clients of the protocol hear of failures, not of objects.
+            let machine = args.machine.clone();
+            let options = serve::unless_signalled(move || Ok(Options { receipt_bytes: 0, ..machine.options()? }));
+            let Some(options) = options.await? else { return Ok(Exit::Done) };
+            let make = move || Ok(lakegate::Destination::new(args.machine.runtime()?, options));
+            let served = serve::run(args.serve, unknown, make).await;
+            let told = |error: anyhow::Error| {
+                error.downcast::<CliError>().unwrap_or_else(|error| CliError::new(Exit::Source, format!("{error:#}")))
+            };
+            served.map(|()| Exit::Done).map_err(told)
+        }
+        Command::Policy(args) => interrupt::unless(&interrupt::listen()?, policy::run(args)).await,
+        Command::ValidateConfig(args) => inspect::validate(args).await,
+        Command::TestConnection(args) => inspect::test_connection(args).await,
+        Command::Schema(args) => interrupt::unless(&interrupt::listen()?, inspect::schema(args)).await,
+        Command::Component(args) => interrupt::unless(&interrupt::listen()?, inspect::component(args)).await,
+        Command::CompileComponent(_) => unreachable!("it is answered in `main`"),
+    }
+}
+
+/// The arguments, without flags of `serve` that only a newer launcher knows; their names are answered too.
+fn arguments(all: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+    let all: Vec<OsString> = all.into_iter().collect();
+    if all.get(1).is_none_or(|command| command != "serve") {
+        return (all, Vec::new());
+    }
+    let mut cli = Cli::command();
+    cli.build();
+    match cli.find_subcommand("serve") {
+        Some(serve) => serve::tolerate(all, serve),
+        None => (all, Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn command_lines() {
+        for (line, accepted) in [
+            ("lakegate load a.csv --to s3://b/p --format csv", true),
+            ("lakegate load a.csv b.csv - --spec s.yml --table t --column a=int64 --column b=decimal(5,2) --input-format csv", true),
+            (
+                "lakegate load a.csv --to s3://b/p --format csv --memory 16MiB --lanes 2 --in-flight 8MB --spill-dir none --json --quiet",
+                true,
+            ),
+            ("lakegate load a.csv --to s3://b/p", false),
+            ("lakegate load a.csv", false),
+            ("lakegate load --to s3://b/p --format csv", false),
+            ("lakegate load a.csv --spec s.yml --to s3://b/p --format csv", false),
+            ("lakegate load a.csv --spec s.yml --region r", false),
+            ("lakegate load a.csv --spec s.yml --column a=varchar", false),
+            ("lakegate load a.csv --spec s.yml --memory lots", false),
+            ("lakegate load a.csv --spec s.yml --lanes 0", false),
+            ("lakegate sync a.yml dir --local d", true),
+            ("lakegate sync a.yml --no-migrate --summary-location f --shard 1/2 --log-console --plugin-start-limit 5", true),
+            ("lakegate sync a.yml --invocation-id 7f1d4f3e-7c3a-4d6b-9b6e-0f6b0d7a1c2d", true),
+            ("lakegate sync a.yml --invocation-id seven", false),
+            ("lakegate sync a.yml --shard 3/2", false),
+            ("lakegate sync a.yml --plugin-start-limit 0", false),
+            ("lakegate sync", false),
+            ("lakegate sync a.yml --json", true),
+            ("lakegate migrate a.yml --local d", true),
+            ("lakegate migrate a.yml --json", false),
+            ("lakegate tables a.yml --json", false),
+            ("lakegate tables a.yml --filter spec --output-dir d", true),
+            ("lakegate serve --network unix --address /tmp/a.sock --log-level debug --log-format json --no-sentry --local d", true),
+            ("lakegate serve --tenants t.toml --log-format json --local d", true),
+            ("lakegate serve --tenants t.toml --address a:1", false),
+            ("lakegate serve --component c.wasm", true),
+            ("lakegate serve --tenants t.toml --component c.wasm", false),
+            ("lakegate load a.csv --spec s.yml --component c.wasm", true),
+            ("lakegate serve --tenants t.toml --status 127.0.0.1:0", true),
+            ("lakegate serve --status 127.0.0.1:0", false),
+            ("lakegate policy check t.toml", true),
+            ("lakegate policy explain t.toml --tenant a --spec s.yml", true),
+            ("lakegate policy explain t.toml --tenant a", false),
+            ("lakegate validate-config a.yml --json", true),
+            ("lakegate test-connection a.yml --local d", true),
+            ("lakegate schema", true),
+            ("lakegate component --imports", true),
+            ("lakegate component --output f.wasm", true),
+            ("lakegate component", false),
+            ("lakegate", false),
+        ] {
+            assert_eq!(parse(line).is_ok(), accepted, "{line}");
+        }
+    }
+
+    /// What stands in the help can be typed.
+    #[test]
+    fn the_examples_of_the_help_are_command_lines() {
+        let mut cli = Cli::command();
+        let helps = std::iter::once(cli.render_long_help().to_string());
+        let helps: Vec<String> = helps.chain(cli.get_subcommands_mut().map(|command| command.render_long_help().to_string())).collect();
+        let lines = helps
+            .iter()
+            .flat_map(|help| help.lines())
+            .filter(|line| line.starts_with("  "))
+            .filter_map(|line| line.split_once("lakegate "));
+        let examples: Vec<Vec<&str>> = lines
+            .map(|(_, line)| std::iter::once("lakegate").chain(line.split(' ').map(|word| word.trim_matches('\''))).collect())
+            .collect();
+        assert_eq!(examples.len(), 5, "{examples:?}");
+        for example in examples {
+            assert!(Cli::try_parse_from(&example).is_ok(), "{example:?}");
+        }
+    }
+
+    #[test]
+    fn only_serve_tolerates_unknown_flags() {
+        let of = |line: &str| arguments(line.split(' ').map(OsString::from));
+        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").1, ["--new"]);
+        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").0.len(), 6);
+        assert!(of("lakegate load --new 1").1.is_empty());
+    }
+}

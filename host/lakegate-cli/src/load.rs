@@ -1,0 +1,145 @@
+//! `lakegate load`: files to a bucket.
+
+use super::args::ResourceArgs;
+use super::choices;
+use super::console::{Console, Progress, data, error_line};
+use super::destination_write::{abort_store, finish_store, interruption};
+use super::exit::{CliError, Exit, after};
+use super::interrupt;
+use super::output_args::{OUTPUT, OutputArgs};
+use super::summary::Summary;
+use super::sync_id::sync_id;
+use super::target::Target;
+use lakegate::{Session, Write, WriteReport};
+use lakegate_files::{ColumnType, Delimiter, Input, InputFormat, Message, MessageReader, ReadOptions, parse_override, resolve};
+use std::time::Instant;
+
+/// What `load` is told.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct LoadArgs {
+    /// Files, patterns such as 'data/*.csv' (quoted, so that the shell leaves them alone), or `-` for standard input.
+    #[arg(required = true, value_name = "FILE|GLOB|-")]
+    pub inputs: Vec<String>,
+    /// The table that all inputs belong to [default: each file's name without its ending].
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+    /// The type of a column of CSV or NDJSON; may be given several times.
+    ///
+    /// Types: bool, int8 to int64, uint8 to uint64, float32, float64,
+    /// decimal(P,S), utf8 (or string), binary (base64), date, time, timestamp (also _s, _ms, _us, _ns), datetime (no zone; also _ns),
+    /// json, uuid.
+    ///
+    /// A value that the type does not hold as it is written is refused by file, line and column: a number with a plus, leading zeros or too
+    /// many decimals, a bool that is neither true nor false, a date where an instant is wanted. A float is the nearest that there is; an
+    /// instant without a zone is UTC.
+    #[arg(long = "column", value_name = "NAME=TYPE", value_parser = parse_override)]
+    pub columns: Vec<(String, ColumnType)>,
+    /// Format of the inputs [default: told by their content, then by their name].
+    #[arg(long, value_parser = choices::input_format(), value_name = "FORMAT")]
+    pub input_format: Option<InputFormat>,
+    /// What separates the columns of CSV: one character of ASCII punctuation, or tab, comma, semicolon, pipe, space [default: told by the
+    /// beginning of each file].
+    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
+    pub delimiter: Option<Delimiter>,
+    /// Derive the UUIDs in keys from this number, so that a run can be repeated exactly. For tests.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Put an empty test object before any rows.
+    #[arg(long)]
+    pub test_write: bool,
+    /// Where to.
+    #[command(flatten)]
+    pub target: Target,
+    /// What the process may use of the machine.
+    #[command(flatten)]
+    pub machine: ResourceArgs,
+    /// Print a summary for machines (one line of JSON) on stdout.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
+    /// What is printed and logged.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Lines of at most 100 characters: longer ones are broken.
+const EXAMPLES: &str = "\
+Examples:
+  Each file becomes a table, and a table Parquet objects of at most 10,000 rows:
+  lakegate load 'data/*.csv' --to 's3://bucket/raw/{{TABLE}}/{{UUID}}.parquet' --format parquet
+
+  Many files, one table, one object:
+  lakegate load 'orders-*.json.gz' --table orders --to 's3://bucket/{{TABLE}}.json' --format json
+
+  Standard input, the type of a column, a spec that says where to:
+  generate | lakegate load - --table events --column id=int64 --spec s3.yml
+
+  Without a bucket, into an S3 store in a folder:
+  lakegate load orders.csv --to 's3://demo/{{TABLE}}.csv' --format csv --local ~/lakegate";
+
+/// Runs the command. With `--json` there is a summary whatever happens.
+pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
+    let console = Console::start(&args.output);
+    let started = Instant::now();
+    let mut landed = WriteReport::default();
+    let (summary, ended) = match load(&args, console, &mut landed).await {
+        Ok(report) => (Summary::of(&report, started.elapsed()), Ok(Exit::of_report(&report))),
+        Err(error) => (Summary::ended_early(error.exit, &error.message, &landed, started.elapsed()), Err(error)),
+    };
+    summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
+    if ended.is_ok() {
+        console.say(&summary.line());
+    }
+    let printed = if args.json { summary.json().and_then(|json| data(&json)) } else { Ok(()) };
+    after(ended, printed)
+}
+
+/// `landed`: what had failed, and what is in the bucket, when the load ended early.
+async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<WriteReport, CliError> {
+    let interrupted = interrupt::listen()?;
+    let (inputs, session) = interrupt::unless(&interrupted, open(args.clone())).await?;
+    let options = ReadOptions {
+        format: args.input_format,
+        columns: args.columns.clone(),
+        columns_required: inputs.len() == 1,
+        delimiter: args.delimiter,
+        spool: args.machine.spool(),
+    };
+    let feed = MessageReader::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
+    let progress = console.progress("Loading");
+    let mut write = session.write()?;
+    let sent = tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(interruption()),
+        sent = send(feed, &mut write, &progress) => sent,
+    };
+    let ended = match sent {
+        Ok(()) => finish_store(write, &interrupted).await,
+        Err(error) => Err((error, abort_store(write, &interrupted).await)),
+    };
+    session.close().await;
+    ended.map_err(|(error, left)| {
+        *landed = left;
+        error
+    })
+}
+
+/// What comes before rows move: the inputs are looked for, and the destination is opened.
+async fn open(args: LoadArgs) -> Result<(Vec<Input>, Session), CliError> {
+    let inputs = resolve(&args.inputs, args.table.as_deref())?;
+    let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
+    let session = args.machine.destination(args.seed).await?.open(&spec, &sync_id()?).await?;
+    Ok((inputs, session))
+}
+
+/// Sends everything from the feed.
+async fn send(mut feed: MessageReader, write: &mut Write, progress: &Progress) -> Result<(), CliError> {
+    while let Some(message) = feed.next().await {
+        match message? {
+            Message::Migrate(ipc) => write.migrate_table(ipc).await?,
+            Message::Insert(ipc) => write.insert(ipc).await?,
+        }
+        progress.show(|| write.totals());
+    }
+    Ok(())
+}

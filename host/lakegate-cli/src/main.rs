@@ -1,0 +1,8 @@
+//! The `lakegate` command.
+
+#[global_allocator]
+static ALLOCATOR: lakegate_cli::Allocator = lakegate_cli::Allocator;
+
+fn main() -> std::process::ExitCode {
+    lakegate_cli::main()
+}

@@ -1,0 +1,313 @@
+//! `lakegate serve --tenants FILE`: every tenant at its own place under its own grant, until SIGINT or SIGTERM.
+//!
+//! SIGHUP reads the file again. A tenant whose entry is as it was goes on, sessions and all (its certificates are read anew); one whose
+//! entry has changed is stopped first, since the new grant may allow less, and served anew with what it has used of its day; one that is gone
+//! is stopped. A file with a mistake changes nothing, and neither does one whose variables, certificates or places are not there: all that is
+//! wanted is made before anybody is stopped.
+
+use super::{ServeArgs, Signals, TenantsArgs, raise_open_files, unless_signalled, warn_of_flags, wind_down};
+use crate::args::ResourceArgs;
+use crate::console::error_line;
+use crate::exit::{CliError, Exit};
+use crate::logging;
+use crate::status_page::{self, StatusPage};
+use crate::tenants::{self, Prepared, TenantEntry};
+use futures::FutureExt;
+use futures::future::join_all;
+use lakegate::{Compiler, Destination, Options, Runtime, Tenant};
+use lakegate_cloudquery::server::listen::Listener;
+use lakegate_cloudquery::server::service::{self, Made, PLUGIN_NAME, Server};
+use lakegate_cloudquery::server::tls::TlsAcceptorHandle;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, PoisonError};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Serves the tenants of `file`. `machine` is what all have in common.
+///
+/// # Errors
+/// The file is refused, a tenant's place cannot be listened on, or its credentials are not there.
+pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, machine: ResourceArgs) -> Result<Exit, CliError> {
+    // First: unheard, it ends the process.
+    let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
+    let TenantsArgs { tenants: file, status, audit_log, allow_removal } = servers;
+    let file = file.ok_or_else(|| CliError::new(Exit::Usage, "--tenants: a file is required"))?;
+    let shared = machine.clone();
+    // Clients of the protocol hear of failures, not of objects.
+    let options = unless_signalled(move || Ok(Options { receipt_bytes: 0, ..shared.options()? }));
+    let Some(options) = options.await? else { return Ok(Exit::Done) };
+    let tenants = tenants::settled(&file).await?.tenants;
+    let own_log = match &audit_log {
+        Some(path) => {
+            let refuse = |error| CliError::new(Exit::Usage, format!("--audit-log {}: cannot be appended to: {error}", path.display()));
+            Some(logging::start_with_audit(args.log_level, args.log_format, path).map_err(refuse)?)
+        }
+        // An embedder may have a log of its own already.
+        None => logging::start(args.log_level, args.log_format).ok(),
+    };
+    raise_open_files();
+    let mut signals = Signals::new()?;
+    // One component for all tenants that bring none.
+    let runtime = service::compiling(move || Ok(machine.runtime()?));
+    // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
+    tokio::spawn(runtime.clone());
+    let mut servers = TenantServers {
+        file,
+        allow_removal,
+        options,
+        runtime,
+        served: BTreeMap::new(),
+        known: BTreeMap::new(),
+        watched: Arc::default(),
+        compiling: Arc::new(Semaphore::new(1)),
+    };
+    let _watch = match status {
+        Some(address) => Some(servers.watch(address).await?),
+        None => None,
+    };
+    for ready in servers.prepare(tenants).await? {
+        servers.serve(ready).await?;
+    }
+    warn_of_flags(&args, unknown);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                own_log.iter().for_each(logging::Log::reopen_audit);
+                servers.reload().await;
+            }
+            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
+        }
+    }
+    tracing::info!("Stopping: what is open is aborted.");
+    servers.stop(|_| true).await;
+    Ok(Exit::Done)
+}
+
+/// Ignores `AWS_ENDPOINT_URL*`, which would send tenants' objects and requests for their credentials elsewhere: the SDK reads them wherever it
+/// calls a service. If one is set, this program takes its own place without it, under the same process id. Returns if none is set.
+///
+/// # Errors
+/// This program cannot be started again.
+pub fn ignore_redirects() -> Result<(), CliError> {
+    let redirects = |name: &OsString| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL");
+    let names: Vec<OsString> = std::env::vars_os().map(|(name, _)| name).filter(redirects).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut again = std::env::current_exe().map(Command::new).map_err(anyhow::Error::from)?;
+    let mut arguments = std::env::args_os();
+    if let Some(name) = arguments.next() {
+        again.arg0(name);
+    }
+    again.args(arguments);
+    for name in &names {
+        error_line(&format!("Warning: {} is ignored: a grant says where its tenant's objects go", name.display()));
+        again.env_remove(name);
+    }
+    // What is said is written by a thread of the process that is about to end.
+    crate::console::flush();
+    Err(anyhow::Error::from(again.exec()).context("this program cannot be started again without the variables").into())
+}
+
+fn not_open(entry: &TenantEntry, error: &anyhow::Error) -> CliError {
+    CliError::new(Exit::Source, format!("tenant {:?}: cannot listen on {}: {error:#}", entry.tenant.name, entry.place))
+}
+
+/// Who is served, and how.
+struct TenantServers {
+    file: PathBuf,
+    /// Whether tenants and limits may go from a file that is not sealed.
+    allow_removal: bool,
+    options: Options,
+    runtime: Made<Arc<Runtime>>,
+    served: BTreeMap<Arc<str>, Served>,
+    /// Every tenant that there has been: one that comes back has used of its day what it has used.
+    known: BTreeMap<Arc<str>, Arc<Tenant>>,
+    watched: status_page::Tenants,
+    /// Whose component is being compiled: one at a time, however many there are.
+    compiling: Arc<Semaphore>,
+}
+
+/// A tenant that can be served: whatever could be wrong with it has been looked at.
+struct Ready {
+    entry: TenantEntry,
+    options: Options,
+    place: Opening,
+}
+
+/// Its place.
+enum Opening {
+    Done(Listener),
+    /// Another tenant is there still, or the same one under its earlier grant.
+    Waits(Prepared),
+}
+
+/// A tenant at its place.
+struct Served {
+    entry: TenantEntry,
+    server: Server,
+    gate: Option<TlsAcceptorHandle>,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl TenantServers {
+    /// Starts the status page; it ends when the answer is dropped.
+    async fn watch(&self, address: SocketAddr) -> Result<AbortOnDropHandle<()>, CliError> {
+        if !address.ip().is_loopback() {
+            return Err(CliError::new(
+                Exit::Usage,
+                format!("--status {address}: not on the loopback interface, where alone it is offered"),
+            ));
+        }
+        let refuse = |error| CliError::new(Exit::Source, format!("--status: cannot listen on {address}: {error}"));
+        let listener = TcpListener::bind(address).await.map_err(refuse)?;
+        tracing::info!(address = %listener.local_addr().map_err(refuse)?, "Status page listening");
+        let runtime = self.runtime.clone();
+        let ready = Arc::new(move || runtime.peek().is_some_and(Result::is_ok));
+        Ok(AbortOnDropHandle::new(tokio::spawn(StatusPage::new(self.watched.clone(), ready).serve(listener))))
+    }
+
+    /// Makes all that is needed to serve them, and stops nobody.
+    async fn prepare(&self, wanted: Vec<TenantEntry>) -> Result<Vec<Ready>, CliError> {
+        let mut all = Vec::new();
+        for mut entry in wanted {
+            let name = entry.tenant.name.clone();
+            if let Some(earlier) = self.known.get(&name) {
+                entry.follow(earlier);
+            }
+            let options = entry.options(&self.options)?;
+            let prepared = entry.place.prepare().map_err(|error| not_open(&entry, &error))?;
+            let taken = self.served.values().any(|served| tenants::same_place(&served.entry.place, &entry.place));
+            let place = if taken {
+                Opening::Waits(prepared)
+            } else {
+                Opening::Done(prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?)
+            };
+            all.push(Ready { entry, options, place });
+        }
+        Ok(all)
+    }
+
+    /// Serves a tenant at its place.
+    async fn serve(&mut self, Ready { entry, options, place }: Ready) -> Result<(), CliError> {
+        let name = entry.tenant.name.clone();
+        let listener = match place {
+            Opening::Done(listener) => listener,
+            Opening::Waits(prepared) => prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?,
+        };
+        tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
+        let (runtime, gate, stop) = (self.runtime_of(&entry), listener.gate(), CancellationToken::new());
+        let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
+        let server = Server::for_tenant(destination, stop.clone(), entry.tenant.clone());
+        let serving = tokio::spawn({
+            let (server, stop) = (server.clone(), stop.clone());
+            async move { listener.serve(&server, stop).await }
+        });
+        self.known.insert(name.clone(), entry.tenant.clone());
+        self.served.insert(name, Served { entry, server, gate, stop, serving });
+        self.tell();
+        Ok(())
+    }
+
+    /// What the tenant's guests run on: the common component, or its own beside it.
+    fn runtime_of(&self, entry: &TenantEntry) -> Made<Arc<Runtime>> {
+        let Some(file) = entry.component().map(Path::to_owned) else { return self.runtime.clone() };
+        let (common, name, compiling) = (self.runtime.clone(), entry.tenant.name.clone(), self.compiling.clone());
+        let made = async move {
+            let common = common.await?;
+            let _turn = compiling.acquire_owned().await;
+            let beside = {
+                let file = file.clone();
+                tokio::task::spawn_blocking(move || Compiler::of_this_program().and_then(|compiler| common.beside(&file, &compiler)))
+            };
+            let refused = |words: String| {
+                tracing::error!(tenant = &*name, "The tenant's component is refused: {}: {words}", file.display());
+                Arc::from(words)
+            };
+            beside.await.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
+        };
+        let made = made.boxed().shared();
+        // Compiled now, not when the first client waits for it.
+        tokio::spawn(made.clone());
+        made
+    }
+
+    /// Stops those whom `which` names, all at the same time.
+    async fn stop(&mut self, which: impl Fn(&TenantEntry) -> bool) -> usize {
+        let names: Vec<Arc<str>> = self.served.iter().filter(|(_, served)| which(&served.entry)).map(|(name, _)| name.clone()).collect();
+        let stopped: Vec<Served> = names.iter().filter_map(|name| self.served.remove(name)).collect();
+        stopped.iter().for_each(|served| served.stop.cancel());
+        self.tell();
+        let (servers, serving): (Vec<Server>, Vec<JoinHandle<()>>) =
+            stopped.into_iter().map(|served| (served.server, served.serving)).unzip();
+        let ended: Vec<_> = serving.iter().map(JoinHandle::abort_handle).collect();
+        wind_down(&servers, join_all(serving)).await;
+        // A client that does not hang up keeps no place.
+        ended.iter().for_each(tokio::task::AbortHandle::abort);
+        names.len()
+    }
+
+    /// Whether the tenant is served as it stands in the file.
+    fn serves(&self, entry: &TenantEntry) -> bool {
+        self.served.get(&entry.tenant.name).is_some_and(|served| served.entry.is_as(entry))
+    }
+
+    /// Reads the file again.
+    async fn reload(&mut self) {
+        let wanted = match tenants::settled(&self.file).await {
+            Ok(wanted) => wanted,
+            Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
+        };
+        let losses = wanted.losses(self.served.values().map(|served| &served.entry));
+        let wanted = wanted.tenants;
+        let (same, other): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|entry| self.serves(entry));
+        let made = match self.prepare(other).await {
+            Ok(made) => made,
+            Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
+        };
+        // Mistakes come first: a file that has one need not be whole.
+        if !losses.is_empty() && !self.allow_removal {
+            return tracing::error!(
+                file = %self.file.display(),
+                missing = losses.join("; "),
+                "Tenants stay as they were: the file lacks what is served, and may be cut short. If it is whole, seal it (`lakegate policy check \
+                 --seal`) and send SIGHUP again, or serve with --allow-removal."
+            );
+        }
+        for missing in losses {
+            tracing::warn!(missing, "No longer in the file of tenants.");
+        }
+        let stays = |served: &TenantEntry| same.iter().any(|entry| entry.is_as(served));
+        for served in self.served.values().filter(|served| stays(&served.entry)) {
+            if let Err(error) = served.entry.place.renew(served.gate.as_ref()) {
+                tracing::error!(tenant = &*served.entry.tenant.name, "The certificates stay as they were: {error:#}");
+            }
+        }
+        let stopped = self.stop(|served| !stays(served)).await;
+        let (kept, mut begun) = (self.served.len(), 0);
+        for ready in made {
+            match self.serve(ready).await {
+                Ok(()) => begun += 1,
+                Err(error) => tracing::error!("A tenant is not served: {error}"),
+            }
+        }
+        tracing::info!(kept, stopped, begun, "The file of tenants was read again.");
+    }
+
+    /// Tells the status page who is served.
+    fn tell(&self) {
+        let served = self.served.values().map(|served| served.entry.tenant.clone()).collect();
+        *self.watched.write().unwrap_or_else(PoisonError::into_inner) = served;
+    }
+}

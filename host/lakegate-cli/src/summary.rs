@@ -1,0 +1,303 @@
+//! What a write has done, for machines and for people.
+
+use super::exit::{CliError, Exit};
+use indicatif::{HumanBytes, HumanCount};
+use lakegate::{Failure, FailureClass, Receipt, TableReport, WriteReport};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Failed tables that are told one by one; the rest is counted (all of them are in `--json`, and in the log as they fail).
+const FAILURES_SHOWN: usize = 20;
+
+/// Objects of a table that are told one by one; the rest is counted (all of them are in `--json`).
+const OBJECTS_SHOWN: usize = 10;
+
+/// The summary that `--json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    /// Did everything land?
+    pub(crate) ok: bool,
+    /// The exit code of the process.
+    pub(crate) exit_code: u8,
+    /// Why it ended early, if it did.
+    pub(crate) failure: Option<String>,
+    /// Rows in confirmed objects.
+    pub(crate) rows: u64,
+    /// Confirmed objects.
+    pub(crate) objects: u64,
+    /// Bytes of confirmed objects.
+    pub(crate) bytes: u64,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// Table by table.
+    pub(crate) tables: Vec<Table>,
+}
+
+/// How one table fared.
+#[derive(Debug, Serialize)]
+pub(crate) struct Table {
+    table: String,
+    /// Rows that came; unknown where the write ended early.
+    rows_in: Option<u64>,
+    rows: u64,
+    objects: u64,
+    bytes: u64,
+    keys: Vec<String>,
+    /// Objects whose keys there was no memory for.
+    #[serde(skip_serializing_if = "is_none")]
+    keys_left_out: u64,
+    failure: Option<TableFailure>,
+    /// Rows of each of the first `keys`, for people.
+    #[serde(skip)]
+    first_rows: Vec<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Why a table failed.
+#[derive(Debug, Serialize)]
+struct TableFailure {
+    class: &'static str,
+    message: String,
+}
+
+impl Summary {
+    /// The summary of a write that came to its end.
+    pub(crate) fn of(report: &WriteReport, took: Duration) -> Self {
+        let tables: Vec<Table> = report.tables.iter().map(Table::of).collect();
+        let exit = Exit::of_report(report);
+        Self {
+            ok: exit == Exit::Done,
+            exit_code: exit.code(),
+            failure: None,
+            rows: tables.iter().map(|table| table.rows).sum(),
+            objects: tables.iter().map(|table| table.objects).sum(),
+            bytes: tables.iter().map(|table| table.bytes).sum(),
+            seconds: took.as_secs_f64(),
+            tables,
+        }
+    }
+
+    /// The summary of a write that ended early. It claims nothing of what was not confirmed; `landed` has the tables that had failed by then,
+    /// and what is in the bucket all the same.
+    pub(crate) fn ended_early(exit: Exit, why: &str, landed: &WriteReport, took: Duration) -> Self {
+        let mut summary = Self { ok: false, exit_code: exit.code(), failure: Some(why.to_owned()), ..Self::of(landed, took) };
+        summary.tables.iter_mut().for_each(|table| table.rows_in = None);
+        summary
+    }
+
+    /// As JSON, on one line.
+    pub(crate) fn json(&self) -> Result<String, CliError> {
+        serde_json::to_string(self).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))
+    }
+
+    /// The last line for people.
+    pub(crate) fn line(&self) -> String {
+        let tables = self.tables.len();
+        format!(
+            "Wrote {} row{} of {tables} table{} to {} object{} ({}) in {:.1} s.",
+            HumanCount(self.rows),
+            if self.rows == 1 { "" } else { "s" },
+            if tables == 1 { "" } else { "s" },
+            HumanCount(self.objects),
+            if self.objects == 1 { "" } else { "s" },
+            HumanBytes(self.bytes),
+            self.seconds
+        )
+    }
+
+    /// A line for each failed table, the first few of them.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        failure_lines(self.tables.iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?.message.as_str()))))
+    }
+
+    /// A line for each table that did not land as a whole and has objects in the bucket all the same: they stay there, and whoever tries again
+    /// should know. The first few of them.
+    pub(crate) fn landed(&self) -> Vec<String> {
+        let partly = |table: &&Table| table.objects > 0 && (self.failure.is_some() || table.failure.is_some());
+        let mut lines: Vec<String> = self.tables.iter().filter(partly).map(Table::landed).collect();
+        if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
+            lines.truncate(FAILURES_SHOWN);
+            lines.push(format!("... and objects of {more} more tables; `--json` lists them."));
+        }
+        lines
+    }
+}
+
+/// A line for each failed table, the first few of them.
+pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let mut lines: Vec<String> = failures.map(|(table, message)| format!("Table {table} failed: {message}")).collect();
+    if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
+        lines.truncate(FAILURES_SHOWN);
+        lines.push(format!("... and {more} more tables failed; `--json` or `--log-level info` lists them."));
+    }
+    lines
+}
+
+impl Table {
+    fn of(report: &TableReport) -> Self {
+        let keys = |receipts: &[Receipt]| receipts.iter().map(|receipt| receipt.key.to_string()).collect();
+        Self {
+            table: report.table.clone(),
+            rows_in: Some(report.rows_in),
+            rows: report.rows_confirmed,
+            objects: report.objects,
+            bytes: report.bytes,
+            keys: keys(&report.receipts),
+            keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
+            failure: report.failure.as_ref().map(TableFailure::of),
+            first_rows: report.receipts.iter().take(OBJECTS_SHOWN).map(|receipt| receipt.rows).collect(),
+        }
+    }
+
+    /// What of a table is in the bucket.
+    fn landed(&self) -> String {
+        let rows = |rows: u64| format!("{} row{}", HumanCount(rows), if rows == 1 { "" } else { "s" });
+        let mut line = format!(
+            "Table {}: in the bucket {} {} object{} with {}: ",
+            self.table,
+            if self.objects == 1 { "is" } else { "are" },
+            HumanCount(self.objects),
+            if self.objects == 1 { "" } else { "s" },
+            rows(self.rows)
+        );
+        let shown: Vec<String> = self.keys.iter().zip(&self.first_rows).map(|(key, count)| format!("{key} ({})", rows(*count))).collect();
+        line.push_str(&shown.join(", "));
+        if let Some(more @ 1..) = self.keys.len().checked_sub(shown.len()) {
+            line.push_str(&format!(" and {more} more; `--json` lists them"));
+        }
+        line
+    }
+}
+
+impl TableFailure {
+    fn of(failure: &Failure) -> Self {
+        Self { class: class(failure.class), message: failure.message.clone() }
+    }
+}
+
+fn class(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Unexpected => "unexpected",
+        FailureClass::Denied => "denied",
+        FailureClass::Storage => "storage",
+        FailureClass::Data => "data",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lakegate::ObjectKey;
+    use lakegate::Receipt;
+
+    fn report() -> WriteReport {
+        let receipt = |key: &str| Receipt {
+            table: "a".into(),
+            key: ObjectKey::parse(key).unwrap(),
+            bytes: 10,
+            rows: 2,
+            etag: "e".into(),
+            checksum: None,
+        };
+        let failure = Failure { class: FailureClass::Storage, message: "no such bucket".into() };
+        WriteReport {
+            tables: vec![
+                TableReport {
+                    table: "a".into(),
+                    rows_in: 4,
+                    rows_confirmed: 4,
+                    objects: 2,
+                    bytes: 20,
+                    receipts: vec![receipt("a/1"), receipt("a/2")],
+                    failure: None,
+                    failed_as: 0,
+                },
+                TableReport {
+                    table: "b".into(),
+                    rows_in: 3,
+                    rows_confirmed: 0,
+                    objects: 0,
+                    bytes: 0,
+                    receipts: vec![],
+                    failure: Some(failure),
+                    failed_as: 0,
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn the_shape_for_machines() {
+        let json: serde_json::Value = serde_json::from_str(&Summary::of(&report(), Duration::from_millis(1500)).json().unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "ok": false, "exit_code": 5, "failure": null, "rows": 4, "objects": 2, "bytes": 20, "seconds": 1.5,
+            "tables": [
+                {"table": "a", "rows_in": 4, "rows": 4, "objects": 2, "bytes": 20, "keys": ["a/1", "a/2"], "failure": null},
+                {"table": "b", "rows_in": 3, "rows": 0, "objects": 0, "bytes": 0, "keys": [],
+                 "failure": {"class": "storage", "message": "no such bucket"}},
+            ],
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn keys_that_were_not_kept_are_counted() {
+        let mut report = report();
+        report.tables[0].objects = 5;
+        let json: serde_json::Value = serde_json::from_str(&Summary::of(&report, Duration::ZERO).json().unwrap()).unwrap();
+        let table = &json["tables"][0];
+        assert_eq!((&json["objects"], &table["keys"][1], &table["keys_left_out"]), (&5.into(), &"a/2".into(), &3.into()));
+    }
+
+    #[test]
+    fn an_early_end_names_what_had_failed_and_what_is_in_the_bucket() {
+        let summary = Summary::ended_early(Exit::Input, "a.csv is torn", &report(), Duration::ZERO);
+        assert_eq!(summary.failures(), ["Table b failed: no such bucket"]);
+        assert_eq!(summary.landed(), ["Table a: in the bucket are 2 objects with 4 rows: a/1 (2 rows), a/2 (2 rows)"]);
+        let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "ok": false, "exit_code": 6, "failure": "a.csv is torn", "rows": 4, "objects": 2, "bytes": 20, "seconds": 0.0,
+            "tables": [
+                {"table": "a", "rows_in": null, "rows": 4, "objects": 2, "bytes": 20, "keys": ["a/1", "a/2"], "failure": null},
+                {"table": "b", "rows_in": null, "rows": 0, "objects": 0, "bytes": 0, "keys": [],
+                 "failure": {"class": "storage", "message": "no such bucket"}},
+            ],
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn objects_of_tables_that_failed_are_told_and_those_of_whole_tables_are_not() {
+        let mut report = report();
+        assert!(Summary::of(&report, Duration::ZERO).landed().is_empty(), "table a is whole, and of b is nothing");
+        report.tables[0].failure = report.tables[1].failure.clone();
+        assert_eq!(Summary::of(&report, Duration::ZERO).landed().len(), 1);
+        report.tables[0].receipts = vec![report.tables[0].receipts[0].clone(); OBJECTS_SHOWN + 5];
+        let lines = Summary::of(&report, Duration::ZERO).landed();
+        assert!(lines[0].ends_with(", a/1 (2 rows) and 5 more; `--json` lists them"), "{lines:?}");
+        let many = WriteReport { tables: vec![report.tables[0].clone(); FAILURES_SHOWN + 2] };
+        let lines = Summary::of(&many, Duration::ZERO).landed();
+        assert_eq!((lines.len(), lines[FAILURES_SHOWN].as_str()), (21, "... and objects of 2 more tables; `--json` lists them."));
+    }
+
+    #[test]
+    fn the_lines_for_people() {
+        let summary = Summary::of(&report(), Duration::from_millis(1500));
+        assert_eq!(summary.line(), "Wrote 4 rows of 2 tables to 2 objects (20 B) in 1.5 s.");
+        assert_eq!(summary.failures(), ["Table b failed: no such bucket"]);
+    }
+
+    #[test]
+    fn many_failures_are_counted() {
+        let failed = report().tables[1].clone();
+        let lines = Summary::of(&WriteReport { tables: vec![failed; 50] }, Duration::ZERO).failures();
+        assert_eq!(
+            (lines.len(), lines.last().unwrap().as_str()),
+            (21, "... and 30 more tables failed; `--json` or `--log-level info` lists them.")
+        );
+    }
+}

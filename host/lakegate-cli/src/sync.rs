@@ -1,0 +1,158 @@
+//! `lakegate sync`: CloudQuery configurations, with sources of files and the S3 destination built in, and any other plugin beside them.
+
+mod flow;
+pub(super) mod inputs;
+mod report;
+mod shard;
+pub(super) mod step;
+mod times;
+
+use super::args::{PluginArgs, ResourceArgs};
+use super::cloudquery_flags::CloudQueryFlags;
+use super::config::{Config, DestinationPlugin, Required, Surroundings};
+use super::console::{Console, data};
+use super::exit::{CliError, Exit, after};
+use super::interrupt;
+use super::output_args::{OUTPUT, OutputArgs};
+use super::plugins::{Plugins, wanted_once};
+use flow::Migrations;
+use inputs::{chosen, share};
+use lakegate::Destination as Opener;
+use lakegate_files::Input;
+use shard::Shard;
+use std::path::PathBuf;
+use step::{Run, Step};
+
+pub(super) use report::SyncSummary;
+
+/// Runs the sources of CloudQuery configurations, and writes their rows to their destinations.
+///
+/// Built in are the source of files (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7
+/// version, or `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is
+/// started (`registry: local`) or a server that runs already (`registry: grpc`).
+#[derive(Debug, Clone, clap::Args)]
+pub struct SyncArgs {
+    /// Files of YAML documents, or folders of such files.
+    #[arg(required = true, value_name = "CONFIG")]
+    pub configs: Vec<PathBuf>,
+    /// Do not announce tables to the destinations before their rows.
+    #[arg(long)]
+    pub no_migrate: bool,
+    /// Append a summary of each source and destination (a line of JSON) to this file.
+    #[arg(long, value_name = "FILE")]
+    pub summary_location: Option<PathBuf>,
+    /// Sync one of M equal shares of each source. The built-in source of files deals out whole files.
+    #[arg(long, value_name = "N/M")]
+    pub shard: Option<Shard>,
+    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as never null.
+    #[arg(long)]
+    pub cq_columns_not_null: bool,
+    /// Options that CloudQuery's own program has, too.
+    #[command(flatten)]
+    pub cloudquery: CloudQueryFlags,
+    /// Accepted for the sake of CloudQuery's command lines; no license is needed.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub license: Option<PathBuf>,
+    /// Accepted for the sake of CloudQuery's command lines.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub tables_metrics_location: Option<PathBuf>,
+    /// How other people's plugins are run.
+    #[command(flatten)]
+    pub plugins: PluginArgs,
+    /// What the process may use of the machine.
+    #[command(flatten)]
+    pub machine: ResourceArgs,
+    /// Print a summary for machines (one line of JSON) on stdout.
+    #[arg(long, help_heading = OUTPUT)]
+    pub json: bool,
+    /// What is printed and logged.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Runs the command. With `--json` there is a summary whatever happens.
+pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
+    let console = args.cloudquery.console(&mut args.output);
+    args.cloudquery
+        .warn_also(&[("--license", args.license.is_some()), ("--tables-metrics-location", args.tables_metrics_location.is_some())]);
+    let mut syncs = Vec::new();
+    let ended = sync(&args, console, &mut syncs).await;
+    let printed = if args.json { data(&summary(&ended, &syncs)) } else { Ok(()) };
+    after(ended, printed)
+}
+
+/// The summary for machines: `syncs` are the sources that came to their end, and the one that failed.
+fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> String {
+    let (exit, failure) = match ended {
+        Ok(exit) => (*exit, None),
+        Err(error) => (error.exit, Some(error.message.as_str())),
+    };
+    serde_json::json!({ "ok": exit == Exit::Done, "exit_code": exit.code(), "failure": failure, "syncs": syncs }).to_string()
+}
+
+async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
+    let interrupted = interrupt::listen()?;
+    let Prepared { config, inputs, opener } = interrupt::unless(&interrupted, prepare(args.clone(), console)).await?;
+    let plan = plan(&config, inputs)?;
+    let sync_id = args.cloudquery.sync_id()?;
+    let plugins =
+        Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.output), &interrupted).await?;
+    let run = Run {
+        opener,
+        plugins,
+        sync_id,
+        time_us: lakegate_base::clock::utc().timestamp_micros(),
+        shard: args.shard,
+        migrations: if args.no_migrate { Migrations::Withheld } else { Migrations::Sent },
+        not_null: args.cq_columns_not_null,
+        summary_location: args.summary_location.clone(),
+        spool: args.machine.spool(),
+        console,
+        interrupted,
+    };
+    let ended = all(&plan, &run, syncs).await;
+    run.plugins.stop().await;
+    ended
+}
+
+/// What a sync begins with.
+struct Prepared {
+    config: Config,
+    /// Those of each source.
+    inputs: Vec<Vec<Input>>,
+    /// Our own destination, if one of the configuration is.
+    opener: Option<Opener>,
+}
+
+/// Reads the configurations, looks for files, and compiles the component if it is needed. What can be refused is refused before that.
+async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError> {
+    let config = loaded(&args.configs, console)?;
+    let inputs = config.sources.iter().map(|source| chosen(source).map(|inputs| share(inputs, args.shard)));
+    let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    let ours = plan(&config, inputs.clone())?
+        .iter()
+        .flat_map(|step| &step.destinations)
+        .any(|destination| destination.plugin == DestinationPlugin::S3);
+    args.summary_location.as_deref().map_or(Ok(()), report::try_file)?;
+    let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
+    Ok(Prepared { config, inputs, opener })
+}
+
+fn plan(config: &Config, inputs: Vec<Vec<Input>>) -> Result<Vec<Step<'_>>, CliError> {
+    config.sources.iter().zip(inputs).map(|(source, inputs)| Step::planned(source, inputs, config)).collect()
+}
+
+/// Reads the configurations, and says so.
+pub(super) fn loaded(configs: &[PathBuf], console: Console) -> Result<Config, CliError> {
+    let names: Vec<String> = configs.iter().map(|path| path.display().to_string()).collect();
+    console.say(&format!("Loading spec(s) from {}", names.join(", ")));
+    Ok(Config::load(configs, Required::Sync, &Surroundings::of_process())?)
+}
+
+async fn all(plan: &[Step<'_>], run: &Run, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
+    let mut exit = Exit::Done;
+    for step in plan {
+        exit = exit.max(step.run(run, syncs).await?);
+    }
+    Ok(exit)
+}

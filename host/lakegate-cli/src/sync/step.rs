@@ -1,0 +1,461 @@
+//! One source of a sync: what is checked before anything starts, and its run.
+
+use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
+use super::super::console::{Console, error_line, warnings};
+use super::super::destination_write::{Broken, DestinationWrite, Ended, abort_all, finish_all, first, interruption};
+use super::super::exit::{CliError, Exit};
+use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
+use super::super::summary::Summary;
+use super::flow::{self, Migrations, SourceCounts, Target};
+use super::inputs::selection;
+use super::report::SyncSummary;
+use super::shard::Shard;
+use super::times::{go_seconds, time_rfc3339};
+use lakegate::ipc::table_of;
+use lakegate::{Destination as Opener, Session, WriteReport};
+use lakegate_cloudquery::client::columns::{Keys, SyncColumnWriter, SyncColumns};
+use lakegate_cloudquery::client::{Kind, Plugin, Selection};
+use lakegate_cloudquery::proto::plugin::sync;
+use lakegate_files::{Input, MessageReader, ReadOptions, Spool};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What all steps of one run of the command have in common.
+pub(super) struct Run {
+    /// Our own destination, if one of the configuration is.
+    pub(super) opener: Option<Opener>,
+    pub(super) plugins: Plugins,
+    pub(super) sync_id: String,
+    /// `_cq_sync_time`, one value for all sources.
+    pub(super) time_us: i64,
+    pub(super) shard: Option<Shard>,
+    pub(super) migrations: Migrations,
+    /// `--cq-columns-not-null`
+    pub(super) not_null: bool,
+    pub(super) summary_location: Option<PathBuf>,
+    /// Where a copy of a file may be, if one is needed.
+    pub(super) spool: Spool,
+    pub(super) console: Console,
+    pub(super) interrupted: CancellationToken,
+}
+
+impl Run {
+    /// Ends badly. Who has had enough waits for no plugin either: they are told to end at the same time.
+    async fn give_up(&self, outlets: Vec<DestinationWrite>) -> Vec<Option<WriteReport>> {
+        let plugins = async {
+            if self.interrupted.is_cancelled() {
+                self.plugins.stop().await;
+            }
+        };
+        tokio::join!(abort_all(outlets, &self.interrupted), plugins).0
+    }
+}
+
+/// A destination after its Init.
+enum Opened<'a> {
+    Store(Session),
+    Plugin(&'a Arc<Plugin>),
+}
+
+/// One source with its inputs and destinations.
+pub(super) struct Step<'a> {
+    source: &'a Source,
+    /// Of a source of files.
+    inputs: Vec<Input>,
+    pub(super) destinations: Vec<&'a Destination>,
+    /// Destinations whose connection the source asks for.
+    pub(super) backends: Vec<&'a Destination>,
+}
+
+impl<'a> Step<'a> {
+    /// Everything that can be refused is refused here, before the first source starts. `inputs` are those of a source of files.
+    pub(super) fn planned(source: &'a Source, inputs: Vec<Input>, config: &'a Config) -> Result<Self, CliError> {
+        let destinations = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
+        Ok(Self { source, inputs, destinations, backends: mentioned(source, config)? })
+    }
+
+    /// The plugins that the step needs.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Wanted> {
+        let destinations = self.destinations.iter().chain(&self.backends).filter_map(|it| Wanted::destination(it));
+        Wanted::source(self.source).into_iter().chain(destinations)
+    }
+
+    /// Runs the source to its end. What `--json` tells of it goes to `syncs`, also if one of its destinations failed.
+    pub(super) async fn run(&self, run: &Run, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
+        let started = Instant::now();
+        let warned_before = warnings();
+        let names: Vec<String> = self.destinations.iter().map(|destination| destination_version_string(destination)).collect();
+        run.console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(" ")));
+        let failed = |error: CliError| of_source(&self.source.name, error);
+        let mut targets = Vec::with_capacity(self.destinations.len());
+        let mut counts = SourceCounts::default();
+        let flowed = tokio::select! {
+            biased;
+            () = run.interrupted.cancelled() => Err(interruption()),
+            flowed = self.flow(run, &mut targets, &mut counts, started) => flowed,
+        };
+        let outlets = targets.into_iter().map(|target| target.outlet).collect();
+        let tables = match flowed {
+            Ok(tables) => tables,
+            Err(error) => {
+                let error = failed(error);
+                let landed = run.give_up(outlets).await;
+                let left =
+                    self.destinations.iter().zip(&landed).map(|(destination, landed)| left(destination, &error, landed.as_ref(), started));
+                let left = left.collect();
+                syncs.push(self.told_of(run, &counts, left, Some(&error)));
+                return Err(error);
+            }
+        };
+        let ended = finish_all(outlets, &run.interrupted).await;
+        let ended = ended.into_iter().map(|end| end.map_err(|broken| Broken { error: failed(broken.error), ..broken })).collect();
+        let counted = Counted { counts, tables, started, warnings: warnings() - warned_before };
+        self.told(run, &counted, ended, syncs)
+    }
+
+    /// Opens the destinations, begins the source, and sends everything on; answers the source's tables. The calls have the CLI's order: Init
+    /// of every destination, Init of the source, then a Write each.
+    async fn flow(
+        &self,
+        run: &Run,
+        targets: &mut Vec<Target>,
+        counts: &mut SourceCounts,
+        started: Instant,
+    ) -> Result<Vec<String>, CliError> {
+        let mut opened = Vec::with_capacity(self.destinations.len());
+        for destination in &self.destinations {
+            opened.push(self.open(destination, run).await?);
+        }
+        let request = self.begin(run).await?;
+        for (destination, opened) in self.destinations.iter().zip(opened) {
+            let outlet = match opened {
+                Opened::Store(session) => DestinationWrite::store(session)?,
+                Opened::Plugin(plugin) => DestinationWrite::plugin(plugin.write(), destination.migrate_force),
+            };
+            targets.push(Target { stamp: SyncColumnWriter::new(self.columns(destination, run)), outlet });
+        }
+        let source = self.start(request, run).await?;
+        let progress = run.console.progress("Syncing resources...");
+        flow::run(&self.source.name, source, targets, counts, run.migrations, &progress).await?;
+        let tables = self.tables(run, counts).await;
+        counts.offered(&tables);
+        for (destination, target) in self.destinations.iter().zip(targets.iter_mut()) {
+            if destination.write_mode == WriteMode::OverwriteDeleteStale {
+                for table in flow::stale(counts, self.source.backend.is_some()) {
+                    target.outlet.delete_stale(&table.name, &self.source_name(run), run.time_us).await?;
+                }
+            }
+            if destination.send_sync_summary {
+                // The row goes through the same stream, so it is written before the destination has confirmed anything.
+                let summary = self.summary(run, destination, counts, &tables, 0, started);
+                let schema = target.stamp.schema(&SyncSummary::schema_message()?)?;
+                if run.migrations == Migrations::Sent {
+                    target.outlet.migrate(schema.ipc).await?;
+                }
+                for record in target.stamp.rows(&summary.record_message()?)?.records {
+                    target.outlet.insert(record.ipc, record.rows).await?;
+                }
+            }
+        }
+        Ok(tables)
+    }
+
+    async fn open<'r>(&self, destination: &Destination, run: &'r Run) -> Result<Opened<'r>, CliError> {
+        let failed =
+            |error: CliError| CliError::new(error.exit, format!("failed to init destination {}: {}", destination.name, error.message));
+        match &destination.plugin {
+            DestinationPlugin::S3 => {
+                let opener = run.opener.as_ref().ok_or_else(|| CliError::new(Exit::Unexpected, "the destination was not compiled"))?;
+                let session = opener.open(&destination.spec.to_string(), &run.sync_id).await.map_err(|error| failed(error.into()))?;
+                Ok(Opened::Store(session))
+            }
+            DestinationPlugin::Local { .. } | DestinationPlugin::Grpc { .. } => {
+                let plugin = run.plugins.get(Kind::Destination, &destination.name)?;
+                init(plugin, &destination.spec, run).await?;
+                Ok(Opened::Plugin(plugin))
+            }
+        }
+    }
+
+    /// Init of the source and of what it keeps its state in; answers what it is to be asked. [`None`]: it is built in.
+    async fn begin(&self, run: &Run) -> Result<Option<sync::Request>, CliError> {
+        if Wanted::source(self.source).is_none() {
+            return Ok(None);
+        }
+        let mut connections = Vec::new();
+        for backend in &self.backends {
+            let plugin = run.plugins.get(Kind::Destination, &backend.name)?;
+            // Those that the rows go to have been begun already.
+            if !self.destinations.iter().any(|destination| destination.name == backend.name) {
+                init(plugin, &backend.spec, run).await?;
+            }
+            connections.push((backend.name.as_str(), plugin.connection()));
+        }
+        let plugin = run.plugins.get(Kind::Source, &self.source.name)?;
+        init(plugin, &connected(&self.source.spec, &connections), run).await?;
+        let backend = self.source.backend.as_ref().map(|backend| connected_backend(backend, &connections));
+        let Selection { tables, skip_tables, skip_dependent_tables } = selection(self.source);
+        Ok(Some(sync::Request {
+            tables,
+            skip_tables,
+            skip_dependent_tables,
+            deterministic_cq_id: self.source.deterministic_cq_id,
+            backend: backend.map(|it| sync::BackendOptions { table_name: it.table_name, connection: it.connection }),
+            shard: run.shard.map(|shard| sync::Shard { num: shard.number, total: shard.total }),
+            // Without it a source of Python's SDK fails as a whole when one of its tables does.
+            with_error_messages: true,
+        }))
+    }
+
+    async fn start(&self, request: Option<sync::Request>, run: &Run) -> Result<flow::Source, CliError> {
+        let Some(request) = request else {
+            let feed = MessageReader::start(self.inputs.clone(), ReadOptions { spool: run.spool.clone(), ..ReadOptions::default() });
+            return feed.map(flow::Source::Files).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()));
+        };
+        let source_stream = run.plugins.get(Kind::Source, &self.source.name)?.sync(request).await;
+        Ok(flow::Source::Plugin(source_stream.map_err(|error| CliError::new(Exit::Source, error.to_string()))?))
+    }
+
+    /// The names of the source's tables, children included, for the summary. A source that cannot tell has announced some.
+    async fn tables(&self, run: &Run, counts: &SourceCounts) -> Vec<String> {
+        let mut names: Vec<String> = self.inputs.iter().map(|input| input.table.clone()).collect();
+        names.dedup();
+        let summary = run.summary_location.is_some() || self.destinations.iter().any(|destination| destination.send_sync_summary);
+        let Ok(plugin) = run.plugins.get(Kind::Source, &self.source.name) else { return names };
+        if !summary {
+            return names;
+        }
+        let told = plugin.tables(&selection(self.source)).await.map_err(|error| error.to_string());
+        let told = told.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
+        told.unwrap_or_else(|error| {
+            tracing::warn!(source = self.source.name, error, "The source does not tell its tables; the summary has those it announced.");
+            counts.tables.iter().map(|table| table.name.clone()).collect()
+        })
+    }
+
+    /// `_cq_source_name`: the shards of a source are sources of their own.
+    fn source_name(&self, run: &Run) -> String {
+        match run.shard {
+            Some(Shard { number, total }) => format!("{}_{number}_{total}", self.source.name),
+            None => self.source.name.clone(),
+        }
+    }
+
+    fn columns(&self, destination: &Destination, run: &Run) -> SyncColumns {
+        let keys = match (destination.write_mode, destination.pk_mode) {
+            (WriteMode::Append, _) => Keys::Removed,
+            (_, PkMode::CqIdOnly) => Keys::CqIdOnly,
+            (_, PkMode::Default) => Keys::Kept,
+        };
+        let sync_group_id = group_id(destination, run);
+        SyncColumns { sync_time_us: run.time_us, source_name: self.source_name(run), sync_group_id, keys, not_null: run.not_null }
+    }
+
+    fn summary(
+        &self,
+        run: &Run,
+        destination: &Destination,
+        counts: &SourceCounts,
+        tables: &[String],
+        failures: u64,
+        started: Instant,
+    ) -> SyncSummary {
+        let heard = |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.heard().errors(), it.heard().warnings()));
+        let source = heard(Kind::Source, &self.source.name);
+        let at = heard(Kind::Destination, &destination.name);
+        SyncSummary {
+            cli_version: env!("CARGO_PKG_VERSION").to_owned(),
+            destination_errors: at.0.max(failures),
+            destination_name: destination.name.clone(),
+            destination_path: destination_path(destination),
+            destination_version: destination.version.clone().unwrap_or_default(),
+            destination_warnings: at.1,
+            resources: counts.rows,
+            source_errors: source.0.max(counts.errors()),
+            source_name: self.source.name.clone(),
+            source_path: source_path(self.source),
+            source_version: self.source.version.clone().unwrap_or_default(),
+            source_warnings: source.1,
+            source_tables: tables.to_vec(),
+            sync_id: run.sync_id.clone(),
+            sync_time: time_rfc3339(run.time_us),
+            sync_duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            sync_group_id: group_id(destination, run),
+            shard_num: run.shard.map(|shard| shard.number),
+            shard_total: run.shard.map(|shard| shard.total),
+            resources_per_table: counts.rows_per_table.clone(),
+            errors_per_table: counts.errors_per_table.clone(),
+        }
+    }
+
+    /// Error messages and error lines of the source.
+    fn source_errors(&self, run: &Run, counts: &SourceCounts) -> u64 {
+        run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(counts.errors())
+    }
+
+    /// What `--json` tells of the source, which has come to its end or failed.
+    fn told_of(&self, run: &Run, counts: &SourceCounts, destinations: Vec<Value>, failure: Option<&CliError>) -> Value {
+        let mut told = json!({
+            "source": self.source.name,
+            "sync_id": run.sync_id,
+            "resources": counts.rows,
+            "source_errors": self.source_errors(run, counts),
+            "destinations": destinations,
+        });
+        if let (Some(error), Value::Object(fields)) = (failure, &mut told) {
+            fields.insert("failure".to_owned(), error.message.as_str().into());
+        }
+        told
+    }
+
+    /// The last words, the summary file, and what `--json` tells. What one destination has confirmed is told, whatever became of another;
+    /// the first that failed is the answer.
+    fn told(&self, run: &Run, counted: &Counted, ended: Vec<Result<Ended, Broken>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
+        let Counted { counts, tables, started, warnings } = counted;
+        let took = started.elapsed();
+        let (mut exit, mut failures) = (Exit::Done, Vec::new());
+        let mut destinations = Vec::new();
+        let mut errors = 0;
+        for (destination, end) in self.destinations.iter().zip(ended) {
+            let end = match end {
+                Ok(end) => end,
+                Err(Broken { error, landed }) => {
+                    destinations.push(left(destination, &error, landed.as_ref(), *started));
+                    failures.push(error);
+                    continue;
+                }
+            };
+            exit = exit.max(end.exit());
+            let summary = self.summary(run, destination, counts, tables, end.failures(), *started);
+            errors += summary.destination_errors;
+            if let Some(file) = &run.summary_location
+                && let Err(error) = summary.append_to(file)
+            {
+                tracing::warn!(file = %file.display(), %error, "The summary cannot be written; the rows are there.");
+            }
+            destinations.push(match end {
+                Ended::Store(report) => {
+                    let summary = Summary::of(&report, took);
+                    summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
+                    json!({ "name": destination.name, "summary": summary })
+                }
+                Ended::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
+            });
+        }
+        syncs.push(self.told_of(run, counts, destinations, None));
+        first(failures)?;
+        run.console.say(&completion(counts.rows, errors + self.source_errors(run, counts), *warnings, took.as_secs()));
+        Ok(exit)
+    }
+}
+
+/// What a destination whose write ended badly has to tell: why, the tables that had failed by themselves, and what is in the bucket all the same.
+/// People are told, too.
+fn left(destination: &Destination, error: &CliError, landed: Option<&WriteReport>, started: Instant) -> Value {
+    let Some(landed) = landed else { return json!({ "name": destination.name, "failure": error.message }) };
+    let summary = Summary::ended_early(error.exit, &error.message, landed, started.elapsed());
+    summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
+    json!({ "name": destination.name, "failure": error.message, "summary": summary })
+}
+
+/// What a source that came to its end has to tell.
+struct Counted {
+    counts: SourceCounts,
+    /// The source's tables, for the summary.
+    tables: Vec<String>,
+    started: Instant,
+    /// Logged meanwhile.
+    warnings: u64,
+}
+
+async fn init(plugin: &Arc<Plugin>, spec: &Value, run: &Run) -> Result<(), CliError> {
+    begin_round(plugin, spec, false, &run.sync_id).await
+}
+
+/// Init of any plugin.
+pub(in super::super) async fn begin_round(plugin: &Plugin, spec: &Value, no_connection: bool, sync_id: &str) -> Result<(), CliError> {
+    let begun = plugin.init(spec, no_connection, sync_id).await;
+    begun.map_err(|error| CliError::new(Exit::Source, format!("failed to init {} {}: {error}", plugin.kind(), plugin.name())))
+}
+
+fn group_id(destination: &Destination, run: &Run) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp_micros(run.time_us)?;
+    let mut id = destination.sync_group_id.clone()?;
+    for (placeholder, layout) in [("{{YEAR}}", "%Y"), ("{{MONTH}}", "%m"), ("{{DAY}}", "%d"), ("{{HOUR}}", "%H"), ("{{MINUTE}}", "%M")] {
+        id = id.replace(placeholder, &time.format(layout).to_string());
+    }
+    Some(id.replace("{{SYNC_ID}}", &run.sync_id))
+}
+
+pub(in super::super) fn version_string(source: &Source) -> String {
+    match &source.plugin {
+        SourcePlugin::Files { .. } => match &source.version {
+            Some(version) => format!("{} (files@{version})", source.name),
+            None => format!("{} (builtin@files)", source.name),
+        },
+        SourcePlugin::Local { path } => format!("{} (local@{})", source.name, path.display()),
+        SourcePlugin::Grpc { address } => format!("{} (grpc@{address})", source.name),
+    }
+}
+
+pub(in super::super) fn destination_version_string(destination: &Destination) -> String {
+    let path = destination_path(destination);
+    match (&destination.plugin, &destination.version) {
+        (DestinationPlugin::S3, Some(version)) => format!("{} ({path}@{version})", destination.name),
+        (DestinationPlugin::S3, None) => format!("{} (builtin@s3)", destination.name),
+        (DestinationPlugin::Local { .. }, _) => format!("{} (local@{path})", destination.name),
+        (DestinationPlugin::Grpc { .. }, _) => format!("{} (grpc@{path})", destination.name),
+    }
+}
+
+fn source_path(source: &Source) -> String {
+    match &source.plugin {
+        SourcePlugin::Files { .. } => "files".to_owned(),
+        SourcePlugin::Local { path } => path.display().to_string(),
+        SourcePlugin::Grpc { address } => address.clone(),
+    }
+}
+
+fn destination_path(destination: &Destination) -> String {
+    match &destination.plugin {
+        DestinationPlugin::S3 => "cloudquery/s3".to_owned(),
+        DestinationPlugin::Local { path } => path.display().to_string(),
+        DestinationPlugin::Grpc { address } => address.clone(),
+    }
+}
+
+/// The last line of a sync, in the words that CloudQuery's users know.
+fn completion(resources: u64, errors: u64, warnings: u64, seconds: u64) -> String {
+    let how = if errors == 0 { "successfully" } else { "with errors, see above for details" };
+    format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {}", go_seconds(seconds))
+}
+
+/// What goes wrong with the rows of a source is the source's failure.
+fn of_source(source: &str, error: CliError) -> CliError {
+    match error.exit {
+        Exit::Input | Exit::Source => CliError::new(Exit::Source, format!("failed to sync source {source}: {}", error.message)),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_the_one_that_users_know() {
+        let done = completion(0, 0, 3, 12);
+        assert_eq!(done, "Sync completed successfully. Resources: 0, Errors: 0, Warnings: 3, Time: 12s");
+        let failed = completion(5, 1, 0, 1);
+        assert_eq!(failed, "Sync completed with errors, see above for details. Resources: 5, Errors: 1, Warnings: 0, Time: 1s");
+    }
+
+    #[test]
+    fn refused_files_are_the_sources_failure_and_others_keep_their_code() {
+        assert_eq!(of_source("s", CliError::new(Exit::Input, "m")).exit, Exit::Source);
+        assert_eq!(of_source("s", CliError::new(Exit::Interrupted, "m")).exit, Exit::Interrupted);
+    }
+}

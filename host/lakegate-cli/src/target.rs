@@ -1,0 +1,286 @@
+//! Where rows are to go: a spec from a file, or made of the common options.
+
+use super::args::Size;
+use super::config::{Config, ConfigErrors, DestinationPlugin, Required, Surroundings, content};
+use super::exit::{CliError, Exit};
+use lakegate::is_region;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// The region when neither `--region` nor the environment says one.
+const DEFAULT_REGION: &str = "us-east-1";
+/// Where the region comes from without `--region`, in this order.
+const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
+/// The destination of `load`: `--spec`, or `--to` with what goes with it.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Destination")]
+pub struct Target {
+    /// A file with a spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
+    #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
+        "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
+        "part_size", "checksum_algorithm", "profile", "role_arn",
+    ])]
+    pub spec: Option<PathBuf>,
+    /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
+    ///
+    /// Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}. With
+    /// {{UUID}} a table is many objects, without it one. A path without {{TABLE}} gets `/{{TABLE}}.FORMAT` appended.
+    #[arg(long, value_name = "s3://BUCKET/PATH", requires = "format")]
+    pub to: Option<String>,
+    /// Format of the objects: csv, json (one JSON object a line) or parquet.
+    #[arg(long)]
+    pub format: Option<String>,
+    /// Compress csv and json.
+    #[arg(long, value_name = "gzip")]
+    pub compression: Option<String>,
+    /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1].
+    #[arg(long)]
+    pub region: Option<String>,
+    /// URL of a store other than AWS, such as `http://localhost:9000`.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Name the bucket in the path of the URL, not in its host; MinIO and most other stores want it.
+    #[arg(long)]
+    pub path_style: bool,
+    /// Accept any TLS certificate of the endpoint. Not safe: for tests.
+    #[arg(long)]
+    pub skip_tls_verify: bool,
+    /// Write one object for each table, as without {{UUID}} in the path anyway.
+    #[arg(long)]
+    pub no_rotate: bool,
+    /// The Content-Type of the objects [default: that of the format].
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// Most rows of an object; needs {{UUID}} in the path [default: 10000].
+    #[arg(long, value_name = "ROWS")]
+    pub batch_size: Option<u32>,
+    /// Size of the parts of a multipart upload, such as 16MiB [default: chosen by the object].
+    #[arg(long, value_name = "SIZE")]
+    pub part_size: Option<Size>,
+    /// Checksum to send objects with: crc32, or none for stores that refuse checksum headers [default: crc32, unless
+    /// AWS_REQUEST_CHECKSUM_CALCULATION is when_required].
+    #[arg(long, value_name = "crc32|none")]
+    pub checksum_algorithm: Option<String>,
+    /// A profile of the AWS config and credentials files.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// An IAM role to assume.
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+}
+
+impl Target {
+    /// The spec as JSON. The test object is put only if `test_write` says so.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no spec of ours; `--to` is no address. Whether the spec is right is for the destination to say.
+    pub fn spec_json(&self, test_write: bool, variable: impl Fn(&str) -> Option<String>) -> Result<String, CliError> {
+        let mut spec = match (&self.spec, &self.to) {
+            (Some(file), _) => read_spec(file)?,
+            (None, Some(to)) => self.composed(to, variable)?,
+            (None, None) => return Err(CliError::new(Exit::Usage, "say where to: --to s3://BUCKET/PATH or --spec FILE")),
+        };
+        // Keys match in any case, and the last one wins: there must be one only.
+        spec.retain(|key, _| !key.eq_ignore_ascii_case("test_write"));
+        spec.insert("test_write".to_owned(), test_write.into());
+        Ok(Value::Object(spec).to_string())
+    }
+
+    fn composed(&self, to: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Map<String, Value>, CliError> {
+        let usage = || CliError::new(Exit::Usage, format!("--to {to:?} is not s3://BUCKET/PATH"));
+        let (bucket, path) = to.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or_else(usage)?;
+        if bucket.is_empty() || path.is_empty() {
+            return Err(usage());
+        }
+        let set = |name: &'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
+        let region = match (&self.region, REGION_VARIABLES.into_iter().find_map(set)) {
+            (Some(region), _) => Some(region.clone()),
+            // Nobody has written a field `region` that the spec's check could name.
+            (None, Some((name, region))) if !is_region(&region) => {
+                return Err(CliError::new(Exit::Spec, format!("{name} must be the code of a region such as eu-central-1, not {region:?}")));
+            }
+            (None, found) => found.map(|(_, region)| region),
+        };
+        let mut spec = Map::new();
+        let mut put = |key: &str, value: Value| {
+            if !value.is_null() && value != Value::Bool(false) {
+                spec.insert(key.to_owned(), value);
+            }
+        };
+        put("bucket", bucket.into());
+        put("path", path.into());
+        put("region", region.unwrap_or_else(|| DEFAULT_REGION.to_owned()).into());
+        put("format", json!(self.format));
+        put("compression", json!(self.compression));
+        put("endpoint", json!(self.endpoint));
+        put("use_path_style", self.path_style.into());
+        put("endpoint_skip_tls_verify", self.skip_tls_verify.into());
+        // Who asks for batches means rotation: the spec's check then says that the path lacks `{{UUID}}`.
+        put("no_rotate", (self.no_rotate || !path.contains("{{UUID}}") && self.batch_size.is_none()).into());
+        put("content_type", json!(self.content_type));
+        put("batch_size", json!(self.batch_size));
+        put("part_size", json!(self.part_size.map(|size| size.0)));
+        put("checksum_algorithm", json!(self.checksum_algorithm));
+        match (&self.profile, &self.role_arn) {
+            (profile, Some(role)) => {
+                let mut credentials = json!({ "role_arn": role });
+                if let (Some(profile), Some(fields)) = (profile, credentials.as_object_mut()) {
+                    fields.insert("local_profile".to_owned(), profile.clone().into());
+                }
+                put("credentials", credentials);
+            }
+            (profile, None) => put("local_profile", json!(profile)),
+        }
+        Ok(spec)
+    }
+}
+
+/// A spec of the S3 destination with a name to call it by.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedSpec {
+    pub(crate) name: String,
+    pub(crate) json: String,
+}
+
+/// What files hold: bare specs, and CloudQuery documents.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    /// Bare specs, and those of the S3 destinations among the documents.
+    pub(crate) specs: Vec<NamedSpec>,
+    /// The documents.
+    pub(crate) config: Config,
+}
+
+/// Why files cannot be read as specs or documents.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// The documents are wrong.
+    Config(ConfigErrors),
+    /// A file cannot be read.
+    File(CliError),
+}
+
+impl From<Unreadable> for CliError {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Config(errors) => errors.into(),
+            Unreadable::File(error) => error,
+        }
+    }
+}
+
+/// Reads files, each a bare spec or CloudQuery documents.
+pub(crate) fn read_documents(files: &[PathBuf]) -> Result<Documents, Unreadable> {
+    let mut specs = Vec::new();
+    let mut documents = Vec::new();
+    for file in files {
+        match bare_spec(file).map_err(Unreadable::File)? {
+            Some(spec) => specs.push(NamedSpec { name: file.display().to_string(), json: Value::Object(spec).to_string() }),
+            None => documents.push(file.clone()),
+        }
+    }
+    let config = if documents.is_empty() {
+        Config { sources: Vec::new(), destinations: Vec::new() }
+    } else {
+        Config::load(&documents, Required::Any, &Surroundings::of_process()).map_err(Unreadable::Config)?
+    };
+    let ours = config.destinations.iter().filter(|destination| destination.plugin == DestinationPlugin::S3);
+    specs.extend(ours.map(|destination| NamedSpec { name: destination.name.clone(), json: destination.spec.to_string() }));
+    Ok(Documents { specs, config })
+}
+
+/// Every S3 spec in the files; another destination is an error.
+fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> {
+    let Documents { specs, config } = read_documents(files)?;
+    match config.destinations.iter().find(|destination| destination.plugin != DestinationPlugin::S3) {
+        Some(other) => Err(CliError::new(Exit::Spec, format!("destination {:?} is not the S3 destination in this program", other.name))),
+        None => Ok(specs),
+    }
+}
+
+/// The one spec in a file.
+fn read_spec(file: &Path) -> Result<Map<String, Value>, CliError> {
+    let specs = read_specs(&[file.to_owned()])?;
+    let [spec] = specs.as_slice() else {
+        let problem = format!("{}: one destination is expected, {} are there", file.display(), specs.len());
+        return Err(CliError::new(Exit::Spec, problem));
+    };
+    match serde_json::from_str(&spec.json) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) | Err(_) => Err(CliError::new(Exit::Spec, format!("{}: the spec is not a mapping of fields", file.display()))),
+    }
+}
+
+/// A bare spec: one mapping without `kind`. [`None`] for folders and for what must be CloudQuery documents.
+fn bare_spec(file: &Path) -> Result<Option<Map<String, Value>>, CliError> {
+    if file.is_dir() {
+        return Ok(None);
+    }
+    let text = content(file).map_err(|problem| CliError::new(Exit::Spec, format!("{}: cannot be read: {problem}", file.display())))?;
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
+    Ok(match serde_saphyr::from_str_with_options::<Value>(&text, options) {
+        Ok(Value::Object(fields)) if !fields.contains_key("kind") => Some(fields),
+        // Several documents, mistakes, and everything else: the reader of configurations says what is wrong.
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(to: &str) -> Target {
+        Target { to: Some(to.to_owned()), format: Some("csv".to_owned()), ..Target::default() }
+    }
+
+    fn spec(target: &Target, variables: &[(&str, &str)]) -> Result<Value, CliError> {
+        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        target.spec_json(false, variable).map(|json| serde_json::from_str(&json).unwrap())
+    }
+
+    #[test]
+    fn options_become_a_spec() {
+        let rotating = spec(&target("s3://b/x/{{TABLE}}/{{UUID}}.csv"), &[]).unwrap();
+        let expected =
+            json!({"bucket": "b", "path": "x/{{TABLE}}/{{UUID}}.csv", "format": "csv", "region": "us-east-1", "test_write": false});
+        assert_eq!(rotating, expected);
+        assert_eq!(spec(&target("s3://b/x.csv"), &[]).unwrap()["no_rotate"], true);
+        let batched = spec(&Target { batch_size: Some(1_000), ..target("s3://b/x.csv") }, &[]).unwrap();
+        assert_eq!((batched.get("no_rotate"), &batched["batch_size"]), (None, &1_000.into()));
+    }
+
+    #[test]
+    fn the_region_follows_from_option_then_environment() {
+        let environment = [("AWS_DEFAULT_REGION", "eu-west-3"), ("AWS_REGION", "eu-central-1")];
+        assert_eq!(spec(&target("s3://b/x"), &environment).unwrap()["region"], "eu-central-1");
+        assert_eq!(spec(&target("s3://b/x"), &environment[..1]).unwrap()["region"], "eu-west-3");
+        assert_eq!(spec(&target("s3://b/x"), &[("AWS_REGION", "")]).unwrap()["region"], "us-east-1");
+        let error = spec(&target("s3://b/x"), &[("AWS_REGION", "eu-central-1\n")]).unwrap_err();
+        assert!(error.exit == Exit::Spec && error.message.starts_with("AWS_REGION must be the code of a region"), "{error}");
+        let told = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
+        assert_eq!(spec(&told, &environment).unwrap()["region"], "sa-east-1");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_a_usage_error() {
+        for to in ["bucket/path", "s3://bucket", "s3:///path", "s3://bucket/", "https://x/y"] {
+            assert_eq!(spec(&target(to), &[]).unwrap_err().exit, Exit::Usage, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_bare_spec_or_a_destination_document() {
+        let dir = tempfile::tempdir().unwrap();
+        let document = "kind: destination\nspec:\n  name: s3\n  path: cloudquery/s3\n  version: v7.1.1\n  write_mode: append\n  spec:\n    bucket: b\n";
+        for (name, content) in [("a.yml", "bucket: b\nTest_Write: true\n"), ("a.json", "{\"bucket\": \"b\"}"), ("b.yml", document)] {
+            let file = dir.path().join(name);
+            std::fs::write(&file, content).unwrap();
+            let target = Target { spec: Some(file), ..Target::default() };
+            assert_eq!(spec(&target, &[]).unwrap(), json!({"bucket": "b", "test_write": false}), "{name}");
+        }
+        let missing = Target { spec: Some(dir.path().join("missing.yml")), ..Target::default() };
+        assert_eq!(spec(&missing, &[]).unwrap_err().exit, Exit::Spec);
+    }
+}

@@ -1,0 +1,384 @@
+//! A connection that knows which one it is, so that each client of a tenant has a session of its own; that has one of its listener's places;
+//! and that ends some time after its server was told to stop, whatever its client does.
+//!
+//! Places are for clients that use them. A client that does not greet has some seconds; and where every place is taken, the connection that
+//! has been idle longest makes room for the one that comes. Idle is a connection without a session, without a call that the host is at work
+//! on: streams that are open, messages that come drop by drop and answers that nobody reads hold no place.
+
+use super::session_slot::SessionSlot;
+use lakegate::limits::GREETING_LIMIT;
+use lakegate_base::log_limit::{Admission, LogLimiter};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What a client has, once its server stops, to take in the last answers and hang up.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The connection's own preface, before its first frame.
+const PREFACE_BYTES: usize = 24;
+
+/// Length (3), type (1), flags (1), stream (4).
+const FRAME_HEADER_BYTES: usize = 9;
+
+/// What is known of one connection; each of its requests carries it.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionSlot(pub(super) Arc<ConnectionState>);
+
+/// See [`ConnectionSlot`].
+#[derive(Debug)]
+pub(super) struct ConnectionState {
+    /// What its Init made; it goes with the connection.
+    pub(super) slot: Arc<Mutex<SessionSlot>>,
+    /// Calls that the host is at work on.
+    calls: AtomicUsize,
+    used: StdMutex<Instant>,
+    gone: CancellationToken,
+    task: OnceLock<AbortHandle>,
+}
+
+impl Default for ConnectionState {
+    fn default() -> Self {
+        Self {
+            slot: Arc::default(),
+            calls: AtomicUsize::new(0),
+            used: StdMutex::new(Instant::now()),
+            gone: CancellationToken::new(),
+            task: OnceLock::new(),
+        }
+    }
+}
+
+impl ConnectionState {
+    /// Is cancelled when the connection is no more.
+    pub(super) fn gone(&self) -> CancellationToken {
+        self.gone.clone()
+    }
+
+    /// The task that serves the connection; with it the connection ends.
+    pub(super) fn served_by(&self, task: AbortHandle) {
+        // It is served once.
+        let _first = self.task.set(task);
+    }
+
+    /// The host is at work on a call, until the answer is dropped.
+    pub(super) fn call(self: &Arc<Self>) -> AtWork {
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        AtWork(self.clone())
+    }
+
+    fn used(&self) -> MutexGuard<'_, Instant> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when nobody has needed it; [`None`] if somebody does. A slot that is locked is one that a call is at work on.
+    fn idle_since(&self) -> Option<Instant> {
+        let idle = self.calls.load(Ordering::Acquire) == 0
+            && self.task.get().is_some()
+            && self.slot.try_lock().is_ok_and(|slot| !matches!(*slot, SessionSlot::Open(_)));
+        idle.then(|| *self.used())
+    }
+}
+
+/// See [`ConnectionState::call`].
+#[derive(Debug)]
+pub(super) struct AtWork(Arc<ConnectionState>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        *self.0.used() = Instant::now();
+        self.0.calls.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The connections that a listener keeps at once. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Places(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    most: usize,
+    taken: StdMutex<Vec<Arc<ConnectionState>>>,
+    refusals: StdMutex<LogLimiter>,
+    stop: CancellationToken,
+    /// Whether clients have to greet in time. A single user's may be stopped in a debugger.
+    hurried: bool,
+}
+
+impl Places {
+    /// So many, until `stop`.
+    pub(super) fn new(most: usize, stop: CancellationToken, hurried: bool) -> Self {
+        let refusals = StdMutex::new(LogLimiter::new(1));
+        Self(Arc::new(Shared { most, taken: StdMutex::default(), refusals, stop, hurried }))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Vec<Arc<ConnectionState>>> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a connection a place: a free one, or that of the connection that has been idle longest. Without one it is closed, so that its
+    /// client hears of it at once.
+    pub(super) fn seat<S>(&self, connection: S) -> Option<SessionConnection<S>> {
+        let state = Arc::new(ConnectionState::default());
+        let made_room = {
+            let mut taken = self.taken();
+            let idle = (taken.len() >= self.0.most).then(|| longest_idle(&taken));
+            match idle {
+                Some(None) => {
+                    drop(taken);
+                    self.tell("A connection is refused: as many as may be are open, and all are in use.");
+                    return None;
+                }
+                Some(Some(at)) => {
+                    let oldest = taken.swap_remove(at);
+                    taken.push(state.clone());
+                    Some(oldest)
+                }
+                None => {
+                    taken.push(state.clone());
+                    None
+                }
+            }
+        };
+        if let Some(oldest) = made_room {
+            if let Some(task) = oldest.task.get() {
+                task.abort();
+            }
+            self.tell("A connection that was idle is closed: as many as may be are open, and another has come.");
+        }
+        let stop = self.0.stop.clone();
+        let end = async move {
+            stop.cancelled_owned().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        let greeting = self.0.hurried.then_some(GREETING_LIMIT);
+        Some(SessionConnection::new(connection, state.clone(), Some(Place { places: self.clone(), state }), end, greeting))
+    }
+
+    fn tell(&self, what: &str) {
+        if let Admission::Passes(more) = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
+            tracing::warn!(connections = self.0.most, more, "{what}");
+        }
+    }
+}
+
+fn longest_idle(taken: &[Arc<ConnectionState>]) -> Option<usize> {
+    let idle = taken.iter().enumerate().filter_map(|(at, state)| Some((at, state.idle_since()?)));
+    idle.min_by_key(|(_, since)| *since).map(|(at, _)| at)
+}
+
+/// A place that is taken, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    places: Places,
+    state: Arc<ConnectionState>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken().retain(|state| !Arc::ptr_eq(state, &self.state));
+    }
+}
+
+/// A connection with a [`SessionSlot`] of its own; bytes pass as they are.
+pub(super) struct SessionConnection<S> {
+    inner: S,
+    state: Arc<ConnectionState>,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    greeting: Option<Greeting>,
+    over: Option<&'static str>,
+    _gone: DropGuard,
+    _place: Option<Place>,
+}
+
+/// A client that has not greeted yet: its preface and its first frame.
+struct Greeting {
+    limit: Pin<Box<Sleep>>,
+    seen: usize,
+    /// The first bytes of the frame, which tell its length.
+    length: [u8; 3],
+}
+
+impl Greeting {
+    /// Whether it is whole with these bytes.
+    fn is_whole(&mut self, bytes: &[u8]) -> bool {
+        for (place, at) in self.length.iter_mut().zip(PREFACE_BYTES..) {
+            if let Some(byte) = at.checked_sub(self.seen).and_then(|at| bytes.get(at)) {
+                *place = *byte;
+            }
+        }
+        self.seen += bytes.len();
+        let [a, b, c] = self.length;
+        let frame = u32::from_be_bytes([0, a, b, c]) as usize;
+        self.seen >= PREFACE_BYTES + FRAME_HEADER_BYTES + frame
+    }
+}
+
+const STOPPED: &str = "the server has stopped, and its client did not hang up";
+const NOT_GREETED: &str = "the client has not greeted in time";
+
+impl<S> SessionConnection<S> {
+    fn new(
+        inner: S,
+        state: Arc<ConnectionState>,
+        place: Option<Place>,
+        end: impl Future<Output = ()> + Send + 'static,
+        greeting: Option<Duration>,
+    ) -> Self {
+        let greeting = greeting.map(|limit| Greeting { limit: Box::pin(tokio::time::sleep(limit)), seen: 0, length: [0; 3] });
+        let gone = state.gone.clone().drop_guard();
+        Self { inner, state, end: Box::pin(end), greeting, over: None, _gone: gone, _place: place }
+    }
+
+    /// What is known of it.
+    pub(super) fn state(&self) -> &Arc<ConnectionState> {
+        &self.state
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
+        if self.over.is_none() {
+            if self.end.as_mut().poll(cx).is_ready() {
+                self.over = Some(STOPPED);
+            } else if self.greeting.as_mut().is_some_and(|greeting| greeting.limit.as_mut().poll(cx).is_ready()) {
+                self.over = Some(NOT_GREETED);
+            }
+        }
+        self.over.map(|why| io::Error::new(io::ErrorKind::BrokenPipe, why))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for SessionConnection<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(over) = self.is_over(cx) {
+            return Poll::Ready(Err(over));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if self.greeting.as_mut().is_some_and(|greeting| greeting.is_whole(new)) {
+            self.greeting = None;
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for SessionConnection<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.is_over(cx) {
+            Some(over) => Poll::Ready(Err(over)),
+            None => Pin::new(&mut self.inner).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.is_over(cx) {
+            Some(over) => Poll::Ready(Err(over)),
+            None => Pin::new(&mut self.inner).poll_write_vectored(cx, bytes),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.is_over(cx) {
+            Some(over) => Poll::Ready(Err(over)),
+            None => Pin::new(&mut self.inner).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.is_over(cx) {
+            Some(over) => Poll::Ready(Err(over)),
+            None => Pin::new(&mut self.inner).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
+
+    fn places(most: usize) -> Places {
+        Places::new(most, CancellationToken::new(), true)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_neither_speaks_nor_listens_is_cut_off() {
+        let (here, mut there) = tokio::io::duplex(4);
+        let places = places(1);
+        let (tell, told) = oneshot::channel::<()>();
+        let mut line = places.seat(here).expect("free");
+        line.end = Box::pin(async move { told.await.unwrap_or_default() });
+        let (mut read, mut write) = tokio::io::split(line);
+        there.write_all(b"ab").await.expect("room");
+        assert_eq!(read.read_u16().await.expect("as it was sent"), u16::from_be_bytes(*b"ab"));
+        // Both by one task, as a server does.
+        let both = async move { tokio::join!(read.read_u8(), write.write_all(b"more than the other side takes in")) };
+        let mut both = Box::pin(both);
+        assert!(futures::poll!(both.as_mut()).is_pending() && places.taken().len() == 1);
+        tell.send(()).expect("somebody listens");
+        let (reading, writing) = both.await;
+        assert_eq!(reading.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
+        assert_eq!(writing.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
+        assert!(places.taken().is_empty());
+    }
+
+    /// Preface and first frame have their time together, in whatever pieces they come.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_greet_is_cut_off() {
+        let greeting = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 6, 4, 0, 0, 0, 0, 0], &[0, 3, 0, 0, 0, 9]].concat();
+        for (sent, pieces, stays) in
+            [(0, 1, false), (10, 1, false), (24, 24, false), (33, 5, false), (38, 7, false), (39, 39, true), (39, 1, true)]
+        {
+            let (here, mut there) = tokio::io::duplex(64);
+            let mut line = places(1).seat(here).expect("free");
+            for piece in greeting[..sent].chunks(sent.div_ceil(pieces).max(1)) {
+                there.write_all(piece).await.expect("room");
+                line.read_exact(&mut vec![0; piece.len()]).await.expect("as it was sent");
+            }
+            let more = tokio::time::timeout(10 * GREETING_LIMIT, line.read_u8()).await;
+            assert_eq!(more.is_err(), stays, "{sent} bytes in {pieces} pieces");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_longest_idle_makes_room_and_nobody_who_is_in_use() {
+        let places = places(3);
+        let sleepers: Vec<_> = (0..3).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
+        let lines: Vec<_> = sleepers
+            .iter()
+            .map(|sleeper| {
+                let line = places.seat(()).expect("free");
+                line.state().served_by(sleeper.abort_handle());
+                line
+            })
+            .collect();
+        let working = lines[0].state().call();
+        let locked = lines[1].state().slot.clone().try_lock_owned().expect("free");
+        // The third is the only one that is idle.
+        let fourth = places.seat(()).expect("room was made");
+        tokio::task::yield_now().await;
+        assert_eq!(sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect::<Vec<_>>(), [false, false, true]);
+        assert!(places.seat(()).is_none(), "two are in use, and the last is not served yet");
+        // It has been used since the second was.
+        drop(locked);
+        drop(working);
+        let _fifth = places.seat(()).expect("room was made");
+        tokio::task::yield_now().await;
+        assert_eq!(sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect::<Vec<_>>(), [false, true, true]);
+        drop((lines, fourth));
+        assert_eq!(places.taken().len(), 1);
+    }
+}

@@ -1,0 +1,79 @@
+//! Files as streams of rows: Parquet, CSV, NDJSON, Arrow IPC; patterns; standard input.
+//!
+//! Invariants: memory is bounded by a few batches, whatever the size of a file; an error names file and place and repeats no value; a file
+//! that is not read to its good end never looks as if it were.
+//!
+//! [`resolve`] turns words into [`Input`]s, [`open`] an input into rows, and [`MessageReader`] inputs into the messages that a write takes.
+
+pub mod caught;
+mod columns;
+mod csv;
+mod delimiter;
+mod error;
+mod exact;
+mod expand;
+mod feed;
+mod infer;
+mod inputs;
+mod ipc;
+mod json;
+mod like;
+mod lines;
+mod magic;
+mod ndjson;
+mod open;
+mod options;
+mod parquet;
+mod plain;
+mod spool;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+#[cfg(test)]
+mod text_fuzz;
+#[cfg(test)]
+mod text_promises;
+pub mod unpack;
+
+pub use columns::{ColumnType, TYPE_NAMES, parse_override};
+pub use delimiter::Delimiter;
+pub use error::{InputError, Position};
+pub use feed::{Message, MessageReader};
+pub use inputs::{Input, resolve};
+pub use ipc::one_line;
+pub use open::open;
+pub use options::{InputFormat, Location, ReadOptions};
+pub use spool::Spool;
+pub use text::SAMPLE_ROWS;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use std::collections::HashSet;
+
+/// Characters of a library's words that go into a message: they say what is wrong at the beginning.
+pub(crate) const MAX_WORDS: usize = 300;
+
+/// The columns of an input.
+pub type Schema = SchemaRef;
+/// The rows of an input; nothing follows an error.
+pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch, InputError>> + Send>;
+
+/// An input whose columns are known.
+pub(crate) struct Opened {
+    pub(crate) schema: Schema,
+    pub(crate) rows: Rows,
+    /// Columns of text in which no value has been seen: any type fits them.
+    pub(crate) undecided: HashSet<String>,
+    /// Does a column that the input does not have stand for one without values? It does in NDJSON.
+    pub(crate) optional: bool,
+    /// What its user should know: names that were made up, a delimiter that was told by the content.
+    pub(crate) notes: Vec<String>,
+}
+
+impl From<(Schema, Rows)> for Opened {
+    fn from((schema, rows): (Schema, Rows)) -> Self {
+        Self { schema, rows, undecided: HashSet::new(), optional: false, notes: Vec::new() }
+    }
+}

@@ -1,0 +1,11 @@
+//! Byte arrays as Parquet writes them plainly: each behind its length.
+
+/// The lengths of byte arrays that each stand behind theirs. What is cut off is for the reader to say.
+pub(super) fn lengths(mut rest: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    std::iter::from_fn(move || {
+        let (length, values) = rest.split_first_chunk()?;
+        let length = u32::from_le_bytes(*length);
+        rest = usize::try_from(length).ok().and_then(|length| values.get(length..)).unwrap_or_default();
+        Some(length)
+    })
+}

@@ -1,0 +1,343 @@
+//! The pages of a row group: what their headers claim is held against bounds before memory is asked for, and says how many rows make a batch.
+//!
+//! Reading a row group takes, of each column, its dictionary and one page, unpacked, and the values of a batch. A few kilobytes may claim
+//! gigabytes of each, and the footer may say something else than the pages do, so it is the pages that are asked.
+
+use super::guard::{Grown, Guarded};
+use super::lengths::lengths;
+use super::thrift::PageHeader;
+use flate2::read::MultiGzDecoder;
+use lakegate_base::MAX_MESSAGE_BYTES;
+use parquet::arrow::arrow_reader::RowGroups;
+use parquet::basic::{Compression, Type};
+use parquet::column::page::{Page, PageIterator, PageReader};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
+use parquet::file::serialized_reader::SerializedPageReader;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Most rows of a batch.
+const BATCH_ROWS: u64 = 8_192;
+/// Bytes that a batch should have by what its row group holds (uncompressed): wide rows come fewer at a time.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Bytes that a batch may have in memory if each of its rows has the longest value that its columns' types and dictionaries allow, or all
+/// that the pages hold which its rows may come from (a single row may have more).
+const DECODED_BYTES: u64 = 64 << 20;
+
+/// Bytes that the pages which are in memory at once may take: the dictionary and the largest page of each column. Or [`MOST_GROWTH`] times
+/// what they are compressed, if that is more: a wide table may have large pages, a small file may not.
+const MAX_PAGES_BYTES: u64 = 512 << 20;
+/// See [`MAX_PAGES_BYTES`].
+const MOST_GROWTH: u64 = 8;
+
+/// Values of lists that a column chunk may have beyond eight for each byte of its pages: each takes a dozen bytes while it is read, and
+/// runs of nulls take next to nothing in a file.
+const MAX_WEIGHTLESS_VALUES: u64 = 1 << 25;
+
+/// Bytes of a gzip'ed page that may unpack to more than it claims: a thousand times as many is what gzip can do.
+const MAX_UNSEEN_GZIP_BYTES: u64 = 256 << 10;
+
+/// Bytes of the widest number.
+const WIDEST_NUMBER_BYTES: u64 = 12;
+
+/// Bytes that are read for the header of a page; four times as many while they do not hold all of it, up to [`MAX_HEADER_BYTES`].
+const HEADER_BYTES: usize = 1 << 10;
+/// See [`HEADER_BYTES`]: a header repeats the least and the largest value of its page, and some writers do not cut them.
+const MAX_HEADER_BYTES: usize = 16 << 20;
+
+/// Why a row group is not read.
+pub(super) enum Refused {
+    /// It contradicts itself, or its reader says so.
+    Corrupt(String),
+    /// It would take too much.
+    TooMuch(String),
+}
+
+impl From<ParquetError> for Refused {
+    fn from(error: ParquetError) -> Self {
+        Self::Corrupt(super::error::one_line(&error))
+    }
+}
+
+/// One row group, for the reader of its columns.
+pub(super) struct Group {
+    input: Arc<File>,
+    metadata: Arc<ParquetMetaData>,
+    at: usize,
+    /// Rows that are read at a time.
+    pub(super) batch_rows: usize,
+    /// Bytes that pages have grown by since the batch was begun.
+    grown: Grown,
+}
+
+impl Group {
+    /// Looks at a row group; `at` is in the metadata.
+    pub(super) fn look(input: Arc<File>, metadata: Arc<ParquetMetaData>, at: usize, grown: Grown) -> Result<Self, Refused> {
+        let mut group = Self { input, metadata, at, batch_rows: 1, grown };
+        group.batch_rows = group.judge()?;
+        Ok(group)
+    }
+
+    /// A row group of which one column alone is read; only that is looked at.
+    pub(super) fn of_column(input: Arc<File>, metadata: Arc<ParquetMetaData>, at: usize, column: usize) -> Result<Self, Refused> {
+        let group = Self { input, metadata, at, batch_rows: 1, grown: Grown::default() };
+        let chunk = group.chunk(group.group().column(column))?;
+        check_memory(&[chunk])?;
+        Ok(group)
+    }
+
+    fn chunk(&self, column: &ColumnChunkMetaData) -> Result<Chunk, Refused> {
+        let file_bytes = self.input.metadata().map_err(ParquetError::from)?.len();
+        Chunk::of(&self.input, file_bytes, column, number(self.group().num_rows()).max(1))
+    }
+
+    fn group(&self) -> &RowGroupMetaData {
+        self.metadata.row_group(self.at)
+    }
+
+    /// The pages of a column, each looked at as it is unpacked.
+    pub(super) fn pages(&self, column: usize) -> ParquetResult<Guarded> {
+        let chunk = self.group().column(column);
+        let rows = usize::try_from(self.group().num_rows()).unwrap_or(usize::MAX);
+        let pages = SerializedPageReader::new(self.input.clone(), chunk, rows, None)?;
+        Ok(Guarded::new(pages, chunk, self.grown.clone()))
+    }
+
+    /// Refuses what takes too much; else answers how many rows make a batch.
+    fn judge(&self) -> Result<usize, Refused> {
+        let group = self.group();
+        let rows = number(group.num_rows()).max(1);
+        let chunks = group.columns().iter().map(|column| self.chunk(column)).collect::<Result<Vec<_>, _>>()?;
+        check_memory(&chunks)?;
+        let values = chunks.iter().map(Chunk::page_bytes).fold(0, u64::saturating_add);
+        // Each row is in some page: of all of them, one is at least as large as they are on average.
+        let most = MAX_MESSAGE_BYTES as u64;
+        if values / rows > most + most / 8 {
+            let average = values / rows;
+            return Err(Refused::TooMuch(format!("its {rows} rows have {average} bytes on average; at most {most} are accepted in a row")));
+        }
+        let mut longest_row = 0_u64;
+        for (at, column) in group.columns().iter().enumerate() {
+            let longest = match column.column_type() {
+                Type::BYTE_ARRAY => self.longest_of_dictionary(at)?,
+                Type::FIXED_LEN_BYTE_ARRAY => number(column.column_descr().type_length().into()),
+                Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::INT96 | Type::FLOAT | Type::DOUBLE => WIDEST_NUMBER_BYTES,
+            };
+            // Of a list a row has several values.
+            longest_row = longest_row.saturating_add(longest.saturating_mul(number(column.num_values()).div_ceil(rows)));
+        }
+        let mut batch_rows = BATCH_ROWS.min(BATCH_BYTES / (values / rows).max(1)).min(DECODED_BYTES / longest_row.max(1)).max(1);
+        // Rows need not be alike: as many as that may come from pages of few large ones.
+        let page_bytes = |rows: u64| chunks.iter().map(|chunk| chunk.most_bytes_of(rows)).fold(0, u64::saturating_add);
+        let most = DECODED_BYTES.max(page_bytes(1).saturating_mul(2));
+        while batch_rows > 1 && page_bytes(batch_rows) > most {
+            batch_rows /= 2;
+        }
+        Ok(usize::try_from(batch_rows).unwrap_or(1))
+    }
+
+    /// Bytes of the longest value of a column's dictionary; 0 without one.
+    fn longest_of_dictionary(&self, column: usize) -> ParquetResult<u64> {
+        let mut pages = self.pages(column)?;
+        if !pages.peek_next_page()?.is_some_and(|page| page.is_dict) {
+            return Ok(0);
+        }
+        let Some(Page::DictionaryPage { buf, .. }) = pages.get_next_page()? else { return Ok(0) };
+        Ok(lengths(&buf).max().unwrap_or_default().into())
+    }
+}
+
+/// Refuses columns of which a page each and the dictionaries take too much.
+fn check_memory(chunks: &[Chunk]) -> Result<(), Refused> {
+    let unpacked = chunks.iter().map(Chunk::held_bytes).fold(0, u64::saturating_add);
+    let packed = chunks.iter().map(|chunk| chunk.packed).fold(0, u64::saturating_add);
+    let most = MAX_PAGES_BYTES.max(packed.saturating_mul(MOST_GROWTH));
+    if unpacked <= most {
+        return Ok(());
+    }
+    let column = chunks.iter().max_by_key(|chunk| chunk.held_bytes()).map_or("", |chunk| &chunk.path);
+    Err(Refused::TooMuch(format!(
+        "a page of each column and the dictionaries take {unpacked} bytes together, most of them in column `{column}`; at most {most} are \
+         accepted; write it with smaller pages"
+    )))
+}
+
+fn number(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+/// What the headers of a column chunk claim.
+struct Chunk {
+    path: String,
+    dictionary_bytes: u64,
+    largest_page: u64,
+    /// Bytes of the dictionary and of the largest page as they are in the file.
+    packed: u64,
+    /// Of each page: about how many rows, and how many bytes.
+    pages: Vec<(u64, u64)>,
+}
+
+impl Chunk {
+    fn of(input: &File, file_bytes: u64, column: &ColumnChunkMetaData, group_rows: u64) -> Result<Self, Refused> {
+        let path = column.column_path().string();
+        let corrupt = |problem: &str| Refused::Corrupt(format!("column `{path}`: {problem}"));
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let (start, length) = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok()).ok_or_else(|| {
+            // Negative numbers, on which the crate would give up.
+            corrupt("it lies outside of the file")
+        })?;
+        let end = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or_else(|| corrupt("it lies outside of the file"))?;
+        let values = number(column.num_values()).max(1);
+        let mut chunk = Self { path: path.clone(), dictionary_bytes: 0, largest_page: 0, packed: 0, pages: Vec::new() };
+        let (mut dictionary_packed, mut largest_packed, mut claimed_values, mut at) = (0, 0, 0_u64, start);
+        while at < end {
+            // Behind the last value there may be anything.
+            let Some(page) = read_header(input, at, end)? else {
+                if chunk.pages.is_empty() {
+                    return Err(corrupt("the header of a page is broken or cut off"));
+                }
+                break;
+            };
+            let body = at.saturating_add(page.header_bytes);
+            at = body.saturating_add(page.compressed);
+            if at > end {
+                return Err(corrupt("a page ends behind its column"));
+            }
+            if matches!(column.compression(), Compression::GZIP(_)) && page.compressed > MAX_UNSEEN_GZIP_BYTES && page.is_compressed {
+                check_gzip(input, body, &page).map_err(|problem| corrupt(&problem))?;
+            }
+            if page.is_dictionary {
+                let least = least_bytes(column);
+                if page.values.saturating_mul(least) > page.uncompressed {
+                    let (count, bytes) = (page.values, page.uncompressed);
+                    return Err(corrupt(&format!("its dictionary claims {count} values, which {bytes} bytes cannot hold")));
+                }
+                chunk.dictionary_bytes = chunk.dictionary_bytes.max(page.uncompressed);
+                dictionary_packed = dictionary_packed.max(page.compressed);
+                continue;
+            }
+            let rows = match page.rows {
+                Some(rows) => rows,
+                None if column.column_descr().max_rep_level() == 0 => page.values,
+                // Of lists of version 1 nobody says; as many as there are on average.
+                None => u64::try_from(u128::from(page.values) * u128::from(group_rows) / u128::from(values)).unwrap_or(u64::MAX),
+            };
+            claimed_values = claimed_values.saturating_add(page.values);
+            chunk.pages.push((rows.max(1), page.uncompressed));
+            chunk.largest_page = chunk.largest_page.max(page.uncompressed);
+            largest_packed = largest_packed.max(page.compressed);
+        }
+        if column.column_descr().max_rep_level() > 0 {
+            let (claimed, bytes) = (claimed_values, chunk.page_bytes());
+            if claimed > MAX_WEIGHTLESS_VALUES.max(bytes.saturating_mul(8)) {
+                return Err(Refused::TooMuch(format!(
+                    "column `{path}` claims {claimed} values of lists in {bytes} bytes; at most {MAX_WEIGHTLESS_VALUES} are accepted in so few"
+                )));
+            }
+        }
+        chunk.packed = dictionary_packed + largest_packed;
+        Ok(chunk)
+    }
+
+    /// Bytes that are in memory at once.
+    fn held_bytes(&self) -> u64 {
+        self.dictionary_bytes.saturating_add(self.largest_page)
+    }
+
+    fn page_bytes(&self) -> u64 {
+        self.pages.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the pages that so many rows in a row may come from, at most.
+    fn most_bytes_of(&self, rows: u64) -> u64 {
+        let (mut most, mut bytes, mut covered, mut end) = (0, 0_u64, 0_u64, 0);
+        for (start, (_, page_bytes)) in self.pages.iter().enumerate() {
+            // The first row is the last of this page, `covered` is of the pages behind it.
+            if end <= start {
+                (bytes, covered, end) = (*page_bytes, 0, start + 1);
+            }
+            while covered + 1 < rows
+                && let Some((next_rows, next_bytes)) = self.pages.get(end)
+            {
+                (bytes, covered, end) = (bytes.saturating_add(*next_bytes), covered.saturating_add(*next_rows), end + 1);
+            }
+            most = most.max(bytes);
+            // The next page becomes the first; without one the window begins anew.
+            bytes = bytes.saturating_sub(*page_bytes);
+            covered = covered.saturating_sub(self.pages.get(start + 1).map_or(0, |(rows, _)| *rows));
+        }
+        most
+    }
+}
+
+/// Unpacks a page to nowhere: the crate would unpack all there is before it compares that with what the header claims.
+fn check_gzip(input: &File, body: u64, page: &PageHeader) -> Result<(), String> {
+    let packed = usize::try_from(page.compressed.saturating_sub(page.level_bytes)).map_err(|error| error.to_string())?;
+    let mut bytes = vec![0; packed];
+    input.read_exact_at(&mut bytes, body + page.level_bytes).map_err(|error| error.to_string())?;
+    let claimed = page.uncompressed.saturating_sub(page.level_bytes);
+    let mut unpacking = MultiGzDecoder::new(bytes.as_slice()).take(claimed.saturating_add(1));
+    let unpacked = std::io::copy(&mut unpacking, &mut std::io::sink()).map_err(|error| error.to_string())?;
+    if unpacked > claimed { Err(format!("a page unpacks to more than the {claimed} bytes that it claims")) } else { Ok(()) }
+}
+
+/// Bytes that a value of a dictionary takes at least.
+fn least_bytes(column: &ColumnChunkMetaData) -> u64 {
+    match column.column_type() {
+        Type::BOOLEAN => 0,
+        Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => 4,
+        Type::INT64 | Type::DOUBLE => 8,
+        Type::INT96 => 12,
+        Type::FIXED_LEN_BYTE_ARRAY => number(column.column_descr().type_length().into()),
+    }
+}
+
+/// The header of a page at an offset; [`None`] if there is none that ends before `end`.
+fn read_header(input: &File, at: u64, end: u64) -> Result<Option<PageHeader>, Refused> {
+    let rest = usize::try_from(end - at).unwrap_or(usize::MAX).min(MAX_HEADER_BYTES);
+    let mut bytes = rest.min(HEADER_BYTES);
+    loop {
+        let mut buffer = vec![0; bytes];
+        input.read_exact_at(&mut buffer, at).map_err(ParquetError::from)?;
+        match PageHeader::of(&buffer) {
+            Some(page) => return Ok(Some(page)),
+            None if bytes == rest => return Ok(None),
+            None => bytes = rest.min(bytes * 4),
+        }
+    }
+}
+
+impl RowGroups for Group {
+    fn num_rows(&self) -> usize {
+        usize::try_from(self.group().num_rows()).unwrap_or_default()
+    }
+
+    fn column_chunks(&self, column: usize) -> ParquetResult<Box<dyn PageIterator>> {
+        Ok(Box::new(Once(Some(self.pages(column)?))))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(std::iter::once(self.group()))
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        &self.metadata
+    }
+}
+
+/// The pages of the one row group.
+struct Once(Option<Guarded>);
+
+impl Iterator for Once {
+    type Item = ParquetResult<Box<dyn PageReader>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let pages = self.0.take()?;
+        Some(Ok(Box::new(pages)))
+    }
+}
+
+impl PageIterator for Once {}

@@ -1,0 +1,763 @@
+//! The readers, from bytes on a disk to rows and messages.
+
+use super::*;
+use arrow_array::{Array, Int64Array, StringArray};
+use arrow_cast::display::array_value_to_string;
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+use arrow_schema::{DataType, Field, Schema as ArrowSchema};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// A value as Arrow shows it. The zone of an instant is written as an offset: Arrow's display has no zone database here.
+pub(super) fn cell(array: &Arc<dyn Array>, row: usize) -> String {
+    let array = match array.data_type() {
+        DataType::Timestamp(unit, Some(_)) => arrow_cast::cast(array, &DataType::Timestamp(*unit, Some("+00:00".into()))).unwrap(),
+        _ => array.clone(),
+    };
+    array_value_to_string(&array, row).unwrap()
+}
+
+/// A folder with files.
+pub(super) struct Files(TempDir);
+
+impl Files {
+    pub(super) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+pub(super) fn read(path: &Path, columns: &[&str]) -> Result<(Schema, Vec<RecordBatch>), InputError> {
+    let columns = columns.iter().map(|text| parse_override(text).unwrap()).collect();
+    let options = ReadOptions { columns, columns_required: true, ..ReadOptions::default() };
+    let (schema, rows) = open(&Location::File(path.to_owned()), &options)?;
+    Ok((schema, rows.collect::<Result<_, _>>()?))
+}
+
+/// Rows as text, `NULL` for null; the header holds the types.
+pub(super) fn show(path: &Path, columns: &[&str]) -> String {
+    let (schema, batches) = read(path, columns).unwrap();
+    let mut lines =
+        vec![schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type())).collect::<Vec<_>>().join(" ")];
+    for batch in &batches {
+        for row in 0..batch.num_rows() {
+            let cell = |column: &Arc<dyn Array>| if column.is_null(row) { "NULL".into() } else { cell(column, row) };
+            lines.push(batch.columns().iter().map(cell).collect::<Vec<_>>().join("|"));
+        }
+    }
+    lines.join("\n")
+}
+
+/// `content` as a file called `name` reads as `expected`.
+#[track_caller]
+fn check(name: &str, content: &str, columns: &[&str], expected: &[&str]) {
+    let files = Files::new();
+    assert_eq!(show(&files.file(name, content.as_bytes()), columns), expected.join("\n"), "{content:?}");
+}
+
+/// `content` as a file called `name` is refused with a message that holds all of `expected`, and `secret` nowhere.
+#[track_caller]
+pub(super) fn refuse(name: &str, content: &[u8], columns: &[&str], expected: &[&str]) {
+    let files = Files::new();
+    let text = read(&files.file(name, content), columns).expect_err(name).to_string();
+    for part in expected.iter().chain([&name]) {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+}
+
+fn numbers(rows: i64) -> RecordBatch {
+    let schema = ArrowSchema::new(vec![Field::new("id", DataType::Int64, false), Field::new("name", DataType::Utf8, true)]);
+    let names = StringArray::from_iter_values((0..rows).map(|row| format!("secret {row}")));
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(Int64Array::from_iter_values(0..rows)), Arc::new(names)]).unwrap()
+}
+
+pub(super) fn ipc_stream(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+pub(super) fn ipc_file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
+    let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+    let mut writer = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+    writer.into_inner().unwrap()
+}
+
+pub(super) fn parquet_file(batch: &RecordBatch, row_group_rows: usize) -> Vec<u8> {
+    let properties = ::parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)).build();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn csv_is_read_with_types() {
+    check(
+        "t.csv",
+        "id,price,ok,day,at,name\n1,2.5,true,2024-02-29,2024-01-02T03:04:05Z,x\n-2,3,FALSE,,,\n",
+        &[],
+        &[
+            "id:Int64 price:Float64 ok:Boolean day:Date32 at:Timestamp(µs, \"UTC\") name:Utf8",
+            "1|2.5|true|2024-02-29|2024-01-02T03:04:05Z|x",
+            "-2|3.0|false|NULL|NULL|NULL",
+        ],
+    );
+}
+
+#[test]
+fn what_a_type_would_change_is_text() {
+    check("t.csv", "n\n1.5\n12345678901234567.89\n", &[], &["n:Utf8", "1.5", "12345678901234567.89"]);
+    check("t.ndjson", "{\"n\":1.5}\n{\"n\":1e400}\n", &[], &["n:Utf8", "1.5", "1e400"]);
+    check("t.csv", "d\n0000-00-00\n2024-01-02\n", &[], &["d:Utf8", "0000-00-00", "2024-01-02"]);
+    check("t.ndjson", "{\"d\":\"2023-02-29\"}\n", &[], &["d:Utf8", "2023-02-29"]);
+    check("t.csv", "t\n2024-01-02T25:00:00Z\n", &[], &["t:Utf8", "2024-01-02T25:00:00Z"]);
+    // Nanoseconds reach from 1677 to 2262.
+    check("t.csv", "t\n3024-01-02T03:04:05.123456789Z\n", &[], &["t:Utf8", "3024-01-02T03:04:05.123456789Z"]);
+    check("t.csv", "n\n12345678901234567.89\n", &["n=decimal(19,2)"], &["n:Decimal128(19, 2)", "12345678901234567.89"]);
+}
+
+#[test]
+fn csv_quoting_nulls_line_ends_and_byte_order_mark() {
+    check(
+        "t.csv",
+        "\u{feff}a,b\r\n\"x, \"\"y\"\"\r\nz\",\"\"\r\n,w\r\n\r\nlast,",
+        &[],
+        &["a:Utf8 b:Utf8", "x, \"y\"\r\nz|", "NULL|w", "last|NULL"],
+    );
+    check("t.tsv", "a\tb\n1\tx,y\n", &[], &["a:Int64 b:Utf8", "1|x,y"]);
+    check("t.csv", "a\n1\n\n3\n", &[], &["a:Int64", "1", "NULL", "3"]);
+    check("t.csv", "a,b\n", &[], &["a:Utf8 b:Utf8"]);
+    check("t.csv", "a,b\r\n\"1\r2\",3\r", &[], &["a:Utf8 b:Int64", "1\r2|3"]);
+}
+
+#[test]
+fn overrides_win_over_inference() {
+    check("t.csv", "id,zip\n1,12345\n", &["zip=utf8", "id=decimal(10,2)"], &["id:Decimal128(10, 2) zip:Utf8", "1.00|12345"]);
+    refuse("t.csv", b"a,b\n1,2\n", &["c=int64"], &["column `c`", "a, b"]);
+    refuse("t.csv", b"a\nsecret\n", &["a=int64"], &["line 2", "column `a`", "int64"]);
+}
+
+#[test]
+fn csv_that_is_broken_is_refused_by_line() {
+    for (content, expected) in [
+        ("", "line 1: the file is empty"),
+        ("a,b\n1,2\n1\n", "line 3: the record has 1 fields, the header has 2"),
+        ("a,b\n1,2,3\n", "line 2: the record has 3 fields, the header has 2"),
+        ("a,b\n1,\"secret\n\n", "line 2: a quote is opened here and never closed"),
+        ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 goes on behind its closing quote"),
+        ("a,b\nse\"cret,1\n", "line 2: field 1 holds a quote"),
+        ("a,a\n", "line 1: the header names the column `a` twice"),
+        ("\na,b\n", "line 1: the first line is empty; a header line"),
+        ("ab\0,c\n", "line 1: the name of column 1 holds a NUL byte"),
+        ("a,b\r1,2\r3,4\r", "line 1: a carriage return stands alone"),
+        ("\"a\",\"b\"\r\"1\",\"2\"\r", "line 1: a carriage return stands alone"),
+        ("a\n1\n2\r3\n", "line 3: a carriage return stands alone"),
+        ("a,b\n1,x\r\r\n", "line 2: a carriage return stands alone"),
+    ] {
+        refuse("t.csv", content.as_bytes(), &[], &[expected]);
+    }
+    refuse("t.csv", b"a,b\n1,\xff\n", &[], &["line 2: column `b` is not UTF-8"]);
+    refuse("t.csv", b"\xff\xfea\0\n\0", &[], &["UTF-16"]);
+}
+
+#[test]
+fn a_late_mismatch_names_file_line_column_and_type() {
+    let mut csv = String::from("id,name\n");
+    let mut ndjson = String::new();
+    for row in 0..SAMPLE_ROWS + 10 {
+        csv += &format!("{row},\"two\nlines\"\n");
+        ndjson += &format!("{{\"id\":{row}}}\n");
+    }
+    refuse("t.csv", format!("{csv}secret,x\n").as_bytes(), &[], &["line 20022,", "column `id`", "int64", "--column id=TYPE"]);
+    let floats = csv.replace("\n0,", "\n0.5,");
+    for number in ["12345678901234567.89", "1e400"] {
+        let late = format!("{floats}{number},x\n");
+        refuse("t.csv", late.as_bytes(), &[], &["line 20022,", "column `id`", "not float64 without rounding", "--column id=TYPE"]);
+    }
+    // Among the first rows it would have made the column text.
+    refuse("t.csv", format!("{floats}NaN,x\n").as_bytes(), &[], &["line 20022,", "column `id`", "--column id=string"]);
+    refuse("t.csv", format!("{csv}1e400,x\n").as_bytes(), &["id=float64"], &["line 20022,", "column `id`", "not float64"]);
+    refuse("t.ndjson", format!("{ndjson}{{\"id\":\"secret\"}}\n").as_bytes(), &[], &["line 10011,", "column `id`", "int64"]);
+    refuse("t.ndjson", format!("{ndjson}{{\"new\":1}}\n").as_bytes(), &[], &["column `new`", "line 10011", "--column new=TYPE"]);
+    let files = Files::new();
+    let path = files.file("t.ndjson", format!("{ndjson}{{\"new\":1}}\n").as_bytes());
+    assert!(show(&path, &["new=int64"]).ends_with("\nNULL|1"));
+}
+
+/// What the first rows chose is not stretched for what comes after them; the remedy that is named takes it as it is written.
+#[test]
+fn late_values_that_would_be_changed_are_refused_with_the_remedy() {
+    for (first, late) in [
+        ("5", "02134"),
+        ("5", "+41791234567"),
+        ("5", "00"),
+        ("5", "-0"),
+        ("5", "5.0"),
+        ("5", " 5"),
+        ("5", "9223372036854775808"),
+        ("1.5", "01.5"),
+        ("1.5", "+1.5"),
+        ("1.5", "inf"),
+        ("true", "1"),
+        ("true", "no"),
+        ("true", "t"),
+        ("true", "off"),
+        ("2024-01-02", "2024-02-30"),
+        ("2024-01-02", "2024-01-02T00:00:00Z"),
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05"),
+        ("2024-01-02T03:04:05Z", "2024-01-02"),
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:60Z"),
+        ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05.1234567Z"),
+        ("2024-01-02T03:04:05.1234567Z", "3024-01-02T03:04:05Z"),
+    ] {
+        let files = Files::new();
+        let is_json = |text: &str| text.trim() == text && serde_json::from_str::<serde_json::Value>(text).is_ok();
+        let json = |text: &str| if is_json(text) { text.to_owned() } else { format!("\"{text}\"") };
+        for (name, head, first, late) in [
+            ("t.csv", "v\n", first.to_owned(), late.to_owned()),
+            ("t.ndjson", "", format!("{{\"v\":{}}}", json(first)), format!("{{\"v\":{}}}", json(late))),
+        ] {
+            let path = files.file(name, format!("{head}{}{late}\n", format!("{first}\n").repeat(SAMPLE_ROWS)).as_bytes());
+            let line = SAMPLE_ROWS + 1 + usize::from(name == "t.csv");
+            let error = read(&path, &[]).expect_err(&late).to_string();
+            let place = format!("{name}, line {line}, column `v`: ");
+            assert!(error.contains(&place) && error.contains("--column v=string "), "{first}, then {late}: {error}");
+            let shown = show(&path, &["v=string"]);
+            let value = shown.rsplit('\n').next().unwrap_or_default();
+            assert!(late == value || late == format!("{{\"v\":{value}}}") || late == format!("{{\"v\":\"{value}\"}}"), "{late}: {value}");
+        }
+    }
+}
+
+#[test]
+fn nothing_follows_an_error() {
+    for (name, head, row, bad) in [
+        ("malformed.csv", "a,b\n", "1,2\n", "1\n"),
+        ("mismatch.csv", "a,b\n", "1,2\n", "x,2\n"),
+        ("malformed.ndjson", "", "{\"a\":1}\n", "{\n"),
+        ("mismatch.ndjson", "", "{\"a\":1}\n", "{\"a\":\"x\"}\n"),
+    ] {
+        let files = Files::new();
+        let content = format!("{head}{}{bad}{row}", row.repeat(SAMPLE_ROWS + 5));
+        let (_, rows) = open(&Location::File(files.file(name, content.as_bytes())), &ReadOptions::default()).unwrap();
+        let ends: Vec<bool> = rows.map(|batch| batch.is_ok()).collect();
+        assert_eq!(ends, [true, false], "{name}");
+    }
+}
+
+#[test]
+fn a_column_without_a_name_is_named_after_its_place_and_that_is_said() {
+    let files = Files::new();
+    for (content, expected, said) in [
+        (",city\n0,Bern\n", "column_1:Int64 city:Utf8\n0|Bern", "1 of the header's columns have no name; they are called `column_1`"),
+        ("a,b,\n1,2,\n", "a:Int64 b:Int64 column_3:Utf8\n1|2|NULL", "`column_3`"),
+        ("column_3,column_3_2,\"\"\n1,2,3\n", "column_3:Int64 column_3_2:Int64 column_3_3:Int64\n1|2|3", "`column_3_3`"),
+        (",,\n1,2,3\n", "column_1:Int64 column_2:Int64 column_3:Int64\n1|2|3", "3 of the header's columns"),
+    ] {
+        let path = files.file("t.csv", content.as_bytes());
+        assert_eq!(show(&path, &[]), expected);
+        let opened = super::open::open_like(&Location::File(path), &ReadOptions::default(), None).unwrap();
+        assert!(matches!(opened.notes.as_slice(), [note] if note.contains(said) && note.contains("t.csv: line 1")), "{:?}", opened.notes);
+    }
+}
+
+#[test]
+fn other_delimiters_are_noticed_or_said() {
+    let files = Files::new();
+    let opened = |name: &str, content: &str, delimiter: Option<&str>| {
+        let path = files.file(name, content.as_bytes());
+        let delimiter = delimiter.map(|text| text.parse().unwrap());
+        let opened = super::open::open_like(&Location::File(path), &ReadOptions { delimiter, ..ReadOptions::default() }, None).unwrap();
+        (opened.schema.fields().len(), opened.notes)
+    };
+    for (name, content) in
+        [("t.csv", "city;people\nBern;133000\n"), ("t.csv", "a|b\n1|2\n"), ("t.csv", "a\tb\n1\t2\n"), ("t.tsv", "a,b\n1,2\n")]
+    {
+        let (columns, notes) = opened(name, content, None);
+        assert!(columns == 2 && notes.len() == 1 && notes[0].contains("--delimiter"), "{content}: {notes:?}");
+    }
+    assert_eq!(opened("t.csv", "city;people\nBern;133000\n", Some(",")), (1, vec![]));
+    assert_eq!(opened("t.csv", "a^b\n1^2\n", Some("^")), (2, vec![]));
+    assert_eq!(opened("noname", "a;b\n1;2\n", Some("semicolon")), (2, vec![]));
+    let path = files.file("t.ndjson", b"{\"a\":1}\n");
+    let options = ReadOptions { delimiter: Some(";".parse().unwrap()), columns_required: true, ..ReadOptions::default() };
+    assert!(open(&Location::File(path), &options).is_err_and(|error| error.to_string().contains("--delimiter")));
+}
+
+#[test]
+fn ndjson_is_read_with_types() {
+    check(
+        "t.json",
+        "{\"id\":1,\"x\":1.5,\"tags\":[1, 2],\"at\":\"2024-01-02 03:04:05\",\"mix\":1}\n\n{\"id\":2,\"s\":\"a\\u0041\",\"tags\":null,\"mix\":\"b\"}\n",
+        &[],
+        &[
+            "id:Int64 x:Float64 tags:Binary at:Timestamp(µs) mix:Utf8 s:Utf8",
+            "1|1.5|5b312c20325d|2024-01-02T03:04:05|1|NULL",
+            "2|NULL|NULL|NULL|b|aA",
+        ],
+    );
+}
+
+#[test]
+fn ndjson_that_is_broken_is_refused_by_line() {
+    for (content, expected) in [
+        ("{\"a\":1}\n{\"a\":\"secret", "line 2: the line ends within a JSON object"),
+        ("{\"a\":1}\n[\"secret\"]\n", "line 2: the line is no JSON object"),
+        ("\"secret\"\n", "line 1: the line is no JSON object"),
+        ("{\"a\":1} {\"a\":2}\n", "line 1: not JSON at character 9"),
+        ("{\"a\":1,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
+        ("{\"a\":null,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
+        ("{\"a\":1,\"\\u0061\":null}\n", "line 1: the object holds the key `a` twice"),
+        ("{\"a\":{\"secret\":1,\"secret\":2}}\n", "line 1: column `a` holds an object with a key twice"),
+        ("{\"a\":[{\"b\":{\"secret\":1,\"secret\":2}}]}\n", "line 1: column `a` holds an object with a key twice"),
+        ("{\"a\":\"\\ud800\"}\n", "line 1: column `a` holds half of a surrogate pair"),
+        ("{\"a\":[\"\\ud800\"]}\n", "line 1: column `a` holds half of a surrogate pair"),
+        ("{\"a\":{\"\\udc00x\":1}}\n", "line 1: column `a` holds half of a surrogate pair"),
+        ("{\"\\ud800\":1}\n", "line 1: not JSON at character"),
+        ("[{\"a\":1},\n{\"a\":2}]\n", "it is an array of JSON: it begins with `[`; one object a line is expected"),
+        ("{\"a\":secret}\n", "line 1: not JSON at character"),
+        ("", "holds no row"),
+    ] {
+        refuse("t.ndjson", content.as_bytes(), &[], &[expected]);
+    }
+    refuse("t.ndjson", b"{\"a\":\"\xff\"}\n", &[], &["line 1: byte 7 of the line is not UTF-8"]);
+}
+
+#[test]
+fn gzip_is_read_through_and_its_truncation_noticed() {
+    let files = Files::new();
+    let mut csv = String::from("id,name\n");
+    (0..20_000).for_each(|row| csv += &format!("{row},name {}\n", row * 7919));
+    let whole = gzip(csv.as_bytes());
+    let (_, batches) = read(&files.file("t.csv.gz", &whole), &[]).unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
+    refuse("t.csv.gz", &whole[..whole.len() / 2], &[], &["line "]);
+    assert_eq!(show(&files.file("t.gz", &gzip(b"{\"a\":1}\n")), &[]), "a:Int64\n1");
+}
+
+#[test]
+fn ipc_in_both_forms_compressed_or_not() {
+    let files = Files::new();
+    let batch = numbers(100);
+    for (name, content) in [
+        ("t.arrows", ipc_stream(&[batch.clone(), batch.clone()])),
+        ("t.arrow", ipc_file(&batch, None)),
+        ("lz4", ipc_file(&batch, Some(CompressionType::LZ4_FRAME))),
+        ("zstd.feather", ipc_file(&batch, Some(CompressionType::ZSTD))),
+    ] {
+        let (_, batches) = read(&files.file(name, &content), &[]).unwrap();
+        assert!(batches.iter().all(|read| *read == batch), "{name}");
+        assert_eq!(batches.len(), if name == "t.arrows" { 2 } else { 1 }, "{name}");
+    }
+}
+
+#[test]
+fn compressed_streams_of_several_batches_are_read() {
+    let batch = mixed_ids(1_000);
+    for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        let files = Files::new();
+        let path = files.file("t.arrows", &compressed_stream(&[batch.clone(), batch.slice(0, 0), batch.clone()], compression));
+        let (_, batches) = read(&path, &[]).unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2_000);
+    }
+}
+
+/// Bytes that the column of [`mixed_ids`] unpacks to.
+const IDS_BYTES: i64 = 8_000;
+
+fn mixed_ids(rows: i64) -> RecordBatch {
+    RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from_iter_values((0..rows).map(|row| row % 3))) as Arc<dyn Array>)]).unwrap()
+}
+
+fn compressed_stream(batches: &[RecordBatch], compression: CompressionType) -> Vec<u8> {
+    let options = IpcWriteOptions::default().try_with_compression(Some(compression)).unwrap();
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
+    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
+/// Memory for 64 TiB is not to be had: asking for it would end the process.
+#[test]
+fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_for() {
+    let batch = mixed_ids(1_000);
+    for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        for (name, ipc) in
+            [("t.arrows", compressed_stream(std::slice::from_ref(&batch), compression)), ("t.arrow", ipc_file(&batch, Some(compression)))]
+        {
+            for (claim, words) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
+            {
+                refuse(name, &testing::lying(&ipc, IDS_BYTES, claim), &[], &["truncated or corrupt", words]);
+            }
+        }
+    }
+}
+
+/// Its numbers would be read with their bytes as they are.
+#[test]
+fn a_big_endian_stream_is_refused() {
+    refuse("t.arrows", &testing::big_endian_stream(), &[], &["big endian"]);
+}
+
+#[test]
+fn truncated_ipc_is_refused_by_place() {
+    let batch = numbers(100);
+    let stream = ipc_stream(&[batch.clone(), batch.clone()]);
+    refuse("t.arrows", &stream[..stream.len() - 200], &[], &["byte ", "truncated or corrupt"]);
+    let file = ipc_file(&batch, None);
+    refuse("t.arrow", &file[..file.len() / 2], &[], &["not a whole Arrow IPC file"]);
+}
+
+#[test]
+fn parquet_is_read_by_row_groups() {
+    let files = Files::new();
+    let (schema, batches) = read(&files.file("t", &parquet_file(&numbers(20_000), 6_000)), &[]).unwrap();
+    assert_eq!(schema.fields().len(), 2);
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
+}
+
+/// A value that stands once in the file and a thousand times in memory makes small batches.
+#[test]
+fn parquet_of_few_long_values_is_read_a_few_rows_at_a_time() {
+    let files = Files::new();
+    let long = "x".repeat(512 << 10);
+    let texts: StringArray = (0..1_000).map(|row| if row < 900 { Some("short") } else { Some(long.as_str()) }).collect();
+    for (name, batch) in [
+        ("flat", RecordBatch::try_from_iter([("a", Arc::new(texts.clone()) as Arc<dyn Array>)]).unwrap()),
+        // The file says that it was a dictionary, and it is read as one; what is sent holds the values.
+        ("coded", {
+            let coded = arrow_cast::cast(&texts, &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))).unwrap();
+            RecordBatch::try_from_iter([("a", coded)]).unwrap()
+        }),
+    ] {
+        let file = parquet_file(&batch, 1_000);
+        assert!(file.len() < 2 << 20, "{name}: {} bytes", file.len());
+        let (_, batches) = read(&files.file(name, &file), &[]).unwrap();
+        let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+        assert!(rows.iter().sum::<usize>() == 1_000 && rows.iter().all(|rows| *rows <= 128), "{name}: {rows:?}");
+    }
+    let (_, batches) = read(&files.file("short", &parquet_file(&numbers(20_000), 20_000)), &[]).unwrap();
+    assert_eq!(batches.len(), 3, "short values come in whole batches");
+}
+
+#[test]
+fn broken_parquet_is_refused_by_place() {
+    let whole = parquet_file(&numbers(20_000), 6_000);
+    refuse("t.parquet", &whole[..whole.len() - 10], &[], &["not a whole Parquet file", "bytes"]);
+    refuse("t.parquet", b"PAR1", &[], &["not a whole Parquet file"]);
+    let mut torn = whole.clone();
+    torn[4..100].fill(0xff);
+    refuse("t.parquet", &torn, &[], &["row group ", "after row "]);
+}
+
+#[test]
+fn what_a_file_is_follows_from_content_then_name() {
+    let files = Files::new();
+    let format = |name: &str, content: &[u8]| read(&files.file(name, content), &[]).map(|(schema, _)| schema.fields().len());
+    assert_eq!(format("wrong.csv", &parquet_file(&numbers(3), 10)).unwrap(), 2);
+    assert_eq!(format("noname", b"  {\"a\":1}\n").unwrap(), 1);
+    assert!(matches!(format("noname", b"a,b\n"), Err(InputError::UnknownFormat { .. })));
+    assert!(matches!(read(files.0.path(), &[]), Err(InputError::Io { .. })));
+    assert!(matches!(read(&files.0.path().join("missing.csv"), &[]), Err(InputError::Io { .. })));
+}
+
+fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputError>> {
+    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let mut feed = MessageReader::start(resolve(&words, table).unwrap(), ReadOptions::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut messages = Vec::new();
+    while let Some(message) = runtime.block_on(feed.next()) {
+        messages.push(message);
+    }
+    messages
+}
+
+/// The batches that are sent of a file, or the words with which it is refused.
+pub(super) fn sent(path: &Path) -> Result<Vec<RecordBatch>, String> {
+    let mut batches = Vec::new();
+    for message in feed(&[path.to_owned()], Some("t")) {
+        batches.extend(decode(&message.map_err(|error| error.to_string())?).1);
+    }
+    Ok(batches)
+}
+
+fn decode(message: &Message) -> (Schema, Vec<RecordBatch>) {
+    let (Message::Migrate(ipc) | Message::Insert(ipc)) = message;
+    let reader = arrow_ipc::reader::StreamReader::try_new(ipc.as_ref(), None).unwrap();
+    (reader.schema(), reader.map(Result::unwrap).collect())
+}
+
+#[test]
+fn a_feed_says_the_table_then_its_rows_in_bounded_messages() {
+    let files = Files::new();
+    let path = files.file("orders.parquet", &parquet_file(&numbers(25_000), 100_000));
+    let messages: Vec<Message> = feed(&[path], None).into_iter().map(Result::unwrap).collect();
+    assert!(matches!(messages[0], Message::Migrate(_)));
+    assert!(messages[1..].iter().all(|message| matches!(message, Message::Insert(_))));
+    let decoded: Vec<_> = messages.iter().map(decode).collect();
+    assert!(decoded.iter().all(|(schema, _)| schema.metadata()["cq:table_name"] == "orders"));
+    let rows: Vec<usize> = decoded.iter().flat_map(|(_, batches)| batches).map(RecordBatch::num_rows).collect();
+    assert_eq!(rows.iter().sum::<usize>(), 25_000);
+    assert!(rows.iter().all(|rows| *rows <= 10_000), "{rows:?}");
+}
+
+#[test]
+fn schemas_alone_are_those_of_the_feed() {
+    let files = Files::new();
+    let paths = [files.file("a.csv", b"id,x\n1,2\n"), files.file("b.csv", b"y\ntrue\n")];
+    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let schemas = MessageReader::schemas(&resolve(&words, None).unwrap(), &ReadOptions::default()).unwrap();
+    let migrated: Vec<_> = feed(&paths, None)
+        .into_iter()
+        .filter_map(|message| match message.unwrap() {
+            Message::Migrate(ipc) => Some(ipc),
+            Message::Insert(_) => None,
+        })
+        .collect();
+    assert_eq!((schemas.len(), &schemas), (2, &migrated));
+}
+
+#[test]
+fn files_of_one_table_that_differ_are_refused_before_anything_is_sent() {
+    let files = Files::new();
+    let first = files.file("a.csv", b"id,x\n1,2\n");
+    for (content, difference) in [
+        ("id,x\n1,two\n", "column `x`: its type is Utf8 but Int64 in"),
+        ("id,y\n1,2\n", "column `y`: it stands where `x` is"),
+        ("id,x,z\n1,2,3\n", "column `z`: it is missing in"),
+        ("id\n1\n", "column `x`: it is missing here but present in"),
+        ("x,id\n1,two\n", "column `id`: its type is Utf8 but Int64 in"),
+    ] {
+        let messages = feed(&[first.clone(), files.file("b.csv", content.as_bytes())], Some("t"));
+        let [Err(error)] = messages.as_slice() else { panic!("{content}: {} messages", messages.len()) };
+        let text = error.to_string();
+        assert!(text.contains(difference) && text.contains("a.csv") && text.contains("b.csv"), "{text}");
+    }
+}
+
+#[test]
+fn files_of_one_table_that_fit_are_one_table() {
+    let files = Files::new();
+    let messages = feed(&[files.file("a.csv", b"id\n1\n"), files.file("b.csv", b"id\n2\n")], Some("t"));
+    assert_eq!(messages.iter().filter(|message| matches!(message, Ok(Message::Migrate(_)))).count(), 1);
+    assert_eq!(messages.len(), 3);
+}
+
+/// The rows of a feed of one table as text, under the columns that were announced.
+fn fed(paths: &[PathBuf]) -> Vec<String> {
+    let messages = feed(paths, Some("t"));
+    let mut lines = Vec::new();
+    for message in &messages {
+        let message = message.as_ref().unwrap_or_else(|error| panic!("{error}"));
+        let (schema, batches) = decode(message);
+        let header: Vec<String> = schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type())).collect();
+        match lines.first() {
+            None => lines.push(header.join(" ")),
+            Some(first) => assert_eq!(*first, header.join(" ")),
+        }
+        for batch in &batches {
+            for row in 0..batch.num_rows() {
+                let cell = |column: &Arc<dyn Array>| if column.is_null(row) { "NULL".into() } else { cell(column, row) };
+                lines.push(batch.columns().iter().map(cell).collect::<Vec<_>>().join("|"));
+            }
+        }
+    }
+    lines
+}
+
+/// A promise, files by name and content, and the table's types and rows.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+/// Files of one table, and the rows that it has.
+#[test]
+fn files_of_one_table_are_one_by_names_and_values() {
+    let cases: [Case; 12] = [
+        ("an empty column fits any type", &[("a.csv", "id,d\n1,5\n"), ("b.csv", "id,d\n2,\n")], &["id:Int64 d:Int64", "1|5", "2|NULL"]),
+        ("also if it comes first", &[("a.csv", "id,d\n2,\n"), ("b.csv", "id,d\n1,true\n")], &["id:Int64 d:Boolean", "2|NULL", "1|true"]),
+        ("a header alone fits any file", &[("a.csv", "id,d\n1,2024-01-02\n"), ("b.csv", "id,d\n")], &["id:Int64 d:Date32", "1|2024-01-02"]),
+        ("also if it comes first", &[("a.csv", "id\n"), ("b.csv", "id\n1.5\n")], &["id:Float64", "1.5"]),
+        ("nothing but headers", &[("a.csv", "id\n"), ("b.csv", "id\n")], &["id:Utf8"]),
+        ("columns of CSV are told by name", &[("a.csv", "a,b\n1,2\n"), ("b.csv", "b,a\n4,3\n")], &["a:Int64 b:Int64", "1|2", "3|4"]),
+        (
+            "keys have no order",
+            &[("a.ndjson", "{\"a\":1,\"b\":2}\n"), ("b.ndjson", "{\"b\":4,\"a\":3}\n")],
+            &["a:Int64 b:Int64", "1|2", "3|4"],
+        ),
+        (
+            "a key that is missing is null",
+            &[("a.ndjson", "{\"a\":1}\n"), ("b.ndjson", "{\"b\":2}\n")],
+            &["a:Int64 b:Int64", "1|NULL", "NULL|2"],
+        ),
+        (
+            "null everywhere",
+            &[("a.ndjson", "{\"a\":1,\"b\":null}\n"), ("b.ndjson", "{\"b\":[1]}\n")],
+            &["a:Int64 b:Binary", "1|NULL", "NULL|5b315d"],
+        ),
+        ("a file without a row", &[("a.ndjson", ""), ("b.ndjson", "{\"a\":1}\n"), ("c.ndjson", "\n{}\n")], &["a:Int64", "1", "NULL"]),
+        ("formats side by side", &[("a.csv", "a,b\n1,\n"), ("b.ndjson", "{\"b\":true}\n")], &["a:Int64 b:Boolean", "1|NULL", "NULL|true"]),
+        ("delimiters side by side", &[("a.csv", "a,b\n1,2\n"), ("b.csv", "b;a\n4;3\n")], &["a:Int64 b:Int64", "1|2", "3|4"]),
+    ];
+    for (promise, inputs, expected) in cases {
+        let files = Files::new();
+        let paths: Vec<PathBuf> = inputs.iter().map(|(name, content)| files.file(name, content.as_bytes())).collect();
+        assert_eq!(fed(&paths), expected, "{promise}");
+    }
+    // With Parquet: its types are taken.
+    let files = Files::new();
+    let paths = [files.file("a.csv", b"name,id\n,\n"), files.file("b.parquet", &parquet_file(&numbers(1).project(&[1]).unwrap(), 10))];
+    let error = feed(&paths, Some("t")).pop().unwrap().unwrap_err().to_string();
+    assert!(error.contains("column `id`: it is missing here but present in"), "{error}");
+    let paths = [files.file("a.csv", b"name\n\n"), files.file("b.parquet", &parquet_file(&numbers(1).project(&[1]).unwrap(), 10))];
+    assert_eq!(fed(&paths), ["name:Utf8", "NULL", "secret 0"]);
+}
+
+/// The type that another file of the table has is a late value's, too.
+#[test]
+fn a_value_after_an_empty_beginning_is_judged_by_the_tables_type() {
+    let files = Files::new();
+    let typed = files.file("a.csv", b"id,d\n1,5\n");
+    for (late, fits) in [("7", true), ("007", false), ("x", false)] {
+        let path = files.file("b.csv", format!("id,d\n{}3,{late}\n", "2,\n".repeat(SAMPLE_ROWS)).as_bytes());
+        let messages = feed(&[typed.clone(), path], Some("t"));
+        match messages.last().unwrap() {
+            Ok(message) => assert!(fits && decode(message).1[0].column(1).null_count() == 0, "{late}"),
+            Err(error) => assert!(!fits && error.to_string().contains("b.csv, line 10002, column `d`: "), "{late}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_parquet_file_out_of_gzip_is_copied_where_it_is_asked_for_or_refused() {
+    let files = Files::new();
+    let path = files.file("t.parquet.gz", &gzip(&parquet_file(&numbers(10), 10)));
+    let read = |spool: Spool| open(&Location::File(path.clone()), &ReadOptions { spool, ..ReadOptions::default() });
+    assert!(read(Spool::Dir(files.0.path().to_owned())).is_ok());
+    let error = read(Spool::None).err().unwrap().to_string();
+    assert!(error.contains("t.parquet.gz: it is Parquet") && error.contains("--spill-dir is `none`"), "{error}");
+    assert!(read(Spool::Dir(files.0.path().join("missing"))).is_err_and(|error| error.to_string().contains("missing")));
+    // What is no Parquet is not copied first.
+    let format = Some(InputFormat::Parquet);
+    let options = ReadOptions { spool: Spool::None, format, ..ReadOptions::default() };
+    let path = files.file("u.gz", &gzip(b"a,b\n1,2\n"));
+    assert!(open(&Location::File(path), &options).is_err_and(|error| error.to_string().contains("does not begin with PAR1")));
+}
+
+#[test]
+fn what_is_not_read_is_named_whatever_its_suffix() {
+    for (name, content, expected) in [
+        ("t.csv.zst", b"\x28\xb5\x2f\xfd\x20\x0c\x61\0\0id,name\n1,x\n".as_slice(), ["compressed with zstd", "csv, tsv, ndjson"]),
+        ("t.parquet", b"BZh91AY&SY\0", ["compressed with bzip2", "ndjson"]),
+        ("t.csv", b"PK\x03\x04\0\0xl/workbook.xml", ["Microsoft Office", "CSV (UTF-8)"]),
+        ("t.csv", b"%PDF-1.4\n", ["PDF", "CSV (UTF-8)"]),
+        ("t.ndjson", b"\xff\xfe{\0", ["UTF-16", "iconv"]),
+        ("t.csv", b"a\0,\0b\0\n\0", ["UTF-16", "UTF-8"]),
+        ("t.csv", b"<!DOCTYPE html>\n<html>", ["HTML", "CSV (UTF-8)"]),
+        ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object a line"]),
+        ("t", b"plain,text\n", ["say it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
+    ] {
+        refuse(name, content, &[], &expected);
+        if name != "t" {
+            refuse(&format!("{name}.gz"), &gzip(content), &[], &expected);
+        }
+    }
+}
+
+/// A load of nulls and names takes memory of its own size, not of rows times columns; what is too wide is refused before it is read.
+#[test]
+fn what_is_wide_beyond_bounds_is_refused_by_name() {
+    let header = |columns: usize| (0..columns).map(|column| format!("{column:x}")).collect::<Vec<_>>().join(",");
+    refuse("t.csv", header(10_001).as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
+    refuse("t.csv", header(300_000).as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
+    let quoted = header(40_000).replace(',', "\",\"");
+    refuse("t.csv", format!("\"{quoted}\"\n").as_bytes(), &[], &["line 1: the header has more than 10000 columns"]);
+    refuse(
+        "t.csv",
+        format!("a,b\n1,2\n{}\n", ",".repeat(1_000_000)).as_bytes(),
+        &[],
+        &["line 3: the record has more than 2 fields, the header has 2"],
+    );
+    refuse("t.csv", format!("a,b\n\"1\",{}\n", ",".repeat(100_000)).as_bytes(), &[], &["line 2: the record has more than 2 fields"]);
+    refuse("t.csv", format!("a,{}\n", "x".repeat(5_000)).as_bytes(), &[], &["line 1: the name of column 2 has 5000 bytes; at most 4096"]);
+    refuse("t.ndjson", format!("{{\"{}\":1}}\n", "x".repeat(5_000)).as_bytes(), &[], &["line 1: the object has a key of 5000 bytes"]);
+    let keys: Vec<String> = (0..10_001).map(|key| format!("\"{key}\":1")).collect();
+    refuse("t.ndjson", format!("{{{}}}\n", keys.join(",")).as_bytes(), &[], &["line 1: the file has more than 10000 columns"]);
+    refuse(
+        "t.ndjson",
+        format!("{{\"a\":{}{}}}\n", "[".repeat(20_000), "]".repeat(20_000)).as_bytes(),
+        &[],
+        &["column `a` is nested more than 10000 deep"],
+    );
+    let files = Files::new();
+    let rows = "{}\n".repeat(1_999) + &format!("{{{}}}\n", keys[..10_000].join(","));
+    let (_, batches) = read(&files.file("t.ndjson", rows.as_bytes()), &[]).unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2_000);
+    assert!(batches.iter().all(|batch| batch.num_rows() <= 500), "{} batches", batches.len());
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_of_one_table_are_read_once() {
+    let files = Files::new();
+    let pipe = |name: &str, content: &'static [u8]| {
+        let path = files.0.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let writing = path.clone();
+        // Who opens it a second time finds nothing in it.
+        std::thread::spawn(move || std::fs::write(&writing, content).and_then(|()| std::fs::write(&writing, b"")));
+        path
+    };
+    let (first, file) = (pipe("a.ndjson", b"{\"id\":1}\n{\"id\":2}\n"), files.file("b.ndjson", b"{\"id\":3}\n"));
+    let messages = feed(&[first, file, pipe("c.ndjson", b"{\"id\":4}\n")], Some("t"));
+    let rows = messages.iter().map(|message| decode(message.as_ref().unwrap()).1.iter().map(RecordBatch::num_rows).sum::<usize>());
+    assert_eq!(rows.collect::<Vec<_>>(), [0, 2, 1, 1]);
+    let messages = feed(&[files.file("d.csv", b"id\n1\n"), pipe("e.csv", b"id\ntwo\n")], Some("t"));
+    let error = messages.last().unwrap().as_ref().unwrap_err().to_string();
+    assert!(error.contains("e.csv") && error.contains("d.csv") && error.contains("column `id`"), "{error}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever the bytes are: rows or an error, never a panic.
+    #[test]
+    fn garbage_never_panics(content in proptest::collection::vec(proptest::num::u8::ANY, 0..400), kind in 0..5_usize) {
+        let magic: &[u8] = [b"".as_slice(), b"PAR1", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x1f\x8b\x08"][kind];
+        let files = Files::new();
+        let bytes = [magic, content.as_slice()].concat();
+        for name in ["t.csv", "t.ndjson"] {
+            let _ = read(&files.file(name, &bytes), &[]);
+        }
+    }
+
+    /// Rows written as CSV read back as they were.
+    #[test]
+    fn csv_reads_back(rows in proptest::collection::vec(("[a-z\",\n ]{1,8}", "[a-z]{0,3}"), 1..20)) {
+        let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let lines: String = rows.iter().map(|(a, b)| format!("{},{}\n", quote(a), quote(b))).collect();
+        let files = Files::new();
+        let (_, batches) = read(&files.file("t.csv", format!("a,b\n{lines}").as_bytes()), &["a=utf8", "b=utf8"]).unwrap();
+        let cells = |column: usize| {
+            let array = batches[0].column(column);
+            (0..array.len()).map(|row| array_value_to_string(array, row).unwrap()).collect::<Vec<_>>()
+        };
+        proptest::prop_assert_eq!(cells(0), rows.iter().map(|row| row.0.clone()).collect::<Vec<_>>());
+        proptest::prop_assert_eq!(cells(1), rows.iter().map(|row| row.1.clone()).collect::<Vec<_>>());
+    }
+}

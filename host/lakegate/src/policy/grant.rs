@@ -1,0 +1,271 @@
+//! What one tenant may do, as the operator writes it down. Nothing is granted that is not named.
+
+use super::denied::{Denied, MAX_QUOTED_BYTES, cut};
+use crate::storage::endpoint::{Endpoint, is_region};
+use crate::storage::object::{ObjectKey, PutObject};
+use crate::storage::target::{Configuration, CredentialSource};
+use serde::Deserialize;
+
+/// What a tenant may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Buckets, by name.
+    pub buckets: Vec<String>,
+    /// Beginnings of keys: each empty (the whole bucket) or whole segments, ending in `/`.
+    pub key_prefixes: Vec<String>,
+    /// The region; a spec names the same.
+    pub region: String,
+    /// Where requests go instead of AWS. A spec may name the same, or none.
+    pub endpoint: Option<String>,
+    /// Whether the bucket stands in the path of the URL.
+    #[serde(default)]
+    pub path_style: bool,
+    /// Whether any certificate of the endpoint is accepted.
+    #[serde(default)]
+    pub skip_tls_verify: bool,
+    /// `csv`, `json`, `parquet`.
+    pub formats: Vec<String>,
+    /// Content types of objects, letter by letter.
+    pub content_types: Vec<String>,
+    /// Canned ACLs that may be asked for.
+    #[serde(default)]
+    pub acls: Vec<String>,
+    /// Modes of server-side encryption that may be asked for: `AES256`, `aws:kms`, `aws:kms:dsse`.
+    #[serde(default)]
+    pub encryption: Vec<String>,
+    /// KMS keys that may be named.
+    #[serde(default)]
+    pub kms_keys: Vec<String>,
+    /// Whether a spec without encryption is refused.
+    #[serde(default)]
+    pub encryption_required: bool,
+    /// The most retries that a spec may ask for; unless granted, it may not speak of them.
+    pub max_retries: Option<u32>,
+    /// The longest pause between retries that a spec may ask for, in seconds.
+    #[serde(default = "default_backoff_seconds")]
+    pub max_backoff_seconds: u32,
+    /// The largest part that a spec may ask for, in bytes; unless granted, it may not speak of it.
+    pub max_part_bytes: Option<u64>,
+    /// Checksums that a spec may ask for: `crc32`, `none`; unless granted, it may not speak of them.
+    #[serde(default)]
+    pub checksum_algorithms: Vec<String>,
+    /// Whether requests may be logged (`aws_debug`).
+    #[serde(default)]
+    pub request_log: bool,
+    /// The largest object, in bytes.
+    pub max_object_bytes: Option<u64>,
+    /// Objects of a UTC day.
+    pub daily_objects: Option<u64>,
+    /// Bytes of a UTC day.
+    pub daily_bytes: Option<u64>,
+    /// Objects begun in a second; more wait.
+    pub objects_per_second: Option<u64>,
+    /// Bytes written in a second; more wait.
+    pub bytes_per_second: Option<u64>,
+    /// Objects that are being written at once, over all sessions.
+    pub max_open_objects: Option<u64>,
+    /// Sessions at once, each over a connection of its own; one unless granted.
+    pub max_sessions: Option<u64>,
+    /// The largest message, in bytes; the protocol's 200 MiB unless granted less.
+    pub max_message_bytes: Option<u64>,
+}
+
+/// The spec's own default: a spec that does not speak of it must pass.
+fn default_backoff_seconds() -> u32 {
+    30
+}
+
+fn is_granted(name: &'static str, granted: &[String], value: &str) -> Result<(), Denied> {
+    if granted.iter().any(|one| one == value) {
+        return Ok(());
+    }
+    Err(Denied::new(name, format!("{:?} is not granted; `{name}` are {granted:?}", cut(value, MAX_QUOTED_BYTES))))
+}
+
+impl Grant {
+    /// What is wrong with the grant itself; empty if nothing is.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, list) in [
+            ("buckets", &self.buckets),
+            ("key_prefixes", &self.key_prefixes),
+            ("formats", &self.formats),
+            ("content_types", &self.content_types),
+        ] {
+            if list.is_empty() {
+                problems.push(format!("`{name}` is empty: nothing could be written"));
+            }
+        }
+        for bucket in self.buckets.iter().filter(|bucket| !is_bucket(bucket)) {
+            let wanted = "3 to 255 letters, digits, `.`, `-` and `_`; neither an ARN nor a pattern";
+            problems.push(format!("`buckets`: {bucket:?} is no bucket's name, which has {wanted}"));
+        }
+        for key in self.kms_keys.iter().filter(|key| !is_kms_key(key)) {
+            problems.push(format!("`kms_keys`: {key:?} is neither the ARN of a key nor its id (an alias may come to mean another key)"));
+        }
+        for prefix in self.key_prefixes.iter().filter(|prefix| !is_whole(prefix)) {
+            problems.push(format!("`key_prefixes`: {prefix:?} is neither empty nor made of whole segments that end in `/`"));
+        }
+        for format in self.formats.iter().filter(|format| !["csv", "json", "parquet"].contains(&format.as_str())) {
+            problems.push(format!("`formats`: {format:?} is not one of csv, json, parquet"));
+        }
+        for mode in self.encryption.iter().filter(|mode| !["AES256", "aws:kms", "aws:kms:dsse"].contains(&mode.as_str())) {
+            problems.push(format!("`encryption`: {mode:?} is not one of AES256, aws:kms, aws:kms:dsse"));
+        }
+        for name in self.checksum_algorithms.iter().filter(|name| !["crc32", "none"].contains(&name.as_str())) {
+            problems.push(format!("`checksum_algorithms`: {name:?} is not one of crc32, none"));
+        }
+        if self.region.is_empty() {
+            problems.push("`region` is empty".to_owned());
+        } else if !is_region(&self.region) {
+            problems.push(format!("`region` must be the code of a region such as eu-central-1, not {:?}", self.region));
+        }
+        if let Some(Err(words)) = self.endpoint.as_deref().map(Endpoint::parse) {
+            problems.push(format!("`endpoint` {words}"));
+        }
+        if self.encryption_required && self.encryption.is_empty() {
+            problems.push("`encryption_required` without any `encryption`: nothing could be written".to_owned());
+        }
+        for (name, most) in [
+            ("objects_per_second", self.objects_per_second),
+            ("bytes_per_second", self.bytes_per_second),
+            ("max_open_objects", self.max_open_objects),
+            ("max_sessions", self.max_sessions),
+            ("max_message_bytes", self.max_message_bytes),
+        ] {
+            if most == Some(0) {
+                problems.push(format!("`{name}` is 0: nothing could be written"));
+            }
+        }
+        if self.skip_tls_verify && self.endpoint.is_none() {
+            problems.push("`skip_tls_verify` is for an `endpoint`, and none is named".to_owned());
+        }
+        problems
+    }
+
+    /// Decides on a rendered request.
+    ///
+    /// # Errors
+    /// `key_prefixes` or `content_types`.
+    pub(super) fn check(&self, request: &PutObject) -> Result<(), Denied> {
+        let key = request.key.as_str();
+        if !self.key_prefixes.iter().any(|prefix| is_whole(prefix) && key.starts_with(prefix.as_str())) {
+            let text = format!("the key {:?} is outside the granted prefixes {:?}", cut(key, MAX_QUOTED_BYTES), self.key_prefixes);
+            return Err(Denied::new("key_prefixes", text));
+        }
+        is_granted("content_types", &self.content_types, request.content_type.as_str())
+    }
+
+    /// Decides on the size that an object would have.
+    ///
+    /// # Errors
+    /// `max_object_bytes`.
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), Denied> {
+        match self.max_object_bytes {
+            Some(most) if bytes > most => {
+                Err(Denied::new("max_object_bytes", format!("an object of more than {most} bytes is not granted (`max_object_bytes`)")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The largest message, in bytes.
+    pub fn message_bytes(&self) -> u64 {
+        let most = crate::limits::MAX_MESSAGE_BYTES as u64;
+        self.max_message_bytes.map_or(most, |granted| granted.min(most))
+    }
+
+    /// Connections at once.
+    pub fn connections(&self) -> usize {
+        let connections = self.max_sessions.unwrap_or(1).saturating_add(crate::limits::SPARE_CONNECTIONS);
+        usize::try_from(connections).unwrap_or(usize::MAX).min(tokio::sync::Semaphore::MAX_PERMITS)
+    }
+
+    /// A message that is larger.
+    pub fn message_too_large(&self) -> Denied {
+        let text = format!("a message of more than {} bytes is not granted (`max_message_bytes`)", self.message_bytes());
+        Denied::new("max_message_bytes", text)
+    }
+
+    /// Every rule that the checked spec breaks.
+    pub(super) fn denials(&self, configuration: &Configuration) -> Vec<Denied> {
+        let target = &configuration.target;
+        let mut rules = vec![
+            is_granted("buckets", &self.buckets, &target.bucket),
+            is_granted("region", std::slice::from_ref(&self.region), &target.region),
+            is_granted("formats", &self.formats, &configuration.format),
+            is_granted("content_types", &self.content_types, &configuration.content_type),
+        ];
+        rules.push(match &target.endpoint {
+            Some(endpoint) if !self.endpoint.as_deref().is_some_and(|granted| is_same_place(granted, endpoint)) => {
+                Err(Denied::new("endpoint", "a tenant's spec does not choose where requests go: leave `endpoint` out"))
+            }
+            _ => Ok(()),
+        });
+        rules.push(refuse(target.skip_tls_verify && !self.skip_tls_verify, "skip_tls_verify", "`endpoint_skip_tls_verify` is not granted"));
+        rules.push(refuse(target.path_style && !self.path_style, "path_style", "`use_path_style` is not granted"));
+        rules.push(refuse(
+            names_credentials(&target.credentials),
+            "credentials",
+            "a tenant's spec does not choose credentials: leave `credentials` and `local_profile` out",
+        ));
+        rules.push(target.acl.as_ref().map_or(Ok(()), |acl| is_granted("acls", &self.acls, acl)));
+        rules.push(match &target.encryption {
+            Some(asked) => is_granted("encryption", &self.encryption, &asked.algorithm),
+            None => refuse(self.encryption_required, "encryption_required", "`server_side_encryption_configuration` is demanded"),
+        });
+        let key = target.encryption.as_ref().and_then(|asked| asked.kms_key_id.as_ref());
+        rules.push(key.map_or(Ok(()), |key| is_granted("kms_keys", &self.kms_keys, key)));
+        rules.push(bound("max_retries", target.max_retries.map(u64::from), self.max_retries.map(u64::from)));
+        rules.push(bound("max_backoff_seconds", Some(target.max_backoff_seconds.into()), Some(self.max_backoff_seconds.into())));
+        rules.push(bound("max_part_bytes", target.part_size_bytes, self.max_part_bytes));
+        let checksum = target.checksum_algorithm.as_ref();
+        rules.push(checksum.map_or(Ok(()), |name| is_granted("checksum_algorithms", &self.checksum_algorithms, name)));
+        rules.push(refuse(target.log_requests && !self.request_log, "request_log", "`aws_debug` is not granted"));
+        rules.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+fn refuse(broken: bool, rule: &'static str, text: &str) -> Result<(), Denied> {
+    if broken { Err(Denied::new(rule, text)) } else { Ok(()) }
+}
+
+fn bound(rule: &'static str, asked: Option<u64>, granted: Option<u64>) -> Result<(), Denied> {
+    match (asked, granted) {
+        (Some(asked), Some(most)) if asked > most => Err(Denied::new(rule, format!("{asked} is asked for; {most} are granted (`{rule}`)"))),
+        (Some(asked), None) => Err(Denied::new(rule, format!("{asked} is asked for, and `{rule}` is not granted"))),
+        _ => Ok(()),
+    }
+}
+
+fn names_credentials(source: &CredentialSource) -> bool {
+    let CredentialSource { profile, role_arn, role_session_name, external_id } = source;
+    [profile, role_arn, role_session_name, external_id].into_iter().any(Option::is_some)
+}
+
+/// With or without a slash at the end: requests go to the same place.
+fn is_same_place(granted: &str, asked: &str) -> bool {
+    granted == asked || matches!((Endpoint::parse(granted), Endpoint::parse(asked)), (Ok(granted), Ok(asked)) if granted == asked)
+}
+
+/// As S3 has named buckets at any time, in no other form: names stand in a policy, where `*` and `?` are patterns.
+fn is_bucket(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (3..=255).contains(&name.len()) && name.bytes().all(good)
+}
+
+/// The ARN or the id of a key, without patterns.
+fn is_kms_key(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
+    let id = name.rsplit_once(":key/").map_or(name, |(_, id)| id);
+    !id.is_empty() && name.bytes().all(good) && !id.contains([':', '/'])
+}
+
+/// A prefix that ends within a segment would also let in its neighbours: `a` would mean `ab/c`.
+fn is_whole(prefix: &str) -> bool {
+    prefix.is_empty() || prefix.strip_suffix('/').is_some_and(|segments| ObjectKey::parse(segments).is_ok())
+}
+
+#[cfg(test)]
+mod tests;

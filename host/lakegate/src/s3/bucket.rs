@@ -1,0 +1,191 @@
+//! One bucket: what the requests of a client have in common, and the single requests that more than one operation is made of.
+
+use super::exchange::Exchange;
+use super::failure::Failure;
+use super::options::Checksums;
+use super::place::StoreLocation;
+use super::request_log::RequestLog;
+use super::retry::{Attempt, Retry, watched};
+use super::sizes::PartSizes;
+use crate::payload::body::{Payload, Progress};
+use crate::storage::object::PutObject;
+use crate::store::answer::{StoreError, StoreErrorKind, Stored};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
+use aws_smithy_types::body::SdkBody;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Bytes of an ETag or an upload id. They are kept until an object is confirmed, an ETag with its receipt. Real ones have some dozens.
+const MAX_NAMED_BYTES: usize = 1 << 10;
+
+/// The metadata key of the token that tells an object of ours from another.
+pub(super) const TOKEN_KEY: &str = "lakegate-upload";
+
+/// What the requests of one client have in common.
+pub(super) struct Bucket {
+    pub(super) sdk: aws_sdk_s3::Client,
+    pub(super) place: StoreLocation,
+    pub(super) acl: Option<ObjectCannedAcl>,
+    pub(super) encryption: Option<ServerSideEncryption>,
+    pub(super) kms_key_id: Option<String>,
+    pub(super) sizes: PartSizes,
+    pub(super) checksums: Checksums,
+    pub(super) retry: Retry,
+    pub(super) log_requests: bool,
+    /// True once the store has confirmed an object without naming its ETag: from then on objects carry a token at once.
+    pub(super) nameless: AtomicBool,
+}
+
+/// What a body is sent with, so that damage on its way is seen: base64, one of the two.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Digest {
+    pub(super) crc32: Option<String>,
+    pub(super) md5: Option<String>,
+}
+
+impl Bucket {
+    /// One put. [`None`] if the store takes it, but names neither the object's ETag nor its checksum.
+    pub(super) async fn try_put(
+        &self,
+        put: &PutObject,
+        body: &Payload,
+        digest: &Digest,
+        token: Option<&String>,
+        attempt: &Attempt,
+    ) -> Result<Option<Stored>, Failure> {
+        let PutObject { key, content_type } = put;
+        let limits = self.retry.timeouts;
+        let (progress, exchange) = (Arc::new(Progress::default()), Exchange::of(attempt));
+        let mut request = self
+            .sdk
+            .put_object()
+            .bucket(&self.place.bucket)
+            .key(key.as_str())
+            .content_type(content_type.as_str())
+            .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
+            .set_acl(self.acl.clone())
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key_id.clone())
+            .set_checksum_crc32(digest.crc32.clone())
+            .set_content_md5(digest.md5.clone())
+            .body(stream(body, &progress));
+        if let Some(token) = token {
+            request = request.metadata(TOKEN_KEY, token);
+        }
+        let request = request.customize().interceptor(self.log(key.as_str(), attempt.number)).interceptor(exchange.clone());
+        let send = async {
+            match request.send().await {
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(exchange.failed(&error, &self.place).without_rows(body).await),
+            }
+        };
+        let answer = watched(send, &progress, body.length(), limits.stall, limits.answer).await?;
+        if let Err(failure) = exchange.confirm(&self.place) {
+            return Err(failure.without_rows(body).await);
+        }
+        let (ours, theirs) = (digest.crc32.as_deref(), answer.checksum_crc32());
+        same_checksum(ours, theirs)?;
+        let checksum = digest.crc32.clone();
+        match answer.e_tag().filter(|etag| !etag.is_empty()) {
+            Some(etag) => Ok(Some(Stored { etag: self::etag(Some(etag))?, checksum })),
+            // Who knows the checksum of the bytes has them.
+            None if ours.is_some() && ours == theirs => Ok(Some(Stored { etag: String::new(), checksum })),
+            None => Ok(None),
+        }
+    }
+
+    /// The store has taken an object with `token` and has not named its ETag: does it show the object?
+    pub(super) async fn confirmed(&self, put: &PutObject, token: &str, body: &Payload, digest: &Digest) -> Result<Stored, Failure> {
+        const NAMELESS: &str = "the answer has no ETag";
+        match self.head(put.key.as_str(), token, body.length(), &Attempt::first()).await {
+            Ok(etag) => {
+                self.nameless.store(true, Ordering::Relaxed);
+                Ok(Stored { etag, checksum: digest.crc32.clone() })
+            }
+            Err(head) => Err(Failure::doubtful(200, &format!("{NAMELESS}, and HEAD does not show the object either: {}", head.text()))),
+        }
+    }
+
+    /// Asks for an object of ours of so many bytes. Answers its ETag, perhaps empty.
+    pub(super) async fn head(&self, key: &str, token: &str, bytes: u64, attempt: &Attempt) -> Result<String, Failure> {
+        let exchange = Exchange::of(attempt);
+        let request = self.sdk.head_object().bucket(&self.place.bucket).key(key).customize();
+        let request = request.interceptor(self.log(key, attempt.number)).interceptor(exchange.clone());
+        let send = async { request.send().await.map_err(|error| exchange.failed(&error, &self.place).of_head()) };
+        let answer = self.answer_within(self.retry.timeouts.answer, send).await?;
+        let theirs = answer.metadata().and_then(|metadata| metadata.get(TOKEN_KEY)).map(String::as_str);
+        let same_size = answer.content_length().and_then(|length| u64::try_from(length).ok()) == Some(bytes);
+        if same_size && theirs == Some(token) {
+            let etag = answer.e_tag().unwrap_or_default();
+            return Ok(if etag.len() <= MAX_NAMED_BYTES { etag.to_owned() } else { String::new() });
+        }
+        Err(Failure::lasting(StoreErrorKind::Unknown, "another object has the key"))
+    }
+
+    /// What a body is sent with.
+    pub(super) async fn digest(&self, operation: &str, body: &Payload) -> Result<Digest, StoreError> {
+        let digest = match self.checksums {
+            Checksums::Auto => body.crc32().await.map(|crc| Digest { crc32: Some(STANDARD.encode(crc.to_be_bytes())), md5: None }),
+            Checksums::None => body.md5().await.map(|md5| Digest { crc32: None, md5: Some(STANDARD.encode(md5)) }),
+        };
+        digest.map_err(|error| {
+            let failure = Failure::lasting(StoreErrorKind::Unavailable, format!("the spill file cannot be read: {error}"));
+            failure.into_error(operation, 1)
+        })
+    }
+
+    pub(super) fn log(&self, key: &str, attempt: u32) -> RequestLog {
+        RequestLog { enabled: self.log_requests, key: key.to_owned(), attempt, asked: Mutex::default() }
+    }
+
+    /// A request without a body, bounded by the wait for its answer.
+    pub(super) async fn answer_within<T>(&self, limit: Duration, send: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        watched(send, &Progress::default(), 0, self.retry.timeouts.stall.min(limit), limit).await
+    }
+}
+
+/// The body of a request, readable again if the SDK has to.
+pub(super) fn stream(body: &Payload, progress: &Arc<Progress>) -> ByteStream {
+    let (body, progress) = (body.clone(), progress.clone());
+    ByteStream::new(SdkBody::retryable(move || SdkBody::from_body_1_x(body.body(progress.clone()))))
+}
+
+/// Tells an object of ours from another of the same key and size.
+pub(super) fn random_token() -> Result<String, StoreError> {
+    let mut random = [0; 16];
+    match getrandom::fill(&mut random) {
+        Ok(()) => Ok(random.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Err(error) => {
+            Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the machine gives no random numbers: {error}") })
+        }
+    }
+}
+
+/// The ETag, without which an answer says little: proxies and dying stores send an empty 200.
+pub(super) fn etag(etag: Option<&str>) -> Result<String, Failure> {
+    named("ETag", etag)
+}
+
+/// What a store has to name in its answer, in a few bytes.
+pub(super) fn named(what: &str, value: Option<&str>) -> Result<String, Failure> {
+    let wrong = match value {
+        Some(value) if !value.is_empty() && value.len() <= MAX_NAMED_BYTES => return Ok(value.to_owned()),
+        Some(value) if !value.is_empty() => {
+            format!("the answer's {what} has {} bytes; at most {MAX_NAMED_BYTES} are accepted", value.len())
+        }
+        _ => format!("the answer has no {what}"),
+    };
+    Err(Failure::doubtful(200, &wrong))
+}
+
+pub(super) fn same_checksum(ours: Option<&str>, theirs: Option<&str>) -> Result<(), Failure> {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Failure::doubtful(200, "the store's checksum is not that of the bytes sent")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,370 @@
+//! A session and its writes: messages are routed to lanes, and the books are closed at the end.
+
+use super::lane::{Lane, Work};
+use crate::delivery::context::{MemoryUsage, UploadContext};
+use crate::delivery::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
+use crate::limits::{MAX_TABLE_NAME_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES, REMEMBERED_TABLE_BYTES};
+use crate::message::{Inspector, InvalidMessage, name_too_long};
+use crate::policy::metrics::OpenSession;
+use crate::policy::resources::MemoryHold;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// What a session takes of its tenant's for as long as it is there.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) _session: Option<OpenSession>,
+    pub(super) memory: MemoryHold,
+}
+
+/// An opened destination: lanes, store connection, books. Dropping it ends its lanes.
+#[derive(Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    lanes: Vec<Lane>,
+    splittable: bool,
+    uploads: Arc<UploadContext>,
+    homes: Mutex<Homes>,
+    receipt_bytes: u64,
+    writing: AtomicBool,
+    room: Room,
+}
+
+/// The lane that each table lives on, from write to write: its guest may have reserved a key for the table's first rows.
+#[derive(Debug, Default)]
+struct Homes {
+    of_table: HashMap<Arc<str>, usize>,
+    next: usize,
+    /// Bytes of the names.
+    bytes: usize,
+    hold: MemoryHold,
+}
+
+impl Homes {
+    /// Forgets what earlier writes have left here, if that is as much as there may be. Never while tables have objects open: what is lost is
+    /// that empty objects are written over.
+    fn begin_write(&mut self) {
+        if self.of_table.len() > MAX_TABLES || self.bytes > MAX_TABLE_NAMES_BYTES {
+            self.of_table = HashMap::new();
+            self.hold.clear();
+            self.bytes = 0;
+        }
+    }
+
+    /// The lane of a table, of so many lanes. Where there is no memory to remember it, the name tells.
+    fn of(&mut self, table: &Arc<str>, lanes: usize) -> usize {
+        if let Some(lane) = self.of_table.get(table) {
+            return *lane;
+        }
+        if !self.hold.grow(table.len() as u64 + REMEMBERED_TABLE_BYTES) {
+            let mut hasher = DefaultHasher::new();
+            table.hash(&mut hasher);
+            return usize::try_from(hasher.finish() % lanes as u64).unwrap_or_default();
+        }
+        self.bytes += table.len();
+        self.next = (self.next + 1) % lanes;
+        self.of_table.insert(table.clone(), self.next);
+        self.next
+    }
+}
+
+impl Inner {
+    fn homes(&self) -> MutexGuard<'_, Homes> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Another write is running.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin already in use")]
+pub struct InUse;
+
+impl Session {
+    /// A session on these lanes. `splittable`: rows of one table may go into several objects at the same time.
+    pub(super) fn new(lanes: Vec<Lane>, splittable: bool, uploads: Arc<UploadContext>, receipt_bytes: u64, room: Room) -> Self {
+        let homes = Mutex::new(Homes { hold: room.memory.another(), ..Homes::default() });
+        Self { inner: Arc::new(Inner { lanes, splittable, uploads, homes, receipt_bytes, writing: AtomicBool::new(false), room }) }
+    }
+
+    /// Begins a write. One at a time.
+    ///
+    /// # Errors
+    /// [`InUse`].
+    pub fn write(&self) -> Result<Write, InUse> {
+        if self.inner.writing.swap(true, Ordering::AcqRel) {
+            return Err(InUse);
+        }
+        self.inner.homes().begin_write();
+        let books = || self.inner.room.memory.another();
+        let ledger = Arc::new(Ledger::new(self.inner.uploads.tenant().cloned(), books(), self.inner.receipt_bytes));
+        for lane in &self.inner.lanes {
+            lane.send(Work::Begin(ledger.clone()));
+        }
+        Ok(Write { inner: self.inner.clone(), ledger, inspector: Inspector::new(books()), last: None, ended: false })
+    }
+
+    /// Ends the session. A write has ended before (its end waits for the store), so nothing is left to wait for but the lanes.
+    pub async fn close(self) {
+        let lanes = self.inner.lanes.iter().map(|lane| lane.ask(Work::Abort));
+        futures::future::join_all(lanes).await;
+    }
+
+    /// What is staged in memory, spilled, and in flight, in bytes.
+    pub fn held_bytes(&self) -> MemoryUsage {
+        self.inner.uploads.held_bytes()
+    }
+}
+
+/// One write. Dropping it aborts what it has open, in the background; [`Write::abort`] does so and waits.
+#[derive(Debug)]
+pub struct Write {
+    inner: Arc<Inner>,
+    ledger: Arc<Ledger>,
+    inspector: Inspector,
+    last: Option<Kind>,
+    ended: bool,
+}
+
+/// Ends a write, or what is left of it, at once: nobody waits for the store any more, and finished objects that it has not yet confirmed
+/// are aborted too. The session is of no more use.
+#[derive(Debug, Clone)]
+pub struct Halt {
+    ledger: Arc<Ledger>,
+    uploads: Arc<UploadContext>,
+}
+
+impl Halt {
+    /// Ends it. [`Write::abort`] or [`Write::finish`] then soon returns.
+    pub fn now(&self) {
+        self.ledger.give_up();
+        self.uploads.halt();
+    }
+
+    /// Waits for `end`, the end of the write; once `stop` is cancelled, halts the write first.
+    pub async fn unless_stopped<T>(&self, stop: &CancellationToken, end: impl Future<Output = T>) -> T {
+        tokio::pin!(end);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => self.now(),
+            ended = &mut end => return ended,
+        }
+        end.await
+    }
+
+    /// Ends it where nobody waits for anything: guests are stopped where they are, and [`Write::abort`] returns although the store has not
+    /// answered. What a tenant leaves to be aborted goes on by itself, within bounds.
+    pub fn leave(&self) {
+        self.ledger.give_up();
+        self.uploads.leave();
+    }
+}
+
+/// The type of a message. When it changes, rotating tables finish their objects, as in the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Migrate,
+    Insert,
+    Refused,
+}
+
+impl Write {
+    /// A table's schema. Waits while the table's lane is full.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`]. A table's own failure is reported by [`Write::finish`].
+    pub async fn migrate_table(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
+        self.check_size(&ipc)?;
+        let header = self.inspector.inspect(&ipc).await?;
+        self.turn_to(Kind::Migrate);
+        if self.ledger.admit(&header.table, 0)? {
+            let lane = self.home(&header.table);
+            let message = lane.message(&header.table, ipc).await;
+            lane.send(Work::Migrate(message));
+        }
+        Ok(())
+    }
+
+    /// Rows. Waits while the table's lane is full. Rows of a table that has failed are counted and dropped.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`].
+    pub async fn insert(&mut self, ipc: Bytes) -> Result<(), InvalidMessage> {
+        self.check_size(&ipc)?;
+        let header = self.inspector.inspect(&ipc).await?;
+        self.turn_to(Kind::Insert);
+        if !self.ledger.admit(&header.table, header.rows)? {
+            return Ok(());
+        }
+        let home = self.home(&header.table);
+        let (lane, message) = match home.try_message(&header.table, ipc) {
+            Ok(message) => (home, message),
+            Err(ipc) => match self.helper(&header.table) {
+                Some(lane) => {
+                    let message = lane.message(&header.table, ipc).await;
+                    (lane, message)
+                }
+                None => {
+                    let message = home.message(&header.table, ipc).await;
+                    (home, message)
+                }
+            },
+        };
+        lane.send(Work::Insert(message));
+        Ok(())
+    }
+
+    /// A message that this destination refuses (`DeleteStale`, `DeleteRecords`): a change of message type, and a failure that
+    /// [`Write::finish`] reports for the table, whose rows go on as before.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`]: no table has such a name, or there are too many.
+    pub async fn refuse(&mut self, table: &str, reason: &str) -> Result<(), InvalidMessage> {
+        if table.len() > MAX_TABLE_NAME_BYTES {
+            return Err(name_too_long(table));
+        }
+        self.turn_to(Kind::Refused);
+        self.ledger.refuse(&table.into(), Failure::new(FailureClass::Data, reason))
+    }
+
+    /// What ends this write from beside it, when there is no time to wait for the store.
+    pub fn halt(&self) -> Halt {
+        Halt { ledger: self.ledger.clone(), uploads: self.inner.uploads.clone() }
+    }
+
+    /// The tables that have failed so far, in the order in which they failed.
+    pub fn failures(&self) -> Vec<(Arc<str>, Failure)> {
+        self.ledger.failures()
+    }
+
+    /// Totals so far.
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals()
+    }
+
+    /// The books, for a progress bar that runs beside the write.
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.clone()
+    }
+
+    /// The input has ended well: finishes every object, awaits the store, and closes the books.
+    pub async fn finish(mut self) -> WriteReport {
+        self.ask_all(Work::End).await;
+        self.ledger.settled().await;
+        self.end();
+        self.ledger.audit()
+    }
+
+    /// The input has ended badly: aborts every open object, awaits the finished ones, claims nothing.
+    pub async fn abort(mut self) {
+        // No lane is to work off its queue first, nor to wait for a slow store.
+        self.ledger.give_up();
+        self.ask_all(Work::Abort).await;
+        self.ledger.settled().await;
+        self.end();
+    }
+
+    /// Holds a tenant to its grant; a user's messages are bounded by the protocol, and by the guest.
+    fn check_size(&self, ipc: &Bytes) -> Result<(), InvalidMessage> {
+        let policy = self.inner.uploads.policy();
+        match policy.tenant() {
+            Some(tenant) if ipc.len() as u64 > tenant.grant.message_bytes() => {
+                let denied = tenant.grant.message_too_large();
+                policy.audit_denial(&denied, None);
+                Err(InvalidMessage(denied.message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A change of message type puts a barrier into every lane's queue; nobody waits for it.
+    fn turn_to(&mut self, kind: Kind) {
+        if self.last.replace(kind).is_some_and(|last| last != kind) {
+            for lane in &self.inner.lanes {
+                lane.send(Work::Barrier);
+            }
+        }
+    }
+
+    /// The lane a table lives on; tables are dealt out in turn.
+    fn home(&self, table: &Arc<str>) -> Lane {
+        let lanes = &self.inner.lanes;
+        lanes[self.inner.homes().of(table, lanes.len())].clone()
+    }
+
+    /// A lane with nothing to do that may help with a table whose home is full: only where rows of one table may go into several objects
+    /// at the same time, and only once the home has opened one.
+    fn helper(&self, table: &Arc<str>) -> Option<Lane> {
+        (self.inner.splittable && self.ledger.has_opened(table))
+            .then(|| self.inner.lanes.iter().find(|lane| lane.is_idle()).cloned())
+            .flatten()
+    }
+
+    async fn ask_all(&self, work: fn(tokio::sync::oneshot::Sender<()>) -> Work) {
+        futures::future::join_all(self.inner.lanes.iter().map(|lane| lane.ask(work))).await;
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.inner.writing.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.ledger.give_up();
+        let (inner, ledger) = (self.inner.clone(), self.ledger.clone());
+        self.inner.uploads.io().spawn(async move {
+            futures::future::join_all(inner.lanes.iter().map(|lane| lane.ask(Work::Abort))).await;
+            ledger.settled().await;
+            inner.writing.store(false, Ordering::Release);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::resources::Resources;
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn a_table_keeps_its_lane_whether_there_is_memory_to_remember_it_or_not() {
+        let budget = Resources::new(NonZeroU32::MIN, Some(1_000)).budget;
+        let mut homes = Homes { hold: budget.hold(), ..Homes::default() };
+        let names: Vec<Arc<str>> = (0..100).map(|number| format!("table{number}").into()).collect();
+        let first: Vec<usize> = names.iter().map(|name| homes.of(name, 4)).collect();
+        assert!(homes.of_table.len() < 4 && budget.used_bytes() <= 1_000);
+        assert_eq!(names.iter().map(|name| homes.of(name, 4)).collect::<Vec<_>>(), first);
+        assert!((0..4).all(|lane| first.contains(&lane)), "{first:?}");
+    }
+
+    #[test]
+    fn names_of_earlier_writes_are_forgotten_once_they_are_too_many() {
+        let budget = Resources::new(NonZeroU32::MIN, None).budget;
+        let mut homes = Homes { hold: budget.hold(), ..Homes::default() };
+        let name = |number: usize| -> Arc<str> { format!("{number:04096}").into() };
+        let mut known = 0;
+        while homes.bytes <= MAX_TABLE_NAMES_BYTES {
+            homes.of(&name(known), 2);
+            known += 1;
+        }
+        assert_eq!(known, MAX_TABLE_NAMES_BYTES / 4_096 + 1);
+        homes.begin_write();
+        assert_eq!((homes.of_table.len(), homes.bytes, budget.used_bytes()), (0, 0, 0));
+        homes.of(&name(0), 2);
+        homes.begin_write();
+        assert_eq!(homes.of_table.len(), 1, "few are kept");
+    }
+}

@@ -1,0 +1,159 @@
+//! A store that fails where it is told to.
+
+use super::answer::{Part, StoreError, StoreErrorKind, Stored};
+use super::traits::{Connect, Multipart, Store};
+use crate::payload::body::Payload;
+use crate::policy::authorize::Authorized;
+use crate::storage::object::PutObject;
+use crate::storage::target::StorageTarget;
+use async_trait::async_trait;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is asked of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// [`Store::put`].
+    Put,
+    /// [`Store::create`].
+    Create,
+    /// [`Multipart::put_part`].
+    PutPart,
+    /// [`Multipart::complete`].
+    Complete,
+    /// [`Multipart::abort`].
+    Abort,
+}
+
+/// How a call goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails with this kind, and nothing happens at the store.
+    Fails(StoreErrorKind),
+    /// It never answers, and nothing happens at the store.
+    Stalls,
+    /// It takes effect, and fails as [`StoreErrorKind::Unknown`].
+    LosesAnswer,
+    /// It panics, as a bug of a store might.
+    Panics,
+}
+
+/// Another store, some calls of which go wrong: for tests of what an embedder does then.
+///
+/// ```
+/// use lakegate::{Fault, FaultyStore, MemoryStore, Operation, StoreErrorKind};
+///
+/// let store = FaultyStore::new(MemoryStore::default());
+/// // The second put fails; all others reach the store behind it.
+/// store.inject(Operation::Put, 2, Fault::Fails(StoreErrorKind::Unavailable));
+/// ```
+#[derive(Debug, Clone)]
+pub struct FaultyStore {
+    behind: Arc<dyn Connect>,
+    plan: Arc<Plan>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    faults: Mutex<HashMap<(Operation, u32), Fault>>,
+    calls: Mutex<HashMap<Operation, u32>>,
+}
+
+impl FaultyStore {
+    /// In front of the stores that `behind` finds.
+    pub fn new(behind: impl Connect + 'static) -> Self {
+        Self { behind: Arc::new(behind), plan: Arc::default() }
+    }
+
+    /// Has the `nth` call (from 1) of an operation go wrong, over all buckets.
+    pub fn inject(&self, operation: Operation, nth: u32, fault: Fault) {
+        self.plan.faults.lock().unwrap_or_else(PoisonError::into_inner).insert((operation, nth), fault);
+    }
+
+    /// How often an operation was asked for so far.
+    pub fn calls(&self, operation: Operation) -> u32 {
+        self.plan.calls.lock().unwrap_or_else(PoisonError::into_inner).get(&operation).copied().unwrap_or_default()
+    }
+}
+
+impl Plan {
+    /// Does `work`, or what is planned instead.
+    async fn call<T>(&self, operation: Operation, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let nth = {
+            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            let nth = calls.entry(operation).or_default();
+            *nth += 1;
+            *nth
+        };
+        let fault = self.faults.lock().unwrap_or_else(PoisonError::into_inner).remove(&(operation, nth));
+        match fault {
+            None => work.await,
+            Some(Fault::Fails(kind)) => Err(StoreError { kind, message: format!("{operation:?} {nth} fails as planned") }),
+            Some(Fault::Stalls) => std::future::pending().await,
+            Some(Fault::LosesAnswer) => {
+                work.await?;
+                Err(StoreError { kind: StoreErrorKind::Unknown, message: format!("the answer to {operation:?} {nth} is lost as planned") })
+            }
+            Some(Fault::Panics) => panic!("{operation:?} {nth} panics as planned"),
+        }
+    }
+}
+
+#[async_trait]
+impl Connect for FaultyStore {
+    async fn connect(&self, target: &StorageTarget) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(Arc::new(FaultyBucket { behind: self.behind.connect(target).await?, plan: self.plan.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyBucket {
+    behind: Arc<dyn Store>,
+    plan: Arc<Plan>,
+}
+
+#[async_trait]
+impl Store for FaultyBucket {
+    async fn put(&self, put: &Authorized<PutObject>, body: Payload) -> Result<Stored, StoreError> {
+        self.plan.call(Operation::Put, self.behind.put(put, body)).await
+    }
+
+    async fn create(&self, put: &Authorized<PutObject>) -> Result<Arc<dyn Multipart>, StoreError> {
+        let behind = self.plan.call(Operation::Create, self.behind.create(put)).await?;
+        Ok(Arc::new(FaultyUpload { behind, plan: self.plan.clone() }))
+    }
+
+    fn part_bytes(&self, number: u32) -> Option<u64> {
+        self.behind.part_bytes(number)
+    }
+
+    fn too_many_parts(&self, bytes: u64) -> String {
+        self.behind.too_many_parts(bytes)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyUpload {
+    behind: Arc<dyn Multipart>,
+    plan: Arc<Plan>,
+}
+
+#[async_trait]
+impl Multipart for FaultyUpload {
+    async fn put_part(&self, number: u32, body: Payload) -> Result<Part, StoreError> {
+        self.plan.call(Operation::PutPart, self.behind.put_part(number, body)).await
+    }
+
+    async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError> {
+        self.plan.call(Operation::Complete, self.behind.complete(parts, bytes)).await
+    }
+
+    async fn abort(&self) -> Result<(), StoreError> {
+        self.plan.call(Operation::Abort, self.behind.abort()).await
+    }
+
+    fn id(&self) -> &str {
+        self.behind.id()
+    }
+}
