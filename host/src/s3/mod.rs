@@ -11,6 +11,7 @@ mod credentials;
 mod exchange;
 mod failure;
 mod inputs;
+mod lookup;
 mod multipart;
 mod profiles;
 mod proxy;
