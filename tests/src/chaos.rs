@@ -158,7 +158,8 @@ impl House {
             self.settled().await?;
             let (now, faults) = (self.memory_bytes()?, self.proxy.faults());
             self.note(|report| (report.memory_bytes, report.faults) = ([start, now], faults));
-            tell(past, &*self.report.lock().unwrap_or_else(PoisonError::into_inner));
+            let so_far = *self.report.lock().unwrap_or_else(PoisonError::into_inner);
+            tell(past, &so_far);
         }
         // Every place can be had, by honest and hostile tenants alike.
         for tenant in 0..TENANTS {
