@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use lakegate_tests::fuzz::binary_file;
-use lakegate_tests::generate::{Dice, Generated, Types};
+use lakegate_tests::generate::{Dice, Generated, Types, asked};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::{WriterProperties, WriterVersion};
@@ -70,20 +70,16 @@ fn mutated(file: &[u8], dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 #[expect(clippy::print_stdout, reason = "the counts are what a reader of the log looks for")]
 fn no_file_ends_a_reader_or_takes_memory_without_end() {
-    let (seed, cases) = (number("LAKEGATE_PROPERTY_SEED", 1), number("LAKEGATE_PROPERTY_CASES", CASES));
+    let (seed, cases) = (asked("LAKEGATE_PROPERTY_SEED", 1), asked("LAKEGATE_PROPERTY_CASES", CASES));
     let files: Vec<Vec<u8>> = (0..TABLES).flat_map(|table| files(seed.wrapping_mul(TABLES) + table)).collect();
     let whole = files.iter().filter(|file| binary_file(file).1).count();
     let mut dice = Dice::new(seed);
     let [mut rows, mut good] = [0_u64; 2];
     for _ in 0..cases {
-        let file = mutated(&files[dice.roll(files.len() as u64) as usize], &mut dice);
+        let file = mutated(&files[dice.below(files.len())], &mut dice);
         let (messages, ended_well) = binary_file(&file);
         rows += u64::from(messages > 1);
         good += u64::from(ended_well);

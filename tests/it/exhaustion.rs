@@ -33,8 +33,8 @@ fn file() -> String {
     FILE.replace("formats = [\"csv\", \"json\"]", "formats = [\"csv\"]")
 }
 
-/// Waits until no object of acme's lands any more.
-async fn until_it_waits(served: &Served) -> Result<()> {
+/// Waits until no object of acme's lands any more; how many have.
+async fn landed(served: &Served) -> Result<usize> {
     let store = LocalStore::open(&served.folder.path().join("store"))?;
     let landed = || store.records(BUCKET, "acme/").map_or(0, |records| records.len());
     let mut before = 0;
@@ -42,12 +42,24 @@ async fn until_it_waits(served: &Served) -> Result<()> {
         before = landed();
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    assert!(before < LINES as usize, "all have landed");
+    Ok(before)
+}
+
+/// Waits until acme waits in the middle of its objects.
+async fn until_it_waits(served: &Served) -> Result<()> {
+    let landed = landed(served).await?;
+    assert!(landed < LINES as usize, "{landed}: all have landed");
     Ok(())
 }
 
+/// Lines of the log that wait besides those of the audit, as the ledger of resources has it.
+const QUEUE: usize = 4_096;
+
 /// More lines than a pipe, and a tenant's room, hold.
 const LINES: i64 = 6_000;
+
+/// More lines than a pipe, of 64 KiB, and the queue hold.
+const REQUESTS: i64 = 4_600;
 
 /// Nobody reads the log. The tenant whose lines it is full of waits; nobody else does; and once it is read, no line of the audit is missing.
 #[tokio::test(flavor = "multi_thread")]
@@ -99,6 +111,58 @@ async fn a_log_that_nobody_reads_does_not_hold_up_the_end() -> Result<()> {
     let ended = tokio::time::timeout(Duration::from_secs(15), served.child.wait()).await.context("it does not end")??;
     assert_eq!(ended.code(), Some(0));
     noisy.await?.expect_err("it was cut off");
+    Ok(())
+}
+
+/// Lines that are no audit have no room of their own: once pipe and queue are full, whoever has more goes on without them, and so do the
+/// neighbour, the status page and the end. What was left out is counted and said.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_nobody_reads_are_left_out_and_hold_up_nobody() -> Result<()> {
+    // A line for each request to the store, of which there is no end.
+    let text = file().replacen("region = ", "request_log = true\nregion = ", 1);
+    let mut served = Served::of(&text, |command, folder| {
+        command.args(["--log-level", "debug", "--local"]).arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
+    })
+    .await?;
+    let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
+    let requests = crate::place::laid_over(by_the_row(CSV), json!({"aws_debug": true}));
+    acme.init(&requests).await?;
+    let noisy = tokio::spawn(async move {
+        acme.write([Message::Insert(ids("n", 0..REQUESTS).into())]).await?;
+        Ok::<_, tonic::Status>(acme)
+    });
+    landed(&served).await?;
+    let others = async {
+        beta.round(&spec("beta/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("q", 0..10).into())]).await?;
+        assert!(served.get("/healthz").await?.starts_with("HTTP/1.1 200 "));
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(30), others).await.context("the others wait")??;
+    let mut acme = tokio::time::timeout(Duration::from_secs(90), noisy).await.context("it waits for the reader of its lines")???;
+
+    // The first reader hears what has waited, then how much was left out.
+    let mut log = BufReader::new(served.child.stdout.take().context("piped")?).lines();
+    let (mut waited, mut left_out) = (0, None);
+    while left_out.is_none() {
+        let line =
+            tokio::time::timeout(Duration::from_secs(30), log.next_line()).await.context("nothing is said of what was left out")??;
+        let line: Value = serde_json::from_str(&line.context("it runs")?)?;
+        left_out =
+            line["left_out"].as_u64().filter(|_| line["message"].as_str().is_some_and(|said| said.starts_with("Lines were left out")));
+        waited += 1;
+    }
+    assert!(left_out > Some(0), "{left_out:?}");
+    while let Ok(Ok(Some(_))) = tokio::time::timeout(Duration::from_secs(1), log.next_line()).await {
+        waited += 1;
+    }
+    assert!(waited > QUEUE, "{waited} lines: the queue was never full");
+
+    // Once more, and then the end.
+    acme.write([Message::Insert(ids("n", 0..REQUESTS).into())]).await?;
+    signal(&served, "-TERM").await?;
+    let ended = tokio::time::timeout(Duration::from_secs(15), served.child.wait()).await.context("it does not end")??;
+    assert_eq!(ended.code(), Some(0));
+    drop(log);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others.
 
 use lakegate_tests::fuzz::{PART, Reached, grant};
+use lakegate_tests::generate::{Dice, asked};
 use std::path::Path;
 
 /// Seeds in the repository: one that is lost must not pass unseen.
@@ -46,18 +47,6 @@ const WORDS: [&str; 34] = [
     PART,
 ];
 
-/// Numbers that follow from a seed: xorshift.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 16).unwrap_or_default() % bound.max(1)
-    }
-}
-
 fn seeds() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/grant");
     let mut files: Vec<_> = std::fs::read_dir(folder).expect("seeds").map(|entry| entry.expect("a seed").path()).collect();
@@ -66,24 +55,20 @@ fn seeds() -> Vec<String> {
 }
 
 /// The parts of up to three seeds, with up to four changes.
-fn mutated(seeds: &[String], numbers: &mut Numbers) -> Vec<u8> {
-    let parts: Vec<&str> = (0..3).filter_map(|part| seeds[numbers.below(seeds.len())].split(PART).nth(part)).collect();
+fn mutated(seeds: &[String], dice: &mut Dice) -> Vec<u8> {
+    let parts: Vec<&str> = (0..3).filter_map(|part| seeds[dice.below(seeds.len())].split(PART).nth(part)).collect();
     let mut bytes = parts.join(PART).into_bytes();
-    for _ in 0..numbers.below(5) {
-        let from = numbers.below(bytes.len());
-        let to = (from + numbers.below(12)).min(bytes.len());
-        match numbers.below(4) {
-            0 => bytes.insert(from, u8::try_from(numbers.below(256)).unwrap_or_default()),
+    for _ in 0..dice.below(5) {
+        let from = dice.below(bytes.len());
+        let to = (from + dice.below(12)).min(bytes.len());
+        match dice.below(4) {
+            0 => bytes.insert(from, u8::try_from(dice.below(256)).unwrap_or_default()),
             1 => drop(bytes.drain(from..to)),
-            2 => bytes = [&bytes[..from], WORDS[numbers.below(WORDS.len())].as_bytes(), &bytes[to..]].concat(),
+            2 => bytes = [&bytes[..from], WORDS[dice.below(WORDS.len())].as_bytes(), &bytes[to..]].concat(),
             _ => bytes = [&bytes[..to], &bytes[from..]].concat(),
         }
     }
     bytes
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 #[test]
@@ -94,11 +79,11 @@ fn no_grant_spec_or_key_gets_out_of_a_prefix() {
     let reached: Vec<Reached> = seeds.iter().map(|seed| grant(seed.as_bytes())).collect();
     assert!(reached.iter().all(|it| it.grant) && reached.iter().filter(|it| it.admitted).count() == 4, "{reached:?}");
 
-    let (seed, cases) = (number("LAKEGATE_PROPERTY_SEED", 1), number("LAKEGATE_PROPERTY_CASES", CASES));
-    let mut numbers = Numbers(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (seed, cases) = (asked("LAKEGATE_PROPERTY_SEED", 1), asked("LAKEGATE_PROPERTY_CASES", CASES));
+    let mut dice = Dice::new(seed);
     let [mut grants, mut specs, mut admitted, mut allowed, mut denied] = [0_u64; 5];
     for case in 0..cases {
-        let input = mutated(&seeds, &mut numbers);
+        let input = mutated(&seeds, &mut dice);
         let reached = std::panic::catch_unwind(|| grant(&input));
         let reached = reached.unwrap_or_else(|_| panic!("case {case} of seed {seed}: {:?}", String::from_utf8_lossy(&input)));
         grants += u64::from(reached.grant);

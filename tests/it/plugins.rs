@@ -50,7 +50,15 @@ impl Place {
     }
 
     async fn run(&self, line: &str) -> Run {
-        let mut command = self.command(line);
+        Self::ended(self.command(line)).await
+    }
+
+    /// The same with so much memory and no more.
+    async fn run_within(&self, mebibytes: u64, line: &str) -> Run {
+        Self::ended(run::within(mebibytes, &self.command(line))).await
+    }
+
+    async fn ended(mut command: Command) -> Run {
         let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it runs").expect("the program starts");
         output.into()
     }

@@ -14,7 +14,7 @@ use lakegate_guest::ipc::Decoder;
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Spec};
 use lakegate_guest::testing::FakeHost;
-use lakegate_tests::generate::{Dice, Generated, Types};
+use lakegate_tests::generate::{Dice, Generated, Types, asked};
 use lakegate_tests::tables::Table;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -26,14 +26,10 @@ use std::sync::Arc;
 const CASES: u64 = 150;
 const SEED: u64 = 20_200_913;
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
-}
-
 /// Seeds of the tables, said aloud.
 #[expect(clippy::print_stdout, reason = "the seed is what a reader of a failure needs")]
 fn seeds(what: &str) -> std::ops::Range<u64> {
-    let (seed, cases) = (number("LAKEGATE_PROPERTY_SEED", SEED), number("LAKEGATE_PROPERTY_CASES", CASES));
+    let (seed, cases) = (asked("LAKEGATE_PROPERTY_SEED", SEED), asked("LAKEGATE_PROPERTY_CASES", CASES));
     println!("{what}: seeds {seed} to {}", seed + cases - 1);
     seed..seed + cases
 }

@@ -1,13 +1,14 @@
 //! TLS from the file of tenants to a row in the store: the process as its operator starts it, a client with a certificate, and others.
 
+use crate::isolation::{cpu_seconds, host_seconds};
 use crate::place::BUCKET;
-use crate::tenants::{FILE, Served, spec};
+use crate::tenants::{FILE, spec};
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
 use lakegate_cloudquery::proto::plugin::plugin_client::PluginClient;
-use lakegate_local_store::LocalStore;
+use lakegate_local_store::{AccessKey, LocalStore};
 use lakegate_tests::plugin::{Client, Message};
-use lakegate_tests::tables::ids;
+use lakegate_tests::tables::{Table, ids};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,12 +19,17 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Endpoint, Uri};
 
 const NAME: &str = "lakegate.example";
+
+/// Id and secret at a store of the test's own.
+const KEY: (&str, &str) = ("lakegate-test", "lakegate-test-secret");
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -93,10 +99,20 @@ fn keep(folder: &Path, name: &str, text: &str) -> Result<()> {
     Ok(std::fs::write(folder.join(name), text)?)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
+/// Acme at a TLS listener for one client.
+struct Served {
+    served: crate::tenants::Served,
+    port: SocketAddr,
+    servers: Authority,
+    clients: Authority,
+    acme: (String, String),
+    _pem: tempfile::TempDir,
+}
+
+/// Serves it; `change` is done to the file.
+async fn serve(change: impl FnOnce(String) -> String) -> Result<Served> {
     let (servers, clients) = (authority()?, authority()?);
-    let (server, acme, stranger) = (identity(NAME, &servers)?, identity("acme", &clients)?, identity("other", &clients)?);
+    let (server, acme) = (identity(NAME, &servers)?, identity("acme", &clients)?);
     let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
     let folder = tempfile::tempdir()?;
     for (name, text) in [("cert.pem", &server.0), ("key.pem", &server.1), ("clients.pem", &clients.pem())] {
@@ -108,11 +124,23 @@ async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
         fingerprint(&acme.0)?
     );
     let file = FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", &tls, 1).replace("PEM", &folder.path().display().to_string());
+    let file = change(file);
+    let remote = file.contains("endpoint = ");
     // Beta is served after acme, at a socket that can be waited for.
-    let served = Served::waiting_for(&file, &["beta"], |command, place| {
-        command.arg("--local").arg(place.join("store"));
+    let served = crate::tenants::Served::waiting_for(&file, &["beta"], |command, place| {
+        if !remote {
+            command.arg("--local").arg(place.join("store"));
+        }
+        command.env("LAKEGATE_TEST_ID", KEY.0).env("LAKEGATE_TEST_KEY", KEY.1);
     })
     .await?;
+    Ok(Served { served, port, servers, clients, acme, _pem: folder })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
+    let Served { served, port, servers, clients, acme, _pem } = serve(|file| file).await?;
+    let stranger = identity("other", &clients)?;
     let mut client = Dialer::new(port, &servers, &acme)?.client().await?;
     client.round(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("a", 0..2).into())]).await?;
     let said = client.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme's grant");
@@ -129,5 +157,91 @@ async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
     let stored = log.iter().find(|line| line["decision"] == "stored").context("an audit line")?;
     assert_eq!((&stored["tenant"], &stored["target"]), (&"acme".into(), &"lakegate::audit".into()));
     assert_eq!(LocalStore::open(&store.path().join("store"))?.records(BUCKET, "acme/")?.len(), 1);
+    Ok(())
+}
+
+/// Handshakes at once, and how long each may take, as the ledger of resources has it.
+const HANDSHAKES: usize = 64;
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Reads until the server hangs up.
+async fn hung_up(mut socket: TcpStream) {
+    let _reset = socket.read_to_end(&mut Vec::new()).await;
+}
+
+/// Half of the first words of a client, again and again: they keep nobody out, the oldest makes room at once, and none is there for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
+    let Served { served, port, servers, acme, .. } = &serve(|file| file).await?;
+    let config = Dialer::new(*port, servers, acme)?.1;
+    let mut half = Vec::new();
+    rustls::ClientConnection::new(config, ServerName::try_from(NAME)?)?.write_tls(&mut half)?;
+    half.truncate(half.len() / 2);
+    let mut silent = std::collections::VecDeque::new();
+    let begun = Instant::now();
+    for _ in 0..3 * HANDSHAKES {
+        let mut socket = TcpStream::connect(port).await?;
+        socket.write_all(&half).await?;
+        silent.push_back(socket);
+    }
+    let let_in = async {
+        let mut client = Dialer::new(*port, servers, acme)?.client().await?;
+        client.round(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("a", 0..2).into())]).await?;
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(HANDSHAKE_LIMIT / 2, let_in).await.context("nobody is let in")??;
+    // Those that made room, while the limit of time has not yet come for the first.
+    for number in 0..2 * HANDSHAKES {
+        let socket = silent.pop_front().context("opened above")?;
+        tokio::time::timeout(HANDSHAKE_LIMIT, hung_up(socket)).await.context("it is held")?;
+        assert!(begun.elapsed() < HANDSHAKE_LIMIT, "number {number} is held until its time is over");
+    }
+    for socket in silent {
+        tokio::time::timeout(HANDSHAKE_LIMIT * 2, hung_up(socket)).await.context("it is held for ever")?;
+    }
+    assert_eq!(LocalStore::open(&served.folder.path().join("store"))?.records(BUCKET, "acme/")?.len(), 1);
+    Ok(())
+}
+
+/// TLS records of a tenant's clients, CRC32, signatures and sockets of its objects: work on its account. What is left over is the run time's.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "figures that the notes quote")]
+async fn what_tls_and_storing_take_is_charged_to_the_tenant() -> Result<()> {
+    const MESSAGES: usize = 24;
+    let folder = tempfile::tempdir()?;
+    let store = LocalStore::open(folder.path())?;
+    store.create_bucket(BUCKET)?;
+    // In this process, so that its own work is not in the other's time.
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+    let server = store.serve(listener, [AccessKey { id: KEY.0.into(), secret: KEY.1.into() }])?;
+    let credentials = "credentials = { access_key_id_env = \"LAKEGATE_TEST_ID\", secret_access_key_env = \"LAKEGATE_TEST_KEY\" }";
+    let place = format!("endpoint = {:?}\npath_style = true\nregion", server.endpoint());
+    let remote = |file: String| {
+        let file = file.replacen("[tenants.acme.grant]", &format!("{credentials}\n[tenants.acme.grant]"), 1);
+        file.replacen("region", &place, 1)
+    };
+    let Served { served, port, servers, acme, .. } = &serve(remote).await?;
+    let mut dice = lakegate_tests::generate::Dice::new(1);
+    let words: arrow_array::StringArray =
+        (0..4_096).map(|_| Some((0..64).map(|_| format!("{:016x}", dice.bits())).collect::<String>())).collect();
+    let message = bytes::Bytes::from(Table::new("t").column("word", Arc::new(words)).insert_ipc()?);
+    let mut client = Dialer::new(*port, servers, acme)?.client().await?;
+    // A table that may not be written fails with its first message: of the others, all that is left to do is to take them in. Then one that may.
+    for (prefix, ends_well, least) in [("elsewhere", false, 0.5), ("acme", true, 0.2)] {
+        client.init(&spec(&format!("{prefix}/{{{{TABLE}}}}/{{{{UUID}}}}.csv"), "csv")).await?;
+        let before = (cpu_seconds(served)?, host_seconds(served, "acme").await?);
+        let message = message.clone();
+        let written = client.write((0..MESSAGES).map(move |_| Message::Insert(message.clone()))).await;
+        assert_eq!(written.is_ok(), ends_well, "{prefix}: {written:?}");
+        let (all, charged) = (cpu_seconds(served)? - before.0, host_seconds(served, "acme").await? - before.1);
+        eprintln!("{prefix}: of {all:.2} s of computing, {charged:.2} s are charged");
+        assert!(all > 0.2, "{all} s: that is no work to measure");
+        assert!(charged > all * least, "{prefix}: of {all} s of computing, {charged} s are charged");
+        client.close().await?;
+    }
+    let stored: u64 = store.records(BUCKET, "acme/t/")?.iter().map(|record| record.size).sum();
+    assert!(stored > (MESSAGES as u64) << 22, "{stored} bytes are stored");
+    server.stop().await;
     Ok(())
 }

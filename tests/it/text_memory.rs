@@ -8,7 +8,6 @@ use flate2::write::GzEncoder;
 use lakegate_tests::run::{self, Run};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 /// What the program may take for a file of one row: the component, the store, the stacks of its threads. It takes less than 100 MiB on two
 /// cores. The rest of each limit is the text's.
@@ -100,6 +99,16 @@ fn shapes() -> Vec<Shape> {
             ends: (6, "line 9999: the file has more than 10000 columns"),
         },
         Shape {
+            what: "a row of 10,000 keys among empty ones",
+            name: "ndjson",
+            pieces: vec![piece("{}\n", 9_999), (format!("{{{}}}\n", keys(10_000)), 1)],
+            file_bytes: 200_000,
+            // Written as a hundred million empty cells. 200 MiB of it are there at once; the limit counts what a guest has asked for besides,
+            // within its own 640 MiB.
+            most_mib: 512,
+            ends: (0, ""),
+        },
+        Shape {
             what: "an object of a million keys in a value",
             name: "ndjson.gz",
             pieces: vec![piece("{\"a\":{", 1), (keys(1_000_000), 1), piece(",\"7\":2}}\n", 1)],
@@ -155,16 +164,9 @@ fn hostile_texts_are_refused_in_bounded_memory() {
         assert!(bytes <= shape.file_bytes as u64, "{}: {bytes} bytes", shape.what);
         let limit = PROGRAM_MIB + shape.most_mib;
         let line = format!("load {file} --to s3://demo/{{{{TABLE}}}}.csv --format csv --local store --lanes 1");
-        let program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--data={}", limit << 20)).arg(program.get_program()).args(program.get_args());
-        program.get_envs().for_each(|(name, value)| {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        });
-        let run: Run = command.current_dir(folder.path()).output().expect("prlimit starts it").into();
+        let mut program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
+        let mut command = run::within(limit, program.current_dir(folder.path()));
+        let run: Run = command.output().expect("prlimit starts it").into();
         assert!(run.code == Some(shape.ends.0) && run.stderr.contains(shape.ends.1), "{}, {limit} MiB: {run:?}", shape.what);
     }
 }

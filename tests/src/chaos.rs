@@ -4,6 +4,7 @@
 
 use crate::attack::Attack;
 use crate::faults::{Fault, Proxy, Rule, When};
+use crate::generate::Dice;
 use crate::plugin::{Client, Message};
 use crate::tables::ids;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -38,6 +39,12 @@ const SETTLING: Duration = Duration::from_secs(240);
 /// What comes before memory is first looked at.
 const WARM_UP: Duration = Duration::from_secs(60);
 
+/// A run is made of stretches; between two of them all is let settle, and memory is looked at: a leak is a line that rises.
+const STRETCH: Duration = Duration::from_secs(300);
+
+/// First ids of two stretches are so far apart; nobody writes so many in one.
+const IDS_OF_A_STRETCH: i64 = 1 << 40;
+
 /// Memory that is no leak: what the allocator keeps, and what the system counts late.
 const GRAIN_BYTES: u64 = 8 << 20;
 
@@ -63,19 +70,6 @@ pub struct Report {
     pub memory_bytes: [u64; 2],
 }
 
-/// Numbers that look random, the same for the same seed.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % most.max(1)
-    }
-}
-
 /// The process, its tenants and their store.
 struct House {
     child: Child,
@@ -87,11 +81,11 @@ struct House {
     folder: tempfile::TempDir,
 }
 
-/// Runs `program` (the `lakegate` command) for so long.
+/// Runs `program` (the `lakegate` command) for so long. `tell` hears after each stretch how long there was chaos, and what it has come to.
 ///
 /// # Errors
 /// Something was promised and not kept; says what.
-pub async fn run(program: &Path, length: Duration, seed: u64) -> Result<Report> {
+pub async fn run(program: &Path, length: Duration, seed: u64, tell: impl Fn(Duration, &Report)) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     let store = LocalStore::open(&folder.path().join("store"))?;
     store.create_bucket(BUCKET)?;
@@ -112,7 +106,7 @@ pub async fn run(program: &Path, length: Duration, seed: u64) -> Result<Report> 
         .kill_on_drop(true)
         .spawn()?;
     let house = Arc::new(House { child, status, places, proxy, store, report: Mutex::default(), folder });
-    let report = house.whole(length, seed).await;
+    let report = house.whole(length, seed, tell).await;
     server.stop().await;
     report.with_context(|| {
         let log = std::fs::read_to_string(house.folder.path().join("log")).unwrap_or_default();
@@ -145,7 +139,7 @@ impl House {
         what(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    async fn whole(self: &Arc<Self>, length: Duration, seed: u64) -> Result<Report> {
+    async fn whole(self: &Arc<Self>, length: Duration, seed: u64, tell: impl Fn(Duration, &Report)) -> Result<Report> {
         let stored: Vec<Arc<Mutex<BTreeSet<i64>>>> = (0..TENANTS).map(|_| Arc::default()).collect();
         // Everybody once, so that what comes only once has come.
         self.ready().await?;
@@ -156,12 +150,21 @@ impl House {
         self.phase(0, WARM_UP.min(length), seed, &stored).await?;
         self.settled().await?;
         let start = self.memory_bytes()?;
-        self.phase(1, length, seed, &stored).await?;
-        self.settled().await?;
+        let (mut past, mut number) = (Duration::ZERO, 0);
+        while past < length {
+            let stretch = STRETCH.min(length - past);
+            (past, number) = (past + stretch, number + 1);
+            self.phase(number, stretch, seed, &stored).await?;
+            self.settled().await?;
+            let (now, faults) = (self.memory_bytes()?, self.proxy.faults());
+            self.note(|report| (report.memory_bytes, report.faults) = ([start, now], faults));
+            let so_far = *self.report.lock().unwrap_or_else(PoisonError::into_inner);
+            tell(past, &so_far);
+        }
         // Every place can be had, by honest and hostile tenants alike.
         for tenant in 0..TENANTS {
             for stored in [&stored[tenant]; SESSIONS] {
-                self.honest(tenant, 1_000_000_000..1_000_000_001, stored).await.with_context(|| format!("tenant {tenant} at the end"))?;
+                self.honest(tenant, -1..0, stored).await.with_context(|| format!("tenant {tenant} at the end"))?;
             }
         }
         self.settled().await?;
@@ -186,18 +189,18 @@ impl House {
     async fn phase(self: &Arc<Self>, number: u64, length: Duration, seed: u64, stored: &[Arc<Mutex<BTreeSet<i64>>>]) -> Result<()> {
         let (mut tasks, stop) = (tokio::task::JoinSet::new(), CancellationToken::new());
         for (tenant, stored) in stored.iter().enumerate() {
-            let random = Random(seed.wrapping_mul(31).wrapping_add(number * 1_000 + tenant as u64 + 1));
+            let dice = Dice::new(seed.wrapping_mul(31).wrapping_add(number * 1_000 + tenant as u64 + 1));
             let (house, stored, stop) = (self.clone(), stored.clone(), stop.clone());
             if tenant % 2 == 0 {
-                let first = 1_000 + number as i64 * 500_000_000;
-                tasks.spawn(async move { house.honest_until_told(tenant, first, &stored, random, &stop).await });
+                let first = 1_000 + number as i64 * IDS_OF_A_STRETCH;
+                tasks.spawn(async move { house.honest_until_told(tenant, first, &stored, dice, &stop).await });
             } else {
-                tasks.spawn(async move { house.hostile_until_told(tenant, random, &stop).await });
+                tasks.spawn(async move { house.hostile_until_told(tenant, dice, &stop).await });
             }
         }
         let weather = tokio::spawn({
-            let (house, random, stop) = (self.clone(), Random(seed.wrapping_add(number + 7)), stop.clone());
-            async move { house.weather(random, &stop).await }
+            let (house, dice, stop) = (self.clone(), Dice::new(seed.wrapping_add(number + 7)), stop.clone());
+            async move { house.weather(dice, &stop).await }
         });
         tokio::time::sleep(length).await;
         stop.cancel();
@@ -237,11 +240,11 @@ impl House {
         tenant: usize,
         mut next: i64,
         stored: &Mutex<BTreeSet<i64>>,
-        mut random: Random,
+        mut dice: Dice,
         stop: &CancellationToken,
     ) -> Result<()> {
         while !stop.is_cancelled() {
-            let rows = 1 + random.below(2_000) as i64;
+            let rows = 1 + dice.roll(2_000) as i64;
             match self.honest(tenant, next..next + rows, stored).await {
                 Ok(()) => self.note(|report| report.stored += 1),
                 Err(_) => self.note(|report| report.failed += 1),
@@ -252,10 +255,10 @@ impl House {
     }
 
     /// Attacks, leaves in the middle, is honest; each for a while.
-    async fn hostile_until_told(&self, tenant: usize, mut random: Random, told: &CancellationToken) -> Result<()> {
+    async fn hostile_until_told(&self, tenant: usize, mut dice: Dice, told: &CancellationToken) -> Result<()> {
         while !told.is_cancelled() {
-            let end = Duration::from_millis(200 + random.below(3_000));
-            match random.below(4) {
+            let end = Duration::from_millis(200 + dice.roll(3_000));
+            match dice.roll(4) {
                 0 => {
                     let Ok(mut client) = self.client(tenant).await else { continue };
                     if client.init(&self.spec(tenant)).await.is_ok() {
@@ -267,9 +270,9 @@ impl House {
                 }
                 1 => drop(self.honest(tenant, 0..100, &Mutex::default()).await),
                 _ => {
-                    let attack = Attack::ALL[random.below(Attack::ALL.len() as u64) as usize];
+                    let attack = Attack::ALL[dice.below(Attack::ALL.len())];
                     let stop = told.child_token();
-                    let (ended, spec) = (stop.clone(), if random.below(2) == 0 { self.spec(tenant) } else { self.spec(TENANTS) });
+                    let (ended, spec) = (stop.clone(), if dice.roll(2) == 0 { self.spec(tenant) } else { self.spec(TENANTS) });
                     let timer = async {
                         tokio::time::sleep(end).await;
                         ended.cancel();
@@ -284,24 +287,24 @@ impl House {
     }
 
     /// The store's faults, and reloads.
-    async fn weather(&self, mut random: Random, stop: &CancellationToken) -> Result<()> {
+    async fn weather(&self, mut dice: Dice, stop: &CancellationToken) -> Result<()> {
         let every = |count: u64| When::Every(NonZeroU64::new(count).unwrap_or(NonZeroU64::MIN));
         while !stop.is_cancelled() {
-            self.proxy.set_rules(match random.below(5) {
+            self.proxy.set_rules(match dice.roll(5) {
                 0 => vec![],
                 1 => vec![Rule::any(every(3), Fault::Answer(StatusCode::SERVICE_UNAVAILABLE))],
                 2 => vec![Rule::any(every(5), Fault::Reset)],
                 3 => vec![Rule::any(every(7), Fault::DropAnswer)],
                 _ => vec![Rule::any(every(4), Fault::Stall(Duration::from_secs(2)))],
             });
-            if random.below(3) == 0 {
+            if dice.roll(3) == 0 {
                 let reloads = self.report.lock().unwrap_or_else(PoisonError::into_inner).reloads + 1;
                 self.note(|report| report.reloads = reloads);
                 write_file(self.folder.path(), &self.places, &self.proxy.endpoint(), reloads)?;
                 self.hang_up().await?;
             }
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(500 + random.below(2_000))) => {}
+                () = tokio::time::sleep(Duration::from_millis(500 + dice.roll(2_000))) => {}
                 () = stop.cancelled() => {}
             }
         }

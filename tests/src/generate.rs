@@ -69,6 +69,12 @@ impl Generated {
     }
 }
 
+/// The number that a variable of the environment asks for: `LAKEGATE_PROPERTY_CASES`, `LAKEGATE_PROPERTY_SEED`.
+#[must_use]
+pub fn asked(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
 /// Numbers that look random and depend on a seed alone.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
@@ -91,6 +97,11 @@ impl Dice {
     /// A number below `sides`, which is not 0.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.bits() % sides
+    }
+
+    /// An index of so many; 0 of none.
+    pub fn below(&mut self, count: usize) -> usize {
+        self.roll(count.max(1) as u64) as usize
     }
 
     /// True once in so many times.

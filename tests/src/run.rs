@@ -57,6 +57,23 @@ impl Run {
     }
 }
 
+/// The same command under the system's limit of data (`RLIMIT_DATA`): what asks for more is ended by it.
+#[must_use]
+pub fn within(mebibytes: u64, program: &Command) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--data={}", mebibytes << 20)).arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(folder) = program.get_current_dir() {
+        command.current_dir(folder);
+    }
+    command
+}
+
 /// A command without input, with these keys and nothing of the user's.
 #[must_use]
 pub fn command(program: &str, line: &str, (key, secret): (&str, &str)) -> Command {

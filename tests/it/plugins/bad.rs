@@ -1,11 +1,11 @@
 //! Sources that misbehave: each a clear line, an exit code, and nothing left behind.
 
 use super::{BUCKET, Place, go_source, python_source, runs, s3, source};
-use arrow_array::StringArray;
+use arrow_array::{Int8Array, NullArray, RecordBatch, StringArray};
 use lakegate_cloudquery::proto::plugin::sync;
 use lakegate_cloudquery::proto::plugin::sync::response::Message;
 use lakegate_tests::fake_plugin::{Behaviour, FakePlugin};
-use lakegate_tests::tables::{Table, ids};
+use lakegate_tests::tables::{Table, ids, ipc};
 use lakegate_tests::tiers;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
@@ -162,5 +162,38 @@ async fn the_largest_message_arrives_and_a_larger_one_is_refused() {
             run.ended(7, &["failed to sync source src: ", "too large", "209715200"]);
             assert!(records.is_empty(), "{records:?}");
         }
+    }
+}
+
+/// What `sync` may take in all. It takes less than 200 MiB for an honest message.
+const SYNC_MIB: u64 = 512;
+
+/// The same record batch so many times in one message.
+fn repeated(batch: &RecordBatch, times: usize) -> Message {
+    insert(ipc(&batch.schema(), &vec![batch.clone(); times]).expect("rows"))
+}
+
+/// Headers that claim rows which no byte of the message stands for: the columns of the sync would be written for each of them, so they are
+/// counted over all batches of a message before one is written.
+#[tokio::test]
+async fn rows_that_are_claimed_alone_are_refused_before_they_take_memory() {
+    let nulls = |rows: usize| Table::new("claims").column("v", Arc::new(NullArray::new(rows))).batch().expect("a column");
+    let one = Table::new("claims").column("v", Arc::new(Int8Array::from(vec![1]))).batch().expect("a column");
+    for (what, message, bytes, code, words) in [
+        ("an honest one", repeated(&one, 40), 20_000, 0, "Resources: 40, Errors: 0"),
+        ("many batches", repeated(&nulls(8_000_000), 40), 20_000, 7, "claims 320000000 rows in 40 record batches"),
+        ("one batch", repeated(&nulls(2_000_000_000), 1), 2_000, 7, "claims 2000000000 rows in 1 record batches"),
+        ("small batches", repeated(&nulls(10_000), 5_000), 2_000_000, 7, "claims 50000000 rows in 5000 record batches"),
+    ] {
+        let Message::Insert(record) = &message else { unreachable!("made above") };
+        assert!(record.record.len() <= bytes, "{what}: {} bytes", record.record.len());
+        let behaviour = Behaviour { versions: vec![3], messages: vec![message], times: 1, ..Behaviour::default() };
+        let fake = FakePlugin::start(behaviour).await.expect("a port");
+        let place = Place::new();
+        place.file("c.yml", &(source("src", "grpc", fake.address, "{}") + &s3("")));
+        let run = place.run_within(SYNC_MIB, "sync c.yml --local store --lanes 1").await;
+        assert!(run.code == Some(code) && run.stderr.contains(words), "{what}: {run:?}");
+        let records = place.store().records(BUCKET, "").unwrap_or_default();
+        assert_eq!(records.is_empty(), code != 0, "{what}: {records:?}");
     }
 }

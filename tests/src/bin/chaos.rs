@@ -1,11 +1,11 @@
 //! Twenty tenants, half of them hostile, on a store that fails, for as long as one likes.
 //!
-//! usage: chaos [--seconds N] [--seed N]. An hour unless told otherwise. Ends with an error if anything that was promised was not kept.
+//! usage: chaos [--seconds N] [--seed N]. An hour unless told otherwise. Tells of memory every five minutes. Ends with an error if anything that was promised was not kept.
 #![expect(clippy::print_stdout, reason = "a program that says what it has seen")]
 
 use anyhow::{Context as _, Result};
 use lakegate_tests::{chaos, plugin};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -15,7 +15,19 @@ async fn main() -> Result<()> {
         Some(at) => arguments.get(at + 1).and_then(|value| value.parse().ok()).with_context(|| format!("{name} takes a number")),
     };
     let (seconds, seed) = (value("--seconds", 3_600)?, value("--seed", 1)?);
-    let report = chaos::run(&plugin::program()?, Duration::from_secs(seconds), seed).await.with_context(|| format!("seed {seed}"))?;
+    let begun = Instant::now();
+    let tell = |past: Duration, report: &chaos::Report| {
+        let [start, now] = report.memory_bytes.map(|bytes| bytes >> 20);
+        println!(
+            "after {} s of chaos ({} s in all): {now} MiB of memory, {start} at the start; {} Writes stored, {} failed, {} clients left",
+            past.as_secs(),
+            begun.elapsed().as_secs(),
+            report.stored,
+            report.failed,
+            report.left
+        );
+    };
+    let report = chaos::run(&plugin::program()?, Duration::from_secs(seconds), seed, tell).await.with_context(|| format!("seed {seed}"))?;
     println!("{seconds} s, seed {seed}: {report:#?}");
     Ok(())
 }

@@ -266,6 +266,9 @@ async fn beside(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, me
 /// Writes an attack is measured by, for each repeat.
 const WRITES: usize = 10;
 
+/// How long attackers take to be under way, and to be gone.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
 /// Connections of one hostile tenant; of a hundred, one each.
 const CONNECTIONS: usize = 3;
 
@@ -354,6 +357,35 @@ impl Crowd {
         Ok(answer)
     }
 
+    /// Writes of the honest tenant, in milliseconds, beside what the others' clients do, and the processor time a second that the others are
+    /// charged with.
+    async fn writes(&self, client: &mut Client, messages: &[Bytes], beside: &str) -> Result<(Vec<f64>, f64)> {
+        let attackers = (beside != "nobody").then(|| {
+            // One tenant attacks over several connections; of many, each over one.
+            let places = self.others.iter().cycle().take(self.others.len().max(CONNECTIONS));
+            let mut command = Command::new("nice");
+            command.args(["-n", "19"]).arg(std::env::current_exe()?).args([ATTACK, beside]).args(places);
+            command.stdin(Stdio::null()).kill_on_drop(true).spawn()
+        });
+        let mut attackers = attackers.transpose()?;
+        tokio::time::sleep(UNDER_WAY).await;
+        let (begun, before) = (Instant::now(), self.charged().await?);
+        let mut took = Vec::new();
+        for _ in 0..WRITES {
+            let (begun, messages) = (Instant::now(), messages.to_vec());
+            client.write(messages.into_iter().map(Message::Insert)).await?;
+            took.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        let charged = (self.charged().await? - before) / begun.elapsed().as_secs_f64();
+        if let Some(attackers) = &mut attackers {
+            ensure!(attackers.try_wait()?.is_none(), "{beside}: the attackers have ended, so nothing was measured");
+            attackers.kill().await?;
+        }
+        // What they have left behind ends.
+        tokio::time::sleep(UNDER_WAY).await;
+        Ok((took, charged))
+    }
+
     /// Processor time that is charged to all but the honest one, in seconds.
     async fn charged(&self) -> Result<f64> {
         let metrics = self.get("/metrics").await?;
@@ -362,52 +394,36 @@ impl Crowd {
     }
 }
 
-/// Writes of an honest tenant beside clients that attack the host, and beside honest ones of the same weights. The attackers run as nice
+/// Writes of an honest tenant beside clients that attack the host, each in turn with honest clients of the same weights. The attackers run as nice
 /// processes, since in earnest they have machines of their own.
 async fn beside_clients(arguments: &Arguments, messages: &[Bytes]) -> Result<()> {
     println!("\nan honest tenant (weight 100) beside clients of others (weight 1) that attack the host");
-    println!("| tenants | beside | their CPU, s/s | Write, median ms | p99 ms | × beside honest ones |");
-    println!("|---|---|---|---|---|---|");
+    println!("| tenants | beside | their CPU, s/s | Write, median ms | p99 ms | median, × beside honest ones | p99, × |");
+    println!("|---|---|---|---|---|---|---|");
     for others in [1, TENANTS - 1] {
         let crowd = Crowd::start(others).await?;
         let mut client = connect(&crowd.honest).await?;
         client.init(&client_spec("honest")).await?;
-        let mut writes = async |count: usize| -> Result<Vec<f64>> {
-            let mut took = Vec::new();
-            for _ in 0..count {
-                let (begun, messages) = (Instant::now(), messages.to_vec());
-                client.write(messages.into_iter().map(Message::Insert)).await?;
-                took.push(begun.elapsed().as_secs_f64() * 1e3);
-            }
-            Ok(took)
-        };
-        writes(2).await?;
-        let mut fair = None;
+        // What comes once has come.
+        crowd.writes(&mut client, messages, "nobody").await?;
         for name in ["nobody", HONEST].into_iter().chain(Attack::ALL.map(Attack::name)) {
-            let places = crowd.others.iter().cycle().take(others.max(CONNECTIONS));
-            let attackers = (name != "nobody").then(|| {
-                let mut command = Command::new("nice");
-                command.args(["-n", "19"]).arg(std::env::current_exe()?).args([ATTACK, name]).args(places);
-                command.stdin(Stdio::null()).kill_on_drop(true).spawn()
+            let (mut beside, mut fair, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+            let mut charged = 0.0;
+            for _ in 0..arguments.repeats {
+                // In turn with honest ones: a shared machine is not the same for long.
+                let (mut honest, _) = crowd.writes(&mut client, messages, HONEST).await?;
+                let (mut took, theirs) = crowd.writes(&mut client, messages, name).await?;
+                ratios.push(median(&mut took) / median(&mut honest));
+                charged += theirs / arguments.repeats as f64;
+                beside.extend(took);
+                fair.extend(honest);
+            }
+            let last = [&mut beside, &mut fair].map(|times| {
+                times.sort_by(f64::total_cmp);
+                times.get((times.len() * 99).div_ceil(100) - 1).copied().unwrap_or_default()
             });
-            let mut attackers = attackers.transpose()?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let (begun, before) = (Instant::now(), crowd.charged().await?);
-            let mut took = writes(WRITES * arguments.repeats).await?;
-            let charged = (crowd.charged().await? - before) / begun.elapsed().as_secs_f64();
-            if let Some(attackers) = &mut attackers {
-                ensure!(attackers.try_wait()?.is_none(), "{name}: the attackers have ended, so nothing was measured");
-                attackers.kill().await?;
-            }
-            let middle = median(&mut took);
-            let last = took.get((took.len() * 99).div_ceil(100) - 1).copied().unwrap_or_default();
-            if name == HONEST {
-                fair = Some(middle);
-            }
-            let times = fair.map_or_else(|| "–".to_owned(), |fair| format!("{:.2}", middle / fair));
-            println!("| {} | {name} | {charged:.2} | {middle:.0} | {last:.0} | {times} |", others + 1);
-            // What they have left behind ends.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            let (middle, times) = (median(&mut beside), median(&mut ratios));
+            println!("| {} | {name} | {charged:.2} | {middle:.0} | {:.0} | {times:.2} | {:.2} |", others + 1, last[0], last[0] / last[1]);
         }
     }
     Ok(())

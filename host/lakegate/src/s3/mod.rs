@@ -15,6 +15,7 @@ mod credentials;
 mod exchange;
 mod failure;
 mod inputs;
+mod lookup;
 mod multipart;
 pub(crate) mod options;
 mod place;

@@ -3,6 +3,7 @@
 //! The strict transport trusts the machine's certificates and those of `AWS_CA_BUNDLE`. The other one accepts every certificate; it is
 //! made for the S3 endpoint alone, and only if the spec says `endpoint_skip_tls_verify`.
 
+use super::lookup::Lookups;
 use super::proxy::{Proxies, Way};
 use crate::cpu::scheduler::{Executor, HostMeter};
 use crate::s3::clock::Clock;
@@ -21,7 +22,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector as Tcp, capture_connection};
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector as TcpBy, capture_connection};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -45,6 +46,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 pub(super) const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Tcp = TcpBy<Lookups>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 /// Which certificates are accepted.
@@ -72,7 +74,7 @@ pub(super) fn http_client(
         Verify::Nothing => Arc::new(lenient_tls()?),
     };
     let proxies = Arc::new(Proxies::of(environment));
-    let mut tcp = Tcp::new();
+    let mut tcp = Tcp::new_with_resolver(Lookups::new());
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect));
