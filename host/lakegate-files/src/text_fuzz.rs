@@ -133,7 +133,7 @@ impl Numbers {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds/text");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/seeds/text");
     let mut files: Vec<_> = std::fs::read_dir(folder).expect("seeds").map(|entry| entry.expect("a seed").path()).collect();
     files.sort();
     files.iter().map(|file| std::fs::read(file).expect("a seed")).collect()

@@ -21,7 +21,7 @@ pub struct Source {
     pub skip_tables: Vec<String>,
     /// Leave out tables that hang on ones not named?
     pub skip_dependent_tables: bool,
-    /// Names of destinations; never empty, each of them in [`Config::destinations`].
+    /// Names of destinations; never empty, each of them one of the configuration's.
     pub destinations: Vec<String>,
     /// Where the source keeps its state.
     pub backend: Option<Backend>,
