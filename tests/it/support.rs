@@ -35,7 +35,7 @@ impl Bench {
     /// Options that reach the store.
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::default();
-        options.connect.in_process = Some(lakegate_cli::args::in_process((*self.store).clone()));
+        options.connect.in_process = Some(lakegate_cli::args::in_process(&self.store));
         options
     }
 

@@ -2,8 +2,8 @@
 
 use super::exit::{CliError, Exit};
 use super::output_args::OutputArgs;
-use lakegate::InProcessStore;
 use lakegate::{Compiler, Destination, Options, Runtime, Spill, limits};
+use lakegate::{InProcessStore, MakeBucket};
 use lakegate_base::log_level::LogLevel;
 use lakegate_cloudquery::client::LaunchOptions;
 use lakegate_files::Spool;
@@ -84,13 +84,13 @@ pub struct ResourceArgs {
     pub component: Option<PathBuf>,
 }
 
-/// The embedded store, as the library reaches it; buckets are made as they are named.
-pub fn in_process(store: LocalStore) -> InProcessStore {
+/// The embedded store, as the library reaches it. A bucket has to be there.
+pub fn in_process(store: &LocalStore) -> InProcessStore {
     InProcessStore {
         client: store.connector(),
         endpoint: lakegate_local_store::ENDPOINT.to_owned(),
         credentials: LocalStore::credentials(),
-        make_bucket: Some(Arc::new(move |bucket| store.create_bucket(bucket).map(drop))),
+        make_bucket: None,
     }
 }
 
@@ -126,7 +126,10 @@ impl ResourceArgs {
         if let Some(dir) = &self.local {
             let store =
                 LocalStore::open(dir).map_err(|error| CliError::new(Exit::Storage, format!("--local {}: {error}", dir.display())))?;
-            options.connect.in_process = Some(in_process(store));
+            let reached = in_process(&store);
+            // A folder of one's own has the buckets that are asked for.
+            let make_bucket: MakeBucket = Arc::new(move |bucket| store.create_bucket(bucket).map(drop));
+            options.connect.in_process = Some(InProcessStore { make_bucket: Some(make_bucket), ..reached });
         }
         Ok(options)
     }

@@ -90,7 +90,7 @@ impl Place {
     fn destination(&self, runtime: &Arc<Runtime>, tenant: Tenant, lanes: usize) -> Result<Destination> {
         let mut options =
             Options { lanes: NonZeroUsize::new(lanes).context("no lanes")?, tenant: Some(Arc::new(tenant)), ..Options::default() };
-        options.connect.in_process = Some(lakegate_cli::args::in_process((*self.store).clone()));
+        options.connect.in_process = Some(lakegate_cli::args::in_process(&self.store));
         Ok(Destination::new(runtime.clone(), options))
     }
 }
