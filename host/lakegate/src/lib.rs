@@ -11,7 +11,7 @@
 //! use std::sync::Arc;
 //!
 //! # fn rows() -> Vec<u8> {
-//! #     let metadata = [("cq:table_name".to_owned(), "orders".to_owned())].into();
+//! #     let metadata = std::collections::HashMap::from([("cq:table_name".to_owned(), "orders".to_owned())]);
 //! #     let schema = Arc::new(Schema::new_with_metadata(vec![Field::new("id", DataType::Int64, true)], metadata));
 //! #     let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![1, 2, 3]))]).unwrap();
 //! #     let mut writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
