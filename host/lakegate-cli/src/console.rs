@@ -1,8 +1,8 @@
 //! The streams of a command: data to stdout, words, logs and progress to stderr.
 
 use super::exit::{CliError, Exit};
-use super::logging::LogFormat;
 use super::logging::writer::{self, Writer};
+use super::logging::{self, LogFormat};
 use super::output_args::OutputArgs;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lakegate::Totals;
@@ -216,13 +216,7 @@ impl Write for BesideBar {
 }
 
 fn start_log(level: LogLevel, format: LogFormat) {
-    let ours = match level {
-        LogLevel::Trace => LevelFilter::TRACE,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Error => LevelFilter::ERROR,
-    };
+    let ours = logging::up_to(level);
     // The summary tells every failed table, and the bar how many there are: who has not asked for more need not hear it twice.
     let tables = if ours > LevelFilter::WARN { ours } else { LevelFilter::OFF };
     let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours).with_target(TABLES, tables);

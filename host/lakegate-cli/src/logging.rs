@@ -89,14 +89,19 @@ pub fn start_with_audit(level: LogLevel, format: LogFormat, file: &Path) -> io::
     start_with(level, format, Some(AuditFile::open(file)?)).map_err(io::Error::other)
 }
 
-fn start_with(level: LogLevel, format: LogFormat, audit: Option<AuditFile>) -> Result<Log, TryInitError> {
-    let ours = match level {
+/// What a level lets through.
+pub(super) fn up_to(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Trace => LevelFilter::TRACE,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
-    };
+    }
+}
+
+fn start_with(level: LogLevel, format: LogFormat, audit: Option<AuditFile>) -> Result<Log, TryInitError> {
+    let ours = up_to(level);
     let (writer, queue) = writer::queue();
     let audit = audit.map(|file| (file.reopen_flag(), writer::queue(), file));
     let audit_writer = audit.as_ref().map(|(_, (writer, _), _)| writer.clone());
