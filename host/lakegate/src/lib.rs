@@ -77,7 +77,6 @@ pub use policy::denied::Denied;
 pub use policy::grant::Grant;
 pub use policy::resources::Resources;
 pub use policy::tenant::Tenant;
-pub use s3::client::S3Client;
 pub use s3::options::{Checksums, ConnectOptions, InProcessStore, MakeBucket, Timeouts};
 pub use sandbox::compile::{CompileLimits, Compiler};
 pub use sandbox::component_file::ComponentError;

@@ -103,6 +103,11 @@ impl World {
     }
 }
 
+/// Whether an object may be there that nobody has heard of.
+fn loses_an_object(operation: Operation, fault: Fault) -> bool {
+    fault == Fault::LosesAnswer && matches!(operation, Operation::Put | Operation::Complete)
+}
+
 /// Lets everything run that can.
 async fn settle() {
     for _ in 0..50 {
@@ -169,9 +174,8 @@ async fn one_object(bytes: usize, operation: Operation, nth: u32, fault: Fault, 
         assert_eq!(objects.iter().map(|object| &object.bytes[..]).collect::<Vec<_>>(), [&content[..]], "{case:?}");
     }
     // An object without a receipt is one whose answer was lost.
-    let answer_is_lost = fault == Fault::LosesAnswer && matches!(operation, Operation::Put | Operation::Complete);
     if !objects.is_empty() && table.receipts.is_empty() {
-        assert!(answer_is_lost, "{case:?}: an object that nobody knows of");
+        assert!(loses_an_object(operation, fault), "{case:?}: an object that nobody knows of");
         assert_eq!(&objects[0].bytes[..], &content[..], "{case:?}: and it is whole");
     }
     // An upload is left where its id is not known, or where aborting it failed.
@@ -235,12 +239,11 @@ async fn two_objects(first: usize, second: usize, operation: Operation, nth: u32
     let confirmed: Vec<u64> = report.tables.iter().flat_map(|table| &table.receipts).map(|receipt| receipt.bytes).collect();
     assert_eq!(report.tables.iter().filter(|table| table.failure.is_none()).count(), confirmed.len(), "{case:?}");
     let there = world.store.objects(BUCKET);
-    let answer_is_lost = fault == Fault::LosesAnswer && matches!(operation, Operation::Put | Operation::Complete);
     match there.as_slice() {
         [] => assert!(confirmed.is_empty(), "{case:?}"),
         [object] => {
             let last = confirmed.iter().copied().max_by_key(|bytes| *bytes == second as u64);
-            assert!(last == Some(object.bytes.len() as u64) || answer_is_lost, "{case:?}: {confirmed:?}");
+            assert!(last == Some(object.bytes.len() as u64) || loses_an_object(operation, fault), "{case:?}: {confirmed:?}");
             assert!([first, second].contains(&object.bytes.len()), "{case:?}: an object is whole");
         }
         more => panic!("{case:?}: {} objects", more.len()),

@@ -12,7 +12,7 @@ use crate::policy::authorize::Authorized;
 use crate::storage::object::PutObject;
 use crate::storage::target::StorageTarget;
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
-use crate::store::traits::{Multipart, Store};
+use crate::store::traits::{Connect, Multipart, Store};
 use async_trait::async_trait;
 use aws_sdk_s3::types::ObjectCannedAcl;
 use std::fmt;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// A connection to one bucket.
 #[derive(Clone)]
-pub struct S3Client(Arc<Bucket>);
+pub(crate) struct S3Client(Arc<Bucket>);
 
 impl fmt::Debug for S3Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +35,7 @@ impl S3Client {
     ///
     /// # Errors
     /// [`StoreError`] if no credentials can be had or the target cannot be used.
-    pub async fn connect(target: &StorageTarget, options: &ConnectOptions) -> Result<Self, StoreError> {
+    pub(crate) async fn connect(target: &StorageTarget, options: &ConnectOptions) -> Result<Self, StoreError> {
         let sizes = part_sizes(target, options)?;
         let Connection { sdk, place, checksums, credentials, clock } = connect::client(target, options).await?;
         // Other stores than AWS may demand equal parts.
@@ -71,9 +71,20 @@ impl S3Client {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot work.
-    pub async fn check(target: &StorageTarget, options: &ConnectOptions) -> Result<(), StoreError> {
+    pub(crate) async fn check(target: &StorageTarget, options: &ConnectOptions) -> Result<(), StoreError> {
         part_sizes(target, options)?;
         connect::check(target, options).await
+    }
+}
+
+#[async_trait]
+impl Connect for ConnectOptions {
+    async fn connect(&self, target: &StorageTarget) -> Result<Arc<dyn Store>, StoreError> {
+        Ok(Arc::new(S3Client::connect(target, self).await?))
+    }
+
+    async fn check(&self, target: &StorageTarget) -> Result<(), StoreError> {
+        S3Client::check(target, self).await
     }
 }
 

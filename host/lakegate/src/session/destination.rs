@@ -15,7 +15,6 @@ use crate::policy::denied::Denied;
 use crate::policy::resources::Resources;
 use crate::policy::tenant::{RateKind, Tenant};
 use crate::policy::tenant_log::Line;
-use crate::s3::client::S3Client;
 use crate::s3::options::ConnectOptions;
 use crate::sandbox::imports::log::cut;
 use crate::sandbox::runtime::Runtime;
@@ -23,7 +22,7 @@ use crate::sandbox::state::LaneContext;
 use crate::storage::object::PutObject;
 use crate::storage::target::{Configuration, SpecProblem, StorageTarget};
 use crate::store::answer::StoreError;
-use crate::store::traits::Store;
+use crate::store::traits::{Connect, Store};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -86,9 +85,7 @@ impl Destination {
     /// As [`Self::configure`], or [`OpenError::Connect`].
     pub async fn check(&self, spec: &str, sync_id: &str) -> Result<Configuration, OpenError> {
         let configuration = self.configure(spec, sync_id).await?;
-        if self.options.store.is_none() {
-            S3Client::check(&configuration.target, &self.connect_options()).await.map_err(OpenError::Connect)?;
-        }
+        self.stores().check(&configuration.target).await.map_err(OpenError::Connect)?;
         Ok(configuration)
     }
 
@@ -152,7 +149,7 @@ impl Destination {
         }
         room.memory.grow_for("what the component makes of the spec", settings as u64).map_err(|denied| deny(&policy, &[denied], None))?;
         let target = self.admit(&configuration).map_err(|denials| deny(&policy, &denials, None))?;
-        let store = self.store(&target).await.map_err(|error| self.not_connected(error))?;
+        let store = self.stores().connect(&target).await.map_err(|error| self.not_connected(error))?;
         if let Some(object) = &configuration.test_object {
             let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
             let deny = |denied| deny(&policy, &[denied], Some(&object.key));
@@ -172,11 +169,9 @@ impl Destination {
         Ok(Connected { configuration, store, policy, share, room })
     }
 
-    async fn store(&self, target: &StorageTarget) -> Result<Arc<dyn Store>, StoreError> {
-        match &self.options.store {
-            Some(stores) => stores.connect(target).await,
-            None => Ok(Arc::new(S3Client::connect(target, &self.connect_options()).await?)),
-        }
+    /// Where stores come from: S3, unless the options have others.
+    fn stores(&self) -> Arc<dyn Connect> {
+        self.options.store.clone().unwrap_or_else(|| Arc::new(self.connect_options()))
     }
 
     /// What a user has to mend himself, a tenant's operator has: names of profiles, files and roles are for the log.

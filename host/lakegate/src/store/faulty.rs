@@ -9,7 +9,7 @@ use crate::storage::target::StorageTarget;
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is asked of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,9 +55,12 @@ pub struct FaultyStore {
 }
 
 #[derive(Debug, Default)]
-struct Plan {
-    faults: Mutex<HashMap<(Operation, u32), Fault>>,
-    calls: Mutex<HashMap<Operation, u32>>,
+struct Plan(Mutex<Planned>);
+
+#[derive(Debug, Default)]
+struct Planned {
+    faults: HashMap<(Operation, u32), Fault>,
+    calls: HashMap<Operation, u32>,
 }
 
 impl FaultyStore {
@@ -68,25 +71,29 @@ impl FaultyStore {
 
     /// Has the `nth` call (from 1) of an operation go wrong, over all buckets.
     pub fn inject(&self, operation: Operation, nth: u32, fault: Fault) {
-        self.plan.faults.lock().unwrap_or_else(PoisonError::into_inner).insert((operation, nth), fault);
+        self.plan.lock().faults.insert((operation, nth), fault);
     }
 
     /// How often an operation was asked for so far.
     pub fn calls(&self, operation: Operation) -> u32 {
-        self.plan.calls.lock().unwrap_or_else(PoisonError::into_inner).get(&operation).copied().unwrap_or_default()
+        self.plan.lock().calls.get(&operation).copied().unwrap_or_default()
     }
 }
 
 impl Plan {
+    fn lock(&self) -> MutexGuard<'_, Planned> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Does `work`, or what is planned instead.
     async fn call<T>(&self, operation: Operation, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let nth = {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let nth = calls.entry(operation).or_default();
-            *nth += 1;
-            *nth
+        let (nth, fault) = {
+            let mut planned = self.lock();
+            let calls = planned.calls.entry(operation).or_default();
+            *calls += 1;
+            let nth = *calls;
+            (nth, planned.faults.remove(&(operation, nth)))
         };
-        let fault = self.faults.lock().unwrap_or_else(PoisonError::into_inner).remove(&(operation, nth));
         match fault {
             None => work.await,
             Some(Fault::Fails(kind)) => Err(StoreError { kind, message: format!("{operation:?} {nth} fails as planned") }),
@@ -104,6 +111,10 @@ impl Plan {
 impl Connect for FaultyStore {
     async fn connect(&self, target: &StorageTarget) -> Result<Arc<dyn Store>, StoreError> {
         Ok(Arc::new(FaultyBucket { behind: self.behind.connect(target).await?, plan: self.plan.clone() }))
+    }
+
+    async fn check(&self, target: &StorageTarget) -> Result<(), StoreError> {
+        self.behind.check(target).await
     }
 }
 

@@ -67,4 +67,12 @@ pub trait Connect: Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] if the target cannot be used.
     async fn connect(&self, target: &StorageTarget) -> Result<Arc<dyn Store>, StoreError>;
+
+    /// Checks a target as far as that is possible without a request. A store that has nothing to check takes every target.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot work.
+    async fn check(&self, _target: &StorageTarget) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
