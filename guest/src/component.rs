@@ -27,7 +27,7 @@ use std::sync::Once;
 
 struct Component;
 
-/// A panic says its cause through the log before it traps.
+/// A panic logs its cause before it traps.
 fn install_panic_hook() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| std::panic::set_hook(Box::new(|info| log::write(log::Level::Error, &info.to_string()))));
@@ -55,7 +55,6 @@ fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::
     let Spec { target, test_write, settings, warnings } = spec;
     let test_object = test_write.then(|| sink::test_object(&settings, Imports.wall_time())).transpose();
     let test_object = test_object.map_err(|message| vec![crate::spec::SpecProblem { field: "path".into(), message }])?;
-    let credentials = target.credentials;
     Ok(exports::Configuration {
         test_object: test_object.map(attributes),
         format: settings.format.name().to_owned(),
@@ -63,26 +62,7 @@ fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::
         splittable: settings.rotation.is_splittable(),
         settings: settings.to_json(),
         warnings: problems(warnings),
-        target: exports::StorageTarget {
-            bucket: target.bucket,
-            region: target.region,
-            endpoint: target.endpoint,
-            skip_tls_verify: target.skip_tls_verify,
-            path_style: target.path_style,
-            acl: target.acl,
-            encryption: target.encryption.map(|it| exports::Encryption { algorithm: it.algorithm, kms_key_id: it.kms_key_id }),
-            credentials: exports::CredentialSource {
-                profile: credentials.profile,
-                role_arn: credentials.role_arn,
-                role_session_name: credentials.role_session_name,
-                external_id: credentials.external_id,
-            },
-            max_retries: target.max_retries,
-            max_backoff_seconds: target.max_backoff_seconds,
-            part_size_bytes: target.part_size_bytes,
-            checksum_algorithm: target.checksum_algorithm,
-            log_requests: target.log_requests,
-        },
+        target: crate::storage_target!(target, exports),
     })
 }
 

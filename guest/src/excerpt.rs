@@ -1,4 +1,4 @@
-//! The beginning of a stranger's text, as much of it as fits an error.
+//! The beginning of an untrusted text, as much of it as fits an error.
 
 /// Characters of a name that an error quotes: names may be thousands of bytes long.
 const NAME_CHARS: usize = 120;

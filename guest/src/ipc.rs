@@ -1,6 +1,6 @@
 //! Arrow IPC streams to record batches, within named bounds.
 //!
-//! A message is a stranger's. Nothing in it is believed before it is held against the bytes that are there: frames and buffers by `frame`,
+//! A message is untrusted input. Nothing in it is used before it has been checked against the bytes that are there: frames and buffers by `frame`,
 //! types and names by `schema`, offsets inside columns by `arrow-data` or `flat`, and by `expansion` what all of it would take once written
 //! out. What fails is an [`IpcError`], never a panic and never an allocation of a size that only the message claims.
 //!
@@ -32,9 +32,9 @@ use std::rc::Rc;
 /// want twice that; where they do not have it, they alone are copied.
 const STREAM_ALIGNMENT: usize = 8;
 
-/// Messages beyond this are not copied to lie straight: one of 200 MiB, held twice, would be most of an instance's memory. Only those of
+/// Messages beyond this are not copied to be aligned: one of 200 MiB, held twice, would be most of an instance's memory. Only those of
 /// their columns that need it are then copied.
-const MAX_STRAIGHTENED_BYTES: usize = 16 << 20;
+const MAX_ALIGNED_COPY_BYTES: usize = 16 << 20;
 
 /// One decoded record batch.
 #[derive(Debug)]
@@ -48,10 +48,10 @@ pub struct Rows {
 /// Decodes messages; remembers the schemas it has seen.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// By the bytes of the schema's frame. Ordered, not hashed: equal input is to take equal time and give equal order.
+    /// By the bytes of the schema's frame. Ordered, not hashed, so that equal input takes equal time and gives equal order.
     schemas: BTreeMap<Rc<[u8]>, Known>,
     schema_bytes: usize,
-    /// The one asked for last, which is most often the next.
+    /// The one used last, which is most often the next.
     last: Option<(Rc<[u8]>, Known)>,
 }
 
@@ -73,17 +73,17 @@ impl Decoder {
         check_length(ipc.len())?;
         let frame = first_frame(ipc)?;
         let header = frame.borrow_header(ipc);
-        // The copy lies straight, whatever the original did.
+        // The copy is aligned, whether or not the original was.
         Ok(self.known(&header, || Buffer::from(header.as_ref()))?.schema)
     }
 
     /// Decodes a whole stream: its schema, and every record batch in order.
     ///
     /// # Errors
-    /// [`IpcError`]; nothing of the message is then to be used.
+    /// [`IpcError`]; no part of the message may be used then.
     pub fn decode(&mut self, ipc: Vec<u8>) -> Result<(Rc<TableSchema>, Vec<Rows>), IpcError> {
         check_length(ipc.len())?;
-        let stream = into_straight_buffer(ipc);
+        let stream = into_aligned_buffer(ipc);
         let frame = first_frame(&stream)?;
         let header = frame.header(&stream);
         let Known { schema, body_length, flat_row_names } = self.known(&header, || header.clone())?;
@@ -104,14 +104,14 @@ impl Decoder {
         Ok((schema, batches))
     }
 
-    /// The schema of this frame; `straight` is the frame lying straight, for the first time it is seen.
-    fn known(&mut self, header: &[u8], straight: impl FnOnce() -> Buffer) -> Result<Known, IpcError> {
+    /// The schema of this frame; `aligned` is the aligned frame, for the first time it is seen.
+    fn known(&mut self, header: &[u8], aligned: impl FnOnce() -> Buffer) -> Result<Known, IpcError> {
         if let Some((_, last)) = self.last.as_ref().filter(|(of, _)| same(of, header)) {
             return Ok(last.clone());
         }
         let known = match self.schemas.get_key_value(header) {
             Some((of, known)) => (Rc::clone(of), known.clone()),
-            None => self.learn(&straight())?,
+            None => self.learn(&aligned())?,
         };
         Ok(self.last.insert(known).1.clone())
     }
@@ -156,7 +156,7 @@ struct Decoding<'a> {
 }
 
 impl Decoding<'_> {
-    /// Decodes a frame after the schema's; answers where the next one begins.
+    /// Decodes a frame after the schema's; returns where the next one begins.
     fn frame(&mut self, frame: Frame, stream: &Buffer) -> Result<usize, IpcError> {
         let header = frame.header(stream);
         let message = message(&header)?;
@@ -230,8 +230,8 @@ fn check_length(length: usize) -> Result<(), IpcError> {
     if length <= MAX_MESSAGE_BYTES { Ok(()) } else { Err(IpcError(format!("the message has more than {MAX_MESSAGE_BYTES} bytes"))) }
 }
 
-/// The bytes as a buffer that lies straight: taken over if they do (or are too many), else copied once, rather than column by column.
-fn into_straight_buffer(bytes: Vec<u8>) -> Buffer {
-    let straight = bytes.as_ptr().align_offset(STREAM_ALIGNMENT) == 0;
-    if straight || bytes.len() > MAX_STRAIGHTENED_BYTES { Buffer::from_vec(bytes) } else { Buffer::from(bytes.as_slice()) }
+/// The bytes as an aligned buffer: taken over if they are aligned (or are too many), else copied once, rather than column by column.
+fn into_aligned_buffer(bytes: Vec<u8>) -> Buffer {
+    let aligned = bytes.as_ptr().align_offset(STREAM_ALIGNMENT) == 0;
+    if aligned || bytes.len() > MAX_ALIGNED_COPY_BYTES { Buffer::from_vec(bytes) } else { Buffer::from(bytes.as_slice()) }
 }

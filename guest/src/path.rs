@@ -2,7 +2,7 @@
 //!
 //! A [`PathTemplate`] is parsed once, into literals and placeholders; rendering walks over them, so a substituted value is never expanded
 //! again, whatever it looks like. A rendered key is well formed or refused: no leading slash, no empty, `.` or `..` segment, no control
-//! character, at most [`MAX_KEY_BYTES`] bytes. Names of tables come from a stranger, so the refusal names the table and the rule.
+//! character, at most [`MAX_KEY_BYTES`] bytes. Names of tables are untrusted input, so the refusal names the table and the rule.
 
 use crate::calendar::CivilTime;
 use crate::excerpt::quoted;
@@ -59,10 +59,10 @@ pub enum KeyRule {
     },
 }
 
-/// What is wrong with a path as written. The words are the reference's where it has any.
+/// What is wrong with a path as written. The texts are the reference's where it has any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathProblem {
-    /// There is none.
+    /// It is empty or missing.
     #[error("`path` is required")]
     Missing,
     /// It begins with a slash.
@@ -86,7 +86,7 @@ enum Segment {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Placeholder {
+pub(crate) enum Placeholder {
     Table,
     TableHyphen,
     Format,
@@ -100,7 +100,7 @@ enum Placeholder {
 }
 
 /// As written in a path. Anything else between braces is fixed text, as in the reference.
-const PLACEHOLDERS: [(&str, Placeholder); 10] = [
+pub(crate) const PLACEHOLDERS: [(&str, Placeholder); 10] = [
     ("{{TABLE}}", Placeholder::Table),
     ("{{TABLE_HYPHEN}}", Placeholder::TableHyphen),
     ("{{FORMAT}}", Placeholder::Format),
@@ -312,10 +312,10 @@ mod tests {
 
     #[test]
     fn refuses_keys_by_table_and_rule() {
-        let check = |table: &str, rule: KeyRule, words: &str| {
+        let check = |table: &str, rule: KeyRule, message: &str| {
             let error = template("{{TABLE}}/f").render(&context(table)).expect_err(table);
             assert_eq!(error, KeyError { table: table.to_owned(), rule });
-            assert_eq!(error.to_string(), words);
+            assert_eq!(error.to_string(), message);
         };
         let dots = "would have a \".\" or \"..\" segment";
         let empty = "would have an empty segment (two slashes in a row, or one at the end)";
@@ -339,9 +339,9 @@ mod tests {
         assert_eq!(path.render(&context(&longest)), Ok(longest.clone()));
         let error = path.render(&context(&format!("{longest}x"))).expect_err("a byte too many");
         assert_eq!(error.rule, KeyRule::TooLong { bytes: MAX_KEY_BYTES + 1 });
-        let words = error.to_string();
+        let message = error.to_string();
         let quoted = "é".repeat(120);
-        assert_eq!(words, format!("table \"{quoted}\"… cannot be an object: its key would have 1025 bytes; at most 1024 are possible"));
+        assert_eq!(message, format!("table \"{quoted}\"… cannot be an object: its key would have 1025 bytes; at most 1024 are possible"));
     }
 
     #[test]

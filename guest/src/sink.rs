@@ -338,7 +338,7 @@ impl<H: Host> Sink<H> {
         if self.open_fields + fields > MAX_OPEN_FIELDS {
             return refuse(format!("with this table's {fields} fields the open objects would have more than {MAX_OPEN_FIELDS}"));
         }
-        // The encoder first: a column it cannot hold is to open no upload.
+        // The encoder first, so that a column it cannot hold opens no upload.
         let encoder = self.encoders.open(schema)?;
         let key = match self.reserved.remove(partition) {
             Some((key, _)) => key,

@@ -1,4 +1,4 @@
-//! A host for tests: a clock that stands, dice that count, and objects that are kept.
+//! A host for tests: a clock that stands still, random bytes that count up, and objects kept in memory.
 
 #[cfg(feature = "testing")]
 pub mod fuzz;
@@ -23,7 +23,7 @@ pub struct Recorded {
 pub struct FakeHost {
     objects: Rc<RefCell<Vec<Recorded>>>,
     lines: Rc<RefCell<Vec<(Level, String)>>>,
-    dice: Rc<Cell<u128>>,
+    random_calls: Rc<Cell<u128>>,
     /// Refuses every write from the one with this number on.
     refuse_from: Rc<Cell<Option<u32>>>,
     writes: Rc<Cell<u32>>,
@@ -54,8 +54,8 @@ impl Host for FakeHost {
     }
 
     fn random(&self) -> [u8; 16] {
-        self.dice.set(self.dice.get() + 1);
-        self.dice.get().to_be_bytes()
+        self.random_calls.set(self.random_calls.get() + 1);
+        self.random_calls.get().to_be_bytes()
     }
 
     fn log(&self, level: Level, message: &str) {

@@ -5,6 +5,7 @@ use lakegate_files::{MessageReader, ReadOptions, resolve};
 use lakegate_guest::host::WallTime;
 use lakegate_guest::path::KeyContext;
 use lakegate_guest::spec::Spec;
+use lakegate_guest::storage_target;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -186,8 +187,6 @@ fn session_policy(grant: &Grant) {
 
 /// As the guest's component makes one of a spec.
 fn configuration(spec: &Spec) -> Configuration {
-    let target = spec.target.clone();
-    let credentials = target.credentials;
     Configuration {
         test_object: None,
         format: spec.settings.format.name().to_owned(),
@@ -195,25 +194,6 @@ fn configuration(spec: &Spec) -> Configuration {
         splittable: true,
         settings: String::new(),
         warnings: Vec::new(),
-        target: StorageTarget {
-            bucket: target.bucket,
-            region: target.region,
-            endpoint: target.endpoint,
-            skip_tls_verify: target.skip_tls_verify,
-            path_style: target.path_style,
-            acl: target.acl,
-            encryption: target.encryption.map(|asked| Encryption { algorithm: asked.algorithm, kms_key_id: asked.kms_key_id }),
-            credentials: CredentialSource {
-                profile: credentials.profile,
-                role_arn: credentials.role_arn,
-                role_session_name: credentials.role_session_name,
-                external_id: credentials.external_id,
-            },
-            max_retries: target.max_retries,
-            max_backoff_seconds: target.max_backoff_seconds,
-            part_size_bytes: target.part_size_bytes,
-            checksum_algorithm: target.checksum_algorithm,
-            log_requests: target.log_requests,
-        },
+        target: storage_target!(spec.target.clone(), lakegate),
     }
 }

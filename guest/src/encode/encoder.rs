@@ -31,7 +31,7 @@ pub trait Encode {
     /// Encodes rows.
     ///
     /// # Errors
-    /// [`EncodeError`]; the object is then to be dropped.
+    /// [`EncodeError`]; the object must be dropped then.
     fn write(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut dyn Output) -> Result<(), EncodeError>;
 
     /// Bytes of memory held for this object between calls, beside a constant few hundred.
@@ -43,12 +43,12 @@ pub trait Encode {
     /// Gives up what is held, at some cost in size: cuts the row group, ends the compressor's stream (the object goes on).
     ///
     /// # Errors
-    /// [`EncodeError`]; the object is then to be dropped.
+    /// [`EncodeError`]; the object must be dropped then.
     fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError>;
 
     /// Writes what is left. Nothing may be written after.
     ///
     /// # Errors
-    /// [`EncodeError`]; the object is then to be dropped.
+    /// [`EncodeError`]; the object must be dropped then.
     fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<(), EncodeError>;
 }

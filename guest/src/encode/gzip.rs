@@ -229,7 +229,7 @@ fn pack(compressor: &mut Compress, input: &[u8], staging: &mut Vec<u8>, flush: F
     let before = (compressor.total_in(), staging.len());
     let status = compressor.compress_vec(input, staging, flush).map_err(|_| failed())?;
     let stuck = (compressor.total_in(), staging.len()) == before;
-    // Without progress a caller would ask for ever. A flush may find nothing left to do.
+    // Without progress a caller would loop for ever. A flush may find nothing left to do.
     if stuck && !matches!(flush, FlushCompress::Full) && status != Status::StreamEnd { Err(failed()) } else { Ok(status) }
 }
 

@@ -1,8 +1,8 @@
 //! Rows to bytes: one module a format, and gzip around the text formats.
 //!
 //! An [`Encode`] writes one object. What it writes goes to an [`Output`]; text encoders hold nothing back between calls, Parquet holds a
-//! row group, gzip a compressor. What is held is told by [`Encode::held_bytes`], and [`Encode::relieve`] gives up as much of it as
-//! [`Encode::relief_bytes`] tells.
+//! row group, gzip a compressor. What is held is reported by [`Encode::held_bytes`], and [`Encode::relieve`] gives up as much of it as
+//! [`Encode::relief_bytes`] says.
 
 pub mod csv;
 mod encoder;

@@ -102,7 +102,7 @@ fn take(bytes: u64, left: &mut u64) -> Result<(), Spent> {
 
 /// Takes the lengths of a field's nodes, in the order of the format.
 fn take_field(field: &Field, lengths: &mut dyn Iterator<Item = u64>, left: &mut u64) -> Result<(), Spent> {
-    // Too few nodes are the decoder's to refuse.
+    // Too few nodes are left to the decoder to refuse.
     let rows = lengths.next().unwrap_or_default();
     take(rows.saturating_mul(field.name().len() as u64 + VALUE_BYTES), left)?;
     match field.data_type() {
@@ -214,7 +214,7 @@ fn weigh_named(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(
                     let (keys, values) = (dictionary.keys(), dictionary.values());
                     rows.filter(|row| keys.is_valid(*row)).try_for_each(|row| {
                         let key = keys.value(row).as_usize();
-                        // A key was held against the values when the array was made.
+                        // A key was checked against the values when the array was made.
                         if key < values.len() { weigh(values, key..key + 1, left) } else { Ok(()) }
                     })
                 })*

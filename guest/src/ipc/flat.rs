@@ -1,8 +1,8 @@
-//! Batches whose columns are all flat (numbers, booleans, bytes), made straight from their buffers.
+//! Batches whose columns are all flat (numbers, booleans, bytes), made directly from their buffers.
 //!
 //! A source that sends rows as they come sends records of fifty, and on each column of such a record the crate's reader spends as much as the
 //! encoders do on its cells. What is made here is what the reader makes. Whatever is out of the ordinary is left to the reader, which also
-//! has the words for what is wrong.
+//! says what is wrong.
 
 use arrow_array::types::ArrowPrimitiveType;
 use arrow_array::{ArrayRef, BooleanArray, FixedSizeBinaryArray, GenericBinaryArray, OffsetSizeTrait, PrimitiveArray};
@@ -21,7 +21,7 @@ pub(super) fn is_flat(schema: &Schema) -> bool {
     })
 }
 
-/// The batch; none if anything in it is out of the ordinary. Its buffers have been held against the length of its body.
+/// The batch; none if anything in it is out of the ordinary. Its buffers have been checked against the length of its body.
 pub(super) fn read(schema: &SchemaRef, batch: arrow_ipc::RecordBatch<'_>, body: &Buffer) -> Option<RecordBatch> {
     if batch.variadicBufferCounts().is_some_and(|counts| !counts.is_empty()) {
         return None;
@@ -114,10 +114,10 @@ where
     }
 }
 
-/// The first `count` numbers of a buffer that has them; copied if they do not lie straight.
+/// The first `count` numbers of a buffer that has them; copied if they are not aligned.
 fn scalars<T: ArrowNativeType>(bytes: &Buffer, count: usize) -> ScalarBuffer<T> {
-    let straight = bytes.as_ptr().align_offset(align_of::<T>()) == 0;
-    ScalarBuffer::new(if straight { bytes.clone() } else { Buffer::from(bytes.as_slice()) }, 0, count)
+    let aligned = bytes.as_ptr().align_offset(align_of::<T>()) == 0;
+    ScalarBuffer::new(if aligned { bytes.clone() } else { Buffer::from(bytes.as_slice()) }, 0, count)
 }
 
 /// Is no offset less than the one before it? Looks at all of them: without a way out the loop is one of vectors.

@@ -1,4 +1,4 @@
-//! The frames of an IPC stream, and the numbers in them held against the bytes that are there.
+//! The frames of an IPC stream, and the numbers in them checked against the bytes that are there.
 //!
 //! What is checked here is what `arrow-ipc` takes on trust (and would panic on): where a frame, a body or a buffer ends, and how many rows a
 //! node claims. Offsets inside a column are validated by `arrow-data` when the column is built.
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 /// Begins every frame since Arrow 0.15.
 const CONTINUATION: u32 = u32::MAX;
-/// FlatBuffers are read in place, so their eight-byte numbers must lie straight.
+/// FlatBuffers are read in place, so their eight-byte numbers must be aligned.
 const FLATBUFFER_ALIGNMENT: usize = 8;
 
 /// One frame: where its header and its body lie in the stream.
@@ -43,7 +43,7 @@ impl Frame {
         Ok(Some(Self { header_start, header_len }))
     }
 
-    /// The header's bytes, copied if they do not lie straight.
+    /// The header's bytes, copied if they are not aligned.
     pub(super) fn header(self, stream: &Buffer) -> Buffer {
         let header = stream.slice_with_length(self.header_start, self.header_len);
         if header.as_ptr().align_offset(FLATBUFFER_ALIGNMENT) == 0 { header } else { Buffer::from(header.as_slice()) }
@@ -73,7 +73,7 @@ pub(super) fn message(header: &[u8]) -> Result<Message<'_>, IpcError> {
     root_as_message_with_opts(&options, header).map_err(|error| IpcError(format!("not an Arrow IPC message: {}", cause(&error))))
 }
 
-/// Holds a batch's numbers against the length of its body, and answers the sum of its buffers' lengths.
+/// Checks a batch's numbers against the length of its body, and returns the sum of its buffers' lengths.
 pub(super) fn check_batch(batch: RecordBatch<'_>, body_len: usize) -> Result<u64, IpcError> {
     if batch.compression().is_some() {
         return Err(IpcError("the record batch is compressed; send it without compression".to_owned()));
@@ -97,10 +97,10 @@ pub(super) fn check_batch(batch: RecordBatch<'_>, body_len: usize) -> Result<u64
     if bytes > body_len { Err(IpcError("the buffers of the record batch overlap".to_owned())) } else { Ok(bytes) }
 }
 
-/// Holds columns against what the decoder takes for granted, and panics on: buffers of offsets, of dictionary keys and of views are whole
+/// Checks columns for what the decoder takes for granted, and would panic on: buffers of offsets, of dictionary keys and of views are whole
 /// numbers of them, and what lists of fixed size and list views count does not pass the 32 bits of the sandbox.
 pub(super) fn check_columns(schema: &Schema, batch: RecordBatch<'_>, body: &[u8]) -> Result<(), IpcError> {
-    let mut parts = Parts::of(batch, body);
+    let mut parts = Parts::new(batch, body);
     schema.fields().iter().try_for_each(|field| parts.check(field.data_type()).map(drop))
 }
 
@@ -108,12 +108,12 @@ pub(super) fn check_columns(schema: &Schema, batch: RecordBatch<'_>, body: &[u8]
 pub(super) fn check_dictionary(schema: &Schema, id: i64, values: RecordBatch<'_>, body: &[u8]) -> Result<(), IpcError> {
     #[expect(deprecated, reason = "the decoder finds the type of a dictionary's values in this way, and there is no other")]
     let fields = schema.fields_with_dict_id(id);
-    // A dictionary of no column is the decoder's to refuse.
+    // A dictionary of no column is left to the decoder to refuse.
     let Some(DataType::Dictionary(_, of)) = fields.first().map(|it| it.data_type()) else { return Ok(()) };
-    Parts::of(values, body).check(of).map(drop)
+    Parts::new(values, body).check(of).map(drop)
 }
 
-/// What is left of a batch's nodes and buffers, in the order of the format. Too few of them are the decoder's to refuse.
+/// What is left of a batch's nodes and buffers, in the order of the format. Too few of them are left to the decoder to refuse.
 struct Parts<'a> {
     body: &'a [u8],
     rows: Box<dyn Iterator<Item = u64> + 'a>,
@@ -122,7 +122,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(batch: RecordBatch<'a>, body: &'a [u8]) -> Self {
+    fn new(batch: RecordBatch<'a>, body: &'a [u8]) -> Self {
         Self {
             body,
             rows: Box::new(batch.nodes().into_iter().flatten().map(|node| u64::try_from(node.length()).unwrap_or_default())),
@@ -131,7 +131,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Takes the parts of a column, and tells its rows.
+    /// Takes the parts of a column, and returns its rows.
     fn check(&mut self, data_type: &DataType) -> Result<u64, IpcError> {
         let rows = self.rows.next().unwrap_or_default();
         match data_type {
@@ -191,7 +191,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// Takes a buffer, which is to be a whole number of parts of this width.
+    /// Takes a buffer, which must be a whole number of parts of this width.
     fn whole(&mut self, width: usize) -> Result<&'a [u8], IpcError> {
         let Some(buffer) = self.buffers.next() else { return Ok(&[]) };
         let (start, length) =
@@ -199,7 +199,7 @@ impl<'a> Parts<'a> {
         if !length.is_multiple_of(width) {
             return Err(IpcError(format!("a buffer of offsets, keys or views is no whole number of {width} bytes")));
         }
-        // Buffers have been held against the body; only an empty one may begin nowhere.
+        // Buffers have been checked against the body; only an empty one may begin nowhere.
         Ok(self.body.get(start..).and_then(|rest| rest.get(..length)).unwrap_or_default())
     }
 
@@ -211,7 +211,7 @@ impl<'a> Parts<'a> {
 /// A view: a length, and the bytes themselves or where they are.
 const VIEW_BYTES: usize = 16;
 
-/// A library's words, of bounded length.
+/// A library's message, of bounded length.
 pub(super) fn cause(error: &dyn std::fmt::Display) -> String {
     let mut text = error.to_string();
     if text.len() > MAX_CAUSE_BYTES {

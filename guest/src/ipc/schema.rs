@@ -1,4 +1,4 @@
-//! A schema, judged: within the bounds, of types that can be decoded, extension types stored as they must be. And its physical twin.
+//! A schema, checked: within the bounds, of types that can be decoded, extension types stored as they must be. And its physical twin.
 
 use super::IpcError;
 use crate::excerpt::quoted;
@@ -23,12 +23,12 @@ pub struct TableSchema {
     /// The schema of the decoded batches: as `logical`, but without the fields' metadata (a nested field's is part of a type, and may differ
     /// from record to record of an object), text types (`Utf8`, `LargeUtf8`, `Utf8View`, at any depth) are their binary
     /// twins, because text on the wire may be invalid UTF-8 and must come out as the reference writes it; and every field but a map's
-    /// entries and keys may be null, because what a source declares and what it sends are two things. Which nulls a format can hold is
-    /// the format's to say.
+    /// entries and keys may be null, because what a source declares and what it sends are two things. Which nulls can be held depends on
+    /// the format.
     pub physical: SchemaRef,
 }
 
-/// Judges a schema and makes its physical twin.
+/// Checks a schema and makes its physical twin.
 pub(super) fn judge(logical: Schema) -> Result<TableSchema, IpcError> {
     let table = match logical.metadata().get(TABLE_NAME) {
         Some(name) if !name.is_empty() => name.clone(),
@@ -49,7 +49,7 @@ struct Census {
     fields: usize,
     names_bytes: usize,
     metadata_bytes: usize,
-    /// The way to the field at hand, from its column on: what is inside of a list has a name that nobody chose.
+    /// The way to the field at hand, from its column on: what is inside of a list has a name that no user chose.
     path: String,
 }
 
@@ -97,7 +97,7 @@ impl Census {
     /// The type as it is decoded; an error for a type that is not well formed or not supported.
     fn physical_type(&mut self, data_type: &DataType, depth: usize) -> Result<DataType, IpcError> {
         let path = self.path.clone();
-        let refuse = |why: &str| Err(IpcError(format!("column {}: {why}", quoted(&path))));
+        let refuse = |reason: &str| Err(IpcError(format!("column {}: {reason}", quoted(&path))));
         let precision = |precision: u8, most: u8| {
             if (1..=most).contains(&precision) {
                 Ok(data_type.clone())

@@ -388,8 +388,8 @@ fn buffers_that_are_no_whole_number_of_their_parts_are_refused() {
         assert!(!changed.is_empty(), "{what} has no buffer of {length} bytes");
         for changed in changed {
             let refused = Decoder::default().decode(changed).map(|_| ());
-            let words = format!("a buffer of offsets, keys or views is no whole number of {part} bytes");
-            assert_eq!(refused, Err(IpcError(words)), "{what}");
+            let message = format!("a buffer of offsets, keys or views is no whole number of {part} bytes");
+            assert_eq!(refused, Err(IpcError(message)), "{what}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 /// A part of a table's rows that has objects of its own. There is one yet, the whole table, since no placeholder of a path takes its text from
-/// rows; a path that does will say here what tells its parts apart.
+/// rows; a path that does will have here what distinguishes its parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Partition;
 

@@ -3,7 +3,7 @@
 //!
 //! No error holds more of a spec than the name of a field and the kind of its value.
 
-use super::SpecProblem;
+use super::problem::SpecProblem;
 use crate::excerpt::beginning;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
@@ -16,41 +16,50 @@ const UNMARSHAL: &str = "failed to unmarshal s3 spec: ";
 /// Bytes of a spec. Real ones have some hundreds; this leaves room and keeps what is read far below the memory of an instance.
 const MAX_SPEC_BYTES: usize = 1 << 20;
 
-/// How much of a field's name an error quotes. Names in a spec are a stranger's and may be of any length.
+/// How much of a field's name an error quotes. Names in a spec are untrusted and may be of any length.
 const QUOTED_CHARS: usize = 100;
 
-/// Unknown fields that are told of, for one object. More would say nothing new.
+/// Unknown fields that are reported, for one object. More would not help.
 const MAX_UNKNOWN_FIELDS: usize = 50;
 
-/// Letters that a slip of the pen may change, add or drop.
-const MAX_SLIPS: usize = 2;
+/// Letters that a typo may change, add or drop.
+const MAX_TYPO_LETTERS: usize = 2;
 
 /// A field as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field<T> {
-    /// Not there, or `null`.
-    Absent,
-    /// There, but of a wrong type; a problem says so. Rules pass over it.
+    /// Not there, or `null`; with its default, if it has one. Rules that look at what was written pass over the default.
+    Absent(Option<T>),
+    /// There, but of a wrong type, which was reported. Rules ignore it.
     Wrong,
     /// There.
     Given(T),
 }
 
 impl<T> Field<T> {
+    /// What was written.
     pub(super) fn given(&self) -> Option<&T> {
         if let Self::Given(value) = self { Some(value) } else { None }
     }
 
     pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> Field<U> {
         match self {
-            Self::Absent => Field::Absent,
+            Self::Absent(default) => Field::Absent(default.map(to)),
             Self::Wrong => Field::Wrong,
             Self::Given(value) => Field::Given(to(value)),
         }
     }
 
-    pub(super) fn into_given(self) -> Option<T> {
-        if let Self::Given(value) = self { Some(value) } else { None }
+    /// What was written, or else the default.
+    pub(super) fn value(&self) -> Option<&T> {
+        match self {
+            Self::Given(value) | Self::Absent(Some(value)) => Some(value),
+            Self::Absent(None) | Self::Wrong => None,
+        }
+    }
+
+    pub(super) fn with_default(self, default: Option<T>) -> Self {
+        if let Self::Absent(_) = self { Self::Absent(default) } else { self }
     }
 
     pub(super) fn is_wrong(&self) -> bool {
@@ -58,7 +67,7 @@ impl<T> Field<T> {
     }
 
     pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
+        matches!(self, Self::Absent(_))
     }
 }
 
@@ -67,31 +76,42 @@ impl Field<String> {
     pub(super) fn filled(&self) -> Option<&str> {
         self.given().map(String::as_str).filter(|it| !it.is_empty())
     }
+
+    /// The text or its default, unless it is empty.
+    pub(super) fn text(&self) -> Option<String> {
+        self.filled().or(self.value().map(String::as_str)).filter(|it| !it.is_empty()).map(str::to_owned)
+    }
 }
 
-/// One JSON object on its way into a struct, field by field. What nobody asks for is unknown.
-#[derive(Debug)]
+impl Field<bool> {
+    /// Is it true, by what was written or by default?
+    pub(super) fn is_true(&self) -> bool {
+        self.value() == Some(&true)
+    }
+}
+
+impl Field<i64> {
+    /// The number or its default, in the type of where it goes.
+    pub(super) fn number<N: TryFrom<i64>>(&self) -> Option<N> {
+        self.value().and_then(|it| N::try_from(*it).ok())
+    }
+}
+
+/// One JSON object on its way into a struct, field by field. What is never asked for is unknown.
+#[derive(Debug, Clone)]
 pub(super) struct Document {
     /// Dotted, with a dot at the end; empty at the top.
     prefix: String,
-    /// Put before the words about a wrong type.
+    /// Precedes what is said about a wrong type.
     decoding: &'static str,
+    /// Are unknown fields refused? Otherwise they are warned of and ignored.
+    is_strict: bool,
     members: Vec<Member>,
     /// The fields there are, as far as they were asked for.
     known: Vec<&'static str>,
 }
 
-/// A field that nobody asked for.
-pub(super) struct Unknown {
-    /// Dotted path.
-    pub(super) field: String,
-    /// Its last part.
-    pub(super) name: String,
-    /// The field that it is a slip of the pen for.
-    pub(super) meant: Option<&'static str>,
-}
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Member {
     name: String,
     value: Box<RawValue>,
@@ -102,24 +122,23 @@ impl Document {
     /// Reads a whole spec; nothing at all and `null` are `{}`.
     pub(super) fn parse(json: &str) -> Result<Self, SpecProblem> {
         if json.trim().is_empty() {
-            return Ok(Self::empty(""));
+            return Ok(Self::empty());
         }
-        let refused = |words: String| SpecProblem { field: String::new(), message: format!("{UNMARSHAL}{words}") };
+        let refused = |reason: String| SpecProblem { field: String::new(), message: format!("{UNMARSHAL}{reason}") };
         if json.len() > MAX_SPEC_BYTES {
             return Err(refused(format!("the spec has {} bytes; at most {MAX_SPEC_BYTES} are possible", json.len())));
         }
         let raw: Box<RawValue> = serde_json::from_str(json).map_err(|error| refused(error.to_string()))?;
-        match Kind::of(&raw) {
-            Kind::Null => Ok(Self::empty("")),
-            Kind::Object => Self::of(&raw, "").map_err(refused),
+        match Kind::from_raw(&raw) {
+            Kind::Null => Ok(Self::empty()),
+            Kind::Object => Self::from_raw(&raw, "").map_err(refused),
             kind => Err(refused(format!("the spec must be an object, not {kind}"))),
         }
     }
 
-    /// Without the prefix that decoding errors have: `format_spec` is decoded later, by other code of the reference.
-    pub(super) fn decoded_apart(mut self) -> Self {
-        self.decoding = "";
-        self
+    /// As the reference reads `format_spec`, later and by other code: errors have no prefix, and unknown fields are refused.
+    pub(super) fn decoded_apart(self) -> Self {
+        Self { decoding: "", is_strict: true, ..self }
     }
 
     pub(super) fn text(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<String> {
@@ -137,16 +156,22 @@ impl Document {
 
     pub(super) fn object(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<Document> {
         let prefix = format!("{}{name}.", self.prefix);
-        self.read(name, OBJECT, problems, |raw| if Kind::of(raw) == Kind::Object { Self::of(raw, &prefix).ok() } else { None })
+        self.read(name, OBJECT, problems, |raw| if Kind::from_raw(raw) == Kind::Object { Self::from_raw(raw, &prefix).ok() } else { None })
     }
 
-    /// What nobody asked for, in the order written.
-    pub(super) fn unknown(&self) -> impl Iterator<Item = Unknown> {
-        self.members.iter().filter(|it| !it.read).take(MAX_UNKNOWN_FIELDS).map(|it| {
-            let name = preview(&it.name);
-            let meant = self.known.iter().copied().find(|known| is_slip_of(&it.name, known));
-            Unknown { field: format!("{}{name}", self.prefix), name, meant }
-        })
+    /// Reports the fields that were not asked for, in the order written. Go ignores fields it does not know. So do we, but not in silence.
+    pub(super) fn report_unknown(&self, problems: &mut Vec<SpecProblem>, warnings: &mut Vec<SpecProblem>) {
+        for member in self.members.iter().filter(|it| !it.read).take(MAX_UNKNOWN_FIELDS) {
+            let name = preview(&member.name);
+            let field = format!("{}{name}", self.prefix);
+            if self.is_strict {
+                problems.push(SpecProblem { field, message: format!("json: unknown field \"{name}\"") });
+                continue;
+            }
+            let meant = self.known.iter().find(|known| is_typo_of(&member.name, known));
+            let hint = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            warnings.push(SpecProblem { message: format!("unknown field `{field}`{hint}"), field });
+        }
     }
 
     fn read<T>(
@@ -162,51 +187,52 @@ impl Document {
             member.read = true;
             last = Some(&member.value);
         }
-        let Some(raw) = last else { return Field::Absent };
-        let kind = Kind::of(raw);
+        let Some(raw) = last else { return Field::Absent(None) };
+        let kind = Kind::from_raw(raw);
         if kind == Kind::Null {
-            return Field::Absent;
+            return Field::Absent(None);
         }
         if let Some(value) = decode(raw) {
             return Field::Given(value);
         }
         let field = format!("{}{name}", self.prefix);
         let found = if kind == wanted.kind { wanted.flaw.to_owned() } else { kind.to_string() };
-        problems.push(SpecProblem { message: format!("{}`{field}` must be {}, not {found}", self.decoding, wanted.words), field });
+        problems.push(SpecProblem { message: format!("{}`{field}` must be {}, not {found}", self.decoding, wanted.description), field });
         Field::Wrong
     }
 
-    fn empty(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), decoding: UNMARSHAL, members: Vec::new(), known: Vec::new() }
+    /// An object without members.
+    pub(super) fn empty() -> Self {
+        Self { prefix: String::new(), decoding: UNMARSHAL, is_strict: false, members: Vec::new(), known: Vec::new() }
     }
 
-    fn of(raw: &RawValue, prefix: &str) -> Result<Self, String> {
+    fn from_raw(raw: &RawValue, prefix: &str) -> Result<Self, String> {
         let Members(members) = serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
-        Ok(Self { members, ..Self::empty(prefix) })
+        Ok(Self { prefix: prefix.to_owned(), members, ..Self::empty() })
     }
 }
 
-/// What a field is to hold.
+/// What a field has to hold.
 #[derive(Clone, Copy)]
 struct Wanted {
     kind: Kind,
-    words: &'static str,
+    description: &'static str,
     /// What a value of the right kind has that could still not be read.
     flaw: &'static str,
 }
 
-const STRING: Wanted = Wanted { kind: Kind::String, words: "a string", flaw: "one with half a surrogate pair" };
-const BOOLEAN: Wanted = Wanted { kind: Kind::Bool, words: "true or false", flaw: "another word" };
+const STRING: Wanted = Wanted { kind: Kind::String, description: "a string", flaw: "one with half a surrogate pair" };
+const BOOLEAN: Wanted = Wanted { kind: Kind::Bool, description: "true or false", flaw: "another word" };
 const INTEGER: Wanted =
-    Wanted { kind: Kind::Number, words: "a whole number", flaw: "one with a fraction, an exponent or more than 64 bits" };
-const OBJECT: Wanted = Wanted { kind: Kind::Object, words: "an object", flaw: "one with half a surrogate pair in a name" };
+    Wanted { kind: Kind::Number, description: "a whole number", flaw: "one with a fraction, an exponent or more than 64 bits" };
+const OBJECT: Wanted = Wanted { kind: Kind::Object, description: "an object", flaw: "one with half a surrogate pair in a name" };
 
-/// A problem of decoding one field, in the words of the caller.
-pub(super) fn undecodable(field: &str, words: &str) -> SpecProblem {
-    SpecProblem { field: field.to_owned(), message: format!("{UNMARSHAL}`{field}`: {words}") }
+/// A problem of decoding one field.
+pub(super) fn undecodable(field: &str, reason: &str) -> SpecProblem {
+    SpecProblem { field: field.to_owned(), message: format!("{UNMARSHAL}`{field}`: {reason}") }
 }
 
-/// The start of a stranger's text, fit for a line of a log.
+/// The beginning of an untrusted text, without control characters, for errors and log lines.
 pub(super) fn preview(text: &str) -> String {
     beginning(text, QUOTED_CHARS).replace(char::is_control, "\u{fffd}")
 }
@@ -247,8 +273,8 @@ fn same_key(written: &str, name: &str) -> bool {
 }
 
 /// Is `written` almost `name`? (Levenshtein's distance, row by row.)
-fn is_slip_of(written: &str, name: &str) -> bool {
-    if written.len().abs_diff(name.len()) > MAX_SLIPS {
+fn is_typo_of(written: &str, name: &str) -> bool {
+    if written.len().abs_diff(name.len()) > MAX_TYPO_LETTERS {
         return false;
     }
     let mut row: Vec<usize> = (0..=name.len()).collect();
@@ -261,11 +287,11 @@ fn is_slip_of(written: &str, name: &str) -> bool {
             row[left + 1] = replaced.min(diagonal + 1).min(row[left] + 1);
         }
     }
-    // Three letters are always two slips from three others.
-    row[name.len()] <= MAX_SLIPS.min(name.len() / 3)
+    // Any three letters are two changes from three others.
+    row[name.len()] <= MAX_TYPO_LETTERS.min(name.len() / 3)
 }
 
-/// What a value is, told by its first byte: the text is known to be JSON.
+/// What a value is, by its first byte: the text is known to be JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Null,
@@ -277,7 +303,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(raw: &RawValue) -> Self {
+    fn from_raw(raw: &RawValue) -> Self {
         match raw.get().trim_start().as_bytes().first() {
             Some(b'{') => Self::Object,
             Some(b'[') => Self::Array,
@@ -327,8 +353,8 @@ mod tests {
     }
 
     #[test]
-    fn slips_of_the_pen() {
-        let check = |written: &str, name: &str, expected: bool| assert_eq!(is_slip_of(written, name), expected, "{written} for {name}");
+    fn typos_are_recognised() {
+        let check = |written: &str, name: &str, expected: bool| assert_eq!(is_typo_of(written, name), expected, "{written} for {name}");
         check("bukket", "bucket", true);
         check("bucke", "bucket", true);
         check("regoin", "region", true);

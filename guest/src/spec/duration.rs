@@ -177,8 +177,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in "[-+]?([0-9]{0,12}(\\.[0-9]{0,30})?(ns|us|ms|s|m|h|x|é)?){0,4}") {
-            if let Err(words) = parse(&text) {
-                prop_assert!(words.starts_with("time: "));
+            if let Err(reason) = parse(&text) {
+                prop_assert!(reason.starts_with("time: "));
             }
         }
 

@@ -5,7 +5,7 @@ use super::document::preview;
 /// Bytes of a URL.
 const MAX_BYTES: usize = 2_048;
 
-/// Says what is wrong with an endpoint. The words never repeat a user name or password.
+/// Says what is wrong with an endpoint. The message never repeats a user name or password.
 pub(super) fn check(url: &str) -> Result<(), String> {
     if url.len() > MAX_BYTES {
         return Err(format!("`endpoint` has {} bytes; at most {MAX_BYTES} are possible", url.len()));
@@ -155,14 +155,14 @@ mod tests {
             "/%zz",
             "/%00",
         ] {
-            let words = check(&format!("http://store{path}")).expect_err(path);
-            assert!(words.starts_with("the path of `endpoint` must not have empty segments"), "{path}: {words}");
+            let reason = check(&format!("http://store{path}")).expect_err(path);
+            assert!(reason.starts_with("the path of `endpoint` must not have empty segments"), "{path}: {reason}");
         }
     }
 
     #[test]
     fn repeats_no_password() {
-        let words = check("http://user:hunter2@host").unwrap_err();
-        assert!(!words.contains("hunter2") && !words.contains("user:"), "{words}");
+        let reason = check("http://user:hunter2@host").unwrap_err();
+        assert!(!reason.contains("hunter2") && !reason.contains("user:"), "{reason}");
     }
 }

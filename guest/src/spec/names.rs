@@ -118,9 +118,9 @@ mod tests {
 
     #[test]
     fn a_bucket_that_no_store_has_is_refused_with_what_would_be_right() {
-        let check = |bucket: &str, words: &str| {
+        let check = |bucket: &str, message: &str| {
             let refused = check_bucket(bucket, false).expect_err(bucket);
-            assert!(refused.starts_with("`bucket`") && refused.contains(words), "{bucket:?}: {refused}");
+            assert!(refused.starts_with("`bucket`") && refused.contains(message), "{bucket:?}: {refused}");
             assert!(!refused.contains(char::is_control), "{refused:?}");
         };
         check("lake/prefix", "belongs in `path`");

@@ -71,7 +71,7 @@ impl Settings {
     /// What is wrong, if it is not something that [`Spec::parse`](super::Spec::parse) makes.
     pub fn from_json(json: &str) -> Result<Self, String> {
         let wire: Wire = serde_json::from_str(json).map_err(|error| format!("the session settings cannot be read: {error}"))?;
-        wire.check().map_err(|words| format!("the session settings are not ones that `configure` makes: {words}"))
+        wire.check().map_err(|reason| format!("the session settings are not ones that `configure` makes: {reason}"))
     }
 }
 
@@ -84,12 +84,12 @@ impl Wire {
         }
         check_content_type(&self.content_type)?;
         let format = self.format.check()?;
-        let is_parquet = matches!(format, Format::Parquet(_));
-        if self.gzip && is_parquet {
-            return Err("gzip around parquet".to_owned());
+        let facts = format.facts();
+        if self.gzip && !facts.is_compressible() {
+            return Err(format!("gzip around {}", facts.name));
         }
-        if self.empty_objects && !is_parquet {
-            return Err("empty objects of another format than parquet".to_owned());
+        if self.empty_objects && !facts.has_empty_object {
+            return Err(format!("empty objects of {}", facts.name));
         }
         let rotation = if path.has_uuid() {
             Rotation::Every { rows: self.rows, bytes: self.bytes, age: self.age_nanoseconds.map(|it| Duration::from_nanos(it.get())) }

@@ -205,8 +205,8 @@ fn format_spec_has_defaults() {
 
 #[test]
 fn wrong_types_are_told_of_by_field() {
-    let unmarshal = |words: &str| format!("failed to unmarshal s3 spec: {words}");
-    let check = |changes: Value, words: &str| refused(changes, &[&unmarshal(words)]);
+    let unmarshal = |message: &str| format!("failed to unmarshal s3 spec: {message}");
+    let check = |changes: Value, message: &str| refused(changes, &[&unmarshal(message)]);
     check(json!({"bucket": 5}), "`bucket` must be a string, not a number");
     let half = with(json!({})).replace("\"b\"", "\"\\ud800\"");
     assert_eq!(messages(&half, "s"), [unmarshal("`bucket` must be a string, not one with half a surrogate pair")]);
@@ -270,8 +270,8 @@ fn our_own_rules_name_field_value_and_what_would_do() {
     refused(json!({"part_size": 5_368_709_121_i64}), &["`part_size` must be between 5242880 and 5368709120, not 5368709121"]);
     assert_eq!(accepted(json!({"part_size": 5_368_709_120_i64, "max_retries": 1_000})).target.max_retries, Some(1_000));
     for (value, shown) in [("CRC32", "CRC32"), ("auto", "auto"), ("sha256", "sha256")] {
-        let words = format!("invalid `checksum_algorithm` value: {shown}. Allowed values are crc32, none");
-        refused(json!({"checksum_algorithm": value}), &[&words]);
+        let message = format!("invalid `checksum_algorithm` value: {shown}. Allowed values are crc32, none");
+        refused(json!({"checksum_algorithm": value}), &[&message]);
     }
     for (value, expected) in [("", None), ("crc32", Some("crc32")), ("none", Some("none"))] {
         assert_eq!(accepted(json!({"checksum_algorithm": value})).target.checksum_algorithm.as_deref(), expected);
@@ -284,10 +284,10 @@ fn our_own_rules_name_field_value_and_what_would_do() {
 
 #[test]
 fn what_no_store_could_take_is_refused_by_field() {
-    let check = |changes: Value, field: &str, words: &str| {
-        let problems = Spec::parse(&with(changes), "s").expect_err(words);
+    let check = |changes: Value, field: &str, message: &str| {
+        let problems = Spec::parse(&with(changes), "s").expect_err(message);
         let found: Vec<_> = problems.iter().map(|it| it.field.as_str()).collect();
-        assert!(found == [field] && problems[0].message.contains(words), "{problems:?}");
+        assert!(found == [field] && problems[0].message.contains(message), "{problems:?}");
         assert!(!problems[0].message.contains(char::is_control), "{problems:?}");
     };
     check(json!({"bucket": "lake/prefix"}), "bucket", "belongs in `path`");
@@ -302,8 +302,8 @@ fn what_no_store_could_take_is_refused_by_field() {
     check(json!({"local_profile": "p\n"}), "local_profile", "`local_profile` must not have line ends");
     for field in ["local_profile", "role_arn", "role_session_name", "external_id"] {
         for text in ["x\n", "\r\nx", "a\tb", "\u{0}", "\u{7f}", "\u{85}"] {
-            let words = format!("`credentials.{field}` must not have line ends or other control characters");
-            check(json!({"credentials": {field: text}}), &format!("credentials.{field}"), &words);
+            let message = format!("`credentials.{field}` must not have line ends or other control characters");
+            check(json!({"credentials": {field: text}}), &format!("credentials.{field}"), &message);
         }
     }
     check(json!({"acl": "private\n"}), "acl", "invalid `acl` value");

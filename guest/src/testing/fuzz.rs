@@ -135,7 +135,7 @@ pub fn athena(data: &[u8]) {
     assert!(clean(&once).is_ok_and(|twice| twice == once), "clean keys were cleaned again");
 }
 
-/// Encodes an input whole and in pieces, which are to be equal; both, if the input has rows.
+/// Encodes an input whole and in pieces, which have to be equal; both, if the input has rows.
 fn encoded_alike(data: &[u8], format: &Format) -> Option<Vec<u8>> {
     let (schema, batches) = Decoder::default().decode(data.to_vec()).ok()?;
     let whole = encoded(format, &schema, &batches, &[]);

@@ -28,7 +28,7 @@ impl ConversionBudget {
     }
 }
 
-/// What is said past the bound.
+/// The error past the bound.
 pub(super) fn too_large() -> Reason {
     format!(
         "with it the values of a row that Parquet holds in another form take more than {MAX_CONVERTED_BYTES} bytes, which is all that they \

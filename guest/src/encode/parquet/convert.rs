@@ -32,7 +32,7 @@ const REPLACEMENT: &str = "\u{fffd}";
 /// [`EncodeError::Data`], naming the column.
 pub(super) fn convert(column: &Column, array: &ArrayRef, budget: &mut ConversionBudget) -> Result<ArrayRef, EncodeError> {
     apply(&column.convert, array, budget)
-        .map_err(|why| EncodeError::Data(format!("column {:?} of type {}: {why}", column.name, array.data_type())))
+        .map_err(|reason| EncodeError::Data(format!("column {:?} of type {}: {reason}", column.name, array.data_type())))
 }
 
 fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> Result<ArrayRef, Reason> {
@@ -74,7 +74,7 @@ fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> 
             let dictionary = array.as_any_dictionary_opt().ok_or_else(unexpected)?;
             weigh(array, 0..array.len(), &mut budget.left).map_err(|Spent| too_large())?;
             // Looked up first: the dictionary may be far larger than the rows at hand.
-            let flat = arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(words)?;
+            let flat = arrow_select::take::take(dictionary.values(), dictionary.keys(), None).map_err(reason)?;
             apply(value, &flat, budget)
         }
         Convert::List(item, element) => match array.data_type() {
@@ -86,7 +86,7 @@ fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> 
                 let list = array.as_fixed_size_list();
                 let values = apply(element, list.values(), budget)?;
                 let list = FixedSizeListArray::try_new_with_length(item.clone(), *size, values, list.nulls().cloned(), list.len());
-                Ok(Arc::new(list.map_err(words)?))
+                Ok(Arc::new(list.map_err(reason)?))
             }
             _ => Err(unexpected()),
         },
@@ -94,7 +94,7 @@ fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> 
             let array = array.as_struct_opt().ok_or_else(unexpected)?;
             let columns = children.iter().zip(array.columns()).map(|(child, column)| apply(child, column, budget));
             let columns = columns.collect::<Result<Vec<_>, _>>()?;
-            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, array.nulls().cloned()).map_err(words)?))
+            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, array.nulls().cloned()).map_err(reason)?))
         }
         Convert::Map(entry, entries) => {
             let map = array.as_map_opt().ok_or_else(unexpected)?;
@@ -103,7 +103,7 @@ fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> 
             let inner: ArrayRef = Arc::new(map.entries().slice(start, end - start));
             let inner = apply(entries, &inner, budget)?;
             let inner = inner.as_struct_opt().ok_or_else(unexpected)?.clone();
-            Ok(Arc::new(MapArray::try_new(entry.clone(), offsets, inner, map.nulls().cloned(), *sorted).map_err(words)?))
+            Ok(Arc::new(MapArray::try_new(entry.clone(), offsets, inner, map.nulls().cloned(), *sorted).map_err(reason)?))
         }
     }
 }
@@ -141,7 +141,7 @@ fn list<O: OffsetSizeTrait>(
 ) -> Result<GenericListArray<O>, Reason> {
     let (offsets, start, end) = rebased(list.offsets());
     let values = apply(element, &list.values().slice(start, end - start), budget)?;
-    GenericListArray::try_new(item.clone(), offsets, values, list.nulls().cloned()).map_err(words)
+    GenericListArray::try_new(item.clone(), offsets, values, list.nulls().cloned()).map_err(reason)
 }
 
 /// Offsets from zero, and the range of the child they spoke of: a slice of a long list column touches only its own elements.
@@ -180,7 +180,7 @@ where
     }
     let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
     let valid = GenericByteArray::<GenericBinaryType<O>>::try_new(offsets, bytes.into(), values.nulls().cloned());
-    Ok(Arc::new(valid.map_err(words)?))
+    Ok(Arc::new(valid.map_err(reason)?))
 }
 
 /// Is each value UTF-8? Text that is UTF-8 as a whole and is cut only between characters is so in each of its values.
@@ -205,7 +205,7 @@ fn text_bytes(cell: &[u8]) -> u64 {
     cell.utf8_chunks().map(|chunk| (chunk.valid().len() + chunk.invalid().len() * REPLACEMENT.len()) as u64).sum()
 }
 
-/// Appends a cell as UTF-8, and tells whether anything had to be replaced. As the reference's JSON does: one U+FFFD a stray byte.
+/// Appends a cell as UTF-8, and returns whether anything had to be replaced. As the reference's JSON does: one U+FFFD a stray byte.
 fn append_text(cell: &[u8], text: &mut Vec<u8>) -> bool {
     let mut replaced = false;
     for chunk in cell.utf8_chunks() {
@@ -227,6 +227,6 @@ fn unexpected() -> Reason {
     "the rows do not have the type of their schema".into()
 }
 
-fn words(error: ArrowError) -> Reason {
+fn reason(error: ArrowError) -> Reason {
     error.to_string()
 }

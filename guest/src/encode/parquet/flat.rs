@@ -25,7 +25,7 @@ use arrow_schema::{DataType, TimeUnit};
 use blocks::{Blocks, Chunk};
 use bounds::{Bounds, ByteBounds, Kept, PageBounds};
 use dictionary::{ByteDictionary, Coded, Dictionary, Number, NumberDictionary};
-pub(super) use page::Press;
+pub(super) use page::PageCompressor;
 use page::{PageKind, write_validity};
 use parquet::basic::{BoundaryOrder, Compression, Encoding, LogicalType, PageType, Type as Physical};
 use parquet::column::writer::ColumnCloseResult;
@@ -52,7 +52,7 @@ const PAGE_INDEX_BYTES: usize = 96;
 const STEP_ROWS: usize = 4_096;
 
 /// Why a column cannot be written; never a value of it.
-pub(super) type Why = String;
+pub(super) type Reason = String;
 
 /// How the values of a column lie in memory and in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ enum Form {
 
 impl Form {
     /// The form of a converted column; `None` if it is the crate's to write.
-    fn of(ty: &DataType, descr: &ColumnDescriptor) -> Option<Self> {
+    fn from_column(ty: &DataType, descr: &ColumnDescriptor) -> Option<Self> {
         let flat = descr.max_rep_level() == 0 && descr.max_def_level() <= 1;
         let bytes = usize::try_from(descr.type_length()).unwrap_or_default();
         match (descr.physical_type(), ty) {
@@ -139,12 +139,12 @@ pub(super) struct FlatColumn {
 impl FlatColumn {
     /// Is a column of this type one of these?
     pub(super) fn takes(ty: &DataType, descr: &ColumnDescriptor) -> bool {
-        Form::of(ty, descr).is_some()
+        Form::from_column(ty, descr).is_some()
     }
 
     /// Begins a chunk. `None` if [`FlatColumn::takes`] is false.
     pub(super) fn new(ty: &DataType, descr: ColumnDescPtr, dictionary: bool) -> Option<Self> {
-        let form = Form::of(ty, &descr)?;
+        let form = Form::from_column(ty, &descr)?;
         let values = match form {
             Form::Int32 { unsigned } => Values::Int32(Numbers::new(dictionary, Layout::Little, if unsigned { i32::MIN } else { 0 })),
             Form::Int64 { unsigned } => Values::Int64(Numbers::new(dictionary, Layout::Little, if unsigned { i64::MIN } else { 0 })),
@@ -174,7 +174,7 @@ impl FlatColumn {
     }
 
     /// Takes the rows of a converted array, which has no nulls if the column is declared to have none.
-    pub(super) fn write(&mut self, array: &ArrayRef, press: &mut Press) -> Result<(), Why> {
+    pub(super) fn write(&mut self, array: &ArrayRef, compressor: &mut PageCompressor) -> Result<(), Reason> {
         let step = match self.form {
             Form::Bytes { .. } | Form::Fixed { .. } => step_rows(array.len(), array_bytes(array)),
             _ => STEP_ROWS,
@@ -184,7 +184,7 @@ impl FlatColumn {
             let mut count = (array.len() - start).min(step).min(PAGE_ROWS - self.rows);
             if let Some((row, value)) = self.first_large(array, start..start + count) {
                 if row == start {
-                    self.write_large(value, press);
+                    self.write_large(value, compressor);
                     start += 1;
                     continue;
                 }
@@ -194,7 +194,7 @@ impl FlatColumn {
             start += count;
             let (bytes, dictionary_is_full) = self.page_bytes();
             if self.rows == PAGE_ROWS || bytes >= PAGE_BYTES || dictionary_is_full {
-                self.end_page(press);
+                self.end_page(compressor);
             }
         }
         Ok(())
@@ -222,11 +222,11 @@ impl FlatColumn {
     }
 
     /// Writes a large value as a page. No dictionary takes values after it.
-    fn write_large(&mut self, value: &[u8], press: &mut Press) {
-        self.end_page(press);
+    fn write_large(&mut self, value: &[u8], compressor: &mut PageCompressor) {
+        self.end_page(compressor);
         let Values::Bytes(strings) = &mut self.values else { return };
         strings.coded.shut();
-        let body = press.body();
+        let body = compressor.body();
         if self.descr.max_def_level() > 0 {
             write_validity(body, &[], 1);
         }
@@ -237,7 +237,7 @@ impl FlatColumn {
         strings.bounds.note(value);
         let bounds = strings.bounds.take();
         let start = self.pages.len();
-        self.uncompressed += press.press_with(PageKind::Data { encoding: Encoding::PLAIN }, 1, value, &mut self.pages);
+        self.uncompressed += compressor.compress_with(PageKind::Data { encoding: Encoding::PLAIN }, 1, value, &mut self.pages);
         self.bounds_bytes += bounds.known().map_or(0, Bounds::held_bytes);
         let value_bytes = matches!(self.form, Form::Bytes { .. }).then_some(value.len() as i64);
         let bytes = start..self.pages.len();
@@ -254,7 +254,7 @@ impl FlatColumn {
         }
     }
 
-    fn append(&mut self, array: &ArrayRef) -> Result<(), Why> {
+    fn append(&mut self, array: &ArrayRef) -> Result<(), Reason> {
         let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
         if let Some(nulls) = nulls {
             // The rows before the first null were not written down.
@@ -286,7 +286,7 @@ impl FlatColumn {
                 DataType::Timestamp(..) => numbers.take::<TimestampNanosecondType>(array, nulls),
                 DataType::Decimal32(..) => numbers.widen::<Decimal32Type>(array, nulls, i64::from),
                 DataType::Decimal64(..) => numbers.take::<Decimal64Type>(array, nulls),
-                // Conversion has seen to it that each fits its bytes.
+                // Conversion has checked that each fits its bytes.
                 _ => numbers.widen::<Decimal128Type>(array, nulls, |value| value as i64),
             },
             Values::Int128(numbers) => numbers.take::<Decimal128Type>(array, nulls),
@@ -309,11 +309,11 @@ impl FlatColumn {
     }
 
     /// Compresses the page, if it has rows, and begins the next.
-    fn end_page(&mut self, press: &mut Press) {
+    fn end_page(&mut self, compressor: &mut PageCompressor) {
         if self.rows == 0 {
             return;
         }
-        let body = press.body();
+        let body = compressor.body();
         if self.descr.max_def_level() > 0 {
             write_validity(body, &self.validity, self.rows);
         }
@@ -325,7 +325,7 @@ impl FlatColumn {
         };
         let value_bytes = matches!(self.form, Form::Bytes { .. }).then_some(value_bytes);
         let start = self.pages.len();
-        self.uncompressed += press.press(PageKind::Data { encoding }, self.rows, &mut self.pages);
+        self.uncompressed += compressor.compress(PageKind::Data { encoding }, self.rows, &mut self.pages);
         let (rows, nulls) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.nulls));
         self.bounds_bytes += bounds.known().map_or(0, Bounds::held_bytes);
         self.finished.push(Page { bytes: start..self.pages.len(), rows, nulls, encoding, value_bytes, bounds });
@@ -333,9 +333,9 @@ impl FlatColumn {
     }
 
     /// Ends the chunk: its bytes, and what the footer says of them.
-    pub(super) fn finish(mut self, press: &mut Press) -> Result<(Chunk, ColumnCloseResult), ParquetError> {
-        self.end_page(press);
-        let body = press.body();
+    pub(super) fn finish(mut self, compressor: &mut PageCompressor) -> Result<(Chunk, ColumnCloseResult), ParquetError> {
+        self.end_page(compressor);
+        let body = compressor.body();
         let entries = match &self.values {
             Values::Int32(numbers) => numbers.dictionary_page(body),
             Values::Int64(numbers) => numbers.dictionary_page(body),
@@ -344,7 +344,7 @@ impl FlatColumn {
         };
         let mut chunk = Blocks::default();
         if let Some(entries) = entries {
-            self.uncompressed += press.press(PageKind::Dictionary, entries, &mut chunk);
+            self.uncompressed += compressor.compress(PageKind::Dictionary, entries, &mut chunk);
         }
         let dictionary_bytes = chunk.len();
         chunk.append(std::mem::take(&mut self.pages));
@@ -442,7 +442,7 @@ fn valid_runs(nulls: Option<&NullBuffer>, rows: usize) -> impl Iterator<Item = R
     all.into_iter().chain(nulls.into_iter().flat_map(|nulls| nulls.valid_slices().map(|(start, end)| start..end)))
 }
 
-fn unexpected() -> Why {
+fn unexpected() -> Reason {
     "the rows do not have the type of their schema".into()
 }
 
@@ -481,7 +481,7 @@ impl<T: Number> Numbers<T> {
     }
 
     /// Takes an array of exactly this type.
-    fn take<A: ArrowPrimitiveType<Native = T>>(&mut self, array: &ArrayRef, nulls: Option<&NullBuffer>) -> Result<(), Why> {
+    fn take<A: ArrowPrimitiveType<Native = T>>(&mut self, array: &ArrayRef, nulls: Option<&NullBuffer>) -> Result<(), Reason> {
         let array = array.as_primitive_opt::<A>().ok_or_else(unexpected)?;
         for run in valid_runs(nulls, array.len()) {
             self.extend(array.values().get(run).unwrap_or_default(), |value| value);
@@ -495,7 +495,7 @@ impl<T: Number> Numbers<T> {
         array: &ArrayRef,
         nulls: Option<&NullBuffer>,
         to: impl Fn(A::Native) -> T + Copy,
-    ) -> Result<(), Why> {
+    ) -> Result<(), Reason> {
         let array = array.as_primitive_opt::<A>().ok_or_else(unexpected)?;
         for run in valid_runs(nulls, array.len()) {
             self.extend(array.values().get(run).unwrap_or_default(), to);
@@ -519,7 +519,7 @@ impl<T: Number> Numbers<T> {
         }
     }
 
-    /// Appends the values of the page. Its encoding, its bounds, and nothing of interest.
+    /// Appends the values of the page. Returns its encoding and bounds; the number is of use for byte arrays alone.
     fn end_page(&mut self, body: &mut Vec<u8>) -> (Encoding, PageBounds, i64) {
         let (bounds, flip) = (&mut self.bounds, self.flip);
         let is_coded = self.coded.end_page(body, |dictionary, used| {
@@ -531,7 +531,7 @@ impl<T: Number> Numbers<T> {
         (encoding, self.bounds.take().map_or(PageBounds::NoValues, known), 0)
     }
 
-    /// Appends the dictionary's values, and tells how many there are.
+    /// Appends the dictionary's values, and returns how many there are.
     fn dictionary_page(&self, body: &mut Vec<u8>) -> Option<usize> {
         let dictionary = self.coded.dictionary()?;
         body.reserve(dictionary.len() * width::<T>(self.layout) + T::SLACK);
@@ -658,7 +658,7 @@ impl Strings {
         (encoding, self.bounds.take(), std::mem::take(&mut self.value_bytes))
     }
 
-    /// Appends the dictionary's values, and tells how many there are.
+    /// Appends the dictionary's values, and returns how many there are.
     fn dictionary_page(&self, body: &mut Vec<u8>) -> Option<usize> {
         let dictionary = self.coded.dictionary()?;
         let before = if self.fixed { 0 } else { page::LENGTH_BYTES };

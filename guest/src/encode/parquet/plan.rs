@@ -143,7 +143,7 @@ struct Planner {
 impl Planner {
     /// Plans a field as `name` with the given nullability. `path` names it in errors.
     fn node(&self, logical: &Field, physical: &Field, path: &str, nullable: bool, name: &str) -> Result<Node, EncodeError> {
-        let refuse = |why: &str| EncodeError::Data(format!("column {path:?} of type {}: {why}", logical.data_type()));
+        let refuse = |reason: &str| EncodeError::Data(format!("column {path:?} of type {}: {reason}", logical.data_type()));
         let mismatch = || refuse("its decoded type does not fit");
         let leaf = |physical_type, logical_type: Option<LogicalType>, arrow: DataType, convert| {
             Leaf { physical_type, logical_type, length: -1, decimal: None }
@@ -162,7 +162,7 @@ impl Planner {
                 .map_err(|error| refuse(&error))
         };
 
-        match (Extension::of(logical), logical.data_type()) {
+        match (Extension::from_field(logical), logical.data_type()) {
             (Some(Extension::Uuid), DataType::FixedSizeBinary(16)) => return text(Text::Uuid),
             (Some(Extension::Json), DataType::Binary) => return utf8(),
             (Some(Extension::Inet), DataType::Binary) => return text(Text::Inet),
@@ -311,7 +311,7 @@ enum Extension {
 }
 
 impl Extension {
-    fn of(field: &Field) -> Option<Self> {
+    fn from_field(field: &Field) -> Option<Self> {
         match field.extension_type_name()? {
             "uuid" => Some(Self::Uuid),
             "json" => Some(Self::Json),

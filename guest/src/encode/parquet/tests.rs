@@ -1,6 +1,8 @@
+use super::buffered::{ARRAY_BYTES, MERGE_BATCHES};
 use super::*;
-use crate::limits::MAX_STATISTICS_BYTES;
-use crate::spec::RootRepetition;
+use crate::host::PutError;
+use crate::limits::{CHUNK_BYTES, MAX_STATISTICS_BYTES};
+use crate::spec::{ParquetVersion, RootRepetition};
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::page_index::column_index::ColumnIndexMetaData;
@@ -11,11 +13,12 @@ use arrow_array::{
     StructArray,
     types::{Int8Type, Int32Type},
 };
-use arrow_buffer::{OffsetBuffer, i256};
+use arrow_buffer::{Buffer, OffsetBuffer, i256};
 use arrow_schema::{DataType, Field, Fields, IntervalUnit, Schema, TimeUnit};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 #[derive(Default)]
 struct Collected {
@@ -261,7 +264,7 @@ fn an_empty_dictionary_of_nulls_is_nulls() {
 }
 
 #[test]
-fn a_dictionary_that_swells_is_written_piece_by_piece() {
+fn a_dictionary_that_expands_is_written_piece_by_piece() {
     const ROWS: usize = 150;
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([vec![b'x'; 1 << 20]]));
     let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; ROWS]), values));
@@ -294,9 +297,9 @@ fn a_nested_row_too_large_for_the_writers_is_refused_by_name() {
     assert!(refused.starts_with("column \"lists\": a row takes more than 50331648 bytes, which is all"), "{refused}");
 }
 
-/// Each row fits, and so does what is gathered; together they would not.
+/// Each row fits, and so does what is buffered; together they would not.
 #[test]
-fn heavy_rows_are_not_gathered_with_each_other() {
+fn heavy_rows_are_not_buffered_with_each_other() {
     let lists = |items: &[usize]| {
         let values: ArrayRef = Arc::new(arrow_array::BooleanArray::from(vec![true; items.iter().sum()]));
         let item = Arc::new(Field::new("item", DataType::Boolean, true));
@@ -753,7 +756,7 @@ fn flat_columns_come_back_and_their_pages_keep_within_their_bounds() {
     check_flat("fixed bytes", Arc::new(fixed.expect("five bytes each")), value, <[u8]>::to_vec);
 }
 
-/// One row of a column in a file, or the words with which it is refused.
+/// One row of a column in a file, or the error with which it is refused.
 fn one_column(field: Field, column: ArrayRef) -> Result<RecordBatch, String> {
     let schema = table(vec![field]);
     let rows = batch(&schema, vec![column]);
@@ -773,8 +776,8 @@ fn counts_of_time_that_parquet_cannot_hold_fail_by_name() {
     let check = |ty: DataType, good: ArrayRef, expected: ArrayRef, bad: ArrayRef| {
         let found = one_column(Field::new("v", ty.clone(), true), good).expect("it fits");
         assert_eq!(found.column(0).to_data(), expected.to_data(), "{ty}");
-        let words = one_column(Field::new("v", ty.clone(), true), bad).expect_err("it does not fit");
-        assert!(words.contains("column \"v\" of type") && words.contains("does not fit the"), "{ty}: {words}");
+        let message = one_column(Field::new("v", ty.clone(), true), bad).expect_err("it does not fit");
+        assert!(message.contains("column \"v\" of type") && message.contains("does not fit the"), "{ty}: {message}");
     };
     check(
         DataType::Timestamp(TimeUnit::Second, None),

@@ -39,7 +39,7 @@ pub(crate) fn first_mark(marks: u64) -> usize {
     (marks.trailing_zeros() / 8) as usize
 }
 
-/// The place of the first byte that is marked. `marks` is asked word by word, and believed about the first mark of a word alone.
+/// The place of the first byte that is marked. `marks` is called word by word; of its answer only the first mark of a word is relied on.
 #[inline(always)]
 pub(crate) fn find(text: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
     let (words, tail) = text.as_chunks::<8>();

@@ -238,7 +238,7 @@ struct Piece<P, C> {
 }
 
 impl<P: Prefix, C: Cells> Piece<P, C> {
-    /// Writes prefix and cell of a row from `at` on, and tells where they end.
+    /// Writes prefix and cell of a row from `at` on, and returns where they end.
     #[inline(always)]
     fn write<const GUARDS: usize>(&self, out: &mut Staging, at: usize, row: usize, place: &C::Place, length: u32, end: usize) -> usize {
         let guards: [_; GUARDS] = std::array::from_fn(|part| load(out, end + part * STORE_BYTES));
@@ -275,7 +275,7 @@ trait Prefix {
     /// Bytes that its stores touch.
     fn width(&self) -> usize;
 
-    /// Writes it and tells where it ends.
+    /// Writes it and returns where it ends.
     fn write(&self, out: &mut Staging, at: usize) -> usize;
 }
 
@@ -333,7 +333,7 @@ impl Prefix for ExactPrefix<'_> {
 
 /// How cells get to their places. A trait and no closures, because a closure called in five places is not inlined.
 trait Cells {
-    /// What tells a row's cell.
+    /// What gives a row's cell.
     type Place;
 
     /// The cells of all rows, and perhaps more.
@@ -427,7 +427,7 @@ impl Cells for LongCells<'_> {
     }
 }
 
-/// Some with quotes around them; which ones nobody can predict. So every cell gets quotes, and they are written over where they do not
+/// Some with quotes around them; which ones cannot be predicted. So every cell gets quotes, and they are written over where they do not
 /// belong: the one before by the cell, the one after by what follows.
 struct FlaggedCells<'a, C> {
     cells: C,

@@ -2,7 +2,7 @@
 
 use super::append::push_text;
 
-/// Why a value has no text. The value itself is never told.
+/// Why a value has no text. It never contains the value itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ValueError {
     #[error("a value is not valid JSON")]

@@ -210,7 +210,7 @@ fn int_of_sixteen(cell: &mut [u8; STORE_BYTES], value: i64) -> u32 {
     let (mut first, mut second) = (high | ZEROS, low | ZEROS);
     if skipped < 8 {
         first ^= sign << (8 * skipped);
-        // In two steps, because a shift by all 64 bits is none.
+        // In two steps, because a shift by all 64 bits shifts by 0.
         first = first >> (8 * skipped) | second << 8 << (56 - 8 * skipped);
         second >>= 8 * skipped;
     } else {
@@ -362,7 +362,7 @@ fn fill_timestamps(lane: &mut ColumnCells, nulls: &Nulls<'_>, ticks: &[i64], uni
     true
 }
 
-/// Writes a timestamp from the cell's second byte on, and tells its length.
+/// Writes a timestamp from the cell's second byte on, and returns its length.
 #[inline(always)]
 fn write_timestamp(cell: &mut [u8; TIMESTAMP_BYTES], date: u64, day_of_month: u64, clock: u64, nanoseconds: u64) -> usize {
     let mut put = |at: usize, word: u64| cell[at..at + 8].copy_from_slice(&word.to_le_bytes());

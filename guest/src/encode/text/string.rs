@@ -13,7 +13,7 @@ pub(crate) enum Html {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Marks what cannot stand in a JSON string as it is: controls, quotes, backslashes; and what is not ASCII, which wants a look.
+/// Marks what cannot stand in a JSON string as it is: controls, quotes, backslashes; and what is not ASCII, which needs a closer look.
 #[inline(always)]
 fn json_marks(word: u64) -> u64 {
     below(word, 0x20) | zeros(word ^ splat(b'"')) | zeros(word ^ splat(b'\\')) | (word & HIGHS)
@@ -141,7 +141,7 @@ fn is_csv_special(byte: u8, delimiter: u8) -> bool {
     (byte == delimiter) | (byte == b'"') | (byte == b'\r') | (byte == b'\n')
 }
 
-/// Tells the place of every byte that asks for quotes in CSV, in order.
+/// Finds the place of every byte that needs quotes in CSV, in order.
 #[inline(always)]
 pub(crate) fn mark_csv_specials(text: &[u8], delimiter: u8, mut mark: impl FnMut(usize)) {
     let (blocks, rest) = text.as_chunks::<64>();

@@ -9,7 +9,7 @@ impl Bytes<'_> {
     fn weight(self, rows: Range<usize>) -> usize {
         match self {
             Self::Small(_) | Self::Large(_) => self.offset(rows.end) - self.offset(rows.start),
-            // A null's view may say anything.
+            // The view of a null may hold any bits.
             Self::View(array) => {
                 let valid = rows.filter(|row| array.is_valid(*row));
                 valid.map(|row| array.views()[row] as u32 as usize).fold(0, usize::saturating_add)

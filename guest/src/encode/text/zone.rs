@@ -1,7 +1,7 @@
 //! Time zones: what to add to an instant to get local time.
 //!
 //! Names come from the bundled IANA database, with local mean time before a zone's first rule and the POSIX rule after its last one.
-//! No clock and no database of the system is asked.
+//! No clock and no database of the system is used.
 
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -27,7 +27,7 @@ pub(crate) enum Zone {
     Named(Box<NamedZone>),
 }
 
-/// A zone of the database, and the span it was last asked about.
+/// A zone of the database, and the span of the last lookup.
 #[derive(Debug)]
 pub(crate) struct NamedZone {
     zone: TimeZone,

@@ -6,6 +6,9 @@ use crate::storage::object::{ObjectKey, PutObject};
 use crate::storage::target::{Configuration, CredentialSource};
 use serde::Deserialize;
 
+/// Bytes of a format's name. Real ones have less than ten.
+const MAX_FORMAT_NAME_BYTES: usize = 64;
+
 /// What a tenant may ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +27,7 @@ pub struct Grant {
     /// Whether any certificate of the endpoint is accepted.
     #[serde(default)]
     pub skip_tls_verify: bool,
-    /// `csv`, `json`, `parquet`.
+    /// Formats, as the component names them, letter by letter.
     pub formats: Vec<String>,
     /// Content types of objects, letter by letter.
     pub content_types: Vec<String>,
@@ -107,8 +110,9 @@ impl Grant {
         for prefix in self.key_prefixes.iter().filter(|prefix| !is_whole(prefix)) {
             problems.push(format!("`key_prefixes`: {prefix:?} is neither empty nor made of whole segments that end in `/`"));
         }
-        for format in self.formats.iter().filter(|format| !["csv", "json", "parquet"].contains(&format.as_str())) {
-            problems.push(format!("`formats`: {format:?} is not one of csv, json, parquet"));
+        for format in self.formats.iter().filter(|format| !is_format_name(format)) {
+            let wanted = format!("1 to {MAX_FORMAT_NAME_BYTES} bytes without control characters");
+            problems.push(format!("`formats`: {:?} is no format's name, which has {wanted}", cut(format, MAX_QUOTED_BYTES)));
         }
         for mode in self.encryption.iter().filter(|mode| !["AES256", "aws:kms", "aws:kms:dsse"].contains(&mode.as_str())) {
             problems.push(format!("`encryption`: {mode:?} is not one of AES256, aws:kms, aws:kms:dsse"));
@@ -260,6 +264,11 @@ fn is_kms_key(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
     let id = name.rsplit_once(":key/").map_or(name, |(_, id)| id);
     !id.is_empty() && name.bytes().all(good) && !id.contains([':', '/'])
+}
+
+/// What may be a format's name. Which formats there are is the component's to say: one of a user's own may have others than ours.
+fn is_format_name(name: &str) -> bool {
+    (1..=MAX_FORMAT_NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control)
 }
 
 /// A prefix that ends within a segment would also let in its neighbours: `a` would mean `ab/c`.

@@ -2,6 +2,7 @@
 
 use super::exchange::Exchange;
 use super::failure::Failure;
+use super::object_options::ObjectOptions;
 use super::options::Checksums;
 use super::place::StoreLocation;
 use super::request_log::RequestLog;
@@ -11,7 +12,6 @@ use crate::payload::body::{Payload, Progress};
 use crate::storage::object::PutObject;
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption};
 use aws_smithy_types::body::SdkBody;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,9 +30,7 @@ pub(super) const TOKEN_KEY: &str = "lakegate-upload";
 pub(super) struct Bucket {
     pub(super) sdk: aws_sdk_s3::Client,
     pub(super) place: StoreLocation,
-    pub(super) acl: Option<ObjectCannedAcl>,
-    pub(super) encryption: Option<ServerSideEncryption>,
-    pub(super) kms_key_id: Option<String>,
+    pub(super) options: ObjectOptions,
     pub(super) sizes: PartSizes,
     pub(super) checksums: Checksums,
     pub(super) retry: Retry,
@@ -68,12 +66,10 @@ impl Bucket {
             .key(key.as_str())
             .content_type(content_type.as_str())
             .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
-            .set_acl(self.acl.clone())
-            .set_server_side_encryption(self.encryption.clone())
-            .set_ssekms_key_id(self.kms_key_id.clone())
             .set_checksum_crc32(digest.crc32.clone())
             .set_content_md5(digest.md5.clone())
             .body(stream(body, &progress));
+        request = self.options.on_put(request);
         if let Some(token) = token {
             request = request.metadata(TOKEN_KEY, token);
         }

@@ -4,6 +4,7 @@ use super::bucket::{Bucket, random_token};
 use super::connect::{self, Connection};
 use super::failure::Failure;
 use super::multipart;
+use super::object_options::ObjectOptions;
 use super::options::ConnectOptions;
 use super::retry::{Attempt, Budget, Retry};
 use super::sizes::{MAX_PART_BYTES, PartSizes};
@@ -14,7 +15,6 @@ use crate::storage::target::StorageTarget;
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
 use crate::store::traits::{Connect, Multipart, Store};
 use async_trait::async_trait;
-use aws_sdk_s3::types::ObjectCannedAcl;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -40,13 +40,10 @@ impl S3Client {
         let Connection { sdk, place, checksums, credentials, clock } = connect::client(target, options).await?;
         // Other stores than AWS may demand equal parts.
         let sizes = if place.is_endpoint { sizes.equal() } else { sizes };
-        let encryption = target.encryption.as_ref();
         Ok(Self(Arc::new(Bucket {
             sdk,
             place,
-            acl: target.acl.as_deref().map(ObjectCannedAcl::from),
-            encryption: encryption.map(|encryption| encryption.algorithm.as_str().into()),
-            kms_key_id: encryption.and_then(|encryption| encryption.kms_key_id.clone()).filter(|id| !id.is_empty()),
+            options: ObjectOptions::from_target(target),
             sizes,
             checksums,
             retry: Retry {

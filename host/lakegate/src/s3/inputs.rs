@@ -3,6 +3,7 @@
 //!
 //! No message repeats a credential.
 
+use super::object_options::ObjectOptions;
 use super::options::ConnectOptions;
 use crate::storage::endpoint::{Endpoint, is_region};
 use crate::storage::target::StorageTarget;
@@ -76,12 +77,7 @@ pub(super) fn check_target(target: &StorageTarget) -> Result<(), StoreError> {
             return Err(refused(format!("`{name}` must not have line ends or other control characters")));
         }
     }
-    let encryption = target.encryption.as_ref();
-    for (name, text) in [
-        ("acl", target.acl.as_ref()),
-        ("server_side_encryption", encryption.map(|it| &it.algorithm)),
-        ("sse_kms_key_id", encryption.and_then(|it| it.kms_key_id.as_ref())),
-    ] {
+    for (name, text) in ObjectOptions::texts(target) {
         if text.is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(refused(format!("`{name}` must be made of letters, digits and signs of ASCII")));
         }

@@ -17,6 +17,7 @@ mod failure;
 mod inputs;
 mod lookup;
 mod multipart;
+mod object_options;
 pub(crate) mod options;
 mod place;
 mod profiles;

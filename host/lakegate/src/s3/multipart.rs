@@ -46,14 +46,11 @@ impl Upload {
         let attempt = |attempt: &Attempt| {
             let exchange = Exchange::of(attempt);
             let request = bucket
-                .sdk
-                .create_multipart_upload()
+                .options
+                .on_create(bucket.sdk.create_multipart_upload())
                 .bucket(&bucket.place.bucket)
                 .key(key)
                 .content_type(put.content_type.as_str())
-                .set_acl(bucket.acl.clone())
-                .set_server_side_encryption(bucket.encryption.clone())
-                .set_ssekms_key_id(bucket.kms_key_id.clone())
                 .set_checksum_algorithm(algorithm.clone())
                 .metadata(TOKEN_KEY, &token)
                 .customize()

@@ -17,7 +17,7 @@ wasmtime::component::bindgen!({
 });
 
 pub(crate) use self::exports::lakegate::destination::sink::{
-    Configuration, CredentialSource, Encryption, Progress, SessionLimits, SpecProblem, StorageTarget, SyncContext, WriteError,
+    Configuration, Progress, SessionLimits, SpecProblem, StorageTarget, SyncContext, WriteError,
 };
 pub(crate) use self::lakegate::destination::object_store::{ObjectAttributes, PutError};
 
@@ -37,28 +37,8 @@ impl From<Configuration> for target::Configuration {
 }
 
 impl From<StorageTarget> for target::StorageTarget {
-    fn from(it: StorageTarget) -> Self {
-        Self {
-            bucket: it.bucket,
-            region: it.region,
-            endpoint: it.endpoint,
-            skip_tls_verify: it.skip_tls_verify,
-            path_style: it.path_style,
-            acl: it.acl,
-            encryption: it.encryption.map(|Encryption { algorithm, kms_key_id }| target::Encryption { algorithm, kms_key_id }),
-            credentials: it.credentials.into(),
-            max_retries: it.max_retries,
-            max_backoff_seconds: it.max_backoff_seconds,
-            part_size_bytes: it.part_size_bytes,
-            checksum_algorithm: it.checksum_algorithm,
-            log_requests: it.log_requests,
-        }
-    }
-}
-
-impl From<CredentialSource> for target::CredentialSource {
-    fn from(CredentialSource { profile, role_arn, role_session_name, external_id }: CredentialSource) -> Self {
-        Self { profile, role_arn, role_session_name, external_id }
+    fn from(record: StorageTarget) -> Self {
+        target::from_record!(record)
     }
 }
 

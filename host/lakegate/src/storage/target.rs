@@ -31,6 +31,38 @@ pub struct StorageTarget {
     pub log_requests: bool,
 }
 
+/// The record `storage-target` of the world as a [`StorageTarget`]. Its type is generated, and only the sandbox names it; the list of its fields
+/// stands here all the same, beside the type that has to have them.
+macro_rules! from_record {
+    ($record:expr) => {{
+        let record = $record;
+        $crate::storage::target::StorageTarget {
+            bucket: record.bucket,
+            region: record.region,
+            endpoint: record.endpoint,
+            skip_tls_verify: record.skip_tls_verify,
+            path_style: record.path_style,
+            acl: record.acl,
+            encryption: record.encryption.map(|encryption| $crate::storage::target::Encryption {
+                algorithm: encryption.algorithm,
+                kms_key_id: encryption.kms_key_id,
+            }),
+            credentials: $crate::storage::target::CredentialSource {
+                profile: record.credentials.profile,
+                role_arn: record.credentials.role_arn,
+                role_session_name: record.credentials.role_session_name,
+                external_id: record.credentials.external_id,
+            },
+            max_retries: record.max_retries,
+            max_backoff_seconds: record.max_backoff_seconds,
+            part_size_bytes: record.part_size_bytes,
+            checksum_algorithm: record.checksum_algorithm,
+            log_requests: record.log_requests,
+        }
+    }};
+}
+pub(crate) use from_record;
+
 /// How requests are signed; what is absent is left to the default chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CredentialSource {

@@ -31,7 +31,7 @@ pub(super) enum PageBounds {
     /// All values are null.
     NoValues,
     Known(Bounds),
-    /// A bound would take more than [`MAX_STATISTICS_BYTES`]: the chunk then says nothing of bounds.
+    /// A bound would take more than [`MAX_STATISTICS_BYTES`]: the chunk then has no bounds.
     TooLong,
 }
 
@@ -188,7 +188,7 @@ fn raised_text(head: &[u8]) -> Option<Vec<u8>> {
 pub(super) enum Kept {
     /// All of it: values of a fixed length, whose bounds are not cut.
     Whole,
-    /// As much as it is cut from; one byte more tells that there was more. A cell may have 200 MiB.
+    /// As much as it is cut from; one byte more shows that there was more. A cell may have 200 MiB.
     Head { text: bool },
 }
 
@@ -216,7 +216,7 @@ pub(super) struct ByteBounds {
     bounds: Option<(Vec<u8>, Vec<u8>)>,
     /// Is the upper one the value itself, however long?
     high_is_whole: bool,
-    /// Is a bound longer than may be kept? Then there is none.
+    /// Is a bound longer than may be kept? Then it is left out.
     too_long: bool,
     low: u64,
     high: u64,

@@ -1,4 +1,4 @@
-//! Pages: their headers, levels and places, and the press that compresses them.
+//! Pages: their headers, levels and places, and what compresses them.
 //!
 //! The forms are those of the Parquet format: data pages of version 1 (levels, then values, compressed together), headers in Thrift's compact
 //! protocol, places and levels in the hybrid of runs and packed groups of eight.
@@ -8,7 +8,7 @@ use crate::encode::text::copy_exact;
 use parquet::basic::Encoding;
 use snap::raw::{Encoder, max_compress_len};
 
-/// Room that the press keeps between pages; what a larger page needed is given back.
+/// Room that the compressor keeps between pages; what a larger page needed is given back.
 const KEPT_BYTES: usize = 2 << 20;
 
 /// Bytes that are compressed at a time: a multiple of the 64 KiB that snappy compresses each by itself, so that what is made of pieces is
@@ -30,26 +30,26 @@ pub(super) enum PageKind {
 }
 
 /// Compresses pages; shared by the columns of a session.
-pub(in super::super) struct Press {
+pub(in super::super) struct PageCompressor {
     snappy: Encoder,
     body: Vec<u8>,
     compressed: Vec<u8>,
     header: Vec<u8>,
 }
 
-impl std::fmt::Debug for Press {
+impl std::fmt::Debug for PageCompressor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Press").finish_non_exhaustive()
+        f.debug_struct("PageCompressor").finish_non_exhaustive()
     }
 }
 
-impl Default for Press {
+impl Default for PageCompressor {
     fn default() -> Self {
         Self { snappy: Encoder::new(), body: Vec::new(), compressed: Vec::new(), header: Vec::new() }
     }
 }
 
-impl Press {
+impl PageCompressor {
     /// The body of the next page, empty.
     pub(super) fn body(&mut self) -> &mut Vec<u8> {
         self.body.clear();
@@ -57,27 +57,27 @@ impl Press {
     }
 
     /// Appends the page whose body has been written: header and compressed body. Its size had it not been compressed.
-    pub(super) fn press(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> usize {
-        self.press_with(kind, values, &[], out)
+    pub(super) fn compress(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> usize {
+        self.compress_with(kind, values, &[], out)
     }
 
     /// The same with more of the body from elsewhere: a large value is compressed from where it lies, for the sandbox holds it but once or
     /// twice.
-    pub(super) fn press_with(&mut self, kind: PageKind, values: usize, tail: &[u8], out: &mut Blocks) -> usize {
+    pub(super) fn compress_with(&mut self, kind: PageKind, values: usize, tail: &[u8], out: &mut Blocks) -> usize {
         let Self { snappy, body, compressed, header } = self;
         let (first, rest) = tail.split_at(PIECE_BYTES.saturating_sub(body.len()).min(tail.len()));
         body.extend_from_slice(first);
         let page_bytes = body.len() + rest.len();
         let mut large = Blocks::default();
         let whole = if page_bytes > PIECE_BYTES {
-            // Snappy says first how many bytes there were, then how they come to be: that of the whole, then this of each piece.
+            // Snappy's format is the uncompressed length, then the compressed data: the length of the whole, then the data of each piece.
             let mut length = Vec::new();
             varint(&mut length, page_bytes as u64);
             large.extend(&length);
             for piece in body.chunks(PIECE_BYTES).chain(rest.chunks(PIECE_BYTES)) {
-                let said = compress(snappy, piece, compressed);
-                let length = said.iter().take_while(|byte| **byte >= 0x80).count() + 1;
-                large.extend(said.get(length..).unwrap_or_default());
+                let piece = compress(snappy, piece, compressed);
+                let length = piece.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+                large.extend(piece.get(length..).unwrap_or_default());
             }
             &[]
         } else {
@@ -332,9 +332,9 @@ mod tests {
             (0..length as u32).map(|at| if at & 64 == 0 { (at % 7) as u8 } else { (at.wrapping_mul(2_654_435_761) >> 24) as u8 }).collect()
         };
         for length in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 5 * PIECE_BYTES + 70_000] {
-            let (mut press, mut out) = (Press::default(), Blocks::default());
-            press.body().extend(text(length));
-            let uncompressed = press.press(PageKind::Dictionary, 1, &mut out);
+            let (mut compressor, mut out) = (PageCompressor::default(), Blocks::default());
+            compressor.body().extend(text(length));
+            let uncompressed = compressor.compress(PageKind::Dictionary, 1, &mut out);
             let whole = Encoder::new().compress_vec(&text(length)).expect("less than 4 GiB");
             let mut expected = Vec::new();
             write_header(&mut expected, PageKind::Dictionary, length, whole.len(), 1);

@@ -275,7 +275,14 @@ fn an_unsound_grant_says_why() {
     check(|grant| grant.key_prefixes = vec!["acme".into()], "whole segments");
     check(|grant| grant.key_prefixes = vec!["a/../b/".into()], "whole segments");
     check(|grant| grant.key_prefixes = vec!["/".into()], "whole segments");
-    check(|grant| grant.formats = vec!["xml".into()], "not one of csv");
+    // Which formats there are is the component's to say.
+    for format in ["csv", "xml", &"f".repeat(MAX_FORMAT_NAME_BYTES)] {
+        assert_eq!(Grant { formats: vec![format.into()], ..grant() }.problems(), [""; 0], "{format}");
+    }
+    for format in ["", "csv\n", "\u{85}", &"f".repeat(MAX_FORMAT_NAME_BYTES + 1)] {
+        let problems = Grant { formats: vec![format.into()], ..grant() }.problems();
+        assert!(problems.len() == 1 && problems[0].contains("no format's name"), "{format}: {problems:?}");
+    }
     check(|grant| grant.content_types.clear(), "`content_types` is empty");
     check(|grant| grant.encryption = vec!["none".into()], "not one of AES256");
     check(|grant| grant.checksum_algorithms = vec!["sha256".into()], "not one of crc32, none");

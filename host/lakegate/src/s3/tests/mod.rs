@@ -14,7 +14,7 @@ use super::options::{Checksums, ConnectOptions, InProcessStore, Timeouts};
 use crate::payload::body::Payload;
 use crate::policy::authorize::{Authorized, Policy};
 use crate::storage::object::PutObject;
-use crate::storage::target::{CredentialSource, StorageTarget};
+use crate::storage::target::StorageTarget;
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
 use crate::store::traits::Store;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -153,16 +153,9 @@ fn target(endpoint: String) -> StorageTarget {
         bucket: "bucket".into(),
         region: "eu-west-1".into(),
         endpoint: Some(endpoint),
-        skip_tls_verify: false,
         path_style: true,
-        acl: None,
-        encryption: None,
-        credentials: CredentialSource { profile: None, role_arn: None, role_session_name: None, external_id: None },
-        max_retries: None,
         max_backoff_seconds: 1,
-        part_size_bytes: None,
-        checksum_algorithm: None,
-        log_requests: false,
+        ..StorageTarget::default()
     }
 }
 
