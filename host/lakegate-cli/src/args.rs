@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn a_spill_folder_is_tried() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |dir: PathBuf| ResourceArgs { spill_dir: Some(SpillArg::Dir(dir)), ..ResourceArgs::default() }.options();
-        assert_eq!(of(dir.path().to_owned()).unwrap().spill, Spill::Dir(dir.path().to_owned()));
-        let error = of(dir.path().join("missing")).unwrap_err();
+        let options = |dir: PathBuf| ResourceArgs { spill_dir: Some(SpillArg::Dir(dir)), ..ResourceArgs::default() }.options();
+        assert_eq!(options(dir.path().to_owned()).unwrap().spill, Spill::Dir(dir.path().to_owned()));
+        let error = options(dir.path().join("missing")).unwrap_err();
         assert!(error.exit == Exit::Usage && error.message.starts_with("--spill-dir ") && error.message.contains("missing"), "{error}");
     }
 }

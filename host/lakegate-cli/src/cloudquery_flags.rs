@@ -35,11 +35,11 @@ pub struct CloudQueryFlags {
 
 impl CloudQueryFlags {
     /// Starts the log, and warns of flags that do nothing.
-    pub(crate) fn console(&self, words: &mut OutputArgs) -> Console {
+    pub(crate) fn console(&self, output: &mut OutputArgs) -> Console {
         if self.log_console {
-            words.log_level.get_or_insert(LogLevel::Info);
+            output.log_level.get_or_insert(LogLevel::Info);
         }
-        let console = Console::start(words);
+        let console = Console::start(output);
         self.warn_also(&[
             ("--log-file-name", self.log_file_name.is_some()),
             ("--log-file-overwrite", self.log_file_overwrite),

@@ -50,15 +50,15 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake found.
-    pub fn load(paths: &[PathBuf], extent: Required, surroundings: &Surroundings<'_>) -> Result<Self, ConfigErrors> {
+    pub fn load(paths: &[PathBuf], required: Required, surroundings: &Surroundings<'_>) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
         let texts = files::read(paths, &mut problems);
-        Self::of(&texts, extent, surroundings, problems)
+        Self::from_texts(&texts, required, surroundings, problems)
     }
 
-    fn of(
+    fn from_texts(
         texts: &[files::Text],
-        extent: Required,
+        required: Required,
         surroundings: &Surroundings<'_>,
         mut problems: Vec<ConfigProblem>,
     ) -> Result<Self, ConfigErrors> {
@@ -71,7 +71,7 @@ impl Config {
         }
         // Half a configuration would make mistakes of its own: names that are unknown only because their document could not be read.
         if problems.is_empty() {
-            problems = config.check_across(extent);
+            problems = config.check_cross_references(required);
         }
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
     }
@@ -89,8 +89,8 @@ impl Config {
     }
 
     /// What the documents say about each other.
-    fn check_across(&self, extent: Required) -> Vec<ConfigProblem> {
-        let mut problems = self.missing(extent);
+    fn check_cross_references(&self, required: Required) -> Vec<ConfigProblem> {
+        let mut problems = self.missing_kinds(required);
         duplicates("source", self.sources.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
         let destinations = duplicates("destination", self.destinations.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
         // Without destinations every name would be unknown.
@@ -108,16 +108,16 @@ impl Config {
     }
 
     /// The kinds that must be there and are not.
-    fn missing(&self, extent: Required) -> Vec<ConfigProblem> {
-        let lacks = |message: String| ConfigProblem { origin: None, field: String::new(), message };
+    fn missing_kinds(&self, required: Required) -> Vec<ConfigProblem> {
+        let problem = |message: String| ConfigProblem { origin: None, field: String::new(), message };
         let kinds = [("source", self.sources.is_empty()), ("destination", self.destinations.is_empty())];
-        let lacking = kinds.into_iter().filter(|(_, empty)| *empty).map(|(kind, _)| kind);
-        match extent {
+        let missing = kinds.into_iter().filter(|(_, empty)| *empty).map(|(kind, _)| kind);
+        match required {
             Required::Sync => {
-                lacking.map(|kind| lacks(format!("there is no {kind}; expected at least one document with `kind: {kind}`"))).collect()
+                missing.map(|kind| problem(format!("there is no {kind}; expected at least one document with `kind: {kind}`"))).collect()
             }
-            Required::Any if lacking.count() == kinds.len() => {
-                vec![lacks("there is neither a source nor a destination; expected at least one document".to_owned())]
+            Required::Any if missing.count() == kinds.len() => {
+                vec![problem("there is neither a source nor a destination; expected at least one document".to_owned())]
             }
             Required::Any => Vec::new(),
         }

@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 const OTHERS: LevelFilter = LevelFilter::WARN;
 
 /// How long the end of a command waits for a terminal that takes nothing.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const TERMINAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Lines for stderr. A thread of its own writes them: a terminal that is held, or a reader that is gone, holds up nothing else. [`None`] if
 /// there is no thread to be had.
@@ -33,7 +33,7 @@ static LINES: OnceLock<Option<Writer>> = OnceLock::new();
 
 fn lines() -> Option<Writer> {
     let (writer, queue) = writer::queue();
-    let write = move || queue.write(BesideBar, |lost| format!("{lost} lines were left out: stderr is not read as fast as it is written."));
+    let write = move || queue.write(StderrAroundBar, |lost| format!("{lost} lines were left out: stderr is not read as fast as it is written."));
     std::thread::Builder::new().name("lakegate-stderr".into()).spawn(write).ok().map(|_| writer)
 }
 
@@ -49,9 +49,9 @@ pub(crate) fn warnings() -> u64 {
 }
 
 /// Counts warnings.
-struct Counted;
+struct WarningCounter;
 
-impl<S: Subscriber> Layer<S> for Counted {
+impl<S: Subscriber> Layer<S> for WarningCounter {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if *event.metadata().level() == Level::WARN {
             WARNINGS.fetch_add(1, Ordering::Relaxed);
@@ -68,9 +68,9 @@ pub(crate) struct Console {
 
 impl Console {
     /// Starts the log and answers the console.
-    pub(crate) fn start(words: &OutputArgs) -> Self {
-        start_log(words.level(), words.log_format);
-        Self { quiet: words.quiet, bar: !words.quiet }
+    pub(crate) fn start(output: &OutputArgs) -> Self {
+        start_log(output.level(), output.log_format);
+        Self { quiet: output.quiet, bar: !output.quiet }
     }
 
     /// A line for people; left out with `--quiet`.
@@ -180,7 +180,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         drop(self.stop.take());
-        let _terminal_is_held = self.ended.recv_timeout(LAST_WORDS);
+        let _terminal_is_held = self.ended.recv_timeout(TERMINAL_TIMEOUT);
     }
 }
 
@@ -200,9 +200,9 @@ impl Write for LogLine {
 }
 
 /// Writes lines beside the bar.
-struct BesideBar;
+struct StderrAroundBar;
 
-impl Write for BesideBar {
+impl Write for StderrAroundBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match BAR.get() {
             Some(bar) => bar.suspend(|| io::stderr().lock().write(bytes)),
@@ -220,12 +220,12 @@ fn start_log(level: LogLevel, format: LogFormat) {
     // The summary tells every failed table, and the bar how many there are: who has not asked for more need not hear it twice.
     let tables = if ours > LevelFilter::WARN { ours } else { LevelFilter::OFF };
     let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours).with_target(TABLES, tables);
-    let counted = Counted.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
+    let warnings_counted = WarningCounter.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(|| LogLine).with_ansi(false).with_target(false);
     let started = match format {
-        LogFormat::Text => tracing_subscriber::registry().with(counted).with(lines.with_filter(filter)).try_init(),
+        LogFormat::Text => tracing_subscriber::registry().with(warnings_counted).with(lines.with_filter(filter)).try_init(),
         LogFormat::Json => {
-            tracing_subscriber::registry().with(counted).with(lines.json().flatten_event(true).with_filter(filter)).try_init()
+            tracing_subscriber::registry().with(warnings_counted).with(lines.json().flatten_event(true).with_filter(filter)).try_init()
         }
     };
     // An embedder may have a log of its own already.

@@ -27,14 +27,14 @@ pub(crate) enum DestinationWrite {
 
 /// How a write ended that ended well as a whole.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum FinishedWrite {
     /// Table by table; some may have failed.
     Store(WriteReport),
     /// The destination has said that all is there.
     Plugin { rows: u64 },
 }
 
-impl Ended {
+impl FinishedWrite {
     /// The code of the write.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -128,20 +128,20 @@ impl DestinationWrite {
     }
 
     /// Ends well, unless the user has had enough meanwhile.
-    async fn finish(self, interrupted: &CancellationToken) -> Result<Ended, Broken> {
+    async fn finish(self, interrupted: &CancellationToken) -> Result<FinishedWrite, FailedWrite> {
         match self {
             Self::Store { session, write } => {
                 let ended = finish_store(*write, interrupted).await;
                 session.close().await;
-                ended.map(Ended::Store).map_err(|(error, landed)| Broken { error, landed: Some(landed) })
+                ended.map(FinishedWrite::Store).map_err(|(error, landed)| FailedWrite { error, landed: Some(landed) })
             }
             Self::Plugin { writing, rows, .. } => {
                 let ended = tokio::select! {
                     // A call that is dropped is cancelled.
-                    finished = finish_plugin(writing) => finished.map(|()| Ended::Plugin { rows }),
+                    finished = finish_plugin(writing) => finished.map(|()| FinishedWrite::Plugin { rows }),
                     () = interrupted.cancelled() => Err(interruption()),
                 };
-                ended.map_err(|error| Broken { error, landed: None })
+                ended.map_err(|error| FailedWrite { error, landed: None })
             }
         }
     }
@@ -158,7 +158,7 @@ impl DestinationWrite {
 
 /// A write that ended badly.
 #[derive(Debug)]
-pub(crate) struct Broken {
+pub(crate) struct FailedWrite {
     /// Why.
     pub(crate) error: CliError,
     /// The tables that had failed by themselves, and what is in the bucket; [`None`] where a plugin knows.
@@ -167,14 +167,14 @@ pub(crate) struct Broken {
 
 /// Ends every write well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
 /// received is its own, whatever becomes of another.
-pub(crate) async fn finish_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<Ended, Broken>> {
-    let mut ended = Vec::with_capacity(outlets.len());
-    for outlet in outlets {
+pub(crate) async fn finish_all(writes: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<FinishedWrite, FailedWrite>> {
+    let mut ended = Vec::with_capacity(writes.len());
+    for write in writes {
         if interrupted.is_cancelled() {
-            let landed = outlet.abort(interrupted).await;
-            ended.push(Err(Broken { error: interruption(), landed }));
+            let landed = write.abort(interrupted).await;
+            ended.push(Err(FailedWrite { error: interruption(), landed }));
         } else {
-            ended.push(outlet.finish(interrupted).await);
+            ended.push(write.finish(interrupted).await);
         }
     }
     ended
@@ -196,14 +196,14 @@ pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
 
 /// Ends every write badly: nothing unfinished stays. Answers, for each, the tables that had failed by themselves, since one of them may be the
 /// cause, and what is in the bucket.
-pub(crate) async fn abort_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Option<WriteReport>> {
-    futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await
+pub(crate) async fn abort_all(writes: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Option<WriteReport>> {
+    futures::future::join_all(writes.into_iter().map(|write| write.abort(interrupted))).await
 }
 
 /// Rows of the input, bytes and objects of all destinations.
-pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a DestinationWrite>) -> Totals {
+pub(crate) fn totals<'a>(writes: impl Iterator<Item = &'a DestinationWrite>) -> Totals {
     let mut sum = Totals::default();
-    for totals in outlets.map(DestinationWrite::totals) {
+    for totals in writes.map(DestinationWrite::totals) {
         sum.rows = sum.rows.max(totals.rows);
         sum.bytes += totals.bytes;
         sum.objects += totals.objects;

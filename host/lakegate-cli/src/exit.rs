@@ -152,7 +152,7 @@ impl From<anyhow::Error> for CliError {
 }
 
 /// How a command ends whose last words on stdout were or were not `printed`: that they were not is told only where nothing worse is.
-pub(crate) fn after(ended: Result<Exit, CliError>, printed: Result<(), CliError>) -> Result<Exit, CliError> {
+pub(crate) fn exit_code_after(ended: Result<Exit, CliError>, printed: Result<(), CliError>) -> Result<Exit, CliError> {
     match ended {
         Ok(Exit::Done) => printed.map(|()| Exit::Done),
         other => other,
@@ -200,10 +200,10 @@ mod tests {
     #[test]
     fn a_closed_stdout_is_told_only_where_nothing_worse_is() {
         let gone = || Err(CliError::new(Exit::Unexpected, "stdout"));
-        assert_eq!(after(Ok(Exit::Done), Ok(())).unwrap(), Exit::Done);
-        assert_eq!(after(Ok(Exit::Done), gone()).unwrap_err().message, "stdout");
-        assert_eq!(after(Ok(Exit::Storage), gone()).unwrap(), Exit::Storage);
-        assert_eq!(after(Err(CliError::new(Exit::Input, "torn")), gone()).unwrap_err().message, "torn");
+        assert_eq!(exit_code_after(Ok(Exit::Done), Ok(())).unwrap(), Exit::Done);
+        assert_eq!(exit_code_after(Ok(Exit::Done), gone()).unwrap_err().message, "stdout");
+        assert_eq!(exit_code_after(Ok(Exit::Storage), gone()).unwrap(), Exit::Storage);
+        assert_eq!(exit_code_after(Err(CliError::new(Exit::Input, "torn")), gone()).unwrap_err().message, "torn");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, ConfigErrors, ConfigProblem};
 use super::console::{Console, data, error_line};
 use super::destination_write::interruption;
-use super::exit::{CliError, Exit, after};
+use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
 use super::plugins::{Plugins, Wanted};
@@ -115,7 +115,7 @@ pub(crate) async fn validate(mut args: ConfigurationArgs) -> Result<Exit, CliErr
         }
     };
     let printed = print_json(&args, &ended, failure, ("problems", json!(problems)));
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
 /// The last words for machines, if they are wanted: how the command ended, why it ended early if it did, and what it has found.
@@ -145,14 +145,14 @@ async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<
     };
     let Documents { specs, config } = documents;
     let count = specs.len() + nested_specs(&config).len();
-    problems.extend(interrupt::unless(&interrupted, problems_of_ours(specs, args.machine.clone())).await?);
-    let plugins = started(&config, args, &interrupted).await?;
-    let judged = tokio::select! {
+    problems.extend(interrupt::unless(&interrupted, s3_spec_problems(specs, args.machine.clone())).await?);
+    let plugins = start_plugins(&config, args, &interrupted).await?;
+    let checked = tokio::select! {
         () = interrupted.cancelled() => Err(interruption()),
-        judged = problems_of_plugins(&config, &plugins, problems) => judged,
+        checked = plugin_spec_problems(&config, &plugins, problems) => checked,
     };
     plugins.stop().await;
-    judged.map(|()| count)
+    checked.map(|()| count)
 }
 
 /// Reads the files, unless the user has had enough before.
@@ -161,7 +161,7 @@ async fn documents(args: &ConfigurationArgs, interrupted: &CancellationToken) ->
     interrupt::unless(interrupted, async move { Ok(read_documents(&files)) }).await
 }
 
-async fn problems_of_ours(specs: Vec<NamedSpec>, machine: ResourceArgs) -> Result<Vec<Problem>, CliError> {
+async fn s3_spec_problems(specs: Vec<NamedSpec>, machine: ResourceArgs) -> Result<Vec<Problem>, CliError> {
     let mut problems = Vec::new();
     if specs.is_empty() {
         return Ok(problems);
@@ -186,7 +186,7 @@ fn field_of(message: &str) -> String {
 }
 
 /// Starts every plugin of the documents. Whoever waits for a plugin has to look at `interrupted`.
-async fn started(config: &Config, args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Plugins, CliError> {
+async fn start_plugins(config: &Config, args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Plugins, CliError> {
     let sources = config.sources.iter().filter_map(Wanted::source);
     let destinations = config.destinations.iter().filter_map(Wanted::destination);
     Plugins::start(sources.chain(destinations).collect(), &args.plugins.options(&args.output), interrupted).await
@@ -199,7 +199,7 @@ fn nested_specs(config: &Config) -> Vec<(Kind, &str, &Value)> {
     sources.chain(destinations.map(|it| (Kind::Destination, it.name.as_str(), &it.spec))).collect()
 }
 
-async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut Vec<Problem>) -> Result<(), CliError> {
+async fn plugin_spec_problems(config: &Config, plugins: &Plugins, problems: &mut Vec<Problem>) -> Result<(), CliError> {
     for (kind, name, spec) in nested_specs(config) {
         let schema = plugins.get(kind, name)?.spec_schema().await;
         let schema = schema.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: {error}")))?;
@@ -207,7 +207,7 @@ async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut 
         let Some(schema) = schema else { continue };
         // A stranger's schema may take long: it has a thread of its own.
         let spec = spec.clone();
-        let found = tokio::task::spawn_blocking(move || mistakes(&schema, &spec)).await;
+        let found = tokio::task::spawn_blocking(move || schema_violations(&schema, &spec)).await;
         let found =
             found.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: its JSON Schema cannot be used: {error}")))?;
         problems.extend(found.into_iter().map(|(field, message)| Problem::new(format!("{kind} {name}"), field, message)));
@@ -217,7 +217,7 @@ async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut 
 
 /// What a JSON Schema has against a spec, field and words, without the spec's values: they may be secret. A schema that is none has nothing
 /// against it.
-fn mistakes(schema: &str, spec: &Value) -> Vec<(String, String)> {
+fn schema_violations(schema: &str, spec: &Value) -> Vec<(String, String)> {
     let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
     let validator = serde_json::from_str::<Value>(schema).ok().and_then(|schema| options.build(&schema).ok());
     let Some(validator) = validator else {
@@ -226,12 +226,12 @@ fn mistakes(schema: &str, spec: &Value) -> Vec<(String, String)> {
     };
     let empty = Value::Object(serde_json::Map::new());
     let spec = if spec.is_null() { &empty } else { spec };
-    let told = |error: jsonschema::ValidationError<'_>| {
+    let describe = |error: jsonschema::ValidationError<'_>| {
         let field = error.instance_path().to_string();
         let at = if field.is_empty() { "the spec".to_owned() } else { format!("`{field}`") };
         (field, format!("{at}: {}", error.masked()))
     };
-    validator.iter_errors(spec).map(told).collect()
+    validator.iter_errors(spec).map(describe).collect()
 }
 
 /// How one source or destination fared.
@@ -258,7 +258,7 @@ struct Tests {
 
 impl Tests {
     /// A test is over. One that has put an object says where.
-    fn took(&mut self, kind: Kind, name: &str, outcome: Result<Option<String>, CliError>) {
+    fn record(&mut self, kind: Kind, name: &str, outcome: Result<Option<String>, CliError>) {
         let spec = format!("{kind} {name}");
         let (message, object) = match outcome {
             Ok(object) => {
@@ -285,7 +285,7 @@ pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit,
     let ended = test(&args, &mut tests).await.map(|()| tests.exit);
     let failure = ended.as_ref().err().map(|error| error.message.clone());
     let printed = print_json(&args, &ended, failure, ("connections", json!(tests.tested)));
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
 async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliError> {
@@ -298,15 +298,15 @@ async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliErro
             let destination = destination.clone();
             // A failure is told of this one, and the others are tested; an interruption ends the command.
             let outcome = async move { Ok(destination.test_connection(&json).await.map_err(CliError::from)) };
-            tests.took(Kind::Destination, &name, interrupt::unless(&interrupted, outcome).await?);
+            tests.record(Kind::Destination, &name, interrupt::unless(&interrupted, outcome).await?);
         }
     }
     for source in config.sources.iter().filter(|source| Wanted::source(source).is_none()) {
         let looked_for = source.clone();
         let outcome = async move { Ok(chosen(&looked_for).map(|_| None)) };
-        tests.took(Kind::Source, &source.name, interrupt::unless(&interrupted, outcome).await?);
+        tests.record(Kind::Source, &source.name, interrupt::unless(&interrupted, outcome).await?);
     }
-    let plugins = started(&config, args, &interrupted).await?;
+    let plugins = start_plugins(&config, args, &interrupted).await?;
     let tested = tokio::select! {
         () = interrupted.cancelled() => Err(interruption()),
         () = test_plugins(&config, &plugins, tests) => Ok(()),
@@ -326,7 +326,7 @@ async fn test_plugins(config: &Config, plugins: &Plugins, tests: &mut Tests) {
             },
             Err(error) => failed(error.message),
         };
-        tests.took(kind, name, outcome);
+        tests.record(kind, name, outcome);
     }
 }
 
@@ -356,9 +356,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_name_the_field_and_hide_the_value() {
+    fn schema_violations_name_the_field_and_hide_the_value() {
         let schema = r#"{"type": "object", "additionalProperties": false, "properties": {"at": {"type": "string", "format": "date-time"}, "n": {"minimum": 1}}}"#;
-        let lines = |schema: &str, spec: Value| mistakes(schema, &spec).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        let lines = |schema: &str, spec: Value| schema_violations(schema, &spec).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
         assert!(lines(schema, Value::Null).is_empty());
         assert!(lines(schema, json!({"at": "2026-01-02T03:04:05Z", "n": 1})).is_empty());
         let found = lines(schema, json!({"at": "hunter2", "n": 0})).join("\n");

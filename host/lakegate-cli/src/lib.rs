@@ -147,7 +147,7 @@ fn answer() -> ExitCode {
         Command::CompileComponent(args) => return compiling::child(args.into()),
         Command::Serve(ServeCommand { tenants: serve::TenantsArgs { tenants: Some(_), .. }, .. }) => {
             if let Err(error) = serve::tenants::ignore_redirects() {
-                return told(&error).into();
+                return report_error(&error).into();
             }
         }
         _ => {}
@@ -164,12 +164,12 @@ fn answer() -> ExitCode {
     runtime.shutdown_background();
     match ended {
         Ok(exit) => exit.into(),
-        Err(error) => told(&error).into(),
+        Err(error) => report_error(&error).into(),
     }
 }
 
 /// Prints the error; its exit code.
-fn told(error: &CliError) -> Exit {
+fn report_error(error: &CliError) -> Exit {
     error_line(&format!("Error: {error}"));
     error.exit
 }
@@ -202,10 +202,10 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
             let Some(options) = options.await? else { return Ok(Exit::Done) };
             let make = move || Ok(lakegate::Destination::new(args.machine.runtime()?, options));
             let served = serve::run(args.serve, unknown, make).await;
-            let told = |error: anyhow::Error| {
+            let to_cli_error = |error: anyhow::Error| {
                 error.downcast::<CliError>().unwrap_or_else(|error| CliError::new(Exit::Source, format!("{error:#}")))
             };
-            served.map(|()| Exit::Done).map_err(told)
+            served.map(|()| Exit::Done).map_err(to_cli_error)
         }
         Command::Policy(args) => interrupt::unless(&interrupt::listen()?, policy::run(args)).await,
         Command::ValidateConfig(args) => inspect::validate(args).await,
@@ -317,9 +317,9 @@ mod tests {
 
     #[test]
     fn only_serve_tolerates_unknown_flags() {
-        let of = |line: &str| arguments(line.split(' ').map(OsString::from));
-        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").1, ["--new"]);
-        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").0.len(), 6);
-        assert!(of("lakegate load --new 1").1.is_empty());
+        let parsed = |line: &str| arguments(line.split(' ').map(OsString::from));
+        assert_eq!(parsed("lakegate serve --new 1 --address a:1 --memory 1MiB").1, ["--new"]);
+        assert_eq!(parsed("lakegate serve --new 1 --address a:1 --memory 1MiB").0.len(), 6);
+        assert!(parsed("lakegate load --new 1").1.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use super::args::ResourceArgs;
 use super::choices;
 use super::console::{Console, Progress, data, error_line};
 use super::destination_write::{abort_store, finish_store, interruption};
-use super::exit::{CliError, Exit, after};
+use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
 use super::summary::Summary;
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     let started = Instant::now();
     let mut landed = WriteReport::default();
     let (summary, ended) = match load(&args, console, &mut landed).await {
-        Ok(report) => (Summary::of(&report, started.elapsed()), Ok(Exit::of_report(&report))),
+        Ok(report) => (Summary::new(&report, started.elapsed()), Ok(Exit::of_report(&report))),
         Err(error) => (Summary::ended_early(error.exit, &error.message, &landed, started.elapsed()), Err(error)),
     };
     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
         console.say(&summary.line());
     }
     let printed = if args.json { summary.json().and_then(|json| data(&json)) } else { Ok(()) };
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
 /// `landed`: what had failed, and what is in the bucket, when the load ended early.

@@ -109,7 +109,7 @@ impl Plugins {
 }
 
 /// Every plugin once: one destination may serve several sources, in turn.
-pub(crate) fn wanted_once(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
+pub(crate) fn deduplicated(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = wanted.collect();
     wanted.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     wanted.dedup_by(|a, b| (a.kind, &a.name) == (b.kind, &b.name));
@@ -120,7 +120,7 @@ pub(crate) fn wanted_once(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
 ///
 /// # Errors
 /// There is no such destination, or it has no connection because it is built in.
-pub(crate) fn mentioned<'a>(source: &Source, config: &'a Config) -> Result<Vec<&'a Destination>, CliError> {
+pub(crate) fn referenced_destinations<'a>(source: &Source, config: &'a Config) -> Result<Vec<&'a Destination>, CliError> {
     let mut names = Vec::new();
     names_in(&source.spec, &mut names);
     if let Some(backend) = &source.backend {

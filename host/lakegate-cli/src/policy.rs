@@ -220,7 +220,7 @@ mod tests {
         ] {
             let said = keys(path, &prefixes);
             match expected {
-                Some(words) => assert!(said.as_ref().is_ok_and(|line| line.contains(words)), "{path}: {said:?}"),
+                Some(expected_text) => assert!(said.as_ref().is_ok_and(|line| line.contains(expected_text)), "{path}: {said:?}"),
                 None => assert_eq!(said.unwrap_err().rule, "key_prefixes", "{path}"),
             }
         }

@@ -86,18 +86,18 @@ pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Res
     tracing::info!(address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
     warn_of_flags(&args, unknown);
     let stop = CancellationToken::new();
-    let (tell, refused) = oneshot::channel();
+    let (report, refused) = oneshot::channel();
     let make = move || {
         make().map_err(|error| {
-            let words = anyhow::anyhow!("{error:#}");
+            let message = anyhow::anyhow!("{error:#}");
             // Nobody listens any more when the server is at its end.
-            let _ended = tell.send(error);
-            words
+            let _ended = report.send(error);
+            message
         })
     };
     let server = Server::new(service::compiling(make), stop.clone());
     tokio::select! {
-        served = until_told(listener, server, signals, stop) => served,
+        served = serve_until_signalled(listener, server, signals, stop) => served,
         // Without a component no call can ever succeed.
         Ok(error) = refused => Err(error),
     }
@@ -146,7 +146,7 @@ impl Signals {
     }
 }
 
-async fn until_told(listener: Listener, server: Server, mut signals: Signals, stop: CancellationToken) -> Result<()> {
+async fn serve_until_signalled(listener: Listener, server: Server, mut signals: Signals, stop: CancellationToken) -> Result<()> {
     let serving = listener.serve(&server, stop.clone());
     tokio::pin!(serving);
     tokio::select! {

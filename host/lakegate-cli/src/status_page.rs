@@ -59,7 +59,7 @@ impl StatusPage {
             let socket = tokio::select! {
                 _ = ticks.tick() => {
                     let counts = self.readings().iter().map(|(tenant, reading)| (tenant.name.clone(), [reading.bytes, reading.rows])).collect();
-                    self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now(), counts);
+                    self.recent.lock().unwrap_or_else(PoisonError::into_inner).record(Instant::now(), counts);
                     continue;
                 }
                 socket = lakegate_cloudquery::server::accept::accept_one(&listener) => socket,
@@ -156,7 +156,7 @@ impl StatusPage {
         for (tenant, reading) in &readings {
             let Snapshot { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
             let denied: u64 = denials.values().sum();
-            let rates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).of(&tenant.name, Instant::now(), [*bytes, *rows]);
+            let rates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).rates(&tenant.name, Instant::now(), [*bytes, *rows]);
             let [megabytes, megabytes_a_second, guest_megabytes] =
                 [*bytes as f64, rates[0], *guest_memory_bytes as f64].map(|bytes| bytes / 1e6);
             let _ = writeln!(

@@ -66,8 +66,8 @@ struct TableFailure {
 
 impl Summary {
     /// The summary of a write that came to its end.
-    pub(crate) fn of(report: &WriteReport, took: Duration) -> Self {
-        let tables: Vec<Table> = report.tables.iter().map(Table::of).collect();
+    pub(crate) fn new(report: &WriteReport, elapsed: Duration) -> Self {
+        let tables: Vec<Table> = report.tables.iter().map(Table::new).collect();
         let exit = Exit::of_report(report);
         Self {
             ok: exit == Exit::Done,
@@ -76,15 +76,15 @@ impl Summary {
             rows: tables.iter().map(|table| table.rows).sum(),
             objects: tables.iter().map(|table| table.objects).sum(),
             bytes: tables.iter().map(|table| table.bytes).sum(),
-            seconds: took.as_secs_f64(),
+            seconds: elapsed.as_secs_f64(),
             tables,
         }
     }
 
     /// The summary of a write that ended early. It claims nothing of what was not confirmed; `landed` has the tables that had failed by then,
     /// and what is in the bucket all the same.
-    pub(crate) fn ended_early(exit: Exit, why: &str, landed: &WriteReport, took: Duration) -> Self {
-        let mut summary = Self { ok: false, exit_code: exit.code(), failure: Some(why.to_owned()), ..Self::of(landed, took) };
+    pub(crate) fn ended_early(exit: Exit, reason: &str, landed: &WriteReport, elapsed: Duration) -> Self {
+        let mut summary = Self { ok: false, exit_code: exit.code(), failure: Some(reason.to_owned()), ..Self::new(landed, elapsed) };
         summary.tables.iter_mut().for_each(|table| table.rows_in = None);
         summary
     }
@@ -138,7 +138,7 @@ pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str
 }
 
 impl Table {
-    fn of(report: &TableReport) -> Self {
+    fn new(report: &TableReport) -> Self {
         let keys = |receipts: &[Receipt]| receipts.iter().map(|receipt| receipt.key.to_string()).collect();
         Self {
             table: report.table.clone(),
@@ -148,7 +148,7 @@ impl Table {
             bytes: report.bytes,
             keys: keys(&report.receipts),
             keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
-            failure: report.failure.as_ref().map(TableFailure::of),
+            failure: report.failure.as_ref().map(TableFailure::new),
             first_rows: report.receipts.iter().take(OBJECTS_SHOWN).map(|receipt| receipt.rows).collect(),
         }
     }
@@ -174,7 +174,7 @@ impl Table {
 }
 
 impl TableFailure {
-    fn of(failure: &Failure) -> Self {
+    fn new(failure: &Failure) -> Self {
         Self { class: class(failure.class), message: failure.message.clone() }
     }
 }
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_shape_for_machines() {
-        let json: serde_json::Value = serde_json::from_str(&Summary::of(&report(), Duration::from_millis(1500)).json().unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&Summary::new(&report(), Duration::from_millis(1500)).json().unwrap()).unwrap();
         let expected = serde_json::json!({
             "ok": false, "exit_code": 5, "failure": null, "rows": 4, "objects": 2, "bytes": 20, "seconds": 1.5,
             "tables": [
@@ -248,7 +248,7 @@ mod tests {
     fn keys_that_were_not_kept_are_counted() {
         let mut report = report();
         report.tables[0].objects = 5;
-        let json: serde_json::Value = serde_json::from_str(&Summary::of(&report, Duration::ZERO).json().unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&Summary::new(&report, Duration::ZERO).json().unwrap()).unwrap();
         let table = &json["tables"][0];
         assert_eq!((&json["objects"], &table["keys"][1], &table["keys_left_out"]), (&5.into(), &"a/2".into(), &3.into()));
     }
@@ -273,20 +273,20 @@ mod tests {
     #[test]
     fn objects_of_tables_that_failed_are_told_and_those_of_whole_tables_are_not() {
         let mut report = report();
-        assert!(Summary::of(&report, Duration::ZERO).landed().is_empty(), "table a is whole, and of b is nothing");
+        assert!(Summary::new(&report, Duration::ZERO).landed().is_empty(), "table a is whole, and of b is nothing");
         report.tables[0].failure = report.tables[1].failure.clone();
-        assert_eq!(Summary::of(&report, Duration::ZERO).landed().len(), 1);
+        assert_eq!(Summary::new(&report, Duration::ZERO).landed().len(), 1);
         report.tables[0].receipts = vec![report.tables[0].receipts[0].clone(); OBJECTS_SHOWN + 5];
-        let lines = Summary::of(&report, Duration::ZERO).landed();
+        let lines = Summary::new(&report, Duration::ZERO).landed();
         assert!(lines[0].ends_with(", a/1 (2 rows) and 5 more; `--json` lists them"), "{lines:?}");
         let many = WriteReport { tables: vec![report.tables[0].clone(); FAILURES_SHOWN + 2] };
-        let lines = Summary::of(&many, Duration::ZERO).landed();
+        let lines = Summary::new(&many, Duration::ZERO).landed();
         assert_eq!((lines.len(), lines[FAILURES_SHOWN].as_str()), (21, "... and objects of 2 more tables; `--json` lists them."));
     }
 
     #[test]
     fn the_lines_for_people() {
-        let summary = Summary::of(&report(), Duration::from_millis(1500));
+        let summary = Summary::new(&report(), Duration::from_millis(1500));
         assert_eq!(summary.line(), "Wrote 4 rows of 2 tables to 2 objects (20 B) in 1.5 s.");
         assert_eq!(summary.failures(), ["Table b failed: no such bucket"]);
     }
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn many_failures_are_counted() {
         let failed = report().tables[1].clone();
-        let lines = Summary::of(&WriteReport { tables: vec![failed; 50] }, Duration::ZERO).failures();
+        let lines = Summary::new(&WriteReport { tables: vec![failed; 50] }, Duration::ZERO).failures();
         assert_eq!(
             (lines.len(), lines.last().unwrap().as_str()),
             (21, "... and 30 more tables failed; `--json` or `--log-level info` lists them.")

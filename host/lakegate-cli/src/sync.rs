@@ -11,10 +11,10 @@ use super::args::{PluginArgs, ResourceArgs};
 use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, DestinationPlugin, Required, Surroundings};
 use super::console::{Console, data};
-use super::exit::{CliError, Exit, after};
+use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
-use super::plugins::{Plugins, wanted_once};
+use super::plugins::{Plugins, deduplicated};
 use flow::Migrations;
 use inputs::{chosen, share};
 use lakegate::Destination as Opener;
@@ -78,7 +78,7 @@ pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
     let mut syncs = Vec::new();
     let ended = sync(&args, console, &mut syncs).await;
     let printed = if args.json { data(&summary(&ended, &syncs)) } else { Ok(()) };
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
 /// The summary for machines: `syncs` are the sources that came to their end, and the one that failed.
@@ -96,7 +96,7 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
     let plan = plan(&config, inputs)?;
     let sync_id = args.cloudquery.sync_id()?;
     let plugins =
-        Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.output), &interrupted).await?;
+        Plugins::start(deduplicated(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.output), &interrupted).await?;
     let run = Run {
         opener,
         plugins,
@@ -139,7 +139,7 @@ async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError>
 }
 
 fn plan(config: &Config, inputs: Vec<Vec<Input>>) -> Result<Vec<Step<'_>>, CliError> {
-    config.sources.iter().zip(inputs).map(|(source, inputs)| Step::planned(source, inputs, config)).collect()
+    config.sources.iter().zip(inputs).map(|(source, inputs)| Step::new(source, inputs, config)).collect()
 }
 
 /// Reads the configurations, and says so.

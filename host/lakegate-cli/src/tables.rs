@@ -9,7 +9,7 @@ use super::interrupt;
 use super::output_args::OutputArgs;
 use super::plugins::{Plugins, Wanted};
 use super::sync::inputs::{file_tables, selection};
-use super::sync::step::begin_round;
+use super::sync::step::init_plugin;
 use arrow_schema::{Field, Schema};
 use bytes::Bytes;
 use lakegate::InvalidMessage;
@@ -105,7 +105,7 @@ async fn schemas(source: &Source, filter: Filter, plugins: &Plugins, sync_id: &s
         return file_tables(source, Spool::default()).await;
     }
     let plugin = plugins.get(Kind::Source, &source.name)?;
-    begin_round(plugin, &source.spec, true, sync_id).await?;
+    init_plugin(plugin, &source.spec, true, sync_id).await?;
     let selection = match filter {
         Filter::All => Selection { tables: vec!["*".to_owned()], skip_tables: Vec::new(), skip_dependent_tables: false },
         Filter::Spec => selection(source),

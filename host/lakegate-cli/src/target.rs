@@ -259,8 +259,8 @@ mod tests {
         assert_eq!(spec(&target("s3://b/x"), &[("AWS_REGION", "")]).unwrap()["region"], "us-east-1");
         let error = spec(&target("s3://b/x"), &[("AWS_REGION", "eu-central-1\n")]).unwrap_err();
         assert!(error.exit == Exit::Spec && error.message.starts_with("AWS_REGION must be the code of a region"), "{error}");
-        let told = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
-        assert_eq!(spec(&told, &environment).unwrap()["region"], "sa-east-1");
+        let with_region = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
+        assert_eq!(spec(&with_region, &environment).unwrap()["region"], "sa-east-1");
     }
 
     #[test]

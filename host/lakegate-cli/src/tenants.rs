@@ -50,7 +50,7 @@ impl Loaded {
         if self.seal == Seal::Whole {
             return Vec::new();
         }
-        let mut losses = losses::of(served, &self.tenants);
+        let mut losses = losses::between(served, &self.tenants);
         if !self.ends_with_a_line {
             losses.push("the end of the last line".to_owned());
         }

@@ -54,7 +54,6 @@ struct Reader {
     delimiter: u8,
     record: Record,
     rows: TextRows,
-    done: bool,
 }
 
 /// Opens a file of CSV: reads the header and the rows that the types are chosen from.
@@ -72,7 +71,7 @@ pub(crate) fn open(
     }
     let (names, made_up) = header(&record, &lines)?;
     record.most = names.len();
-    let mut reader = Reader { lines, delimiter, record, rows: TextRows::new(file, Dialect::Plain, names), done: false };
+    let mut reader = Reader { lines, delimiter, record, rows: TextRows::new(file, Dialect::Plain, names) };
     reader.fill()?;
     let (schema, undecided) = reader.rows.choose_types(&options.columns, like);
     let rows: Rows = Box::new(reader);
@@ -143,7 +142,7 @@ impl Reader {
     fn fill(&mut self) -> Result<(), InputError> {
         while !self.rows.is_full() {
             if !self.record.read(&mut self.lines, self.delimiter, false)? {
-                self.done = true;
+                self.rows.set_done();
                 return Ok(());
             }
             self.take_record()?;
@@ -178,16 +177,8 @@ impl Iterator for Reader {
     type Item = Result<RecordBatch, InputError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.done
-            && let Err(error) = self.fill()
-        {
-            self.done = true;
-            self.rows.clear();
-            return Some(Err(error));
-        }
-        let taken = self.rows.take();
-        self.done |= taken.is_err();
-        taken.transpose()
+        let filled = if self.rows.is_done() { Ok(()) } else { self.fill() };
+        self.rows.next_batch(filled)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The delimiter of a CSV file: said by `--delimiter`, or told by the beginning of the file.
+//! The delimiter of a CSV file: said by `--delimiter`, or detected by the beginning of the file.
 //!
 //! The rule: the delimiter that the file's kind stands for (a comma, a tab for `.tsv`) is kept if the header holds it and every record has
 //! as many fields as the header, or if no other one does better. Another of `,` `;` `|` and tab is taken if the header and every record
@@ -40,19 +40,19 @@ impl FromStr for Delimiter {
 
 /// What the beginning of a file says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Detected {
     pub(crate) delimiter: u8,
     /// What its user should know.
     pub(crate) note: Option<String>,
 }
 
 /// Tells the delimiter by the beginning of a file; `whole`: that is all of it.
-pub(crate) fn tell(head: &[u8], whole: bool, usual: u8) -> Told {
+pub(crate) fn detect(head: &[u8], whole: bool, usual: u8) -> Detected {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let shape = |delimiter| Shape::of(head, whole, delimiter);
+    let shape = |delimiter| Shape::new(head, whole, delimiter);
     let own = shape(usual);
     if own.header > 1 && own.even {
-        return Told { delimiter: usual, note: None };
+        return Detected { delimiter: usual, note: None };
     }
     let others = || KNOWN.into_iter().filter(|delimiter| *delimiter != usual).map(|delimiter| (delimiter, shape(delimiter)));
     if let Some((delimiter, shape)) = others().filter(|(_, shape)| shape.header > 1 && shape.even).max_by_key(|(_, shape)| shape.header) {
@@ -62,14 +62,14 @@ pub(crate) fn tell(head: &[u8], whole: bool, usual: u8) -> Told {
             name(usual),
             shape.header
         );
-        return Told { delimiter, note: Some(note) };
+        return Detected { delimiter, note: Some(note) };
     }
     let doubtful = (own.header == 1).then(|| others().find(|(_, shape)| shape.header > 1)).flatten();
     let note = doubtful.map(|(delimiter, _)| {
         let (other, usual) = (name(delimiter), name(usual));
         format!("the header holds {other}, but the rows do not split by it evenly: separated by {usual}, it is one column (--delimiter says otherwise)")
     });
-    Told { delimiter: usual, note }
+    Detected { delimiter: usual, note }
 }
 
 fn name(delimiter: u8) -> &'static str {
@@ -90,7 +90,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(head: &[u8], whole: bool, delimiter: u8) -> Self {
+    fn new(head: &[u8], whole: bool, delimiter: u8) -> Self {
         let mut fields = Records { rest: head, whole, delimiter };
         let header = fields.next().unwrap_or_else(|| {
             // Not even the first record ends here: what there is of it.
@@ -155,9 +155,9 @@ mod tests {
     /// `note`: what it says, or nothing.
     #[track_caller]
     fn check(content: &str, usual: u8, delimiter: char, note: &str) {
-        let told = tell(content.as_bytes(), true, usual);
-        assert_eq!(char::from(told.delimiter), delimiter, "{content:?}");
-        let said = told.note.unwrap_or_default();
+        let detected = detect(content.as_bytes(), true, usual);
+        assert_eq!(char::from(detected.delimiter), delimiter, "{content:?}");
+        let said = detected.note.unwrap_or_default();
         assert!(said.is_empty() == note.is_empty() && said.contains(note), "{content:?}: {said}");
     }
 
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_does_not_count() {
-        assert_eq!(tell(b"a;b\n1;2\n3", false, b',').delimiter, b';');
-        assert_eq!(tell(b"a;b;c", false, b',').delimiter, b';');
-        assert_eq!(tell(b"a;b\n1;\"", false, b',').delimiter, b';');
+        assert_eq!(detect(b"a;b\n1;2\n3", false, b',').delimiter, b';');
+        assert_eq!(detect(b"a;b;c", false, b',').delimiter, b';');
+        assert_eq!(detect(b"a;b\n1;\"", false, b',').delimiter, b';');
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn not_utf8<O: OffsetSizeTrait>(texts: &GenericStringArray<O>, counts: &dyn Fn(u
 fn of_interval(unit: IntervalUnit, array: &ArrayRef, counts: &dyn Fn(usize) -> bool) -> Option<Fault> {
     let array = array.as_fixed_size_binary_opt()?;
     let is_good = |row: usize| {
-        let Some(Interval { months, days, milliseconds }) = Interval::of(array.value(row)) else { return false };
+        let Some(Interval { months, days, milliseconds }) = Interval::parse(array.value(row)) else { return false };
         match unit {
             IntervalUnit::YearMonth => days == 0 && milliseconds == 0,
             IntervalUnit::DayTime => months == 0,
@@ -178,7 +178,7 @@ pub(crate) struct Interval {
 
 impl Interval {
     /// Three numbers, the lowest byte of each first; [`None`] if the bytes are not twelve.
-    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let [months, days, milliseconds] = bytes.as_chunks::<4>().0 else { return None };
         let [months, days, milliseconds] = [months, days, milliseconds].map(|number| u32::from_le_bytes(*number));
         Some(Self { months, days, milliseconds })

@@ -47,7 +47,7 @@ impl<'a> Pieces<'a> {
     ///
     /// # Errors
     /// The batch stands for far more than it is.
-    pub(crate) fn of(batch: RecordBatch, file: &'a str, rows_before: u64, most_row_bytes: usize) -> Result<Self, InputError> {
+    pub(crate) fn new(batch: RecordBatch, file: &'a str, rows_before: u64, most_row_bytes: usize) -> Result<Self, InputError> {
         let refuse = |column: &str, problem: String| InputError::Column { file: file.to_owned(), column: column.to_owned(), problem };
         let memory = batch.columns().iter().map(|column| column.get_buffer_memory_size() as u64).fold(0, u64::saturating_add);
         let rows = batch.num_rows() as u64;
@@ -61,7 +61,7 @@ impl<'a> Pieces<'a> {
         let most = MAX_EXPANDED_BYTES.max(memory.saturating_mul(MOST_GROWTH));
         let mut left = most;
         for at in &sharing {
-            weigh(batch.column(*at), 0..batch.num_rows(), &mut left).map_err(|Spent| {
+            weigh(batch.column(*at), 0..batch.num_rows(), &mut left).map_err(|OverBudget| {
                 let problem = format!(
                     "its type lets values be named many times over, and with it a record batch of {memory} bytes stands for more than {most}, \
                      which is all that is accepted; write the rows as several batches"
@@ -122,10 +122,10 @@ impl Pieces<'_> {
 }
 
 /// Nothing is left.
-struct Spent;
+struct OverBudget;
 
-fn take(bytes: u64, left: &mut u64) -> Result<(), Spent> {
-    *left = left.checked_sub(bytes).ok_or(Spent)?;
+fn take(bytes: u64, left: &mut u64) -> Result<(), OverBudget> {
+    *left = left.checked_sub(bytes).ok_or(OverBudget)?;
     Ok(())
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn shares(data_type: &DataType) -> bool {
 }
 
 /// Takes the bytes of some rows, each value as often as it is named. Ends soon after `left` is spent.
-fn weigh(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+fn weigh(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     take((rows.len() as u64).saturating_mul(VALUE_BYTES), left)?;
     match array.data_type() {
         DataType::Utf8 => take(span(array.as_string::<i32>().value_offsets(), rows).len() as u64, left),
@@ -206,13 +206,13 @@ fn span<O: ArrowNativeType>(offsets: &[O], rows: Range<usize>) -> Range<usize> {
     at(rows.start)..at(rows.end).max(at(rows.start))
 }
 
-fn weigh_views<T: ByteViewType>(array: &GenericByteViewArray<T>, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+fn weigh_views<T: ByteViewType>(array: &GenericByteViewArray<T>, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     // The length is in the lowest four bytes.
     let length = |row: usize| array.views().get(row).map_or(0, |view| *view as u32);
     rows.filter(|row| array.is_valid(*row)).try_for_each(|row| take(length(row).into(), left))
 }
 
-fn weigh_list_views<O: OffsetSizeTrait>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+fn weigh_list_views<O: OffsetSizeTrait>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     let list = array.as_list_view::<O>();
     rows.filter(|row| list.is_valid(*row)).try_for_each(|row| {
         let start = list.value_offsets().get(row).map_or(0, |it| it.as_usize());
@@ -221,7 +221,7 @@ fn weigh_list_views<O: OffsetSizeTrait>(array: &ArrayRef, rows: Range<usize>, le
     })
 }
 
-fn weigh_runs<R: RunEndIndexType>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+fn weigh_runs<R: RunEndIndexType>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     let Some(runs) = array.as_any().downcast_ref::<RunArray<R>>() else { return Ok(()) };
     let (ends, first) = (runs.run_ends().values(), runs.offset());
     let (start, end) = (first + rows.start, first + rows.end);

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Opens the file form.
 pub(crate) fn open_file(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputError> {
     let refused = |problem: &str| malformed(&file, Position::Whole, format!("not a whole Arrow IPC file (it may be truncated): {problem}"));
-    let blocks = Blocks::of(&input).map_err(|problem| refused(&problem))?;
+    let blocks = Blocks::new(&input).map_err(|problem| refused(&problem))?;
     if blocks.big_endian {
         return Err(big_endian(&file));
     }
@@ -39,7 +39,7 @@ struct Blocks {
 
 impl Blocks {
     /// Reads the footer.
-    fn of(input: &File) -> Result<Self, String> {
+    fn new(input: &File) -> Result<Self, String> {
         let unreadable = |error: io::Error| error.to_string();
         let file = input.try_clone().map_err(unreadable)?;
         let file_bytes = file.metadata().map_err(unreadable)?.len();
@@ -141,7 +141,7 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Batches<R
         let batch = self.reader.next()?;
         Some(batch.map_err(|error| {
             let at = self.bytes.as_ref().map_or(Position::Batch(self.read), |bytes| Position::Byte(bytes.load(Ordering::Relaxed)));
-            malformed(&self.file, at, told(&one_line(&error)))
+            malformed(&self.file, at, batch_error(&one_line(&error)))
         }))
     }
 }
@@ -178,7 +178,7 @@ impl<R: Read> Passing<R> {
         if whole && metadata_bytes > 0 {
             let refused = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
             let metadata = seen.len();
-            let body = Body::of(&message_in(&seen).map_err(refused)?);
+            let body = Body::new(&message_in(&seen).map_err(refused)?);
             match body {
                 Body::BigEndian => {
                     self.big_endian.store(true, Ordering::Relaxed);
@@ -218,7 +218,7 @@ enum Body {
 }
 
 impl Body {
-    fn of(message: &Message<'_>) -> Self {
+    fn new(message: &Message<'_>) -> Self {
         // The reader refuses a length below zero.
         let bytes = u64::try_from(message.bodyLength()).unwrap_or(0);
         match message.header_as_schema() {
@@ -270,21 +270,21 @@ fn malformed(file: &Arc<str>, at: Position, problem: String) -> InputError {
 }
 
 /// What is wrong with a batch: it is broken, or asks for what the reader has not, or for more than it gives.
-fn told(words: &str) -> String {
-    if is_unsupported(words) {
-        return format!("unsupported Arrow IPC: {words}");
+fn batch_error(message: &str) -> String {
+    if is_unsupported(message) {
+        return format!("unsupported Arrow IPC: {message}");
     }
-    let what = if words.contains("are accepted") { "" } else { "truncated or corrupt Arrow IPC: " };
-    format!("{what}{words}")
+    let what = if message.contains("are accepted") { "" } else { "truncated or corrupt Arrow IPC: " };
+    format!("{what}{message}")
 }
 
-/// Do a library's words say that it lacks something, rather than the file?
-pub(super) fn is_unsupported(words: &str) -> bool {
-    let words = words.to_ascii_lowercase();
-    ["nyi", "not supported", "unsupported", "not implemented", "not yet implemented"].iter().any(|word| words.contains(word))
+/// Does a library's message say that it lacks something, rather than the file?
+pub(super) fn is_unsupported(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["nyi", "not supported", "unsupported", "not implemented", "not yet implemented"].iter().any(|word| message.contains(word))
 }
 
 /// One line of what the library says of an error, of at most 300 characters.
 pub fn one_line(error: &ArrowError) -> String {
-    error.to_string().lines().next().unwrap_or_default().chars().take(super::MAX_WORDS).collect()
+    error.to_string().lines().next().unwrap_or_default().chars().take(super::MAX_MESSAGE_CHARS).collect()
 }

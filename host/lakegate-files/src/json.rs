@@ -26,7 +26,7 @@ pub(crate) enum Problem {
 
 impl Problem {
     /// For messages: what a value of JSON does, without repeating it.
-    pub(crate) fn words(self) -> String {
+    pub(crate) fn description(self) -> String {
         match self {
             Self::Twice => "holds an object with a key twice; keys that differ are accepted".to_owned(),
             Self::Half => "holds half of a surrogate pair (an escape from \\ud800 to \\udfff that stands alone), which is no character; \

@@ -12,7 +12,7 @@ mod delimiter;
 mod error;
 mod exact;
 mod expand;
-mod feed;
+mod message_reader;
 mod infer;
 mod inputs;
 mod ipc;
@@ -40,7 +40,7 @@ pub mod unpack;
 pub use columns::{ColumnType, TYPE_NAMES, parse_override};
 pub use delimiter::Delimiter;
 pub use error::{InputError, Position};
-pub use feed::{Message, MessageReader};
+pub use message_reader::{Message, MessageReader};
 pub use inputs::{Input, resolve};
 pub use ipc::one_line;
 pub use open::open;
@@ -53,7 +53,7 @@ use arrow_schema::SchemaRef;
 use std::collections::HashSet;
 
 /// Characters of a library's words that go into a message: they say what is wrong at the beginning.
-pub(crate) const MAX_WORDS: usize = 300;
+pub(crate) const MAX_MESSAGE_CHARS: usize = 300;
 
 /// The columns of an input.
 pub type Schema = SchemaRef;

@@ -199,16 +199,16 @@ mod tests {
 
     #[test]
     fn an_array_is_no_table_unless_its_user_says_csv() {
-        let told = |head: &[u8], format, said| array(head, format, said).map(|it| format!("{}; {}", it.what, it.advice));
+        let message = |head: &[u8], format, said| array(head, format, said).map(|it| format!("{}; {}", it.what, it.advice));
         for head in [b"[{\"id\":1}]".as_slice(), b" [\n  {", b"[", b"\xef\xbb\xbf[]"] {
             for format in [None, Some(InputFormat::Csv), Some(InputFormat::Ndjson)] {
-                let words = told(head, format, false).unwrap_or_default();
-                assert!(words.contains("array of JSON") && words.contains("one object a line"), "{words}");
+                let text = message(head, format, false).unwrap_or_default();
+                assert!(text.contains("array of JSON") && text.contains("one object a line"), "{text}");
             }
         }
-        assert!(told(b"[id],[name]\n", None, false).is_some_and(|words| words.contains("--input-format csv")));
-        assert_eq!(told(b"[id],[name]\n", Some(InputFormat::Csv), true), None);
-        assert_eq!(told(b"id,[name]\n", None, false), None);
+        assert!(message(b"[id],[name]\n", None, false).is_some_and(|text| text.contains("--input-format csv")));
+        assert_eq!(message(b"[id],[name]\n", Some(InputFormat::Csv), true), None);
+        assert_eq!(message(b"id,[name]\n", None, false), None);
         assert!(is_ndjson(b" {\"a\":1}\n{") && !is_ndjson(b"{\"a\",b\n1,2\n") && !is_ndjson(b"{x},b\n"));
     }
 }

@@ -29,7 +29,6 @@ struct Reader {
     name_bytes: usize,
     /// Are new keys still welcome?
     sampling: bool,
-    done: bool,
 }
 
 /// Opens a file of NDJSON: reads the rows that the columns and their types are chosen from.
@@ -46,7 +45,6 @@ pub(crate) fn open(
         columns: HashMap::new(),
         name_bytes: 0,
         sampling: true,
-        done: false,
     };
     reader.fill()?;
     for name in options.columns.iter().map(|(name, _)| name.as_str()).chain(like.into_iter().flat_map(Like::names)) {
@@ -67,7 +65,7 @@ impl Reader {
         while !self.rows.is_full() {
             self.line.clear();
             if !self.lines.append(&mut self.line)? {
-                self.done = true;
+                self.rows.set_done();
                 return Ok(());
             }
             if self.lines.number() == 1 {
@@ -138,7 +136,7 @@ impl Reader {
             return Ok(());
         }
         if let Err(problem) = json::check(value.get()) {
-            return Err(self.lines.malformed(line, format!("column `{name}` {}", problem.words())));
+            return Err(self.lines.malformed(line, format!("column `{name}` {}", problem.description())));
         }
         self.rows.put(column, value.get());
         Ok(())
@@ -191,15 +189,7 @@ impl Iterator for Reader {
     type Item = Result<RecordBatch, InputError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.done
-            && let Err(error) = self.fill()
-        {
-            self.done = true;
-            self.rows.clear();
-            return Some(Err(error));
-        }
-        let taken = self.rows.take();
-        self.done |= taken.is_err();
-        taken.transpose()
+        let filled = if self.rows.is_done() { Ok(()) } else { self.fill() };
+        self.rows.next_batch(filled)
     }
 }

@@ -38,11 +38,11 @@ pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option
     if let Some(stranger) = magic::stranger(&content.head, content.zipped, !said_binary) {
         return not_read(stranger);
     }
-    let told = options.format.or_else(|| content.detect(location, options.delimiter.is_some()));
-    if let Some(array) = magic::array(&content.head, told, options.format.is_some()) {
+    let detected = options.format.or_else(|| content.detect(location, options.delimiter.is_some()));
+    if let Some(array) = magic::array(&content.head, detected, options.format.is_some()) {
         return not_read(array);
     }
-    let format = told.ok_or_else(|| InputError::UnknownFormat { file: name.to_string() })?;
+    let format = detected.ok_or_else(|| InputError::UnknownFormat { file: name.to_string() })?;
     let mut opened = match format {
         InputFormat::Csv => content.open_csv(&name, b',', options, like),
         InputFormat::Tsv => content.open_csv(&name, b'\t', options, like),
@@ -173,12 +173,12 @@ impl Content {
     }
 
     fn open_csv(self, name: &Arc<str>, usual: u8, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
-        let told = match options.delimiter {
-            Some(Delimiter(delimiter)) => delimiter::Told { delimiter, note: None },
-            None => delimiter::tell(&self.head, self.head.len() < HEAD_BYTES, usual),
+        let detected = match options.delimiter {
+            Some(Delimiter(delimiter)) => delimiter::Detected { delimiter, note: None },
+            None => delimiter::detect(&self.head, self.head.len() < HEAD_BYTES, usual),
         };
-        let mut opened = csv::open(self.reader, name.clone(), told.delimiter, options, like)?;
-        opened.notes.extend(told.note);
+        let mut opened = csv::open(self.reader, name.clone(), detected.delimiter, options, like)?;
+        opened.notes.extend(detected.note);
         Ok(opened)
     }
 

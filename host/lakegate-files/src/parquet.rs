@@ -62,7 +62,7 @@ pub(crate) fn open(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputE
         group_ends.push(end);
     }
     let metadata = Arc::new(metadata);
-    let columns = Columns::of(&input, &metadata, &file)?;
+    let columns = Columns::new(&input, &metadata, &file)?;
     let schema = columns.schema.clone();
     let grown = Grown::default();
     Ok((schema, Box::new(Reader { input, metadata, columns, reader: None, grown, file, group_ends, groups: 0, rows: 0 })))

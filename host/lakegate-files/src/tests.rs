@@ -402,9 +402,9 @@ fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_fo
         for (name, ipc) in
             [("t.arrows", compressed_stream(std::slice::from_ref(&batch), compression)), ("t.arrow", ipc_file(&batch, Some(compression)))]
         {
-            for (claim, words) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
+            for (claim, expected) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
             {
-                refuse(name, &testing::lying(&ipc, IDS_BYTES, claim), &[], &["truncated or corrupt", words]);
+                refuse(name, &testing::lying(&ipc, IDS_BYTES, claim), &[], &["truncated or corrupt", expected]);
             }
         }
     }
@@ -479,8 +479,8 @@ fn what_a_file_is_follows_from_content_then_name() {
 }
 
 fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputError>> {
-    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let mut feed = MessageReader::start(resolve(&words, table).unwrap(), ReadOptions::default()).unwrap();
+    let arguments: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let mut feed = MessageReader::start(resolve(&arguments, table).unwrap(), ReadOptions::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut messages = Vec::new();
     while let Some(message) = runtime.block_on(feed.next()) {
@@ -489,7 +489,7 @@ fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputErro
     messages
 }
 
-/// The batches that are sent of a file, or the words with which it is refused.
+/// The batches that are sent of a file, or the message with which it is refused.
 pub(super) fn sent(path: &Path) -> Result<Vec<RecordBatch>, String> {
     let mut batches = Vec::new();
     for message in feed(&[path.to_owned()], Some("t")) {
@@ -522,8 +522,8 @@ fn a_feed_says_the_table_then_its_rows_in_bounded_messages() {
 fn schemas_alone_are_those_of_the_feed() {
     let files = Files::new();
     let paths = [files.file("a.csv", b"id,x\n1,2\n"), files.file("b.csv", b"y\ntrue\n")];
-    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let schemas = MessageReader::schemas(&resolve(&words, None).unwrap(), &ReadOptions::default()).unwrap();
+    let arguments: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let schemas = MessageReader::schemas(&resolve(&arguments, None).unwrap(), &ReadOptions::default()).unwrap();
     let migrated: Vec<_> = feed(&paths, None)
         .into_iter()
         .filter_map(|message| match message.unwrap() {

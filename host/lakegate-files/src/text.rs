@@ -60,6 +60,8 @@ pub(crate) struct TextRows {
     bytes: usize,
     values: usize,
     types: Option<Types>,
+    /// The file has ended, or a row was refused: nothing more is read.
+    done: bool,
 }
 
 /// The values of a column: a row without one takes nothing, so that a wide table of few values is small.
@@ -198,7 +200,7 @@ fn is_float_word(value: &str) -> bool {
 impl TextRows {
     pub(crate) fn new(file: Arc<str>, dialect: Dialect, names: Vec<String>) -> Self {
         let columns = names.iter().map(|_| TextColumn::default()).collect();
-        Self { file, dialect, names, columns, lines: Vec::new(), taken: 0, bytes: 0, values: 0, types: None }
+        Self { file, dialect, names, columns, lines: Vec::new(), taken: 0, bytes: 0, values: 0, types: None, done: false }
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -272,8 +274,28 @@ impl TextRows {
         (schema, undecided)
     }
 
-    /// Converts the next rows; [`None`] if there are none (or the types are not chosen). Nothing follows an error.
-    pub(crate) fn take(&mut self) -> Result<Option<RecordBatch>, InputError> {
+    /// Is there nothing more to read from the file?
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The file has ended; rows that were not taken yet remain.
+    pub(crate) fn set_done(&mut self) {
+        self.done = true;
+    }
+
+    /// The next batch, after reading more rows has ended in `filled`. Nothing follows an error.
+    pub(crate) fn next_batch(&mut self, filled: Result<(), InputError>) -> Option<Result<RecordBatch, InputError>> {
+        let taken = filled.and_then(|()| self.take());
+        if taken.is_err() {
+            self.done = true;
+            self.clear();
+        }
+        taken.transpose()
+    }
+
+    /// Converts the next rows; [`None`] if there are none (or the types are not chosen).
+    fn take(&mut self) -> Result<Option<RecordBatch>, InputError> {
         let Some(types) = self.types.clone() else { return Ok(None) };
         // Wide rows come fewer at a time: a column takes some bytes of every row, also where it has no value.
         let most = (BATCH_CELLS / self.columns.len().max(1)).max(1);
@@ -283,7 +305,7 @@ impl TextRows {
         }
         let batch = self.batch(&types, &rows);
         self.taken = rows.end;
-        if self.taken == self.lines.len() || batch.is_err() {
+        if self.taken == self.lines.len() {
             self.clear();
         }
         batch.map(Some)
@@ -311,8 +333,8 @@ impl TextRows {
         })
     }
 
-    /// Forgets the rows.
-    pub(crate) fn clear(&mut self) {
+    /// Drops the rows.
+    fn clear(&mut self) {
         self.lines.clear();
         (self.taken, self.bytes, self.values) = (0, 0, 0);
         let kept = KEPT_BYTES / self.columns.len().max(1);

@@ -34,7 +34,7 @@ impl Surroundings<'static> {
 }
 
 impl std::fmt::Debug for Surroundings<'_> {
-    /// Without what they hold: an environment is full of secrets.
+    /// Without what they mask: an environment is full of secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Surroundings").field("now", &self.now).finish_non_exhaustive()
     }
@@ -42,9 +42,9 @@ impl std::fmt::Debug for Surroundings<'_> {
 
 /// Parses a document and fills in its references. The errors are all that cannot be read or found.
 pub(super) fn resolve(text: &str, surroundings: &Surroundings<'_>) -> Result<Value, Vec<String>> {
-    let held = Held::out_of(text).map_err(|message| vec![message])?;
-    let mut value = parse(&held.text).map_err(|message| vec![message])?;
-    let mut filler = Filler { held: &held, surroundings, values: vec![None; held.references.len()], errors: Vec::new() };
+    let masked = MaskedDocument::new(text).map_err(|message| vec![message])?;
+    let mut value = parse(&masked.text).map_err(|message| vec![message])?;
+    let mut filler = Filler { masked: &masked, surroundings, values: vec![None; masked.references.len()], errors: Vec::new() };
     filler.fill(&mut value);
     if filler.errors.is_empty() { Ok(value) } else { Err(filler.errors) }
 }
@@ -55,11 +55,11 @@ fn parse(text: &str) -> Result<Value, String> {
         return Ok(Value::Null);
     }
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("not a YAML document: {}", words(&error)))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("not a YAML document: {}", yaml_error_message(&error)))
 }
 
 /// The words of the YAML reader, less what is meant for programmers.
-fn words(error: &serde_saphyr::Error) -> String {
+fn yaml_error_message(error: &serde_saphyr::Error) -> String {
     if let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet() {
         let name = key.as_deref().map(preview).unwrap_or_default();
         return format!("the key `{name}` is there twice, again at line {}, column {}", location.line(), location.column());
@@ -67,8 +67,8 @@ fn words(error: &serde_saphyr::Error) -> String {
     error.render_with_formatter(&UserMessageFormatter)
 }
 
-/// A document with its references held back.
-struct Held<'a> {
+/// A document with its references masked back.
+struct MaskedDocument<'a> {
     text: String,
     /// What stands between the braces, in the order of the stand-ins.
     references: Vec<&'a str>,
@@ -79,23 +79,23 @@ struct Held<'a> {
 /// Digits that number a stand-in.
 const INDEX_DIGITS: usize = 4;
 
-impl<'a> Held<'a> {
-    fn out_of(text: &'a str) -> Result<Self, String> {
+impl<'a> MaskedDocument<'a> {
+    fn new(text: &'a str) -> Result<Self, String> {
         let mark = (73_160..99_999).map(|it: u32| it.to_string()).find(|it| !text.contains(it.as_str()));
-        let mut held =
+        let mut masked =
             Self { text: String::with_capacity(text.len()), references: Vec::new(), mark: mark.ok_or("the document is too large")? };
         let mut rest = text;
         while let Some((before, reference, after)) = next_reference(rest) {
-            held.text.push_str(before);
-            held.hold(reference, before, after)?;
+            masked.text.push_str(before);
+            masked.mask(reference, before, after)?;
             rest = after;
         }
-        held.text.push_str(rest);
-        Ok(held)
+        masked.text.push_str(rest);
+        Ok(masked)
     }
 
     /// A number where the reference is all of a plain scalar, so that the scalar's type stays open; a word everywhere else.
-    fn hold(&mut self, reference: &'a str, before: &str, after: &str) -> Result<(), String> {
+    fn mask(&mut self, reference: &'a str, before: &str, after: &str) -> Result<(), String> {
         let index = self.references.len();
         if index >= MAX_REFERENCES {
             return Err(format!("more than {MAX_REFERENCES} references `${{…}}` in one document"));
@@ -107,7 +107,7 @@ impl<'a> Held<'a> {
         if begins && ends {
             self.text.push_str(&number);
         } else {
-            self.text.push_str(&format!("{WORD}{number}{WORD}"));
+            self.text.push_str(&format!("{LETTER}{number}{LETTER}"));
         }
         self.references.push(reference);
         Ok(())
@@ -124,7 +124,7 @@ impl<'a> Held<'a> {
         let (before, from_mark) = text.split_once(self.mark.as_str())?;
         let (digits, after) = from_mark.split_at_checked(INDEX_DIGITS)?;
         let index = digits.parse().ok().filter(|it| *it < self.references.len())?;
-        Some(match (before.strip_suffix(WORD), after.strip_prefix(WORD)) {
+        Some(match (before.strip_suffix(LETTER), after.strip_prefix(LETTER)) {
             (Some(before), Some(after)) => (before, index, after),
             _ => (before, index, after),
         })
@@ -132,7 +132,7 @@ impl<'a> Held<'a> {
 }
 
 /// Keeps a stand-in from being a number. A letter that means nothing in YAML or in a number.
-const WORD: &str = "Q";
+const LETTER: &str = "Q";
 
 /// The first `${…}` of a text: what is before it, what is between the braces, what is after it.
 fn next_reference(text: &str) -> Option<(&str, &str, &str)> {
@@ -148,7 +148,7 @@ fn next_reference(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 struct Filler<'a> {
-    held: &'a Held<'a>,
+    masked: &'a MaskedDocument<'a>,
     surroundings: &'a Surroundings<'a>,
     /// What references stand for, as far as they were looked up; a `None` inside is one that failed and was told of.
     values: Vec<Option<Option<String>>>,
@@ -160,7 +160,7 @@ impl Filler<'_> {
         match value {
             Value::Null | Value::Bool(_) => {}
             Value::Number(number) => {
-                if let Some(index) = self.held.index_of(&number.to_string()) {
+                if let Some(index) = self.masked.index_of(&number.to_string()) {
                     *value = self.value_of(index).map_or(Value::Null, scalar);
                 }
             }
@@ -179,7 +179,7 @@ impl Filler<'_> {
     fn text(&mut self, text: &str) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some((before, index, after)) = self.held.split(rest) {
+        while let Some((before, index, after)) = self.masked.split(rest) {
             filled.push_str(before);
             filled.push_str(&self.value_of(index).unwrap_or_default());
             rest = after;
@@ -190,7 +190,7 @@ impl Filler<'_> {
 
     fn value_of(&mut self, index: usize) -> Option<String> {
         if self.values[index].is_none() {
-            let looked_up = self.surroundings.look_up(self.held.references[index]);
+            let looked_up = self.surroundings.look_up(self.masked.references[index]);
             self.values[index] = Some(looked_up.map_err(|message| self.errors.push(message)).ok());
         }
         self.values[index].clone().flatten()

@@ -14,12 +14,12 @@ fn load(documents: &[&str]) -> Result<Config, ConfigErrors> {
     load_for(Required::Sync, documents)
 }
 
-fn load_for(extent: Required, documents: &[&str]) -> Result<Config, ConfigErrors> {
+fn load_for(required: Required, documents: &[&str]) -> Result<Config, ConfigErrors> {
     let variable: &dyn Fn(&str) -> Option<String> = &|name| (name == "BUCKET").then(|| "from-env".to_owned());
     let file: &dyn Fn(&Path) -> std::io::Result<String> = &|_| Err(std::io::ErrorKind::NotFound.into());
     let surroundings = Surroundings { variable, file, now: DateTime::<Utc>::UNIX_EPOCH };
     let text = Text { file: "c.yml".into(), content: documents.join("---\n") };
-    Config::of(&[text], extent, &surroundings, Vec::new())
+    Config::from_texts(&[text], required, &surroundings, Vec::new())
 }
 
 #[track_caller]

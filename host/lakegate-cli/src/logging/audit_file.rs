@@ -17,14 +17,14 @@ const MODE: u32 = 0o640;
 /// Between two tries to write a line.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often it is said that a line cannot be written.
-const TELL: Duration = Duration::from_secs(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The file, open.
 pub(super) struct AuditFile {
     path: PathBuf,
     file: File,
     reopen: Arc<AtomicBool>,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 impl AuditFile {
@@ -33,7 +33,7 @@ impl AuditFile {
     /// # Errors
     /// It cannot be appended to, or is no file: a pipe would wait for its reader.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: open(path)?, reopen: Arc::default(), told: None })
+        Ok(Self { path: path.to_owned(), file: open(path)?, reopen: Arc::default(), reported: None })
     }
 
     /// Set, it has the file opened anew before the next line.
@@ -60,7 +60,7 @@ impl AuditFile {
                 match open(&self.path) {
                     // No file has half of a line.
                     Ok(file) => (self.file, rest) = (file, line),
-                    Err(error) => self.tell(&error, "The audit log cannot be opened anew, and goes on where it was."),
+                    Err(error) => self.report(&error, "The audit log cannot be opened anew, and goes on where it was."),
                 }
             }
             match self.file.write(rest) {
@@ -68,16 +68,16 @@ impl AuditFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 failed => {
                     let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
-                    self.tell(&error, "The audit log cannot be written: tenants wait until it can.");
+                    self.report(&error, "The audit log cannot be written: tenants wait until it can.");
                     std::thread::sleep(RETRY);
                 }
             }
         }
     }
 
-    fn tell(&mut self, error: &io::Error, what: &str) {
-        if self.told.is_none_or(|told| told.elapsed() >= TELL) {
-            self.told = Some(Instant::now());
+    fn report(&mut self, error: &io::Error, what: &str) {
+        if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL) {
+            self.reported = Some(Instant::now());
             tracing::error!(file = %self.path.display(), %error, "{what}");
         }
     }

@@ -94,14 +94,14 @@ impl Writer {
 }
 
 impl Queue {
-    /// Writes until nobody hands anything over any more. `tell_lost` makes a line of a number of lines.
-    pub(crate) fn write(self, mut to: impl Write, tell_lost: impl Fn(u64) -> String) {
+    /// Writes until nobody hands anything over any more. `lost_message` makes a line of a number of lines.
+    pub(crate) fn write(self, mut to: impl Write, lost_message: impl Fn(u64) -> String) {
         let shared = self.shared.clone();
         // A log that nobody reads any more is no reason to stop; what it does not take is lost, and told of should it take lines again.
         let mut put = |line: &str| to.write_all(format!("{line}\n").as_bytes()).and_then(|()| to.flush()).is_ok();
         self.each(|order| {
             let lost = shared.lost.swap(0, Ordering::Relaxed);
-            if lost > 0 && !put(&tell_lost(lost)) {
+            if lost > 0 && !put(&lost_message(lost)) {
                 shared.lost.fetch_add(lost, Ordering::Relaxed);
             }
             match order {

@@ -130,7 +130,7 @@ struct TenantServers {
     allow_removal: bool,
     options: Options,
     runtime: Made<Arc<Runtime>>,
-    served: BTreeMap<Arc<str>, Served>,
+    served: BTreeMap<Arc<str>, ServedTenant>,
     /// Every tenant that there has been: one that comes back has used of its day what it has used.
     known: BTreeMap<Arc<str>, Arc<Tenant>>,
     watched: status_page::Tenants,
@@ -139,21 +139,21 @@ struct TenantServers {
 }
 
 /// A tenant that can be served: whatever could be wrong with it has been looked at.
-struct Ready {
+struct ReadyTenant {
     entry: TenantEntry,
     options: Options,
-    place: Opening,
+    place: PlaceState,
 }
 
 /// Its place.
-enum Opening {
+enum PlaceState {
     Done(Listener),
     /// Another tenant is there still, or the same one under its earlier grant.
     Waits(Prepared),
 }
 
 /// A tenant at its place.
-struct Served {
+struct ServedTenant {
     entry: TenantEntry,
     server: Server,
     gate: Option<TlsAcceptorHandle>,
@@ -179,32 +179,32 @@ impl TenantServers {
     }
 
     /// Makes all that is needed to serve them, and stops nobody.
-    async fn prepare(&self, wanted: Vec<TenantEntry>) -> Result<Vec<Ready>, CliError> {
+    async fn prepare(&self, wanted: Vec<TenantEntry>) -> Result<Vec<ReadyTenant>, CliError> {
         let mut all = Vec::new();
         for mut entry in wanted {
             let name = entry.tenant.name.clone();
             if let Some(earlier) = self.known.get(&name) {
-                entry.follow(earlier);
+                entry.carry_over(earlier);
             }
             let options = entry.options(&self.options)?;
             let prepared = entry.place.prepare().map_err(|error| not_open(&entry, &error))?;
             let taken = self.served.values().any(|served| tenants::same_place(&served.entry.place, &entry.place));
             let place = if taken {
-                Opening::Waits(prepared)
+                PlaceState::Waits(prepared)
             } else {
-                Opening::Done(prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?)
+                PlaceState::Done(prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?)
             };
-            all.push(Ready { entry, options, place });
+            all.push(ReadyTenant { entry, options, place });
         }
         Ok(all)
     }
 
     /// Serves a tenant at its place.
-    async fn serve(&mut self, Ready { entry, options, place }: Ready) -> Result<(), CliError> {
+    async fn serve(&mut self, ReadyTenant { entry, options, place }: ReadyTenant) -> Result<(), CliError> {
         let name = entry.tenant.name.clone();
         let listener = match place {
-            Opening::Done(listener) => listener,
-            Opening::Waits(prepared) => prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?,
+            PlaceState::Done(listener) => listener,
+            PlaceState::Waits(prepared) => prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?,
         };
         tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
         let (runtime, gate, stop) = (self.runtime_of(&entry), listener.gate(), CancellationToken::new());
@@ -215,8 +215,8 @@ impl TenantServers {
             async move { listener.serve(&server, stop).await }
         });
         self.known.insert(name.clone(), entry.tenant.clone());
-        self.served.insert(name, Served { entry, server, gate, stop, serving });
-        self.tell();
+        self.served.insert(name, ServedTenant { entry, server, gate, stop, serving });
+        self.update_status_page();
         Ok(())
     }
 
@@ -226,16 +226,16 @@ impl TenantServers {
         let (common, name, compiling) = (self.runtime.clone(), entry.tenant.name.clone(), self.compiling.clone());
         let made = async move {
             let common = common.await?;
-            let _turn = compiling.acquire_owned().await;
-            let beside = {
+            let _permit = compiling.acquire_owned().await;
+            let own = {
                 let file = file.clone();
                 tokio::task::spawn_blocking(move || Compiler::of_this_program().and_then(|compiler| common.beside(&file, &compiler)))
             };
-            let refused = |words: String| {
-                tracing::error!(tenant = &*name, "The tenant's component is refused: {}: {words}", file.display());
-                Arc::from(words)
+            let refused = |message: String| {
+                tracing::error!(tenant = &*name, "The tenant's component is refused: {}: {message}", file.display());
+                Arc::from(message)
             };
-            beside.await.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
+            own.await.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
         };
         let made = made.boxed().shared();
         // Compiled now, not when the first client waits for it.
@@ -246,9 +246,9 @@ impl TenantServers {
     /// Stops those whom `which` names, all at the same time.
     async fn stop(&mut self, which: impl Fn(&TenantEntry) -> bool) -> usize {
         let names: Vec<Arc<str>> = self.served.iter().filter(|(_, served)| which(&served.entry)).map(|(name, _)| name.clone()).collect();
-        let stopped: Vec<Served> = names.iter().filter_map(|name| self.served.remove(name)).collect();
+        let stopped: Vec<ServedTenant> = names.iter().filter_map(|name| self.served.remove(name)).collect();
         stopped.iter().for_each(|served| served.stop.cancel());
-        self.tell();
+        self.update_status_page();
         let (servers, serving): (Vec<Server>, Vec<JoinHandle<()>>) =
             stopped.into_iter().map(|served| (served.server, served.serving)).unzip();
         let ended: Vec<_> = serving.iter().map(JoinHandle::abort_handle).collect();
@@ -306,7 +306,7 @@ impl TenantServers {
     }
 
     /// Tells the status page who is served.
-    fn tell(&self) {
+    fn update_status_page(&self) {
         let served = self.served.values().map(|served| served.entry.tenant.clone()).collect();
         *self.watched.write().unwrap_or_else(PoisonError::into_inner) = served;
     }

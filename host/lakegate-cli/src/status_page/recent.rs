@@ -22,7 +22,7 @@ pub(super) struct Recent(VecDeque<(Instant, Counts)>);
 
 impl Recent {
     /// Writes counts down.
-    pub(super) fn note(&mut self, now: Instant, counts: Counts) {
+    pub(super) fn record(&mut self, now: Instant, counts: Counts) {
         self.0.push_back((now, counts));
         if self.0.len() > KEPT {
             self.0.pop_front();
@@ -30,7 +30,7 @@ impl Recent {
     }
 
     /// What a tenant has landed a second since the oldest moment that is kept.
-    pub(super) fn of(&self, tenant: &str, now: Instant, counts: Amounts<u64>) -> Amounts<f64> {
+    pub(super) fn rates(&self, tenant: &str, now: Instant, counts: Amounts<u64>) -> Amounts<f64> {
         let Some((since, then)) = self.0.front() else { return [0.0; 2] };
         let then = then.get(tenant).copied().unwrap_or_default();
         // Less than a second says little, and may be none.
@@ -48,18 +48,18 @@ mod tests {
         let (begun, mut recent) = (Instant::now(), Recent::default());
         let counts = |a, b| Counts::from([("a".into(), a), ("b".into(), b)]);
         let at = |seconds: u64| begun + Duration::from_secs(seconds);
-        assert_eq!(recent.of("a", at(0), [7, 7]), [0.0, 0.0]);
-        recent.note(at(0), counts([0, 0], [0, 0]));
-        assert_eq!(recent.of("a", at(0), [50, 5]), [50.0, 5.0]);
-        assert_eq!(recent.of("b", at(10), [50, 5]), [5.0, 0.5]);
+        assert_eq!(recent.rates("a", at(0), [7, 7]), [0.0, 0.0]);
+        recent.record(at(0), counts([0, 0], [0, 0]));
+        assert_eq!(recent.rates("a", at(0), [50, 5]), [50.0, 5.0]);
+        assert_eq!(recent.rates("b", at(10), [50, 5]), [5.0, 0.5]);
         // A hundred bytes each five seconds, and then nothing.
         for tick in 1..=KEPT as u64 {
-            recent.note(at(5 * tick), counts([100 * tick, 0], [0, 0]));
+            recent.record(at(5 * tick), counts([100 * tick, 0], [0, 0]));
         }
-        assert_eq!(recent.of("a", at(60), [1_200, 0]), [20.0, 0.0]);
+        assert_eq!(recent.rates("a", at(60), [1_200, 0]), [20.0, 0.0]);
         for tick in 1..=KEPT as u64 {
-            recent.note(at(60 + 5 * tick), counts([1_200, 0], [0, 0]));
+            recent.record(at(60 + 5 * tick), counts([1_200, 0], [0, 0]));
         }
-        assert_eq!(recent.of("a", at(120), [1_200, 0]), [0.0, 0.0]);
+        assert_eq!(recent.rates("a", at(120), [1_200, 0]), [0.0, 0.0]);
     }
 }

@@ -38,8 +38,8 @@ impl Source {
 /// A destination with what it gets beside the source's own columns.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) stamp: SyncColumnWriter,
-    pub(super) outlet: DestinationWrite,
+    pub(super) sync_columns: SyncColumnWriter,
+    pub(super) write: DestinationWrite,
 }
 
 /// Are tables announced?
@@ -143,7 +143,7 @@ pub(super) async fn run(
             SourceMessage::Insert(ipc) => insert(&ipc, targets, counts).await?,
             SourceMessage::Delete(delete) => {
                 for target in targets.iter_mut() {
-                    target.outlet.delete(delete.clone()).await?;
+                    target.write.delete(delete.clone()).await?;
                 }
             }
             SourceMessage::Error { table, error } => {
@@ -151,17 +151,17 @@ pub(super) async fn run(
                 counts.failed(table)?;
             }
         }
-        progress.show(|| totals(targets.iter().map(|target| &target.outlet)));
+        progress.show(|| totals(targets.iter().map(|target| &target.write)));
     }
     Ok(())
 }
 
 async fn migrate(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts, migrations: Migrations) -> Result<(), CliError> {
     for target in targets {
-        let stamped = target.stamp.schema(ipc).map_err(|error| unusable("schema", &error))?;
-        counts.announced(&stamped.table)?;
+        let extended = target.sync_columns.schema(ipc).map_err(|error| unusable("schema", &error))?;
+        counts.announced(&extended.table)?;
         if migrations == Migrations::Sent {
-            target.outlet.migrate(stamped.ipc).await?;
+            target.write.migrate(extended.ipc).await?;
         }
     }
     Ok(())
@@ -171,13 +171,13 @@ async fn migrate(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts,
 async fn insert(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts) -> Result<(), CliError> {
     let mut counted = false;
     for target in targets {
-        let stamped = target.stamp.rows(ipc).map_err(|error| unusable("record", &error))?;
+        let extended = target.sync_columns.rows(ipc).map_err(|error| unusable("record", &error))?;
         if !counted {
-            counts.inserted(&stamped.table, stamped.rows())?;
+            counts.inserted(&extended.table, extended.rows())?;
             counted = true;
         }
-        for record in stamped.records {
-            target.outlet.insert(record.ipc, record.rows).await?;
+        for record in extended.records {
+            target.write.insert(record.ipc, record.rows).await?;
         }
     }
     Ok(())

@@ -148,7 +148,7 @@ mod tests {
         let input = |name: &str| Input { location: Location::File(name.into()), table: "t".to_owned() };
         let all: Vec<Input> = ["a", "b", "c", "d", "e"].map(input).into();
         for total in 1..=7 {
-            let of = |number| share(all.clone(), Some(Shard { number, total }));
+            let shard = |number| share(all.clone(), Some(Shard { number, total }));
             let shares: Vec<Vec<Input>> = (1..=total).map(of).collect();
             let mut together = shares.concat();
             together.sort_by_key(|input| input.location.name());

@@ -2,9 +2,9 @@
 
 use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::super::console::{Console, error_line, warnings};
-use super::super::destination_write::{Broken, DestinationWrite, Ended, abort_all, finish_all, first, interruption};
+use super::super::destination_write::{FailedWrite, DestinationWrite, FinishedWrite, abort_all, finish_all, first, interruption};
 use super::super::exit::{CliError, Exit};
-use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
+use super::super::plugins::{Plugins, Wanted, connected, connected_backend, referenced_destinations};
 use super::super::summary::Summary;
 use super::flow::{self, Migrations, SourceCounts, Target};
 use super::inputs::selection;
@@ -44,13 +44,13 @@ pub(super) struct Run {
 
 impl Run {
     /// Ends badly. Who has had enough waits for no plugin either: they are told to end at the same time.
-    async fn give_up(&self, outlets: Vec<DestinationWrite>) -> Vec<Option<WriteReport>> {
+    async fn abort(&self, writes: Vec<DestinationWrite>) -> Vec<Option<WriteReport>> {
         let plugins = async {
             if self.interrupted.is_cancelled() {
                 self.plugins.stop().await;
             }
         };
-        tokio::join!(abort_all(outlets, &self.interrupted), plugins).0
+        tokio::join!(abort_all(writes, &self.interrupted), plugins).0
     }
 }
 
@@ -72,9 +72,9 @@ pub(super) struct Step<'a> {
 
 impl<'a> Step<'a> {
     /// Everything that can be refused is refused here, before the first source starts. `inputs` are those of a source of files.
-    pub(super) fn planned(source: &'a Source, inputs: Vec<Input>, config: &'a Config) -> Result<Self, CliError> {
+    pub(super) fn new(source: &'a Source, inputs: Vec<Input>, config: &'a Config) -> Result<Self, CliError> {
         let destinations = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
-        Ok(Self { source, inputs, destinations, backends: mentioned(source, config)? })
+        Ok(Self { source, inputs, destinations, backends: referenced_destinations(source, config)? })
     }
 
     /// The plugins that the step needs.
@@ -97,23 +97,23 @@ impl<'a> Step<'a> {
             () = run.interrupted.cancelled() => Err(interruption()),
             flowed = self.flow(run, &mut targets, &mut counts, started) => flowed,
         };
-        let outlets = targets.into_iter().map(|target| target.outlet).collect();
+        let writes = targets.into_iter().map(|target| target.write).collect();
         let tables = match flowed {
             Ok(tables) => tables,
             Err(error) => {
                 let error = failed(error);
-                let landed = run.give_up(outlets).await;
+                let landed = run.abort(writes).await;
                 let left =
-                    self.destinations.iter().zip(&landed).map(|(destination, landed)| left(destination, &error, landed.as_ref(), started));
+                    self.destinations.iter().zip(&landed).map(|(destination, landed)| aborted_report(destination, &error, landed.as_ref(), started));
                 let left = left.collect();
-                syncs.push(self.told_of(run, &counts, left, Some(&error)));
+                syncs.push(self.json_report(run, &counts, left, Some(&error)));
                 return Err(error);
             }
         };
-        let ended = finish_all(outlets, &run.interrupted).await;
-        let ended = ended.into_iter().map(|end| end.map_err(|broken| Broken { error: failed(broken.error), ..broken })).collect();
-        let counted = Counted { counts, tables, started, warnings: warnings() - warned_before };
-        self.told(run, &counted, ended, syncs)
+        let ended = finish_all(writes, &run.interrupted).await;
+        let ended = ended.into_iter().map(|end| end.map_err(|broken| FailedWrite { error: failed(broken.error), ..broken })).collect();
+        let result = SourceResult { counts, tables, started, warnings: warnings() - warned_before };
+        self.report(run, &result, ended, syncs)
     }
 
     /// Opens the destinations, begins the source, and sends everything on; answers the source's tables. The calls have the CLI's order: Init
@@ -131,11 +131,11 @@ impl<'a> Step<'a> {
         }
         let request = self.begin(run).await?;
         for (destination, opened) in self.destinations.iter().zip(opened) {
-            let outlet = match opened {
+            let write = match opened {
                 Opened::Store(session) => DestinationWrite::store(session)?,
                 Opened::Plugin(plugin) => DestinationWrite::plugin(plugin.write(), destination.migrate_force),
             };
-            targets.push(Target { stamp: SyncColumnWriter::new(self.columns(destination, run)), outlet });
+            targets.push(Target { sync_columns: SyncColumnWriter::new(self.columns(destination, run)), write });
         }
         let source = self.start(request, run).await?;
         let progress = run.console.progress("Syncing resources...");
@@ -145,18 +145,18 @@ impl<'a> Step<'a> {
         for (destination, target) in self.destinations.iter().zip(targets.iter_mut()) {
             if destination.write_mode == WriteMode::OverwriteDeleteStale {
                 for table in flow::stale(counts, self.source.backend.is_some()) {
-                    target.outlet.delete_stale(&table.name, &self.source_name(run), run.time_us).await?;
+                    target.write.delete_stale(&table.name, &self.source_name(run), run.time_us).await?;
                 }
             }
             if destination.send_sync_summary {
                 // The row goes through the same stream, so it is written before the destination has confirmed anything.
                 let summary = self.summary(run, destination, counts, &tables, 0, started);
-                let schema = target.stamp.schema(&SyncSummary::schema_message()?)?;
+                let schema = target.sync_columns.schema(&SyncSummary::schema_message()?)?;
                 if run.migrations == Migrations::Sent {
-                    target.outlet.migrate(schema.ipc).await?;
+                    target.write.migrate(schema.ipc).await?;
                 }
-                for record in target.stamp.rows(&summary.record_message()?)?.records {
-                    target.outlet.insert(record.ipc, record.rows).await?;
+                for record in target.sync_columns.rows(&summary.record_message()?)?.records {
+                    target.write.insert(record.ipc, record.rows).await?;
                 }
             }
         }
@@ -228,9 +228,9 @@ impl<'a> Step<'a> {
         if !summary {
             return names;
         }
-        let told = plugin.tables(&selection(self.source)).await.map_err(|error| error.to_string());
-        let told = told.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
-        told.unwrap_or_else(|error| {
+        let names = plugin.tables(&selection(self.source)).await.map_err(|error| error.to_string());
+        let names = names.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
+        names.unwrap_or_else(|error| {
             tracing::warn!(source = self.source.name, error, "The source does not tell its tables; the summary has those it announced.");
             counts.tables.iter().map(|table| table.name.clone()).collect()
         })
@@ -263,9 +263,9 @@ impl<'a> Step<'a> {
         failures: u64,
         started: Instant,
     ) -> SyncSummary {
-        let heard = |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.heard().errors(), it.heard().warnings()));
-        let source = heard(Kind::Source, &self.source.name);
-        let at = heard(Kind::Destination, &destination.name);
+        let log_counts = |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.log_counts().errors(), it.log_counts().warnings()));
+        let source = log_counts(Kind::Source, &self.source.name);
+        let at = log_counts(Kind::Destination, &destination.name);
         SyncSummary {
             cli_version: env!("CARGO_PKG_VERSION").to_owned(),
             destination_errors: at.0.max(failures),
@@ -293,37 +293,37 @@ impl<'a> Step<'a> {
 
     /// Error messages and error lines of the source.
     fn source_errors(&self, run: &Run, counts: &SourceCounts) -> u64 {
-        run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(counts.errors())
+        run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.log_counts().errors()).max(counts.errors())
     }
 
     /// What `--json` tells of the source, which has come to its end or failed.
-    fn told_of(&self, run: &Run, counts: &SourceCounts, destinations: Vec<Value>, failure: Option<&CliError>) -> Value {
-        let mut told = json!({
+    fn json_report(&self, run: &Run, counts: &SourceCounts, destinations: Vec<Value>, failure: Option<&CliError>) -> Value {
+        let mut report = json!({
             "source": self.source.name,
             "sync_id": run.sync_id,
             "resources": counts.rows,
             "source_errors": self.source_errors(run, counts),
             "destinations": destinations,
         });
-        if let (Some(error), Value::Object(fields)) = (failure, &mut told) {
+        if let (Some(error), Value::Object(fields)) = (failure, &mut report) {
             fields.insert("failure".to_owned(), error.message.as_str().into());
         }
-        told
+        report
     }
 
     /// The last words, the summary file, and what `--json` tells. What one destination has confirmed is told, whatever became of another;
     /// the first that failed is the answer.
-    fn told(&self, run: &Run, counted: &Counted, ended: Vec<Result<Ended, Broken>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
-        let Counted { counts, tables, started, warnings } = counted;
-        let took = started.elapsed();
+    fn report(&self, run: &Run, result: &SourceResult, ended: Vec<Result<FinishedWrite, FailedWrite>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
+        let SourceResult { counts, tables, started, warnings } = result;
+        let elapsed = started.elapsed();
         let (mut exit, mut failures) = (Exit::Done, Vec::new());
         let mut destinations = Vec::new();
         let mut errors = 0;
         for (destination, end) in self.destinations.iter().zip(ended) {
             let end = match end {
                 Ok(end) => end,
-                Err(Broken { error, landed }) => {
-                    destinations.push(left(destination, &error, landed.as_ref(), *started));
+                Err(FailedWrite { error, landed }) => {
+                    destinations.push(aborted_report(destination, &error, landed.as_ref(), *started));
                     failures.push(error);
                     continue;
                 }
@@ -337,24 +337,24 @@ impl<'a> Step<'a> {
                 tracing::warn!(file = %file.display(), %error, "The summary cannot be written; the rows are there.");
             }
             destinations.push(match end {
-                Ended::Store(report) => {
-                    let summary = Summary::of(&report, took);
+                FinishedWrite::Store(report) => {
+                    let summary = Summary::new(&report, elapsed);
                     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
                     json!({ "name": destination.name, "summary": summary })
                 }
-                Ended::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
+                FinishedWrite::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
             });
         }
-        syncs.push(self.told_of(run, counts, destinations, None));
+        syncs.push(self.json_report(run, counts, destinations, None));
         first(failures)?;
-        run.console.say(&completion(counts.rows, errors + self.source_errors(run, counts), *warnings, took.as_secs()));
+        run.console.say(&completion(counts.rows, errors + self.source_errors(run, counts), *warnings, elapsed.as_secs()));
         Ok(exit)
     }
 }
 
 /// What a destination whose write ended badly has to tell: why, the tables that had failed by themselves, and what is in the bucket all the same.
 /// People are told, too.
-fn left(destination: &Destination, error: &CliError, landed: Option<&WriteReport>, started: Instant) -> Value {
+fn aborted_report(destination: &Destination, error: &CliError, landed: Option<&WriteReport>, started: Instant) -> Value {
     let Some(landed) = landed else { return json!({ "name": destination.name, "failure": error.message }) };
     let summary = Summary::ended_early(error.exit, &error.message, landed, started.elapsed());
     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
@@ -362,7 +362,7 @@ fn left(destination: &Destination, error: &CliError, landed: Option<&WriteReport
 }
 
 /// What a source that came to its end has to tell.
-struct Counted {
+struct SourceResult {
     counts: SourceCounts,
     /// The source's tables, for the summary.
     tables: Vec<String>,
@@ -372,11 +372,11 @@ struct Counted {
 }
 
 async fn init(plugin: &Arc<Plugin>, spec: &Value, run: &Run) -> Result<(), CliError> {
-    begin_round(plugin, spec, false, &run.sync_id).await
+    init_plugin(plugin, spec, false, &run.sync_id).await
 }
 
 /// Init of any plugin.
-pub(in super::super) async fn begin_round(plugin: &Plugin, spec: &Value, no_connection: bool, sync_id: &str) -> Result<(), CliError> {
+pub(in super::super) async fn init_plugin(plugin: &Plugin, spec: &Value, no_connection: bool, sync_id: &str) -> Result<(), CliError> {
     let begun = plugin.init(spec, no_connection, sync_id).await;
     begun.map_err(|error| CliError::new(Exit::Source, format!("failed to init {} {}: {error}", plugin.kind(), plugin.name())))
 }

@@ -127,7 +127,7 @@ impl TenantEntry {
     }
 
     /// Takes over what the tenant has used and done so far.
-    pub fn follow(&mut self, earlier: &Tenant) {
+    pub fn carry_over(&mut self, earlier: &Tenant) {
         if let Some(tenant) = Arc::get_mut(&mut self.tenant) {
             tenant.follow(earlier);
         }
@@ -266,13 +266,13 @@ impl Source {
     /// A token is exchanged for a role, and all that is shown for it.
     fn token_problem(&self) -> Option<String> {
         self.web_identity_token_file.as_ref()?;
-        let beside = [
+        let conflicting = [
             ("profile", self.profile.is_some()),
             ("file", self.file.is_some()),
             ("access_key_id_env", self.access_key_id_env.is_some()),
             ("external_id", self.external_id.is_some()),
         ];
-        match beside.iter().find(|(_, given)| *given) {
+        match conflicting.iter().find(|(_, given)| *given) {
             Some((name, _)) => Some(format!("`credentials`: `web_identity_token_file` or `{name}`, not both")),
             None if self.role_arn.is_none() => {
                 Some("`credentials`: `web_identity_token_file` needs `role_arn`, the role it is shown for".to_owned())

@@ -15,7 +15,7 @@ pub(super) fn fields(text: &str) -> BTreeMap<String, Table> {
 }
 
 /// Tenants that are served and not wanted, and fields that the served have and the wanted have not.
-pub(super) fn of<'a>(served: impl Iterator<Item = &'a TenantEntry>, wanted: &[TenantEntry]) -> Vec<String> {
+pub(super) fn between<'a>(served: impl Iterator<Item = &'a TenantEntry>, wanted: &[TenantEntry]) -> Vec<String> {
     let mut losses = Vec::new();
     for before in served {
         let name = &*before.tenant.name;

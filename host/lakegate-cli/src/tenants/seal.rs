@@ -62,15 +62,15 @@ pub(super) fn replace(file: &Path, before: &str, sealed: &str) -> std::io::Resul
     let file = std::fs::canonicalize(file)?;
     let folder = file.parent().unwrap_or(Path::new("/"));
     let found = std::fs::metadata(&file)?;
-    let mut beside = tempfile::Builder::new().prefix(".lakegate-").tempfile_in(folder)?;
-    beside.write_all(sealed.as_bytes())?;
-    beside.as_file().set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
-    std::os::unix::fs::fchown(beside.as_file(), Some(found.uid()), Some(found.gid()))?;
-    beside.as_file().sync_all()?;
+    let mut temporary = tempfile::Builder::new().prefix(".lakegate-").tempfile_in(folder)?;
+    temporary.write_all(sealed.as_bytes())?;
+    temporary.as_file().set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
+    std::os::unix::fs::fchown(temporary.as_file(), Some(found.uid()), Some(found.gid()))?;
+    temporary.as_file().sync_all()?;
     if std::fs::read_to_string(&file)? != before {
         return Err(std::io::Error::other("it has changed meanwhile"));
     }
-    beside.persist(&file)?;
+    temporary.persist(&file)?;
     std::fs::File::open(folder)?.sync_all()
 }
 

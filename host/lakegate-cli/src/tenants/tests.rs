@@ -1,4 +1,4 @@
-//! The file of tenants: what is understood, and what is refused with which words.
+//! The file of tenants: what is understood, and what is refused with which expected.
 
 use super::*;
 use lakegate::Options;
@@ -49,10 +49,10 @@ content_types = ["a/b"]
 }
 
 #[track_caller]
-fn refused(entry: &str, words: &str) {
+fn refused(entry: &str, expected: &str) {
     let text = format!("[tenants.acme]\n{entry}\n{GRANT}");
-    let problems = parse(&text).expect_err(words).join("\n");
-    assert!(problems.contains(words), "{problems}");
+    let problems = parse(&text).expect_err(expected).join("\n");
+    assert!(problems.contains(expected), "{problems}");
 }
 
 #[test]
@@ -73,18 +73,18 @@ fn what_is_wrong_is_said() {
     refused("listen = { socket = \"s\", socket_mode = \"7777\" }", "no mode such as");
     refused("listen = { socket = \"s\", socket_owner = \"root\" }", "not USER:GROUP");
     refused("listen = { socket = \"s\" }\ncredentials = { access_key_id_env = \"A\" }", "go together");
-    for beside in ["profile", "file"] {
+    for conflicting in ["profile", "file"] {
         let variables = "access_key_id_env = \"A\", secret_access_key_env = \"B\"";
-        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {beside} = \"p\", {variables} }}"), "not both");
+        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {conflicting} = \"p\", {variables} }}"), "not both");
     }
-    for (beside, words) in [
+    for (conflicting, expected) in [
         ("", "`web_identity_token_file` needs `role_arn`"),
         ("role_arn = \"r\", profile = \"p\", ", "`web_identity_token_file` or `profile`, not both"),
         ("role_arn = \"r\", file = \"f\", ", "`web_identity_token_file` or `file`, not both"),
         ("role_arn = \"r\", external_id = \"x\", ", "`web_identity_token_file` or `external_id`, not both"),
         ("access_key_id_env = \"A\", secret_access_key_env = \"B\", ", "`web_identity_token_file` or `access_key_id_env`, not both"),
     ] {
-        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {beside}web_identity_token_file = \"t\" }}"), words);
+        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {conflicting}web_identity_token_file = \"t\" }}"), expected);
     }
     refused("listen = { socket = \"s\" }\nlimits = { lanes = 1 }", "unknown field");
     refused("listen = { socket = \"s\" }\nmachine = { lanes = 0 }", "nonzero");

@@ -88,7 +88,7 @@ pub struct TableInfo {
 
 /// A schema with the columns of the sync.
 #[derive(Debug, Clone)]
-pub struct StampedSchema {
+pub struct ExtendedSchema {
     /// An Arrow IPC stream.
     pub ipc: Bytes,
     /// Whose it is.
@@ -97,7 +97,7 @@ pub struct StampedSchema {
 
 /// Rows with the columns of the sync.
 #[derive(Debug, Clone)]
-pub struct StampedRows {
+pub struct ExtendedRows {
     /// The record batches, an Arrow IPC stream each.
     pub records: Vec<Record>,
     /// Whose they are.
@@ -113,7 +113,7 @@ pub struct Record {
     pub rows: u64,
 }
 
-impl StampedRows {
+impl ExtendedRows {
     /// Rows of all batches.
     pub fn rows(&self) -> u64 {
         self.records.iter().map(|record| record.rows).fold(0, u64::saturating_add)
@@ -156,17 +156,17 @@ impl SyncColumnWriter {
     ///
     /// # Errors
     /// The message is no Arrow IPC stream of a table, or too large.
-    pub fn schema(&mut self, ipc: &Bytes) -> Result<StampedSchema, InvalidMessage> {
+    pub fn schema(&mut self, ipc: &Bytes) -> Result<ExtendedSchema, InvalidMessage> {
         let (plan, _) = self.begin(ipc)?;
         let ipc = [&plan.schema_frame, END_OF_STREAM.as_slice()].concat().into();
-        Ok(StampedSchema { ipc, table: plan.table.clone() })
+        Ok(ExtendedSchema { ipc, table: plan.table.clone() })
     }
 
     /// Rewrites the rows of a message.
     ///
     /// # Errors
     /// The message is no Arrow IPC stream of a table, or too large.
-    pub fn rows(&mut self, ipc: &Bytes) -> Result<StampedRows, InvalidMessage> {
+    pub fn rows(&mut self, ipc: &Bytes) -> Result<ExtendedRows, InvalidMessage> {
         let (plan, messages) = self.begin(ipc)?;
         let batches = batches(messages, &plan)?;
         self.check_added(&batches, &plan)?;
@@ -174,7 +174,7 @@ impl SyncColumnWriter {
             Some(schema) => self.through_a_decoder(ipc, &batches, &plan, schema)?,
             None => batches.iter().map(|batch| self.record(batch, &plan)).collect::<Result<_, _>>()?,
         };
-        Ok(StampedRows { records, table: plan.table.clone() })
+        Ok(ExtendedRows { records, table: plan.table.clone() })
     }
 
     /// What is added to all batches of a message.
@@ -212,7 +212,7 @@ impl SyncColumnWriter {
         if let Some(plan) = self.known.get(&metadata) {
             return Ok(plan.clone());
         }
-        let plan = Arc::new(Plan::of(&metadata, &self.columns)?);
+        let plan = Arc::new(Plan::new(&metadata, &self.columns)?);
         if metadata.len() <= MAX_CACHED_SCHEMA_BYTES {
             if self.known.len() >= MAX_CACHED_SCHEMAS {
                 self.known.clear();
@@ -433,7 +433,7 @@ fn field_bytes(field: arrow_ipc::Field<'_>) -> usize {
 }
 
 impl Plan {
-    fn of(metadata: &[u8], columns: &SyncColumns) -> Result<Self, InvalidMessage> {
+    fn new(metadata: &[u8], columns: &SyncColumns) -> Result<Self, InvalidMessage> {
         let message = verified(metadata)?;
         let schema = read_schema(&message)?;
         let table = Arc::new(table_info(&schema)?);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 /// Characters of a plugin's own words that are repeated.
-const MAX_WORDS: usize = 4_000;
+const MAX_TEXT_CHARS: usize = 4_000;
 
 /// Why a plugin does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -71,14 +71,14 @@ pub enum PluginError {
         status: ExitStatus,
     },
     /// A call failed.
-    #[error("rpc error: code = {code} desc = {words}")]
+    #[error("rpc error: code = {code} desc = {message}")]
     Call {
         /// The call.
         call: &'static str,
         /// gRPC's word for it.
         code: String,
         /// The plugin's words.
-        words: String,
+        message: String,
     },
     /// A message that the protocol does not have.
     #[error("the plugin sent a message of a kind that this version does not know")]
@@ -89,7 +89,7 @@ impl PluginError {
     pub(super) fn call(call: &'static str, status: &Status, ended: Option<ExitStatus>) -> Self {
         match ended {
             Some(status) => Self::Ended { call, status },
-            None => Self::Call { call, code: go_code(status.code()), words: clip(status.message()) },
+            None => Self::Call { call, code: go_code(status.code()), message: clip(status.message()) },
         }
     }
 }
@@ -107,7 +107,7 @@ fn offers(versions: &[i32]) -> String {
 pub(super) fn clip(text: &str) -> String {
     let shown = |character: char| character == '\n' || character == '\t' || !character.is_control();
     let mut characters = text.chars().map(|character| if shown(character) { character } else { char::REPLACEMENT_CHARACTER });
-    let mut clipped: String = characters.by_ref().take(MAX_WORDS).collect();
+    let mut clipped: String = characters.by_ref().take(MAX_TEXT_CHARS).collect();
     if characters.next().is_some() {
         clipped.push('…');
     }
@@ -122,8 +122,8 @@ mod tests {
     fn a_strangers_words_are_bounded_and_harmless() {
         assert_eq!(clip("two\nlines"), "two\nlines");
         assert_eq!(clip("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
-        assert_eq!(clip(&"x".repeat(MAX_WORDS)).chars().count(), MAX_WORDS);
-        assert_eq!(clip(&"x".repeat(MAX_WORDS + 1)).chars().last(), Some('…'));
+        assert_eq!(clip(&"x".repeat(MAX_TEXT_CHARS)).chars().count(), MAX_TEXT_CHARS);
+        assert_eq!(clip(&"x".repeat(MAX_TEXT_CHARS + 1)).chars().last(), Some('…'));
     }
 
     #[test]

@@ -15,7 +15,7 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 /// Lines that are kept for the case that the plugin ends before it listens.
 const LAST_LINES: usize = 10;
 
-/// What has been heard of a plugin so far.
+/// What has been log_counts of a plugin so far.
 #[derive(Debug, Default)]
 pub struct LogCounts {
     warnings: AtomicU64,
@@ -68,23 +68,23 @@ impl LogCounts {
 }
 
 /// Relays every line until the plugin has closed its output.
-pub(super) async fn relay(output: impl AsyncRead + Unpin, kind: Kind, name: String, heard: Arc<LogCounts>) {
+pub(super) async fn relay(output: impl AsyncRead + Unpin, kind: Kind, name: String, log_counts: Arc<LogCounts>) {
     let mut lines = Lines { output: BufReader::new(output) };
     while let Some(line) = lines.next().await {
         let Some(Line { level, text }) = read(&String::from_utf8_lossy(&line)) else { continue };
-        heard.count(level);
-        heard.keep(&text);
+        log_counts.count(level);
+        log_counts.keep(&text);
         log(level, kind, &name, &text);
     }
 }
 
 /// Passes every line on until the plugin has closed its standard error.
-pub(super) async fn relay_words(output: impl AsyncRead + Unpin, kind: Kind, name: String, heard: Arc<LogCounts>, say: fn(&str)) {
+pub(super) async fn relay_stderr(output: impl AsyncRead + Unpin, kind: Kind, name: String, log_counts: Arc<LogCounts>, say: fn(&str)) {
     let mut lines = Lines { output: BufReader::new(output) };
     while let Some(line) = lines.next().await {
         let text = super::error::clip(&String::from_utf8_lossy(&line));
-        heard.keep(&text);
-        if heard.at_work.load(Ordering::Relaxed) {
+        log_counts.keep(&text);
+        if log_counts.at_work.load(Ordering::Relaxed) {
             say(&text);
         } else {
             log(Level::Debug, kind, &name, &text);
@@ -230,9 +230,9 @@ mod tests {
     #[tokio::test]
     async fn warnings_and_errors_are_counted_and_the_last_lines_kept() {
         let said = "{\"level\":\"fatal\"}\n{\"level\":\"warn\",\"message\":\"w\"}\n{\"level\":\"error\",\"message\":\"e\"}\n1\n2\n3\n4\n5\n6\n7\n8\n9\n";
-        let heard = Arc::new(LogCounts::default());
-        relay(said.as_bytes(), Kind::Source, "s".to_owned(), heard.clone()).await;
-        assert_eq!((heard.warnings(), heard.errors()), (1, 1));
-        assert_eq!(heard.last(), ["e", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        let log_counts = Arc::new(LogCounts::default());
+        relay(said.as_bytes(), Kind::Source, "s".to_owned(), log_counts.clone()).await;
+        assert_eq!((log_counts.warnings(), log_counts.errors()), (1, 1));
+        assert_eq!(log_counts.last(), ["e", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     }
 }

@@ -40,7 +40,7 @@ pub struct Plugin {
     /// For everything else.
     pub(super) questions: PluginClient<Channel>,
     pub(super) process: Option<Mutex<Process>>,
-    pub(super) heard: Arc<LogCounts>,
+    pub(super) log_counts: Arc<LogCounts>,
 }
 
 /// Which tables are wanted of a source.
@@ -74,10 +74,10 @@ impl Plugin {
     /// # Errors
     /// There is no such program or address; it ends, hangs, or speaks other versions.
     pub async fn start(kind: Kind, name: &str, launch: &Launch, options: &LaunchOptions) -> Result<Self, PluginError> {
-        let heard = Arc::new(LogCounts::default());
+        let log_counts = Arc::new(LogCounts::default());
         let (channel, connection, process) = match launch {
             Launch::Local(path) => {
-                let (process, channel) = Process::start(kind, name, path, options, &heard).await?;
+                let (process, channel) = Process::start(kind, name, path, options, &log_counts).await?;
                 let connection = process.connection().to_owned();
                 (channel, connection, Some(Mutex::new(process)))
             }
@@ -86,7 +86,7 @@ impl Plugin {
         let calls =
             PluginClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
         let questions = calls.clone().max_decoding_message_size(MAX_ANSWER_BYTES);
-        let plugin = Self { kind, name: name.to_owned(), connection, calls, questions, process, heard };
+        let plugin = Self { kind, name: name.to_owned(), connection, calls, questions, process, log_counts };
         match plugin.check_versions(channel, options.start_limit).await {
             Ok(()) => Ok(plugin),
             Err(error) => {
@@ -124,8 +124,8 @@ impl Plugin {
     }
 
     /// How many warnings and errors it has logged.
-    pub fn heard(&self) -> &LogCounts {
-        &self.heard
+    pub fn log_counts(&self) -> &LogCounts {
+        &self.log_counts
     }
 
     /// Begins a round.
@@ -135,7 +135,7 @@ impl Plugin {
     pub async fn init(&self, spec: &Value, no_connection: bool, invocation_id: &str) -> Result<(), PluginError> {
         let request = init::Request { spec: spec.to_string().into(), no_connection, invocation_id: invocation_id.to_owned() };
         let answer = self.questions.clone().init(request).await;
-        self.judged("Init", answer).await.map(|_| ())
+        self.classify("Init", answer).await.map(|_| ())
     }
 
     /// What the plugin calls itself, and its version.
@@ -145,7 +145,7 @@ impl Plugin {
     pub async fn own_name(&self) -> Result<(String, String), PluginError> {
         let name = self.questions.clone().get_name(get_name::Request {}).await;
         let version = self.questions.clone().get_version(get_version::Request {}).await;
-        Ok((self.judged("GetName", name).await?.name, self.judged("GetVersion", version).await?.version))
+        Ok((self.classify("GetName", name).await?.name, self.classify("GetVersion", version).await?.version))
     }
 
     /// The JSON Schema of its spec; [`None`] when it has none to offer.
@@ -168,7 +168,7 @@ impl Plugin {
     pub async fn tables(&self, selection: &Selection) -> Result<Vec<Bytes>, PluginError> {
         let Selection { tables, skip_tables, skip_dependent_tables } = selection.clone();
         let answer = self.questions.clone().get_tables(get_tables::Request { tables, skip_tables, skip_dependent_tables }).await;
-        Ok(self.judged("GetTables", answer).await?.tables)
+        Ok(self.classify("GetTables", answer).await?.tables)
     }
 
     /// Ends a round.
@@ -177,7 +177,7 @@ impl Plugin {
     /// The plugin refuses, or is gone.
     pub async fn close(&self) -> Result<(), PluginError> {
         let answer = self.questions.clone().close(close::Request {}).await;
-        self.judged("Close", answer).await.map(|_| ())
+        self.classify("Close", answer).await.map(|_| ())
     }
 
     /// Whether a spec would work.
@@ -208,7 +208,7 @@ impl Plugin {
         }
     }
 
-    async fn judged<T>(&self, call: &'static str, answer: Result<tonic::Response<T>, Status>) -> Result<T, PluginError> {
+    async fn classify<T>(&self, call: &'static str, answer: Result<tonic::Response<T>, Status>) -> Result<T, PluginError> {
         match answer {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(self.failed(call, status).await),

@@ -126,8 +126,8 @@ mod tests {
     fn answered_after(count: usize) -> PluginWrite {
         let calls = PluginClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
         let (kind, name, connection) = (Kind::Destination, "d".to_owned(), String::new());
-        let (questions, heard) = (calls.clone(), Arc::new(LogCounts::default()));
-        let plugin = Arc::new(Plugin { kind, name, connection, calls, questions, process: None, heard });
+        let (questions, log_counts) = (calls.clone(), Arc::new(LogCounts::default()));
+        let plugin = Arc::new(Plugin { kind, name, connection, calls, questions, process: None, log_counts });
         let (steps, received) = mpsc::channel(WAITING);
         let ended = Arc::new(AtomicBool::new(false));
         let mut requests = Box::pin(requests(received, ended.clone()));

@@ -94,7 +94,7 @@ pub struct Process {
     name: String,
     kind: Kind,
     connection: String,
-    heard: Arc<LogCounts>,
+    log_counts: Arc<LogCounts>,
     relays: Vec<JoinHandle<()>>,
     /// The folder of the socket; goes with the process.
     _folder: Option<tempfile::TempDir>,
@@ -107,7 +107,7 @@ impl Process {
         name: &str,
         path: &Path,
         options: &LaunchOptions,
-        heard: &Arc<LogCounts>,
+        log_counts: &Arc<LogCounts>,
     ) -> Result<(Self, Channel), PluginError> {
         if !path.is_file() {
             return Err(PluginError::Missing(path.to_owned()));
@@ -115,18 +115,18 @@ impl Process {
         let not_started = |error: std::io::Error| PluginError::NotStarted { path: path.to_owned(), why: error.to_string() };
         let network = Network::preferred().map_err(not_started)?;
         let on_socket = matches!(network, Network::Unix(_));
-        let first = Self::attempt(kind, name, path, options, heard, network).await;
+        let first = Self::attempt(kind, name, path, options, log_counts, network).await;
         let second = match first {
             Err(PluginError::EndedAtStart { status }) if on_socket => {
                 tracing::debug!(%kind, plugin = name, %status, "The plugin does not listen on a unix socket; it gets a TCP port.");
-                heard.forget_last();
+                log_counts.forget_last();
                 let network = Network::port().map_err(not_started)?;
-                Self::attempt(kind, name, path, options, heard, network).await
+                Self::attempt(kind, name, path, options, log_counts, network).await
             }
             first => first,
         };
         if matches!(second, Err(PluginError::EndedAtStart { .. })) {
-            heard.last().iter().for_each(|line| tracing::error!(%kind, plugin = name, "{line}"));
+            log_counts.last().iter().for_each(|line| tracing::error!(%kind, plugin = name, "{line}"));
         }
         second
     }
@@ -136,7 +136,7 @@ impl Process {
         name: &str,
         path: &Path,
         options: &LaunchOptions,
-        heard: &Arc<LogCounts>,
+        log_counts: &Arc<LogCounts>,
         network: Network,
     ) -> Result<(Self, Channel), PluginError> {
         let (flag, address) = network.arguments();
@@ -157,13 +157,13 @@ impl Process {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(group);
         let relays = [
-            child.stdout.take().map(|output| tokio::spawn(output::relay(output, kind, name.to_owned(), heard.clone()))),
-            child.stderr.take().map(|words| tokio::spawn(output::relay_words(words, kind, name.to_owned(), heard.clone(), options.say))),
+            child.stdout.take().map(|output| tokio::spawn(output::relay(output, kind, name.to_owned(), log_counts.clone()))),
+            child.stderr.take().map(|stderr| tokio::spawn(output::relay_stderr(stderr, kind, name.to_owned(), log_counts.clone(), options.say))),
         ];
         let relays = relays.into_iter().flatten().collect();
         let connection = network.connection();
         let folder = if let Network::Unix(folder) = network { Some(folder) } else { None };
-        let mut process = Self { child, group, name: name.to_owned(), kind, connection, heard: heard.clone(), relays, _folder: folder };
+        let mut process = Self { child, group, name: name.to_owned(), kind, connection, log_counts: log_counts.clone(), relays, _folder: folder };
         let until = Instant::now() + options.start_limit;
         loop {
             let connected = timeout(options.start_limit, endpoint.connect()).await;
@@ -171,7 +171,7 @@ impl Process {
             let wait = if matches!(connected, Ok(Ok(_))) { Duration::ZERO } else { POLL };
             let ended = process.ended(wait).await;
             if let (Ok(Ok(channel)), None) = (connected, ended) {
-                heard.set_at_work(true);
+                log_counts.set_at_work(true);
                 return Ok((process, channel));
             }
             if let Some(status) = ended {
@@ -198,7 +198,7 @@ impl Process {
     /// SIGINT, then SIGKILL. Done when the process is gone and its last words are in the log.
     pub(super) async fn stop(&mut self) {
         if self.ended(Duration::ZERO).await.is_none() {
-            self.heard.set_at_work(false);
+            self.log_counts.set_at_work(false);
             signal(self.group, libc::SIGINT);
             match self.ended(STOP_LIMIT).await {
                 Some(status) => tracing::debug!(kind = %self.kind, plugin = self.name, %status, "The plugin has ended."),

@@ -1,7 +1,7 @@
-//! A connection that knows which one it is, so that each client of a tenant has a session of its own; that has one of its listener's places;
+//! A connection that knows which one it is, so that each client of a tenant has a session of its own; that has one of its listener's slots;
 //! and that ends some time after its server was told to stop, whatever its client does.
 //!
-//! Places are for clients that use them. A client that does not greet has some seconds; and where every place is taken, the connection that
+//! ConnectionSlots are for clients that use them. A client that does not greet has some seconds; and where every place is taken, the connection that
 //! has been idle longest makes room for the one that comes. Idle is a connection without a session, without a call that the host is at work
 //! on: streams that are open, messages that come drop by drop and answers that nobody reads hold no place.
 
@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What a client has, once its server stops, to take in the last answers and hang up.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The connection's own preface, before its first frame.
 const PREFACE_BYTES: usize = 24;
@@ -31,9 +31,9 @@ const FRAME_HEADER_BYTES: usize = 9;
 
 /// What is known of one connection; each of its requests carries it.
 #[derive(Debug, Clone)]
-pub(super) struct ConnectionSlot(pub(super) Arc<ConnectionState>);
+pub(super) struct ConnectionHandle(pub(super) Arc<ConnectionState>);
 
-/// See [`ConnectionSlot`].
+/// See [`ConnectionHandle`].
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     /// What its Init made; it goes with the connection.
@@ -70,9 +70,9 @@ impl ConnectionState {
     }
 
     /// The host is at work on a call, until the answer is dropped.
-    pub(super) fn call(self: &Arc<Self>) -> AtWork {
+    pub(super) fn call(self: &Arc<Self>) -> ActiveCall {
         self.calls.fetch_add(1, Ordering::AcqRel);
-        AtWork(self.clone())
+        ActiveCall(self.clone())
     }
 
     fn used(&self) -> MutexGuard<'_, Instant> {
@@ -90,9 +90,9 @@ impl ConnectionState {
 
 /// See [`ConnectionState::call`].
 #[derive(Debug)]
-pub(super) struct AtWork(Arc<ConnectionState>);
+pub(super) struct ActiveCall(Arc<ConnectionState>);
 
-impl Drop for AtWork {
+impl Drop for ActiveCall {
     fn drop(&mut self) {
         *self.0.used() = Instant::now();
         self.0.calls.fetch_sub(1, Ordering::AcqRel);
@@ -101,7 +101,7 @@ impl Drop for AtWork {
 
 /// The connections that a listener keeps at once. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Places(Arc<Shared>);
+pub(super) struct ConnectionSlots(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -110,14 +110,14 @@ struct Shared {
     refusals: StdMutex<LogLimiter>,
     stop: CancellationToken,
     /// Whether clients have to greet in time. A single user's may be stopped in a debugger.
-    hurried: bool,
+    greeting_limited: bool,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// So many, until `stop`.
-    pub(super) fn new(most: usize, stop: CancellationToken, hurried: bool) -> Self {
+    pub(super) fn new(most: usize, stop: CancellationToken, greeting_limited: bool) -> Self {
         let refusals = StdMutex::new(LogLimiter::new(1));
-        Self(Arc::new(Shared { most, taken: StdMutex::default(), refusals, stop, hurried }))
+        Self(Arc::new(Shared { most, taken: StdMutex::default(), refusals, stop, greeting_limited }))
     }
 
     fn taken(&self) -> MutexGuard<'_, Vec<Arc<ConnectionState>>> {
@@ -126,15 +126,15 @@ impl Places {
 
     /// Gives a connection a place: a free one, or that of the connection that has been idle longest. Without one it is closed, so that its
     /// client hears of it at once.
-    pub(super) fn seat<S>(&self, connection: S) -> Option<SessionConnection<S>> {
+    pub(super) fn admit<S>(&self, connection: S) -> Option<SessionConnection<S>> {
         let state = Arc::new(ConnectionState::default());
-        let made_room = {
+        let evicted = {
             let mut taken = self.taken();
             let idle = (taken.len() >= self.0.most).then(|| longest_idle(&taken));
             match idle {
                 Some(None) => {
                     drop(taken);
-                    self.tell("A connection is refused: as many as may be are open, and all are in use.");
+                    self.log_refusal("A connection is refused: as many as may be are open, and all are in use.");
                     return None;
                 }
                 Some(Some(at)) => {
@@ -148,22 +148,22 @@ impl Places {
                 }
             }
         };
-        if let Some(oldest) = made_room {
+        if let Some(oldest) = evicted {
             if let Some(task) = oldest.task.get() {
                 task.abort();
             }
-            self.tell("A connection that was idle is closed: as many as may be are open, and another has come.");
+            self.log_refusal("A connection that was idle is closed: as many as may be are open, and another has come.");
         }
         let stop = self.0.stop.clone();
         let end = async move {
             stop.cancelled_owned().await;
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
         };
-        let greeting = self.0.hurried.then_some(GREETING_LIMIT);
-        Some(SessionConnection::new(connection, state.clone(), Some(Place { places: self.clone(), state }), end, greeting))
+        let greeting = self.0.greeting_limited.then_some(GREETING_LIMIT);
+        Some(SessionConnection::new(connection, state.clone(), Some(ConnectionSlot { slots: self.clone(), state }), end, greeting))
     }
 
-    fn tell(&self, what: &str) {
+    fn log_refusal(&self, what: &str) {
         if let Admission::Passes(more) = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
             tracing::warn!(connections = self.0.most, more, "{what}");
         }
@@ -177,14 +177,14 @@ fn longest_idle(taken: &[Arc<ConnectionState>]) -> Option<usize> {
 
 /// A place that is taken, until it is dropped.
 #[derive(Debug)]
-struct Place {
-    places: Places,
+struct ConnectionSlot {
+    slots: ConnectionSlots,
     state: Arc<ConnectionState>,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.taken().retain(|state| !Arc::ptr_eq(state, &self.state));
+        self.slots.taken().retain(|state| !Arc::ptr_eq(state, &self.state));
     }
 }
 
@@ -196,7 +196,7 @@ pub(super) struct SessionConnection<S> {
     greeting: Option<Greeting>,
     over: Option<&'static str>,
     _gone: DropGuard,
-    _place: Option<Place>,
+    _slot: Option<ConnectionSlot>,
 }
 
 /// A client that has not greeted yet: its preface and its first frame.
@@ -229,13 +229,13 @@ impl<S> SessionConnection<S> {
     fn new(
         inner: S,
         state: Arc<ConnectionState>,
-        place: Option<Place>,
+        slot: Option<ConnectionSlot>,
         end: impl Future<Output = ()> + Send + 'static,
         greeting: Option<Duration>,
     ) -> Self {
         let greeting = greeting.map(|limit| Greeting { limit: Box::pin(tokio::time::sleep(limit)), seen: 0, length: [0; 3] });
         let gone = state.gone.clone().drop_guard();
-        Self { inner, state, end: Box::pin(end), greeting, over: None, _gone: gone, _place: place }
+        Self { inner, state, end: Box::pin(end), greeting, over: None, _gone: gone, _slot: slot }
     }
 
     /// What is known of it.
@@ -310,29 +310,29 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::oneshot;
 
-    fn places(most: usize) -> Places {
-        Places::new(most, CancellationToken::new(), true)
+    fn slots(most: usize) -> ConnectionSlots {
+        ConnectionSlots::new(most, CancellationToken::new(), true)
     }
 
     #[tokio::test]
     async fn a_client_that_neither_speaks_nor_listens_is_cut_off() {
         let (here, mut there) = tokio::io::duplex(4);
-        let places = places(1);
-        let (tell, told) = oneshot::channel::<()>();
-        let mut line = places.seat(here).expect("free");
-        line.end = Box::pin(async move { told.await.unwrap_or_default() });
+        let slots = slots(1);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut line = slots.admit(here).expect("free");
+        line.end = Box::pin(async move { stopped.await.unwrap_or_default() });
         let (mut read, mut write) = tokio::io::split(line);
         there.write_all(b"ab").await.expect("room");
         assert_eq!(read.read_u16().await.expect("as it was sent"), u16::from_be_bytes(*b"ab"));
         // Both by one task, as a server does.
         let both = async move { tokio::join!(read.read_u8(), write.write_all(b"more than the other side takes in")) };
         let mut both = Box::pin(both);
-        assert!(futures::poll!(both.as_mut()).is_pending() && places.taken().len() == 1);
-        tell.send(()).expect("somebody listens");
+        assert!(futures::poll!(both.as_mut()).is_pending() && slots.taken().len() == 1);
+        stop.send(()).expect("somebody listens");
         let (reading, writing) = both.await;
         assert_eq!(reading.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
         assert_eq!(writing.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
-        assert!(places.taken().is_empty());
+        assert!(slots.taken().is_empty());
     }
 
     /// Preface and first frame have their time together, in whatever pieces they come.
@@ -343,7 +343,7 @@ mod tests {
             [(0, 1, false), (10, 1, false), (24, 24, false), (33, 5, false), (38, 7, false), (39, 39, true), (39, 1, true)]
         {
             let (here, mut there) = tokio::io::duplex(64);
-            let mut line = places(1).seat(here).expect("free");
+            let mut line = slots(1).admit(here).expect("free");
             for piece in greeting[..sent].chunks(sent.div_ceil(pieces).max(1)) {
                 there.write_all(piece).await.expect("room");
                 line.read_exact(&mut vec![0; piece.len()]).await.expect("as it was sent");
@@ -355,12 +355,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_idle_makes_room_and_nobody_who_is_in_use() {
-        let places = places(3);
+        let slots = slots(3);
         let sleepers: Vec<_> = (0..3).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
         let lines: Vec<_> = sleepers
             .iter()
             .map(|sleeper| {
-                let line = places.seat(()).expect("free");
+                let line = slots.admit(()).expect("free");
                 line.state().served_by(sleeper.abort_handle());
                 line
             })
@@ -368,17 +368,17 @@ mod tests {
         let working = lines[0].state().call();
         let locked = lines[1].state().slot.clone().try_lock_owned().expect("free");
         // The third is the only one that is idle.
-        let fourth = places.seat(()).expect("room was made");
+        let fourth = slots.admit(()).expect("room was made");
         tokio::task::yield_now().await;
         assert_eq!(sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect::<Vec<_>>(), [false, false, true]);
-        assert!(places.seat(()).is_none(), "two are in use, and the last is not served yet");
+        assert!(slots.admit(()).is_none(), "two are in use, and the last is not served yet");
         // It has been used since the second was.
         drop(locked);
         drop(working);
-        let _fifth = places.seat(()).expect("room was made");
+        let _fifth = slots.admit(()).expect("room was made");
         tokio::task::yield_now().await;
         assert_eq!(sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect::<Vec<_>>(), [false, true, true]);
         drop((lines, fourth));
-        assert_eq!(places.taken().len(), 1);
+        assert_eq!(slots.taken().len(), 1);
     }
 }

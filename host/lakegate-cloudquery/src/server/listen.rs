@@ -2,7 +2,7 @@
 
 use super::accept::{accept_one, pause};
 use super::authority::{Repaired, repaired};
-use super::connection::{ConnectionSlot, Places, SessionConnection};
+use super::connection::{ConnectionHandle, ConnectionSlots, SessionConnection};
 use super::service::Server;
 use super::tls::TlsAcceptorHandle;
 use futures::stream::{self, Stream, StreamExt as _};
@@ -168,15 +168,15 @@ impl Listener {
     /// Serves until told to stop and every call has ended. All that is done for a tenant's clients, from accepting them on, is done on the
     /// tenant's account.
     pub async fn serve(self, server: &Server, stop: CancellationToken) {
-        let hurried = server.silence.is_some();
-        let places = Places::new(server.max_connections(), stop.clone(), hurried);
-        let house = Serving::new(server, stop);
+        let greeting_limited = server.silence.is_some();
+        let slots = ConnectionSlots::new(server.max_connections(), stop.clone(), greeting_limited);
+        let serving = Serving::new(server, stop);
         let connections = house.connections.clone();
         let accepting = async move {
             match self {
-                Self::Tcp(listener) => house.all(accept_tcp(listener, places)).await,
-                Self::Tls(listener, gate) => house.all(gate.accept(listener, places, house.server.meter())).await,
-                Self::Unix(listener, _file) => house.all(accept_unix(listener, places)).await,
+                Self::Tcp(listener) => serving.all(accept_tcp(listener, slots)).await,
+                Self::Tls(listener, gate) => serving.all(gate.accept(listener, slots, serving.server.meter())).await,
+                Self::Unix(listener, _file) => serving.all(accept_unix(listener, slots)).await,
             }
         };
         match server.meter() {
@@ -231,7 +231,7 @@ impl Serving {
         if let Some(silence) = self.server.silence {
             builder.keep_alive_timeout(silence);
         }
-        let (routes, slot, stop) = (self.routes.clone(), ConnectionSlot(line.state().clone()), self.stop.clone());
+        let (routes, slot, stop) = (self.routes.clone(), ConnectionHandle(line.state().clone()), self.stop.clone());
         let answer = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(slot.clone());
@@ -290,23 +290,23 @@ fn is_stale(path: &Path) -> bool {
     is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = SessionConnection<TcpStream>> {
-    stream::unfold((listener, places), async |(listener, places)| {
+fn accept_tcp(listener: TcpListener, slots: ConnectionSlots) -> impl Stream<Item = SessionConnection<TcpStream>> {
+    stream::unfold((listener, slots), async |(listener, slots)| {
         loop {
-            if let Some(line) = places.seat(accept_one(&listener).await) {
-                return Some((line, (listener, places)));
+            if let Some(line) = slots.admit(accept_one(&listener).await) {
+                return Some((line, (listener, slots)));
             }
         }
     })
 }
 
-fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = SessionConnection<Repaired>> {
-    stream::unfold((listener, places), async |(listener, places)| {
+fn accept_unix(listener: UnixListener, slots: ConnectionSlots) -> impl Stream<Item = SessionConnection<Repaired>> {
+    stream::unfold((listener, slots), async |(listener, slots)| {
         loop {
             match listener.accept().await {
                 Ok((connection, _)) => {
-                    if let Some(line) = places.seat(repaired(connection)) {
-                        return Some((line, (listener, places)));
+                    if let Some(line) = slots.admit(repaired(connection)) {
+                        return Some((line, (listener, slots)));
                     }
                 }
                 Err(error) => pause(&error).await,

@@ -9,7 +9,7 @@
 //! Only a Write takes messages of rows, one Write at a time in a session; a tenant's is refused unread where there is no session, so that the
 //! bytes of a message are those that its session has reserved.
 
-use super::connection::{AtWork, ConnectionSlot};
+use super::connection::{ActiveCall, ConnectionHandle};
 use super::dated::Dated;
 use super::half_close::CheckEnd;
 use super::session_slot::SessionSlot;
@@ -181,7 +181,7 @@ impl Server {
         let slot = match &self.slots {
             Slots::Shared(slot) => slot.clone(),
             Slots::PerConnection(known) => {
-                let Some(ConnectionSlot(state)) = connection.get() else {
+                let Some(ConnectionHandle(state)) = connection.get() else {
                     return Err(Refusal::Unexpected("the connection has no session of its own".to_owned()));
                 };
                 let slot = &state.slot;
@@ -221,7 +221,7 @@ impl Server {
     {
         let (write, slot) = self.begin_write(connection, &mut messages).await.map_err(|refusal| self.failed(refusal))?;
         // A single user's client that is gone has its finished objects stored all the same: nobody else wants the place.
-        let gone = self.tenant.as_ref().and_then(|_| connection.get()).map(|ConnectionSlot(state)| state.gone());
+        let gone = self.tenant.as_ref().and_then(|_| connection.get()).map(|ConnectionHandle(state)| state.gone());
         let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone(), gone };
         let all = tokio::select! {
             biased;
@@ -269,11 +269,11 @@ impl Server {
     /// What a client is told is in the log, too. A tenant's client can bring that about as often as it likes: there, not each is logged.
     fn failed(&self, refusal: Refusal) -> Status {
         let status = Status::from(refusal);
-        let told = match &self.tenant {
+        let admitted = match &self.tenant {
             None => Some(0),
             Some(_) => self.failures.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()).passes(),
         };
-        if let Some(more) = told {
+        if let Some(more) = admitted {
             let (tenant, more) = (self.tenant.as_ref().map(|tenant| &*tenant.name), (more > 0).then_some(more));
             tracing::error!(tenant, more, "{}", status.message());
         }
@@ -471,7 +471,7 @@ impl Plugin for Server {
     }
 
     async fn get_spec_schema(&self, request: Request<get_spec_schema::Request>) -> Result<Response<get_spec_schema::Response>, Status> {
-        let _at_work = at_work(request.extensions());
+        let _at_work = active_call(request.extensions());
         let ask = async { self.destination().await?.spec_schema().await.map_err(|error| Refusal::NotReady(format!("{error:#}"))) };
         let schema = self.until_stopped(ask).await?;
         Ok(Response::new(get_spec_schema::Response { json_schema: Some(schema.to_string()) }))
@@ -527,7 +527,7 @@ impl Plugin for Server {
     }
 
     async fn test_connection(&self, request: Request<test_connection::Request>) -> Result<Response<test_connection::Response>, Status> {
-        let _at_work = at_work(request.extensions());
+        let _at_work = active_call(request.extensions());
         let request = request.into_inner();
         let test = async {
             Ok(match spec_text(&request.spec) {
@@ -541,8 +541,8 @@ impl Plugin for Server {
 }
 
 /// The host is at work for a connection, which keeps its place meanwhile.
-fn at_work(connection: &Extensions) -> Option<AtWork> {
-    connection.get().map(|ConnectionSlot(state)| state.call())
+fn active_call(connection: &Extensions) -> Option<ActiveCall> {
+    connection.get().map(|ConnectionHandle(state)| state.call())
 }
 
 /// A failed test is an answer, not an error of the call.

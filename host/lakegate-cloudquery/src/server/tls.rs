@@ -4,7 +4,7 @@
 //! listener knows by their fingerprint. The last is what binds a listener to one tenant, even where all tenants share an authority.
 //! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
 
-use super::connection::{Places, SessionConnection};
+use super::connection::{ConnectionSlots, SessionConnection};
 use futures::stream::{self, Stream};
 use lakegate::serving::Clock;
 use lakegate::serving::{HostMeter, spawn_metered};
@@ -99,9 +99,9 @@ impl TlsAcceptorHandle {
     }
 
     /// The connections of clients that were let in. Handshakes are work for whom they come to.
-    pub(super) fn accept(self, listener: TcpListener, places: Places, meter: Option<HostMeter>) -> impl Stream<Item = Connection> {
+    pub(super) fn accept(self, listener: TcpListener, slots: ConnectionSlots, meter: Option<HostMeter>) -> impl Stream<Item = Connection> {
         let (ready, connections) = mpsc::channel(READY_CONNECTIONS);
-        let accepting = self.accept_all(listener, places, ready, meter.clone());
+        let accepting = self.accept_all(listener, slots, ready, meter.clone());
         // The listener goes when nobody takes connections any more.
         let accepting = AbortOnDropHandle::new(match meter {
             Some(meter) => tokio::spawn(meter.metered(accepting)),
@@ -115,7 +115,7 @@ impl TlsAcceptorHandle {
 
     /// A handshake costs a stranger nothing: where too many are under way, the oldest makes room, so that those who say nothing keep nobody
     /// out.
-    async fn accept_all(self, listener: TcpListener, places: Places, ready: mpsc::Sender<Connection>, meter: Option<HostMeter>) {
+    async fn accept_all(self, listener: TcpListener, slots: ConnectionSlots, ready: mpsc::Sender<Connection>, meter: Option<HostMeter>) {
         let refusals = Arc::new(Mutex::new(LogLimiter::new(MAX_REFUSALS_TOLD)));
         let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
@@ -125,20 +125,20 @@ impl TlsAcceptorHandle {
                 && let Some(oldest) = handshakes.pop_front()
             {
                 oldest.abort();
-                tell(&refusals, None, "its handshake is not done, and others have come since");
+                log_refusal(&refusals, None, "its handshake is not done, and others have come since");
             }
             let gate = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let (places, ready, refusals) = (places.clone(), ready.clone(), refusals.clone());
+            let (slots, ready, refusals) = (slots.clone(), ready.clone(), refusals.clone());
             let handshake = async move {
                 let peer = socket.peer_addr().ok();
                 match tokio::time::timeout(HANDSHAKE_LIMIT, gate.accept(socket)).await {
                     Ok(Ok(stream)) => {
-                        if let Some(line) = places.seat(stream) {
+                        if let Some(line) = slots.admit(stream) {
                             let _nobody_listens = ready.send(line).await;
                         }
                     }
-                    Ok(Err(error)) => tell(&refusals, peer, &error.to_string()),
-                    Err(_) => tell(&refusals, peer, "its handshake takes too long"),
+                    Ok(Err(error)) => log_refusal(&refusals, peer, &error.to_string()),
+                    Err(_) => log_refusal(&refusals, peer, "its handshake takes too long"),
                 }
             };
             handshakes.push_back(spawn_metered(&tokio::runtime::Handle::current(), meter.as_ref(), handshake));
@@ -147,7 +147,7 @@ impl TlsAcceptorHandle {
 }
 
 /// Tells of a client that is not let in; anybody can bring it about, so not of each.
-fn tell(refusals: &Mutex<LogLimiter>, peer: Option<SocketAddr>, error: &str) {
+fn log_refusal(refusals: &Mutex<LogLimiter>, peer: Option<SocketAddr>, error: &str) {
     if let Admission::Passes(more) = refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
         tracing::warn!(?peer, error, more, "A client is not let in.");
     }

@@ -260,8 +260,8 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for UnpackedBod
             && limit.as_mut().poll(cx).is_ready()
         {
             this.ended = true;
-            let words = format!("the message of this call has not come within {} s", length.as_secs());
-            return Poll::Ready(Some(Err(Status::deadline_exceeded(words))));
+            let message = format!("the message of this call has not come within {} s", length.as_secs());
+            return Poll::Ready(Some(Err(Status::deadline_exceeded(message))));
         }
         loop {
             if this.worked >= PIECE_BYTES {
@@ -361,15 +361,15 @@ mod tests {
     fn what_a_message_says_of_itself_is_held_to() {
         let good = packed(b"words");
         let said = |length: u32| [&good[..good.len() - 4], &length.to_le_bytes()].concat();
-        for (message, words) in [
+        for (message, expected) in [
             (said(4), "longer than its last bytes say"),
             (said(6), "corrupt gzip"),
             (good[..good.len() - 1].to_vec(), "Error decompressing"),
             (vec![], "the gzip stream is cut off"),
             (b"plain words, and 0 bytes of them: \0\0\0\0".to_vec(), "Error decompressing"),
         ] {
-            let status = unpacked(&framed(1, &message), 1_000, 1 << 20).expect_err(words);
-            assert!(status.message().contains(words), "{words:?}: {status:?}");
+            let status = unpacked(&framed(1, &message), 1_000, 1 << 20).expect_err(expected);
+            assert!(status.message().contains(expected), "{expected:?}: {status:?}");
         }
         let status = unpacked(&framed(1, &good)[..12], 3, 1 << 20).expect_err("cut off");
         assert_eq!(status.message(), "Unexpected EOF decoding stream.");
@@ -380,9 +380,9 @@ mod tests {
         // Packed it is too long, or unpacked.
         let random: Vec<u8> = (0..2_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         for (message, most) in [(packed(&random), 1_000), (packed(&[7; 2_000]), 1_000)] {
-            let told = if message.len() > most { message.len() } else { 2_000 };
+            let claimed = if message.len() > most { message.len() } else { 2_000 };
             let out = unpacked(&framed(1, &message), 100, most).expect("refused above");
-            assert_eq!(out[..5], head(told as u32)[..], "{told}");
+            assert_eq!(out[..5], head(claimed as u32)[..], "{claimed}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is said of a Parquet file that is refused.
 
-use super::super::{InputError, MAX_WORDS, Position};
+use super::super::{InputError, MAX_MESSAGE_CHARS, Position};
 use parquet::errors::ParquetError;
 
 /// A file that is refused as a whole.
@@ -16,5 +16,5 @@ pub(super) fn corrupt_at(file: &str, group: usize, rows: u64, problem: &str) -> 
 
 /// One line of what the crate says of an error, of at most 300 characters.
 pub(super) fn one_line(error: &ParquetError) -> String {
-    error.to_string().lines().next().unwrap_or_default().chars().take(MAX_WORDS).collect()
+    error.to_string().lines().next().unwrap_or_default().chars().take(MAX_MESSAGE_CHARS).collect()
 }

@@ -88,7 +88,7 @@ impl Guarded {
             }
             Encoding::DELTA_LENGTH_BYTE_ARRAY => {
                 let values = self.values(page).ok_or_else(|| broken("its levels are cut off"))?;
-                if Delta::of(values).is_some_and(|delta| delta.count > claimed) {
+                if Delta::parse(values).is_some_and(|delta| delta.count > claimed) {
                     return Err(broken("a page claims more lengths than it has values"));
                 }
             }
@@ -185,10 +185,10 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// Bytes of values of which each begins as the one before it; [`None`] if there are more lengths than values.
 fn shared_bytes(values: &[u8], claimed: u64) -> Option<u64> {
-    let prefixes = Delta::of(values).filter(|delta| delta.count <= claimed)?;
+    let prefixes = Delta::parse(values).filter(|delta| delta.count <= claimed)?;
     let (shared, rest) = prefixes.sum()?;
     // The crate reads as many of each.
-    let suffixes = Delta::of(rest).filter(|delta| delta.count <= claimed)?;
+    let suffixes = Delta::parse(rest).filter(|delta| delta.count <= claimed)?;
     let (own, _) = suffixes.sum()?;
     Some(shared.saturating_add(own))
 }
@@ -203,7 +203,7 @@ struct Delta<'a> {
 }
 
 impl<'a> Delta<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (block, rest) = varint(bytes)?;
         let (parts, rest) = varint(rest)?;
         let (count, rest) = varint(rest)?;
@@ -231,17 +231,17 @@ impl<'a> Delta<'a> {
                 // The last part may be cut off behind its last value.
                 let (part, behind) = rest.split_at(bytes.min(rest.len()));
                 rest = behind;
-                let here = left.min(of_part);
+                let in_part = left.min(of_part);
                 if width == 0 && zigzag(least) == 0 {
-                    sum = sum.saturating_add(positive(last).saturating_mul(here));
+                    sum = sum.saturating_add(positive(last).saturating_mul(in_part));
                 } else {
-                    for at in 0..here {
+                    for at in 0..in_part {
                         // The decoder counts in 32 bits.
                         last = i64::from((last as i32).wrapping_add(zigzag(least) as i32).wrapping_add(bits(part, at, width) as i32));
                         sum = sum.saturating_add(positive(last));
                     }
                 }
-                left -= here;
+                left -= in_part;
             }
         }
         Some((sum, rest))

@@ -91,7 +91,7 @@ impl Group {
 
     fn chunk(&self, column: &ColumnChunkMetaData) -> Result<Chunk, Refused> {
         let file_bytes = self.input.metadata().map_err(ParquetError::from)?.len();
-        Chunk::of(&self.input, file_bytes, column, number(self.group().num_rows()).max(1))
+        Chunk::new(&self.input, file_bytes, column, number(self.group().num_rows()).max(1))
     }
 
     fn group(&self) -> &RowGroupMetaData {
@@ -181,7 +181,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn of(input: &File, file_bytes: u64, column: &ColumnChunkMetaData, group_rows: u64) -> Result<Self, Refused> {
+    fn new(input: &File, file_bytes: u64, column: &ColumnChunkMetaData, group_rows: u64) -> Result<Self, Refused> {
         let path = column.column_path().string();
         let corrupt = |problem: &str| Refused::Corrupt(format!("column `{path}`: {problem}"));
         let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
@@ -302,7 +302,7 @@ fn read_header(input: &File, at: u64, end: u64) -> Result<Option<PageHeader>, Re
     loop {
         let mut buffer = vec![0; bytes];
         input.read_exact_at(&mut buffer, at).map_err(ParquetError::from)?;
-        match PageHeader::of(&buffer) {
+        match PageHeader::parse(&buffer) {
             Some(page) => return Ok(Some(page)),
             None if bytes == rest => return Ok(None),
             None => bytes = rest.min(bytes * 4),

@@ -165,7 +165,7 @@ pub(super) struct PageHeader {
 
 impl PageHeader {
     /// The header that the bytes begin with; [`None`] if they hold none, or not all of it.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut page = Self { is_compressed: true, ..Self::default() };
         let mut compact = Compact::new(bytes);
         let number = |compact: &mut Compact<'_>| compact.number().and_then(|number| u64::try_from(number).ok());

@@ -46,7 +46,7 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Decides on the types of a file's columns.
-    pub(super) fn of(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, file: &str) -> Result<Self, InputError> {
+    pub(super) fn new(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, file: &str) -> Result<Self, InputError> {
         let descr = metadata.file_metadata().schema_descr_ptr();
         let of_parquet = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_skip_arrow_metadata(true));
         let of_parquet = of_parquet.map_err(|error| unreadable(&descr, file, &error))?.schema().fields().clone();
@@ -253,7 +253,7 @@ struct Units {
 
 impl Units {
     /// The units that hold a moment: it is a whole number of them, and of 64 bits.
-    fn of(value: &Int96) -> Self {
+    fn new(value: &Int96) -> Self {
         // As the crate reads them: both numbers have signs.
         let [low, high, day] = *value.data() else {
             return Self { nanoseconds: true, microseconds: true, milliseconds: true, seconds: true };
@@ -324,7 +324,7 @@ fn finest_unit(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, leaf: usize, 
                     continue;
                 }
                 let Some(value) = found.next() else { continue };
-                units = units.and(Units::of(value));
+                units = units.and(Units::new(value));
                 if units.finest().is_none() {
                     let problem = "with it the moments of this column of INT96 fit no unit of 64 bits: it lies outside of 1677 to 2262, which is \
                                    what nanoseconds reach, or has nanoseconds where others lie outside";

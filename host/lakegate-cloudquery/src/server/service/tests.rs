@@ -79,7 +79,7 @@ fn a_tenants_write_without_a_session_is_refused_unread() {
     let tenant = Arc::new(Tenant::new("acme", lakegate::Grant::default()));
     let server = Server::for_tenant(std::future::pending().boxed().shared(), CancellationToken::new(), tenant);
     let mut connection = Extensions::default();
-    connection.insert(ConnectionSlot(Arc::default()));
+    connection.insert(ConnectionHandle(Arc::default()));
     let said = server.write_all(&connection, futures::stream::pending()).now_or_never().expect("at once");
     let status = said.expect_err("refused");
     assert_eq!(status.message(), "write failed: plugin is not initialized. call Init first");

@@ -25,7 +25,7 @@ const MESSAGES_AHEAD: usize = 2;
 /// Alignment of buffers within a message: what the widest type (decimal128) needs.
 const ALIGNMENT_BYTES: usize = 16;
 
-/// A message of the feed, as Arrow IPC.
+/// A message of the reader, as Arrow IPC.
 #[derive(Debug, Clone)]
 pub enum Message {
     /// A table begins.
@@ -37,13 +37,13 @@ pub enum Message {
 /// The receiving end. Dropping it ends the reading.
 #[derive(Debug)]
 pub struct MessageReader {
-    messages: mpsc::Receiver<Word>,
-    /// Has the end been heard, good or bad?
+    messages: mpsc::Receiver<Event>,
+    /// Has the end been received, whether success or failure?
     ended: bool,
 }
 
 /// What the reading thread says: a message, why it ends early, or, as its last word, [`None`] once every input has been read well.
-type Word = Option<Result<Message, InputError>>;
+type Event = Option<Result<Message, InputError>>;
 
 impl MessageReader {
     /// Starts reading.
@@ -51,11 +51,11 @@ impl MessageReader {
     /// # Errors
     /// No thread can be started.
     pub fn start(inputs: Vec<Input>, options: ReadOptions) -> std::io::Result<Self> {
-        Self::of(move |sender| Feeder { sender, options, most_bytes: MAX_MESSAGE_BYTES }.run(&inputs))
+        Self::spawn(move |sender| Worker { sender, options, most_bytes: MAX_MESSAGE_BYTES }.run(&inputs))
     }
 
-    /// The feed of a reader, which gets a thread of its own.
-    fn of(read: impl FnOnce(mpsc::Sender<Word>) -> Result<(), Stop> + Send + 'static) -> std::io::Result<Self> {
+    /// Runs `read` on a thread of its own.
+    fn spawn(read: impl FnOnce(mpsc::Sender<Event>) -> Result<(), Stop> + Send + 'static) -> std::io::Result<Self> {
         let (sender, messages) = mpsc::channel(MESSAGES_AHEAD);
         std::thread::Builder::new().name("lakegate-read".to_owned()).spawn(move || {
             let last = match read(sender.clone()) {
@@ -97,9 +97,9 @@ impl MessageReader {
             return None;
         }
         // A thread that ends without a last word has panicked: what it has sent is not all there is.
-        let word = self.messages.recv().await.unwrap_or(Some(Err(InputError::ReaderLost)));
-        self.ended = !matches!(word, Some(Ok(_)));
-        word
+        let event = self.messages.recv().await.unwrap_or(Some(Err(InputError::ReaderLost)));
+        self.ended = !matches!(event, Some(Ok(_)));
+        event
     }
 }
 
@@ -117,8 +117,8 @@ impl From<InputError> for Stop {
     }
 }
 
-struct Feeder {
-    sender: mpsc::Sender<Word>,
+struct Worker {
+    sender: mpsc::Sender<Event>,
     options: ReadOptions,
     /// Bytes of a message at most.
     most_bytes: usize,
@@ -151,7 +151,7 @@ fn opened(input: &Input, options: &ReadOptions, like: Option<&Like>) -> Result<(
     Ok((opened, plain))
 }
 
-impl Feeder {
+impl Worker {
     /// Files of one table are compared before anything is sent.
     fn run(&self, inputs: &[Input]) -> Result<(), Stop> {
         let of_one_table = || inputs.chunk_by(|a, b| a.table == b.table);
@@ -192,7 +192,7 @@ impl Feeder {
     fn insert_all(&self, mut rows: Rows, table: &Table, fit: (&SchemaRef, &Fit), file: &str) -> Result<(), Stop> {
         let mut sent = 0;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
-            let mut pieces = guarded(file, || Pieces::of(batch, file, sent, self.most_bytes))?;
+            let mut pieces = guarded(file, || Pieces::new(batch, file, sent, self.most_bytes))?;
             while let Some(piece) = guarded(file, || pieces.next().transpose())? {
                 sent = self.insert(&piece, table, fit, file, sent)?;
             }
@@ -255,7 +255,7 @@ struct Slice {
 }
 
 impl Slice {
-    fn of(rows: RecordBatch) -> Self {
+    fn new(rows: RecordBatch) -> Self {
         let bytes = rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
         Self { rows, bytes }
     }
@@ -276,7 +276,7 @@ fn slices(batch: RecordBatch) -> Vec<Slice> {
             cut(rows, MESSAGE_ROWS);
             continue;
         }
-        let slice = Slice::of(rows);
+        let slice = Slice::new(rows);
         if length > 1 && slice.bytes > MESSAGE_BYTES {
             cut(slice.rows, length / 2);
         } else if length > 0 {
@@ -308,23 +308,23 @@ fn encode(schema: &Schema, slice: Option<&Slice>) -> Result<Bytes, ArrowError> {
 mod tests {
     use super::*;
 
-    /// What a feed says, to its end.
-    async fn heard(mut feed: MessageReader) -> Vec<Result<Message, String>> {
-        let mut heard = Vec::new();
-        while let Some(word) = feed.next().await {
-            heard.push(word.map_err(|error| error.to_string()));
+    /// What a reader says, to its end.
+    async fn received(mut reader: MessageReader) -> Vec<Result<Message, String>> {
+        let mut received = Vec::new();
+        while let Some(message) = reader.next().await {
+            received.push(message.map_err(|error| error.to_string()));
         }
-        heard
+        received
     }
 
     #[tokio::test]
     async fn a_reader_that_is_lost_is_no_good_end() {
-        let feed = MessageReader::of(|sender| {
+        let reader = MessageReader::spawn(|sender| {
             let _ = sender.blocking_send(Some(Ok(Message::Migrate(Bytes::new()))));
             panic!("a bug");
         });
-        let heard = heard(feed.unwrap()).await;
-        assert!(matches!(heard.as_slice(), [Ok(Message::Migrate(_)), Err(problem)] if problem.contains("not all")), "{heard:?}");
+        let received = received(reader.unwrap()).await;
+        assert!(matches!(received.as_slice(), [Ok(Message::Migrate(_)), Err(problem)] if problem.contains("not all")), "{received:?}");
     }
 
     #[tokio::test]
@@ -336,14 +336,14 @@ mod tests {
         std::fs::write(&file, format!("{first}{{\"a\":\"{}\"}}\n", "x".repeat(300_000))).unwrap();
         let inputs = vec![Input { location: crate::Location::File(file), table: "t".to_owned() }];
         let options = ReadOptions::default();
-        let feed = MessageReader::of(move |sender| Feeder { sender, options, most_bytes: 200_000 }.run(&inputs));
-        let heard = heard(feed.unwrap()).await;
-        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = heard.as_slice() else { panic!("{} words", heard.len()) };
+        let reader = MessageReader::spawn(move |sender| Worker { sender, options, most_bytes: 200_000 }.run(&inputs));
+        let received = received(reader.unwrap()).await;
+        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = received.as_slice() else { panic!("{} messages", received.len()) };
         assert!(problem.contains("t.ndjson, row 10001: ") && problem.ends_with("at most 200000 are accepted"), "{problem}");
     }
 
     #[tokio::test]
     async fn a_reader_that_has_read_everything_says_so() {
-        assert!(heard(MessageReader::of(|_| Ok(())).unwrap()).await.is_empty());
+        assert!(received(MessageReader::spawn(|_| Ok(())).unwrap()).await.is_empty());
     }
 }
