@@ -1,5 +1,5 @@
 //! Compiles the CloudQuery protocol, without a protoc.
-#![expect(clippy::print_stderr, reason = "a build script speaks through its streams")]
+#![expect(clippy::print_stderr, reason = "a build script reports through its standard streams")]
 
 use anyhow::Result;
 use std::path::{Path, PathBuf};

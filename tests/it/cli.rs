@@ -204,7 +204,7 @@ fn what_is_broken_in_the_middle_is_found_there() {
         broken[third..third + 20_000].fill(0xff);
         let run = place.file(&format!("broken.{form}"), &broken).run(&format!("load broken.{form} {TO}"));
         run.ended(6, &[&format!("broken.{form}{at}")]);
-        let cut = if form == "arrows" { ", byte " } else { ": not a whole " };
+        let cut = if form == "arrows" { ", byte " } else { ": not a complete " };
         place.file(&format!("cut.{form}"), &whole[..third]).run(&format!("load cut.{form} {TO}")).ended(6, &[&format!("cut.{form}{cut}")]);
     }
     for (name, content) in [("quote.csv", "a,b\n1,2\n3,\"4\n5,6\n"), ("later.ndjson", "{\"a\":1}\n{\"a\":2}\n{\"a\":3]\n{\"a\":4}\n")] {

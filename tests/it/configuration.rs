@@ -187,6 +187,6 @@ async fn no_file_is_read_without_end() {
     }
     std::fs::write(folder.path().join("c.yml"), "bucket: a\nregion: b\nbucket: c\n").expect("writable");
     let run = ended(command(folder.path(), "validate-config c.yml")).await;
-    one_line(&run, 3, &["the key `bucket` is there twice, again at line 3"]);
+    one_line(&run, 3, &["the key `bucket` is duplicated, again at line 3"]);
     assert!(!run.stderr.contains("Policy"), "{}", run.stderr);
 }

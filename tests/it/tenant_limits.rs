@@ -321,7 +321,7 @@ async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
         (tls, "no.pem"),
         (variables, "the variable LAKEGATE_TEST_NONE is not set"),
         (format!("listen = {{ plain_tcp = \"{}\" }}", taken.local_addr()?), "cannot listen on"),
-        (format!("{socket}\nmachine = {{ budget_bytes = 1 }}"), "leave nothing for guests"),
+        (format!("{socket}\nmachine = {{ budget_bytes = 1 }}"), "leaves nothing for guests"),
     ] {
         acme.init(&spec(CSV, "csv")).await?;
         // Beta is gone from the file, acme is another.

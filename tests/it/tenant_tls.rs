@@ -152,7 +152,7 @@ async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
     assert!(asked.await.is_err());
     drop(client);
     let (log, store) = served.stop().await?;
-    let refused: Vec<_> = log.iter().filter(|line| line["message"] == "A client is not let in.").collect();
+    let refused: Vec<_> = log.iter().filter(|line| line["message"] == "A client was rejected.").collect();
     assert!(!refused.is_empty() && refused.iter().all(|line| line["level"] == "warn" && line["error"].is_string()), "{log:?}");
     let stored = log.iter().find(|line| line["decision"] == "stored").context("an audit line")?;
     assert_eq!((&stored["tenant"], &stored["target"]), (&"acme".into(), &"lakegate::audit".into()));

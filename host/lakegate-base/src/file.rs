@@ -28,7 +28,7 @@ pub fn read_plain(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
     if content.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")));
     }
     Ok(content)
 }
@@ -99,7 +99,7 @@ fn bounded(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_SMALL_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SMALL_BYTES {
-        let why = format!("the file is larger than {MAX_SMALL_BYTES} bytes, which no configuration is");
+        let why = format!("the file is larger than {MAX_SMALL_BYTES} bytes, the limit for configuration files");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(bytes)
@@ -129,7 +129,7 @@ mod tests {
             assert_eq!((open(&path).is_ok(), open_itself(&path).is_ok()), (follows, itself), "{}", path.display());
         }
         assert_eq!(read_plain(&at("link"), 5).unwrap(), b"words");
-        assert_eq!(read_plain(&at("link"), 4).unwrap_err().to_string(), "it has more than 4 bytes");
+        assert_eq!(read_plain(&at("link"), 4).unwrap_err().to_string(), "it is larger than 4 bytes");
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl ResourceArgs {
                 // Told now, not in the middle of a load.
                 tempfile::tempfile_in(dir).map_err(|error| {
                     let problem =
-                        format!("--spill-dir {}: no file can be made there: {error}; name another folder, or `none`", dir.display());
+                        format!("--spill-dir {}: no file can be created there: {error}; name another folder, or `none`", dir.display());
                     CliError::new(Exit::Usage, problem)
                 })?;
                 options.spill = Spill::Dir(dir.clone());

@@ -10,10 +10,10 @@ type Choice<T> = (T, &'static str, &'static str);
 
 const LOG_LEVELS: &[Choice<LogLevel>] = &[
     (LogLevel::Trace, "trace", "Everything"),
-    (LogLevel::Debug, "debug", "For those who look for a fault"),
-    (LogLevel::Info, "info", "What happens"),
-    (LogLevel::Warn, "warn", "What went wrong and was mended"),
-    (LogLevel::Error, "error", "What went wrong"),
+    (LogLevel::Debug, "debug", "Details for debugging"),
+    (LogLevel::Info, "info", "Normal operation"),
+    (LogLevel::Warn, "warn", "Problems that were handled"),
+    (LogLevel::Error, "error", "Errors"),
 ];
 
 const NETWORKS: &[Choice<Network>] = &[
@@ -28,8 +28,8 @@ const INPUT_FORMATS: &[Choice<InputFormat>] = &[
     (InputFormat::Parquet, "parquet", "Apache Parquet"),
     (InputFormat::Csv, "csv", "Comma-separated values with a header line"),
     (InputFormat::Tsv, "tsv", "Tab-separated values with a header line"),
-    (InputFormat::Ndjson, "ndjson", "One JSON object a line"),
-    (InputFormat::Ipc, "ipc", "Arrow IPC, file or stream form"),
+    (InputFormat::Ndjson, "ndjson", "One JSON object per line"),
+    (InputFormat::Ipc, "ipc", "Arrow IPC, file or stream format"),
 ];
 
 /// Reads a level of the log.

@@ -51,7 +51,7 @@ impl CloudQueryFlags {
     /// Warns of more flags. What asks for nothing to be done (`--no-log-file`, `--telemetry-level`) has its way.
     pub(crate) fn warn_also(&self, flags: &[(&str, bool)]) {
         for (flag, _) in flags.iter().filter(|(_, given)| *given) {
-            tracing::warn!(flag, "The flag is accepted and does nothing here.");
+            tracing::warn!(flag, "The flag is accepted but has no effect.");
         }
     }
 

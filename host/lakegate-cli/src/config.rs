@@ -133,7 +133,7 @@ fn duplicates<'a>(
     let mut seen = BTreeMap::new();
     for (name, origin) in names {
         if let Some(first) = seen.get(name) {
-            problems.push(origin.problem("spec.name", format!("the {kind} {name:?} is there already, in {first}")));
+            problems.push(origin.problem("spec.name", format!("the {kind} {name:?} is already defined in {first}")));
         } else {
             seen.insert(name, origin);
         }

@@ -33,7 +33,7 @@ static LINES: OnceLock<Option<Writer>> = OnceLock::new();
 
 fn lines() -> Option<Writer> {
     let (writer, queue) = writer::queue();
-    let write = move || queue.write(StderrAroundBar, |lost| format!("{lost} lines were left out: stderr is not read as fast as it is written."));
+    let write = move || queue.write(StderrAroundBar, |lost| format!("{lost} lines were left out: stderr is read more slowly than it is written."));
     std::thread::Builder::new().name("lakegate-stderr".into()).spawn(write).ok().map(|_| writer)
 }
 
@@ -163,7 +163,7 @@ impl Progress {
         self.shown.set(Some(Instant::now()));
         let totals = totals();
         let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for the eye")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for display")]
         let rate = (totals.rows as f64 / seconds) as u64;
         let mut message = format!("{} rows, {} rows/s", HumanCount(totals.rows), HumanCount(rate));
         // A plugin keeps to itself what it makes of the rows.

@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// Signals cannot be listened to.
 pub(crate) fn listen() -> Result<CancellationToken, CliError> {
-    let unheard = |error: std::io::Error| CliError::new(Exit::Unexpected, format!("no signal can be listened to: {error}"));
+    let unheard = |error: std::io::Error| CliError::new(Exit::Unexpected, format!("signal handlers cannot be installed: {error}"));
     let listen = |kind| signal(kind).map_err(unheard);
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let token = CancellationToken::new();
     let asked = token.clone();
     tokio::spawn(async move {
         either(&mut interrupt, &mut terminate).await;
-        error_line("Interrupted: aborting what is open. Once more to end at once.");
+        error_line("Interrupted: aborting open uploads. Interrupt again to exit immediately.");
         asked.cancel();
         either(&mut interrupt, &mut terminate).await;
         lakegate_cloudquery::client::process::kill_all();

@@ -155,7 +155,7 @@ fn answer() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error_line(&format!("Error: no threads can be started: {error}"));
+            error_line(&format!("Error: threads cannot be started: {error}"));
             return Exit::Unexpected.into();
         }
     };

@@ -109,7 +109,7 @@ fn start_with(level: LogLevel, format: LogFormat, audit: Option<AuditFile>) -> R
     tracing_subscriber::registry().with(lines.with_filter(filter(ours))).try_init()?;
     std::thread::spawn(move || {
         queue.write(io::stdout(), |lost| {
-            let message = "Lines were left out: the log is not read as fast as it is written.".to_owned();
+            let message = "Lines were left out: the log is read more slowly than it is written.".to_owned();
             line(format, Level::WARN, Fields { message, others: vec![("left_out", lost.into())] })
         });
     });

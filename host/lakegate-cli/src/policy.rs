@@ -54,8 +54,8 @@ pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
         PolicyCommand::Check { file, seal } => {
             let Loaded { tenants, seal, .. } = if seal { tenants::read_and_seal(&file)? } else { tenants::read(&file)? };
             let sealed = match seal {
-                Seal::Whole => "sealed: changed or cut short, the file is refused",
-                Seal::Absent => "not sealed: a file that is cut short may pass for a whole one; `--seal` seals it",
+                Seal::Whole => "sealed: the file is refused if it is changed or truncated",
+                Seal::Absent => "not sealed: a truncated file may be taken for a complete one; `--seal` seals it",
             };
             let machines = tenants.iter().map(|entry| entry.machine(&Options::default())).collect::<Result<Vec<_>, _>>()?;
             let lines = tenants.iter().zip(&machines).flat_map(|(entry, machine)| describe(entry, machine));
@@ -82,7 +82,7 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
     let grant = &tenant.grant;
     let limit = |most: Option<u64>| most.map_or_else(|| "no limit".to_owned(), |most| most.to_string());
     let keys = key_prefixes.iter().map(|prefix| if prefix.is_empty() { "every key".to_owned() } else { format!("{prefix}*") });
-    let required = if grant.encryption_required { " (demanded)" } else { "" };
+    let required = if grant.encryption_required { " (required)" } else { "" };
     vec![
         format!("{}: listens on {}", tenant.name, entry.place),
         format!(
@@ -98,13 +98,13 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
         format!("  as {} with content type {}", formats.join(", "), content_types.join(", ")),
         format!("  ACLs {acls:?}; encryption {encryption:?}{required}; KMS keys {kms_keys:?}"),
         format!(
-            "  bytes of an object: {}; objects a day: {}; bytes a day: {}",
+            "  bytes per object: {}; objects per day: {}; bytes per day: {}",
             limit(grant.max_object_bytes),
             limit(grant.daily_objects),
             limit(grant.daily_bytes)
         ),
         format!(
-            "  objects a second: {}; bytes a second: {}; open objects: {}; sessions: {}; bytes of a message: {}",
+            "  objects per second: {}; bytes per second: {}; open objects: {}; sessions: {}; bytes per message: {}",
             limit(grant.objects_per_second),
             limit(grant.bytes_per_second),
             limit(grant.max_open_objects),
@@ -112,7 +112,7 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
             grant.message_bytes()
         ),
         format!(
-            "  a session takes {} lanes, {} bytes of guest memory each, {} bytes besides, and {} of disk; the memory of all sessions: {}",
+            "  a session takes {} lanes, {} bytes of guest memory each, {} bytes of host memory, and {} of disk; memory of all sessions: {}",
             options.lanes,
             options.guest_memory_bytes,
             options.host_bytes(),

@@ -108,7 +108,7 @@ fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "The limit of open files stays as it is.");
+        tracing::debug!(%error, "The limit on open files could not be raised.");
     }
 }
 
@@ -154,7 +154,7 @@ async fn serve_until_signalled(listener: Listener, server: Server, mut signals: 
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
     }
-    tracing::info!("Stopping: what is open is aborted.");
+    tracing::info!("Stopping: aborting open uploads.");
     stop.cancel();
     wind_down([&server], serving).await;
     Ok(())

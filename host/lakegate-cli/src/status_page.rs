@@ -87,17 +87,17 @@ impl StatusPage {
             .serve_connection(TokioIo::new(socket), service);
         match tokio::time::timeout(CONNECTION_TIME, connection).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "A connection to the status page broke off."),
+            Ok(Err(error)) => tracing::debug!(%error, "A connection to the status page was interrupted."),
             Err(_) => tracing::debug!("A connection to the status page took too long."),
         }
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if !is_for_this_host(request) {
-            return text(StatusCode::FORBIDDEN, "this page is for `localhost` and addresses of the loopback interface\n".to_owned());
+            return text(StatusCode::FORBIDDEN, "this page is only served under `localhost` and loopback addresses\n".to_owned());
         }
         if request.method() != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is supported\n".to_owned());
         }
         match request.uri().path() {
             "/" => page(self.page(lakegate_base::clock::now())),
@@ -105,7 +105,7 @@ impl StatusPage {
             "/healthz" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" if (self.ready)() => text(StatusCode::OK, "ready\n".to_owned()),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the component is being compiled\n".to_owned()),
-            _ => text(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz and /readyz\n".to_owned()),
+            _ => text(StatusCode::NOT_FOUND, "not found; there are /, /metrics, /healthz and /readyz\n".to_owned()),
         }
     }
 
@@ -151,7 +151,7 @@ impl StatusPage {
         let mut out = HEAD.to_owned();
         let state = if (self.ready)() { "Ready." } else { "The component is being compiled; sessions wait for it." };
         let _ =
-            writeln!(out, "<p>{state} Numbers since this process began, rates of the last minute. This page reloads itself.\n{TENANTS}");
+            writeln!(out, "<p>{state} Totals since this process started, rates over the last minute. This page refreshes itself.\n{TENANTS}");
         let readings = self.readings();
         for (tenant, reading) in &readings {
             let Snapshot { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;

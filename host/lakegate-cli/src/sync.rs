@@ -41,7 +41,7 @@ pub struct SyncArgs {
     /// Append a summary of each source and destination (a line of JSON) to this file.
     #[arg(long, value_name = "FILE")]
     pub summary_location: Option<PathBuf>,
-    /// Sync one of M equal shares of each source. The built-in source of files deals out whole files.
+    /// Sync one of M equal shares of each source. The built-in file source deals out whole files.
     #[arg(long, value_name = "N/M")]
     pub shard: Option<Shard>,
     /// Declare the columns `_cq_sync_time` and `_cq_source_name` as never null.

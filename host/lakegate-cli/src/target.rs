@@ -79,7 +79,7 @@ impl Target {
         let mut spec = match (&self.spec, &self.to) {
             (Some(file), _) => read_spec(file)?,
             (None, Some(to)) => self.composed(to, variable)?,
-            (None, None) => return Err(CliError::new(Exit::Usage, "say where to: --to s3://BUCKET/PATH or --spec FILE")),
+            (None, None) => return Err(CliError::new(Exit::Usage, "no destination: give --to s3://BUCKET/PATH or --spec FILE")),
         };
         // Keys match in any case, and the last one wins: there must be one only.
         spec.retain(|key, _| !key.eq_ignore_ascii_case("test_write"));
@@ -203,7 +203,7 @@ fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> {
 fn read_spec(file: &Path) -> Result<Map<String, Value>, CliError> {
     let specs = read_specs(&[file.to_owned()])?;
     let [spec] = specs.as_slice() else {
-        let problem = format!("{}: one destination is expected, {} are there", file.display(), specs.len());
+        let problem = format!("{}: expected one destination, found {}", file.display(), specs.len());
         return Err(CliError::new(Exit::Spec, problem));
     };
     match serde_json::from_str(&spec.json) {

@@ -86,7 +86,7 @@ pub async fn settled(file: &Path) -> Result<Loaded, CliError> {
         }
         text = again;
     }
-    Err(refused(file, "it is being written: write it beside, and rename it"))
+    Err(refused(file, "it is still being written: write the new file next to it, then rename it"))
 }
 
 /// Reads the file whatever its seal says, and puts it back with one that is right.

@@ -272,7 +272,7 @@ impl Record {
             } else if rest.first() == Some(&b'\r') {
                 return Err(lines.malformed(lines.number(), LONE_RETURN));
             } else {
-                return Err(lines.malformed(lines.number(), format!("field {} goes on behind its closing quote", self.found)));
+                return Err(lines.malformed(lines.number(), format!("field {} continues after its closing quote", self.found)));
             }
         }
     }

@@ -33,7 +33,7 @@ impl FromStr for Delimiter {
         };
         let accepted = byte == b'\t' || byte == b' ' || (byte.is_ascii_punctuation() && byte != b'"');
         accepted.then_some(Self(byte)).ok_or_else(|| {
-            format!("{text:?} is no delimiter; one character of ASCII punctuation (but no quote), `tab`, `comma`, `semicolon`, `pipe` or `space` is accepted")
+            format!("{text:?} is not a delimiter; one character of ASCII punctuation (but no quote), `tab`, `comma`, `semicolon`, `pipe` or `space` is accepted")
         })
     }
 }
@@ -57,7 +57,7 @@ pub(crate) fn detect(head: &[u8], whole: bool, usual: u8) -> Detected {
     let others = || KNOWN.into_iter().filter(|delimiter| *delimiter != usual).map(|delimiter| (delimiter, shape(delimiter)));
     if let Some((delimiter, shape)) = others().filter(|(_, shape)| shape.header > 1 && shape.even).max_by_key(|(_, shape)| shape.header) {
         let note = format!(
-            "the columns are separated by {}, not by {}: read as {} columns (--delimiter says otherwise)",
+            "the columns are separated by {}, not by {}: read as {} columns (set --delimiter to override)",
             name(delimiter),
             name(usual),
             shape.header
@@ -67,7 +67,7 @@ pub(crate) fn detect(head: &[u8], whole: bool, usual: u8) -> Detected {
     let doubtful = (own.header == 1).then(|| others().find(|(_, shape)| shape.header > 1)).flatten();
     let note = doubtful.map(|(delimiter, _)| {
         let (other, usual) = (name(delimiter), name(usual));
-        format!("the header holds {other}, but the rows do not split by it evenly: separated by {usual}, it is one column (--delimiter says otherwise)")
+        format!("the header holds {other}, but the rows do not split by it evenly: separated by {usual}, it is one column (set --delimiter to override)")
     });
     Detected { delimiter: usual, note }
 }

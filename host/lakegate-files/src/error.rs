@@ -29,13 +29,13 @@ pub enum InputError {
         problem: String,
     },
     /// Neither content nor name say what it is.
-    #[error("{file}: neither its first bytes nor its name say what it is; say it with --input-format parquet|csv|tsv|ndjson|ipc")]
+    #[error("{file}: neither its first bytes nor its name tell its format; set it with --input-format parquet|csv|tsv|ndjson|ipc")]
     UnknownFormat {
         /// Which file.
         file: String,
     },
     /// No table name can be made of the name of the file.
-    #[error("{file}: no table name follows from this; say it with --table NAME")]
+    #[error("{file}: no table name can be derived from this; set it with --table NAME")]
     NoTable {
         /// Which file.
         file: String,
@@ -122,7 +122,7 @@ pub enum InputError {
         most: usize,
     },
     /// The thread that reads has come to no end of its own. A bug.
-    #[error("the reader of the input broke off, so not all of its rows were sent; this is a bug of this program")]
+    #[error("the reader of the input stopped unexpectedly, so not all of its rows were sent; this is a bug in this program")]
     ReaderLost,
     /// Two files of one table do not fit.
     #[error("{second}, column `{column}`: {difference} in {first}; files of one table ({table}) must have equal columns")]

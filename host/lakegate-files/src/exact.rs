@@ -211,5 +211,5 @@ fn digits(precision: u8) -> String {
 }
 
 fn of_day() -> String {
-    "the value is no time of day, which is from 00:00:00 to before 24:00:00".to_owned()
+    "the value is not a time of day, from 00:00:00 to before 24:00:00".to_owned()
 }

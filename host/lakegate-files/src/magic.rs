@@ -124,7 +124,7 @@ pub(crate) fn array(head: &[u8], format: Option<InputFormat>, said: bool) -> Opt
         Some(InputFormat::Parquet | InputFormat::Ipc) => false,
         None => true,
     };
-    let advice = "one object a line is expected (NDJSON), which `jq -c '.[]'` makes of an array";
+    let advice = "one object per line is expected (NDJSON), which `jq -c '.[]'` makes of an array";
     let csv = if said || json { "" } else { "; if it is CSV, say so with --input-format csv" };
     is_array.then(|| Stranger { what: "an array of JSON: it begins with `[`".to_owned(), advice: format!("{advice}{csv}") })
 }
@@ -203,7 +203,7 @@ mod tests {
         for head in [b"[{\"id\":1}]".as_slice(), b" [\n  {", b"[", b"\xef\xbb\xbf[]"] {
             for format in [None, Some(InputFormat::Csv), Some(InputFormat::Ndjson)] {
                 let text = message(head, format, false).unwrap_or_default();
-                assert!(text.contains("array of JSON") && text.contains("one object a line"), "{text}");
+                assert!(text.contains("array of JSON") && text.contains("one object per line"), "{text}");
             }
         }
         assert!(message(b"[id],[name]\n", None, false).is_some_and(|text| text.contains("--input-format csv")));

@@ -231,7 +231,7 @@ fn unencodable(file: &str, error: &ArrowError) -> InputError {
 /// The decoders check what they read, but a file made to harm may still find a panic in one: that is a corrupt file, not a crash.
 fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, InputError>) -> Result<T, InputError> {
     caught(read).unwrap_or_else(|| {
-        Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem: "corrupt: its decoder gave up".to_owned() })
+        Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem: "corrupt: its decoder failed".to_owned() })
     })
 }
 

@@ -146,8 +146,8 @@ impl Reader {
 /// What is wrong with a line, without its content: serde_json repeats values only in errors of category `Data`.
 fn explain(error: &serde_json::Error) -> String {
     match error.classify() {
-        Category::Data => "the line is no JSON object; one object a line is expected".to_owned(),
-        Category::Eof => "the line ends within a JSON object; one whole object a line is expected (the file may be truncated)".to_owned(),
+        Category::Data => "the line is not a JSON object; one object per line is expected".to_owned(),
+        Category::Eof => "the line ends within a JSON object; one complete object per line is expected (the file may be truncated)".to_owned(),
         Category::Syntax | Category::Io => {
             let text = error.to_string();
             let problem = text.split(" at line ").next().unwrap_or("not JSON");

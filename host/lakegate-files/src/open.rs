@@ -86,7 +86,7 @@ fn check_columns(schema: &Schema, format: InputFormat, file: &str, options: &Rea
 }
 
 fn gzip_failed(name: &str, cause: &io::Error) -> InputError {
-    InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem: format!("not a whole gzip file: {cause}") }
+    InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem: format!("not a complete gzip file: {cause}") }
 }
 
 /// The bytes of an input, with a look at the first of them.

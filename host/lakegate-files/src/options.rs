@@ -16,7 +16,7 @@ pub enum InputFormat {
     Tsv,
     /// One JSON object a line.
     Ndjson,
-    /// Arrow IPC, file or stream form.
+    /// Arrow IPC, file or stream format.
     Ipc,
 }
 

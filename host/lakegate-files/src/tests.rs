@@ -162,7 +162,7 @@ fn csv_that_is_broken_is_refused_by_line() {
         ("a,b\n1,2\n1\n", "line 3: the record has 1 fields, the header has 2"),
         ("a,b\n1,2,3\n", "line 2: the record has 3 fields, the header has 2"),
         ("a,b\n1,\"secret\n\n", "line 2: a quote is opened here and never closed"),
-        ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 goes on behind its closing quote"),
+        ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 continues after its closing quote"),
         ("a,b\nse\"cret,1\n", "line 2: field 1 holds a quote"),
         ("a,a\n", "line 1: the header names the column `a` twice"),
         ("\na,b\n", "line 1: the first line is empty; a header line"),
@@ -320,8 +320,8 @@ fn ndjson_is_read_with_types() {
 fn ndjson_that_is_broken_is_refused_by_line() {
     for (content, expected) in [
         ("{\"a\":1}\n{\"a\":\"secret", "line 2: the line ends within a JSON object"),
-        ("{\"a\":1}\n[\"secret\"]\n", "line 2: the line is no JSON object"),
-        ("\"secret\"\n", "line 1: the line is no JSON object"),
+        ("{\"a\":1}\n[\"secret\"]\n", "line 2: the line is not a JSON object"),
+        ("\"secret\"\n", "line 1: the line is not a JSON object"),
         ("{\"a\":1} {\"a\":2}\n", "line 1: not JSON at character 9"),
         ("{\"a\":1,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
         ("{\"a\":null,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
@@ -332,7 +332,7 @@ fn ndjson_that_is_broken_is_refused_by_line() {
         ("{\"a\":[\"\\ud800\"]}\n", "line 1: column `a` holds half of a surrogate pair"),
         ("{\"a\":{\"\\udc00x\":1}}\n", "line 1: column `a` holds half of a surrogate pair"),
         ("{\"\\ud800\":1}\n", "line 1: not JSON at character"),
-        ("[{\"a\":1},\n{\"a\":2}]\n", "it is an array of JSON: it begins with `[`; one object a line is expected"),
+        ("[{\"a\":1},\n{\"a\":2}]\n", "it is an array of JSON: it begins with `[`; one object per line is expected"),
         ("{\"a\":secret}\n", "line 1: not JSON at character"),
         ("", "holds no row"),
     ] {
@@ -422,7 +422,7 @@ fn truncated_ipc_is_refused_by_place() {
     let stream = ipc_stream(&[batch.clone(), batch.clone()]);
     refuse("t.arrows", &stream[..stream.len() - 200], &[], &["byte ", "truncated or corrupt"]);
     let file = ipc_file(&batch, None);
-    refuse("t.arrow", &file[..file.len() / 2], &[], &["not a whole Arrow IPC file"]);
+    refuse("t.arrow", &file[..file.len() / 2], &[], &["not a complete Arrow IPC file"]);
 }
 
 #[test]
@@ -460,8 +460,8 @@ fn parquet_of_few_long_values_is_read_a_few_rows_at_a_time() {
 #[test]
 fn broken_parquet_is_refused_by_place() {
     let whole = parquet_file(&numbers(20_000), 6_000);
-    refuse("t.parquet", &whole[..whole.len() - 10], &[], &["not a whole Parquet file", "bytes"]);
-    refuse("t.parquet", b"PAR1", &[], &["not a whole Parquet file"]);
+    refuse("t.parquet", &whole[..whole.len() - 10], &[], &["not a complete Parquet file", "bytes"]);
+    refuse("t.parquet", b"PAR1", &[], &["not a complete Parquet file"]);
     let mut torn = whole.clone();
     torn[4..100].fill(0xff);
     refuse("t.parquet", &torn, &[], &["row group ", "after row "]);
@@ -669,8 +669,8 @@ fn what_is_not_read_is_named_whatever_its_suffix() {
         ("t.ndjson", b"\xff\xfe{\0", ["UTF-16", "iconv"]),
         ("t.csv", b"a\0,\0b\0\n\0", ["UTF-16", "UTF-8"]),
         ("t.csv", b"<!DOCTYPE html>\n<html>", ["HTML", "CSV (UTF-8)"]),
-        ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object a line"]),
-        ("t", b"plain,text\n", ["say it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
+        ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object per line"]),
+        ("t", b"plain,text\n", ["set it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
     ] {
         refuse(name, content, &[], &expected);
         if name != "t" {

@@ -30,7 +30,7 @@ async fn a_program_that_is_missing_or_dies_or_hangs_says_so() {
         ("local", dies.display().to_string(), vec!["the plugin ended before it listened (exit status: 3)", "plain words", "the cause"]),
         ("local", hangs.display().to_string(), vec!["the plugin did not listen within 2 s; it was killed"]),
         ("grpc", silent.local_addr().expect("its number").to_string(), vec!["the plugin did not answer within 2 s"]),
-        ("grpc", nobody.to_string(), vec!["failed to start source src: nobody answers at 127.0.0.1", "refused"]),
+        ("grpc", nobody.to_string(), vec!["failed to start source src: no answer from 127.0.0.1", "refused"]),
         ("grpc", "no address".to_owned(), vec!["\"no address\" is not an address; expected HOST:PORT or unix:///PATH"]),
     ] {
         place.file("c.yml", &(source("src", registry, path, "{}") + &s3("")));

@@ -95,7 +95,7 @@ async fn an_interrupt_while_plugins_start_ends_those_that_run() {
         assert_eq!(code, Some(130), "{}", said());
         let hangs = pid(&place, "hangs");
         eventually("what was starting is killed", || !runs(&hangs)).await;
-        if said().contains("Stopping: what is open is aborted.") {
+        if said().contains("Stopping: aborting open uploads.") {
             return;
         }
         assert!(attempt < ATTEMPTS, "the destination was never asked to end: {}", said());

@@ -175,7 +175,7 @@ async fn flags_of_cloudquerys_program_are_taken() {
         let run = place.run(&format!("{command} c.yml --invocation-id {id} {flags}{more}")).await;
         // The fake plugin offers no test.
         let code = if command == "test-connection" { 7 } else { 0 };
-        run.ended(code, &["The flag is accepted and does nothing here. flag=\"--log-file-name\"", "--cq-dir"]);
+        run.ended(code, &["The flag is accepted but has no effect. flag=\"--log-file-name\"", "--cq-dir"]);
         assert!(!run.stderr.contains("unexpected argument") && !place.path().join("l.log").exists(), "{command}: {}", run.stderr);
     }
 }

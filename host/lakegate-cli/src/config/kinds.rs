@@ -81,7 +81,7 @@ fn source(document: &mut Document<'_>, origin: &Origin) -> Option<Source> {
             ("otel_endpoint_insecure", otel_endpoint_insecure, "it sends no telemetry"),
         ] {
             if given {
-                document.refuse(field, format!("cannot be used with the built-in source of files: {why}; take the field out"));
+                document.refuse(field, format!("cannot be used with the built-in file source: {why}; take the field out"));
             }
         }
     }

@@ -62,7 +62,7 @@ fn parse(text: &str) -> Result<Value, String> {
 fn yaml_error_message(error: &serde_saphyr::Error) -> String {
     if let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet() {
         let name = key.as_deref().map(preview).unwrap_or_default();
-        return format!("the key `{name}` is there twice, again at line {}, column {}", location.line(), location.column());
+        return format!("the key `{name}` is duplicated, again at line {}, column {}", location.line(), location.column());
     }
     error.render_with_formatter(&UserMessageFormatter)
 }
@@ -332,7 +332,7 @@ mod tests {
         for text in ["bucket: a\nregion: b\nbucket: c\n", "x:\n  bucket: a\n  bucket: c\n", "{bucket: a, bucket: c}"] {
             let errors = resolve(text, &surroundings()).unwrap_err();
             assert!(
-                errors.len() == 1 && errors[0].starts_with("not a YAML document: the key `bucket` is there twice, again at line "),
+                errors.len() == 1 && errors[0].starts_with("not a YAML document: the key `bucket` is duplicated, again at line "),
                 "{errors:?}"
             );
         }

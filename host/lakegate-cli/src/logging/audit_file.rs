@@ -60,7 +60,7 @@ impl AuditFile {
                 match open(&self.path) {
                     // No file has half of a line.
                     Ok(file) => (self.file, rest) = (file, line),
-                    Err(error) => self.report(&error, "The audit log cannot be opened anew, and goes on where it was."),
+                    Err(error) => self.report(&error, "The audit log cannot be reopened; lines still go to the old file."),
                 }
             }
             match self.file.write(rest) {
@@ -68,7 +68,7 @@ impl AuditFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 failed => {
                     let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
-                    self.report(&error, "The audit log cannot be written: tenants wait until it can.");
+                    self.report(&error, "The audit log cannot be written; tenants wait until it can.");
                     std::thread::sleep(RETRY);
                 }
             }
@@ -85,7 +85,7 @@ impl AuditFile {
 
 fn open(path: &Path) -> io::Result<File> {
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is there, and is no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it exists and is not a regular file"));
     }
     let mut file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
     if ends_torn(path) {

@@ -88,7 +88,7 @@ pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, mach
             _ = signals.terminate.recv() => break,
         }
     }
-    tracing::info!("Stopping: what is open is aborted.");
+    tracing::info!("Stopping: aborting open uploads.");
     servers.stop(|_| true).await;
     Ok(Exit::Done)
 }
@@ -111,7 +111,7 @@ pub fn ignore_redirects() -> Result<(), CliError> {
     }
     again.args(arguments);
     for name in &names {
-        error_line(&format!("Warning: {} is ignored: a grant says where its tenant's objects go", name.display()));
+        error_line(&format!("Warning: {} is ignored: the grant of a tenant decides where its objects go", name.display()));
         again.env_remove(name);
     }
     // What is said is written by a thread of the process that is about to end.
@@ -167,7 +167,7 @@ impl TenantServers {
         if !address.ip().is_loopback() {
             return Err(CliError::new(
                 Exit::Usage,
-                format!("--status {address}: not on the loopback interface, where alone it is offered"),
+                format!("--status {address}: not a loopback address; the status page is only offered on the loopback interface"),
             ));
         }
         let refuse = |error| CliError::new(Exit::Source, format!("--status: cannot listen on {address}: {error}"));
@@ -281,12 +281,12 @@ impl TenantServers {
             return tracing::error!(
                 file = %self.file.display(),
                 missing = losses.join("; "),
-                "Tenants stay as they were: the file lacks what is served, and may be cut short. If it is whole, seal it (`lakegate policy check \
-                 --seal`) and send SIGHUP again, or serve with --allow-removal."
+                "Tenants stay as they were: the file lacks tenants or fields that are being served, and may be truncated. If it is complete, \
+                 seal it (`lakegate policy check --seal`) and send SIGHUP again, or serve with --allow-removal."
             );
         }
         for missing in losses {
-            tracing::warn!(missing, "No longer in the file of tenants.");
+            tracing::warn!(missing, "No longer in the tenants file.");
         }
         let stays = |served: &TenantEntry| same.iter().any(|entry| entry.is_as(served));
         for served in self.served.values().filter(|served| stays(&served.entry)) {
@@ -302,7 +302,7 @@ impl TenantServers {
                 Err(error) => tracing::error!("A tenant is not served: {error}"),
             }
         }
-        tracing::info!(kept, stopped, begun, "The file of tenants was read again.");
+        tracing::info!(kept, stopped, begun, "The tenants file was read again.");
     }
 
     /// Tells the status page who is served.

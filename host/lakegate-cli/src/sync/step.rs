@@ -231,7 +231,7 @@ impl<'a> Step<'a> {
         let names = plugin.tables(&selection(self.source)).await.map_err(|error| error.to_string());
         let names = names.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
         names.unwrap_or_else(|error| {
-            tracing::warn!(source = self.source.name, error, "The source does not tell its tables; the summary has those it announced.");
+            tracing::warn!(source = self.source.name, error, "The source does not list its tables; the summary has those it announced.");
             counts.tables.iter().map(|table| table.name.clone()).collect()
         })
     }
@@ -334,7 +334,7 @@ impl<'a> Step<'a> {
             if let Some(file) = &run.summary_location
                 && let Err(error) = summary.append_to(file)
             {
-                tracing::warn!(file = %file.display(), %error, "The summary cannot be written; the rows are there.");
+                tracing::warn!(file = %file.display(), %error, "The summary cannot be written; the rows were written.");
             }
             destinations.push(match end {
                 FinishedWrite::Store(report) => {

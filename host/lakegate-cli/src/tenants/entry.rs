@@ -180,8 +180,8 @@ impl TenantEntry {
             && budget <= options.host_bytes()
         {
             let text = format!(
-                "tenant {:?}: `machine.budget_bytes`: {budget} leave nothing for guests: one session takes {} besides (parts, in flight, \
-                 queues, and messages, of which `grant.max_message_bytes` is the bound)",
+                "tenant {:?}: `machine.budget_bytes`: {budget} leaves nothing for guests: the host needs {} for one session (parts, in \
+                 flight, queues, and messages of up to `grant.max_message_bytes`)",
                 self.tenant.name,
                 options.host_bytes()
             );
@@ -241,7 +241,7 @@ impl Listen {
 
 fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| format!("`listen.socket_mode`: {text:?} is no mode such as \"0660\""))
+    mode.ok_or_else(|| format!("`listen.socket_mode`: {text:?} is not a mode such as \"0660\""))
 }
 
 fn owner(text: &str) -> Result<(u32, u32), String> {

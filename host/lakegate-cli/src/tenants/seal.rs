@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// The first line.
 const HEAD: &str =
-    "# lakegate: sealed; changed or cut short, this file is refused: check and seal it again with `lakegate policy check --seal`";
+    "# lakegate: sealed; if this file is changed or truncated, it is refused: check and seal it again with `lakegate policy check --seal`";
 /// What every first line of a seal begins with, and no other comment should.
 const HEAD_MARK: &str = "# lakegate: sealed";
 /// The last line, before the digest.
@@ -36,8 +36,8 @@ pub(super) fn check(text: &str) -> Result<Seal, &'static str> {
     match (text.starts_with(HEAD_MARK), last.trim_end().strip_prefix(FOOT)) {
         (false, None) => Ok(Seal::Absent),
         (true, Some(claimed)) if claimed == digest(sealed) => Ok(Seal::Whole),
-        (true, None) => Err("it begins with a seal and does not end with one: it is cut short, or still being written"),
-        _ => Err("it is not as it was sealed: check it, and seal it again (`lakegate policy check --seal FILE`)"),
+        (true, None) => Err("it begins with a seal but does not end with one: it is truncated, or still being written"),
+        _ => Err("it has changed since it was sealed: check it, and seal it again (`lakegate policy check --seal FILE`)"),
     }
 }
 

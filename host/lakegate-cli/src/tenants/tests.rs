@@ -137,7 +137,7 @@ fn a_budget_that_holds_no_session_is_refused() {
     assert_eq!(refused(needed + 1), None);
     let said = refused(needed).unwrap();
     assert!(
-        said.starts_with("tenant \"acme\": `machine.budget_bytes`: 419430402 leave nothing for guests: one session takes 419430402"),
+        said.starts_with("tenant \"acme\": `machine.budget_bytes`: 419430402 leaves nothing for guests: the host needs 419430402"),
         "{said}"
     );
 }

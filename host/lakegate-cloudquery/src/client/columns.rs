@@ -312,7 +312,7 @@ impl SyncColumnWriter {
         match caught(decode) {
             Some(Ok(records)) => records,
             Some(Err(error)) => Err(refused(lakegate_files::one_line(&error))),
-            None => Err(refused("corrupt: its decoder gave up".to_owned())),
+            None => Err(refused("corrupt: its decoder failed".to_owned())),
         }
     }
 
@@ -415,7 +415,7 @@ fn read_schema(message: &arrow_ipc::Message<'_>) -> Result<Schema, InvalidMessag
         return Err(invalid(format!("the names and metadata of a schema have {bytes} bytes; at most {MAX_HEADER_BYTES} are accepted")));
     }
     caught(|| arrow_ipc::convert::try_fb_to_schema(schema))
-        .ok_or_else(|| invalid("the schema is corrupt: its decoder gave up"))?
+        .ok_or_else(|| invalid("the schema is corrupt: its decoder failed"))?
         .map_err(|error| invalid(format!("the schema: {}", lakegate_files::one_line(&error))))
 }
 

@@ -92,6 +92,6 @@ mod tests {
     async fn nobody_there_is_said_with_the_cause() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let error = reach(&format!("127.0.0.1:{port}"), Duration::from_millis(300)).await.unwrap_err().to_string();
-        assert!(error.contains("nobody answers at 127.0.0.1") && error.contains("refused"), "{error}");
+        assert!(error.contains("no answer from 127.0.0.1") && error.contains("refused"), "{error}");
     }
 }

@@ -23,19 +23,19 @@ pub enum PluginError {
         why: String,
     },
     /// It ended before it listened.
-    #[error("the plugin ended before it listened ({status}); its last words are in the log")]
+    #[error("the plugin exited before it listened ({status}); its last output is in the log")]
     EndedAtStart {
         /// How.
         status: ExitStatus,
     },
     /// It runs and does not listen.
-    #[error("the plugin did not listen within {} s; it was killed (--plugin-start-limit gives it longer)", limit.as_secs())]
+    #[error("the plugin did not listen within {} s; it was killed (raise --plugin-start-limit to wait longer)", limit.as_secs())]
     NotListening {
         /// How long it had.
         limit: Duration,
     },
     /// It listens and does not answer.
-    #[error("the plugin did not answer within {} s (--plugin-start-limit gives it longer)", limit.as_secs())]
+    #[error("the plugin did not answer within {} s (raise --plugin-start-limit to wait longer)", limit.as_secs())]
     Silent {
         /// How long it had.
         limit: Duration,
@@ -47,7 +47,7 @@ pub enum PluginError {
         address: String,
     },
     /// Nobody answers there.
-    #[error("nobody answers at {address} within {} s: {why}", limit.as_secs())]
+    #[error("no answer from {address} within {} s: {why}", limit.as_secs())]
     Unreachable {
         /// As written.
         address: String,

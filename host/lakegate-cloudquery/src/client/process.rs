@@ -118,7 +118,7 @@ impl Process {
         let first = Self::attempt(kind, name, path, options, log_counts, network).await;
         let second = match first {
             Err(PluginError::EndedAtStart { status }) if on_socket => {
-                tracing::debug!(%kind, plugin = name, %status, "The plugin does not listen on a unix socket; it gets a TCP port.");
+                tracing::debug!(%kind, plugin = name, %status, "The plugin does not listen on a unix socket; it is started again on a TCP port.");
                 log_counts.forget_last();
                 let network = Network::port().map_err(not_started)?;
                 Self::attempt(kind, name, path, options, log_counts, network).await

@@ -22,7 +22,7 @@ const AHEAD_MESSAGES: usize = 4_096;
 
 /// The header that ends a call.
 const STATUS: &str = "grpc-status";
-const NO_STATUS: &str = "the source broke its stream off, without a word whether that was all";
+const NO_STATUS: &str = "the source ended its stream without a status, so rows may be missing";
 
 impl Plugin {
     /// Asks a source for its rows.

@@ -134,7 +134,7 @@ impl ConnectionSlots {
             match idle {
                 Some(None) => {
                     drop(taken);
-                    self.log_refusal("A connection is refused: as many as may be are open, and all are in use.");
+                    self.log_refusal("A connection was refused: the maximum number of connections is open, and all of them are in use.");
                     return None;
                 }
                 Some(Some(at)) => {
@@ -152,7 +152,7 @@ impl ConnectionSlots {
             if let Some(task) = oldest.task.get() {
                 task.abort();
             }
-            self.log_refusal("A connection that was idle is closed: as many as may be are open, and another has come.");
+            self.log_refusal("An idle connection was closed for a new one: the maximum number of connections was open.");
         }
         let stop = self.0.stop.clone();
         let end = async move {

@@ -62,7 +62,7 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for CheckedBody
         };
         if given_up {
             self.failed = true;
-            return Poll::Ready(Some(Err(Status::new(GIVEN_UP, "the client gave the call up"))));
+            return Poll::Ready(Some(Err(Status::new(GIVEN_UP, "the client cancelled the call"))));
         }
         Poll::Ready(frame)
     }

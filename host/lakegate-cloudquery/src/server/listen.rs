@@ -117,7 +117,7 @@ impl Listener {
     fn bind_unix(path: &Path) -> io::Result<Self> {
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-                tracing::warn!(path = %path.display(), "A socket that nobody listens on any more was in the way; it is replaced.");
+                tracing::warn!(path = %path.display(), "A stale socket that nobody listens on was replaced.");
                 std::fs::remove_file(path)?;
                 UnixListener::bind(path)?
             }
@@ -171,7 +171,7 @@ impl Listener {
         let greeting_limited = server.silence.is_some();
         let slots = ConnectionSlots::new(server.max_connections(), stop.clone(), greeting_limited);
         let serving = Serving::new(server, stop);
-        let connections = house.connections.clone();
+        let connections = serving.connections.clone();
         let accepting = async move {
             match self {
                 Self::Tcp(listener) => serving.all(accept_tcp(listener, slots)).await,

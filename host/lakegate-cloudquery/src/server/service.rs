@@ -60,7 +60,7 @@ const WRITE_PATH: &str = "/cloudquery.plugin.v3.Plugin/Write";
 /// What a message is wrapped in: field numbers and lengths.
 const WRAPPING_BYTES: usize = 64;
 
-const NO_READ: &str = "Read is not offered: it needs permission to get objects, and this destination asks for PutObject alone";
+const NO_READ: &str = "Read is not offered: it needs permission to get objects, and this destination only asks for PutObject";
 const NO_SYNC: &str = "Sync is not offered: this plugin is a destination, not a source";
 const NO_TRANSFORM: &str = "Transform is not offered: this plugin is a destination, not a transformer";
 const NO_TRANSFORM_SCHEMA: &str = "TransformSchema is not offered: this plugin is a destination, not a transformer";

@@ -149,7 +149,7 @@ impl TlsAcceptorHandle {
 /// Tells of a client that is not let in; anybody can bring it about, so not of each.
 fn log_refusal(refusals: &Mutex<LogLimiter>, peer: Option<SocketAddr>, error: &str) {
     if let Admission::Passes(more) = refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
-        tracing::warn!(?peer, error, more, "A client is not let in.");
+        tracing::warn!(?peer, error, more, "A client was rejected.");
     }
 }
 

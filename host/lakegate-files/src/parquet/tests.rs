@@ -189,7 +189,7 @@ fn text_that_is_none_is_refused_however_it_is_declared() {
     ] {
         // With debug assertions the crate gives up on it; else it is ours to notice.
         let message = super::super::tests::sent(&Files::new().file("t.parquet", &content)).unwrap_err();
-        let expected = if cfg!(debug_assertions) { "its decoder gave up" } else { "row 2, column `v`: the value is declared as text" };
+        let expected = if cfg!(debug_assertions) { "its decoder failed" } else { "row 2, column `v`: the value is declared as text" };
         assert!(message.contains(expected), "{message}");
     }
     refuse("t.parquet", &bytes("message m { optional binary v (UTF8); }", plain()), &[], &["row group 1"]);
