@@ -1,11 +1,11 @@
-//! Options whose value is one of a few names: those of the other crates, which know nothing of command lines.
+//! Parsers for options whose value is one of a fixed set of names. The types come from crates that do not depend on clap.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use lakegate_base::log_level::LogLevel;
 use lakegate_cloudquery::server::listen::Network;
 use lakegate_files::InputFormat;
 
-/// A value, its name, and its line in the help.
+/// A value, its name, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
 
 const LOG_LEVELS: &[Choice<LogLevel>] = &[
@@ -32,17 +32,17 @@ const INPUT_FORMATS: &[Choice<InputFormat>] = &[
     (InputFormat::Ipc, "ipc", "Arrow IPC, file or stream format"),
 ];
 
-/// Reads a level of the log.
+/// Parses a log level.
 pub(crate) fn log_level() -> impl TypedValueParser<Value = LogLevel> {
     one_of(LOG_LEVELS)
 }
 
-/// Reads a kind of network.
+/// Parses a network type.
 pub(crate) fn network() -> impl TypedValueParser<Value = Network> {
     one_of(NETWORKS)
 }
 
-/// Reads a format of files.
+/// Parses a file format.
 pub(crate) fn input_format() -> impl TypedValueParser<Value = InputFormat> {
     one_of(INPUT_FORMATS)
 }

@@ -1,4 +1,4 @@
-//! `lakegate migrate`: the destinations hear of every table of the sources; no row moves.
+//! `lakegate migrate`: announces all tables of the sources to their destinations without moving rows.
 
 use super::args::{PluginArgs, ResourceArgs};
 use super::cloudquery_flags::CloudQueryFlags;
@@ -22,39 +22,39 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Announces the tables of the sources to their destinations, which make or change them; no row is read or written.
+/// Announces the tables of the sources to their destinations, which create or change them; no rows are read or written.
 ///
-/// The S3 destination makes nothing of it unless its spec says `write_empty_objects_for_empty_tables`.
+/// The S3 destination does nothing unless its spec sets `write_empty_objects_for_empty_tables`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct MigrateArgs {
-    /// Files of YAML documents, or folders of such files.
+    /// YAML files, or folders of them.
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
-    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as never null.
+    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as not null.
     #[arg(long)]
     pub cq_columns_not_null: bool,
-    /// Options that CloudQuery's own program has, too.
+    /// Options of the CloudQuery CLI.
     #[command(flatten)]
     pub cloudquery: CloudQueryFlags,
-    /// How other people's plugins are run.
+    /// How plugins are run.
     #[command(flatten)]
     pub plugins: PluginArgs,
-    /// What the process may use of the machine.
+    /// Resource limits of the process.
     #[command(flatten)]
     pub machine: ResourceArgs,
-    /// What is printed and logged.
+    /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// What all sources have in common.
+/// State shared by all sources of the run.
 struct Run<'a> {
     config: &'a Config,
     opener: Option<Opener>,
     plugins: Plugins,
     sync_id: String,
     not_null: bool,
-    /// Where a copy of a file may be, if one is needed.
+    /// Where a file may be copied to, if necessary.
     spool: Spool,
     console: Console,
     interrupted: CancellationToken,
@@ -99,7 +99,7 @@ pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
     ended
 }
 
-/// Tells what a write that ended badly has left: tables that had failed by themselves, and empty objects of others.
+/// Prints what a failed write has left: tables that had already failed, and empty objects of others.
 fn report_partial_writes(error: &CliError, landed: &[Option<WriteReport>]) {
     for report in landed.iter().flatten() {
         let summary = Summary::ended_early(error.exit, &error.message, report, Duration::ZERO);
@@ -107,7 +107,7 @@ fn report_partial_writes(error: &CliError, landed: &[Option<WriteReport>]) {
     }
 }
 
-/// The destinations that a source sends to.
+/// The destinations that are used by any source.
 fn used(config: &Config) -> impl Iterator<Item = &Destination> {
     let used = |it: &&Destination| config.sources.iter().any(|source| source.destinations.contains(&it.name));
     config.destinations.iter().filter(used)
@@ -188,7 +188,7 @@ impl Run<'_> {
         Ok(DestinationWrite::plugin(plugin.write(), destination.migrate_force))
     }
 
-    /// What a sync would add; there are no rows, so the values do not matter.
+    /// The columns that a sync would add; since there are no rows, the values do not matter.
     fn columns(&self, source: &Source, destination: &Destination) -> SyncColumns {
         let keys = match (destination.write_mode, destination.pk_mode) {
             (WriteMode::Append, _) => Keys::Removed,

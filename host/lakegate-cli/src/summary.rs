@@ -1,4 +1,4 @@
-//! What a write has done, for machines and for people.
+//! The summary of a write, as JSON and as text.
 
 use super::exit::{CliError, Exit};
 use indicatif::{HumanBytes, HumanCount};
@@ -6,20 +6,20 @@ use lakegate::{Failure, FailureClass, Receipt, TableReport, WriteReport};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Failed tables that are told one by one; the rest is counted (all of them are in `--json`, and in the log as they fail).
+/// How many failed tables are listed; the rest is counted (all of them are in `--json`, and in the log as they fail).
 const FAILURES_SHOWN: usize = 20;
 
-/// Objects of a table that are told one by one; the rest is counted (all of them are in `--json`).
+/// How many objects of a table are listed; the rest is counted (all of them are in `--json`).
 const OBJECTS_SHOWN: usize = 10;
 
 /// The summary that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
-    /// Did everything land?
+    /// Whether everything was written.
     pub(crate) ok: bool,
     /// The exit code of the process.
     pub(crate) exit_code: u8,
-    /// Why it ended early, if it did.
+    /// Why the write ended early, if it did.
     pub(crate) failure: Option<String>,
     /// Rows in confirmed objects.
     pub(crate) rows: u64,
@@ -27,27 +27,27 @@ pub(crate) struct Summary {
     pub(crate) objects: u64,
     /// Bytes of confirmed objects.
     pub(crate) bytes: u64,
-    /// How long it took.
+    /// The duration in seconds.
     pub(crate) seconds: f64,
-    /// Table by table.
+    /// The tables.
     pub(crate) tables: Vec<Table>,
 }
 
-/// How one table fared.
+/// The result of one table.
 #[derive(Debug, Serialize)]
 pub(crate) struct Table {
     table: String,
-    /// Rows that came; unknown where the write ended early.
+    /// Rows received; unknown if the write ended early.
     rows_in: Option<u64>,
     rows: u64,
     objects: u64,
     bytes: u64,
     keys: Vec<String>,
-    /// Objects whose keys there was no memory for.
+    /// Number of objects whose keys are not listed for lack of memory.
     #[serde(skip_serializing_if = "is_none")]
     keys_left_out: u64,
     failure: Option<TableFailure>,
-    /// Rows of each of the first `keys`, for people.
+    /// Rows of each of the first objects in `keys`, for the text output.
     #[serde(skip)]
     first_rows: Vec<u64>,
 }
@@ -65,7 +65,7 @@ struct TableFailure {
 }
 
 impl Summary {
-    /// The summary of a write that came to its end.
+    /// The summary of a write that ended regularly.
     pub(crate) fn new(report: &WriteReport, elapsed: Duration) -> Self {
         let tables: Vec<Table> = report.tables.iter().map(Table::new).collect();
         let exit = Exit::of_report(report);
@@ -81,8 +81,8 @@ impl Summary {
         }
     }
 
-    /// The summary of a write that ended early. It claims nothing of what was not confirmed; `landed` has the tables that had failed by then,
-    /// and what is in the bucket all the same.
+    /// The summary of a write that ended early. It claims nothing that was not confirmed; `landed` has the tables that had failed by then, and what
+    /// is in the bucket nevertheless.
     pub(crate) fn ended_early(exit: Exit, reason: &str, landed: &WriteReport, elapsed: Duration) -> Self {
         let mut summary = Self { ok: false, exit_code: exit.code(), failure: Some(reason.to_owned()), ..Self::new(landed, elapsed) };
         summary.tables.iter_mut().for_each(|table| table.rows_in = None);
@@ -94,7 +94,7 @@ impl Summary {
         serde_json::to_string(self).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))
     }
 
-    /// The last line for people.
+    /// The final line of the text output.
     pub(crate) fn line(&self) -> String {
         let tables = self.tables.len();
         format!(
@@ -109,13 +109,12 @@ impl Summary {
         )
     }
 
-    /// A line for each failed table, the first few of them.
+    /// A line for each of the first failed tables.
     pub(crate) fn failures(&self) -> Vec<String> {
         failure_lines(self.tables.iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?.message.as_str()))))
     }
 
-    /// A line for each table that did not land as a whole and has objects in the bucket all the same: they stay there, and whoever tries again
-    /// should know. The first few of them.
+    /// A line for each of the first tables that are incomplete but have objects in the bucket: these objects stay there, which matters for a retry.
     pub(crate) fn landed(&self) -> Vec<String> {
         let partly = |table: &&Table| table.objects > 0 && (self.failure.is_some() || table.failure.is_some());
         let mut lines: Vec<String> = self.tables.iter().filter(partly).map(Table::landed).collect();
@@ -127,7 +126,7 @@ impl Summary {
     }
 }
 
-/// A line for each failed table, the first few of them.
+/// A line for each of the first failed tables.
 pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let mut lines: Vec<String> = failures.map(|(table, message)| format!("Table {table} failed: {message}")).collect();
     if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
@@ -153,7 +152,7 @@ impl Table {
         }
     }
 
-    /// What of a table is in the bucket.
+    /// A line about the table's objects in the bucket.
     fn landed(&self) -> String {
         let rows = |rows: u64| format!("{} row{}", HumanCount(rows), if rows == 1 { "" } else { "s" });
         let mut line = format!(

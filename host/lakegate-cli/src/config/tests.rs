@@ -1,4 +1,4 @@
-//! What a configuration may say, as tables of promises.
+//! What a configuration may contain, as tables of cases.
 
 use super::files::Text;
 use super::*;

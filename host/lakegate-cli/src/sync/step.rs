@@ -1,4 +1,4 @@
-//! One source of a sync: what is checked before anything starts, and its run.
+//! One source of a sync with its destinations: checks before anything starts, and the run.
 
 use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::super::console::{Console, error_line, warnings};
@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What all steps of one run of the command have in common.
+/// State shared by all steps of a run.
 pub(super) struct Run {
-    /// Our own destination, if one of the configuration is.
+    /// The S3 destination, if the configuration uses it.
     pub(super) opener: Option<Opener>,
     pub(super) plugins: Plugins,
     pub(super) sync_id: String,
@@ -36,14 +36,14 @@ pub(super) struct Run {
     /// `--cq-columns-not-null`
     pub(super) not_null: bool,
     pub(super) summary_location: Option<PathBuf>,
-    /// Where a copy of a file may be, if one is needed.
+    /// Where a file may be copied to, if necessary.
     pub(super) spool: Spool,
     pub(super) console: Console,
     pub(super) interrupted: CancellationToken,
 }
 
 impl Run {
-    /// Ends badly. Who has had enough waits for no plugin either: they are told to end at the same time.
+    /// Aborts the writes. After an interruption, plugins are stopped at the same time.
     async fn abort(&self, writes: Vec<DestinationWrite>) -> Vec<Option<WriteReport>> {
         let plugins = async {
             if self.interrupted.is_cancelled() {
@@ -63,15 +63,15 @@ enum Opened<'a> {
 /// One source with its inputs and destinations.
 pub(super) struct Step<'a> {
     source: &'a Source,
-    /// Of a source of files.
+    /// The inputs of a file source.
     inputs: Vec<Input>,
     pub(super) destinations: Vec<&'a Destination>,
-    /// Destinations whose connection the source asks for.
+    /// Destinations whose connection the source refers to.
     pub(super) backends: Vec<&'a Destination>,
 }
 
 impl<'a> Step<'a> {
-    /// Everything that can be refused is refused here, before the first source starts. `inputs` are those of a source of files.
+    /// Checks everything that can be checked before the first source starts. `inputs` are those of a file source.
     pub(super) fn new(source: &'a Source, inputs: Vec<Input>, config: &'a Config) -> Result<Self, CliError> {
         let destinations = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
         Ok(Self { source, inputs, destinations, backends: referenced_destinations(source, config)? })
@@ -83,7 +83,7 @@ impl<'a> Step<'a> {
         Wanted::source(self.source).into_iter().chain(destinations)
     }
 
-    /// Runs the source to its end. What `--json` tells of it goes to `syncs`, also if one of its destinations failed.
+    /// Runs the source to its end. Its JSON report is appended to `syncs`, even if a destination failed.
     pub(super) async fn run(&self, run: &Run, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
         let started = Instant::now();
         let warned_before = warnings();
@@ -116,8 +116,8 @@ impl<'a> Step<'a> {
         self.report(run, &result, ended, syncs)
     }
 
-    /// Opens the destinations, begins the source, and sends everything on; answers the source's tables. The calls have the CLI's order: Init
-    /// of every destination, Init of the source, then a Write each.
+    /// Opens the destinations, starts the source, and passes all rows on; returns the source's tables. The calls are in the CLI's order: Init of
+    /// every destination, Init of the source, then one Write each.
     async fn flow(
         &self,
         run: &Run,
@@ -180,7 +180,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Init of the source and of what it keeps its state in; answers what it is to be asked. [`None`]: it is built in.
+    /// Init of the source and of its state backend; returns the Sync request, or [`None`] if the source is built in.
     async fn begin(&self, run: &Run) -> Result<Option<sync::Request>, CliError> {
         if Wanted::source(self.source).is_none() {
             return Ok(None);
@@ -188,7 +188,7 @@ impl<'a> Step<'a> {
         let mut connections = Vec::new();
         for backend in &self.backends {
             let plugin = run.plugins.get(Kind::Destination, &backend.name)?;
-            // Those that the rows go to have been begun already.
+            // Destinations that receive rows have already been initialised.
             if !self.destinations.iter().any(|destination| destination.name == backend.name) {
                 init(plugin, &backend.spec, run).await?;
             }
@@ -205,7 +205,7 @@ impl<'a> Step<'a> {
             deterministic_cq_id: self.source.deterministic_cq_id,
             backend: backend.map(|it| sync::BackendOptions { table_name: it.table_name, connection: it.connection }),
             shard: run.shard.map(|shard| sync::Shard { num: shard.number, total: shard.total }),
-            // Without it a source of Python's SDK fails as a whole when one of its tables does.
+            // Without it, a source on the Python SDK fails as a whole if one of its tables does.
             with_error_messages: true,
         }))
     }
@@ -219,7 +219,7 @@ impl<'a> Step<'a> {
         Ok(flow::Source::Plugin(source_stream.map_err(|error| CliError::new(Exit::Source, error.to_string()))?))
     }
 
-    /// The names of the source's tables, children included, for the summary. A source that cannot tell has announced some.
+    /// The names of the source's tables, including children, for the summary. If the source cannot list them, those it announced.
     async fn tables(&self, run: &Run, counts: &SourceCounts) -> Vec<String> {
         let mut names: Vec<String> = self.inputs.iter().map(|input| input.table.clone()).collect();
         names.dedup();
@@ -236,7 +236,7 @@ impl<'a> Step<'a> {
         })
     }
 
-    /// `_cq_source_name`: the shards of a source are sources of their own.
+    /// `_cq_source_name`, which differs between the shards of a source.
     fn source_name(&self, run: &Run) -> String {
         match run.shard {
             Some(Shard { number, total }) => format!("{}_{number}_{total}", self.source.name),
@@ -291,12 +291,12 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Error messages and error lines of the source.
+    /// The number of errors of the source: error messages or logged errors, whichever is higher.
     fn source_errors(&self, run: &Run, counts: &SourceCounts) -> u64 {
         run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.log_counts().errors()).max(counts.errors())
     }
 
-    /// What `--json` tells of the source, which has come to its end or failed.
+    /// The JSON report on the source, after it completed or failed.
     fn json_report(&self, run: &Run, counts: &SourceCounts, destinations: Vec<Value>, failure: Option<&CliError>) -> Value {
         let mut report = json!({
             "source": self.source.name,
@@ -311,8 +311,8 @@ impl<'a> Step<'a> {
         report
     }
 
-    /// The last words, the summary file, and what `--json` tells. What one destination has confirmed is told, whatever became of another;
-    /// the first that failed is the answer.
+    /// Prints the final lines, writes the summary file, and appends the JSON report. What one destination has confirmed is reported even if another
+    /// failed; the first failure is returned.
     fn report(&self, run: &Run, result: &SourceResult, ended: Vec<Result<FinishedWrite, FailedWrite>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
         let SourceResult { counts, tables, started, warnings } = result;
         let elapsed = started.elapsed();
@@ -352,8 +352,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// What a destination whose write ended badly has to tell: why, the tables that had failed by themselves, and what is in the bucket all the same.
-/// People are told, too.
+/// The JSON report on a failed write: the cause, the tables that had already failed, and what is in the bucket nevertheless. Also printed as text.
 fn aborted_report(destination: &Destination, error: &CliError, landed: Option<&WriteReport>, started: Instant) -> Value {
     let Some(landed) = landed else { return json!({ "name": destination.name, "failure": error.message }) };
     let summary = Summary::ended_early(error.exit, &error.message, landed, started.elapsed());
@@ -361,13 +360,13 @@ fn aborted_report(destination: &Destination, error: &CliError, landed: Option<&W
     json!({ "name": destination.name, "failure": error.message, "summary": summary })
 }
 
-/// What a source that came to its end has to tell.
+/// The result of a source that completed.
 struct SourceResult {
     counts: SourceCounts,
     /// The source's tables, for the summary.
     tables: Vec<String>,
     started: Instant,
-    /// Logged meanwhile.
+    /// Number of warnings logged during the run.
     warnings: u64,
 }
 
@@ -427,13 +426,13 @@ fn destination_path(destination: &Destination) -> String {
     }
 }
 
-/// The last line of a sync, in the words that CloudQuery's users know.
+/// The last line of a sync, worded as in the CloudQuery CLI.
 fn completion(resources: u64, errors: u64, warnings: u64, seconds: u64) -> String {
     let how = if errors == 0 { "successfully" } else { "with errors, see above for details" };
     format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {}", go_seconds(seconds))
 }
 
-/// What goes wrong with the rows of a source is the source's failure.
+/// Converts an error in a source's rows to a failure of the source.
 fn of_source(source: &str, error: CliError) -> CliError {
     match error.exit {
         Exit::Input | Exit::Source => CliError::new(Exit::Source, format!("failed to sync source {source}: {}", error.message)),
