@@ -1,4 +1,4 @@
-//! One of other people's plugins: how it is found, and the calls it answers.
+//! A third-party plugin: how it is started or reached, and the calls it supports.
 
 use super::error::PluginError;
 use super::launch::{Kind, Launch, LaunchOptions};
@@ -19,60 +19,60 @@ use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-/// The protocol version spoken.
+/// The protocol version we use.
 const PROTOCOL_VERSION: i32 = 3;
-/// Bytes of an answer that is no stream of rows: the schemas of some thousands of tables have ten megabytes. Tiny items grow to sixteen times
-/// their bytes when they are decoded.
+/// Maximum size of a response other than a stream of rows: the schemas of several thousand tables have ten megabytes. Tiny items take sixteen times
+/// their size once they are decoded.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// Bytes of a spec's JSON Schema. Large ones have some hundred kilobytes; as a tree they take thirty times as much.
+/// Maximum size of a spec's JSON Schema. Large ones have a few hundred kilobytes; parsed, they take thirty times as much.
 const MAX_SCHEMA_BYTES: usize = 4 << 20;
-/// How long a call that failed may wait for the news that the process behind it has ended: the connection breaks a moment earlier.
+/// How long a failed call waits to learn that the process has exited, since the connection breaks a moment earlier.
 const LAST_NEWS: Duration = Duration::from_millis(500);
 
-/// A plugin that answers.
+/// A plugin that is connected.
 #[derive(Debug)]
 pub struct Plugin {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) connection: String,
-    /// For streams of rows.
+    /// Client for streams of rows.
     pub(super) calls: PluginClient<Channel>,
-    /// For everything else.
+    /// Client for all other calls.
     pub(super) questions: PluginClient<Channel>,
     pub(super) process: Option<Mutex<Process>>,
     pub(super) log_counts: Arc<LogCounts>,
 }
 
-/// Which tables are wanted of a source.
+/// The selection of a source's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Patterns of tables.
+    /// Patterns of tables to include.
     pub tables: Vec<String>,
-    /// Patterns of tables to leave out.
+    /// Patterns of tables to skip.
     pub skip_tables: Vec<String>,
-    /// Leave out tables that hang on ones not named?
+    /// Whether to skip tables that depend on tables not selected.
     pub skip_dependent_tables: bool,
 }
 
-/// How a test of a connection went.
+/// The result of a connection test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestOutcome {
-    /// It works.
+    /// The connection works.
     Success,
-    /// It does not.
+    /// The connection does not work.
     Failure {
-        /// A word for programs.
+        /// A code for programs.
         code: String,
-        /// A text for people.
+        /// A description for people.
         description: String,
     },
 }
 
 impl Plugin {
-    /// Starts or dials a plugin, and makes sure that it speaks the protocol.
+    /// Starts or connects to a plugin, and checks its protocol versions.
     ///
     /// # Errors
-    /// There is no such program or address; it ends, hangs, or speaks other versions.
+    /// The program or address does not exist, or the plugin exits, hangs, or only supports other versions.
     pub async fn start(kind: Kind, name: &str, launch: &Launch, options: &LaunchOptions) -> Result<Self, PluginError> {
         let log_counts = Arc::new(LogCounts::default());
         let (channel, connection, process) = match launch {
@@ -96,7 +96,7 @@ impl Plugin {
         }
     }
 
-    /// A server that listens and never answers would be waited for without end: this first call has a limit.
+    /// The first call has a time limit, since a server may listen but never answer.
     async fn check_versions(&self, channel: Channel, limit: Duration) -> Result<(), PluginError> {
         let mut discovery = DiscoveryClient::new(channel);
         let answer = match tokio::time::timeout(limit, discovery.get_versions(get_versions::Request {})).await {
@@ -108,7 +108,7 @@ impl Plugin {
         if answer.versions.contains(&PROTOCOL_VERSION) { Ok(()) } else { Err(PluginError::Versions { offered: answer.versions }) }
     }
 
-    /// What it is for.
+    /// The kind of the plugin.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -118,17 +118,17 @@ impl Plugin {
         &self.name
     }
 
-    /// What another plugin needs to reach this one: what `plugins.NAME.connection` stands for.
+    /// The address under which another plugin can reach this one: the value of `plugins.NAME.connection`.
     pub fn connection(&self) -> &str {
         &self.connection
     }
 
-    /// How many warnings and errors it has logged.
+    /// Counts of the warnings and errors it has logged.
     pub fn log_counts(&self) -> &LogCounts {
         &self.log_counts
     }
 
-    /// Begins a round.
+    /// Calls Init.
     ///
     /// # Errors
     /// The plugin refuses, or is gone.
@@ -138,7 +138,7 @@ impl Plugin {
         self.classify("Init", answer).await.map(|_| ())
     }
 
-    /// What the plugin calls itself, and its version.
+    /// The plugin's own name and version.
     ///
     /// # Errors
     /// The plugin is gone.
@@ -148,7 +148,7 @@ impl Plugin {
         Ok((self.classify("GetName", name).await?.name, self.classify("GetVersion", version).await?.version))
     }
 
-    /// The JSON Schema of its spec; [`None`] when it has none to offer.
+    /// The JSON Schema of its spec; [`None`] if it has none.
     ///
     /// # Errors
     /// The plugin is gone.
@@ -161,7 +161,7 @@ impl Plugin {
         }
     }
 
-    /// The tables of a source: a schema each, as Arrow IPC.
+    /// The schemas of a source's tables, as Arrow IPC.
     ///
     /// # Errors
     /// The plugin refuses, or is gone.
@@ -171,7 +171,7 @@ impl Plugin {
         Ok(self.classify("GetTables", answer).await?.tables)
     }
 
-    /// Ends a round.
+    /// Calls Close.
     ///
     /// # Errors
     /// The plugin refuses, or is gone.
@@ -180,13 +180,13 @@ impl Plugin {
         self.classify("Close", answer).await.map(|_| ())
     }
 
-    /// Whether a spec would work.
+    /// Tests the connection with a spec.
     ///
     /// # Errors
     /// The plugin is gone.
     pub async fn test_connection(&self, spec: &Value) -> Result<TestOutcome, PluginError> {
         let failure = |code: String, description: String| {
-            // The protocol's word for a plugin that gives none.
+            // The protocol's code if the plugin gives none.
             TestOutcome::Failure { code: if code.is_empty() { "UNKNOWN".to_owned() } else { code }, description: error::clip(&description) }
         };
         match self.questions.clone().test_connection(test_connection::Request { spec: spec.to_string().into() }).await {
@@ -201,7 +201,7 @@ impl Plugin {
         }
     }
 
-    /// Ends what was started: SIGINT, and after five seconds SIGKILL. A plugin that runs already goes on.
+    /// Stops the process that was started: SIGINT, and after five seconds SIGKILL. A plugin that was already running continues.
     pub async fn stop(&self) {
         if let Some(process) = &self.process {
             process.lock().await.stop().await;
@@ -215,7 +215,7 @@ impl Plugin {
         }
     }
 
-    /// A call that failed: the reason is the end of the process, if that is what happened.
+    /// The error of a failed call; if the process has exited, that is the error.
     pub(super) async fn failed(&self, call: &'static str, status: Status) -> PluginError {
         PluginError::call(call, &status, self.ended().await)
     }

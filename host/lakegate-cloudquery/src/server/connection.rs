@@ -1,9 +1,9 @@
-//! A connection that knows which one it is, so that each client of a tenant has a session of its own; that has one of its listener's slots;
-//! and that ends some time after its server was told to stop, whatever its client does.
+//! Connections of the plugin server: each has its own session slot, takes one of its listener's connection slots, and is closed some time after its
+//! server was told to stop, whatever its client does.
 //!
-//! ConnectionSlots are for clients that use them. A client that does not greet has some seconds; and where every place is taken, the connection that
-//! has been idle longest makes room for the one that comes. Idle is a connection without a session, without a call that the host is at work
-//! on: streams that are open, messages that come drop by drop and answers that nobody reads hold no place.
+//! Connection slots are for clients that use them. A client has a few seconds to send the HTTP/2 preface; and if all slots are taken, the connection
+//! that has been idle longest is closed for a new one. A connection is idle if it has no session and no call that the host is working on: open
+//! streams, messages that arrive slowly and responses that are not read do not keep a slot.
 
 use super::session_slot::SessionSlot;
 use lakegate::limits::GREETING_LIMIT;
@@ -20,25 +20,25 @@ use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What a client has, once its server stops, to take in the last answers and hang up.
+/// How long a client has, once its server stops, to read the last responses and disconnect.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// The connection's own preface, before its first frame.
+/// Length of the connection preface, before the first frame.
 const PREFACE_BYTES: usize = 24;
 
 /// Length (3), type (1), flags (1), stream (4).
 const FRAME_HEADER_BYTES: usize = 9;
 
-/// What is known of one connection; each of its requests carries it.
+/// A handle to the state of a connection, attached to each of its requests.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionHandle(pub(super) Arc<ConnectionState>);
 
-/// See [`ConnectionHandle`].
+/// The state of a connection.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
-    /// What its Init made; it goes with the connection.
+    /// The result of its Init; dropped with the connection.
     pub(super) slot: Arc<Mutex<SessionSlot>>,
-    /// Calls that the host is at work on.
+    /// Number of calls that the host is working on.
     calls: AtomicUsize,
     used: StdMutex<Instant>,
     gone: CancellationToken,
@@ -58,18 +58,18 @@ impl Default for ConnectionState {
 }
 
 impl ConnectionState {
-    /// Is cancelled when the connection is no more.
+    /// A token that is cancelled when the connection ends.
     pub(super) fn gone(&self) -> CancellationToken {
         self.gone.clone()
     }
 
-    /// The task that serves the connection; with it the connection ends.
+    /// Sets the task that serves the connection; aborting it closes the connection.
     pub(super) fn served_by(&self, task: AbortHandle) {
-        // It is served once.
+        // It is only served once.
         let _first = self.task.set(task);
     }
 
-    /// The host is at work on a call, until the answer is dropped.
+    /// Marks the connection as working on a call, until the returned guard is dropped.
     pub(super) fn call(self: &Arc<Self>) -> ActiveCall {
         self.calls.fetch_add(1, Ordering::AcqRel);
         ActiveCall(self.clone())
@@ -79,7 +79,7 @@ impl ConnectionState {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when nobody has needed it; [`None`] if somebody does. A slot that is locked is one that a call is at work on.
+    /// Since when the connection has been idle; [`None`] if it is in use. A locked slot is in use by a call.
     fn idle_since(&self) -> Option<Instant> {
         let idle = self.calls.load(Ordering::Acquire) == 0
             && self.task.get().is_some()
@@ -88,7 +88,7 @@ impl ConnectionState {
     }
 }
 
-/// See [`ConnectionState::call`].
+/// The guard of a call in progress, see [`ConnectionState::call`].
 #[derive(Debug)]
 pub(super) struct ActiveCall(Arc<ConnectionState>);
 
@@ -99,7 +99,7 @@ impl Drop for ActiveCall {
     }
 }
 
-/// The connections that a listener keeps at once. Clones share them.
+/// The slots for concurrent connections of a listener. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionSlots(Arc<Shared>);
 
@@ -109,12 +109,12 @@ struct Shared {
     taken: StdMutex<Vec<Arc<ConnectionState>>>,
     refusals: StdMutex<LogLimiter>,
     stop: CancellationToken,
-    /// Whether clients have to greet in time. A single user's may be stopped in a debugger.
+    /// Whether clients have to send the preface in time. A single user's client may be stopped in a debugger.
     greeting_limited: bool,
 }
 
 impl ConnectionSlots {
-    /// So many, until `stop`.
+    /// Creates this many slots, for connections that end some time after `stop`.
     pub(super) fn new(most: usize, stop: CancellationToken, greeting_limited: bool) -> Self {
         let refusals = StdMutex::new(LogLimiter::new(1));
         Self(Arc::new(Shared { most, taken: StdMutex::default(), refusals, stop, greeting_limited }))
@@ -124,8 +124,8 @@ impl ConnectionSlots {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a connection a place: a free one, or that of the connection that has been idle longest. Without one it is closed, so that its
-    /// client hears of it at once.
+    /// Gives a connection a slot: a free one, or that of the connection that has been idle longest. Otherwise the connection is closed, so that its
+    /// client notices at once.
     pub(super) fn admit<S>(&self, connection: S) -> Option<SessionConnection<S>> {
         let state = Arc::new(ConnectionState::default());
         let evicted = {
@@ -175,7 +175,7 @@ fn longest_idle(taken: &[Arc<ConnectionState>]) -> Option<usize> {
     idle.min_by_key(|(_, since)| *since).map(|(at, _)| at)
 }
 
-/// A place that is taken, until it is dropped.
+/// A slot that is taken, until it is dropped.
 #[derive(Debug)]
 struct ConnectionSlot {
     slots: ConnectionSlots,
@@ -188,7 +188,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A connection with a [`SessionSlot`] of its own; bytes pass as they are.
+/// A connection with its own [`SessionSlot`]; bytes pass unchanged.
 pub(super) struct SessionConnection<S> {
     inner: S,
     state: Arc<ConnectionState>,
@@ -199,16 +199,16 @@ pub(super) struct SessionConnection<S> {
     _slot: Option<ConnectionSlot>,
 }
 
-/// A client that has not greeted yet: its preface and its first frame.
+/// A client whose preface and first frame are incomplete.
 struct Greeting {
     limit: Pin<Box<Sleep>>,
     seen: usize,
-    /// The first bytes of the frame, which tell its length.
+    /// The first bytes of the frame, which hold its length.
     length: [u8; 3],
 }
 
 impl Greeting {
-    /// Whether it is whole with these bytes.
+    /// Whether preface and frame are complete with these bytes.
     fn is_whole(&mut self, bytes: &[u8]) -> bool {
         for (place, at) in self.length.iter_mut().zip(PREFACE_BYTES..) {
             if let Some(byte) = at.checked_sub(self.seen).and_then(|at| bytes.get(at)) {
@@ -238,7 +238,7 @@ impl<S> SessionConnection<S> {
         Self { inner, state, end: Box::pin(end), greeting, over: None, _gone: gone, _slot: slot }
     }
 
-    /// What is known of it.
+    /// The state of the connection.
     pub(super) fn state(&self) -> &Arc<ConnectionState> {
         &self.state
     }
@@ -324,7 +324,7 @@ mod tests {
         let (mut read, mut write) = tokio::io::split(line);
         there.write_all(b"ab").await.expect("room");
         assert_eq!(read.read_u16().await.expect("as it was sent"), u16::from_be_bytes(*b"ab"));
-        // Both by one task, as a server does.
+        // Both in one task, as in a server.
         let both = async move { tokio::join!(read.read_u8(), write.write_all(b"more than the other side takes in")) };
         let mut both = Box::pin(both);
         assert!(futures::poll!(both.as_mut()).is_pending() && slots.taken().len() == 1);
@@ -335,7 +335,7 @@ mod tests {
         assert!(slots.taken().is_empty());
     }
 
-    /// Preface and first frame have their time together, in whatever pieces they come.
+    /// There is one time limit for preface and first frame, in whatever pieces they arrive.
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_greet_is_cut_off() {
         let greeting = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 6, 4, 0, 0, 0, 0, 0], &[0, 3, 0, 0, 0, 9]].concat();
@@ -367,12 +367,12 @@ mod tests {
             .collect();
         let working = lines[0].state().call();
         let locked = lines[1].state().slot.clone().try_lock_owned().expect("free");
-        // The third is the only one that is idle.
+        // Only the third one is idle.
         let fourth = slots.admit(()).expect("room was made");
         tokio::task::yield_now().await;
         assert_eq!(sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect::<Vec<_>>(), [false, false, true]);
         assert!(slots.admit(()).is_none(), "two are in use, and the last is not served yet");
-        // It has been used since the second was.
+        // The first one has been used more recently than the second.
         drop(locked);
         drop(working);
         let _fifth = slots.admit(()).expect("room was made");

@@ -1,4 +1,4 @@
-//! What comes out is read back with Arrow's own reader: whatever it accepts and shows is what a destination will.
+//! Reads the output back with Arrow's own reader: what it accepts and shows is what a destination will see.
 
 use super::*;
 use arrow_array::cast::AsArray;
@@ -36,7 +36,7 @@ fn read(ipc: &Bytes) -> (SchemaRef, Vec<RecordBatch>) {
     (reader.schema(), reader.map(Result::unwrap).collect())
 }
 
-/// The one record that a message of one batch becomes.
+/// The single record made from a message of one batch.
 #[track_caller]
 fn extended(columns: SyncColumns, batch: RecordBatch) -> Record {
     let rows = SyncColumnWriter::new(columns).rows(&stream(&batch.schema(), &[batch], None)).unwrap();
@@ -61,7 +61,7 @@ fn a_record_gets_the_columns_and_keeps_its_own() {
         let extended = SyncColumnWriter::new(columns).rows(&ipc).unwrap();
         assert_eq!((extended.rows(), extended.table.name.as_str()), (103, "t"));
         assert_eq!((extended.table.parent.as_deref(), extended.table.incremental), (Some("p"), true));
-        // Each batch is a message of its own: a destination that reads the first of a message sees them all.
+        // Each batch becomes a separate message, so a destination that only reads the first batch of a message sees them all.
         assert_eq!(extended.records.iter().map(|record| record.rows).collect::<Vec<_>>(), [100, 3]);
         for (record, original) in extended.records.iter().zip([first, second]) {
             let (schema, batches) = read(&record.ipc);
@@ -112,9 +112,9 @@ fn a_schema_alone_and_an_empty_record_are_extended_too() {
     let inserted = writer.rows(&stream(&batch.schema(), std::slice::from_ref(&batch), None)).unwrap();
     let ((announced, none), (sent, one)) = (read(&migrated.ipc), read(&inserted.records[0].ipc));
     assert_eq!((announced, none.len(), one.len(), one[0].num_rows(), inserted.rows()), (sent, 0, 1, 0, 0));
-    // A message without a batch has nothing to be sent on.
+    // A message without a batch has nothing to pass on.
     assert!(writer.rows(&stream(&batch.schema(), &[], None)).unwrap().records.is_empty());
-    // The later ones were known by their bytes.
+    // The later schemas were recognised by their bytes.
     assert_eq!(writer.known.len(), 1);
 }
 
@@ -150,7 +150,7 @@ fn dictionaries_and_invalid_text_come_through() {
     let record = extended(sync_columns(Keys::Removed), batch);
     let (_, batches) = read(&record.ipc);
     assert_eq!((batches[0].column(2).as_ref(), record.rows), (&values as &dyn Array, 3));
-    // Text that is no UTF-8, as a Go source may send it: the bytes pass.
+    // Text that is not UTF-8, as a Go source may send it: the bytes pass unchanged.
     let bytes = arrow_array::BinaryArray::from(vec![b"\xff\xfe".as_slice()]);
     let binary = RecordBatch::try_new(schema(vec![Field::new("s", DataType::Binary, true)]), vec![Arc::new(bytes)]).unwrap();
     let binary = extended(sync_columns(Keys::Removed), binary);
@@ -227,7 +227,7 @@ fn a_header_that_claims_rows_beyond_all_bounds_is_refused_before_memory_is_asked
     }
 }
 
-/// A stream of the schema, and the message of a batch in it, which may come any number of times.
+/// A stream with the schema, and the message of one batch repeated any number of times.
 fn repeated(batch: &RecordBatch, count: usize) -> Bytes {
     let (none, one) = (stream(&batch.schema(), &[], None), stream(&batch.schema(), std::slice::from_ref(batch), None));
     let end = END_OF_STREAM.len();
@@ -235,7 +235,7 @@ fn repeated(batch: &RecordBatch, count: usize) -> Bytes {
     [&none[..none.len() - end], &message.repeat(count), &END_OF_STREAM].concat().into()
 }
 
-/// A batch of rows that take no bytes.
+/// A batch of rows without bytes.
 fn nothings(rows: usize) -> RecordBatch {
     let column = Arc::new(arrow_array::NullArray::new(rows));
     RecordBatch::try_new(schema(vec![Field::new("v", DataType::Null, true)]), vec![column]).unwrap()
@@ -253,7 +253,7 @@ fn what_is_added_to_all_batches_of_a_message_is_bounded_before_it_is_written() {
         let error = extend(&ipc).expect_err("too many rows").0;
         assert!(error.contains("table \"t\" claims ") && error.contains(&format!(" in {count} record batches")), "{error}");
     }
-    // The schema goes before each batch, so it counts as often.
+    // The schema precedes each batch, so it counts for each.
     let long = RecordBatch::new_empty(schema(vec![Field::new("n".repeat(100_000), DataType::Null, true)]));
     assert_eq!(extend(&repeated(&long, 1_000)), Ok(0));
     let error = extend(&repeated(&long, 2_500)).expect_err("a quarter of a gigabyte of schemas").0;
@@ -289,7 +289,7 @@ fn dictionaries_that_go_with_each_batch_are_bounded_together() {
 
 #[test]
 fn a_schema_that_stands_for_more_than_its_bytes_is_refused() {
-    // What is written once and named often: 2 KiB of text, two hundred thousand times.
+    // Text that is stored once and referenced often: 2 KiB, two hundred thousand times.
     let mut it = FlatBufferBuilder::new();
     let (key, value) = (it.create_string("cq:table_name"), it.create_string(&"n".repeat(2_048)));
     let pairs: Vec<_> = (0..200_000)
@@ -313,7 +313,7 @@ fn a_schema_that_stands_for_more_than_its_bytes_is_refused() {
     let header = it.finished_data();
     let ipc: Bytes = [&CONTINUATION, &(header.len() as u32).to_le_bytes()[..], header].concat().into();
     let error = schema_of(&ipc).expect_err("too large").0;
-    // Here already by the verifier, which lets sixteen bytes through for each.
+    // Already refused by the verifier, which allows sixteen bytes for each.
     assert!(error.contains("malformed") || error.contains("at most 33554432 are accepted"), "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! Against frames made and read by hand, and against a real server.
+//! Tests of the `:authority` repair with hand-made frames, and with a real server.
 
 use super::*;
 use crate::server::connection::ConnectionSlots;
