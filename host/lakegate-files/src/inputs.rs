@@ -1,4 +1,4 @@
-//! From the arguments of a command line (files, patterns, `-`) to inputs with table names.
+//! Resolves the arguments of a command line (files, patterns, `-`) to inputs with table names.
 
 use super::{InputError, Location};
 use std::path::{Path, PathBuf};
@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 /// One input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// Where it is.
+    /// Its location.
     pub location: Location,
     /// The table its rows belong to.
     pub table: String,
 }
 
-/// Endings that say what a file is, and are no part of the table's name.
+/// File extensions that denote a format and are not part of the table's name.
 const ENDINGS: [&str; 11] = [".csv", ".tsv", ".ndjson", ".jsonl", ".json", ".parquet", ".pq", ".arrow", ".arrows", ".ipc", ".feather"];
 
-/// Resolves files, patterns and `-`. An argument that names a file is that file, whatever characters it holds; others are patterns (`*`, `?`,
-/// `[...]`, `**`), in the order of the alphabet. Inputs of one table stand together, in the order in which the tables first appear.
+/// Resolves files, patterns and `-`. An argument that names an existing file is that file, whatever characters it contains; others are patterns (`*`,
+/// `?`, `[...]`, `**`), whose matches are sorted. Inputs of one table are adjacent, in the order in which the tables first appear.
 ///
 /// # Errors
-/// A pattern matches nothing or is none; no table name follows from a file's name.
+/// A pattern matches nothing or is malformed, or no table name can be derived from a file's name.
 pub fn resolve(arguments: &[String], table: Option<&str>) -> Result<Vec<Input>, InputError> {
     let mut inputs: Vec<Input> = Vec::new();
     for argument in arguments {
@@ -54,7 +54,7 @@ fn locations(argument: &str) -> Result<Vec<Location>, InputError> {
     if found.is_empty() { Err(InputError::NoMatch { pattern: argument.to_owned() }) } else { Ok(found) }
 }
 
-/// The table of a file: its name without folder, `.gz` and the ending that says what it is.
+/// The table of a file: its name without folder, `.gz` and the format's extension.
 fn table_name(location: &Location) -> Option<String> {
     let Location::File(path) = location else { return None };
     let name = path.file_name()?.to_str()?;

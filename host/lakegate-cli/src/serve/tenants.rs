@@ -156,7 +156,7 @@ enum PlaceState {
 struct ServedTenant {
     entry: TenantEntry,
     server: Server,
-    gate: Option<TlsAcceptorHandle>,
+    acceptor: Option<TlsAcceptorHandle>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
@@ -207,7 +207,7 @@ impl TenantServers {
             PlaceState::Waits(prepared) => prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?,
         };
         tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
-        let (runtime, gate, stop) = (self.runtime_of(&entry), listener.gate(), CancellationToken::new());
+        let (runtime, acceptor, stop) = (self.runtime_of(&entry), listener.acceptor(), CancellationToken::new());
         let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
         let server = Server::for_tenant(destination, stop.clone(), entry.tenant.clone());
         let serving = tokio::spawn({
@@ -215,7 +215,7 @@ impl TenantServers {
             async move { listener.serve(&server, stop).await }
         });
         self.known.insert(name.clone(), entry.tenant.clone());
-        self.served.insert(name, ServedTenant { entry, server, gate, stop, serving });
+        self.served.insert(name, ServedTenant { entry, server, acceptor, stop, serving });
         self.update_status_page();
         Ok(())
     }
@@ -290,7 +290,7 @@ impl TenantServers {
         }
         let stays = |served: &TenantEntry| same.iter().any(|entry| entry.is_as(served));
         for served in self.served.values().filter(|served| stays(&served.entry)) {
-            if let Err(error) = served.entry.place.renew(served.gate.as_ref()) {
+            if let Err(error) = served.entry.place.renew(served.acceptor.as_ref()) {
                 tracing::error!(tenant = &*served.entry.tenant.name, "The certificates stay as they were: {error:#}");
             }
         }

@@ -79,10 +79,10 @@ impl ListenAddress {
     ///
     /// # Errors
     /// A certificate is missing or invalid; the acceptor then keeps the current ones.
-    pub fn renew(&self, gate: Option<&TlsAcceptorHandle>) -> anyhow::Result<()> {
-        match (self, gate) {
-            (Self::Tls { certificate, key, client_authority, clients, .. }, Some(gate)) => {
-                gate.renew(&Files { certificate, key, client_authority }, clients.clone())
+    pub fn renew(&self, acceptor: Option<&TlsAcceptorHandle>) -> anyhow::Result<()> {
+        match (self, acceptor) {
+            (Self::Tls { certificate, key, client_authority, clients, .. }, Some(acceptor)) => {
+                acceptor.renew(&Files { certificate, key, client_authority }, clients.clone())
             }
             _ => Ok(()),
         }
@@ -109,7 +109,7 @@ impl Prepared {
         match self {
             Self::Socket(path, mode, owner) => Listener::bind_private(&path, mode, owner),
             Self::Loopback(address) => Ok(Listener::Tcp(TcpListener::bind(address).await?)),
-            Self::Tls(address, gate) => Ok(Listener::Tls(TcpListener::bind(address).await?, gate)),
+            Self::Tls(address, acceptor) => Ok(Listener::Tls(TcpListener::bind(address).await?, acceptor)),
         }
     }
 }

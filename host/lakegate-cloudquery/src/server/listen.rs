@@ -158,9 +158,9 @@ impl Listener {
     }
 
     /// The TLS acceptor, whose certificates can be renewed.
-    pub fn gate(&self) -> Option<TlsAcceptorHandle> {
+    pub fn acceptor(&self) -> Option<TlsAcceptorHandle> {
         match self {
-            Self::Tls(_, gate) => Some(gate.clone()),
+            Self::Tls(_, acceptor) => Some(acceptor.clone()),
             Self::Tcp(_) | Self::Unix(..) => None,
         }
     }
@@ -175,7 +175,7 @@ impl Listener {
         let accepting = async move {
             match self {
                 Self::Tcp(listener) => serving.all(accept_tcp(listener, slots)).await,
-                Self::Tls(listener, gate) => serving.all(gate.accept(listener, slots, serving.server.meter())).await,
+                Self::Tls(listener, acceptor) => serving.all(acceptor.accept(listener, slots, serving.server.meter())).await,
                 Self::Unix(listener, _file) => serving.all(accept_unix(listener, slots)).await,
             }
         };

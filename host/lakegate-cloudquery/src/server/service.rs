@@ -52,7 +52,7 @@ const PROTOCOL_VERSIONS: [i32; 1] = [3];
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Failed calls of a tenant that are logged per second; the rest is counted.
-const MAX_FAILURES_TOLD: u32 = 20;
+const MAX_FAILURES_LOGGED: u32 = 20;
 
 /// Path of the call whose messages have rows.
 const WRITE_PATH: &str = "/cloudquery.plugin.v3.Plugin/Write";
@@ -111,7 +111,7 @@ impl Server {
     }
 
     fn made(destination: Pending, slots: Slots, stop: CancellationToken, tenant: Option<Arc<Tenant>>, silence: Option<Duration>) -> Self {
-        let failures = Arc::new(std::sync::Mutex::new(LogLimiter::new(MAX_FAILURES_TOLD)));
+        let failures = Arc::new(std::sync::Mutex::new(LogLimiter::new(MAX_FAILURES_LOGGED)));
         Self { destination, slots, stop, tenant, failures, silence }
     }
 

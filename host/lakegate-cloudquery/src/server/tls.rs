@@ -43,7 +43,7 @@ const MAX_HANDSHAKES: usize = 64;
 const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Log lines per second about rejected clients; the rest is counted.
-const MAX_REFUSALS_TOLD: u32 = 5;
+const MAX_REFUSALS_LOGGED: u32 = 5;
 
 /// The SHA-256 of a certificate's DER.
 pub type Fingerprint = [u8; 32];
@@ -115,7 +115,7 @@ impl TlsAcceptorHandle {
 
     /// A handshake costs an attacker nothing: if too many are in progress, the oldest is dropped, so that silent clients keep no one out.
     async fn accept_all(self, listener: TcpListener, slots: ConnectionSlots, ready: mpsc::Sender<Connection>, meter: Option<HostMeter>) {
-        let refusals = Arc::new(Mutex::new(LogLimiter::new(MAX_REFUSALS_TOLD)));
+        let refusals = Arc::new(Mutex::new(LogLimiter::new(MAX_REFUSALS_LOGGED)));
         let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let socket = super::accept::accept_one(&listener).await;
@@ -126,11 +126,11 @@ impl TlsAcceptorHandle {
                 oldest.abort();
                 log_refusal(&refusals, None, "its handshake is not done, and others have come since");
             }
-            let gate = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let acceptor = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
             let (slots, ready, refusals) = (slots.clone(), ready.clone(), refusals.clone());
             let handshake = async move {
                 let peer = socket.peer_addr().ok();
-                match tokio::time::timeout(HANDSHAKE_LIMIT, gate.accept(socket)).await {
+                match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(socket)).await {
                     Ok(Ok(stream)) => {
                         if let Some(line) = slots.admit(stream) {
                             let _nobody_listens = ready.send(line).await;

@@ -1,4 +1,4 @@
-//! What Parquet files hold, column by column, and what they may claim.
+//! Tests of the Parquet reader: column types and values, and corrupt or hostile files.
 
 use super::super::tests::{Files, refuse, show};
 use ::parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int64Type, Int96, Int96Type};

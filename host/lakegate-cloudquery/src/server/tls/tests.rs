@@ -67,12 +67,12 @@ fn with_files<T>(server: &Identity, clients: &Authority, then: impl FnOnce(&File
     then(&Files { certificate: &certificate, key: &key, client_authority: &client_authority })
 }
 
-async fn serve(gate: TlsAcceptorHandle) -> SocketAddr {
+async fn serve(acceptor: TlsAcceptorHandle) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     // GetName needs no destination; this one never becomes ready.
     let plugin = Server::new(std::future::pending().boxed().shared(), CancellationToken::new());
-    tokio::spawn(async move { Listener::Tls(listener, gate).serve(&plugin, CancellationToken::new()).await });
+    tokio::spawn(async move { Listener::Tls(listener, acceptor).serve(&plugin, CancellationToken::new()).await });
     address
 }
 
@@ -209,16 +209,16 @@ async fn a_renewed_gate_lets_in_by_its_new_certificates() {
     let (servers, clients) = (authority("servers"), authority("clients"));
     let [before, after] = [(); 2].map(|()| identity("acme", &clients, 2099));
     let server = identity(NAME, &servers, 2099);
-    let gate = with_files(&server, &clients, |files| TlsAcceptorHandle::new(files, vec![before.fingerprint()])).expect("good files");
-    let address = serve(gate.clone()).await;
+    let acceptor = with_files(&server, &clients, |files| TlsAcceptorHandle::new(files, vec![before.fingerprint()])).expect("good files");
+    let address = serve(acceptor.clone()).await;
     let is_let_in = async |who: &Identity| name_of(address, client_config(&servers, Some(who))).await.is_ok();
     assert!(is_let_in(&before).await && !is_let_in(&after).await);
     let renewed = identity(NAME, &servers, 2099);
-    with_files(&renewed, &clients, |files| gate.renew(files, vec![after.fingerprint()])).expect("good files");
+    with_files(&renewed, &clients, |files| acceptor.renew(files, vec![after.fingerprint()])).expect("good files");
     assert!(!is_let_in(&before).await && is_let_in(&after).await);
     // An error changes nothing.
     let broken = Identity { pem: "no certificate".to_owned(), ..renewed };
-    assert!(with_files(&broken, &clients, |files| gate.renew(files, vec![before.fingerprint()])).is_err());
+    assert!(with_files(&broken, &clients, |files| acceptor.renew(files, vec![before.fingerprint()])).is_err());
     assert!(!is_let_in(&before).await && is_let_in(&after).await);
 }
 
