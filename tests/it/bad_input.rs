@@ -70,9 +70,9 @@ fn eprintln_once(line: &str) {
 async fn damaged_messages_end_their_own_table_in_the_sandbox() -> Result<()> {
     let mut ran = 0;
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("damaged");
+        let test_store = test_store("damaged");
         let spec = json!({"bucket": "damaged", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         let (mut refused, mut taken) = (0, 0);
         for seed in 0..SANDBOXED as u64 {
@@ -119,10 +119,10 @@ async fn messages_that_swell_are_errors_in_the_sandbox() -> Result<()> {
     let cases: [(&str, ArrayRef); 3] =
         [("dictionary", dictionary), ("views", Arc::new(views.finish())), ("nulls", Arc::new(NullArray::new((1 << 20) + 1)))];
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("swelling");
+        let test_store = test_store("swelling");
         let spec =
             json!({"bucket": "swelling", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         for (name, column) in &cases {
             write.insert(tables::Table::new(name).column("swollen", column.clone()).insert_ipc()?.into()).await?;
@@ -223,9 +223,9 @@ fn lies_of_64_bits() -> Result<Vec<Vec<u8>>> {
 async fn numbers_beyond_32_bits_are_errors_in_the_sandbox() -> Result<()> {
     let lies = lies_of_64_bits()?;
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("lies");
+        let test_store = test_store("lies");
         let spec = json!({"bucket": "lies", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         let mut refused = 0;
         for message in &lies {
@@ -258,9 +258,9 @@ async fn every_seed_of_the_fuzzers_is_rows_or_an_error_in_the_sandbox() -> Resul
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let mut ran = 0;
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("seeds");
+        let test_store = test_store("seeds");
         let spec = json!({"bucket": "seeds", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         let mut inputs: Vec<_> =
             std::fs::read_dir(folder.join(format!("ipc_{format}")))?.map(|entry| entry.map(|it| it.path())).collect::<Result<_, _>>()?;
@@ -293,10 +293,10 @@ async fn large_values_that_parquet_converts_or_keeps_fit_the_sandbox_or_are_erro
     use std::sync::Arc;
 
     const MIB: usize = 1 << 20;
-    let bench = bench("large");
+    let test_store = test_store("large");
     let spec =
         json!({"bucket": "large", "region": "us-east-1", "path": "{{TABLE}}", "no_rotate": true, "format": "parquet", "test_write": false});
-    let mut options = bench.options();
+    let mut options = test_store.options();
     options.lanes = std::num::NonZeroUsize::MIN;
     let session = lakegate::Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;

@@ -1,6 +1,6 @@
 //! Files of a few kilobytes that stand for gigabytes, and others that no reader should stumble over: the program as a user runs it.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use arrow_array::types::{Int8Type, Int32Type};
 use arrow_array::{
     Array, ArrayRef, BinaryViewArray, DictionaryArray, Int8Array, Int32Array, Int64Array, LargeStringArray, ListArray, ListViewArray,
@@ -10,7 +10,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{DataType, Field, Schema};
-use lakegate_tests::run;
+use lakegate_tests::run::{self, Limit};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
@@ -212,8 +212,9 @@ fn shapes() -> Vec<(&'static str, Vec<u8>, usize, Outcome)> {
 /// Runs the program on a file under a limit of address space: its exit code, its words and rows, and the most memory it had.
 fn load(folder: &Path, file: &str, format: &str) -> (Option<i32>, String, u64, u64) {
     let line = format!("load {file} --table t --to s3://demo/{{{{TABLE}}}}.{{{{FORMAT}}}} --format {format} --local store-{file} --json");
-    let mut command = run::command("prlimit", &format!("--as={ADDRESS_SPACE_BYTES} {PLUGIN} {line}"), ("AKIDTEST", "secret"));
-    let mut child = command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("prlimit starts");
+    let mut program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
+    let mut command = run::within(&Limit::AddressSpace { bytes: ADDRESS_SPACE_BYTES }, program.current_dir(folder));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("prlimit starts");
     let status = format!("/proc/{}/status", child.id());
     let mut most = 0;
     // Looked at often; the highest is kept by the kernel, so what is missed is the last few milliseconds.

@@ -1,7 +1,7 @@
 //! A source on Go's SDK and one on Python's, a client that does what the CloudQuery CLI does, `lakegate serve`, MinIO: what the source
 //! sent is in the bucket.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use crate::plugins::{go_source, python_source};
 use anyhow::{Context as _, Result, ensure};
 use lakegate_tests::cli::{self, Sent};

@@ -57,7 +57,7 @@ async fn a_session_is_told_nothing_of_the_target() {
         "server_side_encryption_configuration": {"server_side_encryption": "aws:kms", "sse_kms_key_id": "canary-key"},
         "acl": "private",
     });
-    let configuration = bench("canary").destination().configure(&spec.to_string(), "canary-sync").await.expect("a good spec");
+    let configuration = test_store("canary").destination().configure(&spec.to_string(), "canary-sync").await.expect("a good spec");
     assert_eq!(configuration.target.bucket, "canary-bucket");
     assert!(configuration.settings.contains("canary-sync"), "the search finds what is there: {}", configuration.settings);
     let found = configuration.settings.replace("canary-sync", "");

@@ -1,7 +1,7 @@
 //! How the program ends where it cannot go on: at the first signal, at a full disk, at a kill; what it says is in the bucket then, and what it
 //! leaves in the folder of the embedded store.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use lakegate_local_store::LocalStore;
 use lakegate_tests::run::{self, Run};
 use std::collections::BTreeSet;
@@ -119,14 +119,14 @@ fn a_load_that_fails_lists_what_is_in_the_bucket() {
     eventually("an object is put", || !files(&folder.path().join("store/.lakegate/objects/demo/first")).is_empty());
     std::fs::write(folder.path().join("second.csv"), "a,b\n1\n").expect("it reads");
     let run = Run::from(child.wait_with_output().expect("it ends"));
-    let told = run.ended(6, &["Error: second.csv, line 2", "Table first: in the bucket "]).json();
+    let result = run.ended(6, &["Error: second.csv, line 2", "Table first: in the bucket "]).json();
     let store = LocalStore::open(&folder.path().join("store")).expect("a store");
     let there: BTreeSet<String> = store.records("demo", "").expect("readable").into_iter().map(|record| record.key).collect();
-    let table = &told["tables"][0];
+    let table = &result["tables"][0];
     let keys: BTreeSet<String> = table["keys"].as_array().expect("keys").iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();
-    assert!(!there.is_empty() && keys == there, "{told} {there:?}");
-    assert_eq!((&told["objects"], &table["objects"]), (&there.len().into(), &there.len().into()));
-    assert!(told["rows"].as_u64().is_some_and(|rows| rows >= 2) && table["rows_in"].is_null() && told["ok"] == false, "{told}");
+    assert!(!there.is_empty() && keys == there, "{result} {there:?}");
+    assert_eq!((&result["objects"], &table["objects"]), (&there.len().into(), &there.len().into()));
+    assert!(result["rows"].as_u64().is_some_and(|rows| rows >= 2) && table["rows_in"].is_null() && result["ok"] == false, "{result}");
     assert!(there.iter().all(|key| run.stderr.contains(key.as_str())), "{}", run.stderr);
 }
 
@@ -157,11 +157,11 @@ fn a_sync_that_fails_lists_what_is_in_the_bucket() {
     eventually("an object is put", || !files(&folder.path().join("store/.lakegate/objects/demo/cq/first")).is_empty());
     std::fs::write(folder.path().join("second.csv"), "a,b\n1\n").expect("it reads");
     let run = Run::from(child.wait_with_output().expect("it ends"));
-    let told = run.ended(7, &["second.csv, line 2", "Table first: in the bucket "]).json();
-    let destination = &told["syncs"][0]["destinations"][0];
-    assert!(destination["name"] == "s3" && destination["failure"].is_string(), "{told}");
+    let result = run.ended(7, &["second.csv, line 2", "Table first: in the bucket "]).json();
+    let destination = &result["syncs"][0]["destinations"][0];
+    assert!(destination["name"] == "s3" && destination["failure"].is_string(), "{result}");
     let table = &destination["summary"]["tables"][0];
-    assert!(table["table"] == "first" && table["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{told}");
+    assert!(table["table"] == "first" && table["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{result}");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_pattern_of_tables_that_matches_no_file_is_refused_before_anything_is_writte
     for name in ["orders.csv", "cards.csv"] {
         std::fs::write(folder.path().join(name), "id\n1\n").expect("written");
     }
-    for (tables, skipped, words) in [
+    for (tables, skipped, expected) in [
         ("'*'", "card", "skip_tables include a pattern card with no matches"),
         ("order", "", "tables include a pattern order with no matches"),
     ] {
@@ -181,7 +181,7 @@ fn a_pattern_of_tables_that_matches_no_file_is_refused_before_anything_is_writte
             "tables sync.yml --filter spec",
             "test-connection sync.yml --local store",
         ] {
-            done(folder.path(), line).ended(7, &[words]);
+            done(folder.path(), line).ended(7, &[expected]);
         }
         assert!(files(&folder.path().join("store/demo/cq")).is_empty());
     }
@@ -233,10 +233,10 @@ fn the_test_object_is_told() {
     let spec = r#"{"bucket": "demo", "region": "us-east-1", "path": "a/{{TABLE}}.csv", "format": "csv", "no_rotate": true}"#;
     std::fs::write(folder.path().join("s3.json"), spec).expect("written");
     let run = done(folder.path(), "test-connection s3.json --local store --json");
-    let told = run.ended(0, &["the empty test object is in the bucket: "]).json();
-    let key = told["connections"][0]["object"].as_str().expect("a key");
+    let result = run.ended(0, &["the empty test object is in the bucket: "]).json();
+    let key = result["connections"][0]["object"].as_str().expect("a key");
     let store = LocalStore::open(&folder.path().join("store")).expect("a store");
-    assert!(store.record("demo", key).expect("readable").is_some(), "{told}");
+    assert!(store.record("demo", key).expect("readable").is_some(), "{result}");
 }
 
 /// Kills loads at all moments of theirs; what stays is whole, and nothing is left once another process has opened the folder.

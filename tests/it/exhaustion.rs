@@ -1,8 +1,8 @@
 //! What one tenant can take from the others, or learn of its operator: a log that nobody reads, memory outside of its budget, the words of a
 //! store, a file of tenants that is caught half-written.
 
-use crate::place::{BUCKET, eventually};
-use crate::tenants::{FILE, Served, spec, write_file};
+use crate::proxied_store::{BUCKET, eventually};
+use crate::tenants::{FILE, TenantServer, spec, write_file};
 use anyhow::{Context, Result};
 use lakegate_local_store::LocalStore;
 use lakegate_tests::plugin::Message;
@@ -19,10 +19,10 @@ const CSV: &str = "acme/{{TABLE}}/{{UUID}}.csv";
 
 /// Each row an object of its own, and so a line of the audit log.
 fn by_the_row(path: &str) -> Value {
-    crate::place::laid_over(spec(path, "csv"), json!({"batch_size": 1}))
+    crate::proxied_store::laid_over(spec(path, "csv"), json!({"batch_size": 1}))
 }
 
-async fn signal(served: &Served, name: &str) -> Result<()> {
+async fn signal(served: &TenantServer, name: &str) -> Result<()> {
     let id = served.child.id().context("it runs")?;
     assert!(Command::new("kill").args([name, &id.to_string()]).status().await?.success());
     Ok(())
@@ -34,7 +34,7 @@ fn file() -> String {
 }
 
 /// Waits until no object of acme's lands any more; how many have.
-async fn landed(served: &Served) -> Result<usize> {
+async fn landed(served: &TenantServer) -> Result<usize> {
     let store = LocalStore::open(&served.folder.path().join("store"))?;
     let landed = || store.records(BUCKET, "acme/").map_or(0, |records| records.len());
     let mut before = 0;
@@ -46,7 +46,7 @@ async fn landed(served: &Served) -> Result<usize> {
 }
 
 /// Waits until acme waits in the middle of its objects.
-async fn until_it_waits(served: &Served) -> Result<()> {
+async fn until_it_waits(served: &TenantServer) -> Result<()> {
     let landed = landed(served).await?;
     assert!(landed < LINES as usize, "{landed}: all have landed");
     Ok(())
@@ -64,7 +64,7 @@ const REQUESTS: i64 = 4_600;
 /// Nobody reads the log. The tenant whose lines it is full of waits; nobody else does; and once it is read, no line of the audit is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads_holds_up_the_tenant_that_fills_it_alone() -> Result<()> {
-    let mut served = Served::locally(&file()).await?;
+    let mut served = TenantServer::locally(&file()).await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     acme.init(&by_the_row(CSV)).await?;
     let noisy = tokio::spawn(async move { acme.write([Message::Insert(ids("n", 0..LINES).into())]).await });
@@ -101,7 +101,7 @@ async fn a_log_that_nobody_reads_holds_up_the_tenant_that_fills_it_alone() -> Re
 /// The end of the process waits for no reader, however much there is to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads_does_not_hold_up_the_end() -> Result<()> {
-    let mut served = Served::locally(&file()).await?;
+    let mut served = TenantServer::locally(&file()).await?;
     let mut acme = served.connect("acme").await?;
     acme.init(&by_the_row(CSV)).await?;
     let noisy = tokio::spawn(async move { acme.write([Message::Insert(ids("n", 0..LINES).into())]).await });
@@ -120,12 +120,12 @@ async fn a_log_that_nobody_reads_does_not_hold_up_the_end() -> Result<()> {
 async fn lines_that_nobody_reads_are_left_out_and_hold_up_nobody() -> Result<()> {
     // A line for each request to the store, of which there is no end.
     let text = file().replacen("region = ", "request_log = true\nregion = ", 1);
-    let mut served = Served::of(&text, |command, folder| {
+    let mut served = TenantServer::with(&text, |command, folder| {
         command.args(["--log-level", "debug", "--local"]).arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
     })
     .await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
-    let requests = crate::place::laid_over(by_the_row(CSV), json!({"aws_debug": true}));
+    let requests = crate::proxied_store::laid_over(by_the_row(CSV), json!({"aws_debug": true}));
     acme.init(&requests).await?;
     let noisy = tokio::spawn(async move {
         acme.write([Message::Insert(ids("n", 0..REQUESTS).into())]).await?;
@@ -169,7 +169,7 @@ async fn lines_that_nobody_reads_are_left_out_and_hold_up_nobody() -> Result<()>
 /// Audit lines in a file of their own, which is rotated.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_log_can_be_a_file_that_the_operator_rotates() -> Result<()> {
-    let served = Served::of(&file(), |command, folder| {
+    let served = TenantServer::with(&file(), |command, folder| {
         command.arg("--local").arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
     })
     .await?;
@@ -198,7 +198,7 @@ async fn the_audit_log_can_be_a_file_that_the_operator_rotates() -> Result<()> {
 }
 
 /// The most memory that the process has had, in bytes.
-fn peak(served: &Served) -> Result<u64> {
+fn peak(served: &TenantServer) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", served.child.id().context("it runs")?))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
@@ -223,7 +223,7 @@ async fn all_that_grows_with_a_tenants_input_stays_within_its_budget() -> Result
     let text = FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", &machine, 1);
     let text = text.replacen("formats = [\"csv\"]", "formats = [\"csv\"]\nmax_message_bytes = 262144", 1);
     // Nobody reads its stdout.
-    let served = Served::of(&text, |command, folder| {
+    let served = TenantServer::with(&text, |command, folder| {
         command.arg("--local").arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
     })
     .await?;
@@ -334,18 +334,18 @@ async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
         1,
     );
     let text = text.replacen("\"application/json\"]", "\"application/octet-stream\"]", 1);
-    let served = Served::of(&text, |command, _| {
+    let served = TenantServer::with(&text, |command, _| {
         command.env("OPERATORS_ID", KEY_ID).env("OPERATORS_SECRET", SECRET).args(["--log-level", "trace"]);
     })
     .await?;
     let mut acme = served.connect("acme").await?;
-    let words = arrow_array::StringArray::from_iter_values([ROW]);
-    let rows = Table::new("t").column("word", Arc::new(words)).insert_ipc()?;
+    let values = arrow_array::StringArray::from_iter_values([ROW]);
+    let rows = Table::new("t").column("word", Arc::new(values)).insert_ipc()?;
     let mut said = Vec::new();
     let status = acme.round(&spec(CSV, "csv"), [Message::Insert(rows.into())]).await.expect_err("refused");
     said.push(status.message().to_owned());
     acme.close().await?;
-    let tested = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
+    let tested = crate::proxied_store::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
     said.push(acme.init(&tested).await.expect_err("refused").message().to_owned());
     let test = lakegate_cloudquery::proto::plugin::test_connection::Request { spec: tested.to_string().into() };
     said.push(acme.0.test_connection(test).await?.into_inner().failure_description);
@@ -379,7 +379,7 @@ async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
     let whole = FILE.replacen("formats = [\"csv\"]", "formats = [\"csv\"]\ndaily_objects = 9", 1);
-    let mut served = Served::locally(&whole).await?;
+    let mut served = TenantServer::locally(&whole).await?;
     let folder = served.folder.path().to_owned();
     let mut log = BufReader::new(served.child.stdout.take().context("piped")?).lines();
     let mut answered = async |beginning: &'static str| -> Result<String> {
@@ -406,7 +406,7 @@ async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
     }
     // A seal says that it is all.
     let file = write_file(&folder, &format!("{acme}\n"))?;
-    let sealed = Command::new(crate::place::PLUGIN).args(["policy", "check", "--seal"]).arg(&file).output().await?;
+    let sealed = Command::new(crate::proxied_store::PLUGIN).args(["policy", "check", "--seal"]).arg(&file).output().await?;
     assert!(sealed.status.success(), "{sealed:?}");
     // Half of a sealed file is none.
     let text = std::fs::read_to_string(&file)?;
@@ -414,7 +414,7 @@ async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
     signal(&served, "-HUP").await?;
     let said = answered("Tenants stay as they were").await?;
     assert!(said.contains("cut short"), "{said}");
-    let checked = Command::new(crate::place::PLUGIN).args(["policy", "check"]).arg(&file).output().await?;
+    let checked = Command::new(crate::proxied_store::PLUGIN).args(["policy", "check"]).arg(&file).output().await?;
     assert_eq!(checked.status.code(), Some(3));
     std::fs::write(&file, text)?;
     signal(&served, "-HUP").await?;

@@ -2,7 +2,7 @@
 //! gzipped, and every format equals what the same guest makes natively. (Natively, `lakegate-guest` holds its own tests against the same
 //! files, Parquet included.)
 
-use crate::support::{Bench, Served, bench};
+use crate::support::{TestStore, TestServer, test_store};
 use anyhow::{Context, Result, ensure};
 use lakegate_cloudquery::proto::plugin::{close, init, write};
 use lakegate_cloudquery::server::listen::Network;
@@ -45,8 +45,8 @@ pub(crate) fn spec_of(spec: &Map<String, Value>) -> Value {
 }
 
 /// What the guest in wasm makes: the object's bytes, or why the table failed.
-async fn in_wasm(bench: &Bench, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
-    let session = bench.destination().open(&spec.to_string(), "sync").await?;
+async fn in_wasm(test_store: &TestStore, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
+    let session = test_store.destination().open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;
     write.insert(input.to_vec().into()).await?;
     let report = write.finish().await;
@@ -55,7 +55,7 @@ async fn in_wasm(bench: &Bench, spec: &Value, input: &[u8]) -> Result<Result<Vec
     }
     let receipts: Vec<_> = report.tables.iter().flat_map(|table| &table.receipts).collect();
     ensure!(receipts.len() <= 1, "{} objects", receipts.len());
-    Ok(Ok(receipts.first().map(|receipt| bench.body(receipt.key.as_str())).unwrap_or_default()))
+    Ok(Ok(receipts.first().map(|receipt| test_store.body(receipt.key.as_str())).unwrap_or_default()))
 }
 
 /// What the same guest makes natively.
@@ -84,7 +84,7 @@ fn plain(body: Vec<u8>, gzip: bool) -> Result<Vec<u8>> {
 }
 
 /// What the guest in wasm makes when a client calls it: `number` keeps the objects of calls apart.
-async fn through_grpc(served: &mut Served, bench: &Bench, number: usize, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
+async fn through_grpc(served: &mut TestServer, test_store: &TestStore, number: usize, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
     let mut spec = spec.clone();
     spec["path"] = json!(format!("{{{{TABLE}}}}/object-{number}"));
     let request = init::Request { spec: spec.to_string().into(), no_connection: false, invocation_id: String::new() };
@@ -95,8 +95,8 @@ async fn through_grpc(served: &mut Served, bench: &Bench, number: usize, spec: &
     if let Err(status) = written {
         return Ok(Err(status.message().to_owned()));
     }
-    let key = bench.keys().into_iter().find(|key| key.ends_with(&format!("/object-{number}")));
-    Ok(Ok(key.map(|key| bench.body(&key)).unwrap_or_default()))
+    let key = test_store.keys().into_iter().find(|key| key.ends_with(&format!("/object-{number}")));
+    Ok(Ok(key.map(|key| test_store.body(&key)).unwrap_or_default()))
 }
 
 /// Holds an object, or why there is none, against the native guest's and against the reference's.
@@ -166,20 +166,20 @@ async fn run_all(through: &str, mut run: impl AsyncFnMut(usize, &Value, &[u8]) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_writes_what_the_reference_writes() -> Result<()> {
-    let bench = bench("golden");
-    run_all("in the sandbox", async |_, spec, input| in_wasm(&bench, spec, input).await).await
+    let test_store = test_store("golden");
+    run_all("in the sandbox", async |_, spec, input| in_wasm(&test_store, spec, input).await).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_on_tcp_get_what_the_reference_writes() -> Result<()> {
-    let bench = bench("golden");
-    let mut served = Served::over(Network::Tcp, bench.options()).await?;
-    run_all("through gRPC", async |number, spec, input| through_grpc(&mut served, &bench, number, spec, input).await).await
+    let test_store = test_store("golden");
+    let mut served = TestServer::over(Network::Tcp, test_store.options()).await?;
+    run_all("through gRPC", async |number, spec, input| through_grpc(&mut served, &test_store, number, spec, input).await).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_on_a_unix_socket_get_what_the_reference_writes() -> Result<()> {
-    let bench = bench("golden");
-    let mut served = Served::over(Network::Unix, bench.options()).await?;
-    run_all("through gRPC on a unix socket", async |number, spec, input| through_grpc(&mut served, &bench, number, spec, input).await).await
+    let test_store = test_store("golden");
+    let mut served = TestServer::over(Network::Unix, test_store.options()).await?;
+    run_all("through gRPC on a unix socket", async |number, spec, input| through_grpc(&mut served, &test_store, number, spec, input).await).await
 }

@@ -1,7 +1,7 @@
 //! What a tenant's clients can take of the host itself: its work, and its places. Each attack is one that a tenant is free to try.
 
 use crate::hostile;
-use crate::tenants::{Served, spec};
+use crate::tenants::{TenantServer, spec};
 use anyhow::{Context as _, Result};
 use lakegate_tests::attack::Attack;
 use lakegate_tests::plugin::{Client, Message};
@@ -41,10 +41,10 @@ content_types = ["text/csv"]
 const EVIL: &str = "evil/{{TABLE}}/{{UUID}}.csv";
 
 /// Serves the two, and where the first is; `change` is done to the file.
-async fn serve(change: impl FnOnce(String) -> String) -> Result<(Served, String)> {
+async fn serve(change: impl FnOnce(String) -> String) -> Result<(TenantServer, String)> {
     let place = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string();
     let file = change(FILE.replace("PLACE", &place));
-    let served = Served::waiting_for(&file, &["good"], |command, folder| {
+    let served = TenantServer::waiting_for(&file, &["good"], |command, folder| {
         command.args(["--log-level", "error", "--local"]).arg(folder.join("store"));
     })
     .await?;
@@ -56,7 +56,7 @@ async fn serve(change: impl FnOnce(String) -> String) -> Result<(Served, String)
 
 /// The processor time of the server, in seconds.
 #[cfg(target_os = "linux")]
-pub(crate) fn cpu_seconds(served: &Served) -> Result<f64> {
+pub(crate) fn cpu_seconds(served: &TenantServer) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", served.child.id().context("it runs")?))?;
     let fields: Vec<&str> = stat.rsplit_once(')').context("a name")?.1.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).context("a number");
@@ -65,16 +65,16 @@ pub(crate) fn cpu_seconds(served: &Served) -> Result<f64> {
 }
 
 /// What the tenant is charged with, in seconds.
-async fn charged(served: &Served, tenant: &str) -> Result<f64> {
+async fn charged(served: &TenantServer, tenant: &str) -> Result<f64> {
     Ok(metric(served, "lakegate_guest_cpu_seconds_total", tenant).await? + host_seconds(served, tenant).await?)
 }
 
 /// What the tenant is charged with for the host's work, in seconds. That of guests is by the clock on the wall, so a busy machine adds to it.
-pub(crate) async fn host_seconds(served: &Served, tenant: &str) -> Result<f64> {
+pub(crate) async fn host_seconds(served: &TenantServer, tenant: &str) -> Result<f64> {
     metric(served, "lakegate_host_cpu_seconds_total", tenant).await
 }
 
-async fn metric(served: &Served, name: &str, tenant: &str) -> Result<f64> {
+async fn metric(served: &TenantServer, name: &str, tenant: &str) -> Result<f64> {
     let metrics = served.get("/metrics").await?;
     let name = format!("{name}{{tenant=\"{tenant}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok()).context(name)
@@ -189,11 +189,11 @@ async fn a_session_that_is_left_waits_for_no_store() -> Result<()> {
     let keys = "machine = { lanes = 1 }\ncredentials = { access_key_id_env = \"LAKEGATE_TEST_ID\", secret_access_key_env = \"LAKEGATE_TEST_KEY\" }";
     let file = FILE.replace("PLACE", &place).replacen("machine = { lanes = 1 }", keys, 1);
     let file = file.replacen("key_prefixes", &format!("endpoint = {endpoint:?}\npath_style = true\nkey_prefixes"), 1);
-    let served = Served::waiting_for(&file, &["good"], |command, _| {
+    let served = TenantServer::waiting_for(&file, &["good"], |command, _| {
         command.args(["--log-level", "error"]).env("LAKEGATE_TEST_ID", "x".repeat(16)).env("LAKEGATE_TEST_KEY", "y".repeat(20));
     })
     .await?;
-    let spec = crate::place::laid_over(spec(EVIL, "csv"), serde_json::json!({"batch_size": 10}));
+    let spec = crate::proxied_store::laid_over(spec(EVIL, "csv"), serde_json::json!({"batch_size": 10}));
     let message = Message::Insert(ids("t", 0..100).into());
     left(&place, spec, message, async || drop(tokio::time::timeout(PATIENCE, asked.recv()).await)).await?;
     served.stop().await?;
@@ -228,7 +228,7 @@ async fn a_session_that_is_left_waits_for_no_guest() -> Result<()> {
 /// Those who look at the status page are answered, whoever else connects to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_keep_nobody_from_the_status_page() -> Result<()> {
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     let mut silent = Vec::new();
     for number in 0..100 {
         let mut socket = TcpStream::connect(served.status).await?;
@@ -249,7 +249,7 @@ async fn silent_connections_keep_nobody_from_the_status_page() -> Result<()> {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_is_held_after_chaos() -> Result<()> {
-    let report = lakegate_tests::chaos::run(std::path::Path::new(crate::place::PLUGIN), Duration::from_secs(20), 1, |_, _| {}).await?;
+    let report = lakegate_tests::chaos::run(std::path::Path::new(crate::proxied_store::PLUGIN), Duration::from_secs(20), 1, |_, _| {}).await?;
     // A run in which nothing happens would promise nothing.
     assert!(report.stored > 10 && report.attacks > 100 && report.left > 0 && report.reloads > 0 && report.faults > 0, "{report:?}");
     Ok(())

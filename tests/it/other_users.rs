@@ -1,6 +1,6 @@
 //! A tenant's unix socket and the other users of the machine: mode and owner say who is let in, and the system keeps to it.
 
-use crate::tenants::Served;
+use crate::tenants::TenantServer;
 use anyhow::{Context, Result, ensure};
 use lakegate_tests::process::on_path;
 use lakegate_tests::tiers::{self, Unavailable};
@@ -63,7 +63,7 @@ async fn a_socket_lets_in_whom_its_mode_and_owner_name() -> Result<()> {
     }
     let perl = on_path("perl").ok_or_else(|| Unavailable("no `perl` on the PATH".into()));
     let Some(perl) = tiers::live("sockets and other users", perl) else { return Ok(()) };
-    let served = Served::of(&file(), |command, folder| {
+    let served = TenantServer::with(&file(), |command, folder| {
         command.arg("--local").arg(folder.join("store"));
     })
     .await?;

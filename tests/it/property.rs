@@ -4,17 +4,17 @@
 //! A fixed number of tables from a fixed seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others.
 
 use crate::readers::{json_matches, parquet_matches};
-use crate::support::{Bench, bench};
+use crate::support::{TestStore, test_store};
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::StringArray;
 use lakegate::{Destination, WriteReport};
-use lakegate_guest::encode::{EncodeError, Encoders, Output};
-use lakegate_guest::host::PutError;
+use lakegate_guest::encode::{EncodeError, Encoders};
 use lakegate_guest::ipc::Decoder;
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Spec};
 use lakegate_guest::testing::FakeHost;
 use lakegate_tests::generate::{Dice, Generated, Types, asked};
+use lakegate_tests::output::CollectedOutput;
 use lakegate_tests::tables::Table;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -53,9 +53,9 @@ fn spec(changes: &Value) -> Value {
 }
 
 /// What the guest in wasm makes of all tables, in one write.
-async fn in_wasm(bench: &Bench, spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
+async fn in_wasm(test_store: &TestStore, spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
     // One lane, so that a rotating table is cut where a single guest would cut it.
-    let options = lakegate::Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+    let options = lakegate::Options { lanes: NonZeroUsize::MIN, ..test_store.options() };
     let session = Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;
     for (_, ipc) in tables {
@@ -63,19 +63,19 @@ async fn in_wasm(bench: &Bench, spec: &Value, tables: &[(String, Vec<u8>)]) -> R
     }
     let report = write.finish().await;
     session.close().await;
-    Ok(bodies(bench, &report))
+    Ok(bodies(test_store, &report))
 }
 
-fn bodies(bench: &Bench, report: &WriteReport) -> Bodies {
-    let of = |table: &lakegate::TableReport| match &table.failure {
+fn bodies(test_store: &TestStore, report: &WriteReport) -> Bodies {
+    let outcome = |table: &lakegate::TableReport| match &table.failure {
         Some(failure) => Err(failure.message.clone()),
         None => {
-            let mut bodies: Vec<_> = table.receipts.iter().map(|receipt| bench.body(receipt.key.as_str())).collect();
+            let mut bodies: Vec<_> = table.receipts.iter().map(|receipt| test_store.body(receipt.key.as_str())).collect();
             bodies.sort();
             Ok(bodies)
         }
     };
-    report.tables.iter().map(|table| (table.table.clone(), of(table))).collect()
+    report.tables.iter().map(|table| (table.table.clone(), outcome(table))).collect()
 }
 
 /// What the same guest makes of them natively.
@@ -105,8 +105,8 @@ async fn check(what: &str, changes: Value, types: Types) -> Result<()> {
     let seeds = seeds(what);
     let generated: Vec<_> = seeds.map(|seed| (table(seed), Generated::new(&table(seed), seed, types))).collect();
     let tables: Vec<_> = generated.iter().map(|(name, table)| (name.clone(), table.ipc())).collect();
-    let (bench, spec) = (bench("property"), spec(&changes));
-    let (wasm, native) = (in_wasm(&bench, &spec, &tables).await?, natively(&spec, &tables)?);
+    let (test_store, spec) = (test_store("property"), spec(&changes));
+    let (wasm, native) = (in_wasm(&test_store, &spec, &tables).await?, natively(&spec, &tables)?);
     let mut rows = 0;
     for (name, table) in &generated {
         // A table of no rows may have left no trace at all.
@@ -180,23 +180,13 @@ async fn large_pages_end_in_wasm_where_they_end_natively() -> Result<()> {
         Ok((name.clone(), Table::new(&name).column("text", Arc::new(values)).insert_ipc()?))
     };
     let tables = [4_096, 8_192, 10_000, 16_384].into_iter().map(large).collect::<Result<Vec<_>>>()?;
-    let (bench, spec) = (bench("property"), spec(&json!({"format": "parquet"})));
-    let (wasm, native) = (in_wasm(&bench, &spec, &tables).await?, natively(&spec, &tables)?);
+    let (test_store, spec) = (test_store("property"), spec(&json!({"format": "parquet"})));
+    let (wasm, native) = (in_wasm(&test_store, &spec, &tables).await?, natively(&spec, &tables)?);
     ensure!(native.len() == tables.len() && native.values().all(|bodies| matches!(bodies.as_deref(), Ok([_]))), "one object a table");
     for (name, native) in &native {
         ensure!(wasm.get(name) == Some(native), "{name}: wasm and native differ: {:?} / {:?}", wasm.get(name).map(brief), brief(native));
     }
     Ok(())
-}
-
-#[derive(Default)]
-struct Collected(Vec<u8>);
-
-impl Output for Collected {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
 }
 
 /// A slice of a batch gives what its rows give: arrays that begin anywhere, at any depth, natively.
@@ -222,7 +212,7 @@ fn slices_are_encoded_as_their_rows() {
                 let start = dice.roll(batch.num_rows() as u64) as usize;
                 let count = 1 + dice.roll((batch.num_rows() - start) as u64) as usize;
                 let encode = |batch: &arrow_array::RecordBatch, rows| -> Result<Vec<u8>, EncodeError> {
-                    let mut out = Collected::default();
+                    let mut out = CollectedOutput::default();
                     let mut encoder = Encoders::new(format.clone(), Compression::None).open(&schema)?;
                     encoder.write(batch, rows, &mut out)?;
                     encoder.finish(&mut out)?;

@@ -3,8 +3,8 @@
 //! Lineitem is written through a session of the component into the embedded store; its rows and sums are then asked of arrow's own
 //! readers, and of pyarrow, duckdb and polars.
 
-use crate::place::PLUGIN;
-use crate::support::{bench, runtime};
+use crate::proxied_store::PLUGIN;
+use crate::support::{test_store, runtime};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -89,8 +89,8 @@ impl Sums {
 /// Writes lineitem in every format to the embedded store, or to a live one, and each object into a file of the folder.
 async fn write_lineitem(folder: &Path, live: Option<&Store>) -> Result<()> {
     for (format, compression, file) in FORMATS {
-        let bench = bench(BUCKET);
-        let mut options = bench.options();
+        let test_store = test_store(BUCKET);
+        let mut options = test_store.options();
         let mut spec = json!({
             "bucket": BUCKET, "region": "us-east-1", "path": format!("{{{{TABLE}}}}/{file}"), "no_rotate": true, "test_write": false,
             "format": format, "compression": compression,
@@ -113,7 +113,7 @@ async fn write_lineitem(folder: &Path, live: Option<&Store>) -> Result<()> {
         let key = format!("lineitem/{file}");
         let body = match live {
             Some(store) => store.client().get_object().bucket(BUCKET).key(&key).send().await?.body.collect().await?.to_vec(),
-            None => bench.body(&key),
+            None => test_store.body(&key),
         };
         std::fs::write(folder.join(file), body)?;
     }
@@ -182,8 +182,8 @@ async fn load_lineitem(folder: &Path) -> Result<()> {
             if compression.is_empty() { String::new() } else { format!(" --compression {compression}") }
         );
         let output = Command::new(PLUGIN).args(line.split(' ')).current_dir(place.path()).stdin(Stdio::null()).output().await?;
-        let words = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success() && words.is_empty(), "{file}: {:?} {words}", output.status.code());
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() && text.is_empty(), "{file}: {:?} {text}", output.status.code());
         let summary: Value = serde_json::from_slice(&output.stdout)?;
         assert_eq!((&summary["ok"], &summary["rows"], &summary["objects"]), (&true.into(), &ROWS.into(), &1.into()), "{summary}");
         let store = LocalStore::open(&place.path().join("store"))?;
@@ -255,8 +255,8 @@ async fn golden_parquet_reads_back_whoever_reads_it() -> Result<()> {
     let printed = python.run(SCRIPT, ["golden".as_ref(), folder.path().as_os_str()]).await?;
     let findings: Vec<Finding> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let problems: Vec<_> = findings.iter().filter(|finding| finding.problem.is_some() && !is_known(finding)).collect();
-    let words = |finding: &&Finding| format!("{} of {}: {}", finding.reader, finding.file, finding.problem.as_deref().unwrap_or_default());
-    ensure!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.iter().map(words).collect::<Vec<_>>().join("\n"));
+    let text = |finding: &&Finding| format!("{} of {}: {}", finding.reader, finding.file, finding.problem.as_deref().unwrap_or_default());
+    ensure!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.iter().map(text).collect::<Vec<_>>().join("\n"));
     ensure!(findings.iter().map(|finding| finding.compared).sum::<usize>() > 100, "too few columns were compared");
     corpus("golden Parquet read back", findings.len(), READERS * GOLDEN_FILES);
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! MinIO is the store and the STS in one. Its user may do everything with objects, so that whatever is refused is refused by the policy.
 
-use crate::tenants::Served;
+use crate::tenants::TenantServer;
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
@@ -245,7 +245,7 @@ async fn a_tenants_requests_are_signed_by_such_a_session() -> Result<()> {
     let Some((store, [id, secret])) = store().await else { return Ok(()) };
     let (endpoint, heard) = tap(store.endpoint.trim_start_matches("http://").to_owned()).await?;
     let file = FILE.replace("ROLE", ROLE).replace("ENDPOINT", &endpoint);
-    let served = Served::of(&file, |command, folder| {
+    let served = TenantServer::with(&file, |command, folder| {
         // Where STS is, only the operator's own files may say; variables that redirect end the process.
         let config = folder.join("config");
         let text = format!("[default]\nservices = here\n[services here]\nsts =\n  endpoint_url = {}\n", store.endpoint);

@@ -1,7 +1,7 @@
 //! The status page, as a browser shows it.
 
-use crate::place::BUCKET;
-use crate::tenants::{Served, spec};
+use crate::proxied_store::BUCKET;
+use crate::tenants::{TenantServer, spec};
 use anyhow::{Context, Result};
 use lakegate_tests::chromium::Chromium;
 use lakegate_tests::plugin::Message;
@@ -16,7 +16,7 @@ const MARKUP: &str = "<img src=https:elsewhere.example>";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_shows_tenants_and_denials_and_asks_nobody_else() -> Result<()> {
     let Some(browser) = tiers::live("the status page in a browser", Chromium::find()) else { return Ok(()) };
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     let granted = spec("beta/{{TABLE}}/{{UUID}}.json", "json");
     beta.round(&granted, [Message::Insert(ids("b", 0..2).into())]).await?;

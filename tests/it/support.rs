@@ -17,21 +17,21 @@ pub(crate) fn runtime() -> Arc<Runtime> {
 }
 
 /// An embedded store in a folder that goes when the test ends.
-pub(crate) struct Bench {
+pub(crate) struct TestStore {
     pub(crate) store: Arc<LocalStore>,
     bucket: String,
     _folder: tempfile::TempDir,
 }
 
 /// A store with one bucket.
-pub(crate) fn bench(bucket: &str) -> Bench {
+pub(crate) fn test_store(bucket: &str) -> TestStore {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = LocalStore::open(folder.path()).expect("a store in it");
     store.create_bucket(bucket).expect("a bucket");
-    Bench { store: Arc::new(store), bucket: bucket.to_owned(), _folder: folder }
+    TestStore { store: Arc::new(store), bucket: bucket.to_owned(), _folder: folder }
 }
 
-impl Bench {
+impl TestStore {
     /// Options that reach the store.
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::default();
@@ -62,14 +62,14 @@ impl Bench {
 }
 
 /// A plugin server and a client of it. The server ends with it.
-pub(crate) struct Served {
+pub(crate) struct TestServer {
     pub(crate) client: PluginClient<Channel>,
     stop: CancellationToken,
     /// Of a unix socket.
     _folder: Option<tempfile::TempDir>,
 }
 
-impl Served {
+impl TestServer {
     /// A server on loopback, or on a unix socket in a folder of its own.
     pub(crate) async fn over(network: Network, options: Options) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
@@ -87,7 +87,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -1,10 +1,10 @@
 //! What a tenant may take of the process: sessions, messages, open objects, memory; and a file of tenants that changes while they are served.
 
 use crate::hostile;
-use crate::place::{BUCKET, PLUGIN, eventually};
-use crate::rig::{self, Rig};
-use crate::support::{bench, runtime};
-use crate::tenants::{FILE, Served, grant, options, spec, write_file};
+use crate::proxied_store::{BUCKET, PLUGIN, eventually};
+use crate::faulty_store::{self, FaultyStore};
+use crate::support::{test_store, runtime};
+use crate::tenants::{FILE, TenantServer, grant, options, spec, write_file};
 use anyhow::{Context, Result};
 use http::StatusCode;
 use lakegate::{Destination, FailureClass, Grant, OpenError, Options, Resources, Tenant};
@@ -28,7 +28,7 @@ fn file_with(line: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Result<()> {
-    let served = Served::locally(&file_with("max_sessions = 2")).await?;
+    let served = TenantServer::locally(&file_with("max_sessions = 2")).await?;
     let spec = spec(CSV, "csv");
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -69,15 +69,15 @@ async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Resu
 async fn a_message_is_as_large_as_granted() -> Result<()> {
     let rows = |rows| Message::Insert(ids("t", 0..rows).into());
     let granted = ids("t", 0..1_000).len();
-    let served = Served::locally(&file_with(&format!("max_message_bytes = {granted}"))).await?;
+    let served = TenantServer::locally(&file_with(&format!("max_message_bytes = {granted}"))).await?;
     let mut acme = served.connect("acme").await?;
     let spec = spec(CSV, "csv");
     acme.round(&spec, [rows(1_000)]).await?;
     // Refused by the session, and by the stack before it is in memory.
     for more in [1_008, 100_000] {
         let status = acme.round(&spec, [rows(more)]).await.expect_err("larger");
-        let words = format!("a message of more than {granted} bytes is not granted (`max_message_bytes`)");
-        assert!(status.message().contains(&words), "{more}: {status:?}");
+        let expected = format!("a message of more than {granted} bytes is not granted (`max_message_bytes`)");
+        assert!(status.message().contains(&expected), "{more}: {status:?}");
         // The session is to be ended by its client, as after any bad message, once what it had open is aborted.
         while acme.close().await.is_err_and(|status| status.message() == "plugin already in use") {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -94,9 +94,9 @@ async fn a_message_is_as_large_as_granted() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_open_as_many_as_granted() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let tenant = Tenant::new("acme", Grant { max_open_objects: Some(2), ..grant("acme/") });
-    let destination = Destination::new(runtime(), options(&bench, tenant));
+    let destination = Destination::new(runtime(), options(&test_store, tenant));
     let session = destination.open(&spec(CSV, "csv").to_string(), "sync").await?;
     for round in 0..2 {
         let mut write = session.write()?;
@@ -105,22 +105,22 @@ async fn objects_are_open_as_many_as_granted() -> Result<()> {
         }
         let report = write.finish().await;
         let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
-        let words = "objects open at once: 2 granted (`max_open_objects`), and all are open";
-        assert_eq!(failures, [("c", FailureClass::Denied, words)], "round {round}");
+        let expected = "objects open at once: 2 granted (`max_open_objects`), and all are open";
+        assert_eq!(failures, [("c", FailureClass::Denied, expected)], "round {round}");
     }
-    assert_eq!(bench.keys().len(), 4);
+    assert_eq!(test_store.keys().len(), 4);
     Ok(())
 }
 
 /// The test object is an object as others are: in the day, the audit, the numbers, and the pace.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_test_object_counts() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let content_types = vec!["text/csv".into(), "application/octet-stream".into()];
     let tenant = Tenant::new("acme", Grant { objects_per_second: Some(1), daily_objects: Some(4), content_types, ..grant("acme/") });
     let tally = tenant.metrics.clone();
-    let destination = Destination::new(runtime(), options(&bench, tenant));
-    let spec = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
+    let destination = Destination::new(runtime(), options(&test_store, tenant));
+    let spec = crate::proxied_store::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
     let begun = Instant::now();
     for number in 1..=4 {
         destination.test_connection(&spec.to_string()).await?;
@@ -137,29 +137,29 @@ async fn the_test_object_counts() -> Result<()> {
 /// The store lost the answer and does not say whether the object is there: it may be, so it counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_outcome_is_not_given_back() -> Result<()> {
-    let mut rig = Rig::new([
+    let mut faulty = FaultyStore::new([
         Rule::on(Operation::Complete, When::First(1), Fault::DropAnswer),
         Rule::on(Operation::Head, When::Always, Fault::Answer(StatusCode::FORBIDDEN)),
     ])
     .await;
-    let rules = Grant { buckets: vec![rig::BUCKET.into()], endpoint: Some(rig.proxy.endpoint()), path_style: true, ..grant("") };
-    rig.options.tenant = Some(Arc::new(Tenant::new("acme", Grant { daily_objects: Some(1), ..rules })));
-    let session = rig.open(json!({})).await;
-    for (table, rows, words) in [("t", 5_000, "the outcome is unknown"), ("u", 1, "1 objects a day are granted, and all are used")] {
+    let rules = Grant { buckets: vec![faulty_store::BUCKET.into()], endpoint: Some(faulty.proxy.endpoint()), path_style: true, ..grant("") };
+    faulty.options.tenant = Some(Arc::new(Tenant::new("acme", Grant { daily_objects: Some(1), ..rules })));
+    let session = faulty.open(json!({})).await;
+    for (table, rows, expected) in [("t", 5_000, "the outcome is unknown"), ("u", 1, "1 objects a day are granted, and all are used")] {
         let mut write = session.write()?;
         write.insert(ids(table, 0..rows).into()).await?;
         let report = write.finish().await;
         let failures: Vec<_> = report.failures().map(|(_, failure)| failure.message.clone()).collect();
-        assert!(failures.len() == 1 && failures[0].contains(words), "{table}: {failures:?}");
+        assert!(failures.len() == 1 && failures[0].contains(expected), "{table}: {failures:?}");
     }
-    assert_eq!(rig.keys().len(), 1, "it is there");
+    assert_eq!(faulty.keys().len(), 1, "it is there");
     Ok(())
 }
 
 /// Guests and what the host keeps for sessions share one bound; the tenant beside has its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let rules = || Grant {
         buckets: vec!["hostile".into()],
         path_style: true,
@@ -168,7 +168,7 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
         max_message_bytes: Some(1 << 20),
         ..grant("")
     };
-    let machine = |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&bench, tenant) };
+    let machine = |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&test_store, tenant) };
     let host_bytes = machine(Tenant::new("any", rules())).host_bytes();
     assert_eq!(host_bytes, 7 << 20);
     let budget = 3 * host_bytes - (1 << 20);
@@ -184,12 +184,12 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
     write.insert(hostile::message("good", "ok", 3, None)).await?;
     let report = write.finish().await;
     let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
-    let words = format!(
+    let expected = format!(
         "the component needs more memory than is left of the {budget} bytes that the tenant has for all sessions (`budget_bytes`) while it \
          wrote the table \"bad\""
     );
-    assert_eq!(failures, [("bad", FailureClass::Unexpected, words.as_str())]);
-    assert_eq!(bench.keys().len(), 1);
+    assert_eq!(failures, [("bad", FailureClass::Unexpected, expected.as_str())]);
+    assert_eq!(test_store.keys().len(), 1);
 
     let second = bounded.open("{}", "sync").await?;
     let error = bounded.open("{}", "sync").await.expect_err("no room for a third");
@@ -217,18 +217,18 @@ fn held_write(mut client: Client, table: &'static str) -> (mpsc::Sender<()>, tok
 }
 
 /// A number of `/metrics`.
-async fn metric(served: &Served, name: &str) -> Result<f64> {
+async fn metric(served: &TenantServer, name: &str) -> Result<f64> {
     let metrics = served.get("/metrics").await?;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{name} in {metrics}"))?;
     Ok(line.trim().parse()?)
 }
 
 /// How long the tenant's guests have computed, in seconds.
-async fn computed(served: &Served, tenant: &str) -> Result<f64> {
+async fn computed(served: &TenantServer, tenant: &str) -> Result<f64> {
     metric(served, &format!("lakegate_guest_cpu_seconds_total{{tenant=\"{tenant}\"}}")).await
 }
 
-async fn hang_up(served: &Served) -> Result<()> {
+async fn hang_up(served: &TenantServer) -> Result<()> {
     let id = served.child.id().context("it runs")?;
     assert!(Command::new("kill").args(["-HUP", &id.to_string()]).status().await?.success());
     Ok(())
@@ -236,7 +236,7 @@ async fn hang_up(served: &Served) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
-    let served = Served::locally(&file_with("daily_objects = 2")).await?;
+    let served = TenantServer::locally(&file_with("daily_objects = 2")).await?;
     let folder = served.folder.path().to_owned();
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     acme.round(&spec(CSV, "csv"), [Message::Insert(ids("early", 0..2).into())]).await?;
@@ -298,7 +298,7 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
 /// What is wanted is made before anybody is stopped: a certificate, a variable or a place that is not there changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
-    let mut served = Served::locally(FILE).await?;
+    let mut served = TenantServer::locally(FILE).await?;
     let log = Arc::new(Mutex::new(Vec::<String>::new()));
     let (kept, mut lines) = (log.clone(), BufReader::new(served.child.stdout.take().context("piped")?).lines());
     tokio::spawn(async move {
@@ -317,7 +317,7 @@ async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
         "00".repeat(32)
     );
     let variables = format!("{socket}\ncredentials = {{ access_key_id_env = \"LAKEGATE_TEST_NONE\", secret_access_key_env = \"PATH\" }}");
-    for (listen, words) in [
+    for (listen, expected) in [
         (tls, "no.pem"),
         (variables, "the variable LAKEGATE_TEST_NONE is not set"),
         (format!("listen = {{ plain_tcp = \"{}\" }}", taken.local_addr()?), "cannot listen on"),
@@ -327,8 +327,8 @@ async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
         // Beta is gone from the file, acme is another.
         write_file(&folder, &FILE.split("\n\n").next().context("acme's")?.replacen(socket, &listen, 1))?;
         hang_up(&served).await?;
-        let told = |line: &String| line.contains("Tenants stay as they were: tenant \\\"acme\\\": ") && line.contains(words);
-        eventually(words, || log.lock().expect("no panic").iter().any(told)).await;
+        let is_reported = |line: &String| line.contains("Tenants stay as they were: tenant \\\"acme\\\": ") && line.contains(expected);
+        eventually(expected, || log.lock().expect("no panic").iter().any(is_reported)).await;
         acme.write([Message::Insert(ids("a", 0..2).into())]).await?;
         acme.close().await?;
         beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
@@ -341,7 +341,7 @@ async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
 /// The end of the process aborts what a hostile guest holds open as it does anything else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_guest_leaves_no_upload_behind_when_the_process_ends() -> Result<()> {
-    let served = Served::locally(&hostile_file()).await?;
+    let served = TenantServer::locally(&hostile_file()).await?;
     let store = LocalStore::open(&served.folder.path().join("store"))?;
     let mut acme = served.connect("acme").await?;
     acme.init(&serde_json::json!({})).await?;
@@ -384,8 +384,8 @@ async fn components_are_compiled_one_at_a_time_and_last_in_line() -> Result<()> 
         );
         file.push('\n');
     }
-    let served = Served::of(&file, |command, place| {
-        command.arg("--local").arg(place.join("store")).env("LAKEGATE_CACHE_DIR", place.join("cache"));
+    let served = TenantServer::with(&file, |command, folder| {
+        command.arg("--local").arg(folder.join("store")).env("LAKEGATE_CACHE_DIR", folder.join("cache"));
     })
     .await?;
     let id = served.child.id().context("it runs")?;
@@ -435,7 +435,7 @@ fn niceness(stat: &str) -> Option<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_tenant_does_is_counted() -> Result<()> {
-    let served = Served::locally(&file_with("bytes_per_second = 10")).await?;
+    let served = TenantServer::locally(&file_with("bytes_per_second = 10")).await?;
     let mut acme = served.connect("acme").await?;
     // 7 bytes go at once and are paid for by the next 7, twice.
     let rows = ["a", "b", "c"].map(|table| Message::Insert(ids(table, 0..2).into()));
@@ -465,7 +465,7 @@ fn hostile_file() -> String {
 /// A component that a tenant brings runs for that tenant alone, under its grant.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_may_bring_a_component_of_its_own() -> Result<()> {
-    let served = Served::locally(&hostile_file()).await?;
+    let served = TenantServer::locally(&hostile_file()).await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
     let order = |table: &str, key: &str| Message::Insert(hostile::message(table, "ok", 3, Some(key)));
@@ -479,7 +479,7 @@ async fn a_tenant_may_bring_a_component_of_its_own() -> Result<()> {
     assert_eq!(store.records(BUCKET, "")?.len(), 1);
 
     let file = FILE.replacen("[tenants.acme]", "[tenants.acme]\ncomponent = \"/nowhere/c.wasm\"", 1);
-    let served = Served::locally(&file).await?;
+    let served = TenantServer::locally(&file).await?;
     let said = served.connect("acme").await?.init(&spec(CSV, "csv")).await.expect_err("no component");
     assert!(said.message().contains("/nowhere/c.wasm") || said.message().contains("No such file"), "{said:?}");
     let mut beta = served.connect("beta").await?;

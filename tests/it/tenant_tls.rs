@@ -1,7 +1,7 @@
 //! TLS from the file of tenants to a row in the store: the process as its operator starts it, a client with a certificate, and others.
 
 use crate::isolation::{cpu_seconds, host_seconds};
-use crate::place::BUCKET;
+use crate::proxied_store::BUCKET;
 use crate::tenants::{FILE, spec};
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
@@ -100,8 +100,8 @@ fn keep(folder: &Path, name: &str, text: &str) -> Result<()> {
 }
 
 /// Acme at a TLS listener for one client.
-struct Served {
-    served: crate::tenants::Served,
+struct TlsServer {
+    served: crate::tenants::TenantServer,
     port: SocketAddr,
     servers: Authority,
     clients: Authority,
@@ -110,7 +110,7 @@ struct Served {
 }
 
 /// Serves it; `change` is done to the file.
-async fn serve(change: impl FnOnce(String) -> String) -> Result<Served> {
+async fn serve(change: impl FnOnce(String) -> String) -> Result<TlsServer> {
     let (servers, clients) = (authority()?, authority()?);
     let (server, acme) = (identity(NAME, &servers)?, identity("acme", &clients)?);
     let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
@@ -127,19 +127,19 @@ async fn serve(change: impl FnOnce(String) -> String) -> Result<Served> {
     let file = change(file);
     let remote = file.contains("endpoint = ");
     // Beta is served after acme, at a socket that can be waited for.
-    let served = crate::tenants::Served::waiting_for(&file, &["beta"], |command, place| {
+    let served = crate::tenants::TenantServer::waiting_for(&file, &["beta"], |command, folder| {
         if !remote {
-            command.arg("--local").arg(place.join("store"));
+            command.arg("--local").arg(folder.join("store"));
         }
         command.env("LAKEGATE_TEST_ID", KEY.0).env("LAKEGATE_TEST_KEY", KEY.1);
     })
     .await?;
-    Ok(Served { served, port, servers, clients, acme, _pem: folder })
+    Ok(TlsServer { served, port, servers, clients, acme, _pem: folder })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
-    let Served { served, port, servers, clients, acme, _pem } = serve(|file| file).await?;
+    let TlsServer { served, port, servers, clients, acme, _pem } = serve(|file| file).await?;
     let stranger = identity("other", &clients)?;
     let mut client = Dialer::new(port, &servers, &acme)?.client().await?;
     client.round(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("a", 0..2).into())]).await?;
@@ -172,7 +172,7 @@ async fn hung_up(mut socket: TcpStream) {
 /// Half of the first words of a client, again and again: they keep nobody out, the oldest makes room at once, and none is there for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
-    let Served { served, port, servers, acme, .. } = &serve(|file| file).await?;
+    let TlsServer { served, port, servers, acme, .. } = &serve(|file| file).await?;
     let config = Dialer::new(*port, servers, acme)?.1;
     let mut half = Vec::new();
     rustls::ClientConnection::new(config, ServerName::try_from(NAME)?)?.write_tls(&mut half)?;
@@ -221,11 +221,11 @@ async fn what_tls_and_storing_take_is_charged_to_the_tenant() -> Result<()> {
         let file = file.replacen("[tenants.acme.grant]", &format!("{credentials}\n[tenants.acme.grant]"), 1);
         file.replacen("region", &place, 1)
     };
-    let Served { served, port, servers, acme, .. } = &serve(remote).await?;
+    let TlsServer { served, port, servers, acme, .. } = &serve(remote).await?;
     let mut dice = lakegate_tests::generate::Dice::new(1);
-    let words: arrow_array::StringArray =
+    let values: arrow_array::StringArray =
         (0..4_096).map(|_| Some((0..64).map(|_| format!("{:016x}", dice.bits())).collect::<String>())).collect();
-    let message = bytes::Bytes::from(Table::new("t").column("word", Arc::new(words)).insert_ipc()?);
+    let message = bytes::Bytes::from(Table::new("t").column("word", Arc::new(values)).insert_ipc()?);
     let mut client = Dialer::new(*port, servers, acme)?.client().await?;
     // A table that may not be written fails with its first message: of the others, all that is left to do is to take them in. Then one that may.
     for (prefix, ends_well, least) in [("elsewhere", false, 0.5), ("acme", true, 0.2)] {

@@ -1,8 +1,8 @@
 //! Many tenants in one process: each writes what its grant allows, where it allows it, and nothing of another's.
 
 use crate::hostile;
-use crate::place::{BUCKET, PLUGIN, eventually};
-use crate::support::{Bench, bench, runtime};
+use crate::proxied_store::{BUCKET, PLUGIN, eventually};
+use crate::support::{TestStore, test_store, runtime};
 use anyhow::{Context, Result};
 use arrow_array::{Int64Array, StringArray};
 use lakegate::{Destination, FailureClass, Grant, OpenError, Options, Tenant};
@@ -36,8 +36,8 @@ pub(crate) fn grant(prefix: &str) -> Grant {
     }
 }
 
-pub(crate) fn options(bench: &Bench, tenant: Tenant) -> Options {
-    Options { lanes: NonZeroUsize::MIN, tenant: Some(Arc::new(tenant)), ..bench.options() }
+pub(crate) fn options(test_store: &TestStore, tenant: Tenant) -> Options {
+    Options { lanes: NonZeroUsize::MIN, tenant: Some(Arc::new(tenant)), ..test_store.options() }
 }
 
 pub(crate) fn spec(path: &str, format: &str) -> Value {
@@ -57,10 +57,10 @@ fn canary(tenant: usize) -> String {
 }
 
 fn rows_of(tenant: usize, table: usize) -> Result<Vec<u8>> {
-    let words = (0..ROWS).map(|row| Some(format!("{}-{row}", canary(tenant))));
+    let values = (0..ROWS).map(|row| Some(format!("{}-{row}", canary(tenant))));
     let table = Table::new(&format!("table_{table}"));
     let table = table.column("id", Arc::new(Int64Array::from_iter_values(0..ROWS)));
-    table.column("word", Arc::new(words.collect::<StringArray>())).insert_ipc()
+    table.column("word", Arc::new(values.collect::<StringArray>())).insert_ipc()
 }
 
 /// A tenant's whole sync; answers how long it took.
@@ -84,10 +84,10 @@ async fn sync_of(destination: Destination, tenant: usize) -> Result<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "figures that the notes quote")]
 async fn a_hundred_tenants_at_once_and_none_in_anothers_prefix() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let syncs = (0..TENANTS).map(|tenant| {
         let owner = Tenant::new(&format!("tenant{tenant}"), grant(&format!("tenant{tenant}/")));
-        let destination = Destination::new(runtime(), options(&bench, owner));
+        let destination = Destination::new(runtime(), options(&test_store, owner));
         tokio::spawn(sync_of(destination, tenant))
     });
     let mut times = Vec::new();
@@ -100,10 +100,10 @@ async fn a_hundred_tenants_at_once_and_none_in_anothers_prefix() -> Result<()> {
 
     let mut objects = 0;
     for tenant in 0..TENANTS {
-        let keys: Vec<String> = bench.keys().into_iter().filter(|key| key.starts_with(&format!("tenant{tenant}/"))).collect();
+        let keys: Vec<String> = test_store.keys().into_iter().filter(|key| key.starts_with(&format!("tenant{tenant}/"))).collect();
         assert!(keys.len() >= TABLES, "tenant {tenant}: {keys:?}");
         for key in &keys {
-            let body = bench.body(key);
+            let body = test_store.body(key);
             let canaries = body.windows(STEM.len() + 3).filter(|window| window.starts_with(STEM.as_bytes()));
             let found: BTreeSet<_> = canaries.map(|window| String::from_utf8_lossy(window).into_owned()).collect();
             // Its own is found, so the search can find one; no other is.
@@ -111,26 +111,26 @@ async fn a_hundred_tenants_at_once_and_none_in_anothers_prefix() -> Result<()> {
         }
         objects += keys.len();
     }
-    assert_eq!(objects, bench.keys().len(), "every object lies below a tenant's prefix");
-    assert_eq!(bench.unfinished_uploads(), 0);
+    assert_eq!(objects, test_store.keys().len(), "every object lies below a tenant's prefix");
+    assert_eq!(test_store.unfinished_uploads(), 0);
     Ok(())
 }
 
 /// The error of an Init under `grant`.
 async fn denied(grant: Grant, change: Value) -> String {
-    let bench = bench(BUCKET);
-    let destination = Destination::new(runtime(), options(&bench, Tenant::new("acme", grant)));
-    let spec = crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), change);
+    let test_store = test_store(BUCKET);
+    let destination = Destination::new(runtime(), options(&test_store, Tenant::new("acme", grant)));
+    let spec = crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), change);
     let error = destination.open(&spec.to_string(), "sync").await.expect_err("denied");
     assert!(matches!(error, OpenError::Denied(_)), "{error:?}");
-    assert_eq!(bench.keys(), [""; 0]);
+    assert_eq!(test_store.keys(), [""; 0]);
     error.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_does_not_choose_what_is_not_granted() {
     let whole = || grant("acme/");
-    for (change, words) in [
+    for (change, expected) in [
         (json!({"bucket": "other"}), "\"other\" is not granted; `buckets` are [\"served\"]"),
         (json!({"bucket": "arn:aws:s3:us-east-1:1:accesspoint/served"}), "is not granted; `buckets`"),
         (json!({"region": "eu-west-1"}), "`region`"),
@@ -149,7 +149,7 @@ async fn a_spec_does_not_choose_what_is_not_granted() {
         (json!({"test_write": true, "path": "beta/{{TABLE}}/{{UUID}}.csv"}), "is outside the granted prefixes"),
     ] {
         let said = denied(whole(), change.clone()).await;
-        assert!(said.contains(words), "{change}: {said}");
+        assert!(said.contains(expected), "{change}: {said}");
     }
     let said = denied(whole(), json!({"bucket": "other", "aws_debug": true})).await;
     assert_eq!(said.lines().count(), 2, "every broken rule at once: {said}");
@@ -157,15 +157,15 @@ async fn a_spec_does_not_choose_what_is_not_granted() {
 
 /// One write of `table` under `grant`; its failure, if any, and what is in the bucket then.
 async fn write_one(grant: Grant, path: &str, table: &str, rows: i64) -> (Option<(FailureClass, String)>, Vec<String>) {
-    let bench = bench(BUCKET);
-    let destination = Destination::new(runtime(), options(&bench, Tenant::new("acme", grant)));
+    let test_store = test_store(BUCKET);
+    let destination = Destination::new(runtime(), options(&test_store, Tenant::new("acme", grant)));
     let session = destination.open(&spec(path, "csv").to_string(), "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     write.insert(ids(table, 0..rows).into()).await.expect("a good header");
     let report = write.finish().await;
-    assert_eq!(bench.unfinished_uploads(), 0);
+    assert_eq!(test_store.unfinished_uploads(), 0);
     let failure = report.failures().next().map(|(_, failure)| (failure.class, failure.message.clone()));
-    (failure, bench.keys())
+    (failure, test_store.keys())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,14 +192,14 @@ async fn sizes_and_days_are_bounded() {
     let path = "acme/{{TABLE}}/{{UUID}}.csv";
     // "id\n" and ten rows of two bytes.
     assert_eq!(write_one(Grant { max_object_bytes: Some(23), ..grant("acme/") }, path, "t", 10).await.0, None);
-    for (grant, words) in [
+    for (grant, expected) in [
         (Grant { max_object_bytes: Some(22), ..grant("acme/") }, "more than 22 bytes is not granted"),
         (Grant { daily_bytes: Some(22), ..grant("acme/") }, "22 bytes a day are granted"),
         (Grant { daily_objects: Some(0), ..grant("acme/") }, "0 objects a day are granted"),
     ] {
         let (failure, keys) = write_one(grant, path, "t", 10).await;
         let (class, message) = failure.expect("over the bound");
-        assert!(class == FailureClass::Denied && message.contains(words), "{class:?} {message}");
+        assert!(class == FailureClass::Denied && message.contains(expected), "{class:?} {message}");
         assert_eq!(keys, [""; 0]);
     }
 }
@@ -207,9 +207,9 @@ async fn sizes_and_days_are_bounded() {
 /// A day's bound holds over sessions, and what did not land does not count.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_is_counted_over_sessions() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let tenant = Tenant::new("acme", Grant { daily_objects: Some(2), max_sessions: Some(2), ..grant("acme/") });
-    let destination = Destination::new(runtime(), options(&bench, tenant));
+    let destination = Destination::new(runtime(), options(&test_store, tenant));
     for (round, good) in [true, true, false].into_iter().enumerate() {
         let session = destination.open(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv").to_string(), "sync").await?;
         let mut gone = session.write()?;
@@ -220,16 +220,16 @@ async fn a_day_is_counted_over_sessions() -> Result<()> {
         write.insert(ids("t", 0..3).into()).await?;
         assert_eq!(write.finish().await.failures().count() == 0, good, "round {round}");
     }
-    assert_eq!(bench.keys().len(), 2);
+    assert_eq!(test_store.keys().len(), 2);
     Ok(())
 }
 
 /// A guest of an attacker's own making is held to the same keys: the host decides, whatever the guest renders.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let grant = Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("acme/") };
-    let destination = Destination::new(hostile::runtime(), options(&bench, Tenant::new("acme", grant)));
+    let destination = Destination::new(hostile::runtime(), options(&test_store, Tenant::new("acme", grant)));
     let session = destination.open("{}", "sync").await?;
     let mut write = session.write()?;
     for (table, key) in [("own", "acme/own"), ("stolen", "beta/stolen"), ("near", "acme2/x"), ("up", "acme/../beta/x")] {
@@ -238,18 +238,18 @@ async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
     let report = write.finish().await;
     let failed: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class)).collect();
     assert_eq!(failed, [("stolen", FailureClass::Denied), ("near", FailureClass::Denied), ("up", FailureClass::Data)]);
-    assert_eq!(bench.keys(), ["acme/own"]);
+    assert_eq!(test_store.keys(), ["acme/own"]);
     Ok(())
 }
 
 /// A tenant whose guest traps again and again has to wait; the tenant beside it need not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let grant = || Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
     let (bad, good) = (Tenant::new("bad", grant()), Tenant::new("good", grant()));
     let tally = bad.metrics.clone();
-    let [bad, good] = [bad, good].map(|tenant| Destination::new(hostile::runtime(), options(&bench, tenant)));
+    let [bad, good] = [bad, good].map(|tenant| Destination::new(hostile::runtime(), options(&test_store, tenant)));
     for round in 0..4 {
         let session = bad.open("{}", "sync").await?;
         let mut write = session.write()?;
@@ -274,11 +274,11 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
 /// The wait holds within a session, too: it does not take a new one to start a guest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_traps_again_and_again_is_kept_waiting_within_its_session() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let grant = Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
     let tenant = Tenant::new("bad", grant);
     let tally = tenant.metrics.clone();
-    let session = Destination::new(hostile::runtime(), options(&bench, tenant)).open("{}", "sync").await?;
+    let session = Destination::new(hostile::runtime(), options(&test_store, tenant)).open("{}", "sync").await?;
     let mut write = session.write()?;
     for table in ["a", "b", "c", "d", "e", "f"] {
         write.insert(hostile::message(table, "trap", 3, None)).await?;
@@ -297,11 +297,11 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting_within_its_session()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_is_asked_for_its_schema_within_limits_and_once() -> Result<()> {
     const SHORT: Duration = Duration::from_millis(200);
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let asked = |runtime, name: &str| {
         let tenant = Tenant::new(name, grant(""));
         let (share, tally) = (tenant.share.clone(), tenant.metrics.clone());
-        (Destination::new(runtime, options(&bench, tenant)), share, tally)
+        (Destination::new(runtime, options(&test_store, tenant)), share, tally)
     };
     let (destination, share, _) = asked(hostile::with_schema("", SHORT)?, "good");
     assert_eq!(&*destination.spec_schema().await?, r#"{"title":"asked for a schema it answers."}"#);
@@ -329,7 +329,7 @@ async fn a_component_is_asked_for_its_schema_within_limits_and_once() -> Result<
 }
 
 /// A process that serves tenants.
-pub(crate) struct Served {
+pub(crate) struct TenantServer {
     pub(crate) child: Child,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) status: SocketAddr,
@@ -370,7 +370,7 @@ pub(crate) fn write_file(folder: &Path, text: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-impl Served {
+impl TenantServer {
     pub(crate) async fn start() -> Result<Self> {
         Self::locally(FILE).await
     }
@@ -384,7 +384,7 @@ impl Served {
     }
 
     /// Serves the tenants of `file`, each at the socket `DIR/NAME.sock`.
-    pub(crate) async fn of(file: &str, change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
+    pub(crate) async fn with(file: &str, change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
         let names = file.lines().filter_map(|line| line.strip_prefix("[tenants.")?.strip_suffix(']')).filter(|name| !name.contains('.'));
         Self::waiting_for(file, &names.collect::<Vec<_>>(), change).await
     }
@@ -431,7 +431,7 @@ impl Served {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     for (socket, mode) in [("acme.sock", 0o600), ("beta.sock", 0o660)] {
         let found = std::fs::metadata(served.folder.path().join(socket))?.permissions().mode() & 0o777;
         assert_eq!(found, mode, "{socket}: {found:o}");
@@ -441,7 +441,7 @@ async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
     acme.init(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await.map_err(anyhow::Error::from)?;
     beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
     acme.close().await?;
-    let no_rotate = crate::place::laid_over(spec("acme/{{TABLE}}.csv", "csv"), json!({"no_rotate": true}));
+    let no_rotate = crate::proxied_store::laid_over(spec("acme/{{TABLE}}.csv", "csv"), json!({"no_rotate": true}));
     acme.round(&no_rotate, [Message::Insert(ids("a", 0..2).into())]).await?;
     // Acme's client with beta's spec.
     let status = acme.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme may not write json");
@@ -509,7 +509,7 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
     };
     let (code, said, _) = explain(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await?;
     assert_eq!((code, said.lines().next()), (Some(0), Some("allowed: csv as text/csv into served of us-east-1 at AWS")));
-    let other = crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.json", "json"), json!({"local_profile": "root"}));
+    let other = crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.json", "json"), json!({"local_profile": "root"}));
     let (code, said, _) = explain(&other).await?;
     assert_eq!((code, said.lines().count()), (Some(4), 2), "{said}");
     assert!(said.starts_with("denied by formats: ") && said.contains("\ndenied by credentials: "), "{said}");
@@ -526,9 +526,9 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
 /// Calls but Write take a spec, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     let mut acme = served.connect("acme").await?;
-    let large = |bytes: usize| crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), json!({"more": "x".repeat(bytes)}));
+    let large = |bytes: usize| crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), json!({"more": "x".repeat(bytes)}));
     let said = acme.init(&large(2 << 20)).await.expect_err("too large");
     assert_eq!(said.code(), tonic::Code::OutOfRange, "{said:?}");
     acme.init(&large(1 << 19)).await?;
@@ -545,15 +545,15 @@ async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
 async fn a_tenant_hears_nothing_of_its_operators_credentials() -> Result<()> {
     let profile =
         "listen = { socket = \"DIR/acme.sock\" }\ncredentials = { file = \"DIR/operators-file\", profile = \"operators-profile\" }";
-    let served = Served::of(&FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", profile, 1), |command, _| {
+    let served = TenantServer::with(&FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", profile, 1), |command, _| {
         command.args(["--log-level", "error"]);
     })
     .await?;
     let mut acme = served.connect("acme").await?;
     let said = acme.init(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await.expect_err("no such profile");
-    let words = "failed to init plugin: failed to initialize client: the credentials of this tenant cannot be had; the operator's log has \
+    let expected = "failed to init plugin: failed to initialize client: the credentials of this tenant cannot be had; the operator's log has \
                  the cause under reference ";
-    let reference = said.message().strip_prefix(words).with_context(|| format!("{said:?}"))?;
+    let reference = said.message().strip_prefix(expected).with_context(|| format!("{said:?}"))?;
     acme.init(&spec("acme/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("not granted");
     drop(acme);
     let (log, _) = served.stop().await?;
@@ -609,12 +609,12 @@ async fn an_environment_that_redirects_requests_is_ignored() -> Result<()> {
     let file = FILE
         .replace("listen = { socket = \"DIR/beta.sock\", socket_mode = \"0660\" }", role)
         .replace("region =", "max_retries = 0\nregion =");
-    let mut served = Served::of(&file, |command, _| {
+    let mut served = TenantServer::with(&file, |command, _| {
         command.envs(names.map(|name| (name, format!("http://{elsewhere}")))).env("HTTPS_PROXY", format!("http://{proxy}"));
         command.env("AWS_ACCESS_KEY_ID", "AKIDENV").env("AWS_SECRET_ACCESS_KEY", "secret");
     })
     .await?;
-    let once = |path: &str, format: &str| crate::place::laid_over(spec(path, format), json!({"max_retries": 0}));
+    let once = |path: &str, format: &str| crate::proxied_store::laid_over(spec(path, format), json!({"max_retries": 0}));
     let put =
         served.connect("acme").await?.round(&once("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("a", 0..2).into())]).await;
     let put = put.expect_err("nobody is there").to_string();

@@ -2,10 +2,10 @@
 //!
 //! The limit is the system's (`RLIMIT_DATA`): a load that asks for more is ended by it, and then says none of the words expected here.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lakegate_tests::run::{self, Run};
+use lakegate_tests::run::{self, Limit, Run};
 use std::io::Write;
 use std::path::Path;
 
@@ -165,7 +165,7 @@ fn hostile_texts_are_refused_in_bounded_memory() {
         let limit = PROGRAM_MIB + shape.most_mib;
         let line = format!("load {file} --to s3://demo/{{{{TABLE}}}}.csv --format csv --local store --lanes 1");
         let mut program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
-        let mut command = run::within(limit, program.current_dir(folder.path()));
+        let mut command = run::within(&Limit::Data { mebibytes: limit }, program.current_dir(folder.path()));
         let run: Run = command.output().expect("prlimit starts it").into();
         assert!(run.code == Some(shape.ends.0) && run.stderr.contains(shape.ends.1), "{}, {limit} MiB: {run:?}", shape.what);
     }

@@ -15,6 +15,7 @@ pub mod generate;
 pub mod layout;
 pub mod minio;
 pub mod moto;
+pub mod output;
 pub mod plugin;
 pub mod process;
 pub mod python;
@@ -22,6 +23,7 @@ pub mod raw_h2;
 pub mod run;
 pub mod s3;
 pub mod tables;
+pub mod test_dir;
 pub mod tiers;
 pub mod tpch;
 

@@ -20,16 +20,16 @@ const SECRET: &str = "lakegate-test-secret";
 pub(crate) const PART_BYTES: u64 = 4_096;
 
 /// A store behind a proxy. Both end with it.
-pub(crate) struct Rig {
+pub(crate) struct FaultyStore {
     pub(crate) proxy: Proxy,
     pub(crate) store: LocalStore,
-    /// To be changed before [`Rig::open`].
+    /// To be changed before [`FaultyStore::open`].
     pub(crate) options: Options,
     server: ServerHandle,
     _folder: tempfile::TempDir,
 }
 
-impl Rig {
+impl FaultyStore {
     /// A store with one bucket, whose faults follow `rules`; parts of [`PART_BYTES`], two lanes, all else by default.
     pub(crate) async fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");

@@ -18,14 +18,14 @@ pub(crate) const SECRET: &str = "lakegate-test-secret";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The store, and all that keeps it up.
-pub(crate) struct Place {
+pub(crate) struct ProxiedStore {
     pub(crate) proxy: Proxy,
     pub(crate) store: LocalStore,
     _server: ServerHandle,
     _folder: tempfile::TempDir,
 }
 
-impl Place {
+impl ProxiedStore {
     /// A store with one bucket, whose faults follow `rules`.
     pub(crate) async fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
