@@ -1,5 +1,5 @@
-//! Messages damaged at random, natively and in the sandbox: an error of that table, or rows; never a panic, a trap, or memory without end;
-//! and the tables beside it land.
+//! Randomly damaged messages, natively and in the sandbox: each gives an error of its table, or rows; never a panic, a trap, or unbounded memory. The
+//! other tables are written.
 
 use crate::support::bench;
 use anyhow::{Result, ensure};

@@ -1,6 +1,6 @@
-//! Parquet and Arrow files that nobody wrote: a few of every type, and a fixed number of mutations of them from a fixed seed.
-//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others. The readers are the host's, so this is no target of cargo-fuzz,
-//! whose workspace links the guest alone; the body is a plain function all the same.
+//! Mutation fuzzing of the Parquet and Arrow readers: a few files of every type, and a fixed number of mutations of them from a fixed seed.
+//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others. The readers are part of the host, so this is not a target of cargo-fuzz,
+//! whose workspace only links the guest; the body is a plain function nevertheless.
 
 use arrow_array::RecordBatch;
 use arrow_ipc::CompressionType;

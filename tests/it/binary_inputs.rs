@@ -1,4 +1,4 @@
-//! Files of a few kilobytes that stand for gigabytes, and others that no reader should stumble over: the program as a user runs it.
+//! Files of a few kilobytes that expand to gigabytes, and other files that readers may stumble over, loaded by the program as a user runs it.
 
 use crate::proxied_store::PLUGIN;
 use arrow_array::types::{Int8Type, Int32Type};

@@ -1,5 +1,5 @@
-//! A source on Go's SDK and one on Python's, a client that does what the CloudQuery CLI does, `lakegate serve`, MinIO: what the source
-//! sent is in the bucket.
+//! End-to-end tests with real plugins: a source on the Go SDK and one on the Python SDK, a client that acts like the CloudQuery CLI, `lakegate
+//! serve`, and MinIO. What the source sent must be in the bucket.
 
 use crate::proxied_store::PLUGIN;
 use crate::plugins::{go_source, python_source};

@@ -1,6 +1,6 @@
-//! The command line as a user runs it: the program, its exit codes, its words, and what it leaves behind.
+//! The command line as a user runs it: exit codes, messages, and what is left behind.
 //!
-//! Code 4 (denied by policy) has no path here: single-user commands run under a grant made from their own spec.
+//! Exit code 4 (denied by policy) is not tested here: single-user commands run under a grant derived from their own spec.
 
 use crate::proxied_store::PLUGIN;
 use lakegate_tests::run::Run;

@@ -1,5 +1,5 @@
-//! Commands as a user types them, against stores and services in other processes: what they say when a store refuses, which credentials
-//! they sign with, and what their logs never hold.
+//! Commands against stores and services in other processes: their messages when a store refuses, the credentials they sign with, and what their logs
+//! must not contain.
 
 use crate::proxied_store::{BUCKET, KEY, PLUGIN, ProxiedStore, SECRET};
 use bytes::Bytes;

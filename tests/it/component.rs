@@ -1,4 +1,4 @@
-//! The component: what it imports, and what never enters a session.
+//! The component: its imports, and what must never enter a session.
 
 use crate::support::bench;
 use lakegate::component_bytes;

@@ -1,4 +1,4 @@
-//! Mistakes on the way from configuration to the first request, as a user meets them: the program, its exit code, one line, at once.
+//! Configuration errors as a user meets them: the exit code, and a single line without delay.
 
 use crate::proxied_store::PLUGIN;
 use lakegate_tests::run::{self, Run};

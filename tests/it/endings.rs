@@ -1,5 +1,5 @@
-//! How the program ends where it cannot go on: at the first signal, at a full disk, at a kill; what it says is in the bucket then, and what it
-//! leaves in the folder of the embedded store.
+//! How the program ends when it cannot continue: after a signal, on a full disk, or when killed; what it reports as written, and what it leaves in
+//! the folder of the embedded store.
 
 use crate::proxied_store::PLUGIN;
 use lakegate_local_store::LocalStore;

@@ -1,7 +1,7 @@
-//! A property of the readers of binary files: what a file holds comes out as text that parses back to it, or the load is refused.
+//! A property of the readers of binary files: values come out as text that parses back to them, or the load is refused.
 //!
-//! Each type is tried with values at and beyond the bounds of its unit, one value a file, through every reader of a binary format. The texts
-//! are parsed by code of its own.
+//! Each type is tested with values at and beyond the bounds of its unit, one value per file, with every reader of a binary format. The texts are
+//! parsed by independent code.
 
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, ListArray, MapArray, PrimitiveArray, RecordBatch, StringArray, StructArray};

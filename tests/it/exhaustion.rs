@@ -1,5 +1,5 @@
-//! What one tenant can take from the others, or learn of its operator: a log that nobody reads, memory outside of its budget, the words of a
-//! store, a file of tenants that is caught half-written.
+//! What one tenant could take from others or learn about its operator: a log that is not read, memory outside its budget, error messages of a store,
+//! a truncated tenants file.
 
 use crate::proxied_store::{BUCKET, eventually};
 use crate::tenants::{FILE, TenantServer, spec, write_file};

@@ -1,4 +1,4 @@
-//! A store that fails: what can be mended is mended and every row is there once; what cannot is told, and nothing is left behind.
+//! A faulty store: recoverable faults are recovered from, with every row written once; others are reported, and nothing is left behind.
 
 use crate::faulty_store::{FaultyStore, insert_in_turn};
 use lakegate::limits::MAX_REQUESTS;

@@ -1,4 +1,4 @@
-//! A destination of the real component before a store that misbehaves: the embedded store over HTTP, a fault proxy, a client.
+//! A fixture: a destination with the real component and a faulty store, which is the embedded store over HTTP behind a fault proxy.
 
 use crate::support::runtime;
 use aws_credential_types::Credentials;

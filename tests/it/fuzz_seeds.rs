@@ -1,6 +1,6 @@
-//! The seeds of the fuzz targets, replayed without a fuzzer: what once was found stays found.
+//! Replays the seeds of the fuzz targets without a fuzzer, as regression tests.
 //!
-//! `LAKEGATE_FUZZ_FOLDER=…` replays another folder of inputs, such as a corpus a fuzzer has grown.
+//! `LAKEGATE_FUZZ_FOLDER=…` replays another folder of inputs, such as a fuzzer's corpus.
 
 use lakegate_guest::testing::fuzz::TARGETS;
 use std::path::{Path, PathBuf};

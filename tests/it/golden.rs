@@ -1,6 +1,6 @@
 //! The golden cases in the sandbox, through a session and through gRPC: the text formats equal the reference byte for byte, plain and
-//! gzipped, and every format equals what the same guest makes natively. (Natively, `lakegate-guest` holds its own tests against the same
-//! files, Parquet included.)
+//! gzip-compressed, and every format equals the output of the same guest running natively. (The native guest is compared with the same files,
+//! including Parquet, by the tests of `lakegate-guest`.)
 
 use crate::support::{TestStore, TestServer, test_store};
 use anyhow::{Context, Result, ensure};

@@ -1,5 +1,5 @@
-//! Grants, specs and keys that nobody wrote: the seeds of `tests/fuzz/seeds/grant`, and a fixed number of mutations of them from a fixed
-//! seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others.
+//! Mutation fuzzing of grants, specs and keys: the seeds of `tests/fuzz/seeds/grant`, and a fixed number of mutations of them from a fixed seed.
+//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others.
 
 use lakegate_tests::fuzz::{PART, Reached, grant};
 use lakegate_tests::generate::{Dice, asked};

@@ -1,4 +1,4 @@
-//! A guest that does what it should not ends only its own tables: each attack has its exact error, and the tables beside it land.
+//! A hostile guest only fails its own tables: each attack has an exact error, and the other tables are written.
 
 use crate::faults::Warnings;
 use crate::support::{TestStore, test_store};

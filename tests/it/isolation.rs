@@ -1,4 +1,4 @@
-//! What a tenant's clients can take of the host itself: its work, and its places. Each attack is one that a tenant is free to try.
+//! What a tenant's clients could take from the host itself: its CPU time and its connection slots. Each attack is one that any tenant could try.
 
 use crate::hostile;
 use crate::tenants::{TenantServer, spec};

@@ -1,4 +1,4 @@
-//! Every scenario of the golden layout, through gRPC, on the embedded store and on a live MinIO.
+//! All scenarios of the golden layout, through gRPC, on the embedded store and on a live MinIO.
 
 use crate::support::{TestServer, test_store};
 use anyhow::{Context, Result};

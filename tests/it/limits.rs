@@ -1,4 +1,4 @@
-//! Bounds that hold whatever the input: parts of an object, bytes held by the host, and the use of every lane.
+//! Limits that hold for any input: parts of an object, bytes held by the host, and the use of all lanes.
 
 use crate::faulty_store::{FaultyStore, insert_in_turn};
 use crate::support::{test_store, runtime};

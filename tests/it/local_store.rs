@@ -1,5 +1,5 @@
-//! The contract of an S3 store, promise by promise. It is run against the embedded store in this process, against the same store over
-//! HTTP, and against a live MinIO, so that what the other tests learn from the embedded store is true of S3.
+//! The contract of an S3 store. It is tested with the embedded store in this process, with the same store over HTTP, and with a live MinIO, so that
+//! what other tests learn from the embedded store is true of S3.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;

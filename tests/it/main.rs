@@ -1,4 +1,4 @@
-//! The integration tests, one binary: the wasmtime and AWS crates are linked once.
+//! The integration tests, in one binary so that the wasmtime and AWS crates are linked only once.
 
 mod bad_input;
 mod binary_fuzz;

@@ -1,4 +1,4 @@
-//! A tenant's unix socket and the other users of the machine: mode and owner say who is let in, and the system keeps to it.
+//! Access to a tenant's unix socket by other users of the machine, as determined by its mode and owner.
 
 use crate::tenants::TenantServer;
 use anyhow::{Context, Result, ensure};

@@ -1,5 +1,5 @@
-//! A component brought from outside: used where the embedded one would be, refused by one line where it may not be, and compiled in a process
-//! whose limits hold.
+//! User-supplied components: used in place of the embedded one, refused with one line where they are invalid, and compiled in a process with enforced
+//! limits.
 
 use crate::hostile::message;
 use crate::proxied_store::PLUGIN;

@@ -1,4 +1,4 @@
-//! `lakegate sync` as a runner of plugins that are not ours: sources on the SDKs for Python, Go and JavaScript, and those that misbehave.
+//! `lakegate sync` with third-party plugins: sources on the SDKs for Python, Go and JavaScript, and misbehaving ones.
 
 mod bad;
 mod ends;

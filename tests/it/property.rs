@@ -1,7 +1,7 @@
-//! Laws over random tables: the guest in wasm writes what it writes natively, byte for byte; rows cut anywhere are the same rows; JSON and
-//! Parquet read back as what was sent, up to the text forms that are documented.
+//! Properties of random tables: the guest in wasm writes the same bytes as natively; rows split into messages anywhere are the same rows; JSON and
+//! Parquet read back as what was sent, up to the documented text forms.
 //!
-//! A fixed number of tables from a fixed seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others.
+//! A fixed number of tables from a fixed seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others.
 
 use crate::readers::{json_matches, parquet_matches};
 use crate::support::{TestStore, test_store};

@@ -1,4 +1,4 @@
-//! A store for a plugin in a process of its own: the embedded one over HTTP, behind a proxy that can make it slow or broken.
+//! A fixture: a store for a plugin in a separate process, which is the embedded store over HTTP behind a proxy that can make it slow or faulty.
 
 use lakegate_local_store::{AccessKey, LocalStore, ServerHandle};
 use lakegate_tests::faults::{Proxy, Rule};

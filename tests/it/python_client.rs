@@ -1,5 +1,5 @@
-//! The plugin in a process of its own, called by grpcio with the published stubs of the protocol: over a unix socket it sends the socket's
-//! path as its authority, which only a server that repairs it accepts.
+//! The plugin in a separate process, called by grpcio with the published stubs of the protocol. Over a unix socket, grpcio sends the socket's path as
+//! the authority, which a server only accepts if it repairs it.
 
 use crate::golden::{natively, spec_of};
 use crate::layout::adjusted;

@@ -1,7 +1,7 @@
-//! Objects read back by programs that are not ours: lineitem in every format, and the golden cases as Parquet.
+//! Objects read back by independent programs: lineitem in every format, and the golden cases as Parquet.
 //!
-//! Lineitem is written through a session of the component into the embedded store; its rows and sums are then asked of arrow's own
-//! readers, and of pyarrow, duckdb and polars.
+//! Lineitem is written through a session of the component into the embedded store; arrow's own readers, pyarrow, duckdb and polars then check its
+//! rows and sums.
 
 use crate::proxied_store::PLUGIN;
 use crate::support::{test_store, runtime};

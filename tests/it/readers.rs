@@ -1,7 +1,7 @@
-//! Objects read back and held against the rows that were sent, by code that shares nothing with the encoders.
+//! Objects read back and compared with the rows that were sent, by code that shares nothing with the encoders.
 //!
-//! What a value is to look like is said here anew, from the documented text forms: numbers by value, texts with each stray byte as U+FFFD,
-//! bytes as base64, and so on.
+//! The expected form of each value is defined again here, from the documented text forms: numbers by value, texts with invalid bytes as U+FFFD, bytes
+//! as base64, and so on.
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_array::cast::AsArray;

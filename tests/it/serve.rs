@@ -1,4 +1,4 @@
-//! `lakegate serve` as its clients meet it: a process, launched, called, abused and ended as the CloudQuery CLI does it.
+//! `lakegate serve` as a process: launched, called, abused and stopped as by the CloudQuery CLI.
 
 use crate::proxied_store::{BUCKET, PLUGIN, ProxiedStore, eventually};
 use anyhow::Result;

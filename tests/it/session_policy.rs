@@ -1,6 +1,6 @@
-//! The policy of a role's session, judged by a real store: what the session's credentials may do when nothing of ours stands before them.
+//! The session policy of a role, enforced by a real store: what a session's credentials may do without any check of ours.
 //!
-//! MinIO is the store and the STS in one. Its user may do everything with objects, so that whatever is refused is refused by the policy.
+//! MinIO is both the store and the STS. Its user may do anything with objects, so whatever is refused is refused by the policy.
 
 use crate::tenants::TenantServer;
 use anyhow::{Context, Result};

@@ -1,4 +1,4 @@
-//! The status page, as a browser shows it.
+//! The status page in a browser.
 
 use crate::proxied_store::BUCKET;
 use crate::tenants::{TenantServer, spec};

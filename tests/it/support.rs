@@ -1,4 +1,4 @@
-//! What the tests of the whole way share: a destination over a store of the test's own.
+//! Shared fixtures: the runtime, a store in a temporary folder, and a plugin server with a client.
 
 use lakegate::{Destination, Options, Runtime};
 use lakegate_cloudquery::proto::plugin::plugin_client::PluginClient;

@@ -1,4 +1,4 @@
-//! What a tenant may take of the process: sessions, messages, open objects, memory; and a file of tenants that changes while they are served.
+//! Limits on a tenant's use of the process: sessions, messages, open objects, memory; and reloading a changed tenants file.
 
 use crate::hostile;
 use crate::proxied_store::{BUCKET, PLUGIN, eventually};

@@ -1,4 +1,4 @@
-//! TLS from the file of tenants to a row in the store: the process as its operator starts it, a client with a certificate, and others.
+//! TLS from the tenants file to a row in the store: the process as its operator starts it, a client with a certificate, and other clients.
 
 use crate::isolation::{cpu_seconds, host_seconds};
 use crate::proxied_store::BUCKET;

@@ -1,4 +1,4 @@
-//! Many tenants in one process: each writes what its grant allows, where it allows it, and nothing of another's.
+//! Many tenants in one process: each writes what and where its grant allows, and nothing of another's.
 
 use crate::hostile;
 use crate::proxied_store::{BUCKET, PLUGIN, eventually};

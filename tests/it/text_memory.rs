@@ -1,6 +1,6 @@
-//! Hostile texts, loaded under a real limit: bytes in, memory at most, and what is said.
+//! Hostile text files, loaded under a real memory limit: file size, memory limit, and expected message.
 //!
-//! The limit is the system's (`RLIMIT_DATA`): a load that asks for more is ended by it, and then says none of the words expected here.
+//! The limit is enforced by the system (`RLIMIT_DATA`): a load that allocates more is killed, and then prints none of the expected messages.
 
 use crate::proxied_store::PLUGIN;
 use flate2::Compression;

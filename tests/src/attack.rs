@@ -1,6 +1,6 @@
-//! Clients of a tenant that take what they can of the host: floods, silence, and messages that are small on the wire alone.
+//! Hostile clients of a tenant that try to exhaust the host: floods, silence, and messages that are only small on the wire.
 //!
-//! They speak HTTP/2 by hand, since no library would do these things, and go on until they are told to stop.
+//! They speak hand-written HTTP/2, since no library would do these things, and continue until they are told to stop.
 
 use crate::plugin::Message;
 use crate::tables::{Table, ids};

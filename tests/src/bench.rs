@@ -1,4 +1,4 @@
-//! The tables that the benchmark encodes.
+//! The tables and arguments of the benchmarks.
 
 use anyhow::{Context, Result, bail};
 use arrow_array::builder::{BinaryBuilder, Float64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder};

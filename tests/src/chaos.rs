@@ -1,6 +1,5 @@
-//! Twenty tenants of one process, half of them hostile at random, on a store that fails at random, while the file of tenants is read again and
-//! again and clients leave in the middle of what they do. Whatever happens: what an honest client was told is stored is stored, and in the end
-//! nothing is held.
+//! Twenty tenants of one process, half of them hostile at random, on a randomly faulty store, while the tenants file is reloaded repeatedly and
+//! clients disconnect at any time. In any case, what was reported to an honest client as stored is stored, and in the end no resources are held.
 
 use crate::attack::Attack;
 use crate::faults::{Fault, Proxy, Rule, When};

@@ -1,4 +1,4 @@
-//! Bars as an SVG picture: what the benchmark measured, for a README. Readable on light and dark ground.
+//! Draws the benchmark results as a bar chart in SVG, readable on light and dark backgrounds.
 
 use std::fmt::Write as _;
 

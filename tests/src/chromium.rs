@@ -1,4 +1,4 @@
-//! A browser, to look at the status page as a person does: Chromium without a window, in a profile of its own, without a network.
+//! Headless Chromium with a temporary profile and without network, to check the status page.
 
 use crate::process::on_path;
 use crate::tiers::Unavailable;

@@ -1,5 +1,5 @@
-//! A sync as the CloudQuery CLI runs it, between two plugins in processes of their own: the same calls in the same order, one message
-//! after the other, the same columns put in front of every row.
+//! A sync as the CloudQuery CLI runs it, between two plugins in separate processes: the same calls and messages in the same order, and the same
+//! columns added to every row.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

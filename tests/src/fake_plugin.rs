@@ -1,4 +1,4 @@
-//! A plugin in this process, source and destination in one, that does what a test tells it and writes down what it was told.
+//! A plugin in this process, both source and destination, that behaves as a test specifies and records what it receives.
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};

@@ -1,7 +1,7 @@
-//! A store that misbehaves: an HTTP proxy on a loopback port in front of any S3, with rules for what goes wrong and when.
+//! A fault-injecting HTTP proxy on a loopback port in front of any S3 store, with rules for what goes wrong and when.
 //!
-//! Signed requests pass unchanged (the `Host` header too), so the store behind must not insist on its own name: MinIO and the embedded
-//! store do not. Every request is counted and written down by operation, key and outcome; no header, query value or body is.
+//! Signed requests pass unchanged (including the `Host` header), so the store must accept another host name: MinIO and the embedded store do. Every
+//! request is recorded by operation, key and outcome; headers, query values and bodies are not.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

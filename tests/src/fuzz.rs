@@ -1,4 +1,4 @@
-//! What the fuzz targets of the host do with bytes: plain functions, so that seeds are replayed, and mutated, without a fuzzer.
+//! The bodies of the host's fuzz targets, as plain functions, so that seeds can be replayed and mutated without a fuzzer.
 
 use lakegate::{Configuration, CredentialSource, Encryption, Grant, ObjectKey, Policy, PutObject, StorageTarget, Tenant};
 use lakegate_files::{MessageReader, ReadOptions, resolve};

@@ -1,7 +1,7 @@
 //! Random tables: every type at any nesting, nulls everywhere, sliced and offset arrays, dictionaries, views, extension types.
 //!
-//! A table depends on its seed alone, so that a failure is found again and a seed of the fuzz targets can be made anew. Text columns are
-//! declared as text and filled with bytes, some of them no UTF-8, as a source may send them.
+//! A table only depends on its seed, so that a failure can be reproduced and a seed of the fuzz targets can be generated again. Text columns are
+//! declared as text and filled with bytes, some of which are not UTF-8, as a source may send them.
 
 use crate::tables::{TABLE_NAME, ipc};
 use arrow_array::types::*;

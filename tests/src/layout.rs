@@ -1,6 +1,6 @@
-//! The layout scenarios of `tests/golden/layout`: what a sequence of messages leaves in a bucket.
+//! The layout scenarios of `tests/golden/layout`: the objects that a sequence of messages leaves in a bucket.
 //!
-//! This module reads them, makes their messages, and compares what came out; who runs them brings a destination and a store.
+//! This module reads them, creates their messages, and compares the results; the caller provides destination and store.
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};

@@ -1,6 +1,6 @@
-//! Fixtures of the integration tests: live stores, fault proxies, tables as a source sends them; and the tables of the benchmark.
+//! Fixtures of the integration tests (live stores, fault proxies, tables as a source sends them) and of the benchmarks.
 //!
-//! A test that needs something the machine may lack goes through [`tiers`], which says `skipped: …` or, where nothing may be skipped, fails.
+//! A test with requirements that a machine may lack uses [`tiers`], which prints `skipped: …` or, where nothing may be skipped, fails.
 
 pub mod attack;
 pub mod bench;

@@ -1,4 +1,4 @@
-//! A live S3 store: MinIO, a process of the test's own on a free loopback port; or the store that `S3_ENDPOINT` names.
+//! A live S3 store: a MinIO process on a free loopback port, or the store that `S3_ENDPOINT` names.
 
 use std::path::PathBuf;
 

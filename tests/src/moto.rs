@@ -1,4 +1,4 @@
-//! A stand-in for AWS itself: moto's server, for STS, KMS headers and ACL.
+//! A stand-in for AWS: moto's server, for STS, KMS headers and ACLs.
 
 use crate::process::{self, Server};
 use crate::python;

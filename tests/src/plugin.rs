@@ -1,7 +1,8 @@
-//! The plugin as a process, and a client that treats it as the CloudQuery CLI does: launched with the same arguments, called in the same
-//! order, asked to end with SIGINT and killed five seconds later.
+//! The plugin as a process, and a client that acts like the CloudQuery CLI: it launches the plugin with the same arguments, makes calls in the same
+//! order, stops it with SIGINT and kills it five seconds later.
 //!
-//! Every line of its log is checked on the way out: JSON, with a level that the CLI knows, below the length at which the CLI throws it away.
+//! Every line of the plugin's log is checked: it must be JSON, with a level that the CLI knows, and shorter than the length at which the CLI discards
+//! it.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};

@@ -1,4 +1,4 @@
-//! Servers run as child processes: a free port, a wait until they answer, and an end that is sure.
+//! Servers as child processes: finds a free port, waits until they answer, and stops them reliably.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Python, to read objects with programs that are not ours (pyarrow, polars, duckdb) and to speak gRPC with a client that is not ours.
+//! Python, to read objects with independent programs (pyarrow, polars, duckdb) and to call gRPC with an independent client.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;

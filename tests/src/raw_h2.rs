@@ -1,4 +1,4 @@
-//! A client of HTTP/2 that sends just the frames it is told to, for ends of a call that no well-made client has.
+//! A low-level HTTP/2 client that sends exactly the frames it is told to, for call endings that no regular client produces.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! S3 stores that tests write to and look into with the AWS SDK, whichever kind they are.
+//! S3 stores that tests write to and inspect with the AWS SDK.
 
 use std::any::Any;
 use std::net::Ipv4Addr;

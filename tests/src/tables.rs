@@ -1,4 +1,4 @@
-//! Tables as a CloudQuery source sends them: record batches as Arrow IPC streams, the table's name in the schema's metadata.
+//! Tables as a CloudQuery source sends them: record batches as Arrow IPC streams, with the table's name in the schema's metadata.
 
 use std::collections::HashMap;
 use std::ops::Range;

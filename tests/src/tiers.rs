@@ -1,4 +1,4 @@
-//! Tests that need more than Rust: run where they can, skipped aloud where they cannot, failed where they must.
+//! Tests that need more than Rust: they run where possible, print a message where they are skipped, and fail where nothing may be skipped.
 
 use std::fmt;
 use std::io::Write as _;

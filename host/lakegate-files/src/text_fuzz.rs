@@ -1,5 +1,5 @@
-//! Texts that nobody wrote: the seeds of `tests/fuzz/seeds/text`, and a fixed number of mutations of them from a fixed seed;
-//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others. (The readers are the host's, so they are mutated without cargo-fuzz.)
+//! Mutation fuzzing of the text readers: the seeds of `tests/fuzz/seeds/text`, and a fixed number of mutations of them from a fixed seed.
+//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others. (The readers are part of the host, so they are mutated without cargo-fuzz.)
 
 use super::delimiter::Delimiter;
 use super::tests::cell;

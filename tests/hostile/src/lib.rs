@@ -1,8 +1,8 @@
-//! A guest that does, on request, what a guest should not.
+//! A hostile guest component that attacks its host on request.
 //!
-//! It decodes no rows. A message says what to do in its bytes: `behave=WORD;rows=N;` anywhere in it (the tests put it into the schema's
-//! metadata); with `on=insert;` it does so only with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write ends,
-//! `keep` beyond; the other words are attacks. What it answers to `spec-schema`, which is told nothing, stands in its own bytes.
+//! It decodes no rows. The bytes of a message contain the orders: `behave=WORD;rows=N;` anywhere in it (the tests put this into the schema's
+//! metadata); with `on=insert;` they only apply to messages with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write
+//! ends, `keep` even longer; the other words are attacks. Its response to `spec-schema`, which has no input, is compiled in.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {

@@ -1,4 +1,4 @@
-//! Sources that misbehave: each a clear line, an exit code, and nothing left behind.
+//! Misbehaving sources: each gives a clear error line and an exit code, and leaves nothing behind.
 
 use super::{BUCKET, TestDir, go_source, python_source, runs, s3, source};
 use arrow_array::{Int8Array, NullArray, RecordBatch, StringArray};

@@ -1,5 +1,4 @@
-//! How a run ends that does not come to its own end: by a signal, by a plugin that is killed, by one that does not go; and what it holds
-//! while a store is slow.
+//! Runs that are cut short: by a signal, by a plugin that is killed, or by one that does not exit; and the memory of a run while a store is slow.
 
 use super::{TestDir, python_source, runs, s3, source};
 use crate::proxied_store::{self, BUCKET, PLUGIN, eventually};

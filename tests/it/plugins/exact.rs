@@ -1,4 +1,4 @@
-//! What exactly a source and a destination are told, and how much may be on its way between them; both are played by the test.
+//! The exact calls and messages that a source and a destination receive, and how much may be in flight between them; the test plays both.
 
 use super::{TestDir, s3, source as source_document};
 use crate::proxied_store::eventually;

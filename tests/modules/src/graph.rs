@@ -1,6 +1,6 @@
-//! Which file of a crate uses which: every path followed, through whatever imports, to the file that defines what it names.
+//! The dependency graph of a crate's files: every path is followed, through all imports, to the file that defines the name.
 //!
-//! A `pub use` of what lies below is no use of it: who takes a name from a facade uses the file behind it.
+//! A `pub use` of a submodule is not a dependency: using a name through a facade is a dependency on the file that defines it.
 
 use crate::syntax::{Module, Names};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
-//! Draws which module of a crate uses which, lowest layer first, and fails on a circle: among files, or among what lies side by side.
+//! Lists which module of a crate uses which, lowest layer first, and fails if there is a cycle among files or among sibling modules.
 //!
-//! `modules guest host/lakegate` reads `guest/src/lib.rs` and `host/lakegate/src/lib.rs`, and what they declare. It goes by what is written: paths in code and
-//! in imports, each followed to the file that defines the name. Methods called on a value whose type is not named are not seen.
+//! `modules guest host/lakegate` reads `guest/src/lib.rs` and `host/lakegate/src/lib.rs`, and the modules they declare. The analysis is syntactic:
+//! paths in code and imports are followed to the file that defines the name. Method calls on values whose type is not named are not seen.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that draws, and says what is wrong")]
 

@@ -1,6 +1,6 @@
-//! A crate's modules as written: which there are, what each defines, which names it imports, and every path in it.
+//! The modules of a crate as parsed: which there are, what each defines and imports, and all paths in it.
 //!
-//! What is compiled for tests alone is left out: a test may look wherever it likes.
+//! Code that is only compiled for tests is left out, since a test may use anything.
 
 use anyhow::{Context, bail};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};

@@ -1,8 +1,8 @@
-//! CPU that `lakegate serve` spends on a record, gRPC in and S3 out: seconds of the process per megabyte of Arrow, with its peak memory,
-//! beside the figures of the reference plugin and beside polars on this machine.
+//! CPU cost of a record in `lakegate serve`, from gRPC to S3: CPU seconds per megabyte of Arrow, and peak memory, next to the figures of the
+//! reference plugin and to polars on this machine.
 //!
-//! usage: cost [--scale F] [--repeats N] [--formats a,b]. The store is MinIO (or the one that `S3_ENDPOINT` names), or the embedded store
-//! in this process where there is none. The reference's figures are of another day; polars, measured then and now, relates the two.
+//! usage: cost [--scale F] [--repeats N] [--formats a,b]. The store is MinIO (or the one that `S3_ENDPOINT` names), otherwise the embedded store in
+//! this process. The reference was measured on another day; polars, measured then and now, relates the two.
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
 use anyhow::{Context, Result, ensure};

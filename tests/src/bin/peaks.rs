@@ -1,7 +1,7 @@
-//! The most memory that `lakegate serve` takes under loads of unusual shape: the largest messages, records of one row, thousands of
-//! tables, a store slower than its client.
+//! Peak memory of `lakegate serve` under unusual loads: the largest messages, records of one row, thousands of tables, a store slower than its
+//! client.
 //!
-//! usage: peaks [NAME…]. Each line is a process of its own, with default settings, on the embedded store served by this process.
+//! usage: peaks [NAME…]. Each line is a separate process with default settings, on the embedded store served by this process.
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
 use anyhow::{Context, Result, ensure};

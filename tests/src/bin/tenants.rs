@@ -1,8 +1,8 @@
-//! What many tenants in one process cost, and what a hostile one takes from an honest one.
+//! What many tenants in one process cost, and what a hostile tenant takes from an honest one.
 //!
-//! usage: tenants [--scale F] [--repeats N]. Four tables: sessions that do nothing; a hundred tenants at once; an honest tenant beside each
-//! attack of the hostile component; an honest tenant beside clients that attack the host, in processes of their own. The store is the embedded
-//! one. `--clients` makes the last table alone.
+//! usage: tenants [--scale F] [--repeats N]. Prints four tables: idle sessions; a hundred tenants at once; an honest tenant next to each attack of
+//! the hostile component; an honest tenant next to clients that attack the host, in separate processes. The store is the embedded one. `--clients`
+//! only prints the last table.
 #![expect(clippy::print_stdout, reason = "a program that prints tables")]
 
 use anyhow::{Context, Result, ensure};
@@ -43,14 +43,14 @@ const HOSTILE_LANES: usize = 8;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, attack, places @ ..] = words.as_slice()
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, attack, addresses @ ..] = args.as_slice()
         && first == ATTACK
     {
-        return attack_until_killed(attack, places).await;
+        return attack_until_killed(attack, addresses).await;
     }
-    let clients_alone = words.iter().any(|word| word == CLIENTS);
-    let arguments = Arguments::parse_from(words.into_iter().filter(|word| word != CLIENTS))?;
+    let clients_alone = args.iter().any(|arg| arg == CLIENTS);
+    let arguments = Arguments::parse_from(args.into_iter().filter(|arg| arg != CLIENTS))?;
     let arguments = Arguments { tables: vec!["lineitem".to_owned()], ..arguments };
     if clients_alone {
         let table = tables(&arguments)?.pop().context("lineitem")?;

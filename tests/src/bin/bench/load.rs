@@ -1,7 +1,7 @@
-//! `lakegate load` as a whole, process start and store included, beside polars' streaming sinks: lineitem, from a Parquet file, into one
-//! object (one lane encodes) and into objects of a hundred thousand rows (all do).
+//! `lakegate load` as a whole, including process start and store, next to polars' streaming sinks: lineitem from a Parquet file into one object (one
+//! lane encodes) and into objects of a hundred thousand rows (all lanes do).
 //!
-//! The store is MinIO, or what `S3_ENDPOINT` names; without one the embedded store alone. Runs are interleaved, and medians are shown.
+//! The store is MinIO, or what `S3_ENDPOINT` names; otherwise the embedded store. Runs are interleaved, and medians are shown.
 
 use crate::format_of;
 use anyhow::{Context, Result, ensure};

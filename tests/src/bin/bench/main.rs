@@ -1,5 +1,5 @@
-//! Throughput of the encoders on one core: the guest natively, the guest in wasm (the whole path: Arrow IPC in, chunks out), and polars,
-//! pyarrow and duckdb beside them in the same run; then what a guest's memory depends on, and `lakegate load` as a whole beside polars.
+//! Throughput of the encoders on one core: the guest natively, the guest in wasm (the whole path: Arrow IPC in, chunks out), and polars, pyarrow and
+//! duckdb in the same run; then what a guest's memory depends on, and `lakegate load` as a whole next to polars.
 //!
 //! MB are bytes of Arrow buffers. Runs are interleaved and the median is shown, because a shared machine is noisy: compare ratios.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]

@@ -1,4 +1,4 @@
-//! What a guest's memory depends on: the number of objects that it has open, and not their size.
+//! Memory of a guest by number of open objects and by their size.
 
 use crate::sandbox::Sandbox;
 use crate::spec_with;

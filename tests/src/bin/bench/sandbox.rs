@@ -1,4 +1,4 @@
-//! The component in a wasmtime of the program's own, with an object store that counts and forgets: what another runner would do.
+//! The component in a plain wasmtime, with an object store that only counts bytes, as another runner would use it.
 
 use super::LIMITS;
 use anyhow::{Result, anyhow, ensure};
