@@ -30,12 +30,12 @@ const MOST_BYTES: u64 = 1 << 30;
 /// Address space: what wasmtime reserves for instances, and little more. What asks for the size that a file claims ends here.
 const ADDRESS_SPACE_BYTES: u64 = 40 << 30;
 
-/// What the program does with a file.
+/// The expected result of loading a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// So many rows are written.
+    /// This many rows are written.
     Written(u64),
-    /// It is refused with these words.
+    /// It is refused with this message.
     Refused(&'static str),
 }
 use Outcome::{Refused, Written};

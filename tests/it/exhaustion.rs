@@ -375,7 +375,8 @@ async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
     Ok(())
 }
 
-/// The file of tenants is read while it is written, or its disk is full: what it lacks is not taken for what its operator wants.
+/// A tenants file that is read while it is being written, or truncated by a full disk: missing entries must not be taken for the operator's
+/// intention.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
     let whole = FILE.replacen("formats = [\"csv\"]", "formats = [\"csv\"]\ndaily_objects = 9", 1);

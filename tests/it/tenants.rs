@@ -363,7 +363,7 @@ fn file_of_tenants() -> Result<(tempfile::TempDir, PathBuf)> {
     Ok((folder, file))
 }
 
-/// Writes the file of tenants whose sockets are in `folder`.
+/// Writes the tenants file, with sockets in `folder`.
 pub(crate) fn write_file(folder: &Path, text: &str) -> Result<PathBuf> {
     let file = folder.join("tenants.toml");
     std::fs::write(&file, text.replace("DIR", &folder.display().to_string()))?;

@@ -35,7 +35,7 @@ const SECRET: &str = "lakegate-test-secret";
 /// How long it may take until nothing is held: longer than what the host gives a client that is silent, or a store.
 const SETTLING: Duration = Duration::from_secs(240);
 
-/// What comes before memory is first looked at.
+/// Duration before memory is first measured.
 const WARM_UP: Duration = Duration::from_secs(60);
 
 /// A run is made of stretches; between two of them all is let settle, and memory is looked at: a leak is a line that rises.
@@ -47,21 +47,21 @@ const IDS_OF_A_STRETCH: i64 = 1 << 40;
 /// Memory that is no leak: what the allocator keeps, and what the system counts late.
 const GRAIN_BYTES: u64 = 8 << 20;
 
-/// Of the log of a run that has failed.
+/// How much of the log of a failed run is printed.
 const LOG_TAIL_CHARS: usize = 4_000;
 
-/// What a run has come to.
+/// The results of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Report {
     /// Writes of honest clients that were told to be stored.
     pub stored: u64,
     /// Writes of honest clients that were told to have failed: the store's faults.
     pub failed: u64,
-    /// What the attacks have done.
+    /// Steps of the attacks.
     pub attacks: u64,
     /// Clients that left in the middle of a Write.
     pub left: u64,
-    /// How often the file of tenants was read again.
+    /// How often the tenants file was reloaded.
     pub reloads: u64,
     /// Requests to the store that met a fault.
     pub faults: usize,
@@ -114,7 +114,7 @@ pub async fn run(program: &Path, length: Duration, seed: u64, tell: impl Fn(Dura
     })
 }
 
-/// The file of tenants; `version` changes the entry of the last one. It is whole at any time.
+/// Writes the tenants file atomically; `version` changes the entry of the last tenant.
 fn write_file(folder: &Path, places: &[String], endpoint: &str, version: u64) -> Result<()> {
     let mut text = String::new();
     for (number, place) in places.iter().enumerate() {

@@ -20,10 +20,10 @@ use crate::tables::{TABLE_NAME, Table};
 const REMOVED: [&str; 2] = ["cq:extension:primary_key", "cq:extension:unique"];
 /// Some moment: the CLI gives every row of a sync the same.
 const SYNC_TIME_US: i64 = 1_767_225_600_123_456;
-/// What [`sync()`] calls the source.
+/// The source's name in [`sync()`].
 pub const SOURCE_NAME: &str = "chain";
 
-/// What went from a source to a destination.
+/// The messages passed from a source to a destination.
 #[derive(Debug, Default)]
 pub struct Sent {
     /// The records of each table, as the destination got them; a table that was only announced has none.
@@ -73,7 +73,7 @@ pub async fn sync(source: &Plugin, source_spec: &Value, destination: &Plugin, de
     Ok(sent)
 }
 
-/// What the destination is told of a message.
+/// Converts a source's message to one for the destination.
 fn forwarded(response: sync::Response, sent: &mut Sent) -> Result<Option<Message>> {
     use sync::response::Message as Of;
     Ok(Some(match response.message.context("an empty message")? {

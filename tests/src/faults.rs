@@ -40,7 +40,7 @@ pub enum Operation {
     Abort,
     /// `HeadObject`
     Head,
-    /// All else.
+    /// Any other operation.
     Other,
 }
 
@@ -65,7 +65,7 @@ impl Operation {
     }
 }
 
-/// What goes wrong with a request.
+/// A fault of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// This status is answered; the store never hears of the request.
@@ -76,18 +76,18 @@ pub enum Fault {
     Stall(Duration),
     /// The store carries the request out; its answer is thrown away and the connection reset.
     DropAnswer,
-    /// The request goes through, this much later.
+    /// The request is passed on with this delay.
     Delay(Duration),
 }
 
-/// Which of the requests a rule concerns.
+/// Which requests a rule applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Every one.
+    /// All of them.
     Always,
-    /// The first so many.
+    /// The first N.
     First(u64),
-    /// The n-th, the 2n-th and so on, for ever.
+    /// Every N-th.
     Every(NonZeroU64),
 }
 
@@ -100,27 +100,27 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// For requests of every operation.
+    /// A rule for all operations.
     #[must_use]
     pub fn any(when: When, fault: Fault) -> Self {
         Self { operation: None, when, fault }
     }
 
-    /// For requests of one operation.
+    /// A rule for one operation.
     #[must_use]
     pub fn on(operation: Operation, when: When, fault: Fault) -> Self {
         Self { operation: Some(operation), when, fault }
     }
 }
 
-/// A request that was seen.
+/// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// What it asked for.
+    /// The operation.
     pub operation: Operation,
     /// Bucket and key, as in the URL.
     pub path: String,
-    /// What went wrong with it; `None`: nothing.
+    /// The fault that was injected, if any.
     pub fault: Option<Fault>,
 }
 
@@ -155,7 +155,7 @@ impl Proxy {
     /// Listens on a free loopback port, before the store at `upstream` (`http://HOST:PORT`).
     ///
     /// # Errors
-    /// There is no port.
+    /// No port can be opened.
     pub async fn start(upstream: &str, rules: impl IntoIterator<Item = Rule>) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;

@@ -15,15 +15,15 @@ pub const PART: &str = "\n---\n";
 /// How far an input came, to see that inputs come anywhere.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reached {
-    /// It held a grant.
+    /// Whether the input had a valid grant.
     pub grant: bool,
-    /// It held a spec that the guest takes.
+    /// Whether the input had a valid spec.
     pub spec: bool,
-    /// The spec was admitted.
+    /// Whether the spec was admitted.
     pub admitted: bool,
-    /// Keys that were allowed.
+    /// Number of allowed keys.
     pub allowed: u64,
-    /// Keys that were denied.
+    /// Number of denied keys.
     pub denied: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct Reached {
 /// whether it was read to its good end.
 ///
 /// # Panics
-/// The law is broken.
+/// The property is violated.
 pub fn binary_file(data: &[u8]) -> (usize, bool) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.parquet");
@@ -56,7 +56,7 @@ pub fn binary_file(data: &[u8]) -> (usize, bool) {
 /// A grant, a spec and keys: what is admitted is granted field by field, and a key is allowed if and only if it lies below a prefix.
 ///
 /// # Panics
-/// The law is broken.
+/// The property is violated.
 pub fn grant(data: &[u8]) -> Reached {
     let text = String::from_utf8_lossy(data);
     let mut parts = text.splitn(3, PART);

@@ -29,15 +29,15 @@ pub mod tpch;
 
 use std::path::PathBuf;
 
-/// The golden cases.
+/// The folder of the golden cases.
 pub fn golden_folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/golden"))
 }
 
-/// Says how much of a corpus ran, and fails on another number than is known.
+/// Prints how many cases of a corpus ran, and fails if the number is unexpected.
 ///
 /// # Panics
-/// Another number ran.
+/// A different number of cases ran.
 #[expect(clippy::print_stdout, reason = "a corpus says how much of it ran")]
 pub fn corpus(what: &str, ran: usize, known: usize) {
     println!("{what}: {ran} cases, 0 skipped");

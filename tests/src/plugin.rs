@@ -31,7 +31,7 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const FOREIGN_LIMIT: Duration = Duration::from_secs(60);
 /// How long the CLI waits between SIGINT and SIGKILL.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// The CLI throws a line of this length away.
+/// The CLI discards lines of this length.
 const TOO_LONG_LINE_BYTES: usize = 4_096;
 const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 /// Between two looks at whether the plugin listens.
@@ -39,16 +39,16 @@ const POLL: Duration = Duration::from_millis(5);
 /// Messages that a client has ready before they are sent; a source is never far ahead of the connection.
 const READY_MESSAGES: usize = 2;
 
-/// How the plugin is reached.
+/// The network to the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// As a runner of Python plugins does.
+    /// TCP, as for Python plugins.
     Tcp,
-    /// As the CLI does.
+    /// A unix socket, as in the CLI.
     Unix,
 }
 
-/// What to start.
+/// How to start the plugin.
 #[derive(Debug, Clone)]
 pub struct Launch {
     program: PathBuf,
@@ -172,7 +172,7 @@ pub fn program() -> Result<PathBuf> {
 pub struct Plugin {
     /// What to dial: `http://HOST:PORT` or `unix:PATH`.
     pub address: String,
-    /// From its start to its answer to GetVersions.
+    /// Time from its start to its answer to GetVersions.
     pub first_answer: Duration,
     foreign: bool,
     child: Child,
@@ -185,13 +185,13 @@ pub struct Plugin {
 /// How a plugin ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Code or signal.
+    /// The exit status.
     pub status: ExitStatus,
-    /// From the signal to the end.
+    /// Time from the signal to the exit.
     pub took: Duration,
     /// The lines of its log; none of a program that is not ours.
     pub log: Vec<Value>,
-    /// What it said on stderr.
+    /// Its standard error.
     pub errors: String,
 }
 
@@ -199,25 +199,25 @@ impl Ended {
     /// Ended by itself, in time, with code 0, without a word on stderr.
     ///
     /// # Panics
-    /// It did not.
+    /// It did not end in this way.
     pub fn well(&self) {
         assert_eq!((self.status.code(), self.errors.as_str()), (Some(0), ""), "{:?}", self.log);
         assert!(self.took < STOP_LIMIT, "{:?}", self.took);
     }
 
-    /// The messages of the log's lines of a level.
+    /// The messages of the log lines of a level.
     #[must_use]
     pub fn messages(&self, level: &str) -> Vec<&str> {
         self.log.iter().filter(|line| line["level"] == level).filter_map(|line| line["message"].as_str()).collect()
     }
 }
 
-/// A signal that ends a process.
+/// A signal that stops a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// From the CLI.
+    /// SIGINT, as sent by the CLI.
     Interrupt,
-    /// From a process manager.
+    /// SIGTERM, as sent by a process manager.
     Terminate,
     /// From the CLI when it is itself interrupted: nothing can be cleaned up.
     Kill,
@@ -234,10 +234,10 @@ impl Signal {
 }
 
 impl Plugin {
-    /// A connection.
+    /// Opens a connection.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// The plugin does not accept connections.
     pub async fn connect(&self) -> Result<Client> {
         let channel = Endpoint::from_shared(self.address.clone())?.connect().await?;
         Ok(Client::new(channel))
@@ -249,10 +249,10 @@ impl Plugin {
         self.address.trim_start_matches("http://")
     }
 
-    /// The versions of the protocol that it speaks.
+    /// The protocol versions that it supports.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// The plugin does not accept connections.
     pub async fn versions(&self) -> Result<Vec<i32>> {
         let channel = Endpoint::from_shared(self.address.clone())?.connect().await?;
         Ok(DiscoveryClient::new(channel).get_versions(get_versions::Request {}).await?.into_inner().versions)
@@ -261,7 +261,7 @@ impl Plugin {
     /// Sends a signal.
     ///
     /// # Errors
-    /// The process is gone.
+    /// The process has exited.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let sent = Command::new("kill").args([signal.name(), &self.id.to_string()]).status().await?;
         ensure!(sent.success(), "no process {}", self.id);
@@ -271,7 +271,7 @@ impl Plugin {
     /// Ends it as the CLI does: SIGINT, and SIGKILL after five seconds.
     ///
     /// # Errors
-    /// A line of its log is not as it must be.
+    /// A log line is malformed.
     pub async fn stop(self) -> Result<Ended> {
         self.end(Signal::Interrupt).await
     }
@@ -279,7 +279,7 @@ impl Plugin {
     /// Ends it with `signal`, and SIGKILL after five seconds.
     ///
     /// # Errors
-    /// A line of its log is not as it must be.
+    /// A log line is malformed.
     pub async fn end(mut self, signal: Signal) -> Result<Ended> {
         let asked = Instant::now();
         self.signal(signal).await?;
@@ -361,7 +361,7 @@ impl Lines {
     }
 }
 
-/// A line of the log, as the CLI reads it.
+/// Parses a log line as the CLI does.
 fn checked(line: &str) -> Result<Value> {
     ensure!(line.len() < TOO_LONG_LINE_BYTES, "a line of {} bytes", line.len());
     let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
@@ -370,7 +370,7 @@ fn checked(line: &str) -> Result<Value> {
     Ok(value)
 }
 
-/// What a source sends.
+/// A message from a source.
 #[derive(Debug, Clone)]
 pub enum Message {
     /// A table's schema.
@@ -407,10 +407,10 @@ impl Client {
         Self(PluginClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(limit))
     }
 
-    /// Init.
+    /// Calls Init.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn init(&mut self, spec: &Value) -> Result<(), Status> {
         let spec = Bytes::from(spec.to_string());
         let request = init::Request { spec, no_connection: false, invocation_id: "sync-1".to_owned() };
@@ -420,7 +420,7 @@ impl Client {
     /// A whole Write: messages as fast as the plugin takes them, then half-close.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn write(&mut self, messages: impl IntoIterator<Item = Message, IntoIter: Send> + Send + 'static) -> Result<(), Status> {
         // Made on a thread of their own: a client's work must not delay what the plugin's answers wake.
         let (sender, receiver) = tokio::sync::mpsc::channel(READY_MESSAGES);
@@ -434,10 +434,10 @@ impl Client {
         answer
     }
 
-    /// Close.
+    /// Calls Close.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn close(&mut self) -> Result<(), Status> {
         self.0.close(close::Request {}).await.map(|_| ())
     }
@@ -445,7 +445,7 @@ impl Client {
     /// What the CLI does for one source: Init, Write, half-close, Close.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn round(
         &mut self,
         spec: &Value,

@@ -12,13 +12,13 @@ use crate::tiers::Unavailable;
 
 /// How long a server may take until it accepts connections. Python imports a lot on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at whether it does.
+/// Delay between two attempts.
 const START_POLL: Duration = Duration::from_millis(100);
 
 /// A server of its own on a loopback port, killed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     // Killed on drop.
     _child: Child,

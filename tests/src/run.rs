@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 const USERS_OWN: [&str; 7] =
     ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"];
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     /// The exit code; none after a signal.
@@ -29,7 +29,7 @@ impl Run {
     /// Asserts that it ended with `code`, and that stderr contains each of `expected`.
     ///
     /// # Panics
-    /// It did not.
+    /// It ended otherwise.
     #[track_caller]
     pub fn ended(&self, code: i32, expected: &[&str]) -> &Self {
         assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
@@ -50,7 +50,7 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} / {}", self.stdout, self.stderr))
     }
 
-    /// Both streams, one after the other.
+    /// Standard output followed by standard error.
     #[must_use]
     pub fn said(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)

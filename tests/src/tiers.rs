@@ -6,7 +6,7 @@ use std::io::Write as _;
 /// Set where every tier has to run: a skip is a failure there.
 pub const REQUIRE_ALL: &str = "LAKEGATE_REQUIRE_ALL";
 
-/// Why a tier cannot run here.
+/// Why a test cannot run on this machine.
 #[derive(Debug)]
 pub struct Unavailable(pub String);
 
