@@ -1,8 +1,8 @@
 //! End-to-end tests with real plugins: a source on the Go SDK and one on the Python SDK, a client that acts like the CloudQuery CLI, `lakegate
 //! serve`, and MinIO. What the source sent must be in the bucket.
 
-use crate::proxied_store::PLUGIN;
 use crate::plugins::{go_source, python_source};
+use crate::proxied_store::PLUGIN;
 use anyhow::{Context as _, Result, ensure};
 use lakegate_tests::cli::{self, Sent};
 use lakegate_tests::faults::{Operation, Proxy};

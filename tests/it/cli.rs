@@ -116,8 +116,7 @@ fn a_batch_without_a_uuid_is_answered_in_the_words_that_were_typed() {
 #[test]
 fn refused_input_names_file_and_position() {
     let dir = test_dir();
-    dir
-        .with_file("torn.parquet", b"PAR1\x15\x04\x15")
+    dir.with_file("torn.parquet", b"PAR1\x15\x04\x15")
         .with_file("types.csv", "id\n1\n2\nthree\n")
         .with_file("torn.csv", "a,b\n1,2\n3\n")
         .with_file("torn.ndjson", "{\"a\":1}\n{\"a\":\n")
@@ -182,7 +181,9 @@ fn what_is_broken_in_the_middle_is_found_there() {
         let run = dir.with_file(&format!("broken.{form}"), &broken).run(&format!("load broken.{form} {TO}"));
         run.ended(6, &[&format!("broken.{form}{at}")]);
         let cut = if form == "arrows" { ", byte " } else { ": not a complete " };
-        dir.with_file(&format!("cut.{form}"), &whole[..third]).run(&format!("load cut.{form} {TO}")).ended(6, &[&format!("cut.{form}{cut}")]);
+        dir.with_file(&format!("cut.{form}"), &whole[..third])
+            .run(&format!("load cut.{form} {TO}"))
+            .ended(6, &[&format!("cut.{form}{cut}")]);
     }
     for (name, content) in [("quote.csv", "a,b\n1,2\n3,\"4\n5,6\n"), ("later.ndjson", "{\"a\":1}\n{\"a\":2}\n{\"a\":3]\n{\"a\":4}\n")] {
         dir.with_file(name, content).run(&format!("load {name} {TO}")).ended(6, &[&format!("{name}, line 3: ")]);
@@ -323,8 +324,7 @@ fn parts_spill_where_they_may() {
 fn a_seed_makes_keys_come_again() {
     let dir = test_dir();
     dir.with_file("a.csv", "x\n1\n");
-    let keys =
-        |seed: u32| dir.run(&format!("load a.csv {TO} --json --quiet --lanes 1 --seed {seed}")).json()["tables"][0]["keys"].clone();
+    let keys = |seed: u32| dir.run(&format!("load a.csv {TO} --json --quiet --lanes 1 --seed {seed}")).json()["tables"][0]["keys"].clone();
     let first = keys(7);
     assert!(first[0].is_string(), "{first}");
     assert_eq!(first, keys(7));
@@ -381,7 +381,10 @@ mod interrupt {
         let output = child.wait_with_output().expect("it ends");
         let run = Run { stderr, ..Run::from(output) };
         let result = run.ended(6, &["Table . failed: ", "Error: second.csv, line 2"]).json();
-        assert_eq!((&result["rows"], &result["tables"][0]["table"], &result["tables"][0]["rows_in"]), (&0.into(), &".".into(), &Value::Null));
+        assert_eq!(
+            (&result["rows"], &result["tables"][0]["table"], &result["tables"][0]["rows_in"]),
+            (&0.into(), &".".into(), &Value::Null)
+        );
         assert_eq!(result["tables"][0]["failure"]["class"], "data", "{result}");
     }
 

@@ -324,8 +324,8 @@ fn equal_names_are_refused_at_every_level() {
                 assert!(message.contains("column `v`: its struct names the field `a` twice"), "{name}: {message}");
             }
         }
-        let batch =
-            RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(duplicate.clone())), vec![ints.clone(), ints.clone()]).expect("a batch");
+        let batch = RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(duplicate.clone())), vec![ints.clone(), ints.clone()])
+            .expect("a batch");
         let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a stream");
         stream.write(&batch).expect("memory");
         let message = loaded("t.arrows", &stream.into_inner().expect("memory"), &format).expect_err("a column is there twice");

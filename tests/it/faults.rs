@@ -123,7 +123,10 @@ async fn a_part_that_is_denied_fails_the_table_and_leaves_no_upload() {
     let report = write_one(&faulty, "t").await;
     check_failed(&report, &["operation error S3: UploadPart", "StatusCode: 403, AccessDenied", "s3:PutObject"]);
     assert_eq!(faulty.unfinished(), []);
-    assert_eq!((faulty.proxy.count(Operation::Create), faulty.proxy.count(Operation::Abort), faulty.proxy.count(Operation::Complete)), (1, 1, 0));
+    assert_eq!(
+        (faulty.proxy.count(Operation::Create), faulty.proxy.count(Operation::Abort), faulty.proxy.count(Operation::Complete)),
+        (1, 1, 0)
+    );
     assert!(faulty.keys().is_empty());
 }
 

@@ -2,7 +2,7 @@
 //! gzip-compressed, and every format equals the output of the same guest running natively. (The native guest is compared with the same files,
 //! including Parquet, by the tests of `lakegate-guest`.)
 
-use crate::support::{TestStore, TestServer, test_store};
+use crate::support::{TestServer, TestStore, test_store};
 use anyhow::{Context, Result, ensure};
 use lakegate_cloudquery::proto::plugin::{close, init, write};
 use lakegate_cloudquery::server::listen::Network;
@@ -84,7 +84,13 @@ fn plain(body: Vec<u8>, gzip: bool) -> Result<Vec<u8>> {
 }
 
 /// What the guest in wasm makes when a client calls it: `number` keeps the objects of calls apart.
-async fn through_grpc(served: &mut TestServer, test_store: &TestStore, number: usize, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
+async fn through_grpc(
+    served: &mut TestServer,
+    test_store: &TestStore,
+    number: usize,
+    spec: &Value,
+    input: &[u8],
+) -> Result<Result<Vec<u8>, String>> {
     let mut spec = spec.clone();
     spec["path"] = json!(format!("{{{{TABLE}}}}/object-{number}"));
     let request = init::Request { spec: spec.to_string().into(), no_connection: false, invocation_id: String::new() };
@@ -181,5 +187,6 @@ async fn clients_on_tcp_get_what_the_reference_writes() -> Result<()> {
 async fn clients_on_a_unix_socket_get_what_the_reference_writes() -> Result<()> {
     let test_store = test_store("golden");
     let mut served = TestServer::over(Network::Unix, test_store.options()).await?;
-    run_all("through gRPC on a unix socket", async |number, spec, input| through_grpc(&mut served, &test_store, number, spec, input).await).await
+    run_all("through gRPC on a unix socket", async |number, spec, input| through_grpc(&mut served, &test_store, number, spec, input).await)
+        .await
 }

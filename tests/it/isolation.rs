@@ -249,7 +249,8 @@ async fn silent_connections_keep_nobody_from_the_status_page() -> Result<()> {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_is_held_after_chaos() -> Result<()> {
-    let report = lakegate_tests::chaos::run(std::path::Path::new(crate::proxied_store::PLUGIN), Duration::from_secs(20), 1, |_, _| {}).await?;
+    let report =
+        lakegate_tests::chaos::run(std::path::Path::new(crate::proxied_store::PLUGIN), Duration::from_secs(20), 1, |_, _| {}).await?;
     // A run in which nothing happens would promise nothing.
     assert!(report.stored > 10 && report.attacks > 100 && report.left > 0 && report.reloads > 0 && report.faults > 0, "{report:?}");
     Ok(())

@@ -1,7 +1,7 @@
 //! Limits that hold for any input: parts of an object, bytes held by the host, and the use of all lanes.
 
 use crate::faulty_store::{FaultyStore, insert_in_turn};
-use crate::support::{test_store, runtime};
+use crate::support::{runtime, test_store};
 use arrow_array::cast::AsArray;
 use arrow_array::{BinaryArray, Int64Array, ListArray, StringArray};
 use arrow_buffer::OffsetBuffer;

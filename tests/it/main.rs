@@ -28,7 +28,6 @@ mod proxied_store;
 mod python_client;
 mod readback;
 mod readers;
-mod faulty;
 mod serve;
 mod session_policy;
 mod status_page;

@@ -105,8 +105,7 @@ async fn a_python_source_arrives_whole() {
         assert!(stored_ids(&dir, table) == upto(rows), "{table}");
     }
     // The file, the summary for machines and the row say the same.
-    let line: Value =
-        serde_json::from_str(&std::fs::read_to_string(dir.path().join("sums/s.jsonl")).expect("written")).expect("one line");
+    let line: Value = serde_json::from_str(&std::fs::read_to_string(dir.path().join("sums/s.jsonl")).expect("written")).expect("one line");
     assert_eq!((&line["resources"], &line["source_errors"], &line["source_name"]), (&1_000_030.into(), &1.into(), &"py".into()));
     assert_eq!((&line["resources_per_table"]["py_rows"], &line["errors_per_table"]["py_broken"]), (&1_000_000.into(), &1.into()));
     // The configuration says `*`; the tables are told by name, each with its errors.

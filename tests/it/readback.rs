@@ -4,7 +4,7 @@
 //! rows and sums.
 
 use crate::proxied_store::PLUGIN;
-use crate::support::{test_store, runtime};
+use crate::support::{runtime, test_store};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;

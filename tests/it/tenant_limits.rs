@@ -1,9 +1,9 @@
 //! Limits on a tenant's use of the process: sessions, messages, open objects, memory; and reloading a changed tenants file.
 
+use crate::faulty_store::{self, FaultyStore};
 use crate::hostile;
 use crate::proxied_store::{BUCKET, PLUGIN, eventually};
-use crate::faulty_store::{self, FaultyStore};
-use crate::support::{test_store, runtime};
+use crate::support::{runtime, test_store};
 use crate::tenants::{FILE, TenantServer, grant, options, spec, write_file};
 use anyhow::{Context, Result};
 use http::StatusCode;
@@ -142,7 +142,8 @@ async fn an_unknown_outcome_is_not_given_back() -> Result<()> {
         Rule::on(Operation::Head, When::Always, Fault::Answer(StatusCode::FORBIDDEN)),
     ])
     .await;
-    let rules = Grant { buckets: vec![faulty_store::BUCKET.into()], endpoint: Some(faulty.proxy.endpoint()), path_style: true, ..grant("") };
+    let rules =
+        Grant { buckets: vec![faulty_store::BUCKET.into()], endpoint: Some(faulty.proxy.endpoint()), path_style: true, ..grant("") };
     faulty.options.tenant = Some(Arc::new(Tenant::new("acme", Grant { daily_objects: Some(1), ..rules })));
     let session = faulty.open(json!({})).await;
     for (table, rows, expected) in [("t", 5_000, "the outcome is unknown"), ("u", 1, "1 objects a day are granted, and all are used")] {
@@ -168,7 +169,8 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
         max_message_bytes: Some(1 << 20),
         ..grant("")
     };
-    let machine = |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&test_store, tenant) };
+    let machine =
+        |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&test_store, tenant) };
     let host_bytes = machine(Tenant::new("any", rules())).host_bytes();
     assert_eq!(host_bytes, 7 << 20);
     let budget = 3 * host_bytes - (1 << 20);

@@ -2,7 +2,7 @@
 
 use crate::hostile;
 use crate::proxied_store::{BUCKET, PLUGIN, eventually};
-use crate::support::{TestStore, test_store, runtime};
+use crate::support::{TestStore, runtime, test_store};
 use anyhow::{Context, Result};
 use arrow_array::{Int64Array, StringArray};
 use lakegate::{Destination, FailureClass, Grant, OpenError, Options, Tenant};
@@ -528,7 +528,8 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
 async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
     let served = TenantServer::start().await?;
     let mut acme = served.connect("acme").await?;
-    let large = |bytes: usize| crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), json!({"more": "x".repeat(bytes)}));
+    let large =
+        |bytes: usize| crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), json!({"more": "x".repeat(bytes)}));
     let said = acme.init(&large(2 << 20)).await.expect_err("too large");
     assert_eq!(said.code(), tonic::Code::OutOfRange, "{said:?}");
     acme.init(&large(1 << 19)).await?;

@@ -33,7 +33,8 @@ static LINES: OnceLock<Option<Writer>> = OnceLock::new();
 
 fn lines() -> Option<Writer> {
     let (writer, queue) = writer::queue();
-    let write = move || queue.write(StderrAroundBar, |lost| format!("{lost} lines were left out: stderr is read more slowly than it is written."));
+    let write =
+        move || queue.write(StderrAroundBar, |lost| format!("{lost} lines were left out: stderr is read more slowly than it is written."));
     std::thread::Builder::new().name("lakegate-stderr".into()).spawn(write).ok().map(|_| writer)
 }
 

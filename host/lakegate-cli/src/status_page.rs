@@ -150,8 +150,10 @@ impl StatusPage {
     fn page(&self, now: SystemTime) -> String {
         let mut out = HEAD.to_owned();
         let state = if (self.ready)() { "Ready." } else { "The component is being compiled; sessions wait for it." };
-        let _ =
-            writeln!(out, "<p>{state} Totals since this process started, rates over the last minute. This page refreshes itself.\n{TENANTS}");
+        let _ = writeln!(
+            out,
+            "<p>{state} Totals since this process started, rates over the last minute. This page refreshes itself.\n{TENANTS}"
+        );
         let readings = self.readings();
         for (tenant, reading) in &readings {
             let Snapshot { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
@@ -201,9 +203,7 @@ const METRICS: [(&str, &str, &str, Value); 11] = [
     ("lakegate_budget_used_bytes", "gauge", "Memory of guests, and what the host keeps for open sessions.", |tenant, _| {
         tenant.share.budget.used_bytes() as f64
     }),
-    ("lakegate_guest_cpu_seconds_total", "counter", "CPU time of guests.", |tenant, _| {
-        tenant.share.account.computed().as_secs_f64()
-    }),
+    ("lakegate_guest_cpu_seconds_total", "counter", "CPU time of guests.", |tenant, _| tenant.share.account.computed().as_secs_f64()),
     (
         "lakegate_host_cpu_seconds_total",
         "counter",
@@ -222,9 +222,7 @@ type Counts = fn(&Snapshot) -> Vec<(&'static str, u64)>;
 const LABELLED: [(&str, &str, &str, Counts); 3] = [
     ("lakegate_denials_total", "rule", "Denials, by rule of the grant.", |reading| by_label(&reading.denials)),
     ("lakegate_throttled_total", "rule", "Waits because of a rate limit, by rule of the grant.", |reading| by_label(&reading.throttled)),
-    ("lakegate_retries_total", "class", "Retried requests to the store, by class of the failure.", |reading| {
-        reading.retries.to_vec()
-    }),
+    ("lakegate_retries_total", "class", "Retried requests to the store, by class of the failure.", |reading| reading.retries.to_vec()),
 ];
 
 fn by_label(counts: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {

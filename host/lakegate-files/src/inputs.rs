@@ -94,7 +94,8 @@ mod tests {
         for name in ["b.csv", "a.csv", "odd[1].csv"] {
             std::fs::write(dir.path().join(name), "x\n1\n").unwrap();
         }
-        let tables = |arguments: &[String], table| resolve(arguments, table).unwrap().into_iter().map(|input| input.table).collect::<Vec<_>>();
+        let tables =
+            |arguments: &[String], table| resolve(arguments, table).unwrap().into_iter().map(|input| input.table).collect::<Vec<_>>();
         assert_eq!(tables(&[path("*.csv")], None), ["a", "b", "odd[1]"]);
         assert_eq!(tables(&[path("odd[1].csv")], None), ["odd[1]"]);
         assert_eq!(tables(&["-".to_owned()], Some("t")), ["t"]);

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Opens a file in the file format.
 pub(crate) fn open_file(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputError> {
-    let refused = |problem: &str| malformed(&file, Position::Whole, format!("not a complete Arrow IPC file (it may be truncated): {problem}"));
+    let refused =
+        |problem: &str| malformed(&file, Position::Whole, format!("not a complete Arrow IPC file (it may be truncated): {problem}"));
     let blocks = Blocks::new(&input).map_err(|problem| refused(&problem))?;
     if blocks.big_endian {
         return Err(big_endian(&file));

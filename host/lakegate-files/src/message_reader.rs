@@ -338,7 +338,9 @@ mod tests {
         let options = ReadOptions::default();
         let reader = MessageReader::spawn(move |sender| Worker { sender, options, most_bytes: 200_000 }.run(&inputs));
         let received = received(reader.unwrap()).await;
-        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = received.as_slice() else { panic!("{} messages", received.len()) };
+        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = received.as_slice() else {
+            panic!("{} messages", received.len())
+        };
         assert!(problem.contains("t.ndjson, row 10001: ") && problem.ends_with("at most 200000 are accepted"), "{problem}");
     }
 

@@ -147,7 +147,9 @@ impl Reader {
 fn explain(error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Data => "the line is not a JSON object; one object per line is expected".to_owned(),
-        Category::Eof => "the line ends within a JSON object; one complete object per line is expected (the file may be truncated)".to_owned(),
+        Category::Eof => {
+            "the line ends within a JSON object; one complete object per line is expected (the file may be truncated)".to_owned()
+        }
         Category::Syntax | Category::Io => {
             let text = error.to_string();
             let problem = text.split(" at line ").next().unwrap_or("not JSON");

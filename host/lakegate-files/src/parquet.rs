@@ -51,9 +51,9 @@ pub(crate) fn open(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputE
     let input = Arc::new(input);
     refuse_encrypted(&input, &file)?;
     let bytes = input.metadata().map(|metadata| metadata.len()).unwrap_or_default();
-    let metadata = ParquetMetaDataReader::new()
-        .parse_and_finish(&*input)
-        .map_err(|error| refused(&file, &format!("not a complete Parquet file ({bytes} bytes; it may be truncated): {}", one_line(&error))))?;
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&*input).map_err(|error| {
+        refused(&file, &format!("not a complete Parquet file ({bytes} bytes; it may be truncated): {}", one_line(&error)))
+    })?;
     let mut end = 0_u64;
     let mut group_ends = Vec::with_capacity(metadata.num_row_groups());
     for group in metadata.row_groups() {

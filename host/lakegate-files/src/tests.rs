@@ -402,7 +402,8 @@ fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_fo
         for (name, ipc) in
             [("t.arrows", compressed_stream(std::slice::from_ref(&batch), compression)), ("t.arrow", ipc_file(&batch, Some(compression)))]
         {
-            for (claim, expected) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
+            for (claim, expected) in
+                [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
             {
                 refuse(name, &testing::lying(&ipc, IDS_BYTES, claim), &[], &["truncated or corrupt", expected]);
             }

@@ -1,6 +1,6 @@
 //! Misbehaving sources: each gives a clear error line and an exit code, and leaves nothing behind.
 
-use super::{BUCKET, TestDir, go_source, python_source, runs, s3, source};
+use super::{BUCKET, go_source, local_store, python_source, runs, s3, source, stored_ids, test_dir};
 use arrow_array::{Int8Array, NullArray, RecordBatch, StringArray};
 use lakegate_cloudquery::proto::plugin::sync;
 use lakegate_cloudquery::proto::plugin::sync::response::Message;

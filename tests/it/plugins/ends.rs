@@ -1,6 +1,6 @@
 //! Runs that are cut short: by a signal, by a plugin that is killed, or by one that does not exit; and the memory of a run while a store is slow.
 
-use super::{TestDir, python_source, runs, s3, source};
+use super::{TestDir, local_store, python_source, runs, s3, source, stored_ids, test_dir};
 use crate::proxied_store::{self, BUCKET, PLUGIN, eventually};
 use lakegate_cloudquery::proto::plugin::sync;
 use lakegate_cloudquery::proto::plugin::sync::response::Message;
@@ -116,7 +116,7 @@ async fn an_interrupt_ends_a_command_whose_plugin_does_not_answer() {
 
 /// A destination plugin of ours over a store, as `wrapper` runs it, and a configuration of it with a source.
 async fn destination(dir: &TestDir, wrapper: PathBuf, from: &FakePlugin, more: &str) -> Store {
-    local_store(&dir).create_bucket(super::BUCKET).expect("a bucket");
+    local_store(dir).create_bucket(super::BUCKET).expect("a bucket");
     let store = Store::embedded(&dir.path().join("store")).await.expect("a served store");
     let at = format!("{more}, endpoint: \"{}\", use_path_style: true", store.endpoint);
     let ours = format!("path: \"{}\"\n  registry: local", wrapper.display());
@@ -181,7 +181,8 @@ async fn a_slow_store_slows_the_source_and_costs_no_memory() {
     let mut peaks = Vec::new();
     // A first run of a tenth says what the program needs anyway.
     for objects in [60, 600] {
-        let store = proxied_store::ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(250)))]).await;
+        let store =
+            proxied_store::ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(250)))]).await;
         let from = fake(Behaviour { messages: vec![insert(0..OBJECT_ROWS)], times: objects, ..Behaviour::default() }).await;
         let dir = test_dir();
         let at = format!(", batch_size: {OBJECT_ROWS}, endpoint: \"{}\", use_path_style: true", store.proxy.endpoint());

@@ -1,6 +1,6 @@
 //! The exact calls and messages that a source and a destination receive, and how much may be in flight between them; the test plays both.
 
-use super::{TestDir, s3, source as source_document};
+use super::{local_store, s3, source as source_document, stored_ids, test_dir};
 use crate::proxied_store::eventually;
 use bytes::Bytes;
 use lakegate_cloudquery::proto::plugin::sync;

@@ -2,7 +2,7 @@
 
 use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::super::console::{Console, error_line, warnings};
-use super::super::destination_write::{FailedWrite, DestinationWrite, FinishedWrite, abort_all, finish_all, first, interruption};
+use super::super::destination_write::{DestinationWrite, FailedWrite, FinishedWrite, abort_all, finish_all, first, interruption};
 use super::super::exit::{CliError, Exit};
 use super::super::plugins::{Plugins, Wanted, connected, connected_backend, referenced_destinations};
 use super::super::summary::Summary;
@@ -103,8 +103,11 @@ impl<'a> Step<'a> {
             Err(error) => {
                 let error = failed(error);
                 let landed = run.abort(writes).await;
-                let left =
-                    self.destinations.iter().zip(&landed).map(|(destination, landed)| aborted_report(destination, &error, landed.as_ref(), started));
+                let left = self
+                    .destinations
+                    .iter()
+                    .zip(&landed)
+                    .map(|(destination, landed)| aborted_report(destination, &error, landed.as_ref(), started));
                 let left = left.collect();
                 syncs.push(self.json_report(run, &counts, left, Some(&error)));
                 return Err(error);
@@ -263,7 +266,8 @@ impl<'a> Step<'a> {
         failures: u64,
         started: Instant,
     ) -> SyncSummary {
-        let log_counts = |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.log_counts().errors(), it.log_counts().warnings()));
+        let log_counts =
+            |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.log_counts().errors(), it.log_counts().warnings()));
         let source = log_counts(Kind::Source, &self.source.name);
         let at = log_counts(Kind::Destination, &destination.name);
         SyncSummary {
@@ -313,7 +317,13 @@ impl<'a> Step<'a> {
 
     /// Prints the final lines, writes the summary file, and appends the JSON report. What one destination has confirmed is reported even if another
     /// failed; the first failure is returned.
-    fn report(&self, run: &Run, result: &SourceResult, ended: Vec<Result<FinishedWrite, FailedWrite>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
+    fn report(
+        &self,
+        run: &Run,
+        result: &SourceResult,
+        ended: Vec<Result<FinishedWrite, FailedWrite>>,
+        syncs: &mut Vec<Value>,
+    ) -> Result<Exit, CliError> {
         let SourceResult { counts, tables, started, warnings } = result;
         let elapsed = started.elapsed();
         let (mut exit, mut failures) = (Exit::Done, Vec::new());

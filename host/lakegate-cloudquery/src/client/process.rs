@@ -158,12 +158,16 @@ impl Process {
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(group);
         let relays = [
             child.stdout.take().map(|output| tokio::spawn(output::relay(output, kind, name.to_owned(), log_counts.clone()))),
-            child.stderr.take().map(|stderr| tokio::spawn(output::relay_stderr(stderr, kind, name.to_owned(), log_counts.clone(), options.say))),
+            child
+                .stderr
+                .take()
+                .map(|stderr| tokio::spawn(output::relay_stderr(stderr, kind, name.to_owned(), log_counts.clone(), options.say))),
         ];
         let relays = relays.into_iter().flatten().collect();
         let connection = network.connection();
         let folder = if let Network::Unix(folder) = network { Some(folder) } else { None };
-        let mut process = Self { child, group, name: name.to_owned(), kind, connection, log_counts: log_counts.clone(), relays, _folder: folder };
+        let mut process =
+            Self { child, group, name: name.to_owned(), kind, connection, log_counts: log_counts.clone(), relays, _folder: folder };
         let until = Instant::now() + options.start_limit;
         loop {
             let connected = timeout(options.start_limit, endpoint.connect()).await;
