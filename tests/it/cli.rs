@@ -15,7 +15,7 @@ fn test_dir() -> TestDir {
     TestDir::new(PLUGIN, ("AKIDTEST", SECRET))
 }
 
-/// Stands in the environment, and must stand nowhere else.
+/// Set in the environment, and must not appear anywhere else.
 const SECRET: &str = "canary-secret-7f3b9d";
 const TOKEN: &str = "canary-token-51ac0e";
 const ROW: &str = "canary-row-c0ffee";
@@ -47,7 +47,7 @@ fn what_is_typed_wrong_is_usage() {
     }
 }
 
-/// A spec of seven mistakes.
+/// A spec with seven errors.
 const MISTAKEN: &str = r#"{"bucket": "", "region": "", "path": "/a", "acl": "nobody", "format": "xml", "batch_size": -1, "batch_size_bytes": -1, "server_side_encryption_configuration": {"server_side_encryption": "ROT13"}}"#;
 
 #[test]
@@ -135,7 +135,7 @@ fn refused_input_names_file_and_position() {
     }
 }
 
-/// Fifty thousand rows in five row groups or batches, in each form that has positions of its own.
+/// Fifty thousand rows in five row groups or batches, in each format with its own kind of position.
 fn made(form: &str) -> Vec<u8> {
     use arrow_array::{Int64Array, RecordBatch, StringArray};
     use std::sync::Arc;
@@ -174,7 +174,7 @@ fn what_is_broken_in_the_middle_is_found_there() {
         let whole = made(form);
         let name = format!("whole.{form}");
         dir.with_file(&name, &whole).run(&format!("load {name} {TO}")).ended(0, &[]);
-        // The third fifth of the file, a little of it: pages or text of the third row group or batch.
+        // A small piece of the third fifth of the file: pages or text of the third row group or batch.
         let mut broken = whole.clone();
         let third = whole.len() / 2;
         broken[third..third + 20_000].fill(0xff);
@@ -193,13 +193,13 @@ fn what_is_broken_in_the_middle_is_found_there() {
 #[test]
 fn a_store_that_cannot_be_reached_is_one_line() {
     let dir = test_dir();
-    // Bound and let go: nobody listens there.
+    // Bound and released, so nothing listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
     let line = format!("load a.csv --to s3://demo/a.csv --format csv --endpoint http://127.0.0.1:{port} --path-style --quiet");
     let run = dir.with_file("a.csv", "x\n1\n").run(&line);
     run.ended(5, &[&port.to_string()]);
     assert!(run.stderr.starts_with("Table a failed: ") && run.stderr.lines().count() == 1, "{}", run.stderr);
-    // Who asks for the log has it there as it happens.
+    // With a log level, the log is printed as it happens.
     let run = dir.run(&format!("{line} --log-level info"));
     assert!(run.ended(5, &[" ERROR "]).stderr.contains("The table failed."), "{}", run.stderr);
 }
@@ -253,7 +253,7 @@ fn a_stdout_that_is_full_takes_no_errors_place() {
     }
 }
 
-/// The log of a command with `--log-format json`, one event a line; nothing else is said with `--quiet`.
+/// The log of a command with `--log-format json`, one event per line; nothing else is printed with `--quiet`.
 #[test]
 fn logs_are_json_on_request() {
     let dir = test_dir();
@@ -270,7 +270,7 @@ fn logs_are_json_on_request() {
     }
 }
 
-/// Files in, the S3 destination out, both built in.
+/// The built-in file source and S3 destination.
 const SYNC: &str = "
 kind: source
 spec: {name: files, registry: builtin, path: files, tables: ['*'], destinations: [s3], spec: {paths: ['*.csv']}}
@@ -315,7 +315,7 @@ fn parts_spill_where_they_may() {
     assert_eq!(std::fs::read_dir(dir.path().join("spill")).expect("a folder").count(), 0, "the spill file has no name");
     load("none", "--spill-dir none").ended(5, &["Table t failed: ", "1048576 bytes for unfinished parts are used up, and spilling is off"]);
     dir.run("load t.ndjson --to s3://demo/{{TABLE}}.json --format json --local none2 --spill-dir none").ended(0, &[]);
-    // Tried before there is anything to spill.
+    // Checked before there is anything to spill.
     load("not-made", "--spill-dir missing").ended(2, &["--spill-dir missing: ", "`none`"]);
     assert!(!dir.path().join("not-made").exists());
 }
@@ -347,7 +347,7 @@ fn traces_hold_no_secret_and_no_row() {
     let mut command = dir.command(&format!("load planted_name.csv {TO} --log-level trace --json"));
     let run: Run = command.env("AWS_SESSION_TOKEN", TOKEN).env("RUST_LOG", "trace").output().expect("the program starts").into();
     let all = format!("{}{}", run.ended(0, &[]).stdout, run.stderr);
-    // The search finds what is there: the table's name.
+    // The search finds what is there, such as the table's name.
     assert!(all.contains("planted_name"), "{all}");
     for canary in [SECRET, TOKEN, ROW] {
         assert!(!all.contains(canary), "{canary} is in the output");
@@ -360,11 +360,11 @@ mod interrupt {
     use std::os::unix::process::ExitStatusExt as _;
     use std::time::{Duration, Instant};
 
-    /// Tables that have failed are told although the load comes to no end.
+    /// Failed tables are reported even if the load does not complete.
     #[test]
     fn an_early_end_tells_what_had_failed() {
         let dir = test_dir();
-        // The table `.` makes no key. The pipe is opened, and found torn, once that has happened.
+        // The table `.` gives no valid key. The pipe is opened, and found truncated, after that.
         dir.with_file("..csv", "a\n1\n");
         let pipe = dir.path().join("second.csv");
         assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
@@ -426,7 +426,7 @@ mod interrupt {
         drop(feed);
     }
 
-    /// One interrupt is enough where a store is silent about an object that is finished.
+    /// One interrupt is enough if the store does not answer about a finished object.
     #[test]
     fn an_interrupt_does_not_wait_for_a_silent_store() {
         let dir = test_dir();
@@ -438,19 +438,19 @@ mod interrupt {
         );
         let mut child = dir.command(&line).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut input = child.stdin.take().expect("a pipe");
-        // The sample, and some more; the input stays open, so there is no end to wait for.
+        // The sample and some more rows; the input stays open, so there is no end to wait for.
         input.write_all("{\"a\":1}\n".repeat(20_000).as_bytes()).expect("it reads");
         puts.recv_timeout(Duration::from_secs(120)).expect("an object is put");
         let asked = Instant::now();
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
         let output = child.wait_with_output().expect("it ends");
         Run::from(output).ended(130, &["Interrupted; unfinished uploads were aborted."]);
-        // An answer is waited for 30 s, and asked for again for 120 s.
+        // The timeout of a response is 30 s, and requests are retried for 120 s.
         assert!(asked.elapsed() < Duration::from_secs(25), "{:?}", asked.elapsed());
         drop(input);
     }
 
-    /// A store that answers nothing; tells of each request.
+    /// A store that never answers; sends a signal for each request.
     fn silent_store(asked: std::sync::mpsc::Sender<()>) -> std::net::SocketAddr {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its number");
@@ -467,7 +467,7 @@ mod interrupt {
         address
     }
 
-    /// A store that begins an upload and answers nothing after that.
+    /// A store that creates an upload and never answers after that.
     fn mute_store() -> std::net::SocketAddr {
         use std::io::{BufRead as _, BufReader, Read as _};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -484,7 +484,7 @@ mod interrupt {
                         let mut socket = socket;
                         let _gone = write!(socket, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                     }
-                    // Reads on, so that the other side is not held up by sending.
+                    // Keeps reading, so that the other side is not blocked while sending.
                     let _gone = reader.read_to_end(&mut Vec::new());
                 });
             }
@@ -503,7 +503,7 @@ mod interrupt {
         let mut child = dir.command(&line).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut input = child.stdin.take().expect("a pipe");
         let row = format!("{{\"a\":\"{}\"}}\n", "x".repeat(1_000));
-        // More than a part: the upload begins, and its parts are on their way for ever.
+        // More than one part: the upload is created, and its parts are never confirmed.
         (0..12_000).for_each(|_| input.write_all(row.as_bytes()).expect("it reads"));
         std::thread::sleep(Duration::from_secs(1));
         let signal = |pid: u32| assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().expect("kill runs").success());
@@ -512,7 +512,7 @@ mod interrupt {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut said, &mut line).expect("words");
         assert!(line.starts_with("Interrupted: aborting what is open."), "{line}");
-        // The abort is not answered, so the first interrupt alone does not end it yet.
+        // The abort is not answered, so the first interrupt does not end the program yet.
         std::thread::sleep(Duration::from_millis(300));
         assert!(child.try_wait().expect("its state").is_none(), "there was nothing to wait for: the test shows nothing");
         let asked = Instant::now();

@@ -4,7 +4,7 @@ use crate::support::bench;
 use lakegate::component_bytes;
 use lakegate::{Runtime, allowed_imports};
 
-/// The whole list. A new name here is a new hole in the wall.
+/// All allowed imports. A new name here is a new hole in the sandbox.
 const IMPORTS: [&str; 4] = [
     "lakegate:destination/log@0.1.0",
     "lakegate:destination/object-store@0.1.0",
@@ -20,7 +20,7 @@ fn the_component_imports_these_four_and_no_other() {
     assert_eq!(allowed_imports().collect::<Vec<_>>(), IMPORTS);
 }
 
-/// A component with one import more is refused: the check can fail.
+/// A component with another import is refused: the check can fail.
 #[test]
 fn another_import_is_refused() {
     let wasm = br#"(component (import "wasi:filesystem/types@0.2.6" (instance)))"#;
@@ -48,7 +48,7 @@ fn what_is_no_component_is_refused() {
     }
 }
 
-/// Where the objects go and who signs never crosses into a session: its settings, all it is given beside rows, hold none of it.
+/// Where objects go and who signs requests is never passed into a session: its settings, all it gets besides rows, contain none of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_told_nothing_of_the_target() {
     let spec = serde_json::json!({

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// Longer than any test: what stalls for so long is ended by the client alone.
+/// Longer than any test, so that only the client ends a stalled request.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
 
 /// Rows that make a multipart object of about a dozen parts.
@@ -24,14 +24,14 @@ fn every_third(fault: Fault) -> Vec<Rule> {
     [Operation::Put, Operation::Create, Operation::Part, Operation::Complete, Operation::Head].map(|it| Rule::on(it, third, fault)).into()
 }
 
-/// Every third request of each operation meets the fault, for ever; yet all lands, once.
+/// Every third request of each operation fails, permanently; yet all rows are written once.
 async fn check_mended(name: &str, fault: Fault, limit: Option<Duration>) {
     let mut faulty = FaultyStore::new(every_third(fault)).await;
     if let Some(limit) = limit {
         (faulty.options.connect.timeouts.stall, faulty.options.connect.timeouts.answer, faulty.options.connect.timeouts.complete) =
             (limit, limit, limit);
     }
-    // Ten objects of one put each, and twenty of three or four parts.
+    // Ten objects with one put each, and twenty with three or four parts.
     let mut rows: BTreeMap<String, i64> = (0..10).map(|number| (format!("small_{number}"), 10)).collect();
     rows.extend((0..4).map(|number| (format!("large_{number}"), MULTIPART_ROWS)));
     let session = faulty.open(json!({"batch_size": 2_000})).await;
@@ -43,7 +43,7 @@ async fn check_mended(name: &str, fault: Fault, limit: Option<Duration>) {
         let met = faulty.proxy.seen().iter().filter(|seen| seen.operation == operation && seen.fault.is_some()).count();
         assert!(met > 2, "{name}: only {met} requests of {operation:?} met the fault");
     }
-    // An upload whose id was never heard of cannot be aborted; all others are gone.
+    // An upload whose ID was lost cannot be aborted; all others are gone.
     let unheard = |seen: &lakegate_tests::faults::Seen| seen.operation == Operation::Create && seen.fault == Some(Fault::DropAnswer);
     assert_eq!(faulty.unfinished().len(), faulty.proxy.seen().iter().filter(|seen| unheard(seen)).count(), "{name}");
     session.close().await;
@@ -85,7 +85,7 @@ async fn write_one(faulty: &FaultyStore, table: &str) -> WriteReport {
     report
 }
 
-/// The table failed at the store, with all of these words, and without a receipt.
+/// Asserts that the table failed because of the store, with all of these texts and no receipt.
 fn check_failed(report: &WriteReport, words: &[&str]) {
     let failures: Vec<_> = report.failures().collect();
     assert_eq!(failures.len(), 1, "{failures:?}");
@@ -168,13 +168,13 @@ async fn a_write_that_is_given_up_completes_no_open_object() {
         write.migrate_table(schema.into()).await.expect("a good schema");
     })
     .await;
-    // The time comes while the guest waits.
+    // The timeout occurs while the guest waits.
     const AGE: Duration = Duration::from_secs(1);
     let spec = json!({"batch_timeout": format!("{}s", AGE.as_secs())});
     check_nothing_lands_once_given_up("a time limit", spec, async |_| tokio::time::sleep(AGE).await).await;
 }
 
-/// While the abort of its upload waits for the store, the table has failed and nothing of it waits any more.
+/// While the abort of its upload waits for the store, the table has already failed and holds no more bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_told_before_the_upload_is_aborted() {
     let stalled = Rule::on(Operation::Abort, When::Always, Fault::Stall(FOR_EVER));
@@ -199,7 +199,7 @@ async fn a_failure_is_told_before_the_upload_is_aborted() {
     session.close().await;
 }
 
-/// Each request takes a socket: uploads that are given up together are aborted as any other requests are made.
+/// Each request takes a socket: the number of concurrent aborts is limited like that of other requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn aborts_are_no_more_at_once_than_other_requests() {
     const UPLOADS: usize = 3 * MAX_REQUESTS;
@@ -221,7 +221,7 @@ async fn aborts_are_no_more_at_once_than_other_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_gone_is_named() {
     let mut faulty = FaultyStore::new([]).await;
-    // The default waits two minutes for a store that was there before.
+    // By default, a store that has answered before is retried for two minutes.
     faulty.options.connect.timeouts.retries = Duration::from_secs(2);
     let session = faulty.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
     let host = faulty.proxy.endpoint().replace("http://", "");
@@ -233,7 +233,7 @@ async fn an_endpoint_that_is_gone_is_named() {
     session.close().await;
 }
 
-/// The warnings given on this thread, as one line each.
+/// The warnings logged on this thread, as one line each.
 #[derive(Clone, Default)]
 pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -253,7 +253,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
     }
 }
 
-// On one thread, so that what the uploads log comes to this test's subscriber.
+// On one thread, so that this test's subscriber gets what the uploads log.
 #[tokio::test]
 async fn an_abort_that_is_denied_is_one_warning_with_key_and_upload() {
     let warnings = Warnings::default();

@@ -5,11 +5,11 @@ use lakegate_tests::fuzz::{PART, Reached, grant};
 use lakegate_tests::generate::{Dice, asked};
 use std::path::Path;
 
-/// Seeds in the repository: one that is lost must not pass unseen.
+/// Number of seeds in the repository, so that a lost one is noticed.
 const SEEDS: usize = 6;
 const CASES: u64 = 20_000;
 
-/// What mutations are made of, beside the seeds themselves.
+/// Snippets for mutations, besides the seeds themselves.
 const WORDS: [&str; 34] = [
     "tenant1/",
     "tenant10/",
@@ -96,7 +96,7 @@ fn no_grant_spec_or_key_gets_out_of_a_prefix() {
         "{} seeds, {cases} mutations: {grants} grants, {specs} specs, {admitted} admitted; keys: {allowed} allowed, {denied} denied",
         seeds.len()
     );
-    // The mutations get past the parsers, on both sides of each decision.
+    // The mutations pass the parsers, and reach both outcomes of each decision.
     assert!(
         cases < CASES || [grants, specs, admitted, allowed, denied].iter().all(|count| *count > cases / 20),
         "the inputs reach nothing"

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// The longest a hostile call may compute here; the real bound is minutes.
+/// Time limit of a hostile call; the real limit is minutes.
 const CALL_CPU: Duration = Duration::from_secs(15);
 
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
@@ -22,7 +22,7 @@ pub(crate) fn runtime() -> Arc<Runtime> {
     RUNTIME.clone()
 }
 
-/// The hostile component with another word in the place of its schema: `does-spin` or `does-shout`.
+/// The hostile component with another order in place of its schema: `does-spin` or `does-shout`.
 pub(crate) fn with_schema(word: &str, call_cpu: Duration) -> anyhow::Result<Arc<Runtime>> {
     const WORDS: &[u8] = b"asked for a schema it answers.";
     let mut wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT"))?;
@@ -42,7 +42,7 @@ fn options(test_store: &TestStore) -> Options {
     Options { lanes: NonZeroUsize::new(2).expect("two"), guest_memory_bytes: 64 << 20, ..test_store.options() }
 }
 
-/// Writes an attack on one lane and an honest table on the other, twice over.
+/// Writes an attack on one lane and an honest table on the other, twice.
 async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, TestStore) {
     let test_store = test_store("hostile");
     let destination = Destination::new(runtime(), options(&test_store));
@@ -57,7 +57,7 @@ async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, TestStore) {
     (report, test_store)
 }
 
-/// The attack fails with exactly this class and text; the honest table lands whole; no upload is left behind.
+/// Asserts that the attack fails with exactly this class and text, that the honest table is complete, and that no upload is left behind.
 async fn check(behave: &str, key: Option<&str>, class: FailureClass, text: &str) {
     let (report, test_store) = attack(behave, key).await;
     let failures: Vec<_> = report.failures().collect();
@@ -87,7 +87,7 @@ async fn an_endless_loop_is_ended() {
     check("spin", None, FailureClass::Unexpected, "the component computed for more than 15s in one call").await;
 }
 
-/// In every export that is told anything. What is open on the lane fails by name; a session beside it does not notice.
+/// In every export with input. What is open on the lane fails by name; another session does not notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_is_ended_wherever_it_is() -> anyhow::Result<()> {
     const SHORT: Duration = Duration::from_millis(300);
@@ -164,13 +164,13 @@ async fn claims_are_checked_against_the_rows_that_came_in() {
     check("swallow", None, FailureClass::Unexpected, "the books do not add up: 3 rows in, 0 claimed, 0 confirmed").await;
 }
 
-/// It would be waited for without end.
+/// It would be waited for indefinitely.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_is_never_finished_fails_its_table_at_the_end() {
     check("keep", None, FailureClass::Unexpected, "the component left an object open at the end of the write").await;
 }
 
-/// Only what was handed in can fail, and in a few words.
+/// Only tables that were sent can fail, with a short message.
 #[tokio::test(flavor = "multi_thread")]
 async fn words_and_strangers_are_bounded() {
     let (report, _bench) = attack("babble", None).await;
@@ -187,7 +187,7 @@ async fn words_and_strangers_are_bounded() {
     assert_eq!(tables, [("good", 3, &None)]);
 }
 
-// On one thread, so that what is logged comes to this test's subscriber.
+// On one thread, so that this test's subscriber gets what is logged.
 #[tokio::test]
 async fn warnings_about_a_spec_are_so_many_and_cut() {
     let (warnings, test_store) = (Warnings::default(), test_store("hostile"));
@@ -199,7 +199,7 @@ async fn warnings_about_a_spec_are_so_many_and_cut() {
     assert!(given[MAX_WARNINGS].contains("There are 950 warnings more."), "{:?}", given[MAX_WARNINGS]);
 }
 
-/// A table that has failed is told so at once, whatever it asks for then.
+/// A failed table gets its error at once, whatever it calls then.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_more_is_taken_of_a_table_that_has_failed() {
     check("insist", None, FailureClass::Data, "the object key \"/refused\" starts with a slash").await;
@@ -264,14 +264,14 @@ async fn a_flood_of_lines_and_a_million_tiny_writes_do_no_harm() {
     }
 }
 
-/// The lane that traps had another table's object open, with a part already sent: that table fails too, its upload is aborted, and the
-/// other lane's table lands.
+/// The lane that traps had another table's object open, with a part already sent: that table fails too, its upload is aborted, and the other lane's
+/// table is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
     let test_store = test_store("hostile");
     let session = Destination::new(runtime(), options(&test_store)).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
-    // Tables are dealt out to the two lanes in turn.
+    // Tables are assigned to the two lanes in turn.
     for (table, behave) in [("held", "hold"), ("good", "hold"), ("bad", "trap")] {
         write.insert(message(table, behave, 3, None)).await.expect("the header is fine");
     }
@@ -281,7 +281,7 @@ async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
     let good = report.tables.iter().find(|table| table.table == "good").expect("in the books");
     assert_eq!((good.rows_confirmed, good.receipts.len()), (3, 1));
     assert_eq!(test_store.unfinished_uploads(), 0);
-    // The lane starts afresh: the next write goes through.
+    // The lane restarts, and the next write succeeds.
     let mut write = session.write().expect("the first write has ended");
     for table in ["held", "good", "bad"] {
         write.insert(message(table, "ok", 2, None)).await.expect("the header is fine");

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 const SYNC_ID: &str = "6f1c2f3e-1111-4222-8333-444455556666";
 
-/// A plugin server on loopback over a store, and what is needed to look into the store.
+/// A plugin server on loopback with a store, and a client to inspect the store.
 struct ScenarioRunner {
     served: TestServer,
     objects: Client,
@@ -34,7 +34,7 @@ impl ScenarioRunner {
         Ok(Self { served, objects, bucket: bucket.to_owned(), extra })
     }
 
-    /// The whole of a scenario: Init, its Writes, Close, and what is then in the bucket below the run's prefix.
+    /// Runs a scenario: Init, its Writes, Close; returns what is then in the bucket below the run's prefix.
     async fn run(&mut self, scenario: &Scenario, prefix: &str) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let spec = self.spec(scenario, prefix);
@@ -140,7 +140,7 @@ fn text(result: Result<(), Status>) -> String {
     format!("{code}: {}", status.message())
 }
 
-/// What a store of today answers where the recorded one could not.
+/// What a current store answers where the recorded one could not.
 pub(crate) fn adjusted(expected: Expected) -> Expected {
     if expected.name != "sse_aes256" {
         return expected;

@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What a guest writes at most before the host may spill: one chunk a lane.
+/// Maximum bytes a guest writes before the host can spill: one chunk per lane.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 const LANES: NonZeroUsize = NonZeroUsize::new(2).expect("two");
 
-/// The most that a session held while `work` ran, looked at every millisecond.
+/// Peak of the bytes held by a session while `work` ran, polled every millisecond.
 async fn most_held<T>(session: &Session, work: impl Future<Output = T>) -> (T, MemoryUsage) {
     let done = CancellationToken::new();
     let watch = async {
@@ -63,7 +63,7 @@ async fn more_than_ten_thousand_parts_are_refused_by_name() {
                 twice as much";
     assert_eq!(failures[0].1.message, text);
     assert_eq!((faulty.unfinished(), faulty.keys().len()), (vec![], 0));
-    // The session goes on: a smaller table lands.
+    // The session continues: a smaller table is written.
     let rows = BTreeMap::from([("u".to_owned(), 1_000)]);
     let mut write = session.write().expect("no write is running");
     insert_in_turn(&mut write, &rows, 1_000).await;
@@ -71,7 +71,7 @@ async fn more_than_ten_thousand_parts_are_refused_by_name() {
     session.close().await;
 }
 
-/// Cells of bytes that take six each in JSON: more than the memory of an instance, had their text to be gathered.
+/// Cells whose bytes take six each in JSON: more than the memory of an instance, if their text had to be collected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_cell_of_control_characters_is_written_as_it_is_encoded() {
     const CELL: usize = 108 << 20;
@@ -120,8 +120,8 @@ async fn a_huge_cell_fits_a_page_of_parquet() {
     assert!(rows.len() == 1 && rows[0].column(0).as_binary::<i32>().value(0) == cell);
 }
 
-/// What the `parquet` crate could not hold fails its table by the column's name, and the lane's other tables land; what it may hold fits,
-/// beside as much in another column.
+/// What the `parquet` crate could not hold fails its table with the column's name, while the lane's other tables are written; what it may hold fits,
+/// next to as much in another column.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_nested_cell_is_refused_or_fits_a_page_of_parquet() {
     let mut dice = Dice::new(2);
@@ -160,10 +160,10 @@ const MEMORY_BYTES: u64 = 16 << 20;
 const ROWS_A_MESSAGE: i64 = 1_080;
 const ROUNDS: i64 = 2;
 const WORDS_A_ROW: i64 = 30;
-/// All that a process has for files and sockets while two thousand objects are open.
+/// The process's limit on files and sockets while two thousand objects are open.
 const FEW_FILES: u32 = 512;
 
-/// Text that compresses little: numbers mixed by multiplication, of which no two rows are alike.
+/// Text that hardly compresses: numbers mixed by multiplication, different in all rows.
 fn mixed_text(round: i64) -> Arc<StringArray> {
     const BY: u64 = 0x9e37_79b9_7f4a_7c15;
     let word = |number: i64| (number as u64).wrapping_add(1).wrapping_mul(BY).rotate_left(29).wrapping_mul(BY);
@@ -178,7 +178,7 @@ fn wide_rows(table: &str, round: i64, text: &Arc<StringArray>) -> Vec<u8> {
     Table::new(table).column("id", Arc::new(ids)).column("text", text.clone()).insert_ipc().expect("two columns")
 }
 
-/// Runs the test of this name in a process of its own that may open [`FEW_FILES`] files; `true` in that process, where the body belongs.
+/// Runs the test of this name in a separate process that may open [`FEW_FILES`] files; returns `true` in that process, which should run the body.
 #[expect(clippy::print_stdout, reason = "what the other process measured")]
 fn with_few_files(test: &str) -> bool {
     const CHILD: &str = "LAKEGATE_TEST_FEW_FILES";
@@ -202,7 +202,7 @@ async fn open(options: Options, extra: Value) -> Session {
     Destination::new(runtime(), options).open(&spec, "sync").await.expect("the session opens")
 }
 
-/// The rows that an object holds, by reading it.
+/// Reads an object and counts its rows.
 fn rows_in(body: &[u8], format: &str) -> usize {
     use std::io::Read;
     let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count() - 1;
@@ -242,7 +242,7 @@ async fn many_tables(format: &str, extra: Value) -> MemoryUsage {
     let rows = usize::try_from(ROUNDS * ROWS_A_MESSAGE).expect("a count");
     for (number, table) in report.tables.iter().enumerate() {
         assert_eq!((table.rows_in, table.rows_confirmed, table.receipts.len()), (rows as u64, rows as u64, 1), "{format}: {}", table.table);
-        // Receipts are of objects that are there; to read two gibibytes of them would say no more than to read some.
+        // Receipts refer to existing objects; reading all two gibibytes would prove no more than reading some.
         if number % 40 != 0 {
             continue;
         }
@@ -269,7 +269,7 @@ async fn many_tables_with_any_part(test: &str, format: &str, extra: Value) {
         let started = std::time::Instant::now();
         let most = many_tables(format, extra).await;
         println!("{MANY_TABLES} tables of {format}, part_size {part_size:?}: {most:?}, {:.0} s", started.elapsed().as_secs_f64());
-        // What was open at once is many times the memory: without the spill file the bound on staged bytes would not have held.
+        // What was open at once is many times the memory: without the spill file, the limit on staged bytes would have been exceeded.
         assert!(most.spill_file > 4 * MEMORY_BYTES, "{format}: {most:?}");
     }
 }
@@ -312,7 +312,7 @@ async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
     let (report, most) = most_held(&session, work).await;
     faulty.check_all_landed("slow store", &report, &rows);
     assert_eq!(faulty.keys().len() as i64, OBJECTS);
-    // Over the budget goes only what each lane hands over before it waits.
+    // The budget is only exceeded by what each lane passes before it waits.
     assert!(most.in_flight <= IN_FLIGHT_BYTES + LANES.get() as u64 * (MOST_OBJECT_BYTES + JOB_BYTES), "{most:?}");
     assert!(most.in_flight > IN_FLIGHT_BYTES / 2, "the store was not slow enough to say anything: {most:?}");
     assert!(most.staged <= LANES.get() as u64 * MOST_OBJECT_BYTES, "{most:?}");
@@ -320,7 +320,7 @@ async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
     session.close().await;
 }
 
-/// A row an object: what waits is not their bytes, it is the objects themselves.
+/// One row per object: the objects themselves are what waits, not their bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_store_of_tiny_objects_holds_only_so_many() {
     const OBJECTS: i64 = 600;
@@ -337,13 +337,13 @@ async fn a_slow_store_of_tiny_objects_holds_only_so_many() {
     let (report, most) = most_held(&session, work).await;
     faulty.check_all_landed("tiny objects", &report, &rows);
     assert_eq!(faulty.keys().len() as i64, OBJECTS);
-    // One more begins while there is room, and its few bytes are counted too.
+    // One more is opened while there is space, and its few bytes are counted too.
     let objects = most.in_flight / JOB_BYTES;
     assert!((AT_ONCE / 2..=AT_ONCE + 1).contains(&objects), "{most:?}");
     session.close().await;
 }
 
-/// The keys that a hot table's objects get with so many lanes, and the rows confirmed. Equal seeds give each lane equal keys.
+/// The keys of a hot table's objects with this many lanes, and the rows confirmed. Equal seeds give each lane equal keys.
 async fn keys_of_a_hot_table(lanes: NonZeroUsize) -> (BTreeSet<String>, u64) {
     const MESSAGES: u64 = 24;
     const ROWS: i64 = 500_000;

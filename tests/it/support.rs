@@ -16,7 +16,7 @@ pub(crate) fn runtime() -> Arc<Runtime> {
     RUNTIME.clone()
 }
 
-/// An embedded store in a folder that goes when the test ends.
+/// An embedded store in a temporary folder.
 pub(crate) struct TestStore {
     pub(crate) store: Arc<LocalStore>,
     bucket: String,
@@ -61,11 +61,11 @@ impl TestStore {
     }
 }
 
-/// A plugin server and a client of it. The server ends with it.
+/// A plugin server with a client. The server stops when it is dropped.
 pub(crate) struct TestServer {
     pub(crate) client: PluginClient<Channel>,
     stop: CancellationToken,
-    /// Of a unix socket.
+    /// The folder of a unix socket.
     _folder: Option<tempfile::TempDir>,
 }
 
