@@ -16,14 +16,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// Ended with this code after one line to the user, which has each of `words`.
+/// Asserts that it ended with this code after one line on stderr that contains each of `expected`.
 #[track_caller]
 fn one_line(run: &Run, code: i32, expected: &[&str]) {
     assert_eq!((run.code, run.said().lines().count()), (Some(code), 1), "{}", run.said());
     run.ended(code, expected);
 }
 
-/// Runs the program in a folder, with nothing of the user's but these variables.
+/// Runs the program in a folder, with only these environment variables.
 async fn run(folder: &Path, line: &str, environment: &[(&str, &str)]) -> Run {
     let mut command = Command::new(PLUGIN);
     command.args(line.split(' ')).current_dir(folder).env_clear().envs(environment.iter().copied());
@@ -80,7 +80,7 @@ async fn traces_of_a_real_exchange_hold_no_secret_and_no_row() {
     let environment = [&keys(id, secret)[..], &[("AWS_SESSION_TOKEN", TOKEN), ("RUST_LOG", "trace")]].concat();
     let ended = run(folder.path(), "load planted_name.csv --spec spec.json --log-level trace --json", &environment).await;
     assert_eq!((ended.code, proxied.keys().len()), (Some(0), 1), "{}", ended.said());
-    // The search finds what is there: the request that carried both keys and rows is in the log.
+    // The search works: the request with keys and rows is in the log.
     assert!(ended.said().contains("PUT") && ended.said().contains(&proxied.keys()[0]), "{}", ended.said());
     for canary in [secret, TOKEN, ROW] {
         assert!(!ended.said().contains(canary), "{canary} is in the output: {}", ended.said());
@@ -94,7 +94,7 @@ struct Signed {
     token: String,
 }
 
-/// A store that takes everything and writes down who signed for it.
+/// A store that accepts everything and records who signed it.
 async fn recorder() -> (Arc<Mutex<Vec<Signed>>>, SocketAddr) {
     let seen: Arc<Mutex<Vec<Signed>>> = Arc::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -123,7 +123,7 @@ async fn recorder() -> (Arc<Mutex<Vec<Signed>>>, SocketAddr) {
     (seen, address)
 }
 
-/// Who STS says the holder of an access key is.
+/// The identity of an access key according to STS.
 async fn caller_identity(sts: SocketAddr, access_key: &str) -> String {
     let body = "Action=GetCallerIdentity&Version=2011-06-15";
     let credential =
@@ -161,7 +161,7 @@ async fn a_role_is_assumed_at_a_real_sts() {
     assert!(identity.contains("assumed-role/writer/night"), "{identity}");
 }
 
-/// The profile that a spec names is read by a provider of its own; it too knows single sign-on.
+/// A profile named by the spec is read by a separate provider, which also supports single sign-on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_profile_may_be_one_of_single_sign_on() {
     let (seen, store) = recorder().await;

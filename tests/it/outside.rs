@@ -13,17 +13,17 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
-/// A folder with the hostile component, a table that tells it to write two rows, and a cache of its own.
+/// A folder with the hostile component, a table that orders it to write two rows, and a separate cache.
 struct HostileDir(tempfile::TempDir);
 
-/// How a run ended: its code, and what it said on both streams.
+/// The exit code of a run, and the output of both streams.
 type Run = (Option<i32>, String);
 
 impl HostileDir {
     fn new() -> Result<Self> {
         let dir = Self(tempfile::tempdir()?);
         std::fs::copy(env!("LAKEGATE_HOSTILE_COMPONENT"), dir.path("hostile.wasm"))?;
-        // The guest looks for its orders anywhere in a message; a column's name stands in the schema.
+        // The guest looks for its orders anywhere in a message, so a column's name in the schema works.
         std::fs::write(dir.path("orders.csv"), "\"behave=ok;on=insert;rows=2;name=t;\"\n1\n2\n")?;
         Ok(dir)
     }
@@ -49,7 +49,7 @@ impl HostileDir {
         store.records("hostile", "")?.into_iter().map(|record| read(record.key)).collect()
     }
 
-    /// The one compiled component in the cache.
+    /// The only compiled component in the cache.
     fn compiled(&self) -> Result<PathBuf> {
         let files = std::fs::read_dir(self.path("cache"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
         let [file] = files.as_slice() else { anyhow::bail!("{files:?}") };
@@ -57,7 +57,7 @@ impl HostileDir {
     }
 }
 
-/// What `orders.csv` makes it write: bucket, keys and bytes are that component's own.
+/// What `orders.csv` makes it write: bucket, keys and bytes are chosen by the component.
 fn written() -> [(String, String); 1] {
     [("t/1".to_owned(), "2 rows of t".to_owned())]
 }
@@ -75,7 +75,7 @@ async fn it_writes_in_the_embedded_ones_place() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_takes_one() -> Result<()> {
     let dir = HostileDir::new()?;
-    // A spec that the embedded component refuses, and the hostile one does not look at.
+    // A spec that the embedded component refuses, and that the hostile one ignores.
     std::fs::write(dir.path("s.yml"), "bucket: ''\n")?;
     std::fs::write(dir.path("panic.csv"), "\"behave=panic;rows=0;name=t;\"\n")?;
     let sync = include_str!("../../examples/quickstart/sync.yml");
@@ -97,7 +97,7 @@ async fn every_command_takes_one() -> Result<()> {
     Ok(())
 }
 
-/// A tenant's spec is judged by the component that would serve it.
+/// A tenant's spec is validated by the component that would serve it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_is_explained_with_the_tenants_own() -> Result<()> {
     const TENANTS: &str = r#"
@@ -141,7 +141,7 @@ async fn the_plugin_serves_one() -> Result<()> {
     Ok(())
 }
 
-/// The embedded component, written out and brought back, writes the bytes that it writes from within.
+/// The embedded component, exported and used as a file, writes the same bytes as when embedded.
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_comes_back_unchanged() -> Result<()> {
     let dir = HostileDir::new()?;
@@ -157,7 +157,7 @@ async fn our_own_comes_back_unchanged() -> Result<()> {
     Ok(())
 }
 
-/// Components, written as bytes: the magic of one, then sections of a number and a content.
+/// Components in binary form: the magic bytes, then sections with a number and content.
 fn component(sections: &[(u8, &[u8])]) -> Vec<u8> {
     let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
     for (number, content) in sections {
@@ -187,7 +187,7 @@ async fn what_may_not_be_one_is_one_line_and_code_3() -> Result<()> {
         ("torn.wasm", torn, "is not accepted by the compiler: "),
         ("files.wasm", importing("wasi:filesystem/types@0.2.6"), "imports `wasi:filesystem/types@0.2.6`, which it may not; allowed are: "),
         ("bare.wasm", component(&[]), world),
-        // The right name, without what belongs to it.
+        // The right name, but without its content.
         ("hollow.wasm", importing("wasi:random/random@0.2.6"), world),
     ] {
         std::fs::write(dir.path(name), bytes)?;
@@ -200,14 +200,14 @@ async fn what_may_not_be_one_is_one_line_and_code_3() -> Result<()> {
         (code, said.as_str()),
         (Some(3), "Error: --component missing.wasm: cannot be read: No such file or directory (os error 2)\n")
     );
-    // A plugin that waits for its component ends, too.
+    // A plugin that waits for its component exits, too.
     let (code, said) = dir.run("serve --network tcp --address 127.0.0.1:0 --log-level error --component bare.wasm").await?;
     assert!(code == Some(3) && said.contains(&format!("Error: --component bare.wasm: {world}")), "{said}");
     assert_eq!(dir.objects()?, []);
     Ok(())
 }
 
-/// Native code is loaded from the cache alone, and there only as it was written.
+/// Native code is only loaded from the cache, and only if it is unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn compiled_code_is_neither_accepted_nor_trusted_when_damaged() -> Result<()> {
     let dir = HostileDir::new()?;
@@ -234,7 +234,7 @@ async fn compiled_code_is_neither_accepted_nor_trusted_when_damaged() -> Result<
     Ok(())
 }
 
-/// The embedded component with a custom section, so that no cache knows it.
+/// The embedded component with a custom section, so that it is in no cache.
 fn unknown() -> Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(component_bytes())?;
@@ -253,7 +253,7 @@ fn brought(limits: CompileLimits) -> Result<Result<(), ComponentError>> {
     Ok(Runtime::from_file(file.path(), Duration::from_secs(1), &Compiler::new(PLUGIN, limits)).map(|_| ()))
 }
 
-/// Too little of each, and enough of all.
+/// Each limit too low, and all of them sufficient.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limits_of_compiling_hold() -> Result<()> {
     let whole = CompileLimits::default();
@@ -269,7 +269,7 @@ async fn the_limits_of_compiling_hold() -> Result<()> {
     Ok(())
 }
 
-/// The process that compiles has its limits before it reads: here it waits for a first byte that does not come.
+/// The compiler process sets its limits before it reads: here it waits for a first byte that never comes.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limits_are_set_before_a_byte_is_read() -> Result<()> {
@@ -292,13 +292,13 @@ async fn the_limits_are_set_before_a_byte_is_read() -> Result<()> {
         })
     })
     .await;
-    // It never got a byte, and says so when there is none.
+    // It got no input, and reports that when the pipe is closed.
     let output = child.wait_with_output().await?;
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b"is not a WebAssembly component"[..]));
     Ok(())
 }
 
-/// An embedder's session, on a component that its program has compiled by ours.
+/// A session of an embedding program, on a component compiled by our program.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedder_brings_one_too() -> Result<()> {
     let test_store = crate::support::test_store("hostile");

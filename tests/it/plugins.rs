@@ -48,7 +48,7 @@ fn ids_of(bodies: impl Iterator<Item = String>) -> Vec<i64> {
     ids
 }
 
-/// What `path` of a configuration names.
+/// The `path` of the Python source for a configuration.
 pub(crate) fn python_source() -> Result<PathBuf, Unavailable> {
     Python::find().map(|_| repository().join("tests/fixtures/python-source/run"))
 }
@@ -73,7 +73,7 @@ fn source(name: &str, registry: &str, path: impl std::fmt::Display, spec: &str) 
     )
 }
 
-/// Our destination. `extra` are more fields of its nested spec.
+/// A document for the S3 destination. `extra` has more fields of its nested spec.
 fn s3(extra: &str) -> String {
     format!(
         "kind: destination\nspec:\n  name: s3\n  path: cloudquery/s3\n  version: v7.10.13\n  write_mode: append\n  send_sync_summary: true\n  spec: {{bucket: {BUCKET}, region: us-east-1, path: \"x/{{{{TABLE}}}}/{{{{UUID}}}}.csv\", format: csv, test_write: false{extra}}}\n"
@@ -84,7 +84,7 @@ fn upto(count: i64) -> Vec<i64> {
     (0..count).collect()
 }
 
-/// Does a process of this number run? One that has ended may be listed until somebody asks how.
+/// Whether a process with this ID runs. One that has exited may be listed until its parent waits for it.
 fn runs(process: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name before the state is in parentheses.
@@ -104,11 +104,11 @@ async fn a_python_source_arrives_whole() {
     for (table, rows) in [("py_parents", 7), ("py_children", 21), ("py_empty", 0), ("py_broken", 2), ("py_rows", 1_000_000)] {
         assert!(stored_ids(&dir, table) == upto(rows), "{table}");
     }
-    // The file, the summary for machines and the row say the same.
+    // The summary file, the JSON summary and the row agree.
     let line: Value = serde_json::from_str(&std::fs::read_to_string(dir.path().join("sums/s.jsonl")).expect("written")).expect("one line");
     assert_eq!((&line["resources"], &line["source_errors"], &line["source_name"]), (&1_000_030.into(), &1.into(), &"py".into()));
     assert_eq!((&line["resources_per_table"]["py_rows"], &line["errors_per_table"]["py_broken"]), (&1_000_000.into(), &1.into()));
-    // The configuration says `*`; the tables are told by name, each with its errors.
+    // The configuration says `*`; the tables are listed by name, each with its errors.
     let mut tables: Vec<&str> = line["source_tables"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     tables.sort_unstable();
     assert_eq!(tables, ["py_broken", "py_children", "py_empty", "py_parents", "py_rows"]);
@@ -140,7 +140,7 @@ async fn a_go_source_arrives_whole_over_every_transport() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    // Started by the program it gets a unix socket; dialled it is reached over TCP and over a socket.
+    // When started by the program, it gets a unix socket; otherwise it is reached over TCP and over a socket.
     for (number, (registry, path)) in
         [("local", program.display().to_string()), ("grpc", served.address.to_string()), ("grpc", format!("unix://{}", socket.display()))]
             .into_iter()
@@ -158,7 +158,7 @@ async fn a_go_source_arrives_whole_over_every_transport() {
     on_socket.wait().expect("it ends");
 }
 
-/// It listens on TCP alone, and sends each row as a record of its own. Of a table that fails its SDK sends nothing but lines of its log.
+/// It only listens on TCP, and sends each row as a separate record. For a failing table, its SDK only sends log lines.
 #[tokio::test]
 async fn a_javascript_source_arrives_whole() {
     let Some(program) = tiers::live("a source on JavaScript's SDK", javascript_source()) else { return };

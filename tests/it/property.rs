@@ -22,11 +22,11 @@ use std::num::NonZeroU64;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Tables of a test, and where their seeds begin, unless told otherwise.
+/// Default number of tables of a test, and the first seed.
 const CASES: u64 = 150;
 const SEED: u64 = 20_200_913;
 
-/// Seeds of the tables, said aloud.
+/// The seeds of the tables, which are also printed.
 #[expect(clippy::print_stdout, reason = "the seed is what a reader of a failure needs")]
 fn seeds(what: &str) -> std::ops::Range<u64> {
     let (seed, cases) = (asked("LAKEGATE_PROPERTY_SEED", SEED), asked("LAKEGATE_PROPERTY_CASES", CASES));
@@ -52,9 +52,9 @@ fn spec(changes: &Value) -> Value {
     spec
 }
 
-/// What the guest in wasm makes of all tables, in one write.
+/// The output of the guest in wasm for all tables, in one write.
 async fn in_wasm(test_store: &TestStore, spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
-    // One lane, so that a rotating table is cut where a single guest would cut it.
+    // One lane, so that a rotating table is split where a single guest would split it.
     let options = lakegate::Options { lanes: NonZeroUsize::MIN, ..test_store.options() };
     let session = Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;
@@ -78,7 +78,7 @@ fn bodies(test_store: &TestStore, report: &WriteReport) -> Bodies {
     report.tables.iter().map(|table| (table.table.clone(), outcome(table))).collect()
 }
 
-/// What the same guest makes of them natively.
+/// The output of the same guest natively.
 fn natively(spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
     let spec = Spec::parse(&spec.to_string(), "sync").map_err(|problems| anyhow!("{problems:?}"))?;
     let host = FakeHost::default();
@@ -109,7 +109,7 @@ async fn check(what: &str, changes: Value, types: Types) -> Result<()> {
     let (wasm, native) = (in_wasm(&test_store, &spec, &tables).await?, natively(&spec, &tables)?);
     let mut rows = 0;
     for (name, table) in &generated {
-        // A table of no rows may have left no trace at all.
+        // A table without rows may have no output at all.
         let nothing = Ok(Vec::new());
         let (wasm, native) = (wasm.get(name).unwrap_or(&nothing), native.get(name).unwrap_or(&nothing));
         ensure!(wasm == native, "{name}: wasm and native differ: {:?} / {:?}", brief(wasm), brief(native));
@@ -121,12 +121,12 @@ async fn check(what: &str, changes: Value, types: Types) -> Result<()> {
     Ok(())
 }
 
-/// Errors, or lengths: bodies are too long to be shown.
+/// Formats errors, or lengths, since bodies are too long to show.
 fn brief(bodies: &Result<Vec<Vec<u8>>, String>) -> Result<Vec<usize>, &String> {
     bodies.as_ref().map(|bodies| bodies.iter().map(Vec::len).collect())
 }
 
-/// Holds plain objects of JSON and Parquet against the rows. Rotated ones are sorted, so that their rows are only counted.
+/// Compares plain JSON and Parquet objects with the rows. Rotated ones are sorted, so their rows are only counted.
 fn read_back(table: &Generated, bodies: &[Vec<u8>], changes: &Value) -> Result<()> {
     if changes.get("compression").is_some() || changes.get("path").is_some() {
         return Ok(());
@@ -161,7 +161,7 @@ async fn gzip_in_wasm_is_gzip_natively() -> Result<()> {
     check("json.gz", json!({"format": "json", "compression": "gzip"}), Types::Text).await
 }
 
-/// Objects of seven rows: blocks, validity and offsets begin anywhere.
+/// Objects of seven rows, so that blocks, validity and offsets start anywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_objects_in_wasm_are_those_made_natively() -> Result<()> {
     let rotated = |format: &str| json!({"format": format, "path": "{{TABLE}}/{{UUID}}", "batch_size": 7});
@@ -189,7 +189,7 @@ async fn large_pages_end_in_wasm_where_they_end_natively() -> Result<()> {
     Ok(())
 }
 
-/// A slice of a batch gives what its rows give: arrays that begin anywhere, at any depth, natively.
+/// A slice of a batch is encoded as its rows: arrays that start anywhere, at any depth, natively.
 #[test]
 fn slices_are_encoded_as_their_rows() {
     let parquet = ParquetOptions {
@@ -226,7 +226,7 @@ fn slices_are_encoded_as_their_rows() {
     }
 }
 
-/// Writes seeds for the fuzz targets: run by hand, when the generator has learnt something new.
+/// Writes seeds for the fuzz targets; run by hand when the generator has changed.
 #[test]
 #[ignore = "writes into tests/fuzz/seeds"]
 fn write_fuzz_seeds() {

@@ -31,10 +31,10 @@ const SCALE: f64 = 0.1;
 
 const BUCKET: &str = "readback";
 
-/// Rows of lineitem at [`SCALE`], as TPC-H says.
+/// Rows of lineitem at [`SCALE`] according to TPC-H.
 const ROWS: u64 = 600_572;
 
-/// Format, compression, and what the file is called.
+/// Format, compression, and file name.
 const FORMATS: [(&str, &str, &str); 5] = [
     ("csv", "", "lineitem.csv"),
     ("json", "", "lineitem.json"),
@@ -49,7 +49,7 @@ const GOLDEN_FILES: usize = 14;
 
 const SCRIPT: &str = include_str!("../peers/readback.py");
 
-/// What is asked of lineitem, whoever reads it.
+/// The figures of lineitem that every reader has to find.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 struct Sums {
     rows: u64,
@@ -135,7 +135,7 @@ fn read(path: &Path, schema: &SchemaRef) -> Result<Sums> {
     }
 }
 
-/// Every reader finds every row and every sum in every file of the folder.
+/// Checks that every reader finds all rows and sums in all files of the folder.
 async fn check_lineitem(folder: &Path, what: &str) -> Result<()> {
     let first = tpch::lineitem(SCALE).next().context("a batch")??;
     let expected = Sums::of(tpch::lineitem(SCALE))?;
@@ -165,11 +165,11 @@ async fn lineitem_reads_back_whoever_reads_it() -> Result<()> {
     check_lineitem(folder.path(), "the embedded store").await
 }
 
-/// Loads lineitem from a Parquet file with the command itself.
+/// Loads lineitem from a Parquet file with the `load` command.
 async fn load_lineitem(folder: &Path) -> Result<()> {
     let mut batches = tpch::lineitem(SCALE).peekable();
     let Some(Ok(first)) = batches.peek() else { anyhow::bail!("no batch") };
-    // The folder itself is for what is read back.
+    // The folder itself is for the files that are read back.
     let place = tempfile::tempdir()?;
     let mut writer = ArrowWriter::try_new(std::fs::File::create(place.path().join("lineitem.parquet"))?, first.schema(), None)?;
     for batch in batches {
@@ -216,7 +216,7 @@ struct Output {
     error: Option<String>,
 }
 
-/// What a reader made of a golden file.
+/// The result of reading a golden file.
 #[derive(Debug, Deserialize)]
 struct Finding {
     reader: String,
@@ -225,7 +225,7 @@ struct Finding {
     problem: Option<String>,
 }
 
-/// What a reader cannot do with files of the reference either: polars knows no decimals of more than 38 digits.
+/// Known limitations of readers, also with files of the reference: polars does not support decimals of more than 38 digits.
 fn is_known(finding: &Finding) -> bool {
     let too_wide = |problem: &String| problem.contains("can't decode Decimal128 type from Fixed Size Byte Array of len 21");
     finding.reader == "polars" && finding.problem.as_ref().is_some_and(too_wide)
@@ -243,7 +243,7 @@ async fn golden_parquet_reads_back_whoever_reads_it() -> Result<()> {
             let input = std::fs::read(case.join("input.arrows"))?;
             let name = format!("{}-{}", case.file_name().unwrap_or_default().display(), output.file.trim_end_matches(".parquet"));
             let body = crate::golden::natively(&crate::golden::spec_of(&output.spec), &input)?.map_err(anyhow::Error::msg)?;
-            // A table of no rows has no object.
+            // A table without rows has no object.
             if !body.is_empty() {
                 std::fs::write(folder.path().join(format!("{name}.parquet")), body)?;
                 std::fs::write(folder.path().join(format!("{name}.arrows")), &input)?;

@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
-/// Rows that make a CSV object larger than a part, so that its upload begins while rows still come.
+/// Rows that make a CSV object larger than a part, so that its upload starts while rows still arrive.
 const MULTIPART_ROWS: i64 = 1_000_000;
 
 fn insert(table: &str, rows: std::ops::Range<i64>) -> Message {
@@ -74,7 +74,7 @@ async fn it_answers_at_once_with_and_without_compiled_code() -> Result<()> {
         client.init(&spec).await?;
         eprintln!("{name}: first answer after {answer:?}, Init took {:?} more", begun.elapsed());
         assert!(answer < CONNECT_LIMIT, "{name}: {answer:?}");
-        // The code was in the folder: without it Init would have taken as long again.
+        // The code was in the cache: without it, Init would have taken as long again.
         assert!(compiled == Duration::ZERO || begun.elapsed() < compiled, "{compiled:?}, then {:?}", begun.elapsed());
         compiled = begun.elapsed();
         plugin.stop().await?.well();
@@ -82,7 +82,7 @@ async fn it_answers_at_once_with_and_without_compiled_code() -> Result<()> {
     Ok(())
 }
 
-/// What a launch that cannot work says, and its exit code.
+/// The message and exit code of a launch that cannot work.
 async fn refused(launch: &Launch, address: &str) -> Result<(Option<i32>, String)> {
     let output = tokio::time::timeout(CONNECT_LIMIT, launch.command(address).stdout(Stdio::null()).output()).await??;
     Ok((output.status.code(), String::from_utf8(output.stderr)?))
@@ -98,7 +98,7 @@ async fn an_address_in_use_is_said_and_ends_it() -> Result<()> {
         let (code, said) = refused(&launch, &address).await?;
         assert_eq!((code, said.lines().count()), (Some(7), 1), "{said}");
         assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("in use"), "{said}");
-        // The first is none the worse.
+        // The first one still works.
         first.connect().await?.0.get_name(get_name::Request {}).await?;
         first.stop().await?.well();
     }
@@ -138,7 +138,7 @@ async fn flags_of_a_newer_cli_are_tolerated() -> Result<()> {
     Ok(())
 }
 
-/// A Write that has an upload under way.
+/// A Write with an upload in progress.
 async fn begun(proxied: &ProxiedStore, plugin: &Plugin) -> Result<Call> {
     plugin.connect().await?.init(&proxied.whole_spec()).await?;
     let mut call = Call::open(plugin.host_and_port()).await?;
@@ -162,7 +162,7 @@ async fn a_signal_in_the_middle_of_a_write_leaves_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_kill_leaves_an_upload() -> Result<()> {
-    // What the tests around this one look for is there when nobody cleans up.
+    // Without a cleanup, the leftovers that the tests around this one look for exist.
     let proxied = ProxiedStore::new([]).await;
     let plugin = proxied.launch(Network::Tcp).start().await?;
     let _call = begun(&proxied, &plugin).await?;
@@ -173,7 +173,7 @@ async fn only_a_kill_leaves_an_upload() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_while_the_store_stalls_leaves_nothing() -> Result<()> {
-    // The lanes wait for room: the store takes no part.
+    // The lanes are blocked, since the store accepts no part.
     let proxied = ProxiedStore::new([Rule::on(Operation::Part, When::Always, Fault::Stall(FOR_EVER))]).await;
     let plugin = proxied.launch(Network::Tcp).with("--in-flight 6MiB").start().await?;
     let mut call = begun(&proxied, &plugin).await?;
@@ -218,12 +218,12 @@ async fn a_signal_during_init_ends_it() -> Result<()> {
     Ok(())
 }
 
-/// A round that works, at once: who has been answered finds the plugin free.
+/// A round that succeeds at once: after an answer, the plugin is idle.
 async fn works_at_once(plugin: &Plugin, spec: &Value, table: &str) -> Result<()> {
     Ok(plugin.connect().await?.round(spec, [insert(table, 0..3)]).await?)
 }
 
-/// A round that works, begun as soon as the plugin is free: nobody is told when a call that was given up is over.
+/// A round that succeeds once the plugin is idle: there is no signal for the end of an abandoned call.
 async fn works_again(plugin: &Plugin, spec: &Value, table: &str) -> Result<()> {
     let mut client = plugin.connect().await?;
     let until = Instant::now() + Duration::from_secs(20);
@@ -247,10 +247,10 @@ async fn a_client_that_vanishes_leaves_no_upload_and_no_claim() -> Result<()> {
         let call = begun(&proxied, &plugin).await?;
         call.end(end).await?;
         works_again(&plugin, &proxied.whole_spec(), "after").await?;
-        // The next Init had to wait for the end of what was open.
+        // The next Init had to wait until open uploads were aborted.
         assert_eq!((proxied.unfinished(), proxied.keys()), (0, vec!["after.csv".to_owned()]), "{end:?}");
     }
-    // The same call, ended as it should be, does land.
+    // The same call, ended regularly, is written.
     let answer = begun(&proxied, &plugin).await?.end(End::HalfClose).await?;
     assert!(!answer.is_empty());
     assert_eq!((proxied.unfinished(), proxied.keys()), (0, vec!["after.csv".to_owned(), "t.csv".to_owned()]));
@@ -260,7 +260,7 @@ async fn a_client_that_vanishes_leaves_no_upload_and_no_claim() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_call_is_no_half_close() -> Result<()> {
-    // Small objects, whose single put would be over in a moment: the stack below ends the stream as if the client had half-closed.
+    // Small objects, whose single put would be done in a moment: the stack below ends the stream as if the client had half-closed.
     const CALLS: usize = 25;
     let proxied = ProxiedStore::new([]).await;
     let plugin = proxied.launch(Network::Tcp).start().await?;
@@ -271,7 +271,7 @@ async fn a_cancelled_call_is_no_half_close() -> Result<()> {
         let mut open = Call::open(plugin.host_and_port()).await?;
         open.send(insert("gone", 0..10)).await?;
         if call % 2 == 0 {
-            // Time for the rows to be in the guest.
+            // Time for the rows to reach the guest.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         open.end(end).await?;
@@ -372,13 +372,13 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
         if code == Code::Internal {
             assert!(status.message().ends_with(" and write failed: handler failed on s: DeleteStale: not implemented"), "{status}");
         }
-        // Nothing of the Write is claimed, not even the good rows before.
+        // Nothing of the Write is stored, not even the valid rows before.
         works_at_once(&plugin, &proxied.whole_spec(), "after").await?;
         client.init(&proxied.whole_spec()).await?;
         assert_eq!((proxied.keys(), proxied.unfinished()), (vec!["after.csv".to_owned()], 0), "{what}");
     }
 
-    // Bytes that are no message of the protocol.
+    // Bytes that are not a message of the protocol.
     let mut call = Call::open(plugin.host_and_port()).await?;
     call.send_bytes(b"\xff\xff\xff").await?;
     let said = String::from_utf8_lossy(&call.end(End::HalfClose).await?).into_owned();
@@ -393,7 +393,7 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
     Ok(())
 }
 
-/// The store takes its time over the abort: who is answered before it is over finds an upload, and the plugin in use.
+/// The store is slow to abort: an answer before the end of the abort would leave an upload, and the plugin in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_answered_when_nothing_is_open_any_more() -> Result<()> {
     let proxied = ProxiedStore::new([Rule::on(Operation::Abort, When::Always, Fault::Delay(Duration::from_secs(2)))]).await;
@@ -436,7 +436,7 @@ async fn what_runs_at_the_same_time_is_refused() -> Result<()> {
     check("Init", &in_use, Code::Internal, "failed to init plugin: plugin already in use");
     check("Close", &client.close().await.expect_err("refused"), Code::Unknown, "plugin already in use");
     check("Write", &written(&plugin, vec![]).await?, Code::Internal, "write failed: plugin already in use");
-    // None of it disturbs the Write that runs.
+    // None of it disturbs the running Write.
     call.end(End::HalfClose).await?;
     assert_eq!((proxied.keys(), proxied.unfinished()), (vec!["t.csv".to_owned()], 0));
     plugin.stop().await?.well();
@@ -475,7 +475,7 @@ async fn the_other_calls_answer_as_a_destination_does() -> Result<()> {
 /// Rows of one column as large as an insert may be; `more` rows above or below that.
 fn largest(table: &str, more: i64) -> Bytes {
     const ROW_BYTES: usize = 8;
-    // What a message has around its rows; the field's own header is a dozen bytes.
+    // Overhead of a message around its rows; the field's own header takes a dozen bytes.
     let around = ids(table, 0..8).len() - 8 * ROW_BYTES + 16;
     let rows = ((MAX_MESSAGE_BYTES - around) / ROW_BYTES) as i64 - 64;
     ids(table, 0..rows + more).into()
@@ -501,7 +501,7 @@ async fn messages_up_to_the_limit_are_taken_and_larger_ones_refused() -> Result<
     Ok(())
 }
 
-/// Far above what is measured (a debug build's code included), far below what holding the input would take.
+/// Far above what is measured (including a debug build's code), far below what holding the input would take.
 const GENEROUS_BYTES: u64 = 1 << 30;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -531,7 +531,7 @@ async fn a_slow_store_slows_the_client_and_costs_no_memory() -> Result<()> {
     let plugin = proxied.launch(Network::Unix).with("--in-flight 8MiB --memory 8MiB").start().await?;
     let mut client = plugin.connect().await?;
     let spec = proxied.spec(json!({"batch_size": 100_000}));
-    // A first round of a tenth says what the process needs anyway.
+    // A first round with a tenth measures what the process needs anyway.
     let messages = |rows: i64| (0..rows / 100_000).map(|part| insert("t", part * 100_000..(part + 1) * 100_000));
     client.round(&spec, messages(10_000_000)).await?;
     let before = plugin.peak_bytes();
@@ -541,7 +541,7 @@ async fn a_slow_store_slows_the_client_and_costs_no_memory() -> Result<()> {
     // 600 objects of 0.8 MB, at most ten and a lane's two in flight at a time.
     assert!(took > Duration::from_millis(250) * 600 / 20, "the store was not slow: {took:?}");
     if let (Some(before), Some(after)) = (before, plugin.peak_bytes()) {
-        // 480 MB went through; what is in flight, queued and in the guests is bounded and was there in the first round.
+        // 480 MB were written; what is in flight, queued and in the guests is bounded and was already reached in the first round.
         assert!(after < before + (96 << 20), "{before}, then {after}");
         assert!(after < GENEROUS_BYTES / 2, "{after}");
     }

@@ -28,7 +28,7 @@ use tonic::transport::{Endpoint, Uri};
 
 const NAME: &str = "lakegate.example";
 
-/// Id and secret at a store of the test's own.
+/// Access key ID and secret for the test's store.
 const KEY: (&str, &str) = ("lakegate-test", "lakegate-test-secret");
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -51,7 +51,7 @@ fn fingerprint(pem: &str) -> Result<String> {
     Ok(digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
 }
 
-/// Connects over TLS, trusting the authority and showing the certificate.
+/// Connects over TLS, trusting the authority and presenting the certificate.
 #[derive(Clone)]
 struct Dialer(SocketAddr, Arc<ClientConfig>);
 
@@ -109,7 +109,7 @@ struct TlsServer {
     _pem: tempfile::TempDir,
 }
 
-/// Serves it; `change` is done to the file.
+/// Starts the server; `change` modifies the file.
 async fn serve(change: impl FnOnce(String) -> String) -> Result<TlsServer> {
     let (servers, clients) = (authority()?, authority()?);
     let (server, acme) = (identity(NAME, &servers)?, identity("acme", &clients)?);
@@ -126,7 +126,7 @@ async fn serve(change: impl FnOnce(String) -> String) -> Result<TlsServer> {
     let file = FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", &tls, 1).replace("PEM", &folder.path().display().to_string());
     let file = change(file);
     let remote = file.contains("endpoint = ");
-    // Beta is served after acme, at a socket that can be waited for.
+    // Beta is served after acme, on a socket that can be waited for.
     let served = crate::tenants::TenantServer::waiting_for(&file, &["beta"], |command, folder| {
         if !remote {
             command.arg("--local").arg(folder.join("store"));
@@ -146,7 +146,7 @@ async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
     let said = client.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme's grant");
     assert!(said.message().contains("\"json\" is not granted"), "{said:?}");
 
-    // Signed by the same authority, and not acme's: nothing can be asked.
+    // Signed by the same authority but not acme's: no call is possible.
     let asked =
         async { Dialer::new(port, &servers, &stranger)?.client().await?.init(&spec("a", "csv")).await.map_err(anyhow::Error::from) };
     assert!(asked.await.is_err());
@@ -160,16 +160,16 @@ async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
     Ok(())
 }
 
-/// Handshakes at once, and how long each may take, as the ledger of resources has it.
+/// Concurrent handshakes, and the time limit of each, as in the resource ledger.
 const HANDSHAKES: usize = 64;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads until the server hangs up.
+/// Reads until the server closes the connection.
 async fn hung_up(mut socket: TcpStream) {
     let _reset = socket.read_to_end(&mut Vec::new()).await;
 }
 
-/// Half of the first words of a client, again and again: they keep nobody out, the oldest makes room at once, and none is there for ever.
+/// Repeated incomplete handshakes keep no client out: the oldest is dropped at once, and none stays forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
     let TlsServer { served, port, servers, acme, .. } = &serve(|file| file).await?;
@@ -190,7 +190,7 @@ async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
         anyhow::Ok(())
     };
     tokio::time::timeout(HANDSHAKE_LIMIT / 2, let_in).await.context("nobody is let in")??;
-    // Those that made room, while the limit of time has not yet come for the first.
+    // Those that were dropped, before the time limit of the first one.
     for number in 0..2 * HANDSHAKES {
         let socket = silent.pop_front().context("opened above")?;
         tokio::time::timeout(HANDSHAKE_LIMIT, hung_up(socket)).await.context("it is held")?;
@@ -203,7 +203,7 @@ async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
     Ok(())
 }
 
-/// TLS records of a tenant's clients, CRC32, signatures and sockets of its objects: work on its account. What is left over is the run time's.
+/// TLS records of a tenant's clients, CRC32, signatures and sockets of its objects are charged to its account. The remainder is the runtime's.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "figures that the notes quote")]

@@ -48,10 +48,10 @@ const TENANTS: usize = 100;
 const TABLES: usize = 3;
 const ROWS: i64 = 2_000;
 
-/// How every canary begins.
+/// Prefix of all canaries.
 const STEM: &str = "canary-of-tenant-";
 
-/// What stands in every row of a tenant, and in no other's.
+/// The text in every row of a tenant, and in no other's.
 fn canary(tenant: usize) -> String {
     format!("{STEM}{tenant:03}")
 }
@@ -63,7 +63,7 @@ fn rows_of(tenant: usize, table: usize) -> Result<Vec<u8>> {
     table.column("word", Arc::new(values.collect::<StringArray>())).insert_ipc()
 }
 
-/// A tenant's whole sync; answers how long it took.
+/// Runs a tenant's sync; returns its duration.
 async fn sync_of(destination: Destination, tenant: usize) -> Result<Duration> {
     let begun = Instant::now();
     let format = ["csv", "json", "parquet"][tenant % 3];
@@ -106,7 +106,7 @@ async fn a_hundred_tenants_at_once_and_none_in_anothers_prefix() -> Result<()> {
             let body = test_store.body(key);
             let canaries = body.windows(STEM.len() + 3).filter(|window| window.starts_with(STEM.as_bytes()));
             let found: BTreeSet<_> = canaries.map(|window| String::from_utf8_lossy(window).into_owned()).collect();
-            // Its own is found, so the search can find one; no other is.
+            // Its own canary is found, so the search works; no other is.
             assert_eq!(found, BTreeSet::from([canary(tenant)]), "{key}");
         }
         objects += keys.len();
@@ -155,7 +155,7 @@ async fn a_spec_does_not_choose_what_is_not_granted() {
     assert_eq!(said.lines().count(), 2, "every broken rule at once: {said}");
 }
 
-/// One write of `table` under `grant`; its failure, if any, and what is in the bucket then.
+/// Writes `table` under `grant`; returns its failure, if any, and the keys in the bucket.
 async fn write_one(grant: Grant, path: &str, table: &str, rows: i64) -> (Option<(FailureClass, String)>, Vec<String>) {
     let test_store = test_store(BUCKET);
     let destination = Destination::new(runtime(), options(&test_store, Tenant::new("acme", grant)));
@@ -204,7 +204,7 @@ async fn sizes_and_days_are_bounded() {
     }
 }
 
-/// A day's bound holds over sessions, and what did not land does not count.
+/// A daily quota spans sessions, and objects that were not stored do not count.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_is_counted_over_sessions() -> Result<()> {
     let test_store = test_store(BUCKET);
@@ -224,7 +224,7 @@ async fn a_day_is_counted_over_sessions() -> Result<()> {
     Ok(())
 }
 
-/// A guest of an attacker's own making is held to the same keys: the host decides, whatever the guest renders.
+/// An attacker's guest is restricted to the same keys: the host decides, whatever the guest renders.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
     let test_store = test_store("hostile");
@@ -242,7 +242,7 @@ async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
     Ok(())
 }
 
-/// A tenant whose guest traps again and again has to wait; the tenant beside it need not.
+/// A tenant whose guest traps repeatedly has to wait; another tenant does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
     let test_store = test_store("hostile");
@@ -265,13 +265,13 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
     let mut write = session.write()?;
     write.insert(hostile::message("t", "ok", 3, None)).await?;
     assert_eq!(write.finish().await.failures().count(), 0);
-    // It is a wait, not a ban.
+    // It is a delay, not a ban.
     tokio::time::sleep(Duration::from_secs(2)).await;
     bad.open("{}", "sync").await?;
     Ok(())
 }
 
-/// The wait holds within a session, too: it does not take a new one to start a guest.
+/// The delay also applies within a session, since a guest can be started without a new session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_traps_again_and_again_is_kept_waiting_within_its_session() -> Result<()> {
     let test_store = test_store("hostile");
@@ -335,7 +335,7 @@ pub(crate) struct TenantServer {
     pub(crate) status: SocketAddr,
 }
 
-/// Two of them; `DIR` is the folder of their sockets.
+/// A tenants file with two tenants; `DIR` is the folder of their sockets.
 pub(crate) const FILE: &str = r#"
 [tenants.acme]
 listen = { socket = "DIR/acme.sock" }
@@ -389,7 +389,7 @@ impl TenantServer {
         Self::waiting_for(file, &names.collect::<Vec<_>>(), change).await
     }
 
-    /// The same, of whom only those named have a socket.
+    /// As [`TenantServer::with`], but only waits for the sockets of these tenants.
     pub(crate) async fn waiting_for(file: &str, names: &[&str], change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = write_file(folder.path(), file)?;
@@ -409,7 +409,7 @@ impl TenantServer {
         Ok(Client(PluginClient::new(Endpoint::from_shared(socket)?.connect().await?)))
     }
 
-    /// What the status listener answers: status line, headers and body.
+    /// The response of the status listener: status line, headers and body.
     pub(crate) async fn get(&self, path: &str) -> Result<String> {
         let mut socket = TcpStream::connect(self.status).await?;
         socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.status).as_bytes()).await?;
@@ -418,7 +418,7 @@ impl TenantServer {
         Ok(answer)
     }
 
-    /// Ends it; the lines of its log.
+    /// Stops the process; returns the lines of its log.
     pub(crate) async fn stop(self) -> Result<(Vec<Value>, tempfile::TempDir)> {
         let id = self.child.id().context("it runs")?;
         assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().await?.success());
@@ -443,7 +443,7 @@ async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
     acme.close().await?;
     let no_rotate = crate::proxied_store::laid_over(spec("acme/{{TABLE}}.csv", "csv"), json!({"no_rotate": true}));
     acme.round(&no_rotate, [Message::Insert(ids("a", 0..2).into())]).await?;
-    // Acme's client with beta's spec.
+    // Acme's client uses beta's spec.
     let status = acme.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme may not write json");
     assert!(status.message().contains("\"json\" is not granted"), "{status:?}");
     let thief = acme.round(&spec("beta/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("c", 0..2).into())]).await;
@@ -487,7 +487,7 @@ async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
     Ok(())
 }
 
-/// A run of the command line to its end: code and stdout, then stderr.
+/// Runs the command line to its end; returns code and stdout, then stderr.
 async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
     let output = Command::new(PLUGIN).args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output().await?;
     Ok((output.status.code(), String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
@@ -523,7 +523,7 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
     Ok(())
 }
 
-/// Calls but Write take a spec, and no more.
+/// Calls other than Write accept only a spec's size.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
     let served = TenantServer::start().await?;
@@ -541,7 +541,7 @@ async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
     Ok(())
 }
 
-/// What the operator has to mend is told to the operator; and audit lines are there, however little else is logged.
+/// What the operator has to fix is reported to the operator; audit lines are logged at any log level.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_hears_nothing_of_its_operators_credentials() -> Result<()> {
     let profile =
@@ -566,7 +566,7 @@ async fn a_tenant_hears_nothing_of_its_operators_credentials() -> Result<()> {
     Ok(())
 }
 
-/// Each connection and each request takes a file; shells set few.
+/// Each connection and each request needs a file descriptor, and the default limit of shells is low.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_has_as_many_files_as_it_may() -> Result<()> {
@@ -582,7 +582,7 @@ async fn a_server_has_as_many_files_as_it_may() -> Result<()> {
     Ok(())
 }
 
-/// A server that answers nothing with anything but 502; the first lines of what it was asked.
+/// A server that always answers 502; records the request lines.
 async fn refusing() -> Result<(SocketAddr, Arc<Mutex<Vec<String>>>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let (address, asked) = (listener.local_addr()?, Arc::new(Mutex::new(Vec::new())));
@@ -600,7 +600,7 @@ async fn refusing() -> Result<(SocketAddr, Arc<Mutex<Vec<String>>>)> {
     Ok((address, asked))
 }
 
-/// Variables that would send tenants' objects and requests for their credentials elsewhere do not: they go to AWS, as a proxy on the way sees.
+/// Environment variables that would redirect tenants' objects and credential requests are ignored: they go to AWS, as seen by a proxy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_environment_that_redirects_requests_is_ignored() -> Result<()> {
     let (elsewhere, redirected) = refusing().await?;

@@ -21,7 +21,7 @@ async fn a_program_that_is_missing_or_dies_or_hangs_says_so() {
     let dies = dir.script("dies", "echo 'plain words'; echo 'the cause' >&2; exit 3");
     let hangs = dir.script("hangs", "echo $$ > pid; exec sleep 600");
     let data = dir.file("data", "no program");
-    // It takes connections (the system does) and answers none.
+    // It accepts connections (the system does) and never answers.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("its number");
     for (registry, path, words) in [
@@ -41,7 +41,7 @@ async fn a_program_that_is_missing_or_dies_or_hangs_says_so() {
     assert!(!runs(std::fs::read_to_string(dir.path().join("pid")).expect("written").trim()));
 }
 
-/// Python's `argparse` takes no flag without a value there.
+/// Python's `argparse` requires a value for the flag.
 #[tokio::test]
 async fn a_source_is_started_with_the_arguments_that_every_sdk_takes() {
     let dir = test_dir();
@@ -81,7 +81,7 @@ async fn words_that_are_no_json_are_relayed_as_they_are() {
     dir.file("c.yml", &(source("py", "local", program.display(), spec) + &s3("")));
     let run = dir.run_async("sync c.yml --local store --log-console").await;
     run.ended(0, &["INFO plain words", "WARN a warning", "Sync completed successfully. Resources: 40, Errors: 0, Warnings: 1,"]);
-    // What it prints when it is told to end is nobody's concern.
+    // What it prints after it is told to stop does not matter.
     assert!(!run.stderr.contains("Traceback"), "{}", run.stderr);
 }
 
@@ -100,7 +100,7 @@ async fn a_source_that_fails_on_its_way_leaves_nothing_unfinished() {
         run.ended(7, &[words]);
         let store = local_store(&dir);
         assert!(store.unfinished_uploads(BUCKET).unwrap_or_default().is_empty(), "{spec}");
-        // Tables that were done before are there; of the one that was not, nothing is.
+        // Completed tables are stored; nothing of the incomplete one is.
         assert!(store.records(BUCKET, "x/py_rows/").unwrap_or_default().is_empty(), "{spec}: something was claimed");
         assert!(!dir.path().join("s.jsonl").exists(), "{spec}: a summary of what did not happen");
     }
@@ -116,7 +116,7 @@ async fn deletions_fail_their_table_and_no_other() {
     assert_eq!((stored_ids(&dir, "go_rows").len(), stored_ids(&dir, "go_parents").len()), (10, 7));
 }
 
-/// A source that breaks off in the middle, however it words it: what had come is aborted.
+/// A source that stops in the middle, with any status: what was received is aborted.
 #[tokio::test]
 async fn a_stream_that_does_not_end_well_claims_nothing() {
     for (code, name) in [(Code::Cancelled, "Canceled"), (Code::Unavailable, "Unavailable"), (Code::Internal, "Internal")] {
@@ -135,14 +135,14 @@ async fn a_stream_that_does_not_end_well_claims_nothing() {
     }
 }
 
-/// So many rows of a mebibyte of text each.
+/// A message with this many rows of one mebibyte of text each.
 fn mebibytes(rows: usize) -> Message {
     let text = "x".repeat(1 << 20);
     let column: StringArray = std::iter::repeat_n(Some(text.as_str()), rows).collect();
     insert(Table::new("large").column("text", Arc::new(column)).insert_ipc().expect("rows"))
 }
 
-/// The protocol's bound is 200 MiB, both ways.
+/// The protocol's message limit is 200 MiB, both ways.
 #[tokio::test]
 async fn the_largest_message_arrives_and_a_larger_one_is_refused() {
     for (rows, code) in [(199, 0), (200, 7)] {
@@ -165,16 +165,16 @@ async fn the_largest_message_arrives_and_a_larger_one_is_refused() {
     }
 }
 
-/// What `sync` may take in all. It takes less than 200 MiB for an honest message.
+/// Memory limit of `sync`. It takes less than 200 MiB for an honest message.
 const SYNC_MIB: u64 = 512;
 
-/// The same record batch so many times in one message.
+/// The same record batch repeated in one message.
 fn repeated(batch: &RecordBatch, times: usize) -> Message {
     insert(ipc(&batch.schema(), &vec![batch.clone(); times]).expect("rows"))
 }
 
-/// Headers that claim rows which no byte of the message stands for: the columns of the sync would be written for each of them, so they are
-/// counted over all batches of a message before one is written.
+/// Headers that claim rows without any bytes: the sync's columns would be written for each row, so rows are counted over all batches of a message
+/// before one is written.
 #[tokio::test]
 async fn rows_that_are_claimed_alone_are_refused_before_they_take_memory() {
     let nulls = |rows: usize| Table::new("claims").column("v", Arc::new(NullArray::new(rows))).batch().expect("a column");

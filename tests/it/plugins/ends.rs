@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
-/// A store that does not answer is tried again for two minutes; whoever waits for it takes longer than this.
+/// A store that does not answer is retried for two minutes; a run that waits for it takes longer than this.
 const MUCH_SOONER: Duration = Duration::from_secs(60);
 
 fn insert(rows: std::ops::Range<i64>) -> Message {
@@ -30,14 +30,14 @@ fn signal(name: &str, process: &str) {
     assert!(Command::new("kill").args([name, process]).status().expect("kill runs").success(), "no process {process}");
 }
 
-/// The code of a program that was interrupted, and what it said on stderr.
+/// Interrupts a program; returns its exit code and stderr.
 async fn interrupted(child: Child) -> (Option<i32>, String) {
     signal("-INT", &child.id().to_string());
     let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.expect("it runs").expect("it ends");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A program that writes its process id down and becomes another.
+/// A script that writes its process ID to a file and becomes another program.
 fn wrapped(dir: &TestDir, name: &str, program: &str) -> PathBuf {
     dir.script(name, &format!("echo $$ > {name}.pid\nexec {program} \"$@\""))
 }
@@ -56,7 +56,7 @@ async fn an_interrupt_does_not_wait_for_a_store_that_stalls() {
         let dir = test_dir();
         let source_program = wrapped(&dir, "source", &program.display().to_string());
         let at = format!("{batches}, endpoint: \"{}\", use_path_style: true", store.proxy.endpoint());
-        // An object is completed where its rows end.
+        // An object is completed at the end of its rows.
         let rows = if operation == Operation::Complete { 1_000_000 } else { 1_000_000_000 };
         let spec = format!("{{rows: {rows}}}");
         let ours = s3(&at).replace("bucket: demo", &format!("bucket: {BUCKET}"));
@@ -74,7 +74,7 @@ async fn an_interrupt_does_not_wait_for_a_store_that_stalls() {
     }
 }
 
-/// What has started by then is asked to end, and only what has not is killed.
+/// Plugins that have started are asked to exit, and only others are killed.
 #[tokio::test]
 async fn an_interrupt_while_plugins_start_ends_those_that_run() {
     const ATTEMPTS: u32 = 20;
@@ -88,7 +88,7 @@ async fn an_interrupt_while_plugins_start_ends_those_that_run() {
         let said = || std::fs::read_to_string(dir.path().join("log")).expect("a file");
         eventually("the destination listens", || said().contains("Plugin server listening")).await;
         eventually("the source hangs", || dir.path().join("hangs.pid").exists()).await;
-        // It listens a moment before it counts as started, and nothing tells how long a moment is here.
+        // It listens slightly before it counts as started, by an unknown time.
         tokio::time::sleep(Duration::from_millis(100) * attempt).await;
         let (code, _) = interrupted(child).await;
         assert_eq!(code, Some(130), "{}", said());
@@ -114,7 +114,7 @@ async fn an_interrupt_ends_a_command_whose_plugin_does_not_answer() {
     }
 }
 
-/// A destination plugin of ours over a store, as `wrapper` runs it, and a configuration of it with a source.
+/// Our plugin as a destination with a store, run by `wrapper`, and a configuration with a source.
 async fn destination(dir: &TestDir, wrapper: PathBuf, from: &FakePlugin, more: &str) -> Store {
     local_store(dir).create_bucket(super::BUCKET).expect("a bucket");
     let store = Store::embedded(&dir.path().join("store")).await.expect("a served store");
@@ -160,7 +160,7 @@ async fn a_destination_that_is_killed_is_said_so() {
     store.stop().await;
 }
 
-/// The most memory that a program has used until it ended; [`None`] where the system does not tell.
+/// Runs a program; returns its peak memory, or [`None`] if the system does not report it.
 fn peak(mut command: Command) -> (std::process::ExitStatus, Option<u64>) {
     let mut child = command.spawn().expect("the program starts");
     let mut peak = None;
@@ -179,7 +179,7 @@ fn peak(mut command: Command) -> (std::process::ExitStatus, Option<u64>) {
 async fn a_slow_store_slows_the_source_and_costs_no_memory() {
     const OBJECT_ROWS: i64 = 100_000;
     let mut peaks = Vec::new();
-    // A first run of a tenth says what the program needs anyway.
+    // A first run with a tenth measures what the program needs anyway.
     for objects in [60, 600] {
         let store =
             proxied_store::ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(250)))]).await;
@@ -193,13 +193,13 @@ async fn a_slow_store_slows_the_source_and_costs_no_memory() {
         let begun = Instant::now();
         let (status, peak) = tokio::task::spawn_blocking(move || peak(command)).await.expect("it runs");
         assert_eq!((status.code(), store.keys().len()), (Some(0), objects));
-        // At most ten objects and a lane's two are on their way at a time.
+        // At most ten objects and a lane's two are in flight at a time.
         let slow = Duration::from_millis(250) * u32::try_from(objects).expect("few") / 20;
         assert!(begun.elapsed() > slow, "the store was not slow: {:?}", begun.elapsed());
         peaks.push(peak);
     }
     if let [Some(before), Some(after)] = peaks[..] {
-        // Ten times as much went through.
+        // Ten times as much was written.
         assert!(after < before + (96 << 20) && after < 512 << 20, "{before}, then {after}");
     }
 }

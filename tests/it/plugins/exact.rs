@@ -77,7 +77,7 @@ async fn the_calls_are_those_of_the_cli_in_their_order() {
             "migrate events(_cq_sync_time,_cq_source_name,id*) 0 force=true",
             "insert plain(_cq_sync_time,_cq_source_name,id*) 2",
             "delete record plain",
-            // Not of `events`: a source with a state brings only what is new there.
+            // Not for `events`: a source with state only sends new rows there.
             "delete stale plain of src_2_3 time=true",
             "migrate cloudquery_sync_summaries 22 columns 0 force=true",
             "insert cloudquery_sync_summaries 22 columns 1",
@@ -114,7 +114,7 @@ async fn append_takes_keys_off_and_a_group_gets_its_column() {
     }
 }
 
-/// Destinations read no further than the first batch of a message, and the CLI does not survive one without any.
+/// Destinations only read the first batch of a message, and the CLI fails on a message without any.
 #[tokio::test]
 async fn each_record_batch_is_a_message() {
     let table = Table::new("t").field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1, 2, 3])));
@@ -173,14 +173,14 @@ async fn flags_of_cloudquerys_program_are_taken() {
         let more = if command == "sync" { " --license l --tables-metrics-location m --cq-columns-not-null" } else { "" };
         let flags = "--log-file-name l.log --no-log-file --log-file-overwrite --cq-dir .cq --telemetry-level none --log-console";
         let run = dir.run_async(&format!("{command} c.yml --invocation-id {id} {flags}{more}")).await;
-        // The fake plugin offers no test.
+        // The fake plugin does not support TestConnection.
         let code = if command == "test-connection" { 7 } else { 0 };
         run.ended(code, &["The flag is accepted but has no effect. flag=\"--log-file-name\"", "--cq-dir"]);
         assert!(!run.stderr.contains("unexpected argument") && !dir.path().join("l.log").exists(), "{command}: {}", run.stderr);
     }
 }
 
-/// Three destinations, of which one fails at the end: what the others have confirmed is theirs, and each failure is told.
+/// Three destinations, of which one fails at the end: what the others have confirmed is reported, and so is each failure.
 #[tokio::test]
 async fn one_destination_that_fails_takes_nothing_from_the_others() {
     let table = |name: &str| Table::new(name).field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![0, 1])));
@@ -220,7 +220,7 @@ async fn one_destination_that_fails_takes_nothing_from_the_others() {
     assert_eq!((&destination("good")["rows"], &json["ok"]), (&4.into(), &false.into()));
 }
 
-/// A table that had failed before the source did may be why: it is told of, though there is no report.
+/// A table that failed before the source did may be the cause, so it is reported although there is no summary.
 #[tokio::test]
 async fn a_sync_that_breaks_off_tells_what_had_failed_before() {
     let source = fake(vec![
@@ -279,7 +279,7 @@ async fn a_destination_that_fails_is_not_half_closed_and_its_words_are_told() {
     let expected = "failed to sync source src: destination dst: write client returned error (insert): rpc error: code = Internal desc = the destination fails on purpose";
     run.ended(7, &[expected]);
     assert_eq!(destination.seen.events(), ["init null no_connection=false id=true"]);
-    // A source that fails looks to the destination like what it is, too.
+    // A failing source also looks like a failure to the destination.
     let source = fake(vec![insert(ids("t", 0..10)), insert("garbage!")]).await;
     let destination = fake(vec![]).await;
     dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
@@ -295,13 +295,13 @@ async fn a_write_that_is_given_up_is_not_half_closed() {
     use lakegate_cloudquery::proto::plugin::write;
     let message = || write::request::Message::Insert(write::MessageInsert { record: ids("t", 0..3).into() });
     let received = "insert t(id) 3".to_owned();
-    // What a client does that only lets go of its stream: the destination takes it for success.
+    // A client that merely drops its stream: the destination takes this for success.
     let careless = fake(vec![]).await;
     let mut client = PluginClient::connect(format!("http://{}", careless.address)).await.expect("a connection");
     let requests = tokio_stream::iter([write::Request { message: Some(message()) }]);
     client.write(requests).await.expect("an answer");
     assert_eq!(careless.seen.events(), [received.clone(), "half-close".to_owned()]);
-    // Ours.
+    // Our client.
     let destination = fake(vec![]).await;
     let options = LaunchOptions { say: |_| {}, log_level: LogLevel::Warn, start_limit: Duration::from_secs(30), otel: None };
     let plugin =
@@ -313,7 +313,7 @@ async fn a_write_that_is_given_up_is_not_half_closed() {
     drop(writing);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(destination.seen.events(), [received.as_str()]);
-    // The plugin is there for another round, which ends well.
+    // The plugin can run another round, which succeeds.
     let mut writing = plugin.write();
     writing.send(message()).await.expect("it is taken");
     writing.finish().await.expect("it ends well");
@@ -331,7 +331,7 @@ async fn another_protocol_is_refused() {
     dir.run_async("sync c.yml").await.ended(7, &[expected]);
 }
 
-/// What may lie between a source and a destination: the messages in hand (16 MiB), the windows and buffers of two connections.
+/// What may be between a source and a destination: pending messages (16 MiB), and the windows and buffers of two connections.
 const MOST_BETWEEN: u64 = 48 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -358,7 +358,7 @@ async fn a_slow_destination_slows_the_source() {
     });
     dir.run_async("sync c.yml").await.ended(7, &["the destination fails on purpose"]);
     let (most, sent) = watch.await.expect("watched");
-    // Far more was there to send than was let through: the bound was met, not missed.
+    // Far more was available than was passed on, so the limit was reached.
     assert!(sent > (16 << 20) && most > (8 << 20), "only {sent} bytes were sent, {most} at most between");
     assert!(most < MOST_BETWEEN, "{most} bytes were on their way");
 }
