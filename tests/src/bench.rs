@@ -206,7 +206,7 @@ fn wide(scale: f64) -> Result<Vec<RecordBatch>> {
     Ok(vec![RecordBatch::try_new(batch.schema(), columns)?])
 }
 
-/// A table as a log collector makes it: text with quotes, line breaks and other alphabets, JSON, lists, nulls.
+/// A table like that of a log collector: text with quotes, line breaks and other alphabets, JSON, lists, nulls.
 fn log(rows: usize) -> RecordBatch {
     let json = HashMap::from([
         ("ARROW:extension:name".to_owned(), "json".to_owned()),

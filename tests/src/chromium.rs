@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Page {
     /// The parsed document.
     pub dom: String,
-    /// The addresses that the page itself made the browser ask for.
+    /// The addresses requested by the page itself.
     pub asked: Vec<String>,
     /// A screenshot, PNG.
     pub picture: Vec<u8>,

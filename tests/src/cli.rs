@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::plugin::{Message, Plugin};
 use crate::tables::{TABLE_NAME, Table};
 
-/// What the CLI takes off every field for a destination that appends.
+/// Metadata that the CLI removes from every field for a destination in append mode.
 const REMOVED: [&str; 2] = ["cq:extension:primary_key", "cq:extension:unique"];
 /// Some moment: the CLI gives every row of a sync the same.
 const SYNC_TIME_US: i64 = 1_767_225_600_123_456;

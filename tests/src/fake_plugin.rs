@@ -29,7 +29,7 @@ pub struct Behaviour {
     pub messages: Vec<sync::response::Message>,
     /// How often it repeats the messages.
     pub times: usize,
-    /// What it ends with as a source, after all messages; well unless said otherwise.
+    /// The final status as a source, after all messages; OK by default.
     pub ends_with: Option<Code>,
     /// How long it takes over each message as a destination.
     pub slowness: Duration,

@@ -177,7 +177,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Puts other rules in the place of those in force; their counts begin anew.
+    /// Replaces the rules; their counts start over.
     pub fn set_rules(&self, rules: impl IntoIterator<Item = Rule>) {
         *lock(&self.state.rules) = rules.into_iter().map(|rule| (rule, 0)).collect();
     }
@@ -214,7 +214,7 @@ impl Drop for Proxy {
 }
 
 impl State {
-    /// Writes the request down and says what is to go wrong with it.
+    /// Records the request and returns the fault to inject.
     fn judge(&self, request: &Request<Incoming>) -> Option<Fault> {
         let operation = Operation::of(request.method(), request.uri().path(), request.uri().query());
         let mut fault = None;

@@ -53,7 +53,7 @@ pub fn binary_file(data: &[u8]) -> (usize, bool) {
     (messages, true)
 }
 
-/// A grant, a spec and keys: what is admitted is granted field by field, and a key is allowed if and only if it lies below a prefix.
+/// Property of a grant, a spec and keys: an admitted spec is granted field by field, and a key is allowed if and only if it is below a prefix.
 ///
 /// # Panics
 /// The property is violated.
@@ -176,7 +176,7 @@ fn session_policy(grant: &Grant) {
         assert_eq!(places.len(), grant.buckets.len() * grant.key_prefixes.len(), "{places:?}");
         for place in places {
             let body = place.strip_suffix('*').unwrap_or_else(|| panic!("{place:?} has no end"));
-            // Taken letter by letter, what is left has no pattern in it.
+            // Compared literally, the rest contains no pattern.
             let plain = body.replace("${*}", "").replace("${?}", "").replace("${$}", "");
             let in_bucket = grant.buckets.iter().any(|bucket| bucket.contains(['*', '?', '$']));
             assert!(in_bucket || !plain.contains(['*', '?', '$']), "{place:?}");
@@ -184,7 +184,7 @@ fn session_policy(grant: &Grant) {
     }
 }
 
-/// As the guest's component makes one of a spec.
+/// Derives a configuration from a spec, as the component does.
 fn configuration(spec: &Spec) -> Configuration {
     let target = spec.target.clone();
     let credentials = target.credentials;

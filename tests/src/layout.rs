@@ -180,7 +180,7 @@ pub fn compare(scenario: &Scenario, expected: &Expected, outcome: &Outcome, sync
     Ok(())
 }
 
-/// Equal code and text, but for what a store words.
+/// Compares code and text, except for the parts worded by the store.
 fn same_status(expected: &str, found: &str) -> bool {
     for free in ["failed to unmarshal s3 spec: ", "failed to write test file to S3"] {
         if let Some(end) = expected.find(free).map(|at| at + free.len()) {

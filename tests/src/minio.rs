@@ -47,7 +47,7 @@ pub async fn with_user() -> Result<(Store, [&'static str; 2]), Unavailable> {
 
 const USER: [&str; 2] = ["lakegate-user", "lakegate-user-secret"];
 
-/// The administrator's protocol is encrypted in a way of its own, which MinIO's library for Python speaks.
+/// MinIO's admin protocol uses its own encryption, which MinIO's Python library supports.
 const MAKE_USER: &str = "
 import sys
 from minio import MinioAdmin

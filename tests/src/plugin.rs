@@ -157,7 +157,7 @@ fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// The program beside this one that is `lakegate` under another name (`tests/src/bin/plugin.rs`), for programs; tests know their own.
+/// The `plugin` binary next to this program (`tests/src/bin/plugin.rs`), for benchmark programs; tests know its path from cargo.
 ///
 /// # Errors
 /// It has not been built.
@@ -170,7 +170,7 @@ pub fn program() -> Result<PathBuf> {
 /// A running plugin, killed when this is dropped.
 #[derive(Debug)]
 pub struct Plugin {
-    /// What to dial: `http://HOST:PORT` or `unix:PATH`.
+    /// The address to connect to: `http://HOST:PORT` or `unix:PATH`.
     pub address: String,
     /// Time from its start to its answer to GetVersions.
     pub first_answer: Duration,
@@ -321,7 +321,7 @@ impl Plugin {
     /// Seconds of CPU it has used so far, all threads; `None` where the system does not tell.
     #[must_use]
     pub fn cpu_seconds(&self) -> Option<f64> {
-        /// What Linux shows to programs, whatever the kernel counts in.
+        /// The unit that Linux shows to programs, whatever the kernel uses.
         const TICKS_PER_SECOND: f64 = 100.0;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).ok()?;
         // After the name, which is in parentheses: state is the first field, user and system time are 12th and 13th.
@@ -377,7 +377,7 @@ pub enum Message {
     Migrate(Bytes),
     /// Rows.
     Insert(Bytes),
-    /// What the CLI sends at the end in another write mode.
+    /// Sent by the CLI at the end in another write mode.
     DeleteStale(String),
 }
 
@@ -422,7 +422,7 @@ impl Client {
     /// # Errors
     /// The plugin's error status.
     pub async fn write(&mut self, messages: impl IntoIterator<Item = Message, IntoIter: Send> + Send + 'static) -> Result<(), Status> {
-        // Made on a thread of their own: a client's work must not delay what the plugin's answers wake.
+        // Created on a separate thread, so that the client's work does not delay the processing of the plugin's responses.
         let (sender, receiver) = tokio::sync::mpsc::channel(READY_MESSAGES);
         let making = tokio::task::spawn_blocking(move || {
             // A plugin that has answered takes no more.
@@ -442,7 +442,7 @@ impl Client {
         self.0.close(close::Request {}).await.map(|_| ())
     }
 
-    /// What the CLI does for one source: Init, Write, half-close, Close.
+    /// The calls of the CLI for one source: Init, Write, half-close, Close.
     ///
     /// # Errors
     /// The plugin's error status.

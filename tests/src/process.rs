@@ -15,7 +15,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// Delay between two attempts.
 const START_POLL: Duration = Duration::from_millis(100);
 
-/// A server of its own on a loopback port, killed when this is dropped.
+/// A server process on a loopback port, killed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     /// The address it listens on.
@@ -25,7 +25,7 @@ pub struct Server {
     _data: tempfile::TempDir,
 }
 
-/// Starts `command`, as completed by `arguments` with its address and a folder of its own, and waits until it listens.
+/// Starts `command`, completed by `arguments` with its address and a temporary folder, and waits until it listens.
 pub async fn start(program: &Path, arguments: impl Fn(&mut Command, SocketAddr, &Path)) -> Result<Server, Unavailable> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Unavailable(format!("{}: {what}: {error}", program.display()));
     let data = tempfile::tempdir().map_err(|e| failed("no folder", &e))?;

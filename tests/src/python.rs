@@ -12,7 +12,7 @@ use crate::tiers::{Unavailable, repository};
 /// A program of the tests' Python environment.
 ///
 /// # Errors
-/// The environment is missing: `tests/setup.sh` makes it.
+/// The environment is missing: `tests/setup.sh` creates it.
 pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
     let path = repository().join(".venv/bin").join(name);
     if path.is_file() { Ok(path) } else { Err(Unavailable(format!("no .venv/bin/{name} (tests/setup.sh makes it)"))) }
@@ -28,7 +28,7 @@ impl Python {
     /// The interpreter of the tests' environment.
     ///
     /// # Errors
-    /// The environment is missing: `tests/setup.sh` makes it.
+    /// The environment is missing: `tests/setup.sh` creates it.
     pub fn find() -> Result<Self, Unavailable> {
         Ok(Self { program: tool("python")? })
     }

@@ -32,7 +32,7 @@ pub fn live<T>(what: &str, tool: Result<T, Unavailable>) -> Option<T> {
     }
 }
 
-/// Says that a test was not run, for a reason that is nobody's to mend.
+/// Prints that a test was skipped for a reason that cannot be fixed.
 pub fn skipped(what: &str, why: impl fmt::Display) {
     // Not print!, which the test harness keeps to itself when a test passes.
     let _ = writeln!(std::io::stderr(), "skipped: {what}: {why}");

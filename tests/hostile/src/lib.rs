@@ -45,7 +45,7 @@ struct State {
     held: RefCell<Vec<Held>>,
     objects: RefCell<u64>,
     ticks: Cell<u64>,
-    /// The spec, as it was given: `spin-in-EXPORT.` makes that export never end.
+    /// The spec as given: `spin-in-EXPORT.` makes that export loop forever.
     settings: String,
 }
 
@@ -67,7 +67,7 @@ fn recurse(depth: u64) -> u64 {
     std::hint::black_box([depth; 64]).iter().sum::<u64>() + recurse(depth + 1)
 }
 
-/// Some address that is there.
+/// A valid address.
 fn somewhere() -> *const u8 {
     std::hint::black_box(SCHEMA.as_ptr())
 }
@@ -197,7 +197,7 @@ impl Guest for Hostile {
     type Session = State;
 
     fn spec_schema() -> String {
-        // Not what the compiler knows: the tests write other words there.
+        // Not known to the compiler, since the tests patch in other orders.
         let text = std::hint::black_box(SCHEMA);
         if text.contains("does-spin") {
             spin();

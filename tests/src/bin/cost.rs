@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const BUCKET: &str = "cost";
 
-/// What the reference plugin did with this table: format, rows of a record, megabytes of Arrow per second of its CPU, peak memory in MB.
+/// Figures of the reference plugin for this table: format, rows per record, megabytes of Arrow per CPU second, peak memory in MB.
 const REFERENCE: [(&str, usize, f64, f64); 6] = [
     ("csv", 10_000, 22.0, 129.0),
     ("json", 10_000, 12.5, 142.0),
@@ -83,7 +83,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// What one Write cost the plugin.
+/// The cost of one Write in the plugin.
 struct Run {
     wall_seconds: f64,
     cpu_seconds: f64,

@@ -66,13 +66,13 @@ async fn main() -> Result<()> {
     next_to_hostile_clients(&arguments, &messages).await
 }
 
-/// What this program is told to attack, in a process of its own.
+/// The argument that makes this program attack, in a separate process.
 const ATTACK: &str = "attack";
 
-/// See the usage.
+/// The option that only prints the last table.
 const CLIENTS: &str = "--clients";
 
-/// A store in a folder of its own.
+/// A store in a temporary folder.
 struct TestStore {
     store: Arc<LocalStore>,
     _folder: tempfile::TempDir,
@@ -122,13 +122,13 @@ fn kibibytes(name: &str) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// What a session costs that does nothing, one lane each.
+/// The cost of idle sessions, with one lane each.
 async fn idle(runtime: &Arc<Runtime>) -> Result<()> {
     println!("sessions that do nothing, one lane each");
     println!("| sessions | ms to open one | KiB of memory for each |");
     println!("|---|---|---|");
     let store = TestStore::new()?;
-    // The first of all warms what is shared.
+    // The first session initialises what is shared.
     store.destination(runtime, Tenant::new("first", grant("first/")), 1)?.open(&spec("first/", "csv"), "sync").await?.close().await;
     for count in IDLE {
         let destinations = (0..count)
@@ -199,12 +199,12 @@ async fn many(runtime: &Arc<Runtime>, table: &Table, messages: &Arc<[Bytes]>) ->
 const ATTACKS: [&str; 14] =
     ["ok", "trap", "panic", "spin", "allocate", "recurse", "handles", "tiny", "huge", "fuel", "lie", "stale", "hold", "shout"];
 
-/// Attacks until it is told to stop: session after session, a table for each lane.
+/// Attacks until told to stop: session after session, with one table per lane.
 async fn attack(destination: Destination, behave: &'static str, stop: CancellationToken) -> u64 {
     let mut sessions = 0;
     while !stop.is_cancelled() {
         let Ok(session) = destination.open("{}", "sync").await else {
-            // Held off for its traps.
+            // In quarantine because of its traps.
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -223,7 +223,7 @@ async fn attack(destination: Destination, behave: &'static str, stop: Cancellati
     sessions
 }
 
-/// An honest tenant's rate beside each attack. Two tenants share the machine: half of what it has alone is its fair share (1.00).
+/// An honest tenant's rate during each attack. Two tenants share the machine: half of its rate when alone is its fair share (1.00).
 async fn next_to_hostile_guests(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, messages: &Arc<[Bytes]>) -> Result<()> {
     let hostile = {
         let (runtime, compiler) = (runtime.clone(), Compiler::new(plugin::program()?, CompileLimits::default()));
@@ -240,13 +240,13 @@ async fn next_to_hostile_guests(runtime: &Arc<Runtime>, arguments: &Arguments, t
     for behave in ATTACKS {
         let (mut shares, mut rates, mut sessions, mut computed) = (Vec::new(), Vec::new(), 0, Duration::ZERO);
         for _ in 0..arguments.repeats {
-            // Alone and beside in turn: a shared machine is not the same for long.
+            // Alternately alone and attacked, since the load of a shared machine varies.
             let alone = honest(&TestStore::new()?).await?;
             let store = TestStore::new()?;
             let tenant = Tenant::new("hostile", grant("bad/"));
             let (account, stop) = (tenant.share.account.clone(), CancellationToken::new());
             let attacking = tokio::spawn(attack(store.destination(&hostile, tenant, HOSTILE_LANES)?, behave, stop.clone()));
-            // It is well under way when the honest one begins.
+            // The attack is in full swing when the honest tenant starts.
             tokio::time::sleep(Duration::from_millis(200)).await;
             let before = account.computed();
             let attacked = honest(&store).await?;
@@ -263,16 +263,16 @@ async fn next_to_hostile_guests(runtime: &Arc<Runtime>, arguments: &Arguments, t
     Ok(())
 }
 
-/// Writes an attack is measured by, for each repeat.
+/// Number of Writes per attack and repeat.
 const WRITES: usize = 10;
 
-/// How long attackers take to be under way, and to be gone.
+/// How long attackers take to start, and to be cleaned up.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Connections of one hostile tenant; of a hundred, one each.
 const CONNECTIONS: usize = 3;
 
-/// What honest neighbours are called among the attacks.
+/// Name of honest neighbours among the attacks.
 const HONEST: &str = "honest";
 
 fn client_spec(prefix: &str) -> Value {
@@ -287,7 +287,7 @@ async fn connect(address: &str) -> Result<Client> {
     Ok(Client(lakegate_cloudquery::proto::plugin::plugin_client::PluginClient::new(channel)))
 }
 
-/// Attacks each place until this process is killed.
+/// Attacks each address until this process is killed.
 async fn attack_until_killed(attack: &str, addresses: &[String]) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     for address in addresses {
@@ -357,11 +357,10 @@ impl Crowd {
         Ok(answer)
     }
 
-    /// Writes of the honest tenant, in milliseconds, beside what the others' clients do, and the processor time a second that the others are
-    /// charged with.
+    /// Durations of the honest tenant's Writes in milliseconds, during the attacks of the others, and the CPU time per second charged to the others.
     async fn writes(&self, client: &mut Client, messages: &[Bytes], neighbours: &str) -> Result<(Vec<f64>, f64)> {
         let attackers = (neighbours != "nobody").then(|| {
-            // One tenant attacks over several connections; of many, each over one.
+            // A single tenant attacks over several connections; each of many tenants over one.
             let addresses = self.others.iter().cycle().take(self.others.len().max(CONNECTIONS));
             let mut command = Command::new("nice");
             command.args(["-n", "19"]).arg(std::env::current_exe()?).args([ATTACK, neighbours]).args(addresses);
@@ -381,12 +380,12 @@ impl Crowd {
             ensure!(attackers.try_wait()?.is_none(), "{neighbours}: the attackers have ended, so nothing was measured");
             attackers.kill().await?;
         }
-        // What they have left behind ends.
+        // Wait until what they left behind has ended.
         tokio::time::sleep(UNDER_WAY).await;
         Ok((elapsed, charged))
     }
 
-    /// Processor time that is charged to all but the honest one, in seconds.
+    /// CPU time charged to all but the honest tenant, in seconds.
     async fn charged(&self) -> Result<f64> {
         let metrics = self.get("/metrics").await?;
         let theirs = metrics.lines().filter(|line| line.contains("_cpu_seconds_total{tenant=\"evil"));
@@ -394,8 +393,8 @@ impl Crowd {
     }
 }
 
-/// Writes of an honest tenant beside clients that attack the host, each in turn with honest clients of the same weights. The attackers run as nice
-/// processes, since in earnest they have machines of their own.
+/// Writes of an honest tenant during attacks by other clients on the host, each alternating with honest clients of the same weights. The attackers
+/// run as nice processes, since real ones have their own machines.
 async fn next_to_hostile_clients(arguments: &Arguments, messages: &[Bytes]) -> Result<()> {
     println!("\nan honest tenant (weight 100) beside clients of others (weight 1) that attack the host");
     println!("| tenants | beside | their CPU, s/s | Write, median ms | p99 ms | median, × beside honest ones | p99, × |");
@@ -404,13 +403,13 @@ async fn next_to_hostile_clients(arguments: &Arguments, messages: &[Bytes]) -> R
         let crowd = Crowd::start(others).await?;
         let mut client = connect(&crowd.honest).await?;
         client.init(&client_spec("honest")).await?;
-        // What comes once has come.
+        // One-time costs are over now.
         crowd.writes(&mut client, messages, "nobody").await?;
         for name in ["nobody", HONEST].into_iter().chain(Attack::ALL.map(Attack::name)) {
             let (mut attacked, mut fair, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
             let mut charged = 0.0;
             for _ in 0..arguments.repeats {
-                // In turn with honest ones: a shared machine is not the same for long.
+                // Alternating with honest clients, since the load of a shared machine varies.
                 let (mut honest, _) = crowd.writes(&mut client, messages, HONEST).await?;
                 let (mut elapsed, theirs) = crowd.writes(&mut client, messages, name).await?;
                 ratios.push(median(&mut elapsed) / median(&mut honest));

@@ -17,7 +17,7 @@ const RECORD_ROWS: usize = 100;
 /// How often the rows of the table are written into one object.
 const TIMES: [usize; 3] = [1, 4, 16];
 
-/// Prints both.
+/// Prints both tables.
 ///
 /// # Errors
 /// The guest refused a table.
