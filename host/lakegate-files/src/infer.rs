@@ -169,7 +169,7 @@ impl Decimal {
     }
 }
 
-/// Whether [`unit`] means nanoseconds by this unit; [`None`] for units that are never inferred.
+/// Whether the unit is nanoseconds, the inverse of [`unit`]; [`None`] for units that are never inferred.
 fn nanoseconds(unit: TimeUnit) -> Option<bool> {
     match unit {
         TimeUnit::Nanosecond => Some(true),
