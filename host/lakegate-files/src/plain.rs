@@ -167,7 +167,7 @@ fn intervals(array: &ArrayRef, unit: IntervalUnit) -> Result<ArrayRef, ArrowErro
     /// Nanoseconds per millisecond.
     const MILLION: i64 = 1_000_000;
     let bytes = array.as_fixed_size_binary();
-    let each = bytes.iter().map(|value| value.and_then(Interval::of));
+    let each = bytes.iter().map(|value| value.and_then(Interval::parse));
     Ok(match unit {
         IntervalUnit::YearMonth => {
             let months = each.map(|it| it.map(|it| it.months as i32));
