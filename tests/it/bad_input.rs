@@ -1,7 +1,7 @@
 //! Randomly damaged messages, natively and in the sandbox: each gives an error of its table, or rows; never a panic, a trap, or unbounded memory. The
 //! other tables are written.
 
-use crate::support::bench;
+use crate::support::test_store;
 use anyhow::{Result, ensure};
 use lakegate::FailureClass;
 use lakegate_guest::testing::fuzz::TARGETS;

@@ -1,6 +1,6 @@
 //! The component: its imports, and what must never enter a session.
 
-use crate::support::bench;
+use crate::support::test_store;
 use lakegate::component_bytes;
 use lakegate::{Runtime, allowed_imports};
 

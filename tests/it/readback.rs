@@ -77,7 +77,7 @@ impl Sums {
         Ok(())
     }
 
-    fn of(batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>) -> Result<Self> {
+    fn of_batches(batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>) -> Result<Self> {
         let mut sums = Self::default();
         for batch in batches {
             sums.add(&batch?)?;
@@ -125,20 +125,20 @@ fn read(path: &Path, schema: &SchemaRef) -> Result<Sums> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let file = std::fs::File::open(path)?;
     if name.ends_with(".parquet") {
-        return Sums::of(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?);
+        return Sums::of_batches(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?);
     }
     let text: Box<dyn Read> = if name.ends_with(".gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     if name.contains(".csv") {
-        Sums::of(arrow_csv::ReaderBuilder::new(schema.clone()).with_header(true).build(text)?)
+        Sums::of_batches(arrow_csv::ReaderBuilder::new(schema.clone()).with_header(true).build(text)?)
     } else {
-        Sums::of(arrow_json::ReaderBuilder::new(schema.clone()).build(BufReader::new(text))?)
+        Sums::of_batches(arrow_json::ReaderBuilder::new(schema.clone()).build(BufReader::new(text))?)
     }
 }
 
 /// Checks that every reader finds all rows and sums in all files of the folder.
 async fn check_lineitem(folder: &Path, what: &str) -> Result<()> {
     let first = tpch::lineitem(SCALE).next().context("a batch")??;
-    let expected = Sums::of(tpch::lineitem(SCALE))?;
+    let expected = Sums::of_batches(tpch::lineitem(SCALE))?;
     assert_eq!(expected.rows, ROWS);
     for (_, _, file) in FORMATS {
         let found = read(&folder.join(file), &first.schema()).with_context(|| file.to_owned())?;

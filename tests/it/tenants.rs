@@ -377,7 +377,7 @@ impl TenantServer {
 
     /// Serves the tenants of `file` on the embedded store.
     pub(crate) async fn locally(file: &str) -> Result<Self> {
-        Self::of(file, |command, folder| {
+        Self::with(file, |command, folder| {
             command.arg("--local").arg(folder.join("store"));
         })
         .await

@@ -47,7 +47,7 @@ pub enum Operation {
 impl Operation {
     /// The operation that a method, path and query name.
     #[must_use]
-    pub fn of(method: &Method, path: &str, query: Option<&str>) -> Self {
+    pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Self {
         let has = |name: &str| query.unwrap_or("").split('&').any(|pair| pair.split('=').next() == Some(name));
         // A path of one segment is a bucket's.
         if path.trim_matches('/').split_once('/').is_none() {
@@ -216,7 +216,7 @@ impl Drop for Proxy {
 impl State {
     /// Records the request and returns the fault to inject.
     fn judge(&self, request: &Request<Incoming>) -> Option<Fault> {
-        let operation = Operation::of(request.method(), request.uri().path(), request.uri().query());
+        let operation = Operation::parse(request.method(), request.uri().path(), request.uri().query());
         let mut fault = None;
         for (rule, count) in lock(&self.rules).iter_mut().filter(|(rule, _)| rule.operation.is_none_or(|only| only == operation)) {
             *count += 1;
@@ -242,7 +242,7 @@ impl State {
     }
 
     async fn answer(&self, request: Request<Incoming>, reset: &watch::Sender<bool>) -> Response<Body> {
-        let _under_way = self.begin(Operation::of(request.method(), request.uri().path(), request.uri().query()));
+        let _under_way = self.begin(Operation::parse(request.method(), request.uri().path(), request.uri().query()));
         let fault = self.judge(&request);
         match fault {
             Some(Fault::Answer(status)) => return refusal(request, status).await,
@@ -351,7 +351,7 @@ mod tests {
             (Method::GET, "/b", Some("uploads&prefix=k"), Operation::Other),
             (Method::DELETE, "/b/k.csv", None, Operation::Other),
         ] {
-            assert_eq!(Operation::of(&method, path, query), expected, "{method} {path} {query:?}");
+            assert_eq!(Operation::parse(&method, path, query), expected, "{method} {path} {query:?}");
         }
     }
 
