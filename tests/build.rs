@@ -1,5 +1,5 @@
-//! Builds the hostile guest, a component of the same world that does what it should not.
-#![expect(clippy::print_stderr, reason = "a build script speaks through its streams")]
+//! Builds the hostile guest, a component that targets the same world but misbehaves.
+#![expect(clippy::print_stderr, reason = "a build script reports through its standard streams")]
 
 use anyhow::{Context, Result};
 use std::path::PathBuf;

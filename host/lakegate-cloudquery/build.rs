@@ -1,12 +1,12 @@
-//! Compiles the CloudQuery protocol, without a protoc.
-#![expect(clippy::print_stderr, reason = "a build script speaks through its streams")]
+//! Compiles the CloudQuery protocol definitions without needing protoc.
+#![expect(clippy::print_stderr, reason = "a build script reports through its standard streams")]
 
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 fn main() {
     if let Err(error) = build(Path::new("proto")) {
-        // One readable cause; `Result` from main would print a backtrace.
+        // Print one readable cause; returning a `Result` from main would print a backtrace.
         eprintln!("{error:#}");
         std::process::exit(1);
     }

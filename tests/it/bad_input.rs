@@ -1,7 +1,7 @@
-//! Messages damaged at random, natively and in the sandbox: an error of that table, or rows; never a panic, a trap, or memory without end;
-//! and the tables beside it land.
+//! Randomly damaged messages, natively and in the sandbox: each gives an error of its table, or rows; never a panic, a trap, or unbounded memory. The
+//! other tables are written.
 
-use crate::support::bench;
+use crate::support::test_store;
 use anyhow::{Result, ensure};
 use lakegate::FailureClass;
 use lakegate_guest::testing::fuzz::TARGETS;
@@ -9,16 +9,16 @@ use lakegate_tests::generate::{Dice, Generated, Types};
 use lakegate_tests::{corpus, tables};
 use serde_json::json;
 
-/// Messages damaged natively, each in every format.
+/// Number of messages damaged natively, each in every format.
 const NATIVE: usize = 3_000;
 
-/// Messages damaged in the sandbox, in each format.
+/// Number of messages damaged in the sandbox, in each format.
 const SANDBOXED: usize = 150;
 
-/// Bytes of a message at most: what is small is damaged where it matters.
+/// Maximum bytes of a message: in a small one, damage hits what matters.
 const MOST_BYTES: usize = 20_000;
 
-/// A message of a seed, with bits flipped, bytes replaced, numbers blown up, or an end cut off.
+/// A message from a seed, with bits flipped, bytes replaced, numbers increased, or truncated.
 fn damaged(table: &str, seed: u64, types: Types) -> Vec<u8> {
     let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9));
     let mut message =
@@ -29,7 +29,7 @@ fn damaged(table: &str, seed: u64, types: Types) -> Vec<u8> {
             0 => message.truncate(at.max(1)),
             1 => message[at] = dice.bits() as u8,
             2 => {
-                // A number of eight bytes, where one may stand.
+                // An eight-byte number at an aligned position.
                 let at = at / 8 * 8;
                 let lie = [0, 1, u64::MAX, 1 << 31, 1 << 40, 1 << 62, i64::MIN as u64, dice.bits()][dice.roll(8) as usize];
                 if let Some(bytes) = message.get_mut(at..at + 8) {
@@ -70,14 +70,14 @@ fn eprintln_once(line: &str) {
 async fn damaged_messages_end_their_own_table_in_the_sandbox() -> Result<()> {
     let mut ran = 0;
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("damaged");
+        let test_store = test_store("damaged");
         let spec = json!({"bucket": "damaged", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         let (mut refused, mut taken) = (0, 0);
         for seed in 0..SANDBOXED as u64 {
             let types = if format == "parquet" { Types::Parquet } else { Types::Text };
-            // Damage to the header is the client's error at once; the rest is the table's.
+            // Damage to the header is reported to the client at once; other damage fails the table.
             match write.insert(damaged(&format!("t{seed}"), seed, types).into()).await {
                 Ok(()) => taken += 1,
                 Err(_) => refused += 1,
@@ -87,7 +87,7 @@ async fn damaged_messages_end_their_own_table_in_the_sandbox() -> Result<()> {
         }
         let report = write.finish().await;
         for (table, failure) in report.failures() {
-            // A trap would be unexpected; so would books that do not add up.
+            // A trap would be `Unexpected`, and so would a ledger that does not add up.
             ensure!(failure.class == FailureClass::Data && table != "good", "{format}, {table}: {failure:?}");
         }
         let good = report.tables.iter().find(|table| table.table == "good").map(|table| table.rows_confirmed);
@@ -102,7 +102,7 @@ async fn damaged_messages_end_their_own_table_in_the_sandbox() -> Result<()> {
     Ok(())
 }
 
-/// What a few bytes may ask for, in the sandbox: an error of the table that names the column, and the instance lives on.
+/// What a few bytes can request, in the sandbox: an error of the table that names the column, while the instance continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_swell_are_errors_in_the_sandbox() -> Result<()> {
     use arrow_array::builder::BinaryViewBuilder;
@@ -119,10 +119,10 @@ async fn messages_that_swell_are_errors_in_the_sandbox() -> Result<()> {
     let cases: [(&str, ArrayRef); 3] =
         [("dictionary", dictionary), ("views", Arc::new(views.finish())), ("nulls", Arc::new(NullArray::new((1 << 20) + 1)))];
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("swelling");
+        let test_store = test_store("swelling");
         let spec =
             json!({"bucket": "swelling", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         for (name, column) in &cases {
             write.insert(tables::Table::new(name).column("swollen", column.clone()).insert_ipc()?.into()).await?;
@@ -142,7 +142,7 @@ async fn messages_that_swell_are_errors_in_the_sandbox() -> Result<()> {
     Ok(())
 }
 
-/// The message with the one place where `truth` stands saying `lie`.
+/// The message with the only occurrence of `truth` replaced by `lie`.
 fn lied(message: &[u8], truth: &[i64], lie: &[i64]) -> Result<Vec<u8>> {
     let [truth, lie] = [truth, lie].map(|numbers| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>());
     let places: Vec<usize> = (0..message.len()).filter(|at| message[*at..].starts_with(&truth)).collect();
@@ -152,7 +152,7 @@ fn lied(message: &[u8], truth: &[i64], lie: &[i64]) -> Result<Vec<u8>> {
     Ok(changed)
 }
 
-/// Messages whose numbers look right in the 32 bits of the sandbox, and only there; schemas that stand for a gigabyte; and one honest message.
+/// Messages whose numbers only look right in the 32 bits of the sandbox; schemas that expand to a gigabyte; and one honest message.
 fn lies_of_64_bits() -> Result<Vec<Vec<u8>>> {
     use arrow_array::types::Int8Type;
     use arrow_array::*;
@@ -213,19 +213,19 @@ fn lies_of_64_bits() -> Result<Vec<Vec<u8>>> {
     }
     lies.push(lakegate_guest::testing::sharing_one_name(20_000, 60 << 10, 0));
     lies.push(lakegate_guest::testing::sharing_one_name(9_000, 4_000, 0));
-    // No lie: it only names other values, which Parquet cannot hold.
+    // Not forged: it only references values that Parquet cannot represent.
     lies.push(lied(&tables::Table::new("honest").column("view", view).insert_ipc()?, &[9, 2], &[1, 2])?);
     Ok(lies)
 }
 
-/// What arrow counts in `usize` it counts in 32 bits there: a lie of more is the table's error, and the instance and its open tables live on.
+/// Arrow's `usize` has 32 bits there: a larger claim is the table's error, while the instance and its open tables continue.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_beyond_32_bits_are_errors_in_the_sandbox() -> Result<()> {
     let lies = lies_of_64_bits()?;
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("lies");
+        let test_store = test_store("lies");
         let spec = json!({"bucket": "lies", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         let mut refused = 0;
         for message in &lies {
@@ -252,21 +252,21 @@ async fn numbers_beyond_32_bits_are_errors_in_the_sandbox() -> Result<()> {
     Ok(())
 }
 
-/// What became a seed natively holds in the sandbox, too.
+/// The seeds found natively hold in the sandbox, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_seed_of_the_fuzzers_is_rows_or_an_error_in_the_sandbox() -> Result<()> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let mut ran = 0;
     for format in ["csv", "json", "parquet"] {
-        let bench = bench("seeds");
+        let test_store = test_store("seeds");
         let spec = json!({"bucket": "seeds", "region": "us-east-1", "path": "{{TABLE}}/{{UUID}}", "format": format, "test_write": false});
-        let session = bench.destination().open(&spec.to_string(), "sync").await?;
+        let session = test_store.destination().open(&spec.to_string(), "sync").await?;
         let mut write = session.write()?;
         let mut inputs: Vec<_> =
             std::fs::read_dir(folder.join(format!("ipc_{format}")))?.map(|entry| entry.map(|it| it.path())).collect::<Result<_, _>>()?;
         inputs.sort();
         for input in &inputs {
-            // Damage to the header is the client's error at once.
+            // Damage to the header is reported to the client at once.
             let _ = write.insert(std::fs::read(input)?.into()).await;
             write.insert(tables::ids("good", 0..10).into()).await?;
         }
@@ -283,7 +283,7 @@ async fn every_seed_of_the_fuzzers_is_rows_or_an_error_in_the_sandbox() -> Resul
     Ok(())
 }
 
-/// Columns that Parquet holds in another form, and values that it keeps for statistics, at the size of the largest messages.
+/// Columns that are converted for Parquet, and values that it keeps for statistics, at the size of the largest messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_values_that_parquet_converts_or_keeps_fit_the_sandbox_or_are_errors() -> Result<()> {
     use arrow_array::{ArrayRef, BinaryArray, FixedSizeBinaryArray, LargeBinaryArray};
@@ -293,10 +293,10 @@ async fn large_values_that_parquet_converts_or_keeps_fit_the_sandbox_or_are_erro
     use std::sync::Arc;
 
     const MIB: usize = 1 << 20;
-    let bench = bench("large");
+    let test_store = test_store("large");
     let spec =
         json!({"bucket": "large", "region": "us-east-1", "path": "{{TABLE}}", "no_rotate": true, "format": "parquet", "test_write": false});
-    let mut options = bench.options();
+    let mut options = test_store.options();
     options.lanes = std::num::NonZeroUsize::MIN;
     let session = lakegate::Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;

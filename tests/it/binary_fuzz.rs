@@ -1,6 +1,6 @@
-//! Parquet and Arrow files that nobody wrote: a few of every type, and a fixed number of mutations of them from a fixed seed.
-//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others. The readers are the host's, so this is no target of cargo-fuzz,
-//! whose workspace links the guest alone; the body is a plain function all the same.
+//! Mutation fuzzing of the Parquet and Arrow readers: a few files of every type, and a fixed number of mutations of them from a fixed seed.
+//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others. The readers are part of the host, so this is not a target of cargo-fuzz,
+//! whose workspace only links the guest; the body is a plain function nevertheless.
 
 use arrow_array::RecordBatch;
 use arrow_ipc::CompressionType;
@@ -15,10 +15,10 @@ use parquet::file::properties::{WriterProperties, WriterVersion};
 const TABLES: u64 = 12;
 const CASES: u64 = 3_000;
 
-/// Memory that this process may come to take: what is asked for in good faith is bounded, a claim that is believed is not.
+/// Memory limit of this process: regular allocations stay below it, but a claim that is trusted would not.
 const MOST_BYTES: u64 = 6 << 30;
 
-/// The files of a table: both forms of Arrow IPC, packed and not, and Parquet of both versions of pages.
+/// The files of a table: both formats of Arrow IPC, with and without compression, and Parquet with both page versions.
 fn files(seed: u64) -> Vec<Vec<u8>> {
     let table = Generated::new("t", seed, Types::Parquet);
     let first = &table.batches[0];
@@ -36,12 +36,12 @@ fn files(seed: u64) -> Vec<Vec<u8>> {
     for (version, compression, dictionary) in [
         (WriterVersion::PARQUET_1_0, Compression::SNAPPY, true),
         (WriterVersion::PARQUET_2_0, Compression::UNCOMPRESSED, true),
-        // Without dictionaries, texts of version 2 are written by what they have in common.
+        // Without dictionaries, version 2 writes texts with delta encoding.
         (WriterVersion::PARQUET_2_0, Compression::LZ4_RAW, false),
     ] {
         let properties = WriterProperties::builder().set_writer_version(version).set_compression(compression);
         let properties = properties.set_dictionary_enabled(dictionary);
-        // Some generated types are for CSV and JSON alone.
+        // Some generated types are only for CSV and JSON.
         let written = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.build())).and_then(|mut writer| {
             writer.write(&batch)?;
             writer.into_inner()
@@ -51,12 +51,12 @@ fn files(seed: u64) -> Vec<Vec<u8>> {
     files
 }
 
-/// Up to four changes: flipped bits, bytes at the ends of their range, pieces cut out or doubled.
+/// Up to four changes: flipped bits, extreme bytes, pieces removed or duplicated.
 fn mutated(file: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = file.to_vec();
     for _ in 0..1 + dice.roll(4) {
         let length = bytes.len().max(1) as u64;
-        // The footer is what most depends on.
+        // Most depends on the footer.
         let from = if dice.one_in(2) { dice.roll(length) } else { length - 1 - dice.roll(length.min(400)) } as usize;
         let to = (from + dice.roll(12) as usize).min(bytes.len());
         match dice.roll(5) {

@@ -1,6 +1,6 @@
-//! Files of a few kilobytes that stand for gigabytes, and others that no reader should stumble over: the program as a user runs it.
+//! Files of a few kilobytes that expand to gigabytes, and other files that readers may stumble over, loaded by the program as a user runs it.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use arrow_array::types::{Int8Type, Int32Type};
 use arrow_array::{
     Array, ArrayRef, BinaryViewArray, DictionaryArray, Int8Array, Int32Array, Int64Array, LargeStringArray, ListArray, ListViewArray,
@@ -10,7 +10,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{DataType, Field, Schema};
-use lakegate_tests::run;
+use lakegate_tests::run::{self, Limit};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
@@ -23,19 +23,18 @@ use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 
-/// Memory that the program may take for any of these files. It takes 60 to 150 MiB for an ordinary one; what is accepted at once are pages
-/// or a record batch of 512 MiB.
+/// Memory limit for any of these files. An ordinary file takes 60 to 150 MiB; up to 512 MiB of pages or of a record batch are accepted at once.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Address space: what wasmtime reserves for instances, and little more. What asks for the size that a file claims ends here.
+/// Address space limit: what wasmtime reserves for instances, and little more. An allocation of the size that a file claims fails.
 const ADDRESS_SPACE_BYTES: u64 = 40 << 30;
 
-/// What the program does with a file.
+/// The expected result of loading a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// So many rows are written.
+    /// This many rows are written.
     Written(u64),
-    /// It is refused with these words.
+    /// It is refused with this message.
     Refused(&'static str),
 }
 use Outcome::{Refused, Written};
@@ -59,7 +58,7 @@ fn parquet(schema: &str, groups: &[(Vec<ByteArray>, Vec<i16>, Vec<i16>)], proper
     writer.into_inner().expect("memory")
 }
 
-/// Cells of one letter, so many in each row group.
+/// Cells of one repeated letter, `rows` in each row group.
 fn cells(groups: usize, rows: usize, bytes: usize) -> Vec<(Vec<ByteArray>, Vec<i16>, Vec<i16>)> {
     let group = (vec![ByteArray::from(vec![b'x'; bytes]); rows], vec![1; rows], Vec::new());
     vec![group; groups]
@@ -72,7 +71,7 @@ fn plain() -> WriterPropertiesBuilder {
     WriterProperties::builder().set_dictionary_enabled(false).set_data_page_size_limit(i32::MAX as usize)
 }
 
-/// A file whose footer promises half of the bytes that its pages have.
+/// A file whose footer claims half of the bytes that its pages have.
 fn lying_footer() -> Vec<u8> {
     let honest = parquet(TEXT, &cells(1, 1, 300 * MIB), plain());
     let varint = |mut number: u64| {
@@ -85,7 +84,7 @@ fn lying_footer() -> Vec<u8> {
         bytes.push(number as u8);
         bytes
     };
-    // The sizes are the last numbers of five bytes that come near to the true one.
+    // The sizes are the last five-byte numbers close to the true one.
     let footer = honest.len() - 8 - u32::from_le_bytes(honest[honest.len() - 8..honest.len() - 4].try_into().expect("four")) as usize;
     let mut lying = honest.clone();
     let mut found = 0;
@@ -128,13 +127,13 @@ fn ipc_stream(array: ArrayRef) -> Vec<u8> {
     writer.into_inner().expect("memory")
 }
 
-/// One text of a mebibyte, named by every row.
+/// One text of a mebibyte, referenced by every row.
 fn coded(rows: usize) -> ArrayRef {
     let values = Arc::new(LargeStringArray::from(vec!["x".repeat(MIB)]));
     Arc::new(DictionaryArray::<Int8Type>::new(Int8Array::from(vec![0; rows]), values))
 }
 
-/// The same as one run.
+/// The same text as one run.
 fn run_of(rows: i32, value: ArrayRef) -> ArrayRef {
     Arc::new(RunArray::<Int32Type>::try_new(&Int32Array::from(vec![rows]), &value).expect("a run"))
 }
@@ -143,7 +142,7 @@ fn text(bytes: usize) -> ArrayRef {
     Arc::new(LargeStringArray::from(vec!["x".repeat(bytes)]))
 }
 
-/// A list view whose rows all name the same items.
+/// A list view whose rows all reference the same items.
 fn views(rows: usize, items: usize) -> ArrayRef {
     let values: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 10); items]));
     let item = Arc::new(Field::new("item", DataType::Utf8, true));
@@ -151,13 +150,13 @@ fn views(rows: usize, items: usize) -> ArrayRef {
     Arc::new(ListViewArray::new(item, offsets, sizes, values, None))
 }
 
-/// A list in each row of a coded text.
+/// A list of dictionary-encoded text in each row.
 fn list_of(values: ArrayRef) -> ArrayRef {
     let item = Arc::new(Field::new("item", values.data_type().clone(), true));
     Arc::new(ListArray::new(item, OffsetBuffer::from_lengths(vec![1; values.len()]), values, None))
 }
 
-/// Every shape with the bytes of its file at most, and what becomes of it.
+/// All shapes, with the maximum size of the file and the expected result.
 fn shapes() -> Vec<(&'static str, Vec<u8>, usize, Outcome)> {
     let many_items = (vec![ByteArray::from(vec![b'x'; MIB / 2]); 20_000], vec![3; 20_000], [&[0][..], &[1; 19_999]].concat());
     let nulls_in_a_list = (Vec::new(), vec![2; 36_000_000], [&[0][..], &vec![1; 35_999_999]].concat());
@@ -209,14 +208,15 @@ fn shapes() -> Vec<(&'static str, Vec<u8>, usize, Outcome)> {
     ]
 }
 
-/// Runs the program on a file under a limit of address space: its exit code, its words and rows, and the most memory it had.
+/// Runs the program on a file under the address space limit; returns its exit code, its messages, the rows, and its peak memory.
 fn load(folder: &Path, file: &str, format: &str) -> (Option<i32>, String, u64, u64) {
     let line = format!("load {file} --table t --to s3://demo/{{{{TABLE}}}}.{{{{FORMAT}}}} --format {format} --local store-{file} --json");
-    let mut command = run::command("prlimit", &format!("--as={ADDRESS_SPACE_BYTES} {PLUGIN} {line}"), ("AKIDTEST", "secret"));
-    let mut child = command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("prlimit starts");
+    let mut program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
+    let mut command = run::within(&Limit::AddressSpace { bytes: ADDRESS_SPACE_BYTES }, program.current_dir(folder));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("prlimit starts");
     let status = format!("/proc/{}/status", child.id());
     let mut most = 0;
-    // Looked at often; the highest is kept by the kernel, so what is missed is the last few milliseconds.
+    // Polled often; the kernel keeps the peak, so only the last few milliseconds are missed.
     while child.try_wait().expect("a child").is_none() {
         let status = std::fs::read_to_string(&status).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -252,7 +252,7 @@ fn a_small_file_takes_memory_in_proportion() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Cells of which one takes a quarter of an instance's memory, one after the other, in every column that holds bytes.
+/// Cells that each take a quarter of an instance's memory, one after another, in every column of bytes.
 #[test]
 fn large_cells_follow_each_other_into_parquet() {
     const CELL: usize = 165 << 20;

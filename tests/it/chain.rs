@@ -1,8 +1,8 @@
-//! A source on Go's SDK and one on Python's, a client that does what the CloudQuery CLI does, `lakegate serve`, MinIO: what the source
-//! sent is in the bucket.
+//! End-to-end tests with real plugins: a source on the Go SDK and one on the Python SDK, a client that acts like the CloudQuery CLI, `lakegate
+//! serve`, and MinIO. What the source sent must be in the bucket.
 
-use crate::place::PLUGIN;
 use crate::plugins::{go_source, python_source};
+use crate::proxied_store::PLUGIN;
 use anyhow::{Context as _, Result, ensure};
 use lakegate_tests::cli::{self, Sent};
 use lakegate_tests::faults::{Operation, Proxy};
@@ -19,13 +19,13 @@ const BUCKET: &str = "chain";
 const ROWS: usize = 200_000;
 const SCRIPT: &str = include_str!("../peers/same_rows.py");
 
-/// A source program, and the word that its tables begin with.
+/// A source program, and the prefix of its tables.
 struct Program {
     path: PathBuf,
     word: &'static str,
 }
 
-/// What a test needs beside the source.
+/// The other fixtures of a test.
 struct Live {
     store: Store,
     python: Python,
@@ -36,7 +36,7 @@ async fn live() -> Option<Live> {
     Some(Live { store: tiers::live("MinIO", minio::start().await)?, python })
 }
 
-/// One chain: `source` reached over the first network, the plugin over the second.
+/// One chain, with `source` reached over the first network and the plugin over the second.
 async fn run(live: &Live, source: &Program, networks: (Network, Network)) -> Result<()> {
     let Live { store, python } = live;
     let proxy = Proxy::start(&store.endpoint, []).await?;
@@ -44,7 +44,7 @@ async fn run(live: &Live, source: &Program, networks: (Network, Network)) -> Res
     let to = Launch::new(Path::new(PLUGIN), networks.1).keys(&store.access_key, &store.secret_key).start().await?;
     let prefix = format!("{}-{:?}-{:?}", source.word, networks.0, networks.1);
     let source_spec = json!({"rows": ROWS, "fail": true});
-    // One object a table, so that the large one is an upload of several parts.
+    // One object per table, so that the large one is an upload of several parts.
     let spec = json!({
         "bucket": BUCKET, "region": REGION, "format": "parquet", "path": format!("{prefix}/{{{{TABLE}}}}/rows.parquet"), "no_rotate": true,
         "write_empty_objects_for_empty_tables": true, "test_write": false, "endpoint": proxy.endpoint(), "use_path_style": true,
@@ -65,7 +65,7 @@ async fn run(live: &Live, source: &Program, networks: (Network, Network)) -> Res
     fetch(store, &prefix, folder.path()).await?;
     let said = python.run(SCRIPT, [folder.path().join("sent"), folder.path().join("got")]).await?;
     assert_eq!(serde_json::from_str::<BTreeMap<String, usize>>(&said)?, expected);
-    // MinIO lists unfinished uploads of a known key alone; what was begun and completed is known here.
+    // MinIO only lists unfinished uploads of a known key; which ones were started and completed is known here.
     let (begun, completed) = (proxy.count(Operation::Create), proxy.count(Operation::Complete));
     // Go's rows are many parts; Python's fit one.
     assert!((begun > 0) == (source.word == "go") && begun == completed, "{begun} uploads begun, {completed} completed");
@@ -111,7 +111,7 @@ async fn from_a_go_source_over_both_transports() -> Result<()> {
     chains(Program { path, word: "go" }, &[(Network::Unix, Network::Unix), (Network::Tcp, Network::Tcp)]).await
 }
 
-/// Python's SDK knows TCP alone.
+/// The Python SDK only supports TCP.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_python_source_over_both_transports() -> Result<()> {
     let Some(path) = tiers::live("a source on Python's SDK", python_source()) else { return Ok(()) };

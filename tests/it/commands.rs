@@ -1,7 +1,7 @@
-//! Commands as a user types them, against stores and services in other processes: what they say when a store refuses, which credentials
-//! they sign with, and what their logs never hold.
+//! Commands against stores and services in other processes: their messages when a store refuses, the credentials they sign with, and what their logs
+//! must not contain.
 
-use crate::place::{BUCKET, KEY, PLUGIN, Place, SECRET};
+use crate::proxied_store::{BUCKET, KEY, PLUGIN, ProxiedStore, SECRET};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
@@ -16,14 +16,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
-/// Ended with this code after one line to the user, which has each of `words`.
+/// Asserts that it ended with this code after one line on stderr that contains each of `expected`.
 #[track_caller]
-fn one_line(run: &Run, code: i32, words: &[&str]) {
+fn one_line(run: &Run, code: i32, expected: &[&str]) {
     assert_eq!((run.code, run.said().lines().count()), (Some(code), 1), "{}", run.said());
-    run.ended(code, words);
+    run.ended(code, expected);
 }
 
-/// Runs the program in a folder, with nothing of the user's but these variables.
+/// Runs the program in a folder, with only these environment variables.
 async fn run(folder: &Path, line: &str, environment: &[(&str, &str)]) -> Run {
     let mut command = Command::new(PLUGIN);
     command.args(line.split(' ')).current_dir(folder).env_clear().envs(environment.iter().copied());
@@ -59,10 +59,10 @@ async fn a_missing_bucket_is_one_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_key_is_one_line() {
-    let place = Place::new([Rule::on(Operation::Put, When::Always, Fault::Answer(http::StatusCode::FORBIDDEN))]).await;
+    let proxied = ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Answer(http::StatusCode::FORBIDDEN))]).await;
     let folder = folder("x\n1\n");
     let line =
-        format!("load planted_name.csv --to s3://{BUCKET}/t.csv --format csv --endpoint {} --path-style --quiet", place.proxy.endpoint());
+        format!("load planted_name.csv --to s3://{BUCKET}/t.csv --format csv --endpoint {} --path-style --quiet", proxied.proxy.endpoint());
     let (id, secret) = (KEY, SECRET);
     let ended = run(folder.path(), &line, &keys(id, secret)).await;
     one_line(&ended, 5, &["Table planted_name failed: ", "403", "s3:PutObject"]);
@@ -72,16 +72,16 @@ async fn a_denied_key_is_one_line() {
 async fn traces_of_a_real_exchange_hold_no_secret_and_no_row() {
     const TOKEN: &str = "canary-token-51ac0e";
     const ROW: &str = "canary-row-c0ffee";
-    let place = Place::new([]).await;
+    let proxied = ProxiedStore::new([]).await;
     let folder = folder(&format!("x,y\n1,{ROW}\n2,{ROW}\n"));
-    let spec = place.spec(serde_json::json!({"aws_debug": true}));
+    let spec = proxied.spec(serde_json::json!({"aws_debug": true}));
     std::fs::write(folder.path().join("spec.json"), spec.to_string()).expect("writable");
     let (id, secret) = (KEY, SECRET);
     let environment = [&keys(id, secret)[..], &[("AWS_SESSION_TOKEN", TOKEN), ("RUST_LOG", "trace")]].concat();
     let ended = run(folder.path(), "load planted_name.csv --spec spec.json --log-level trace --json", &environment).await;
-    assert_eq!((ended.code, place.keys().len()), (Some(0), 1), "{}", ended.said());
-    // The search finds what is there: the request that carried both keys and rows is in the log.
-    assert!(ended.said().contains("PUT") && ended.said().contains(&place.keys()[0]), "{}", ended.said());
+    assert_eq!((ended.code, proxied.keys().len()), (Some(0), 1), "{}", ended.said());
+    // The search works: the request with keys and rows is in the log.
+    assert!(ended.said().contains("PUT") && ended.said().contains(&proxied.keys()[0]), "{}", ended.said());
     for canary in [secret, TOKEN, ROW] {
         assert!(!ended.said().contains(canary), "{canary} is in the output: {}", ended.said());
     }
@@ -94,7 +94,7 @@ struct Signed {
     token: String,
 }
 
-/// A store that takes everything and writes down who signed for it.
+/// A store that accepts everything and records who signed it.
 async fn recorder() -> (Arc<Mutex<Vec<Signed>>>, SocketAddr) {
     let seen: Arc<Mutex<Vec<Signed>>> = Arc::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -123,7 +123,7 @@ async fn recorder() -> (Arc<Mutex<Vec<Signed>>>, SocketAddr) {
     (seen, address)
 }
 
-/// Who STS says the holder of an access key is.
+/// The identity of an access key according to STS.
 async fn caller_identity(sts: SocketAddr, access_key: &str) -> String {
     let body = "Action=GetCallerIdentity&Version=2011-06-15";
     let credential =
@@ -161,7 +161,7 @@ async fn a_role_is_assumed_at_a_real_sts() {
     assert!(identity.contains("assumed-role/writer/night"), "{identity}");
 }
 
-/// The profile that a spec names is read by a provider of its own; it too knows single sign-on.
+/// A profile named by the spec is read by a separate provider, which also supports single sign-on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_profile_may_be_one_of_single_sign_on() {
     let (seen, store) = recorder().await;

@@ -1,10 +1,10 @@
-//! The component: what it imports, and what never enters a session.
+//! The component: its imports, and what must never enter a session.
 
-use crate::support::bench;
+use crate::support::test_store;
 use lakegate::component_bytes;
 use lakegate::{Runtime, allowed_imports};
 
-/// The whole list. A new name here is a new hole in the wall.
+/// All allowed imports. A new name here is a new hole in the sandbox.
 const IMPORTS: [&str; 4] = [
     "lakegate:destination/log@0.1.0",
     "lakegate:destination/object-store@0.1.0",
@@ -20,7 +20,7 @@ fn the_component_imports_these_four_and_no_other() {
     assert_eq!(allowed_imports().collect::<Vec<_>>(), IMPORTS);
 }
 
-/// A component with one import more is refused: the check can fail.
+/// A component with another import is refused: the check can fail.
 #[test]
 fn another_import_is_refused() {
     let wasm = br#"(component (import "wasi:filesystem/types@0.2.6" (instance)))"#;
@@ -48,7 +48,7 @@ fn what_is_no_component_is_refused() {
     }
 }
 
-/// Where the objects go and who signs never crosses into a session: its settings, all it is given beside rows, hold none of it.
+/// Where objects go and who signs requests is never passed into a session: its settings, all it gets besides rows, contain none of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_told_nothing_of_the_target() {
     let spec = serde_json::json!({
@@ -57,7 +57,7 @@ async fn a_session_is_told_nothing_of_the_target() {
         "server_side_encryption_configuration": {"server_side_encryption": "aws:kms", "sse_kms_key_id": "canary-key"},
         "acl": "private",
     });
-    let configuration = bench("canary").destination().configure(&spec.to_string(), "canary-sync").await.expect("a good spec");
+    let configuration = test_store("canary").destination().configure(&spec.to_string(), "canary-sync").await.expect("a good spec");
     assert_eq!(configuration.target.bucket, "canary-bucket");
     assert!(configuration.settings.contains("canary-sync"), "the search finds what is there: {}", configuration.settings);
     let found = configuration.settings.replace("canary-sync", "");

@@ -1,6 +1,6 @@
-//! Mistakes on the way from configuration to the first request, as a user meets them: the program, its exit code, one line, at once.
+//! Configuration errors as a user meets them: the exit code, and a single line without delay.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use lakegate_tests::run::{self, Run};
 use serde_json::Value;
 use std::path::Path;
@@ -36,8 +36,8 @@ async fn ended(mut command: Command) -> Run {
 }
 
 #[track_caller]
-fn one_line(run: &Run, code: i32, words: &[&str]) {
-    run.ended(code, words);
+fn one_line(run: &Run, code: i32, expected: &[&str]) {
+    run.ended(code, expected);
     assert!(run.stderr.lines().count() == 1 && !run.said().contains(SECRET), "{}", run.stderr);
 }
 
@@ -175,9 +175,9 @@ async fn no_file_is_read_without_end() {
     };
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
-    for (path, words) in [("/dev/zero", "larger than"), ("/proc", "a directory"), (pipe.to_str().expect("a plain name"), "a pipe")] {
+    for (path, expected) in [("/dev/zero", "larger than"), ("/proc", "a directory"), (pipe.to_str().expect("a plain name"), "a pipe")] {
         document(&format!("${{file:{path}}}"));
-        one_line(&ended(command(folder.path(), "validate-config c.yml")).await, 3, &[path, words]);
+        one_line(&ended(command(folder.path(), "validate-config c.yml")).await, 3, &[path, expected]);
     }
     one_line(&ended(command(folder.path(), "validate-config /dev/zero")).await, 3, &["/dev/zero", "larger than"]);
     for variable in ["AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"] {
@@ -187,6 +187,6 @@ async fn no_file_is_read_without_end() {
     }
     std::fs::write(folder.path().join("c.yml"), "bucket: a\nregion: b\nbucket: c\n").expect("writable");
     let run = ended(command(folder.path(), "validate-config c.yml")).await;
-    one_line(&run, 3, &["the key `bucket` is there twice, again at line 3"]);
+    one_line(&run, 3, &["the key `bucket` is duplicated, again at line 3"]);
     assert!(!run.stderr.contains("Policy"), "{}", run.stderr);
 }

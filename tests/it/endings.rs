@@ -1,7 +1,7 @@
-//! How the program ends where it cannot go on: at the first signal, at a full disk, at a kill; what it says is in the bucket then, and what it
-//! leaves in the folder of the embedded store.
+//! How the program ends when it cannot continue: after a signal, on a full disk, or when killed; what it reports as written, and what it leaves in
+//! the folder of the embedded store.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use lakegate_local_store::LocalStore;
 use lakegate_tests::run::{self, Run};
 use std::collections::BTreeSet;
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long the program may take to end at a signal, on a machine with much else to do.
+/// How long the program may take to end after a signal on a busy machine.
 const SOON: Duration = Duration::from_secs(15);
-/// How long what must happen may take.
+/// How long an expected event may take.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn command(folder: &Path, line: &str) -> Command {
@@ -46,7 +46,7 @@ fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Does the program listen to SIGTERM by now? Before that the system ends it.
+/// Whether the program handles SIGTERM yet. Before that, the signal kills it.
 fn listens(child: &Child) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("a process of Linux");
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("the signals that are caught");
@@ -67,7 +67,7 @@ fn the_first_signal_ends_whatever_comes_before_the_rows() {
     std::fs::write(path.join("a.csv"), "x\n1\n").expect("written");
     mkfifo(&path.join("pipe.yml"));
     mkfifo(&path.join("pipe.wasm"));
-    // A store that takes connections and says nothing.
+    // A store that accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("--endpoint http://{} --path-style", silent.local_addr().expect("its number"));
     let to = "--to s3://demo/{{TABLE}}.csv --format csv";
@@ -88,12 +88,12 @@ fn the_first_signal_ends_whatever_comes_before_the_rows() {
         ("-TERM", "policy check pipe.yml".to_owned(), 130),
         ("-TERM", "schema --component pipe.wasm".to_owned(), 130),
         ("-TERM", "component --output pipe.wasm".to_owned(), 130),
-        // Read more than once, so no pipe is taken for it.
+        // Read more than once, so a pipe is refused.
         ("-TERM", "serve --tenants pipe.yml".to_owned(), 3),
     ] {
         let mut child = started(path, &line);
         eventually("it listens to signals", || listens(&child) || child.try_wait().expect("its state").is_some());
-        // It is where it waits by now, or on the way there: both must end.
+        // It is waiting by now, or about to: it must end in either case.
         std::thread::sleep(Duration::from_millis(200));
         signal(name, &child);
         let asked = Instant::now();
@@ -115,18 +115,18 @@ fn a_load_that_fails_lists_what_is_in_the_bucket() {
     mkfifo(&folder.path().join("second.csv"));
     let line = "load first.csv second.csv --to s3://demo/{{TABLE}}/{{UUID}}.csv --format csv --batch-size 2 --local store --json";
     let child = started(folder.path(), line);
-    // The pipe is found torn once an object of the first table is there.
+    // The pipe is found truncated once an object of the first table is stored.
     eventually("an object is put", || !files(&folder.path().join("store/.lakegate/objects/demo/first")).is_empty());
     std::fs::write(folder.path().join("second.csv"), "a,b\n1\n").expect("it reads");
     let run = Run::from(child.wait_with_output().expect("it ends"));
-    let told = run.ended(6, &["Error: second.csv, line 2", "Table first: in the bucket "]).json();
+    let result = run.ended(6, &["Error: second.csv, line 2", "Table first: in the bucket "]).json();
     let store = LocalStore::open(&folder.path().join("store")).expect("a store");
     let there: BTreeSet<String> = store.records("demo", "").expect("readable").into_iter().map(|record| record.key).collect();
-    let table = &told["tables"][0];
+    let table = &result["tables"][0];
     let keys: BTreeSet<String> = table["keys"].as_array().expect("keys").iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();
-    assert!(!there.is_empty() && keys == there, "{told} {there:?}");
-    assert_eq!((&told["objects"], &table["objects"]), (&there.len().into(), &there.len().into()));
-    assert!(told["rows"].as_u64().is_some_and(|rows| rows >= 2) && table["rows_in"].is_null() && told["ok"] == false, "{told}");
+    assert!(!there.is_empty() && keys == there, "{result} {there:?}");
+    assert_eq!((&result["objects"], &table["objects"]), (&there.len().into(), &there.len().into()));
+    assert!(result["rows"].as_u64().is_some_and(|rows| rows >= 2) && table["rows_in"].is_null() && result["ok"] == false, "{result}");
     assert!(there.iter().all(|key| run.stderr.contains(key.as_str())), "{}", run.stderr);
 }
 
@@ -157,11 +157,11 @@ fn a_sync_that_fails_lists_what_is_in_the_bucket() {
     eventually("an object is put", || !files(&folder.path().join("store/.lakegate/objects/demo/cq/first")).is_empty());
     std::fs::write(folder.path().join("second.csv"), "a,b\n1\n").expect("it reads");
     let run = Run::from(child.wait_with_output().expect("it ends"));
-    let told = run.ended(7, &["second.csv, line 2", "Table first: in the bucket "]).json();
-    let destination = &told["syncs"][0]["destinations"][0];
-    assert!(destination["name"] == "s3" && destination["failure"].is_string(), "{told}");
+    let result = run.ended(7, &["second.csv, line 2", "Table first: in the bucket "]).json();
+    let destination = &result["syncs"][0]["destinations"][0];
+    assert!(destination["name"] == "s3" && destination["failure"].is_string(), "{result}");
     let table = &destination["summary"]["tables"][0];
-    assert!(table["table"] == "first" && table["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{told}");
+    assert!(table["table"] == "first" && table["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{result}");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_pattern_of_tables_that_matches_no_file_is_refused_before_anything_is_writte
     for name in ["orders.csv", "cards.csv"] {
         std::fs::write(folder.path().join(name), "id\n1\n").expect("written");
     }
-    for (tables, skipped, words) in [
+    for (tables, skipped, expected) in [
         ("'*'", "card", "skip_tables include a pattern card with no matches"),
         ("order", "", "tables include a pattern order with no matches"),
     ] {
@@ -181,7 +181,7 @@ fn a_pattern_of_tables_that_matches_no_file_is_refused_before_anything_is_writte
             "tables sync.yml --filter spec",
             "test-connection sync.yml --local store",
         ] {
-            done(folder.path(), line).ended(7, &[words]);
+            done(folder.path(), line).ended(7, &[expected]);
         }
         assert!(files(&folder.path().join("store/demo/cq")).is_empty());
     }
@@ -193,14 +193,14 @@ fn a_file_that_cannot_grow_fails_the_load_at_once() {
     let row = format!("1,{}\n", "x".repeat(1_000));
     std::fs::write(folder.path().join("t.csv"), format!("id,v\n{}", row.repeat(6_000))).expect("written");
     let line = "load t.csv --to s3://demo/{{TABLE}}.csv --format csv --local store --json";
-    // The component is compiled, and kept, before there is a limit.
+    // The component is compiled and cached before there is a limit.
     done(folder.path(), "schema").ended(0, &[]);
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("ulimit -f 2048; exec {PLUGIN} '{}'", line.replace(' ', "' '"))).current_dir(folder.path());
     let begun = Instant::now();
     let run = Run::from(shell.output().expect("a shell"));
     run.ended(5, &["Table t failed: ", "507, StorageFileTooLarge: ", "ulimit -f"]);
-    // Once it was tried again for two minutes.
+    // It used to be retried for two minutes.
     assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
     let left: Vec<PathBuf> = ["tmp", "uploads"].iter().flat_map(|name| files(&folder.path().join("store/.lakegate").join(name))).collect();
     assert!(left.is_empty() && files(&folder.path().join("store/demo")).is_empty(), "{left:?}");
@@ -215,7 +215,7 @@ fn a_folder_that_others_may_write_to_or_that_is_another_users_takes_no_rows() {
     std::fs::create_dir(path.join("open")).expect("made");
     std::fs::set_permissions(path.join("open"), std::fs::Permissions::from_mode(0o777)).expect("set");
     done(path, &line("open")).ended(5, &["--local open: every user may write to the folder (mode 777)"]);
-    // A link for a bucket.
+    // A link in place of a bucket.
     std::fs::create_dir_all(path.join("victim")).expect("made");
     std::fs::write(path.join("victim/orders.csv"), "precious").expect("written");
     std::fs::create_dir(path.join("linked")).expect("made");
@@ -233,13 +233,13 @@ fn the_test_object_is_told() {
     let spec = r#"{"bucket": "demo", "region": "us-east-1", "path": "a/{{TABLE}}.csv", "format": "csv", "no_rotate": true}"#;
     std::fs::write(folder.path().join("s3.json"), spec).expect("written");
     let run = done(folder.path(), "test-connection s3.json --local store --json");
-    let told = run.ended(0, &["the empty test object is in the bucket: "]).json();
-    let key = told["connections"][0]["object"].as_str().expect("a key");
+    let result = run.ended(0, &["the empty test object is in the bucket: "]).json();
+    let key = result["connections"][0]["object"].as_str().expect("a key");
     let store = LocalStore::open(&folder.path().join("store")).expect("a store");
-    assert!(store.record("demo", key).expect("readable").is_some(), "{told}");
+    assert!(store.record("demo", key).expect("readable").is_some(), "{result}");
 }
 
-/// Kills loads at all moments of theirs; what stays is whole, and nothing is left once another process has opened the folder.
+/// Kills loads at any time; the remaining objects are complete, and nothing else is left once another process has opened the folder.
 #[test]
 fn after_kills_there_is_nothing_but_whole_objects() {
     const KILLS: u32 = 12;
@@ -259,7 +259,7 @@ fn after_kills_there_is_nothing_but_whole_objects() {
         child.kill().expect("killed");
         child.wait().expect("ended");
         cut_short += usize::from(!files(&private.join("tmp")).is_empty() || !files(&private.join("uploads")).is_empty());
-        // Each sweeps what the one before has left, so it does not add up.
+        // Each run removes what the one before has left, so it does not accumulate.
         let sessions = std::fs::read_dir(private.join("tmp")).expect("a folder").count();
         assert!(sessions <= 2, "after {} kills {sessions} processes have left files", kill + 1);
         let object = std::fs::read_to_string(folder.path().join("store/demo/t.json")).expect("the object of a load before");

@@ -1,7 +1,7 @@
-//! A property of the readers of binary files: what a file holds comes out as text that parses back to it, or the load is refused.
+//! A property of the readers of binary files: values come out as text that parses back to them, or the load is refused.
 //!
-//! Each type is tried with values at and beyond the bounds of its unit, one value a file, through every reader of a binary format. The texts
-//! are parsed by code of its own.
+//! Each type is tested with values at and beyond the bounds of its unit, one value per file, with every reader of a binary format. The texts are
+//! parsed by independent code.
 
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, ListArray, MapArray, PrimitiveArray, RecordBatch, StringArray, StructArray};
@@ -10,10 +10,10 @@ use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use bytes::Bytes;
 use lakegate_files::{Message, MessageReader, ReadOptions, resolve};
-use lakegate_guest::encode::{EncodeError, Encoders, Output};
-use lakegate_guest::host::PutError;
+use lakegate_guest::encode::{EncodeError, Encoders};
 use lakegate_guest::ipc::Decoder;
 use lakegate_guest::spec::{Compression, CsvOptions, Format};
+use lakegate_tests::output::CollectedOutput;
 use parquet::arrow::ArrowWriter;
 use std::sync::Arc;
 
@@ -42,11 +42,11 @@ fn cases() -> Vec<Case> {
     for (unit, of_second) in [(Second, 1), (Millisecond, 1_000)] {
         for number in [0, 1, DAY_SECONDS as i32 * of_second - 1, DAY_SECONDS as i32 * of_second, -1, i32::MIN, i32::MAX] {
             let taken = (0..DAY_SECONDS as i32 * of_second).contains(&number);
-            let of = DataType::Time32(unit);
+            let data_type = DataType::Time32(unit);
             cases.push(if unit == Second {
-                case::<Time32SecondType>(of, number, taken)
+                case::<Time32SecondType>(data_type, number, taken)
             } else {
-                case::<Time32MillisecondType>(of, number, taken)
+                case::<Time32MillisecondType>(data_type, number, taken)
             });
         }
     }
@@ -54,9 +54,9 @@ fn cases() -> Vec<Case> {
         let day = DAY_SECONDS as i64 * of_second;
         for number in [0, 1, day - 1, day, 2 * day, -1, i64::MIN, i64::MAX, i64::MAX / 1_000, i64::MAX / 1_000 + 1] {
             let taken = (0..day).contains(&number);
-            let of = DataType::Time64(unit);
+            let data_type = DataType::Time64(unit);
             let case = if unit == Microsecond { case::<Time64MicrosecondType> } else { case::<Time64NanosecondType> };
-            cases.push(case(of, number, taken));
+            cases.push(case(data_type, number, taken));
         }
     }
     for number in [0, -1, 1, -719_162, 2_932_896, 2_932_897, -719_529, i32::MIN, i32::MAX] {
@@ -68,7 +68,7 @@ fn cases() -> Vec<Case> {
         cases.push(case::<Date64Type>(DataType::Date64, number, number % 86_400_000 == 0));
     }
     for zone in [None, Some("UTC"), Some("+02:30")] {
-        let of = |unit| DataType::Timestamp(unit, zone.map(Into::into));
+        let data_type = |unit| DataType::Timestamp(unit, zone.map(Into::into));
         for number in [
             0,
             -1,
@@ -80,15 +80,15 @@ fn cases() -> Vec<Case> {
             i64::MIN / 1_000_000_000,
             i64::MAX / 1_000_000_000,
         ] {
-            cases.push(case::<TimestampSecondType>(of(Second), number, true));
-            cases.push(case::<TimestampMillisecondType>(of(Millisecond), number.saturating_mul(1_000) + 7, true));
-            cases.push(case::<TimestampMicrosecondType>(of(Microsecond), number.saturating_mul(1_000_000) - 7, true));
+            cases.push(case::<TimestampSecondType>(data_type(Second), number, true));
+            cases.push(case::<TimestampMillisecondType>(data_type(Millisecond), number.saturating_mul(1_000) + 7, true));
+            cases.push(case::<TimestampMicrosecondType>(data_type(Microsecond), number.saturating_mul(1_000_000) - 7, true));
         }
         for number in [0, -1, i64::MIN, i64::MAX, i64::MAX / 1_000] {
-            cases.push(case::<TimestampNanosecondType>(of(Nanosecond), number, true));
-            cases.push(case::<TimestampMicrosecondType>(of(Microsecond), number, true));
-            cases.push(case::<TimestampMillisecondType>(of(Millisecond), number, true));
-            cases.push(case::<TimestampSecondType>(of(Second), number, number.unsigned_abs() < i64::MAX as u64 / 2));
+            cases.push(case::<TimestampNanosecondType>(data_type(Nanosecond), number, true));
+            cases.push(case::<TimestampMicrosecondType>(data_type(Microsecond), number, true));
+            cases.push(case::<TimestampMillisecondType>(data_type(Millisecond), number, true));
+            cases.push(case::<TimestampSecondType>(data_type(Second), number, number.unsigned_abs() < i64::MAX as u64 / 2));
         }
     }
     for number in [0, -1, i64::MIN, i64::MAX] {
@@ -147,7 +147,7 @@ fn loaded(name: &str, content: &[u8], format: &Format) -> Result<String, String>
     let inputs = resolve(&[path.display().to_string()], Some("t")).map_err(|error| error.to_string())?;
     let mut feed = MessageReader::start(inputs, ReadOptions::default()).expect("a thread");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let mut out = Collected::default();
+    let mut out = CollectedOutput::default();
     let mut encoder = None;
     while let Some(message) = runtime.block_on(feed.next()) {
         let message: Bytes = match message.map_err(|error| error.to_string())? {
@@ -157,27 +157,17 @@ fn loaded(name: &str, content: &[u8], format: &Format) -> Result<String, String>
         for rows in batches {
             let encoder = match &mut encoder {
                 Some(encoder) => encoder,
-                None => encoder.insert(Encoders::new(format.clone(), Compression::None).open(&schema).map_err(words)?),
+                None => encoder.insert(Encoders::new(format.clone(), Compression::None).open(&schema).map_err(message)?),
             };
-            encoder.write(&rows.batch, 0..rows.batch.num_rows(), &mut out).map_err(words)?;
+            encoder.write(&rows.batch, 0..rows.batch.num_rows(), &mut out).map_err(message)?;
         }
     }
-    encoder.into_iter().try_for_each(|encoder| encoder.finish(&mut out)).map_err(words)?;
+    encoder.into_iter().try_for_each(|encoder| encoder.finish(&mut out)).map_err(message)?;
     Ok(String::from_utf8(out.0).expect("text"))
 }
 
-fn words(error: EncodeError) -> String {
+fn message(error: EncodeError) -> String {
     error.to_string()
-}
-
-#[derive(Default)]
-struct Collected(Vec<u8>);
-
-impl Output for Collected {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
 }
 
 /// The number that a text stands for in a column of this type.
@@ -269,10 +259,10 @@ fn every_value_comes_out_as_it_went_in_or_the_load_is_refused() {
                         assert_eq!(found, Some(case.number), "{what}: {text:?}");
                         taken += 1;
                     }
-                    Err(words) => {
+                    Err(message) => {
                         // The writer of Parquet has a bound of its own, in which the value is another one.
-                        assert!(!case.taken, "{what} is refused: {words}");
-                        assert!(words.contains("row 1, column `v`: ") && words.contains(name), "{what}: {words}");
+                        assert!(!case.taken, "{what} is refused: {message}");
+                        assert!(message.contains("row 1, column `v`: ") && message.contains(name), "{what}: {message}");
                         refused += 1;
                     }
                 }
@@ -308,8 +298,8 @@ fn what_is_nested_is_refused_by_its_row_and_its_way() {
         (Arc::new(fixed) as ArrayRef, "row 2, column `v[]`: "),
     ] {
         for (name, content) in files(&array).into_iter().take(2) {
-            let words = loaded(name, &content, &Format::Json).expect_err("a value is no time of day");
-            assert!(words.contains(place), "{name}: {words}");
+            let message = loaded(name, &content, &Format::Json).expect_err("a value is no time of day");
+            assert!(message.contains(place), "{name}: {message}");
         }
     }
     let hidden = list(Some(vec![true, false, true].into()));
@@ -323,22 +313,22 @@ fn what_is_nested_is_refused_by_its_row_and_its_way() {
 #[test]
 fn equal_names_are_refused_at_every_level() {
     let ints = Arc::new(PrimitiveArray::<Int64Type>::from(vec![1])) as ArrayRef;
-    let twice = Fields::from(vec![Field::new("a", DataType::Int64, true), Field::new("a", DataType::Int64, true)]);
-    let record = Arc::new(StructArray::new(twice.clone(), vec![ints.clone(), ints.clone()], None)) as ArrayRef;
+    let duplicate = Fields::from(vec![Field::new("a", DataType::Int64, true), Field::new("a", DataType::Int64, true)]);
+    let record = Arc::new(StructArray::new(duplicate.clone(), vec![ints.clone(), ints.clone()], None)) as ArrayRef;
     let item = Arc::new(Field::new("item", record.data_type().clone(), true));
     let list = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1]), record.clone(), None)) as ArrayRef;
     for format in formats() {
         for array in [&record, &list] {
             for (name, content) in files(array) {
-                let words = loaded(name, &content, &format).expect_err("a field is there twice");
-                assert!(words.contains("column `v`: its struct names the field `a` twice"), "{name}: {words}");
+                let message = loaded(name, &content, &format).expect_err("a field is there twice");
+                assert!(message.contains("column `v`: its struct names the field `a` twice"), "{name}: {message}");
             }
         }
-        let batch =
-            RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(twice.clone())), vec![ints.clone(), ints.clone()]).expect("a batch");
+        let batch = RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(duplicate.clone())), vec![ints.clone(), ints.clone()])
+            .expect("a batch");
         let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema()).expect("a stream");
         stream.write(&batch).expect("memory");
-        let words = loaded("t.arrows", &stream.into_inner().expect("memory"), &format).expect_err("a column is there twice");
-        assert!(words.contains("t.arrows, column `a`: two columns have this name"), "{words}");
+        let message = loaded("t.arrows", &stream.into_inner().expect("memory"), &format).expect_err("a column is there twice");
+        assert!(message.contains("t.arrows, column `a`: two columns have this name"), "{message}");
     }
 }

@@ -1,8 +1,8 @@
-//! What one tenant can take from the others, or learn of its operator: a log that nobody reads, memory outside of its budget, the words of a
-//! store, a file of tenants that is caught half-written.
+//! What one tenant could take from others or learn about its operator: a log that is not read, memory outside its budget, error messages of a store,
+//! a truncated tenants file.
 
-use crate::place::{BUCKET, eventually};
-use crate::tenants::{FILE, Served, spec, write_file};
+use crate::proxied_store::{BUCKET, eventually};
+use crate::tenants::{FILE, TenantServer, spec, write_file};
 use anyhow::{Context, Result};
 use lakegate_local_store::LocalStore;
 use lakegate_tests::plugin::Message;
@@ -17,12 +17,12 @@ use tokio::process::Command;
 
 const CSV: &str = "acme/{{TABLE}}/{{UUID}}.csv";
 
-/// Each row an object of its own, and so a line of the audit log.
+/// Each row becomes an object, and thus a line in the audit log.
 fn by_the_row(path: &str) -> Value {
-    crate::place::laid_over(spec(path, "csv"), json!({"batch_size": 1}))
+    crate::proxied_store::laid_over(spec(path, "csv"), json!({"batch_size": 1}))
 }
 
-async fn signal(served: &Served, name: &str) -> Result<()> {
+async fn signal(served: &TenantServer, name: &str) -> Result<()> {
     let id = served.child.id().context("it runs")?;
     assert!(Command::new("kill").args([name, &id.to_string()]).status().await?.success());
     Ok(())
@@ -33,8 +33,8 @@ fn file() -> String {
     FILE.replace("formats = [\"csv\", \"json\"]", "formats = [\"csv\"]")
 }
 
-/// Waits until no object of acme's lands any more; how many have.
-async fn landed(served: &Served) -> Result<usize> {
+/// Waits until no more objects of acme are stored; returns their number.
+async fn landed(served: &TenantServer) -> Result<usize> {
     let store = LocalStore::open(&served.folder.path().join("store"))?;
     let landed = || store.records(BUCKET, "acme/").map_or(0, |records| records.len());
     let mut before = 0;
@@ -45,26 +45,26 @@ async fn landed(served: &Served) -> Result<usize> {
     Ok(before)
 }
 
-/// Waits until acme waits in the middle of its objects.
-async fn until_it_waits(served: &Served) -> Result<()> {
+/// Waits until acme is blocked in the middle of its objects.
+async fn until_it_waits(served: &TenantServer) -> Result<()> {
     let landed = landed(served).await?;
     assert!(landed < LINES as usize, "{landed}: all have landed");
     Ok(())
 }
 
-/// Lines of the log that wait besides those of the audit, as the ledger of resources has it.
+/// Queued log lines other than audit lines, as in the resource ledger.
 const QUEUE: usize = 4_096;
 
-/// More lines than a pipe, and a tenant's room, hold.
+/// More lines than fit in a pipe and a tenant's quota.
 const LINES: i64 = 6_000;
 
-/// More lines than a pipe, of 64 KiB, and the queue hold.
+/// More lines than fit in a pipe of 64 KiB and the queue.
 const REQUESTS: i64 = 4_600;
 
-/// Nobody reads the log. The tenant whose lines it is full of waits; nobody else does; and once it is read, no line of the audit is missing.
+/// The log is not read. Only the tenant that filled it waits; and once it is read, no audit line is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads_holds_up_the_tenant_that_fills_it_alone() -> Result<()> {
-    let mut served = Served::locally(&file()).await?;
+    let mut served = TenantServer::locally(&file()).await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     acme.init(&by_the_row(CSV)).await?;
     let noisy = tokio::spawn(async move { acme.write([Message::Insert(ids("n", 0..LINES).into())]).await });
@@ -98,10 +98,10 @@ async fn a_log_that_nobody_reads_holds_up_the_tenant_that_fills_it_alone() -> Re
     Ok(())
 }
 
-/// The end of the process waits for no reader, however much there is to say.
+/// The process does not wait for a reader when it ends, however much is queued.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_nobody_reads_does_not_hold_up_the_end() -> Result<()> {
-    let mut served = Served::locally(&file()).await?;
+    let mut served = TenantServer::locally(&file()).await?;
     let mut acme = served.connect("acme").await?;
     acme.init(&by_the_row(CSV)).await?;
     let noisy = tokio::spawn(async move { acme.write([Message::Insert(ids("n", 0..LINES).into())]).await });
@@ -114,18 +114,18 @@ async fn a_log_that_nobody_reads_does_not_hold_up_the_end() -> Result<()> {
     Ok(())
 }
 
-/// Lines that are no audit have no room of their own: once pipe and queue are full, whoever has more goes on without them, and so do the
-/// neighbour, the status page and the end. What was left out is counted and said.
+/// Other lines have no reserved space: once pipe and queue are full, they are dropped without blocking anyone, neither the neighbour, the status page
+/// nor the shutdown. Dropped lines are counted and reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_nobody_reads_are_left_out_and_hold_up_nobody() -> Result<()> {
-    // A line for each request to the store, of which there is no end.
+    // A log line for each of an endless number of store requests.
     let text = file().replacen("region = ", "request_log = true\nregion = ", 1);
-    let mut served = Served::of(&text, |command, folder| {
+    let mut served = TenantServer::with(&text, |command, folder| {
         command.args(["--log-level", "debug", "--local"]).arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
     })
     .await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
-    let requests = crate::place::laid_over(by_the_row(CSV), json!({"aws_debug": true}));
+    let requests = crate::proxied_store::laid_over(by_the_row(CSV), json!({"aws_debug": true}));
     acme.init(&requests).await?;
     let noisy = tokio::spawn(async move {
         acme.write([Message::Insert(ids("n", 0..REQUESTS).into())]).await?;
@@ -140,7 +140,7 @@ async fn lines_that_nobody_reads_are_left_out_and_hold_up_nobody() -> Result<()>
     tokio::time::timeout(Duration::from_secs(30), others).await.context("the others wait")??;
     let mut acme = tokio::time::timeout(Duration::from_secs(90), noisy).await.context("it waits for the reader of its lines")???;
 
-    // The first reader hears what has waited, then how much was left out.
+    // The first reader gets the queued lines, then the number of dropped ones.
     let mut log = BufReader::new(served.child.stdout.take().context("piped")?).lines();
     let (mut waited, mut left_out) = (0, None);
     while left_out.is_none() {
@@ -157,7 +157,7 @@ async fn lines_that_nobody_reads_are_left_out_and_hold_up_nobody() -> Result<()>
     }
     assert!(waited > QUEUE, "{waited} lines: the queue was never full");
 
-    // Once more, and then the end.
+    // Once more, and then the process is stopped.
     acme.write([Message::Insert(ids("n", 0..REQUESTS).into())]).await?;
     signal(&served, "-TERM").await?;
     let ended = tokio::time::timeout(Duration::from_secs(15), served.child.wait()).await.context("it does not end")??;
@@ -166,10 +166,10 @@ async fn lines_that_nobody_reads_are_left_out_and_hold_up_nobody() -> Result<()>
     Ok(())
 }
 
-/// Audit lines in a file of their own, which is rotated.
+/// Audit lines in a separate file that is rotated.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_log_can_be_a_file_that_the_operator_rotates() -> Result<()> {
-    let served = Served::of(&file(), |command, folder| {
+    let served = TenantServer::with(&file(), |command, folder| {
         command.arg("--local").arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
     })
     .await?;
@@ -197,8 +197,8 @@ async fn the_audit_log_can_be_a_file_that_the_operator_rotates() -> Result<()> {
     Ok(())
 }
 
-/// The most memory that the process has had, in bytes.
-fn peak(served: &Served) -> Result<u64> {
+/// Peak memory of the process, in bytes.
+fn peak(served: &TenantServer) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", served.child.id().context("it runs")?))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
@@ -207,10 +207,10 @@ fn peak(served: &Served) -> Result<u64> {
 /// Memory of one tenant in the next test.
 const BUDGET: u64 = 40 << 20;
 
-/// What no account of memory counts: buffers of connections, stacks, the allocator's own.
+/// Memory that is not accounted for: connection buffers, stacks, allocator overhead.
 const SLACK: u64 = 24 << 20;
 
-/// Whatever grows with what a tenant sends is pushed as far as it goes: names of tables from write to write, failures, schemas, objects.
+/// Everything that grows with a tenant's input is driven to its limit: table names kept between writes, failures, schemas, objects.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "figures that the notes quote")]
@@ -222,8 +222,8 @@ async fn all_that_grows_with_a_tenants_input_stays_within_its_budget() -> Result
     );
     let text = FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", &machine, 1);
     let text = text.replacen("formats = [\"csv\"]", "formats = [\"csv\"]\nmax_message_bytes = 262144", 1);
-    // Nobody reads its stdout.
-    let served = Served::of(&text, |command, folder| {
+    // Its stdout is not read.
+    let served = TenantServer::with(&text, |command, folder| {
         command.arg("--local").arg(folder.join("store")).arg("--audit-log").arg(folder.join("audit.log"));
     })
     .await?;
@@ -238,7 +238,7 @@ async fn all_that_grows_with_a_tenants_input_stays_within_its_budget() -> Result
         Ok(())
     };
 
-    // Refused messages about tables with long names: the guest hears nothing of them.
+    // Refused messages about tables with long names, which do not reach the guest.
     let name = |round: usize, number: usize| format!("{round:04}-{number:07}-{}", "n".repeat(4_000));
     acme.init(&spec(CSV, "csv")).await?;
     for round in 0..3 {
@@ -252,12 +252,12 @@ async fn all_that_grows_with_a_tenants_input_stays_within_its_budget() -> Result
     // Tables that are known from one write to the next.
     for round in 0..8 {
         let few = (0..400).map(move |number| Message::Migrate(migrate(&format!("{round}-{number}-{}", "n".repeat(3_000)), 0)));
-        // It may fail by name: all that counts is the memory.
+        // It may fail: only the memory matters here.
         let _either = acme.write(few).await;
     }
     grown("names from write to write")?;
 
-    // One table, and ever another schema of some size.
+    // One table with ever new schemas.
     acme.close().await?;
     acme.init(&spec(CSV, "csv")).await?;
     let _either = acme.write((0..700).map(|number| Message::Migrate(migrate(&format!("schemas-{number}"), 60 << 10)))).await;
@@ -287,7 +287,7 @@ const ROLE: &str = "canary-of-the-operators-role";
 const KEY_ID: &str = "canary-key-id";
 const SECRET: &str = "canary-secret-key";
 
-/// A store that refuses everything and says what it should not: whose role it was, which keys, and what it was sent.
+/// A store that refuses everything and leaks what it should not: the role, keys, and what it was sent.
 async fn talkative() -> Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -295,7 +295,7 @@ async fn talkative() -> Result<SocketAddr> {
         while let Ok((mut socket, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let (mut request, mut chunk) = (Vec::new(), [0; 1 << 14]);
-                // The end of the headers, and then as much as they say.
+                // Read to the end of the headers, and then the announced length.
                 let length = |request: &[u8]| {
                     let text = String::from_utf8_lossy(request).to_ascii_lowercase();
                     let (head, _) = text.split_once("\r\n\r\n")?;
@@ -308,7 +308,7 @@ async fn talkative() -> Result<SocketAddr> {
                         _ => return,
                     }
                 }
-                // What it repeats of a row, it was sent.
+                // It only repeats row content that it was sent.
                 let row = if String::from_utf8_lossy(&request).contains(ROW) { ROW } else { "it" };
                 let said = format!(
                     "<Error><Code>AccessDenied</Code><Message>User arn:aws:sts::1:assumed-role/{ROLE}/i-0 with {KEY_ID} and {SECRET} may not \
@@ -322,8 +322,8 @@ async fn talkative() -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// Canaries behind every door: a tenant hears the host's words and a reference, under which its operator finds the store's, and nobody keys
-/// or rows.
+/// Canaries in every secret place: a tenant sees the host's message and a reference, under which the operator finds the store's message; keys and
+/// rows are never shown.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
     let store = talkative().await?;
@@ -334,18 +334,18 @@ async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
         1,
     );
     let text = text.replacen("\"application/json\"]", "\"application/octet-stream\"]", 1);
-    let served = Served::of(&text, |command, _| {
+    let served = TenantServer::with(&text, |command, _| {
         command.env("OPERATORS_ID", KEY_ID).env("OPERATORS_SECRET", SECRET).args(["--log-level", "trace"]);
     })
     .await?;
     let mut acme = served.connect("acme").await?;
-    let words = arrow_array::StringArray::from_iter_values([ROW]);
-    let rows = Table::new("t").column("word", Arc::new(words)).insert_ipc()?;
+    let values = arrow_array::StringArray::from_iter_values([ROW]);
+    let rows = Table::new("t").column("word", Arc::new(values)).insert_ipc()?;
     let mut said = Vec::new();
     let status = acme.round(&spec(CSV, "csv"), [Message::Insert(rows.into())]).await.expect_err("refused");
     said.push(status.message().to_owned());
     acme.close().await?;
-    let tested = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
+    let tested = crate::proxied_store::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
     said.push(acme.init(&tested).await.expect_err("refused").message().to_owned());
     let test = lakegate_cloudquery::proto::plugin::test_connection::Request { spec: tested.to_string().into() };
     said.push(acme.0.test_connection(test).await?.into_inner().failure_description);
@@ -375,11 +375,12 @@ async fn a_tenant_hears_nothing_of_what_its_store_says() -> Result<()> {
     Ok(())
 }
 
-/// The file of tenants is read while it is written, or its disk is full: what it lacks is not taken for what its operator wants.
+/// A tenants file that is read while it is being written, or truncated by a full disk: missing entries must not be taken for the operator's
+/// intention.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
     let whole = FILE.replacen("formats = [\"csv\"]", "formats = [\"csv\"]\ndaily_objects = 9", 1);
-    let mut served = Served::locally(&whole).await?;
+    let mut served = TenantServer::locally(&whole).await?;
     let folder = served.folder.path().to_owned();
     let mut log = BufReader::new(served.child.stdout.take().context("piped")?).lines();
     let mut answered = async |beginning: &'static str| -> Result<String> {
@@ -404,17 +405,17 @@ async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
         assert!(said.contains(lacks) && said.contains("--allow-removal"), "{said}");
         assert!(folder.join("acme.sock").exists() && folder.join("beta.sock").exists());
     }
-    // A seal says that it is all.
+    // A seal shows that the file is complete.
     let file = write_file(&folder, &format!("{acme}\n"))?;
-    let sealed = Command::new(crate::place::PLUGIN).args(["policy", "check", "--seal"]).arg(&file).output().await?;
+    let sealed = Command::new(crate::proxied_store::PLUGIN).args(["policy", "check", "--seal"]).arg(&file).output().await?;
     assert!(sealed.status.success(), "{sealed:?}");
-    // Half of a sealed file is none.
+    // Half of a sealed file is invalid.
     let text = std::fs::read_to_string(&file)?;
     std::fs::write(&file, text.get(..text.len() / 2).context("ASCII")?)?;
     signal(&served, "-HUP").await?;
     let said = answered("Tenants stay as they were").await?;
     assert!(said.contains("cut short"), "{said}");
-    let checked = Command::new(crate::place::PLUGIN).args(["policy", "check"]).arg(&file).output().await?;
+    let checked = Command::new(crate::proxied_store::PLUGIN).args(["policy", "check"]).arg(&file).output().await?;
     assert_eq!(checked.status.code(), Some(3));
     std::fs::write(&file, text)?;
     signal(&served, "-HUP").await?;

@@ -1,11 +1,11 @@
-//! The seeds of the fuzz targets, replayed without a fuzzer: what once was found stays found.
+//! Replays the seeds of the fuzz targets without a fuzzer, as regression tests.
 //!
-//! `LAKEGATE_FUZZ_FOLDER=…` replays another folder of inputs, such as a corpus a fuzzer has grown.
+//! `LAKEGATE_FUZZ_FOLDER=…` replays another folder of inputs, such as a fuzzer's corpus.
 
 use lakegate_guest::testing::fuzz::TARGETS;
 use std::path::{Path, PathBuf};
 
-/// Seeds in the repository, by target: one that is lost must not pass unseen.
+/// Number of seeds in the repository, by target, so that a lost one is noticed.
 const SEEDS: [(&str, usize); 6] = [("ipc_csv", 28), ("ipc_json", 28), ("ipc_parquet", 28), ("spec", 46), ("path", 13), ("athena", 14)];
 
 fn inputs(folder: &Path) -> Vec<PathBuf> {
@@ -25,7 +25,7 @@ fn every_seed_holds_the_laws_of_its_target() {
         let seeds = inputs(&folder.join(name));
         for seed in &seeds {
             let data = std::fs::read(seed).expect("a seed");
-            // Names the seed before a panic ends the test.
+            // Print the seed before a panic ends the test.
             println!("{}", seed.display());
             body(&data);
         }

@@ -1,8 +1,8 @@
 //! The golden cases in the sandbox, through a session and through gRPC: the text formats equal the reference byte for byte, plain and
-//! gzipped, and every format equals what the same guest makes natively. (Natively, `lakegate-guest` holds its own tests against the same
-//! files, Parquet included.)
+//! gzip-compressed, and every format equals the output of the same guest running natively. (The native guest is compared with the same files,
+//! including Parquet, by the tests of `lakegate-guest`.)
 
-use crate::support::{Bench, Served, bench};
+use crate::support::{TestServer, TestStore, test_store};
 use anyhow::{Context, Result, ensure};
 use lakegate_cloudquery::proto::plugin::{close, init, write};
 use lakegate_cloudquery::server::listen::Network;
@@ -31,7 +31,7 @@ fn spec(output: &Output, gzip: bool) -> Value {
     spec
 }
 
-/// A case's spec, completed: one object a table.
+/// A case's complete spec: one object per table.
 pub(crate) fn spec_of(spec: &Map<String, Value>) -> Value {
     let mut spec = spec.clone();
     let rest = json!({
@@ -44,9 +44,9 @@ pub(crate) fn spec_of(spec: &Map<String, Value>) -> Value {
     Value::Object(spec)
 }
 
-/// What the guest in wasm makes: the object's bytes, or why the table failed.
-async fn in_wasm(bench: &Bench, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
-    let session = bench.destination().open(&spec.to_string(), "sync").await?;
+/// The output of the guest in wasm: the object's bytes, or the table's error.
+async fn in_wasm(test_store: &TestStore, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
+    let session = test_store.destination().open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;
     write.insert(input.to_vec().into()).await?;
     let report = write.finish().await;
@@ -55,10 +55,10 @@ async fn in_wasm(bench: &Bench, spec: &Value, input: &[u8]) -> Result<Result<Vec
     }
     let receipts: Vec<_> = report.tables.iter().flat_map(|table| &table.receipts).collect();
     ensure!(receipts.len() <= 1, "{} objects", receipts.len());
-    Ok(Ok(receipts.first().map(|receipt| bench.body(receipt.key.as_str())).unwrap_or_default()))
+    Ok(Ok(receipts.first().map(|receipt| test_store.body(receipt.key.as_str())).unwrap_or_default()))
 }
 
-/// What the same guest makes natively.
+/// The output of the same guest natively.
 pub(crate) fn natively(spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
     let spec = Spec::parse(&spec.to_string(), "sync").map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
     let host = FakeHost::default();
@@ -83,8 +83,14 @@ fn plain(body: Vec<u8>, gzip: bool) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-/// What the guest in wasm makes when a client calls it: `number` keeps the objects of calls apart.
-async fn through_grpc(served: &mut Served, bench: &Bench, number: usize, spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, String>> {
+/// The output of the guest in wasm through gRPC; `number` distinguishes the objects of different calls.
+async fn through_grpc(
+    served: &mut TestServer,
+    test_store: &TestStore,
+    number: usize,
+    spec: &Value,
+    input: &[u8],
+) -> Result<Result<Vec<u8>, String>> {
     let mut spec = spec.clone();
     spec["path"] = json!(format!("{{{{TABLE}}}}/object-{number}"));
     let request = init::Request { spec: spec.to_string().into(), no_connection: false, invocation_id: String::new() };
@@ -95,11 +101,11 @@ async fn through_grpc(served: &mut Served, bench: &Bench, number: usize, spec: &
     if let Err(status) = written {
         return Ok(Err(status.message().to_owned()));
     }
-    let key = bench.keys().into_iter().find(|key| key.ends_with(&format!("/object-{number}")));
-    Ok(Ok(key.map(|key| bench.body(&key)).unwrap_or_default()))
+    let key = test_store.keys().into_iter().find(|key| key.ends_with(&format!("/object-{number}")));
+    Ok(Ok(key.map(|key| test_store.body(&key)).unwrap_or_default()))
 }
 
-/// Holds an object, or why there is none, against the native guest's and against the reference's.
+/// Compares an object, or an error, with the native guest's and with the reference's.
 fn check(folder: &Path, output: &Output, gzip: bool, wasm: Result<Vec<u8>, String>, native: Result<Vec<u8>, String>) -> Result<()> {
     match (wasm, native, &output.error) {
         (Ok(wasm), Ok(native), _) if wasm != native => anyhow::bail!("wasm and native differ"),
@@ -107,9 +113,9 @@ fn check(folder: &Path, output: &Output, gzip: bool, wasm: Result<Vec<u8>, Strin
         (Err(error), Ok(_), _) => anyhow::bail!("the guest fails in wasm alone: {error}"),
         (Ok(_), Ok(_), Some(error)) => anyhow::bail!("the reference fails here: {error}"),
         (Err(error), Err(_), None) => anyhow::bail!("failed: {error}"),
-        // A status says more than the table's error: which table it was.
+        // A status also names the table.
         (Err(wasm), Err(native), Some(_)) => ensure!(wasm.contains(&native) && native.contains("column"), "{wasm} / {native}"),
-        // Parquet is compared with the reference natively, value by value: encodings are ours to choose.
+        // Parquet is compared with the reference natively, value by value, since encodings may differ.
         (Ok(_), Ok(_), None) if output.file.ends_with("parquet") => {}
         (Ok(body), Ok(_), None) => {
             let expected = std::fs::read(folder.join(&output.file))?;
@@ -122,7 +128,7 @@ fn check(folder: &Path, output: &Output, gzip: bool, wasm: Result<Vec<u8>, Strin
     Ok(())
 }
 
-/// Every output of every case, plain and, where it is text, gzipped.
+/// All outputs of all cases, plain and, for text formats, gzip-compressed.
 fn cases() -> Result<Vec<(PathBuf, Output, bool)>> {
     let entries = std::fs::read_dir(lakegate_tests::golden_folder().join("cases"))?;
     let mut folders: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
@@ -140,7 +146,7 @@ fn cases() -> Result<Vec<(PathBuf, Output, bool)>> {
     Ok(cases)
 }
 
-/// Runs every case on some way to the component.
+/// Runs all cases through `run`.
 async fn run_all(through: &str, mut run: impl AsyncFnMut(usize, &Value, &[u8]) -> Result<Result<Vec<u8>, String>>) -> Result<()> {
     let (mut ran, mut failed) = (0, Vec::new());
     for (folder, output, gzip) in cases()? {
@@ -149,7 +155,7 @@ async fn run_all(through: &str, mut run: impl AsyncFnMut(usize, &Value, &[u8]) -
         ran += 1;
         let mut gzip = gzip;
         if cfg!(feature = "gzip-miniz") {
-            // The native guest keeps zlib-rs, whose bytes differ; what was compressed must be equal.
+            // The native guest keeps zlib-rs, whose bytes differ; the decompressed content must be equal.
             for body in [&mut wasm, &mut native].into_iter().flatten() {
                 *body = plain(std::mem::take(body), gzip)?;
             }
@@ -166,20 +172,21 @@ async fn run_all(through: &str, mut run: impl AsyncFnMut(usize, &Value, &[u8]) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_writes_what_the_reference_writes() -> Result<()> {
-    let bench = bench("golden");
-    run_all("in the sandbox", async |_, spec, input| in_wasm(&bench, spec, input).await).await
+    let test_store = test_store("golden");
+    run_all("in the sandbox", async |_, spec, input| in_wasm(&test_store, spec, input).await).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_on_tcp_get_what_the_reference_writes() -> Result<()> {
-    let bench = bench("golden");
-    let mut served = Served::over(Network::Tcp, bench.options()).await?;
-    run_all("through gRPC", async |number, spec, input| through_grpc(&mut served, &bench, number, spec, input).await).await
+    let test_store = test_store("golden");
+    let mut served = TestServer::over(Network::Tcp, test_store.options()).await?;
+    run_all("through gRPC", async |number, spec, input| through_grpc(&mut served, &test_store, number, spec, input).await).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_on_a_unix_socket_get_what_the_reference_writes() -> Result<()> {
-    let bench = bench("golden");
-    let mut served = Served::over(Network::Unix, bench.options()).await?;
-    run_all("through gRPC on a unix socket", async |number, spec, input| through_grpc(&mut served, &bench, number, spec, input).await).await
+    let test_store = test_store("golden");
+    let mut served = TestServer::over(Network::Unix, test_store.options()).await?;
+    run_all("through gRPC on a unix socket", async |number, spec, input| through_grpc(&mut served, &test_store, number, spec, input).await)
+        .await
 }

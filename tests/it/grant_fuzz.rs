@@ -1,15 +1,15 @@
-//! Grants, specs and keys that nobody wrote: the seeds of `tests/fuzz/seeds/grant`, and a fixed number of mutations of them from a fixed
-//! seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others.
+//! Mutation fuzzing of grants, specs and keys: the seeds of `tests/fuzz/seeds/grant`, and a fixed number of mutations of them from a fixed seed.
+//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others.
 
 use lakegate_tests::fuzz::{PART, Reached, grant};
 use lakegate_tests::generate::{Dice, asked};
 use std::path::Path;
 
-/// Seeds in the repository: one that is lost must not pass unseen.
+/// Number of seeds in the repository, so that a lost one is noticed.
 const SEEDS: usize = 6;
 const CASES: u64 = 20_000;
 
-/// What mutations are made of, beside the seeds themselves.
+/// Snippets for mutations, besides the seeds themselves.
 const WORDS: [&str; 34] = [
     "tenant1/",
     "tenant10/",
@@ -96,7 +96,7 @@ fn no_grant_spec_or_key_gets_out_of_a_prefix() {
         "{} seeds, {cases} mutations: {grants} grants, {specs} specs, {admitted} admitted; keys: {allowed} allowed, {denied} denied",
         seeds.len()
     );
-    // The mutations get past the parsers, on both sides of each decision.
+    // The mutations pass the parsers, and reach both outcomes of each decision.
     assert!(
         cases < CASES || [grants, specs, admitted, allowed, denied].iter().all(|count| *count > cases / 20),
         "the inputs reach nothing"

@@ -1,7 +1,7 @@
-//! A guest that does what it should not ends only its own tables: each attack has its exact error, and the tables beside it land.
+//! A hostile guest only fails its own tables: each attack has an exact error, and the other tables are written.
 
 use crate::faults::Warnings;
-use crate::support::{Bench, bench};
+use crate::support::{TestStore, test_store};
 use lakegate::limits::{LEAST_TICK, MAX_FAILURE_BYTES, MAX_LOG_LINE_BYTES, MAX_TABLE_NAME_BYTES, MAX_WARNINGS};
 use lakegate::{Destination, FailureClass, Options, Runtime, WriteReport};
 use std::num::NonZeroUsize;
@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// The longest a hostile call may compute here; the real bound is minutes.
+/// Time limit of a hostile call; the real limit is minutes.
 const CALL_CPU: Duration = Duration::from_secs(15);
 
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
@@ -22,7 +22,7 @@ pub(crate) fn runtime() -> Arc<Runtime> {
     RUNTIME.clone()
 }
 
-/// The hostile component with another word in the place of its schema: `does-spin` or `does-shout`.
+/// The hostile component with another order in place of its schema: `does-spin` or `does-shout`.
 pub(crate) fn with_schema(word: &str, call_cpu: Duration) -> anyhow::Result<Arc<Runtime>> {
     const WORDS: &[u8] = b"asked for a schema it answers.";
     let mut wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT"))?;
@@ -38,14 +38,14 @@ pub(crate) fn message(table: &str, behave: &str, rows: i64, key: Option<&str>) -
     lakegate_tests::tables::ids_with_metadata(table, 0..rows, &[("order", &order)]).into()
 }
 
-fn options(bench: &Bench) -> Options {
-    Options { lanes: NonZeroUsize::new(2).expect("two"), guest_memory_bytes: 64 << 20, ..bench.options() }
+fn options(test_store: &TestStore) -> Options {
+    Options { lanes: NonZeroUsize::new(2).expect("two"), guest_memory_bytes: 64 << 20, ..test_store.options() }
 }
 
-/// Writes an attack on one lane and an honest table on the other, twice over.
-async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, Bench) {
-    let bench = bench("hostile");
-    let destination = Destination::new(runtime(), options(&bench));
+/// Writes an attack on one lane and an honest table on the other, twice.
+async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, TestStore) {
+    let test_store = test_store("hostile");
+    let destination = Destination::new(runtime(), options(&test_store));
     let session = destination.open("{}", "sync").await.expect("the hostile guest opens");
     let mut write = session.write().expect("no write is running");
     for table in ["bad", "good"] {
@@ -54,12 +54,12 @@ async fn attack(behave: &str, key: Option<&str>) -> (WriteReport, Bench) {
     }
     write.insert(message("good", "ok", 4, None)).await.expect("the header is fine");
     let report = write.finish().await;
-    (report, bench)
+    (report, test_store)
 }
 
-/// The attack fails with exactly this class and text; the honest table lands whole; no upload is left behind.
+/// Asserts that the attack fails with exactly this class and text, that the honest table is complete, and that no upload is left behind.
 async fn check(behave: &str, key: Option<&str>, class: FailureClass, text: &str) {
-    let (report, bench) = attack(behave, key).await;
+    let (report, test_store) = attack(behave, key).await;
     let failures: Vec<_> = report.failures().collect();
     assert_eq!(failures.len(), 1, "{behave}: {failures:?}");
     let (table, failure) = failures[0];
@@ -67,7 +67,7 @@ async fn check(behave: &str, key: Option<&str>, class: FailureClass, text: &str)
     assert!(failure.message.contains(text), "{behave}: {:?} does not contain {text:?}", failure.message);
     let good = report.tables.iter().find(|table| table.table == "good").expect("the honest table is in the books");
     assert_eq!((good.rows_in, good.rows_confirmed, good.receipts.len()), (7, 7, 2), "{behave}");
-    assert_eq!(bench.unfinished_uploads(), 0, "{behave}: an upload was left behind");
+    assert_eq!(test_store.unfinished_uploads(), 0, "{behave}: an upload was left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,13 +87,13 @@ async fn an_endless_loop_is_ended() {
     check("spin", None, FailureClass::Unexpected, "the component computed for more than 15s in one call").await;
 }
 
-/// In every export that is told anything. What is open on the lane fails by name; a session beside it does not notice.
+/// In every export with input. What is open on the lane fails by name; another session does not notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_is_ended_wherever_it_is() -> anyhow::Result<()> {
     const SHORT: Duration = Duration::from_millis(300);
     let wasm = std::fs::read(env!("LAKEGATE_HOSTILE_COMPONENT"))?;
     let runtime = Runtime::with_component(&wasm, SHORT)?;
-    let words = "the component computed for more than 300ms in one call";
+    let expected = "the component computed for more than 300ms in one call";
     for (export, failing) in [
         ("configure", None),
         ("open", None),
@@ -106,8 +106,8 @@ async fn an_endless_loop_is_ended_wherever_it_is() -> anyhow::Result<()> {
         // Nothing is open then, so nothing fails.
         ("idle", None),
     ] {
-        let bench = bench("hostile");
-        let one_lane = Options { lanes: NonZeroUsize::MIN, ..options(&bench) };
+        let test_store = test_store("hostile");
+        let one_lane = Options { lanes: NonZeroUsize::MIN, ..options(&test_store) };
         let destination = Destination::new(runtime.clone(), one_lane);
         let beside = destination.open("{}", "sync").await?;
         let mut honest = beside.write()?;
@@ -115,7 +115,7 @@ async fn an_endless_loop_is_ended_wherever_it_is() -> anyhow::Result<()> {
         match destination.open(&format!("spin-in-{export}."), "sync").await {
             Err(error) => {
                 assert!(["configure", "open"].contains(&export), "{export}: {error}");
-                assert!(error.to_string().contains(words), "{export}: {error}");
+                assert!(error.to_string().contains(expected), "{export}: {error}");
             }
             Ok(session) => {
                 let mut write = session.write()?;
@@ -133,14 +133,14 @@ async fn an_endless_loop_is_ended_wherever_it_is() -> anyhow::Result<()> {
                     tokio::time::sleep(SHORT * 3).await;
                 }
                 let report = write.finish().await;
-                let found = report.failures().find(|(_, failure)| failure.message.contains(words)).map(|(table, _)| table);
+                let found = report.failures().find(|(_, failure)| failure.message.contains(expected)).map(|(table, _)| table);
                 assert_eq!(found, failing, "{export}: {:?}", report.failures().collect::<Vec<_>>());
             }
         }
         honest.insert(message("good", "ok", 4, None)).await?;
         let report = honest.finish().await;
         assert_eq!((report.failures().count(), report.tables[0].rows_confirmed), (0, 7), "{export}");
-        assert_eq!(bench.unfinished_uploads(), 0, "{export}");
+        assert_eq!(test_store.unfinished_uploads(), 0, "{export}");
     }
     Ok(())
 }
@@ -164,20 +164,20 @@ async fn claims_are_checked_against_the_rows_that_came_in() {
     check("swallow", None, FailureClass::Unexpected, "the books do not add up: 3 rows in, 0 claimed, 0 confirmed").await;
 }
 
-/// It would be waited for without end.
+/// It would be waited for indefinitely.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_is_never_finished_fails_its_table_at_the_end() {
     check("keep", None, FailureClass::Unexpected, "the component left an object open at the end of the write").await;
 }
 
-/// Only what was handed in can fail, and in a few words.
+/// Only tables that were sent can fail, with a short message.
 #[tokio::test(flavor = "multi_thread")]
 async fn words_and_strangers_are_bounded() {
     let (report, _bench) = attack("babble", None).await;
     let said: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.len())).collect();
     assert_eq!(said, [("bad", FailureClass::Data, MAX_FAILURE_BYTES + "…".len())]);
-    let bench = bench("hostile");
-    let session = Destination::new(runtime(), options(&bench)).open("slander.", "sync").await.expect("opens");
+    let test_store = test_store("hostile");
+    let session = Destination::new(runtime(), options(&test_store)).open("slander.", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     write.insert(message("good", "ok", 3, None)).await.expect("the header is fine");
     let refused = write.refuse(&"n".repeat(MAX_TABLE_NAME_BYTES + 1), "no").await.expect_err("no table is named so");
@@ -187,31 +187,31 @@ async fn words_and_strangers_are_bounded() {
     assert_eq!(tables, [("good", 3, &None)]);
 }
 
-// On one thread, so that what is logged comes to this test's subscriber.
+// On one thread, so that this test's subscriber gets what is logged.
 #[tokio::test]
 async fn warnings_about_a_spec_are_so_many_and_cut() {
-    let (warnings, bench) = (Warnings::default(), bench("hostile"));
+    let (warnings, test_store) = (Warnings::default(), test_store("hostile"));
     let _subscribed = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
-    Destination::new(runtime(), options(&bench)).open("warn.", "sync").await.expect("opens").close().await;
+    Destination::new(runtime(), options(&test_store)).open("warn.", "sync").await.expect("opens").close().await;
     let given = warnings.given();
     assert_eq!(given.len(), MAX_WARNINGS + 1, "{:?}", given.last());
     assert!(given.iter().all(|line| line.len() < 3 * MAX_LOG_LINE_BYTES));
     assert!(given[MAX_WARNINGS].contains("There are 950 warnings more."), "{:?}", given[MAX_WARNINGS]);
 }
 
-/// A table that has failed is told so at once, whatever it asks for then.
+/// A failed table gets its error at once, whatever it calls then.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_more_is_taken_of_a_table_that_has_failed() {
     check("insist", None, FailureClass::Data, "the object key \"/refused\" starts with a slash").await;
-    let (_, bench) = attack("insist", None).await;
-    assert!(bench.keys().iter().all(|key| key.starts_with("good/")), "{:?}", bench.keys());
+    let (_, test_store) = attack("insist", None).await;
+    assert!(test_store.keys().iter().all(|key| key.starts_with("good/")), "{:?}", test_store.keys());
 }
 
 /// Its deadline has always passed already.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_is_always_due_ticks_no_faster_than_it_may() {
-    let bench = bench("hostile");
-    let session = Destination::new(runtime(), Options { lanes: NonZeroUsize::MIN, ..options(&bench) });
+    let test_store = test_store("hostile");
+    let session = Destination::new(runtime(), Options { lanes: NonZeroUsize::MIN, ..options(&test_store) });
     let session = session.open("hurry.", "sync").await.expect("opens");
     let begun = std::time::Instant::now();
     let mut write = session.write().expect("no write is running");
@@ -219,7 +219,7 @@ async fn a_guest_that_is_always_due_ticks_no_faster_than_it_may() {
     tokio::time::sleep(30 * LEAST_TICK).await;
     write.insert(message("bad", "ticks", 3, None)).await.expect("the header is fine");
     assert_eq!(write.finish().await.failures().collect::<Vec<_>>(), []);
-    let ticks = bench.keys()[0].strip_suffix("-ticks").and_then(|ticks| ticks.parse::<u128>().ok()).expect("a number");
+    let ticks = test_store.keys()[0].strip_suffix("-ticks").and_then(|ticks| ticks.parse::<u128>().ok()).expect("a number");
     let most = begun.elapsed().as_nanos() / LEAST_TICK.as_nanos() + 1;
     assert!((1..=most).contains(&ticks), "{ticks} ticks, at most {most}");
 }
@@ -242,8 +242,8 @@ async fn ill_formed_keys_are_refused() {
 /// Two tables that write one key at once would overwrite each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_another_table_is_writing_is_refused() {
-    let bench = bench("hostile");
-    let options = Options { lanes: NonZeroUsize::MIN, ..options(&bench) };
+    let test_store = test_store("hostile");
+    let options = Options { lanes: NonZeroUsize::MIN, ..options(&test_store) };
     let session = Destination::new(runtime(), options).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     for (table, behave) in [("first", "hold"), ("second", "ok")] {
@@ -252,8 +252,8 @@ async fn a_key_that_another_table_is_writing_is_refused() {
     let report = write.finish().await;
     let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
     assert_eq!(failures, [("second", FailureClass::Data, "the key \"same\" is being written by the table \"first\"")]);
-    assert_eq!((report.tables[0].rows_confirmed, bench.keys()), (3, vec!["same".to_owned()]));
-    assert_eq!(bench.unfinished_uploads(), 0);
+    assert_eq!((report.tables[0].rows_confirmed, test_store.keys()), (3, vec!["same".to_owned()]));
+    assert_eq!(test_store.unfinished_uploads(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,14 +264,14 @@ async fn a_flood_of_lines_and_a_million_tiny_writes_do_no_harm() {
     }
 }
 
-/// The lane that traps had another table's object open, with a part already sent: that table fails too, its upload is aborted, and the
-/// other lane's table lands.
+/// The lane that traps had another table's object open, with a part already sent: that table fails too, its upload is aborted, and the other lane's
+/// table is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
-    let bench = bench("hostile");
-    let session = Destination::new(runtime(), options(&bench)).open("{}", "sync").await.expect("opens");
+    let test_store = test_store("hostile");
+    let session = Destination::new(runtime(), options(&test_store)).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
-    // Tables are dealt out to the two lanes in turn.
+    // Tables are assigned to the two lanes in turn.
     for (table, behave) in [("held", "hold"), ("good", "hold"), ("bad", "trap")] {
         write.insert(message(table, behave, 3, None)).await.expect("the header is fine");
     }
@@ -280,8 +280,8 @@ async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
     assert_eq!(failed, [("bad", FailureClass::Unexpected), ("held", FailureClass::Unexpected)]);
     let good = report.tables.iter().find(|table| table.table == "good").expect("in the books");
     assert_eq!((good.rows_confirmed, good.receipts.len()), (3, 1));
-    assert_eq!(bench.unfinished_uploads(), 0);
-    // The lane starts afresh: the next write goes through.
+    assert_eq!(test_store.unfinished_uploads(), 0);
+    // The lane restarts, and the next write succeeds.
     let mut write = session.write().expect("the first write has ended");
     for table in ["held", "good", "bad"] {
         write.insert(message(table, "ok", 2, None)).await.expect("the header is fine");
@@ -292,18 +292,18 @@ async fn a_trap_fails_the_tables_open_on_its_lane_and_no_other() {
 /// The check for unfinished uploads can fail: while an object is open there is one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unfinished_upload_is_seen_and_an_abandoned_write_aborts_it() {
-    let bench = bench("hostile");
-    let session = Destination::new(runtime(), options(&bench)).open("{}", "sync").await.expect("opens");
+    let test_store = test_store("hostile");
+    let session = Destination::new(runtime(), options(&test_store)).open("{}", "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     write.insert(message("held", "hold", 3, None)).await.expect("the header is fine");
     for _ in 0..500 {
-        if bench.unfinished_uploads() == 1 {
+        if test_store.unfinished_uploads() == 1 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(bench.unfinished_uploads(), 1);
+    assert_eq!(test_store.unfinished_uploads(), 1);
     write.abort().await;
-    assert_eq!(bench.unfinished_uploads(), 0);
-    assert_eq!(bench.keys().len(), 0);
+    assert_eq!(test_store.unfinished_uploads(), 0);
+    assert_eq!(test_store.keys().len(), 0);
 }

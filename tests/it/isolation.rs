@@ -1,7 +1,7 @@
-//! What a tenant's clients can take of the host itself: its work, and its places. Each attack is one that a tenant is free to try.
+//! What a tenant's clients could take from the host itself: its CPU time and its connection slots. Each attack is one that any tenant could try.
 
 use crate::hostile;
-use crate::tenants::{Served, spec};
+use crate::tenants::{TenantServer, spec};
 use anyhow::{Context as _, Result};
 use lakegate_tests::attack::Attack;
 use lakegate_tests::plugin::{Client, Message};
@@ -12,10 +12,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// How long something that must happen may take on a busy machine; without the bounds it would be minutes, or never.
+/// How long an expected event may take on a busy machine; without the limits it would take minutes, or never happen.
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// Two tenants: one that is attacked with, over TCP, and one that is not.
+/// Two tenants: one whose clients attack, over TCP, and one whose clients do not.
 const FILE: &str = r#"
 [tenants.evil]
 listen = { plain_tcp = "PLACE" }
@@ -40,23 +40,23 @@ content_types = ["text/csv"]
 
 const EVIL: &str = "evil/{{TABLE}}/{{UUID}}.csv";
 
-/// Serves the two, and where the first is; `change` is done to the file.
-async fn serve(change: impl FnOnce(String) -> String) -> Result<(Served, String)> {
+/// Serves both, and returns the address of the first; `change` modifies the file.
+async fn serve(change: impl FnOnce(String) -> String) -> Result<(TenantServer, String)> {
     let place = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string();
     let file = change(FILE.replace("PLACE", &place));
-    let served = Served::waiting_for(&file, &["good"], |command, folder| {
+    let served = TenantServer::waiting_for(&file, &["good"], |command, folder| {
         command.args(["--log-level", "error", "--local"]).arg(folder.join("store"));
     })
     .await?;
-    // The sockets are there before everybody is served.
+    // The sockets exist before all tenants are served.
     let listed = async { while charged(&served, "evil").await.is_err() {} };
     tokio::time::timeout(PATIENCE, listed).await.context("it is not served")?;
     Ok((served, place))
 }
 
-/// The processor time of the server, in seconds.
+/// CPU time of the server, in seconds.
 #[cfg(target_os = "linux")]
-pub(crate) fn cpu_seconds(served: &Served) -> Result<f64> {
+pub(crate) fn cpu_seconds(served: &TenantServer) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", served.child.id().context("it runs")?))?;
     let fields: Vec<&str> = stat.rsplit_once(')').context("a name")?.1.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).context("a number");
@@ -64,23 +64,23 @@ pub(crate) fn cpu_seconds(served: &Served) -> Result<f64> {
     Ok((ticks(11)? + ticks(12)?) / 100.0)
 }
 
-/// What the tenant is charged with, in seconds.
-async fn charged(served: &Served, tenant: &str) -> Result<f64> {
+/// CPU time charged to the tenant, in seconds.
+async fn charged(served: &TenantServer, tenant: &str) -> Result<f64> {
     Ok(metric(served, "lakegate_guest_cpu_seconds_total", tenant).await? + host_seconds(served, tenant).await?)
 }
 
-/// What the tenant is charged with for the host's work, in seconds. That of guests is by the clock on the wall, so a busy machine adds to it.
-pub(crate) async fn host_seconds(served: &Served, tenant: &str) -> Result<f64> {
+/// CPU time charged to the tenant for the host's work, in seconds. That of guests is wall time, which grows on a busy machine.
+pub(crate) async fn host_seconds(served: &TenantServer, tenant: &str) -> Result<f64> {
     metric(served, "lakegate_host_cpu_seconds_total", tenant).await
 }
 
-async fn metric(served: &Served, name: &str, tenant: &str) -> Result<f64> {
+async fn metric(served: &TenantServer, name: &str, tenant: &str) -> Result<f64> {
     let metrics = served.get("/metrics").await?;
     let name = format!("{name}{{tenant=\"{tenant}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok()).context(name)
 }
 
-/// Nothing that a client makes the host do is anybody else's, or nobody's. What is left over is what the run time needs to wait for sockets.
+/// All work that a client causes is charged to its tenant. The remainder is what the runtime needs to wait for sockets.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_attack_makes_the_host_do_is_charged_to_its_tenant() -> Result<()> {
@@ -91,7 +91,7 @@ async fn what_an_attack_makes_the_host_do_is_charged_to_its_tenant() -> Result<(
     for attack in Attack::ALL {
         let before = [cpu_seconds(&served)?, charged(&served, "evil").await?, charged(&served, "good").await?];
         let mut done = 0;
-        // A busy machine may need more than one.
+        // A busy machine may need more than one attempt.
         for _ in 0..10 {
             let stop = CancellationToken::new();
             let attacking = {
@@ -110,7 +110,7 @@ async fn what_an_attack_makes_the_host_do_is_charged_to_its_tenant() -> Result<(
         let name = attack.name();
         assert!(done > 0, "{name} did nothing");
         assert!(good < 0.05, "{name}: {good} s are charged to the neighbour");
-        // Less than that is within the grain of the clock.
+        // Less than that is below the clock's resolution.
         assert!(all < 0.3 || evil > all / 2.0, "{name}: of {all} s of computing, {evil} s are charged to whom they are done for");
         worked += all;
     }
@@ -120,7 +120,7 @@ async fn what_an_attack_makes_the_host_do_is_charged_to_its_tenant() -> Result<(
     Ok(())
 }
 
-/// One that its clients mean to keep busy is there for those that use it.
+/// Attackers that hold connections cannot keep out clients that use theirs.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_do_nothing_keep_no_place_of_their_tenant() -> Result<()> {
     let (served, place) = serve(|file| file).await?;
@@ -152,7 +152,7 @@ async fn session(place: &str, spec: Value) -> Result<Client> {
     Ok(client)
 }
 
-/// Begins a Write with one message and leaves in the middle of it; how long it takes until the tenant's only session can be had again.
+/// Starts a Write with one message and disconnects in the middle of it; returns how long it takes until the tenant's only session is available again.
 async fn left(place: &str, spec: Value, message: Message, begun: impl AsyncFnOnce()) -> Result<()> {
     let mut client = session(place, spec.clone()).await?;
     let (held, wait) = std::sync::mpsc::channel::<()>();
@@ -172,7 +172,7 @@ async fn left(place: &str, spec: Value, message: Message, begun: impl AsyncFnOnc
     tokio::time::timeout(PATIENCE, again).await.context("the place is held")
 }
 
-/// Whatever the store does, or does not.
+/// Whatever the store does or does not do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_left_waits_for_no_store() -> Result<()> {
     let hole = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -189,11 +189,11 @@ async fn a_session_that_is_left_waits_for_no_store() -> Result<()> {
     let keys = "machine = { lanes = 1 }\ncredentials = { access_key_id_env = \"LAKEGATE_TEST_ID\", secret_access_key_env = \"LAKEGATE_TEST_KEY\" }";
     let file = FILE.replace("PLACE", &place).replacen("machine = { lanes = 1 }", keys, 1);
     let file = file.replacen("key_prefixes", &format!("endpoint = {endpoint:?}\npath_style = true\nkey_prefixes"), 1);
-    let served = Served::waiting_for(&file, &["good"], |command, _| {
+    let served = TenantServer::waiting_for(&file, &["good"], |command, _| {
         command.args(["--log-level", "error"]).env("LAKEGATE_TEST_ID", "x".repeat(16)).env("LAKEGATE_TEST_KEY", "y".repeat(20));
     })
     .await?;
-    let spec = crate::place::laid_over(spec(EVIL, "csv"), serde_json::json!({"batch_size": 10}));
+    let spec = crate::proxied_store::laid_over(spec(EVIL, "csv"), serde_json::json!({"batch_size": 10}));
     let message = Message::Insert(ids("t", 0..100).into());
     left(&place, spec, message, async || drop(tokio::time::timeout(PATIENCE, asked.recv()).await)).await?;
     served.stop().await?;
@@ -218,17 +218,17 @@ async fn a_session_that_is_left_waits_for_no_guest() -> Result<()> {
         let _slow = tokio::time::timeout(PATIENCE, spins).await;
     })
     .await?;
-    // It was stopped, not caught: its tenant is not held off for it.
+    // It was stopped, which is not a trap, so its tenant has no quarantine.
     let metrics = served.get("/metrics").await?;
     assert!(metrics.contains("lakegate_traps_total{tenant=\"evil\"} 0\n"), "{metrics}");
     served.stop().await?;
     Ok(())
 }
 
-/// Those who look at the status page are answered, whoever else connects to it.
+/// The status page responds, whatever other clients connect to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_keep_nobody_from_the_status_page() -> Result<()> {
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     let mut silent = Vec::new();
     for number in 0..100 {
         let mut socket = TcpStream::connect(served.status).await?;
@@ -249,8 +249,9 @@ async fn silent_connections_keep_nobody_from_the_status_page() -> Result<()> {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_is_held_after_chaos() -> Result<()> {
-    let report = lakegate_tests::chaos::run(std::path::Path::new(crate::place::PLUGIN), Duration::from_secs(20), 1, |_, _| {}).await?;
-    // A run in which nothing happens would promise nothing.
+    let report =
+        lakegate_tests::chaos::run(std::path::Path::new(crate::proxied_store::PLUGIN), Duration::from_secs(20), 1, |_, _| {}).await?;
+    // A run in which nothing happens would prove nothing.
     assert!(report.stored > 10 && report.attacks > 100 && report.left > 0 && report.reloads > 0 && report.faults > 0, "{report:?}");
     Ok(())
 }

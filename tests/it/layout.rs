@@ -1,6 +1,6 @@
-//! Every scenario of the golden layout, through gRPC, on the embedded store and on a live MinIO.
+//! All scenarios of the golden layout, through gRPC, on the embedded store and on a live MinIO.
 
-use crate::support::{Served, bench};
+use crate::support::{TestServer, test_store};
 use anyhow::{Context, Result};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -19,22 +19,22 @@ use tonic::{Code, Status};
 
 const SYNC_ID: &str = "6f1c2f3e-1111-4222-8333-444455556666";
 
-/// A plugin server on loopback over a store, and what is needed to look into the store.
-struct Rig {
-    served: Served,
+/// A plugin server on loopback with a store, and a client to inspect the store.
+struct ScenarioRunner {
+    served: TestServer,
     objects: Client,
     bucket: String,
     /// Added to every spec.
     extra: Vec<(&'static str, Value)>,
 }
 
-impl Rig {
+impl ScenarioRunner {
     async fn new(options: Options, objects: Client, bucket: &str, extra: Vec<(&'static str, Value)>) -> Result<Self> {
-        let served = Served::over(Network::Tcp, options).await?;
+        let served = TestServer::over(Network::Tcp, options).await?;
         Ok(Self { served, objects, bucket: bucket.to_owned(), extra })
     }
 
-    /// The whole of a scenario: Init, its Writes, Close, and what is then in the bucket below the run's prefix.
+    /// Runs a scenario: Init, its Writes, Close; returns what is then in the bucket below the run's prefix.
     async fn run(&mut self, scenario: &Scenario, prefix: &str) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let spec = self.spec(scenario, prefix);
@@ -140,7 +140,7 @@ fn text(result: Result<(), Status>) -> String {
     format!("{code}: {}", status.message())
 }
 
-/// What a store of today answers where the recorded one could not.
+/// What a current store answers where the recorded one could not.
 pub(crate) fn adjusted(expected: Expected) -> Expected {
     if expected.name != "sse_aes256" {
         return expected;
@@ -150,12 +150,12 @@ pub(crate) fn adjusted(expected: Expected) -> Expected {
     Expected { write: vec!["OK".into()], objects: objects.expect("an object"), ..expected }
 }
 
-async fn run_all(through: &str, mut rig: Rig, has_encryption: bool) -> Result<()> {
+async fn run_all(through: &str, mut runner: ScenarioRunner, has_encryption: bool) -> Result<()> {
     let mut results = Vec::new();
     for (scenario, expected) in layout::scenarios()? {
         let expected = if has_encryption { adjusted(expected) } else { expected };
         let prefix = format!("run-{}/", results.len());
-        let result = match rig.run(&scenario, &prefix).await {
+        let result = match runner.run(&scenario, &prefix).await {
             Ok(outcome) => layout::compare(&scenario, &expected, &outcome, SYNC_ID),
             Err(error) => Err(error),
         };
@@ -166,10 +166,10 @@ async fn run_all(through: &str, mut rig: Rig, has_encryption: bool) -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn through_grpc_into_the_embedded_store() -> Result<()> {
-    let bench = bench("layout");
-    let objects = s3::embedded_client(&bench.store);
-    let rig = Rig::new(bench.options(), objects, "layout", Vec::new()).await?;
-    run_all("gRPC into the embedded store", rig, true).await
+    let test_store = test_store("layout");
+    let objects = s3::embedded_client(&test_store.store);
+    let runner = ScenarioRunner::new(test_store.options(), objects, "layout", Vec::new()).await?;
+    run_all("gRPC into the embedded store", runner, true).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,9 +181,9 @@ async fn through_grpc_into_minio() -> Result<()> {
     let credentials = Credentials::new(&store.access_key, &store.secret_key, None, None, "test");
     options.connect.credentials = Some(SharedCredentialsProvider::new(credentials));
     let extra = vec![("endpoint", json!(store.endpoint)), ("use_path_style", json!(true))];
-    let rig = Rig::new(options, objects, "layout", extra).await?;
+    let runner = ScenarioRunner::new(options, objects, "layout", extra).await?;
     // A MinIO without a key service refuses SSE-S3, as the recorded one did.
-    run_all("gRPC into MinIO", rig, false).await?;
+    run_all("gRPC into MinIO", runner, false).await?;
     store.stop().await;
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Bounds that hold whatever the input: parts of an object, bytes held by the host, and the use of every lane.
+//! Limits that hold for any input: parts of an object, bytes held by the host, and the use of all lanes.
 
-use crate::rig::{Rig, insert_in_turn};
-use crate::support::{bench, runtime};
+use crate::faulty_store::{FaultyStore, insert_in_turn};
+use crate::support::{runtime, test_store};
 use arrow_array::cast::AsArray;
 use arrow_array::{BinaryArray, Int64Array, ListArray, StringArray};
 use arrow_buffer::OffsetBuffer;
@@ -19,12 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What a guest writes at most before the host may spill: one chunk a lane.
+/// Maximum bytes a guest writes before the host can spill: one chunk per lane.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 const LANES: NonZeroUsize = NonZeroUsize::new(2).expect("two");
 
-/// The most that a session held while `work` ran, looked at every millisecond.
+/// Peak of the bytes held by a session while `work` ran, polled every millisecond.
 async fn most_held<T>(session: &Session, work: impl Future<Output = T>) -> (T, MemoryUsage) {
     let done = CancellationToken::new();
     let watch = async {
@@ -49,9 +49,9 @@ async fn most_held<T>(session: &Session, work: impl Future<Output = T>) -> (T, M
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_ten_thousand_parts_are_refused_by_name() {
     const PART: u64 = 64;
-    let mut rig = Rig::new([]).await;
-    rig.options.connect.min_part_bytes = PART;
-    let session = rig.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
+    let mut faulty = FaultyStore::new([]).await;
+    faulty.options.connect.min_part_bytes = PART;
+    let session = faulty.open(json!({"path": "{{TABLE}}.csv", "no_rotate": true})).await;
     let mut write = session.write().expect("no write is running");
     // 6 bytes a row and more: well above 640,000 bytes.
     insert_in_turn(&mut write, &BTreeMap::from([("t".to_owned(), 120_000)]), 10_000).await;
@@ -62,16 +62,16 @@ async fn more_than_ten_thousand_parts_are_refused_by_name() {
     let text = "the object needs more than 10000 parts of 64 bytes (640000 bytes so far), which is all a store allows; `part_size: 128` holds \
                 twice as much";
     assert_eq!(failures[0].1.message, text);
-    assert_eq!((rig.unfinished(), rig.keys().len()), (vec![], 0));
-    // The session goes on: a smaller table lands.
+    assert_eq!((faulty.unfinished(), faulty.keys().len()), (vec![], 0));
+    // The session continues: a smaller table is written.
     let rows = BTreeMap::from([("u".to_owned(), 1_000)]);
     let mut write = session.write().expect("no write is running");
     insert_in_turn(&mut write, &rows, 1_000).await;
-    rig.check_all_landed("after the refusal", &write.finish().await, &rows);
+    faulty.check_all_landed("after the refusal", &write.finish().await, &rows);
     session.close().await;
 }
 
-/// Cells of bytes that take six each in JSON: more than the memory of an instance, had their text to be gathered.
+/// Cells whose bytes take six each in JSON: more than the memory of an instance, if their text had to be collected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_cell_of_control_characters_is_written_as_it_is_encoded() {
     const CELL: usize = 108 << 20;
@@ -82,9 +82,9 @@ async fn a_huge_cell_of_control_characters_is_written_as_it_is_encoded() {
     let nested = Table::new("nested").column("c", Arc::new(list)).insert_ipc().expect("one column");
     // JSON: `{"c":["…"]}` and a line end. CSV: a header and a line end.
     let cases = [("json", &nested, "nested", 6 * CELL + 11), ("csv", &text, "text", CELL + 3)];
-    let bench = bench("limits");
+    let test_store = test_store("limits");
     let session = |format: &str| {
-        let options = Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+        let options = Options { lanes: NonZeroUsize::MIN, ..test_store.options() };
         open(options, json!({"format": format, "path": format!("{{{{TABLE}}}}.{format}"), "no_rotate": true}))
     };
     for (format, message, table, bytes) in cases {
@@ -106,22 +106,22 @@ async fn a_huge_cell_fits_a_page_of_parquet() {
     let mut dice = Dice::new(1);
     let cell: Vec<u8> = (0..CELL / 8).flat_map(|_| dice.bits().to_le_bytes()).collect();
     let message = Table::new("huge").column("c", Arc::new(BinaryArray::from_vec(vec![&cell]))).insert_ipc().expect("one column");
-    let bench = bench("limits");
-    let options = Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+    let test_store = test_store("limits");
+    let options = Options { lanes: NonZeroUsize::MIN, ..test_store.options() };
     let session = open(options, json!({"format": "parquet", "path": "{{TABLE}}.parquet", "no_rotate": true})).await;
     let mut write = session.write().expect("no write is running");
     write.insert(message.into()).await.expect("a good message");
     let report = write.finish().await;
     assert_eq!(report.failures().collect::<Vec<_>>(), []);
     session.close().await;
-    let file = bytes::Bytes::from(bench.body("huge.parquet"));
+    let file = bytes::Bytes::from(test_store.body("huge.parquet"));
     let rows = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.build()).expect("a file of Parquet");
     let rows: Vec<_> = rows.collect::<Result<_, _>>().expect("its rows");
     assert!(rows.len() == 1 && rows[0].column(0).as_binary::<i32>().value(0) == cell);
 }
 
-/// What the `parquet` crate could not hold fails its table by the column's name, and the lane's other tables land; what it may hold fits,
-/// beside as much in another column.
+/// What the `parquet` crate could not hold fails its table with the column's name, while the lane's other tables are written; what it may hold fits,
+/// next to as much in another column.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_nested_cell_is_refused_or_fits_a_page_of_parquet() {
     let mut dice = Dice::new(2);
@@ -135,8 +135,8 @@ async fn a_huge_nested_cell_is_refused_or_fits_a_page_of_parquet() {
     let huge = Table::new("huge").column("c", list(&huge)).insert_ipc().expect("one column");
     let large = Table::new("large").column("flat", Arc::new(BinaryArray::from_vec(vec![&rest]))).column("c", list(&large));
     let large = large.insert_ipc().expect("two columns");
-    let bench = bench("limits");
-    let options = Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+    let test_store = test_store("limits");
+    let options = Options { lanes: NonZeroUsize::MIN, ..test_store.options() };
     let session = open(options, json!({"format": "parquet", "path": "{{TABLE}}.parquet", "no_rotate": true})).await;
     let mut write = session.write().expect("no write is running");
     for message in [other, huge, large] {
@@ -149,7 +149,7 @@ async fn a_huge_nested_cell_is_refused_or_fits_a_page_of_parquet() {
     let (table, class, said) = &failures[0];
     assert_eq!((table.as_str(), *class), ("huge", FailureClass::Data), "{said}");
     assert!(said.starts_with("column \"c\": a row takes more than 50331648 bytes"), "{said}");
-    let mut keys = bench.keys();
+    let mut keys = test_store.keys();
     keys.sort();
     assert_eq!(keys, ["large.parquet", "other.parquet"]);
 }
@@ -160,10 +160,10 @@ const MEMORY_BYTES: u64 = 16 << 20;
 const ROWS_A_MESSAGE: i64 = 1_080;
 const ROUNDS: i64 = 2;
 const WORDS_A_ROW: i64 = 30;
-/// All that a process has for files and sockets while two thousand objects are open.
+/// The process's limit on files and sockets while two thousand objects are open.
 const FEW_FILES: u32 = 512;
 
-/// Text that compresses little: numbers mixed by multiplication, of which no two rows are alike.
+/// Text that hardly compresses: numbers mixed by multiplication, different in all rows.
 fn mixed_text(round: i64) -> Arc<StringArray> {
     const BY: u64 = 0x9e37_79b9_7f4a_7c15;
     let word = |number: i64| (number as u64).wrapping_add(1).wrapping_mul(BY).rotate_left(29).wrapping_mul(BY);
@@ -178,7 +178,7 @@ fn wide_rows(table: &str, round: i64, text: &Arc<StringArray>) -> Vec<u8> {
     Table::new(table).column("id", Arc::new(ids)).column("text", text.clone()).insert_ipc().expect("two columns")
 }
 
-/// Runs the test of this name in a process of its own that may open [`FEW_FILES`] files; `true` in that process, where the body belongs.
+/// Runs the test of this name in a separate process that may open [`FEW_FILES`] files; returns `true` in that process, which should run the body.
 #[expect(clippy::print_stdout, reason = "what the other process measured")]
 fn with_few_files(test: &str) -> bool {
     const CHILD: &str = "LAKEGATE_TEST_FEW_FILES";
@@ -202,7 +202,7 @@ async fn open(options: Options, extra: Value) -> Session {
     Destination::new(runtime(), options).open(&spec, "sync").await.expect("the session opens")
 }
 
-/// The rows that an object holds, by reading it.
+/// Reads an object and counts its rows.
 fn rows_in(body: &[u8], format: &str) -> usize {
     use std::io::Read;
     let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count() - 1;
@@ -222,8 +222,8 @@ fn rows_in(body: &[u8], format: &str) -> usize {
 
 /// Two thousand tables are open at once, with sixteen mebibytes for their parts.
 async fn many_tables(format: &str, extra: Value) -> MemoryUsage {
-    let bench = bench("limits");
-    let options = Options { lanes: LANES, memory_bytes: MEMORY_BYTES, ..bench.options() };
+    let test_store = test_store("limits");
+    let options = Options { lanes: LANES, memory_bytes: MEMORY_BYTES, ..test_store.options() };
     let session = open(options, extra).await;
     let texts: Vec<_> = (0..ROUNDS).map(mixed_text).collect();
     let names: Vec<String> = (0..MANY_TABLES).map(|number| format!("table_{number:04}")).collect();
@@ -238,19 +238,19 @@ async fn many_tables(format: &str, extra: Value) -> MemoryUsage {
     };
     let (report, most) = most_held(&session, work).await;
     assert_eq!(report.failures().take(3).collect::<Vec<_>>(), [], "{format}");
-    assert_eq!((report.tables.len(), bench.keys().len()), (MANY_TABLES, MANY_TABLES), "{format}");
+    assert_eq!((report.tables.len(), test_store.keys().len()), (MANY_TABLES, MANY_TABLES), "{format}");
     let rows = usize::try_from(ROUNDS * ROWS_A_MESSAGE).expect("a count");
     for (number, table) in report.tables.iter().enumerate() {
         assert_eq!((table.rows_in, table.rows_confirmed, table.receipts.len()), (rows as u64, rows as u64, 1), "{format}: {}", table.table);
-        // Receipts are of objects that are there; to read two gibibytes of them would say no more than to read some.
+        // Receipts refer to existing objects; reading all two gibibytes would prove no more than reading some.
         if number % 40 != 0 {
             continue;
         }
-        let body = bench.body(table.receipts[0].key.as_str());
+        let body = test_store.body(table.receipts[0].key.as_str());
         assert_eq!((body.len() as u64, rows_in(&body, format)), (table.receipts[0].bytes, rows), "{format}: {}", table.table);
     }
     assert!(most.staged <= MEMORY_BYTES + LANES.get() as u64 * CHUNK_BYTES, "{format}: {most:?}");
-    assert_eq!(bench.unfinished_uploads(), 0, "{format}");
+    assert_eq!(test_store.unfinished_uploads(), 0, "{format}");
     session.close().await;
     most
 }
@@ -269,7 +269,7 @@ async fn many_tables_with_any_part(test: &str, format: &str, extra: Value) {
         let started = std::time::Instant::now();
         let most = many_tables(format, extra).await;
         println!("{MANY_TABLES} tables of {format}, part_size {part_size:?}: {most:?}, {:.0} s", started.elapsed().as_secs_f64());
-        // What was open at once is many times the memory: without the spill file the bound on staged bytes would not have held.
+        // What was open at once is many times the memory: without the spill file, the limit on staged bytes would have been exceeded.
         assert!(most.spill_file > 4 * MEMORY_BYTES, "{format}: {most:?}");
     }
 }
@@ -299,10 +299,10 @@ async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
     const IN_FLIGHT_BYTES: u64 = 512 << 10;
     // The ids below 1.5 million in text, and a header.
     const MOST_OBJECT_BYTES: u64 = 8 * ROWS_AN_OBJECT as u64 + 3;
-    let mut rig = Rig::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(50)))]).await;
-    rig.options.in_flight_bytes = IN_FLIGHT_BYTES;
-    rig.options.memory_bytes = 1 << 20;
-    let session = rig.open(json!({"batch_size": ROWS_AN_OBJECT})).await;
+    let mut faulty = FaultyStore::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(50)))]).await;
+    faulty.options.in_flight_bytes = IN_FLIGHT_BYTES;
+    faulty.options.memory_bytes = 1 << 20;
+    let session = faulty.open(json!({"batch_size": ROWS_AN_OBJECT})).await;
     let rows: BTreeMap<String, i64> = (0..4).map(|number| (format!("t{number}"), OBJECTS / 4 * ROWS_AN_OBJECT)).collect();
     let work = async {
         let mut write = session.write().expect("no write is running");
@@ -310,9 +310,9 @@ async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
         write.finish().await
     };
     let (report, most) = most_held(&session, work).await;
-    rig.check_all_landed("slow store", &report, &rows);
-    assert_eq!(rig.keys().len() as i64, OBJECTS);
-    // Over the budget goes only what each lane hands over before it waits.
+    faulty.check_all_landed("slow store", &report, &rows);
+    assert_eq!(faulty.keys().len() as i64, OBJECTS);
+    // The budget is only exceeded by what each lane passes before it waits.
     assert!(most.in_flight <= IN_FLIGHT_BYTES + LANES.get() as u64 * (MOST_OBJECT_BYTES + JOB_BYTES), "{most:?}");
     assert!(most.in_flight > IN_FLIGHT_BYTES / 2, "the store was not slow enough to say anything: {most:?}");
     assert!(most.staged <= LANES.get() as u64 * MOST_OBJECT_BYTES, "{most:?}");
@@ -320,14 +320,14 @@ async fn a_slow_store_of_small_objects_holds_no_more_than_the_budget() {
     session.close().await;
 }
 
-/// A row an object: what waits is not their bytes, it is the objects themselves.
+/// One row per object: the objects themselves are what waits, not their bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_store_of_tiny_objects_holds_only_so_many() {
     const OBJECTS: i64 = 600;
     const AT_ONCE: u64 = 20;
-    let mut rig = Rig::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(50)))]).await;
-    rig.options.in_flight_bytes = AT_ONCE * JOB_BYTES;
-    let session = rig.open(json!({"batch_size": 1})).await;
+    let mut faulty = FaultyStore::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(50)))]).await;
+    faulty.options.in_flight_bytes = AT_ONCE * JOB_BYTES;
+    let session = faulty.open(json!({"batch_size": 1})).await;
     let rows = BTreeMap::from([("t".to_owned(), OBJECTS)]);
     let work = async {
         let mut write = session.write().expect("no write is running");
@@ -335,20 +335,20 @@ async fn a_slow_store_of_tiny_objects_holds_only_so_many() {
         write.finish().await
     };
     let (report, most) = most_held(&session, work).await;
-    rig.check_all_landed("tiny objects", &report, &rows);
-    assert_eq!(rig.keys().len() as i64, OBJECTS);
-    // One more begins while there is room, and its few bytes are counted too.
+    faulty.check_all_landed("tiny objects", &report, &rows);
+    assert_eq!(faulty.keys().len() as i64, OBJECTS);
+    // One more is opened while there is space, and its few bytes are counted too.
     let objects = most.in_flight / JOB_BYTES;
     assert!((AT_ONCE / 2..=AT_ONCE + 1).contains(&objects), "{most:?}");
     session.close().await;
 }
 
-/// The keys that a hot table's objects get with so many lanes, and the rows confirmed. Equal seeds give each lane equal keys.
+/// The keys of a hot table's objects with this many lanes, and the rows confirmed. Equal seeds give each lane equal keys.
 async fn keys_of_a_hot_table(lanes: NonZeroUsize) -> (BTreeSet<String>, u64) {
     const MESSAGES: u64 = 24;
     const ROWS: i64 = 500_000;
-    let bench = bench("limits");
-    let options = Options { lanes, seed: Some(7), ..bench.options() };
+    let test_store = test_store("limits");
+    let options = Options { lanes, seed: Some(7), ..test_store.options() };
     let session = open(options, json!({"format": "csv", "path": "{{TABLE}}/{{UUID}}", "batch_size": ROWS})).await;
     // About 4 MB: one fills a lane's queue.
     let message = bytes::Bytes::from(lakegate_tests::tables::ids("hot", 0..ROWS));
@@ -360,7 +360,7 @@ async fn keys_of_a_hot_table(lanes: NonZeroUsize) -> (BTreeSet<String>, u64) {
     assert_eq!(report.failures().collect::<Vec<_>>(), []);
     assert_eq!(report.tables[0].rows_in, MESSAGES * ROWS as u64);
     session.close().await;
-    (bench.keys().into_iter().collect(), report.tables[0].rows_confirmed)
+    (test_store.keys().into_iter().collect(), report.tables[0].rows_confirmed)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,8 +376,8 @@ async fn a_hot_table_that_rotates_uses_both_lanes() {
 /// its rows go there.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_replace_the_empty_object_of_an_earlier_write() {
-    let bench = bench("limits");
-    let options = Options { lanes: LANES, ..bench.options() };
+    let test_store = test_store("limits");
+    let options = Options { lanes: LANES, ..test_store.options() };
     let spec = json!({"format": "parquet", "path": "{{TABLE}}/{{UUID}}", "write_empty_objects_for_empty_tables": true});
     let session = open(options, spec).await;
     let mut write = session.write().expect("no write is running");
@@ -385,7 +385,7 @@ async fn rows_replace_the_empty_object_of_an_earlier_write() {
         write.migrate_table(lakegate_tests::tables::ids(table, 0..0).into()).await.expect("a good schema");
     }
     assert_eq!(write.finish().await.failures().collect::<Vec<_>>(), []);
-    let empty = bench.keys();
+    let empty = test_store.keys();
     assert_eq!(empty.len(), 2);
     let mut write = session.write().expect("the first write has ended");
     for table in ["b", "a"] {
@@ -394,8 +394,8 @@ async fn rows_replace_the_empty_object_of_an_earlier_write() {
     let report = write.finish().await;
     assert_eq!(report.failures().collect::<Vec<_>>(), []);
     session.close().await;
-    assert_eq!(bench.keys(), empty);
+    assert_eq!(test_store.keys(), empty);
     for key in &empty {
-        assert_eq!(rows_in(&bench.body(key), "parquet"), 3, "{key}");
+        assert_eq!(rows_in(&test_store.body(key), "parquet"), 3, "{key}");
     }
 }

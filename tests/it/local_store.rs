@@ -1,5 +1,5 @@
-//! The contract of an S3 store, promise by promise. It is run against the embedded store in this process, against the same store over
-//! HTTP, and against a live MinIO, so that what the other tests learn from the embedded store is true of S3.
+//! The contract of an S3 store. It is tested with the embedded store in this process, with the same store over HTTP, and with a live MinIO, so that
+//! what other tests learn from the embedded store is true of S3.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -15,10 +15,10 @@ use lakegate_tests::s3::{Store, embedded_client};
 use lakegate_tests::{minio, tiers};
 
 const BUCKET: &str = "contract";
-/// The least size of a part but the last.
+/// Minimum size of all parts but the last.
 const MIN_PART_BYTES: usize = 5 * 1024 * 1024;
 
-/// The code of a failed request; panics, saying what came instead, when it succeeded.
+/// The code of a failed request; panics if it succeeded.
 fn code<T: std::fmt::Debug, E: ProvideErrorMetadata + std::fmt::Debug>(result: Result<T, E>) -> String {
     let error = result.expect_err("a refusal");
     error.code().map_or_else(|| format!("{error:?}"), str::to_owned)
@@ -67,7 +67,7 @@ async fn unfinished(client: &Client, key: &str) -> usize {
     listed.uploads.unwrap_or_default().iter().filter(|upload| upload.key.as_deref() == Some(key)).count()
 }
 
-/// Every promise that holds for any S3.
+/// All tests that hold for any S3 store.
 async fn contract(client: &Client) {
     buckets(client).await;
     objects(client).await;
@@ -120,7 +120,7 @@ async fn objects(client: &Client) {
     let head = client.head_object().bucket(BUCKET).key("o/hello.csv").send().await.expect_err("no object");
     assert!(head.into_service_error().is_not_found());
 
-    // Larger than every buffer on the way, and not a multiple of one.
+    // Larger than any buffer on the way, and not a multiple of one.
     let large: Vec<u8> = (0..3_000_017_u32).map(|n| (n % 251) as u8).collect();
     put(client, "o/large.bin", &large).await;
     assert!(get(client, "o/large.bin").await.as_ref() == Some(&large), "3 MB come back as they went");
@@ -186,7 +186,7 @@ async fn multipart(client: &Client) {
     let id = begin(client, key).await;
     assert_eq!(unfinished(client, key).await, 1);
     let bodies = [vec![b'a'; MIN_PART_BYTES], vec![b'b'; MIN_PART_BYTES + 3], vec![b'c'; 7]];
-    // Out of order, and one of them twice: the later one counts.
+    // Out of order, and one of them twice: the later one wins.
     part(client, key, &id, 2, vec![b'?'; MIN_PART_BYTES]).await;
     let third = part(client, key, &id, 3, bodies[2].clone()).await;
     let first = part(client, key, &id, 1, bodies[0].clone()).await;
@@ -260,7 +260,7 @@ async fn contract_on_minio() {
 }
 
 fn assert_no_leftovers(dir: &Path) {
-    // Each opener has a folder of its own there, for as long as it lives.
+    // Each process has its own folder there while it has the store open.
     let openers = std::fs::read_dir(dir.join(".lakegate/tmp")).expect("the folder").map(|opener| opener.expect("an opener").path());
     let left: Vec<_> = openers.flat_map(|opener| std::fs::read_dir(opener).expect("its folder")).collect();
     assert!(left.is_empty(), "temporary files are gone: {left:?}");

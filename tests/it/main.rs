@@ -1,4 +1,4 @@
-//! The integration tests, one binary: the wasmtime and AWS crates are linked once.
+//! The integration tests, in one binary so that the wasmtime and AWS crates are linked only once.
 
 mod bad_input;
 mod binary_fuzz;
@@ -12,6 +12,7 @@ mod endings;
 mod exact_values;
 mod exhaustion;
 mod faults;
+mod faulty_store;
 mod golden;
 mod grant_fuzz;
 mod hostile;
@@ -21,13 +22,12 @@ mod limits;
 mod local_store;
 mod other_users;
 mod outside;
-mod place;
 mod plugins;
 mod property;
+mod proxied_store;
 mod python_client;
 mod readback;
 mod readers;
-mod rig;
 mod serve;
 mod session_policy;
 mod status_page;

@@ -1,6 +1,6 @@
-//! A tenant's unix socket and the other users of the machine: mode and owner say who is let in, and the system keeps to it.
+//! Access to a tenant's unix socket by other users of the machine, as determined by its mode and owner.
 
-use crate::tenants::Served;
+use crate::tenants::TenantServer;
 use anyhow::{Context, Result, ensure};
 use lakegate_tests::process::on_path;
 use lakegate_tests::tiers::{self, Unavailable};
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// Two users that are not root, and need not be known to the system.
+/// Two users that are not root, and need not exist on the system.
 const NOBODY: u32 = 65_534;
 const SOMEBODY: u32 = 65_533;
 
-/// Connects, greets as HTTP/2 does, and prints the type of the first frame that comes back; or the number of the error.
+/// Connects, sends the HTTP/2 preface, and prints the type of the first frame that is received, or the error number.
 const CLIENT: &str = r#"
 use Socket;
 socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die $!;
@@ -22,9 +22,9 @@ syswrite($s, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0");
 sysread($s, my $frame, 9) == 9 or die "closed";
 print "frame ", ord(substr($frame, 3, 1));
 "#;
-/// EACCES.
+/// The error number of EACCES.
 const REFUSED: &str = "error 13";
-/// SETTINGS.
+/// The frame type of SETTINGS.
 const SERVED: &str = "frame 4";
 
 const TENANTS: [(&str, &str); 5] = [
@@ -45,10 +45,10 @@ fn file() -> String {
     TENANTS.map(entry).concat()
 }
 
-/// What a process of this user and group is answered.
+/// The result of a process with this user and group.
 async fn asked_by(perl: &Path, socket: PathBuf, uid: u32, gid: u32) -> Result<String> {
     let mut command = Command::new(perl);
-    // Of root's groups it keeps none: std drops them with the user.
+    // It keeps none of root's groups: std drops them when it changes the user.
     command.args(["-e", CLIENT]).arg(socket).uid(uid).gid(gid).current_dir("/").stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -63,18 +63,18 @@ async fn a_socket_lets_in_whom_its_mode_and_owner_name() -> Result<()> {
     }
     let perl = on_path("perl").ok_or_else(|| Unavailable("no `perl` on the PATH".into()));
     let Some(perl) = tiers::live("sockets and other users", perl) else { return Ok(()) };
-    let served = Served::of(&file(), |command, folder| {
+    let served = TenantServer::with(&file(), |command, folder| {
         command.arg("--local").arg(folder.join("store"));
     })
     .await?;
-    // The folder lets everyone through: what refuses is the socket.
+    // The folder is accessible to everyone, so it is the socket that refuses.
     std::fs::set_permissions(served.folder.path(), std::fs::Permissions::from_mode(0o755))?;
     for (tenant, [nobody, somebody, nobody_in_somebodys_group]) in [
         ("private", [REFUSED, REFUSED, REFUSED]),
         ("given", [SERVED, REFUSED, SERVED]),
         ("open", [SERVED, SERVED, SERVED]),
         ("shared", [REFUSED, SERVED, SERVED]),
-        // The owner's own bits decide for the owner.
+        // For the owner, the owner's permission bits decide.
         ("closed", [REFUSED, SERVED, REFUSED]),
     ] {
         for (uid, gid, expected) in

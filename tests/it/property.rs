@@ -1,20 +1,20 @@
-//! Laws over random tables: the guest in wasm writes what it writes natively, byte for byte; rows cut anywhere are the same rows; JSON and
-//! Parquet read back as what was sent, up to the text forms that are documented.
+//! Properties of random tables: the guest in wasm writes the same bytes as natively; rows split into messages anywhere are the same rows; JSON and
+//! Parquet read back as what was sent, up to the documented text forms.
 //!
-//! A fixed number of tables from a fixed seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others.
+//! A fixed number of tables from a fixed seed; `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others.
 
 use crate::readers::{json_matches, parquet_matches};
-use crate::support::{Bench, bench};
+use crate::support::{TestStore, test_store};
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::StringArray;
 use lakegate::{Destination, WriteReport};
-use lakegate_guest::encode::{EncodeError, Encoders, Output};
-use lakegate_guest::host::PutError;
+use lakegate_guest::encode::{EncodeError, Encoders};
 use lakegate_guest::ipc::Decoder;
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Spec};
 use lakegate_guest::testing::FakeHost;
 use lakegate_tests::generate::{Dice, Generated, Types, asked};
+use lakegate_tests::output::CollectedOutput;
 use lakegate_tests::tables::Table;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,11 +22,11 @@ use std::num::NonZeroU64;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Tables of a test, and where their seeds begin, unless told otherwise.
+/// Default number of tables of a test, and the first seed.
 const CASES: u64 = 150;
 const SEED: u64 = 20_200_913;
 
-/// Seeds of the tables, said aloud.
+/// The seeds of the tables, which are also printed.
 #[expect(clippy::print_stdout, reason = "the seed is what a reader of a failure needs")]
 fn seeds(what: &str) -> std::ops::Range<u64> {
     let (seed, cases) = (asked("LAKEGATE_PROPERTY_SEED", SEED), asked("LAKEGATE_PROPERTY_CASES", CASES));
@@ -52,10 +52,10 @@ fn spec(changes: &Value) -> Value {
     spec
 }
 
-/// What the guest in wasm makes of all tables, in one write.
-async fn in_wasm(bench: &Bench, spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
-    // One lane, so that a rotating table is cut where a single guest would cut it.
-    let options = lakegate::Options { lanes: NonZeroUsize::MIN, ..bench.options() };
+/// The output of the guest in wasm for all tables, in one write.
+async fn in_wasm(test_store: &TestStore, spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
+    // One lane, so that a rotating table is split where a single guest would split it.
+    let options = lakegate::Options { lanes: NonZeroUsize::MIN, ..test_store.options() };
     let session = Destination::new(crate::support::runtime(), options).open(&spec.to_string(), "sync").await?;
     let mut write = session.write()?;
     for (_, ipc) in tables {
@@ -63,22 +63,22 @@ async fn in_wasm(bench: &Bench, spec: &Value, tables: &[(String, Vec<u8>)]) -> R
     }
     let report = write.finish().await;
     session.close().await;
-    Ok(bodies(bench, &report))
+    Ok(bodies(test_store, &report))
 }
 
-fn bodies(bench: &Bench, report: &WriteReport) -> Bodies {
-    let of = |table: &lakegate::TableReport| match &table.failure {
+fn bodies(test_store: &TestStore, report: &WriteReport) -> Bodies {
+    let outcome = |table: &lakegate::TableReport| match &table.failure {
         Some(failure) => Err(failure.message.clone()),
         None => {
-            let mut bodies: Vec<_> = table.receipts.iter().map(|receipt| bench.body(receipt.key.as_str())).collect();
+            let mut bodies: Vec<_> = table.receipts.iter().map(|receipt| test_store.body(receipt.key.as_str())).collect();
             bodies.sort();
             Ok(bodies)
         }
     };
-    report.tables.iter().map(|table| (table.table.clone(), of(table))).collect()
+    report.tables.iter().map(|table| (table.table.clone(), outcome(table))).collect()
 }
 
-/// What the same guest makes of them natively.
+/// The output of the same guest natively.
 fn natively(spec: &Value, tables: &[(String, Vec<u8>)]) -> Result<Bodies> {
     let spec = Spec::parse(&spec.to_string(), "sync").map_err(|problems| anyhow!("{problems:?}"))?;
     let host = FakeHost::default();
@@ -105,11 +105,11 @@ async fn check(what: &str, changes: Value, types: Types) -> Result<()> {
     let seeds = seeds(what);
     let generated: Vec<_> = seeds.map(|seed| (table(seed), Generated::new(&table(seed), seed, types))).collect();
     let tables: Vec<_> = generated.iter().map(|(name, table)| (name.clone(), table.ipc())).collect();
-    let (bench, spec) = (bench("property"), spec(&changes));
-    let (wasm, native) = (in_wasm(&bench, &spec, &tables).await?, natively(&spec, &tables)?);
+    let (test_store, spec) = (test_store("property"), spec(&changes));
+    let (wasm, native) = (in_wasm(&test_store, &spec, &tables).await?, natively(&spec, &tables)?);
     let mut rows = 0;
     for (name, table) in &generated {
-        // A table of no rows may have left no trace at all.
+        // A table without rows may have no output at all.
         let nothing = Ok(Vec::new());
         let (wasm, native) = (wasm.get(name).unwrap_or(&nothing), native.get(name).unwrap_or(&nothing));
         ensure!(wasm == native, "{name}: wasm and native differ: {:?} / {:?}", brief(wasm), brief(native));
@@ -121,12 +121,12 @@ async fn check(what: &str, changes: Value, types: Types) -> Result<()> {
     Ok(())
 }
 
-/// Errors, or lengths: bodies are too long to be shown.
+/// Formats errors, or lengths, since bodies are too long to show.
 fn brief(bodies: &Result<Vec<Vec<u8>>, String>) -> Result<Vec<usize>, &String> {
     bodies.as_ref().map(|bodies| bodies.iter().map(Vec::len).collect())
 }
 
-/// Holds plain objects of JSON and Parquet against the rows. Rotated ones are sorted, so that their rows are only counted.
+/// Compares plain JSON and Parquet objects with the rows. Rotated ones are sorted, so their rows are only counted.
 fn read_back(table: &Generated, bodies: &[Vec<u8>], changes: &Value) -> Result<()> {
     if changes.get("compression").is_some() || changes.get("path").is_some() {
         return Ok(());
@@ -161,7 +161,7 @@ async fn gzip_in_wasm_is_gzip_natively() -> Result<()> {
     check("json.gz", json!({"format": "json", "compression": "gzip"}), Types::Text).await
 }
 
-/// Objects of seven rows: blocks, validity and offsets begin anywhere.
+/// Objects of seven rows, so that blocks, validity and offsets start anywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_objects_in_wasm_are_those_made_natively() -> Result<()> {
     let rotated = |format: &str| json!({"format": format, "path": "{{TABLE}}/{{UUID}}", "batch_size": 7});
@@ -180,8 +180,8 @@ async fn large_pages_end_in_wasm_where_they_end_natively() -> Result<()> {
         Ok((name.clone(), Table::new(&name).column("text", Arc::new(values)).insert_ipc()?))
     };
     let tables = [4_096, 8_192, 10_000, 16_384].into_iter().map(large).collect::<Result<Vec<_>>>()?;
-    let (bench, spec) = (bench("property"), spec(&json!({"format": "parquet"})));
-    let (wasm, native) = (in_wasm(&bench, &spec, &tables).await?, natively(&spec, &tables)?);
+    let (test_store, spec) = (test_store("property"), spec(&json!({"format": "parquet"})));
+    let (wasm, native) = (in_wasm(&test_store, &spec, &tables).await?, natively(&spec, &tables)?);
     ensure!(native.len() == tables.len() && native.values().all(|bodies| matches!(bodies.as_deref(), Ok([_]))), "one object a table");
     for (name, native) in &native {
         ensure!(wasm.get(name) == Some(native), "{name}: wasm and native differ: {:?} / {:?}", wasm.get(name).map(brief), brief(native));
@@ -189,17 +189,7 @@ async fn large_pages_end_in_wasm_where_they_end_natively() -> Result<()> {
     Ok(())
 }
 
-#[derive(Default)]
-struct Collected(Vec<u8>);
-
-impl Output for Collected {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-/// A slice of a batch gives what its rows give: arrays that begin anywhere, at any depth, natively.
+/// A slice of a batch is encoded as its rows: arrays that start anywhere, at any depth, natively.
 #[test]
 fn slices_are_encoded_as_their_rows() {
     let parquet = ParquetOptions {
@@ -222,7 +212,7 @@ fn slices_are_encoded_as_their_rows() {
                 let start = dice.roll(batch.num_rows() as u64) as usize;
                 let count = 1 + dice.roll((batch.num_rows() - start) as u64) as usize;
                 let encode = |batch: &arrow_array::RecordBatch, rows| -> Result<Vec<u8>, EncodeError> {
-                    let mut out = Collected::default();
+                    let mut out = CollectedOutput::default();
                     let mut encoder = Encoders::new(format.clone(), Compression::None).open(&schema)?;
                     encoder.write(batch, rows, &mut out)?;
                     encoder.finish(&mut out)?;
@@ -236,7 +226,7 @@ fn slices_are_encoded_as_their_rows() {
     }
 }
 
-/// Writes seeds for the fuzz targets: run by hand, when the generator has learnt something new.
+/// Writes seeds for the fuzz targets; run by hand when the generator has changed.
 #[test]
 #[ignore = "writes into tests/fuzz/seeds"]
 fn write_fuzz_seeds() {

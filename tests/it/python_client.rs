@@ -1,9 +1,9 @@
-//! The plugin in a process of its own, called by grpcio with the published stubs of the protocol: over a unix socket it sends the socket's
-//! path as its authority, which only a server that repairs it accepts.
+//! The plugin in a separate process, called by grpcio with the published stubs of the protocol. Over a unix socket, grpcio sends the socket's path as
+//! the authority, which a server only accepts if it repairs it.
 
 use crate::golden::{natively, spec_of};
 use crate::layout::adjusted;
-use crate::place::{BUCKET, Place, laid_over};
+use crate::proxied_store::{BUCKET, ProxiedStore, laid_over};
 use anyhow::{Context, Result, ensure};
 use http::StatusCode;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
@@ -75,35 +75,35 @@ impl Files<'_> {
     }
 }
 
-fn spec(place: &Place, scenario: &Scenario, prefix: &str) -> Value {
+fn spec(proxied: &ProxiedStore, scenario: &Scenario, prefix: &str) -> Value {
     let mut spec = scenario.spec.clone();
     if scenario.prefix
         && let Some(Value::String(path)) = spec.get_mut("path")
     {
         *path = format!("{prefix}{path}");
     }
-    let rest = json!({"bucket": BUCKET, "region": "us-east-1", "endpoint": place.proxy.endpoint(), "use_path_style": true});
+    let rest = json!({"bucket": BUCKET, "region": "us-east-1", "endpoint": proxied.proxy.endpoint(), "use_path_style": true});
     laid_over(rest, Value::Object(spec))
 }
 
 /// What is in the bucket below a prefix.
-fn found(place: &Place, prefix: &str) -> Result<Vec<Found>> {
-    let objects = place.store.records(BUCKET, prefix)?.into_iter().map(|record| Found {
+fn found(proxied: &ProxiedStore, prefix: &str) -> Result<Vec<Found>> {
+    let objects = proxied.store.records(BUCKET, prefix)?.into_iter().map(|record| Found {
         key: record.key.strip_prefix(prefix).unwrap_or(&record.key).to_owned(),
         content_type: record.attributes.content_type.unwrap_or_default(),
-        body: place.body(&record.key),
+        body: proxied.body(&record.key),
     });
     Ok(objects.collect())
 }
 
 async fn layout_over(network: Network) -> Result<()> {
-    let (place, messages) = (Place::new([]).await, tempfile::tempdir()?);
-    let plugin = place.launch(network).start().await?;
+    let (proxied, messages) = (ProxiedStore::new([]).await, tempfile::tempdir()?);
+    let plugin = proxied.launch(network).start().await?;
     let (mut files, mut plan, mut scenarios) = (Files(messages.path(), 0), Vec::new(), Vec::new());
     for (scenario, expected) in layout::scenarios()? {
         let prefix = format!("run-{}/", plan.len());
         plan.push(json!({
-            "spec": spec(&place, &scenario, &prefix), "invocation_id": scenario.invocation_id.as_deref().unwrap_or(SYNC_ID),
+            "spec": spec(&proxied, &scenario, &prefix), "invocation_id": scenario.invocation_id.as_deref().unwrap_or(SYNC_ID),
             "no_connection": scenario.no_connection, "writes": files.writes(&scenario.steps)?,
         }));
         scenarios.push((prefix, scenario, adjusted(expected)));
@@ -111,7 +111,7 @@ async fn layout_over(network: Network) -> Result<()> {
     let answers = called(&plugin, &plan).await?;
     let mut results = Vec::new();
     for ((prefix, scenario, expected), answer) in scenarios.into_iter().zip(answers) {
-        let outcome = Outcome { init: answer.init, write: answer.write, close: answer.close, objects: found(&place, &prefix)? };
+        let outcome = Outcome { init: answer.init, write: answer.write, close: answer.close, objects: found(&proxied, &prefix)? };
         let compared = layout::compare(&scenario, &expected, &outcome, SYNC_ID);
         results.push((scenario.name, compared));
     }
@@ -157,21 +157,21 @@ async fn the_golden_cases_over_both() -> Result<()> {
         cases.extend(outputs.into_iter().map(|output| (folder.clone(), output)));
     }
     for network in [Network::Tcp, Network::Unix] {
-        let place = Place::new([]).await;
-        let plugin = place.launch(network).start().await?;
+        let proxied = ProxiedStore::new([]).await;
+        let plugin = proxied.launch(network).start().await?;
         let plan: Vec<Value> = cases
             .iter()
             .enumerate()
             .map(|(number, (folder, output))| {
                 let path = json!({"path": format!("case-{number}/{{{{TABLE}}}}"), "no_rotate": true});
-                let spec = place.spec(laid_over(path, Value::Object(output.spec.clone())));
+                let spec = proxied.spec(laid_over(path, Value::Object(output.spec.clone())));
                 json!({"spec": spec, "writes": [[{"insert": folder.join("input.arrows")}]]})
             })
             .collect();
         let answers = called(&plugin, &plan).await?;
         for (number, ((folder, output), answer)) in cases.iter().zip(&answers).enumerate() {
             let name = format!("{network:?} {} {}", folder.display(), output.file);
-            let mut objects = found(&place, &format!("case-{number}/"))?;
+            let mut objects = found(&proxied, &format!("case-{number}/"))?;
             match (&output.error, answer.write.as_slice()) {
                 (Some(_), [status]) => assert!(status.starts_with("INTERNAL: write failed: handler failed on "), "{name}: {status}"),
                 (None, [status]) => assert_eq!(status, "OK", "{name}"),
@@ -200,14 +200,14 @@ async fn two_thousand_failing_tables_give_a_first_cause() -> Result<()> {
     if !python() {
         return Ok(());
     }
-    let place = Place::new([Rule::on(Operation::Put, When::Always, Fault::Answer(StatusCode::FORBIDDEN))]).await;
-    let plugin = place.launch(Network::Unix).start().await?;
+    let proxied = ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Answer(StatusCode::FORBIDDEN))]).await;
+    let plugin = proxied.launch(Network::Unix).start().await?;
     let messages = tempfile::tempdir()?;
     let mut files = Files(messages.path(), 0);
     let name = |table: usize| format!("a_table_with_a_name_of_some_length_{table:04}");
     let steps: Vec<Value> =
         (0..TABLES).map(|table| Ok(json!({"insert": files.add(&layout::insert(&name(table), 0..2))?}))).collect::<Result<_>>()?;
-    let plan = json!({"spec": place.whole_spec(), "invocation_id": SYNC_ID, "writes": [steps]});
+    let plan = json!({"spec": proxied.whole_spec(), "invocation_id": SYNC_ID, "writes": [steps]});
     let answers = called(&plugin, &[plan]).await?;
     let status = answers[0].write[0].as_str();
     let first = "INTERNAL: write failed: handler failed on a_table_with_a_name_of_some_length_";

@@ -1,10 +1,10 @@
-//! Objects read back by programs that are not ours: lineitem in every format, and the golden cases as Parquet.
+//! Objects read back by independent programs: lineitem in every format, and the golden cases as Parquet.
 //!
-//! Lineitem is written through a session of the component into the embedded store; its rows and sums are then asked of arrow's own
-//! readers, and of pyarrow, duckdb and polars.
+//! Lineitem is written through a session of the component into the embedded store; arrow's own readers, pyarrow, duckdb and polars then check its
+//! rows and sums.
 
-use crate::place::PLUGIN;
-use crate::support::{bench, runtime};
+use crate::proxied_store::PLUGIN;
+use crate::support::{runtime, test_store};
 use anyhow::{Context, Result, ensure};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -31,10 +31,10 @@ const SCALE: f64 = 0.1;
 
 const BUCKET: &str = "readback";
 
-/// Rows of lineitem at [`SCALE`], as TPC-H says.
+/// Rows of lineitem at [`SCALE`] according to TPC-H.
 const ROWS: u64 = 600_572;
 
-/// Format, compression, and what the file is called.
+/// Format, compression, and file name.
 const FORMATS: [(&str, &str, &str); 5] = [
     ("csv", "", "lineitem.csv"),
     ("json", "", "lineitem.json"),
@@ -49,7 +49,7 @@ const GOLDEN_FILES: usize = 14;
 
 const SCRIPT: &str = include_str!("../peers/readback.py");
 
-/// What is asked of lineitem, whoever reads it.
+/// The figures of lineitem that every reader has to find.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 struct Sums {
     rows: u64,
@@ -77,7 +77,7 @@ impl Sums {
         Ok(())
     }
 
-    fn of(batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>) -> Result<Self> {
+    fn of_batches(batches: impl IntoIterator<Item = Result<RecordBatch, ArrowError>>) -> Result<Self> {
         let mut sums = Self::default();
         for batch in batches {
             sums.add(&batch?)?;
@@ -89,8 +89,8 @@ impl Sums {
 /// Writes lineitem in every format to the embedded store, or to a live one, and each object into a file of the folder.
 async fn write_lineitem(folder: &Path, live: Option<&Store>) -> Result<()> {
     for (format, compression, file) in FORMATS {
-        let bench = bench(BUCKET);
-        let mut options = bench.options();
+        let test_store = test_store(BUCKET);
+        let mut options = test_store.options();
         let mut spec = json!({
             "bucket": BUCKET, "region": "us-east-1", "path": format!("{{{{TABLE}}}}/{file}"), "no_rotate": true, "test_write": false,
             "format": format, "compression": compression,
@@ -113,7 +113,7 @@ async fn write_lineitem(folder: &Path, live: Option<&Store>) -> Result<()> {
         let key = format!("lineitem/{file}");
         let body = match live {
             Some(store) => store.client().get_object().bucket(BUCKET).key(&key).send().await?.body.collect().await?.to_vec(),
-            None => bench.body(&key),
+            None => test_store.body(&key),
         };
         std::fs::write(folder.join(file), body)?;
     }
@@ -125,20 +125,20 @@ fn read(path: &Path, schema: &SchemaRef) -> Result<Sums> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let file = std::fs::File::open(path)?;
     if name.ends_with(".parquet") {
-        return Sums::of(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?);
+        return Sums::of_batches(ParquetRecordBatchReaderBuilder::try_new(file)?.build()?);
     }
     let text: Box<dyn Read> = if name.ends_with(".gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     if name.contains(".csv") {
-        Sums::of(arrow_csv::ReaderBuilder::new(schema.clone()).with_header(true).build(text)?)
+        Sums::of_batches(arrow_csv::ReaderBuilder::new(schema.clone()).with_header(true).build(text)?)
     } else {
-        Sums::of(arrow_json::ReaderBuilder::new(schema.clone()).build(BufReader::new(text))?)
+        Sums::of_batches(arrow_json::ReaderBuilder::new(schema.clone()).build(BufReader::new(text))?)
     }
 }
 
-/// Every reader finds every row and every sum in every file of the folder.
+/// Checks that every reader finds all rows and sums in all files of the folder.
 async fn check_lineitem(folder: &Path, what: &str) -> Result<()> {
     let first = tpch::lineitem(SCALE).next().context("a batch")??;
-    let expected = Sums::of(tpch::lineitem(SCALE))?;
+    let expected = Sums::of_batches(tpch::lineitem(SCALE))?;
     assert_eq!(expected.rows, ROWS);
     for (_, _, file) in FORMATS {
         let found = read(&folder.join(file), &first.schema()).with_context(|| file.to_owned())?;
@@ -165,11 +165,11 @@ async fn lineitem_reads_back_whoever_reads_it() -> Result<()> {
     check_lineitem(folder.path(), "the embedded store").await
 }
 
-/// Loads lineitem from a Parquet file with the command itself.
+/// Loads lineitem from a Parquet file with the `load` command.
 async fn load_lineitem(folder: &Path) -> Result<()> {
     let mut batches = tpch::lineitem(SCALE).peekable();
     let Some(Ok(first)) = batches.peek() else { anyhow::bail!("no batch") };
-    // The folder itself is for what is read back.
+    // The folder itself is for the files that are read back.
     let place = tempfile::tempdir()?;
     let mut writer = ArrowWriter::try_new(std::fs::File::create(place.path().join("lineitem.parquet"))?, first.schema(), None)?;
     for batch in batches {
@@ -182,8 +182,8 @@ async fn load_lineitem(folder: &Path) -> Result<()> {
             if compression.is_empty() { String::new() } else { format!(" --compression {compression}") }
         );
         let output = Command::new(PLUGIN).args(line.split(' ')).current_dir(place.path()).stdin(Stdio::null()).output().await?;
-        let words = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success() && words.is_empty(), "{file}: {:?} {words}", output.status.code());
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() && text.is_empty(), "{file}: {:?} {text}", output.status.code());
         let summary: Value = serde_json::from_slice(&output.stdout)?;
         assert_eq!((&summary["ok"], &summary["rows"], &summary["objects"]), (&true.into(), &ROWS.into(), &1.into()), "{summary}");
         let store = LocalStore::open(&place.path().join("store"))?;
@@ -216,7 +216,7 @@ struct Output {
     error: Option<String>,
 }
 
-/// What a reader made of a golden file.
+/// The result of reading a golden file.
 #[derive(Debug, Deserialize)]
 struct Finding {
     reader: String,
@@ -225,7 +225,7 @@ struct Finding {
     problem: Option<String>,
 }
 
-/// What a reader cannot do with files of the reference either: polars knows no decimals of more than 38 digits.
+/// Known limitations of readers, also with files of the reference: polars does not support decimals of more than 38 digits.
 fn is_known(finding: &Finding) -> bool {
     let too_wide = |problem: &String| problem.contains("can't decode Decimal128 type from Fixed Size Byte Array of len 21");
     finding.reader == "polars" && finding.problem.as_ref().is_some_and(too_wide)
@@ -243,7 +243,7 @@ async fn golden_parquet_reads_back_whoever_reads_it() -> Result<()> {
             let input = std::fs::read(case.join("input.arrows"))?;
             let name = format!("{}-{}", case.file_name().unwrap_or_default().display(), output.file.trim_end_matches(".parquet"));
             let body = crate::golden::natively(&crate::golden::spec_of(&output.spec), &input)?.map_err(anyhow::Error::msg)?;
-            // A table of no rows has no object.
+            // A table without rows has no object.
             if !body.is_empty() {
                 std::fs::write(folder.path().join(format!("{name}.parquet")), body)?;
                 std::fs::write(folder.path().join(format!("{name}.arrows")), &input)?;
@@ -255,8 +255,8 @@ async fn golden_parquet_reads_back_whoever_reads_it() -> Result<()> {
     let printed = python.run(SCRIPT, ["golden".as_ref(), folder.path().as_os_str()]).await?;
     let findings: Vec<Finding> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let problems: Vec<_> = findings.iter().filter(|finding| finding.problem.is_some() && !is_known(finding)).collect();
-    let words = |finding: &&Finding| format!("{} of {}: {}", finding.reader, finding.file, finding.problem.as_deref().unwrap_or_default());
-    ensure!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.iter().map(words).collect::<Vec<_>>().join("\n"));
+    let text = |finding: &&Finding| format!("{} of {}: {}", finding.reader, finding.file, finding.problem.as_deref().unwrap_or_default());
+    ensure!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.iter().map(text).collect::<Vec<_>>().join("\n"));
     ensure!(findings.iter().map(|finding| finding.compared).sum::<usize>() > 100, "too few columns were compared");
     corpus("golden Parquet read back", findings.len(), READERS * GOLDEN_FILES);
     Ok(())

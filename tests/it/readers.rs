@@ -1,7 +1,7 @@
-//! Objects read back and held against the rows that were sent, by code that shares nothing with the encoders.
+//! Objects read back and compared with the rows that were sent, by code that shares nothing with the encoders.
 //!
-//! What a value is to look like is said here anew, from the documented text forms: numbers by value, texts with each stray byte as U+FFFD,
-//! bytes as base64, and so on.
+//! The expected form of each value is defined again here, from the documented text forms: numbers by value, texts with invalid bytes as U+FFFD, bytes
+//! as base64, and so on.
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_array::cast::AsArray;
@@ -15,14 +15,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// A value, whatever holds it.
+/// A value, independent of its representation.
 #[derive(Debug, Clone, PartialEq)]
 enum Tree {
     Null,
     Bool(bool),
-    /// Integers, decimals, counts of time: as written.
+    /// Integers, decimals, times: as written.
     Number(String),
-    /// By bits, so that not-a-number equals itself.
+    /// Compared by bits, so that NaN equals itself.
     Float(u64),
     Bytes(Vec<u8>),
     List(Vec<Tree>),
@@ -30,7 +30,7 @@ enum Tree {
     Map(Vec<(Tree, Tree)>),
 }
 
-/// Holds an object of JSON lines against a table.
+/// Compares an object of JSON lines with a table.
 pub(crate) fn json_matches(table: &Generated, body: &[u8]) -> Result<()> {
     let text = std::str::from_utf8(body).context("JSON is UTF-8")?;
     let mut lines = text.split_terminator('\n');
@@ -49,7 +49,7 @@ pub(crate) fn json_matches(table: &Generated, body: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Holds JSON text against a value. Instants in zones other than UTC are left to the golden cases.
+/// Compares JSON text with a value. Timestamps in zones other than UTC are left to the golden cases.
 fn json_value(field: &Field, array: &ArrayRef, row: usize, text: &str) -> Result<()> {
     let equal = |expected: String| -> Result<()> {
         ensure!(text == expected, "expected {expected}");
@@ -76,7 +76,7 @@ fn json_value(field: &Field, array: &ArrayRef, row: usize, text: &str) -> Result
         DataType::Float16 | DataType::Float32 | DataType::Float64 => {
             let value = float(array, row)?;
             if value.is_finite() {
-                // Read with the width it was written with: the shortest digits are those of that width.
+                // Parsed with the width it was written with, for which the digits are the shortest.
                 let read = match field.data_type() {
                     DataType::Float64 => text.parse::<f64>()?,
                     _ => f64::from(text.parse::<f32>()?),
@@ -184,7 +184,7 @@ fn json_value(field: &Field, array: &ArrayRef, row: usize, text: &str) -> Result
     }
 }
 
-/// Holds an object of Parquet against a table.
+/// Compares a Parquet object with a table.
 pub(crate) fn parquet_matches(table: &Generated, body: &[u8]) -> Result<()> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::copy_from_slice(body))?.build()?;
     let read: Vec<RecordBatch> = reader.collect::<Result<_, _>>()?;
@@ -203,7 +203,7 @@ pub(crate) fn parquet_matches(table: &Generated, body: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A value as Parquet is to hold it.
+/// The expected value in Parquet.
 fn sent_value(field: &Field, array: &ArrayRef, row: usize) -> Result<Tree> {
     if is_null(array, row) {
         return Ok(Tree::Null);
@@ -246,7 +246,7 @@ fn sent_value(field: &Field, array: &ArrayRef, row: usize) -> Result<Tree> {
     }
 }
 
-/// A value as a reader finds it.
+/// The value found by a reader.
 fn read_value(array: &ArrayRef, row: usize) -> Result<Tree> {
     if is_null(array, row) {
         return Ok(Tree::Null);
@@ -270,7 +270,7 @@ fn read_value(array: &ArrayRef, row: usize) -> Result<Tree> {
     }
 }
 
-/// A value of a type that is what it is.
+/// A value of a plain type.
 fn plain(array: &ArrayRef, row: usize) -> Result<Tree> {
     Ok(match array.data_type() {
         DataType::Boolean => Tree::Bool(array.as_boolean().value(row)),
@@ -294,7 +294,7 @@ fn plain(array: &ArrayRef, row: usize) -> Result<Tree> {
     })
 }
 
-/// Is there no value, be it that the dictionary has none where the key points?
+/// Whether there is no value, possibly because the dictionary has none for the key.
 fn is_null(array: &ArrayRef, row: usize) -> bool {
     match array.data_type() {
         DataType::Null => true,
@@ -428,7 +428,7 @@ fn nanoseconds_a_tick(data_type: &DataType) -> i128 {
     }
 }
 
-/// The instant, if a calendar of four-digit years has it, and so has it in every zone.
+/// The timestamp, if it has a four-digit year in every zone.
 fn instant(ticks: i64, unit: TimeUnit) -> Option<chrono::DateTime<chrono::Utc>> {
     let instant = match unit {
         TimeUnit::Second => chrono::DateTime::from_timestamp(ticks, 0),
@@ -448,7 +448,7 @@ fn suffix(unit: TimeUnit) -> &'static str {
     }
 }
 
-/// An interval as text; months stand alone but in JSON.
+/// An interval as text; months are only combined in JSON.
 fn interval(array: &ArrayRef, row: usize, in_json: bool) -> Result<String> {
     Ok(match array.data_type() {
         DataType::Interval(IntervalUnit::YearMonth) => {

@@ -1,6 +1,6 @@
-//! `lakegate serve` as its clients meet it: a process, launched, called, abused and ended as the CloudQuery CLI does it.
+//! `lakegate serve` as a process: launched, called, abused and stopped as by the CloudQuery CLI.
 
-use crate::place::{BUCKET, PLUGIN, Place, eventually};
+use crate::proxied_store::{BUCKET, PLUGIN, ProxiedStore, eventually};
 use anyhow::Result;
 use bytes::Bytes;
 use lakegate::limits::MAX_MESSAGE_BYTES;
@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
-/// Rows that make a CSV object larger than a part, so that its upload begins while rows still come.
+/// Rows that make a CSV object larger than a part, so that its upload starts while rows still arrive.
 const MULTIPART_ROWS: i64 = 1_000_000;
 
 fn insert(table: &str, rows: std::ops::Range<i64>) -> Message {
@@ -74,7 +74,7 @@ async fn it_answers_at_once_with_and_without_compiled_code() -> Result<()> {
         client.init(&spec).await?;
         eprintln!("{name}: first answer after {answer:?}, Init took {:?} more", begun.elapsed());
         assert!(answer < CONNECT_LIMIT, "{name}: {answer:?}");
-        // The code was in the folder: without it Init would have taken as long again.
+        // The code was in the cache: without it, Init would have taken as long again.
         assert!(compiled == Duration::ZERO || begun.elapsed() < compiled, "{compiled:?}, then {:?}", begun.elapsed());
         compiled = begun.elapsed();
         plugin.stop().await?.well();
@@ -82,7 +82,7 @@ async fn it_answers_at_once_with_and_without_compiled_code() -> Result<()> {
     Ok(())
 }
 
-/// What a launch that cannot work says, and its exit code.
+/// The message and exit code of a launch that cannot work.
 async fn refused(launch: &Launch, address: &str) -> Result<(Option<i32>, String)> {
     let output = tokio::time::timeout(CONNECT_LIMIT, launch.command(address).stdout(Stdio::null()).output()).await??;
     Ok((output.status.code(), String::from_utf8(output.stderr)?))
@@ -98,7 +98,7 @@ async fn an_address_in_use_is_said_and_ends_it() -> Result<()> {
         let (code, said) = refused(&launch, &address).await?;
         assert_eq!((code, said.lines().count()), (Some(7), 1), "{said}");
         assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("in use"), "{said}");
-        // The first is none the worse.
+        // The first one still works.
         first.connect().await?.0.get_name(get_name::Request {}).await?;
         first.stop().await?.well();
     }
@@ -138,23 +138,23 @@ async fn flags_of_a_newer_cli_are_tolerated() -> Result<()> {
     Ok(())
 }
 
-/// A Write that has an upload under way.
-async fn begun(place: &Place, plugin: &Plugin) -> Result<Call> {
-    plugin.connect().await?.init(&place.whole_spec()).await?;
+/// A Write with an upload in progress.
+async fn begun(proxied: &ProxiedStore, plugin: &Plugin) -> Result<Call> {
+    plugin.connect().await?.init(&proxied.whole_spec()).await?;
     let mut call = Call::open(plugin.host_and_port()).await?;
     call.send(insert("t", 0..MULTIPART_ROWS)).await?;
-    place.wait_for_unfinished().await;
+    proxied.wait_for_unfinished().await;
     Ok(call)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_in_the_middle_of_a_write_leaves_nothing() -> Result<()> {
     for signal in [Signal::Interrupt, Signal::Terminate] {
-        let place = Place::new([]).await;
-        let plugin = place.launch(Network::Tcp).start().await?;
-        let call = begun(&place, &plugin).await?;
+        let proxied = ProxiedStore::new([]).await;
+        let plugin = proxied.launch(Network::Tcp).start().await?;
+        let call = begun(&proxied, &plugin).await?;
         plugin.end(signal).await?.well();
-        assert_eq!((place.unfinished(), place.keys()), (0, vec![]), "{signal:?}");
+        assert_eq!((proxied.unfinished(), proxied.keys()), (0, vec![]), "{signal:?}");
         drop(call);
     }
     Ok(())
@@ -162,55 +162,55 @@ async fn a_signal_in_the_middle_of_a_write_leaves_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_kill_leaves_an_upload() -> Result<()> {
-    // What the tests around this one look for is there when nobody cleans up.
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
-    let _call = begun(&place, &plugin).await?;
+    // Without a cleanup, the leftovers that the tests around this one look for exist.
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
+    let _call = begun(&proxied, &plugin).await?;
     plugin.end(Signal::Kill).await?;
-    assert_eq!(place.unfinished(), 1);
+    assert_eq!(proxied.unfinished(), 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_while_the_store_stalls_leaves_nothing() -> Result<()> {
-    // The lanes wait for room: the store takes no part.
-    let place = Place::new([Rule::on(Operation::Part, When::Always, Fault::Stall(FOR_EVER))]).await;
-    let plugin = place.launch(Network::Tcp).with("--in-flight 6MiB").start().await?;
-    let mut call = begun(&place, &plugin).await?;
+    // The lanes are blocked, since the store accepts no part.
+    let proxied = ProxiedStore::new([Rule::on(Operation::Part, When::Always, Fault::Stall(FOR_EVER))]).await;
+    let plugin = proxied.launch(Network::Tcp).with("--in-flight 6MiB").start().await?;
+    let mut call = begun(&proxied, &plugin).await?;
     let sending = tokio::spawn(async move {
         let mut from = MULTIPART_ROWS;
         while call.send(insert("t", from..from + MULTIPART_ROWS)).await.is_ok() {
             from += MULTIPART_ROWS;
         }
     });
-    eventually("parts are sent", || place.proxy.count(Operation::Part) > 1).await;
+    eventually("parts are sent", || proxied.proxy.count(Operation::Part) > 1).await;
     plugin.end(Signal::Interrupt).await?.well();
-    assert_eq!((place.unfinished(), place.keys()), (0, vec![]));
+    assert_eq!((proxied.unfinished(), proxied.keys()), (0, vec![]));
     sending.abort();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_while_the_last_word_of_the_store_is_awaited_leaves_nothing() -> Result<()> {
-    let place = Place::new([Rule::on(Operation::Complete, When::Always, Fault::Stall(FOR_EVER))]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
-    let call = begun(&place, &plugin).await?;
+    let proxied = ProxiedStore::new([Rule::on(Operation::Complete, When::Always, Fault::Stall(FOR_EVER))]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
+    let call = begun(&proxied, &plugin).await?;
     let ending = tokio::spawn(call.end(End::HalfClose));
-    eventually("the object is to be completed", || place.proxy.count(Operation::Complete) > 0).await;
+    eventually("the object is to be completed", || proxied.proxy.count(Operation::Complete) > 0).await;
     plugin.end(Signal::Terminate).await?.well();
-    assert_eq!((place.unfinished(), place.keys()), (0, vec![]));
+    assert_eq!((proxied.unfinished(), proxied.keys()), (0, vec![]));
     ending.abort();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_during_init_ends_it() -> Result<()> {
-    let place = Place::new([Rule::on(Operation::Put, When::Always, Fault::Stall(FOR_EVER))]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
+    let proxied = ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Stall(FOR_EVER))]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
     let mut client = plugin.connect().await?;
-    let spec = place.spec(json!({"test_write": true}));
+    let spec = proxied.spec(json!({"test_write": true}));
     let init = tokio::spawn(async move { client.init(&spec).await });
-    eventually("the test object is put", || place.proxy.count(Operation::Put) > 0).await;
+    eventually("the test object is put", || proxied.proxy.count(Operation::Put) > 0).await;
     let ended = plugin.stop().await?;
     ended.well();
     assert!(ended.took < STOP_LIMIT / 2, "{:?}", ended.took);
@@ -218,12 +218,12 @@ async fn a_signal_during_init_ends_it() -> Result<()> {
     Ok(())
 }
 
-/// A round that works, at once: who has been answered finds the plugin free.
+/// A round that succeeds at once: after an answer, the plugin is idle.
 async fn works_at_once(plugin: &Plugin, spec: &Value, table: &str) -> Result<()> {
     Ok(plugin.connect().await?.round(spec, [insert(table, 0..3)]).await?)
 }
 
-/// A round that works, begun as soon as the plugin is free: nobody is told when a call that was given up is over.
+/// A round that succeeds once the plugin is idle: there is no signal for the end of an abandoned call.
 async fn works_again(plugin: &Plugin, spec: &Value, table: &str) -> Result<()> {
     let mut client = plugin.connect().await?;
     let until = Instant::now() + Duration::from_secs(20);
@@ -241,43 +241,43 @@ const CANCEL: u32 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_vanishes_leaves_no_upload_and_no_claim() -> Result<()> {
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
     for end in [End::Reset(CANCEL), End::Reset(NO_ERROR), End::Close, End::ResetConnection] {
-        let call = begun(&place, &plugin).await?;
+        let call = begun(&proxied, &plugin).await?;
         call.end(end).await?;
-        works_again(&plugin, &place.whole_spec(), "after").await?;
-        // The next Init had to wait for the end of what was open.
-        assert_eq!((place.unfinished(), place.keys()), (0, vec!["after.csv".to_owned()]), "{end:?}");
+        works_again(&plugin, &proxied.whole_spec(), "after").await?;
+        // The next Init had to wait until open uploads were aborted.
+        assert_eq!((proxied.unfinished(), proxied.keys()), (0, vec!["after.csv".to_owned()]), "{end:?}");
     }
-    // The same call, ended as it should be, does land.
-    let answer = begun(&place, &plugin).await?.end(End::HalfClose).await?;
+    // The same call, ended regularly, is written.
+    let answer = begun(&proxied, &plugin).await?.end(End::HalfClose).await?;
     assert!(!answer.is_empty());
-    assert_eq!((place.unfinished(), place.keys()), (0, vec!["after.csv".to_owned(), "t.csv".to_owned()]));
+    assert_eq!((proxied.unfinished(), proxied.keys()), (0, vec!["after.csv".to_owned(), "t.csv".to_owned()]));
     plugin.stop().await?.well();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_call_is_no_half_close() -> Result<()> {
-    // Small objects, whose single put would be over in a moment: the stack below ends the stream as if the client had half-closed.
+    // Small objects, whose single put would be done in a moment: the stack below ends the stream as if the client had half-closed.
     const CALLS: usize = 25;
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
     for (call, end) in (0..CALLS).flat_map(|call| [(call, End::Reset(CANCEL)), (call, End::Reset(NO_ERROR)), (call, End::ResetConnection)])
     {
-        works_again(&plugin, &place.whole_spec(), "after").await?;
-        plugin.connect().await?.init(&place.whole_spec()).await?;
+        works_again(&plugin, &proxied.whole_spec(), "after").await?;
+        plugin.connect().await?.init(&proxied.whole_spec()).await?;
         let mut open = Call::open(plugin.host_and_port()).await?;
         open.send(insert("gone", 0..10)).await?;
         if call % 2 == 0 {
-            // Time for the rows to be in the guest.
+            // Time for the rows to reach the guest.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         open.end(end).await?;
     }
-    works_again(&plugin, &place.whole_spec(), "after").await?;
-    assert_eq!(place.keys(), ["after.csv"]);
+    works_again(&plugin, &proxied.whole_spec(), "after").await?;
+    assert_eq!(proxied.keys(), ["after.csv"]);
     let ended = plugin.stop().await?;
     ended.well();
     // More than half of them: one that ends before the server looks at it leaves no word, and on a busy machine one that comes in while the
@@ -305,8 +305,8 @@ fn check(what: &str, status: &Status, code: Code, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Result<()> {
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
     let mut client = plugin.connect().await?;
     check(
         "empty, before Init",
@@ -336,7 +336,7 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
         "failed to init plugin: failed to initialize client: ",
     );
 
-    client.init(&place.whole_spec()).await?;
+    client.init(&proxied.whole_spec()).await?;
     let nameless = Table::new("t").column("id", Arc::new(arrow_array::Int64Array::from(vec![1])));
     let nameless = {
         let batch = nameless.batch()?;
@@ -372,17 +372,17 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
         if code == Code::Internal {
             assert!(status.message().ends_with(" and write failed: handler failed on s: DeleteStale: not implemented"), "{status}");
         }
-        // Nothing of the Write is claimed, not even the good rows before.
-        works_at_once(&plugin, &place.whole_spec(), "after").await?;
-        client.init(&place.whole_spec()).await?;
-        assert_eq!((place.keys(), place.unfinished()), (vec!["after.csv".to_owned()], 0), "{what}");
+        // Nothing of the Write is stored, not even the valid rows before.
+        works_at_once(&plugin, &proxied.whole_spec(), "after").await?;
+        client.init(&proxied.whole_spec()).await?;
+        assert_eq!((proxied.keys(), proxied.unfinished()), (vec!["after.csv".to_owned()], 0), "{what}");
     }
 
-    // Bytes that are no message of the protocol.
+    // Bytes that are not a message of the protocol.
     let mut call = Call::open(plugin.host_and_port()).await?;
     call.send_bytes(b"\xff\xff\xff").await?;
     let said = String::from_utf8_lossy(&call.end(End::HalfClose).await?).into_owned();
-    works_at_once(&plugin, &place.whole_spec(), "after").await?;
+    works_at_once(&plugin, &proxied.whole_spec(), "after").await?;
     let ended = plugin.stop().await?;
     ended.well();
     assert!(
@@ -393,60 +393,60 @@ async fn what_cannot_be_read_is_refused_with_the_codes_of_the_protocol() -> Resu
     Ok(())
 }
 
-/// The store takes its time over the abort: who is answered before it is over finds an upload, and the plugin in use.
+/// The store is slow to abort: an answer before the end of the abort would leave an upload, and the plugin in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_answered_when_nothing_is_open_any_more() -> Result<()> {
-    let place = Place::new([Rule::on(Operation::Abort, When::Always, Fault::Delay(Duration::from_secs(2)))]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
-    let mut call = begun(&place, &plugin).await?;
+    let proxied = ProxiedStore::new([Rule::on(Operation::Abort, When::Always, Fault::Delay(Duration::from_secs(2)))]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
+    let mut call = begun(&proxied, &plugin).await?;
     call.send(Message::Insert(Bytes::from_static(b"garbage!"))).await?;
     let answer = String::from_utf8_lossy(&call.end(End::HalfClose).await?).into_owned();
-    assert_eq!((place.unfinished(), place.proxy.count(Operation::Abort)), (0, 1), "{answer:?}");
-    works_at_once(&plugin, &place.whole_spec(), "after").await?;
-    assert_eq!(place.keys(), ["after.csv"]);
+    assert_eq!((proxied.unfinished(), proxied.proxy.count(Operation::Abort)), (0, 1), "{answer:?}");
+    works_at_once(&plugin, &proxied.whole_spec(), "after").await?;
+    assert_eq!(proxied.keys(), ["after.csv"]);
     plugin.stop().await?.well();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_changes_fails_the_table_alone() -> Result<()> {
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Unix).start().await?;
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Unix).start().await?;
     let mut client = plugin.connect().await?;
     let other = Table::new("t").column("other", Arc::new(arrow_array::StringArray::from(vec!["x"]))).insert_ipc()?;
     let messages = [insert("t", 0..3), insert("u", 0..3), Message::Insert(other.into()), insert("u", 3..5)];
-    let status = client.round(&place.whole_spec(), messages.clone()).await.expect_err("refused");
+    let status = client.round(&proxied.whole_spec(), messages.clone()).await.expect_err("refused");
     check("no_rotate", &status, Code::Internal, "write failed: handler failed on t: ");
     assert!(status.message().contains("the column \"id\""), "the column is named: {status}");
-    assert_eq!(place.keys(), ["u.csv"]);
+    assert_eq!(proxied.keys(), ["u.csv"]);
     // Where objects rotate, the next one has the new columns.
-    client.round(&place.spec(json!({})), messages).await?;
-    assert_eq!(place.keys().iter().filter(|key| key.starts_with("t/")).count(), 2);
+    client.round(&proxied.spec(json!({})), messages).await?;
+    assert_eq!(proxied.keys().iter().filter(|key| key.starts_with("t/")).count(), 2);
     plugin.stop().await?.well();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_at_the_same_time_is_refused() -> Result<()> {
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Tcp).start().await?;
-    let call = begun(&place, &plugin).await?;
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Tcp).start().await?;
+    let call = begun(&proxied, &plugin).await?;
     let mut client = plugin.connect().await?;
-    let in_use = client.init(&place.whole_spec()).await.expect_err("refused");
+    let in_use = client.init(&proxied.whole_spec()).await.expect_err("refused");
     check("Init", &in_use, Code::Internal, "failed to init plugin: plugin already in use");
     check("Close", &client.close().await.expect_err("refused"), Code::Unknown, "plugin already in use");
     check("Write", &written(&plugin, vec![]).await?, Code::Internal, "write failed: plugin already in use");
-    // None of it disturbs the Write that runs.
+    // None of it disturbs the running Write.
     call.end(End::HalfClose).await?;
-    assert_eq!((place.keys(), place.unfinished()), (vec!["t.csv".to_owned()], 0));
+    assert_eq!((proxied.keys(), proxied.unfinished()), (vec!["t.csv".to_owned()], 0));
     plugin.stop().await?.well();
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_calls_answer_as_a_destination_does() -> Result<()> {
-    let place = Place::new([Rule::on(Operation::Put, When::Always, Fault::Answer(http::StatusCode::FORBIDDEN))]).await;
-    let plugin = place.launch(Network::Unix).start().await?;
+    let proxied = ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Answer(http::StatusCode::FORBIDDEN))]).await;
+    let plugin = proxied.launch(Network::Unix).start().await?;
     let mut client = plugin.connect().await?.0;
     assert_eq!(client.get_name(get_name::Request {}).await?.into_inner().name, "s3");
     assert!(client.get_version(get_version::Request {}).await?.into_inner().version.starts_with('v'));
@@ -465,8 +465,8 @@ async fn the_other_calls_answer_as_a_destination_does() -> Result<()> {
         (answer.success, answer.failure_code)
     };
     assert_eq!(test("null".to_owned()).await, (false, "INVALID_SPEC".to_owned()));
-    assert_eq!(test(place.spec(json!({"test_write": true})).to_string()).await, (false, "UNAUTHORIZED".to_owned()));
-    assert_eq!(test(place.spec(json!({})).to_string()).await, (true, String::new()));
+    assert_eq!(test(proxied.spec(json!({"test_write": true})).to_string()).await, (false, "UNAUTHORIZED".to_owned()));
+    assert_eq!(test(proxied.spec(json!({})).to_string()).await, (true, String::new()));
     client.close(close::Request {}).await?;
     plugin.stop().await?.well();
     Ok(())
@@ -475,7 +475,7 @@ async fn the_other_calls_answer_as_a_destination_does() -> Result<()> {
 /// Rows of one column as large as an insert may be; `more` rows above or below that.
 fn largest(table: &str, more: i64) -> Bytes {
     const ROW_BYTES: usize = 8;
-    // What a message has around its rows; the field's own header is a dozen bytes.
+    // Overhead of a message around its rows; the field's own header takes a dozen bytes.
     let around = ids(table, 0..8).len() - 8 * ROW_BYTES + 16;
     let rows = ((MAX_MESSAGE_BYTES - around) / ROW_BYTES) as i64 - 64;
     ids(table, 0..rows + more).into()
@@ -483,41 +483,41 @@ fn largest(table: &str, more: i64) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_up_to_the_limit_are_taken_and_larger_ones_refused() -> Result<()> {
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Unix).start().await?;
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Unix).start().await?;
     let mut client = plugin.connect().await?;
     let message = largest("large", 0);
     assert!((MAX_MESSAGE_BYTES - 1_024..MAX_MESSAGE_BYTES).contains(&message.len()), "{}", message.len());
-    client.round(&place.whole_spec(), [Message::Insert(message)]).await?;
-    let rows = place.body("large.csv").iter().filter(|byte| **byte == b'\n').count() as u64 - 1;
+    client.round(&proxied.whole_spec(), [Message::Insert(message)]).await?;
+    let rows = proxied.body("large.csv").iter().filter(|byte| **byte == b'\n').count() as u64 - 1;
     assert!(rows * 8 > MAX_MESSAGE_BYTES as u64 - 2_048, "{rows}");
-    client.init(&place.whole_spec()).await?;
+    client.init(&proxied.whole_spec()).await?;
     let status = client.write([Message::Insert(largest("larger", 128))]).await.expect_err("refused");
     check("too large", &status, Code::Internal, "failed to receive msg: ");
     assert!(status.message().contains(&MAX_MESSAGE_BYTES.to_string()), "the limit is named: {status}");
-    works_at_once(&plugin, &place.whole_spec(), "after").await?;
-    assert_eq!(place.keys(), ["after.csv", "large.csv"]);
+    works_at_once(&plugin, &proxied.whole_spec(), "after").await?;
+    assert_eq!(proxied.keys(), ["after.csv", "large.csv"]);
     plugin.stop().await?.well();
     Ok(())
 }
 
-/// Far above what is measured (a debug build's code included), far below what holding the input would take.
+/// Far above what is measured (including a debug build's code), far below what holding the input would take.
 const GENEROUS_BYTES: u64 = 1 << 30;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn very_many_small_records_and_tables() -> Result<()> {
     const RECORDS: i64 = 30_000;
     const TABLES: usize = 2_000;
-    let place = Place::new([]).await;
-    let plugin = place.launch(Network::Unix).start().await?;
+    let proxied = ProxiedStore::new([]).await;
+    let plugin = proxied.launch(Network::Unix).start().await?;
     let mut client = plugin.connect().await?;
-    client.round(&place.whole_spec(), (0..RECORDS).map(|id| insert("one_by_one", id..id + 1))).await?;
+    client.round(&proxied.whole_spec(), (0..RECORDS).map(|id| insert("one_by_one", id..id + 1))).await?;
     let expected: String = std::iter::once("id\n".to_owned()).chain((0..RECORDS).map(|id| format!("{id}\n"))).collect();
-    assert!(place.body("one_by_one.csv") == expected.as_bytes());
+    assert!(proxied.body("one_by_one.csv") == expected.as_bytes());
     let tables = |from: i64| (0..TABLES).map(move |table| insert(&format!("table_{table:04}"), from..from + 10));
-    client.round(&place.whole_spec(), tables(0).chain(tables(10))).await?;
-    assert_eq!(place.keys().len(), TABLES + 1);
-    assert_eq!(place.body("table_1999.csv").iter().filter(|byte| **byte == b'\n').count(), 21);
+    client.round(&proxied.whole_spec(), tables(0).chain(tables(10))).await?;
+    assert_eq!(proxied.keys().len(), TABLES + 1);
+    assert_eq!(proxied.body("table_1999.csv").iter().filter(|byte| **byte == b'\n').count(), 21);
     let peak = plugin.peak_bytes();
     assert!(peak.is_none_or(|peak| peak < GENEROUS_BYTES), "{peak:?}");
     plugin.stop().await?.well();
@@ -527,11 +527,11 @@ async fn very_many_small_records_and_tables() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_store_slows_the_client_and_costs_no_memory() -> Result<()> {
     // 64 requests at a time, each half a second late: 8 MiB in flight leave in a second what the client could send in a tenth of one.
-    let place = Place::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(250)))]).await;
-    let plugin = place.launch(Network::Unix).with("--in-flight 8MiB --memory 8MiB").start().await?;
+    let proxied = ProxiedStore::new([Rule::on(Operation::Put, When::Always, Fault::Delay(Duration::from_millis(250)))]).await;
+    let plugin = proxied.launch(Network::Unix).with("--in-flight 8MiB --memory 8MiB").start().await?;
     let mut client = plugin.connect().await?;
-    let spec = place.spec(json!({"batch_size": 100_000}));
-    // A first round of a tenth says what the process needs anyway.
+    let spec = proxied.spec(json!({"batch_size": 100_000}));
+    // A first round with a tenth measures what the process needs anyway.
     let messages = |rows: i64| (0..rows / 100_000).map(|part| insert("t", part * 100_000..(part + 1) * 100_000));
     client.round(&spec, messages(10_000_000)).await?;
     let before = plugin.peak_bytes();
@@ -541,11 +541,11 @@ async fn a_slow_store_slows_the_client_and_costs_no_memory() -> Result<()> {
     // 600 objects of 0.8 MB, at most ten and a lane's two in flight at a time.
     assert!(took > Duration::from_millis(250) * 600 / 20, "the store was not slow: {took:?}");
     if let (Some(before), Some(after)) = (before, plugin.peak_bytes()) {
-        // 480 MB went through; what is in flight, queued and in the guests is bounded and was there in the first round.
+        // 480 MB were written; what is in flight, queued and in the guests is bounded and was already reached in the first round.
         assert!(after < before + (96 << 20), "{before}, then {after}");
         assert!(after < GENEROUS_BYTES / 2, "{after}");
     }
-    assert_eq!(place.keys().len(), 700);
+    assert_eq!(proxied.keys().len(), 700);
     plugin.stop().await?.well();
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The policy of a role's session, judged by a real store: what the session's credentials may do when nothing of ours stands before them.
+//! The session policy of a role, enforced by a real store: what a session's credentials may do without any check of ours.
 //!
-//! MinIO is the store and the STS in one. Its user may do everything with objects, so that whatever is refused is refused by the policy.
+//! MinIO is both the store and the STS. Its user may do anything with objects, so whatever is refused is refused by the policy.
 
-use crate::tenants::Served;
+use crate::tenants::TenantServer;
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
@@ -57,7 +57,7 @@ async fn session(store: &Store, [id, secret]: [&str; 2], policy: Option<&str>) -
     Ok(store.client_of(Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), None, "session")))
 }
 
-/// Done, or the code of the refusal.
+/// Success, or the code of the refusal.
 type Done = Result<(), String>;
 
 fn done<T, E: ProvideErrorMetadata + std::fmt::Debug>(result: Result<T, E>) -> Result<T, String> {
@@ -70,7 +70,7 @@ async fn single(client: &Client, bucket: &str, key: &str, mode: Option<ServerSid
     done(put.body(ByteStream::from_static(b"1")).send().await).map(|_| ())
 }
 
-/// Two parts.
+/// Bytes of two parts.
 async fn multipart(client: &Client, bucket: &str, key: &str, mode: Option<ServerSideEncryption>) -> Done {
     let key_id = (mode == Some(ServerSideEncryption::AwsKms)).then(|| KMS_KEY.to_owned());
     let create = client.create_multipart_upload().bucket(bucket).key(key).set_server_side_encryption(mode).set_ssekms_key_id(key_id);
@@ -110,7 +110,7 @@ async fn the_store_holds_a_session_to_its_prefix() -> Result<()> {
         let expected = if inside { Ok(()) } else { denied() };
         assert_eq!(single(&held, bucket, key, None).await, expected, "single, {bucket}/{key}");
         assert_eq!(multipart(&held, bucket, key, None).await, expected, "multipart, {bucket}/{key}");
-        // The same role without the policy may: it is the policy that refuses.
+        // The same role without the policy is allowed, so it is the policy that refuses.
         assert_eq!(single(&whole, bucket, key, None).await, Ok(()), "without the policy, {bucket}/{key}");
     }
     assert_eq!(multipart(&whole, "lake", "beta/b", None).await, Ok(()));
@@ -129,7 +129,7 @@ async fn the_store_holds_a_session_to_its_prefix() -> Result<()> {
         assert_eq!(done(held.abort_multipart_upload().bucket("lake").key(key).upload_id(id).send().await).map(|_| ()), expected, "{key}");
     }
 
-    // Nothing but putting, not even with its own objects.
+    // Only puts are allowed, even for its own objects.
     assert_eq!(done(held.get_object().bucket("lake").key("acme/a").send().await).map(|_| ()), denied());
     assert_eq!(done(held.delete_object().bucket("lake").key("acme/a").send().await).map(|_| ()), denied());
     assert_eq!(done(held.list_objects_v2().bucket("lake").prefix("acme/").send().await).map(|_| ()), denied());
@@ -181,7 +181,7 @@ async fn a_prefix_is_no_pattern() -> Result<()> {
     Ok(())
 }
 
-/// Passes connections on to `upstream`, and keeps what clients say.
+/// Forwards connections to `upstream`, and records what clients send.
 async fn tap(upstream: String) -> Result<(String, Arc<Mutex<Vec<u8>>>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
@@ -214,7 +214,7 @@ async fn pass(client: TcpStream, upstream: &str, heard: &Mutex<Vec<u8>>) -> std:
     answers.await?.map(|_| ())
 }
 
-/// What the token of a session says of it: MinIO's is a JSON Web Token.
+/// The claims of a session token: MinIO's is a JSON Web Token.
 fn claims(heard: &[u8]) -> Result<Value> {
     let heard = String::from_utf8_lossy(heard);
     let token = heard.split("x-amz-security-token: ").nth(1).and_then(|rest| rest.lines().next()).context("a session's token")?;
@@ -239,14 +239,14 @@ encryption_required = true
 max_part_bytes = 5242880
 "#;
 
-/// The same by way of the plugin: the session that a tenant's requests are signed with carries the policy of its grant.
+/// Through the plugin: the session that signs a tenant's requests has the policy of its grant.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_requests_are_signed_by_such_a_session() -> Result<()> {
     let Some((store, [id, secret])) = store().await else { return Ok(()) };
     let (endpoint, heard) = tap(store.endpoint.trim_start_matches("http://").to_owned()).await?;
     let file = FILE.replace("ROLE", ROLE).replace("ENDPOINT", &endpoint);
-    let served = Served::of(&file, |command, folder| {
-        // Where STS is, only the operator's own files may say; variables that redirect end the process.
+    let served = TenantServer::with(&file, |command, folder| {
+        // The STS endpoint may only come from the operator's files, not from environment variables.
         let config = folder.join("config");
         let text = format!("[default]\nservices = here\n[services here]\nsts =\n  endpoint_url = {}\n", store.endpoint);
         std::fs::write(&config, text).expect("the folder can be written");
@@ -273,7 +273,7 @@ async fn a_tenants_requests_are_signed_by_such_a_session() -> Result<()> {
     let claims = claims(&heard.lock().expect("no panic"))?;
     let policy = base64::engine::general_purpose::STANDARD.decode(claims["sessionPolicy"].as_str().context("a policy")?)?;
     let mut expected: Value = serde_json::from_str(&Grant { endpoint: Some(endpoint), ..grant(&["AES256"]) }.session_policy())?;
-    // As MinIO writes it down.
+    // As MinIO records it.
     expected["Statement"][2]["Condition"]["Null"]["s3:x-amz-server-side-encryption"] = json!([false]);
     assert_eq!((claims["parent"].as_str(), serde_json::from_slice::<Value>(&policy)?), (Some(id), expected));
     Ok(())

@@ -1,4 +1,4 @@
-//! The JSON Schema of the spec, judged by a validator that is not ours: what it accepts a sync accepts, and what it refuses.
+//! The JSON Schema of the spec, used by an independent validator: it must accept and refuse the same specs as a sync.
 
 use lakegate_guest::spec::{Spec, json_schema};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
-//! The status page, as a browser shows it.
+//! The status page in a browser.
 
-use crate::place::BUCKET;
-use crate::tenants::{Served, spec};
+use crate::proxied_store::BUCKET;
+use crate::tenants::{TenantServer, spec};
 use anyhow::{Context, Result};
 use lakegate_tests::chromium::Chromium;
 use lakegate_tests::plugin::Message;
@@ -16,11 +16,11 @@ const MARKUP: &str = "<img src=https:elsewhere.example>";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_shows_tenants_and_denials_and_asks_nobody_else() -> Result<()> {
     let Some(browser) = tiers::live("the status page in a browser", Chromium::find()) else { return Ok(()) };
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     let granted = spec("beta/{{TABLE}}/{{UUID}}.json", "json");
     beta.round(&granted, [Message::Insert(ids("b", 0..2).into())]).await?;
-    // And stays.
+    // And it stays so.
     beta.init(&granted).await.map_err(anyhow::Error::from)?;
     acme.init(&spec("acme/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme may not write json");
     let thief = acme.round(&spec("beta/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids(MARKUP, 0..2).into())]).await;
@@ -33,7 +33,7 @@ async fn a_browser_shows_tenants_and_denials_and_asks_nobody_else() -> Result<()
     // Tenant, sessions, objects, rows; denials.
     assert_eq!((&row(0, "beta")?[..4], row(0, "beta")?[7].as_str()), (&["beta", "1", "1", "2"].map(String::from)[..], "0"));
     assert_eq!((row(0, "acme")?[2].as_str(), row(0, "acme")?[7].as_str()), ("0", "2"));
-    // When, whose, which rule, in words.
+    // Time, tenant, rule, message.
     let denial = row(2, "formats")?;
     assert_eq!((denial[1].as_str(), denial[3].as_str()), ("acme", "\"json\" is not granted; `formats` are [\"csv\"]"));
     let denial = row(2, "key_prefixes")?;
@@ -70,7 +70,7 @@ fn cells(row: &str) -> Vec<String> {
     row.split("<td>").skip(1).map(|cell| cell.split("</td>").next().unwrap_or_default().trim().to_owned()).collect()
 }
 
-/// For a person to look at.
+/// Kept for inspection.
 fn keep(picture: &[u8]) -> Result<()> {
     let folder = tiers::repository().join("target/status-page");
     std::fs::create_dir_all(&folder)?;

@@ -1,4 +1,4 @@
-//! What the tests of the whole way share: a destination over a store of the test's own.
+//! Shared fixtures: the runtime, a store in a temporary folder, and a plugin server with a client.
 
 use lakegate::{Destination, Options, Runtime};
 use lakegate_cloudquery::proto::plugin::plugin_client::PluginClient;
@@ -16,22 +16,22 @@ pub(crate) fn runtime() -> Arc<Runtime> {
     RUNTIME.clone()
 }
 
-/// An embedded store in a folder that goes when the test ends.
-pub(crate) struct Bench {
+/// An embedded store in a temporary folder.
+pub(crate) struct TestStore {
     pub(crate) store: Arc<LocalStore>,
     bucket: String,
     _folder: tempfile::TempDir,
 }
 
 /// A store with one bucket.
-pub(crate) fn bench(bucket: &str) -> Bench {
+pub(crate) fn test_store(bucket: &str) -> TestStore {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = LocalStore::open(folder.path()).expect("a store in it");
     store.create_bucket(bucket).expect("a bucket");
-    Bench { store: Arc::new(store), bucket: bucket.to_owned(), _folder: folder }
+    TestStore { store: Arc::new(store), bucket: bucket.to_owned(), _folder: folder }
 }
 
-impl Bench {
+impl TestStore {
     /// Options that reach the store.
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::default();
@@ -61,15 +61,15 @@ impl Bench {
     }
 }
 
-/// A plugin server and a client of it. The server ends with it.
-pub(crate) struct Served {
+/// A plugin server with a client. The server stops when it is dropped.
+pub(crate) struct TestServer {
     pub(crate) client: PluginClient<Channel>,
     stop: CancellationToken,
-    /// Of a unix socket.
+    /// The folder of a unix socket.
     _folder: Option<tempfile::TempDir>,
 }
 
-impl Served {
+impl TestServer {
     /// A server on loopback, or on a unix socket in a folder of its own.
     pub(crate) async fn over(network: Network, options: Options) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
@@ -87,7 +87,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }

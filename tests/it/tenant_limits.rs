@@ -1,10 +1,10 @@
-//! What a tenant may take of the process: sessions, messages, open objects, memory; and a file of tenants that changes while they are served.
+//! Limits on a tenant's use of the process: sessions, messages, open objects, memory; and reloading a changed tenants file.
 
+use crate::faulty_store::{self, FaultyStore};
 use crate::hostile;
-use crate::place::{BUCKET, PLUGIN, eventually};
-use crate::rig::{self, Rig};
-use crate::support::{bench, runtime};
-use crate::tenants::{FILE, Served, grant, options, spec, write_file};
+use crate::proxied_store::{BUCKET, PLUGIN, eventually};
+use crate::support::{runtime, test_store};
+use crate::tenants::{FILE, TenantServer, grant, options, spec, write_file};
 use anyhow::{Context, Result};
 use http::StatusCode;
 use lakegate::{Destination, FailureClass, Grant, OpenError, Options, Resources, Tenant};
@@ -21,14 +21,14 @@ use tokio::process::Command;
 
 const CSV: &str = "acme/{{TABLE}}/{{UUID}}.csv";
 
-/// Acme's grant with a line more.
+/// Acme's grant with another line.
 fn file_with(line: &str) -> String {
     FILE.replacen("formats = [\"csv\"]", &format!("formats = [\"csv\"]\n{line}"), 1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Result<()> {
-    let served = Served::locally(&file_with("max_sessions = 2")).await?;
+    let served = TenantServer::locally(&file_with("max_sessions = 2")).await?;
     let spec = spec(CSV, "csv");
     let mut clients = Vec::new();
     for _ in 0..3 {
@@ -46,7 +46,7 @@ async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Resu
     second?;
     let metrics = served.get("/metrics").await?;
     assert!(metrics.contains("lakegate_sessions{tenant=\"acme\"} 2\n"), "{metrics}");
-    // A client that closes makes room, and so does one that goes away.
+    // A client that closes frees its slot, and so does one that disconnects.
     one.close().await?;
     three.init(&spec).await?;
     assert!(one.init(&spec).await.is_err());
@@ -69,16 +69,16 @@ async fn each_connection_has_a_session_of_its_own_and_they_are_counted() -> Resu
 async fn a_message_is_as_large_as_granted() -> Result<()> {
     let rows = |rows| Message::Insert(ids("t", 0..rows).into());
     let granted = ids("t", 0..1_000).len();
-    let served = Served::locally(&file_with(&format!("max_message_bytes = {granted}"))).await?;
+    let served = TenantServer::locally(&file_with(&format!("max_message_bytes = {granted}"))).await?;
     let mut acme = served.connect("acme").await?;
     let spec = spec(CSV, "csv");
     acme.round(&spec, [rows(1_000)]).await?;
-    // Refused by the session, and by the stack before it is in memory.
+    // Refused by the session, and by the gRPC stack before it is in memory.
     for more in [1_008, 100_000] {
         let status = acme.round(&spec, [rows(more)]).await.expect_err("larger");
-        let words = format!("a message of more than {granted} bytes is not granted (`max_message_bytes`)");
-        assert!(status.message().contains(&words), "{more}: {status:?}");
-        // The session is to be ended by its client, as after any bad message, once what it had open is aborted.
+        let expected = format!("a message of more than {granted} bytes is not granted (`max_message_bytes`)");
+        assert!(status.message().contains(&expected), "{more}: {status:?}");
+        // As after any bad message, the client has to close the session once open uploads are aborted.
         while acme.close().await.is_err_and(|status| status.message() == "plugin already in use") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -94,9 +94,9 @@ async fn a_message_is_as_large_as_granted() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_open_as_many_as_granted() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let tenant = Tenant::new("acme", Grant { max_open_objects: Some(2), ..grant("acme/") });
-    let destination = Destination::new(runtime(), options(&bench, tenant));
+    let destination = Destination::new(runtime(), options(&test_store, tenant));
     let session = destination.open(&spec(CSV, "csv").to_string(), "sync").await?;
     for round in 0..2 {
         let mut write = session.write()?;
@@ -105,61 +105,62 @@ async fn objects_are_open_as_many_as_granted() -> Result<()> {
         }
         let report = write.finish().await;
         let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
-        let words = "objects open at once: 2 granted (`max_open_objects`), and all are open";
-        assert_eq!(failures, [("c", FailureClass::Denied, words)], "round {round}");
+        let expected = "objects open at once: 2 granted (`max_open_objects`), and all are open";
+        assert_eq!(failures, [("c", FailureClass::Denied, expected)], "round {round}");
     }
-    assert_eq!(bench.keys().len(), 4);
+    assert_eq!(test_store.keys().len(), 4);
     Ok(())
 }
 
-/// The test object is an object as others are: in the day, the audit, the numbers, and the pace.
+/// The test object counts like any other: for the daily quota, audit, metrics, and rate.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_test_object_counts() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let content_types = vec!["text/csv".into(), "application/octet-stream".into()];
     let tenant = Tenant::new("acme", Grant { objects_per_second: Some(1), daily_objects: Some(4), content_types, ..grant("acme/") });
     let tally = tenant.metrics.clone();
-    let destination = Destination::new(runtime(), options(&bench, tenant));
-    let spec = crate::place::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
+    let destination = Destination::new(runtime(), options(&test_store, tenant));
+    let spec = crate::proxied_store::laid_over(spec(CSV, "csv"), json!({"test_write": true}));
     let begun = Instant::now();
     for number in 1..=4 {
         destination.test_connection(&spec.to_string()).await?;
         let reading = tally.read();
         assert_eq!((reading.objects, reading.bytes, reading.puts[reading.puts.len() - 1]), (number, 0, number));
     }
-    // The first spends the second that was earned by being idle; the others are each paid for by the next.
+    // The first one uses the burst; each of the others delays the next.
     assert!(begun.elapsed() > Duration::from_millis(1_990), "{:?}", begun.elapsed());
     let fifth = destination.test_connection(&spec.to_string()).await;
     assert!(matches!(fifth, Err(OpenError::Denied(_))), "{fifth:?}");
     Ok(())
 }
 
-/// The store lost the answer and does not say whether the object is there: it may be, so it counts.
+/// The response was lost and the store does not tell whether the object exists: it may, so it counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_outcome_is_not_given_back() -> Result<()> {
-    let mut rig = Rig::new([
+    let mut faulty = FaultyStore::new([
         Rule::on(Operation::Complete, When::First(1), Fault::DropAnswer),
         Rule::on(Operation::Head, When::Always, Fault::Answer(StatusCode::FORBIDDEN)),
     ])
     .await;
-    let rules = Grant { buckets: vec![rig::BUCKET.into()], endpoint: Some(rig.proxy.endpoint()), path_style: true, ..grant("") };
-    rig.options.tenant = Some(Arc::new(Tenant::new("acme", Grant { daily_objects: Some(1), ..rules })));
-    let session = rig.open(json!({})).await;
-    for (table, rows, words) in [("t", 5_000, "the outcome is unknown"), ("u", 1, "1 objects a day are granted, and all are used")] {
+    let rules =
+        Grant { buckets: vec![faulty_store::BUCKET.into()], endpoint: Some(faulty.proxy.endpoint()), path_style: true, ..grant("") };
+    faulty.options.tenant = Some(Arc::new(Tenant::new("acme", Grant { daily_objects: Some(1), ..rules })));
+    let session = faulty.open(json!({})).await;
+    for (table, rows, expected) in [("t", 5_000, "the outcome is unknown"), ("u", 1, "1 objects a day are granted, and all are used")] {
         let mut write = session.write()?;
         write.insert(ids(table, 0..rows).into()).await?;
         let report = write.finish().await;
         let failures: Vec<_> = report.failures().map(|(_, failure)| failure.message.clone()).collect();
-        assert!(failures.len() == 1 && failures[0].contains(words), "{table}: {failures:?}");
+        assert!(failures.len() == 1 && failures[0].contains(expected), "{table}: {failures:?}");
     }
-    assert_eq!(rig.keys().len(), 1, "it is there");
+    assert_eq!(faulty.keys().len(), 1, "it is there");
     Ok(())
 }
 
-/// Guests and what the host keeps for sessions share one bound; the tenant beside has its own.
+/// Guests and the host's memory for sessions share one limit; the other tenant has its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let rules = || Grant {
         buckets: vec!["hostile".into()],
         path_style: true,
@@ -168,7 +169,8 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
         max_message_bytes: Some(1 << 20),
         ..grant("")
     };
-    let machine = |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&bench, tenant) };
+    let machine =
+        |tenant| Options { memory_bytes: 1 << 20, in_flight_bytes: 1 << 20, lanes: NonZeroUsize::MIN, ..options(&test_store, tenant) };
     let host_bytes = machine(Tenant::new("any", rules())).host_bytes();
     assert_eq!(host_bytes, 7 << 20);
     let budget = 3 * host_bytes - (1 << 20);
@@ -179,17 +181,17 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
 
     let session = bounded.open("{}", "sync").await?;
     let mut write = session.write()?;
-    // A lane has 640 MiB for itself; the tenant has not.
+    // A lane may use 640 MiB; the tenant has less.
     write.insert(hostile::message("bad", "allocate", 3, None)).await?;
     write.insert(hostile::message("good", "ok", 3, None)).await?;
     let report = write.finish().await;
     let failures: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class, failure.message.as_str())).collect();
-    let words = format!(
+    let expected = format!(
         "the component needs more memory than is left of the {budget} bytes that the tenant has for all sessions (`budget_bytes`) while it \
          wrote the table \"bad\""
     );
-    assert_eq!(failures, [("bad", FailureClass::Unexpected, words.as_str())]);
-    assert_eq!(bench.keys().len(), 1);
+    assert_eq!(failures, [("bad", FailureClass::Unexpected, expected.as_str())]);
+    assert_eq!(test_store.keys().len(), 1);
 
     let second = bounded.open("{}", "sync").await?;
     let error = bounded.open("{}", "sync").await.expect_err("no room for a third");
@@ -200,35 +202,35 @@ async fn memory_is_one_budget_over_all_sessions_of_a_tenant() -> Result<()> {
     session.close().await;
     second.close().await;
     assert!(share.account.computed() > Duration::ZERO);
-    // What was taken is given back with the last of it.
+    // Memory is released with its last user.
     eventually("the budget is free again", || share.budget.used_bytes() == 0).await;
     Ok(())
 }
 
-/// A write that stays open until it is told to end.
+/// A write that stays open until told to end.
 fn held_write(mut client: Client, table: &'static str) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), tonic::Status>>) {
     let (go, wait) = mpsc::channel();
     let messages = std::iter::once(Message::Insert(ids(table, 0..2).into())).chain(std::iter::once_with(move || {
-        // Told, or nobody is left to tell.
+        // Told to end, or the sender is gone.
         let _told = wait.recv();
         Message::Insert(ids(table, 2..4).into())
     }));
     (go, tokio::spawn(async move { client.write(messages).await }))
 }
 
-/// A number of `/metrics`.
-async fn metric(served: &Served, name: &str) -> Result<f64> {
+/// A value from `/metrics`.
+async fn metric(served: &TenantServer, name: &str) -> Result<f64> {
     let metrics = served.get("/metrics").await?;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("{name} in {metrics}"))?;
     Ok(line.trim().parse()?)
 }
 
-/// How long the tenant's guests have computed, in seconds.
-async fn computed(served: &Served, tenant: &str) -> Result<f64> {
+/// CPU time of the tenant's guests, in seconds.
+async fn computed(served: &TenantServer, tenant: &str) -> Result<f64> {
     metric(served, &format!("lakegate_guest_cpu_seconds_total{{tenant=\"{tenant}\"}}")).await
 }
 
-async fn hang_up(served: &Served) -> Result<()> {
+async fn hang_up(served: &TenantServer) -> Result<()> {
     let id = served.child.id().context("it runs")?;
     assert!(Command::new("kill").args(["-HUP", &id.to_string()]).status().await?.success());
     Ok(())
@@ -236,7 +238,7 @@ async fn hang_up(served: &Served) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
-    let served = Served::locally(&file_with("daily_objects = 2")).await?;
+    let served = TenantServer::locally(&file_with("daily_objects = 2")).await?;
     let folder = served.folder.path().to_owned();
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     acme.round(&spec(CSV, "csv"), [Message::Insert(ids("early", 0..2).into())]).await?;
@@ -250,11 +252,11 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    // A mistake changes nothing.
+    // An error changes nothing.
     write_file(&folder, "[tenants.acme]\n")?;
     hang_up(&served).await?;
     let third = format!("{}{}", file_with("daily_objects = 1"), FILE.split("\n\n").nth(1).context("beta's")?.replace("beta", "gamma"));
-    // It is read once it has stayed as it is for a third of a second; what comes next is not to be read instead.
+    // It is read once it has been unchanged for a third of a second; the next version must not be read instead.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!acme_write.is_finished() && !folder.join("gamma.sock").exists());
 
@@ -265,7 +267,7 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
     assert!(cut.message().contains("the plugin is stopping"), "{cut:?}");
     let _nobody = go_acme.send(());
     eventually("acme is served anew", || folder.join("acme.sock").exists()).await;
-    // The day goes on: one object is granted now, and one was written.
+    // The quota of the day is carried over: one object is granted now, and one was written.
     let said = served.connect("acme").await?.round(&spec(CSV, "csv"), [Message::Insert(ids("late", 0..2).into())]).await;
     let said = said.expect_err("used up");
     assert!(said.message().contains("1 objects a day are granted, and all are used"), "{said:?}");
@@ -276,7 +278,7 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
     drop(gamma);
 
     let file = write_file(&folder, FILE.split("\n\n").nth(1).context("beta's")?)?;
-    // Tenants go from a file that is known to be whole.
+    // A file that is known to be complete may remove tenants.
     assert!(Command::new(PLUGIN).args(["policy", "check", "--seal"]).arg(&file).output().await?.status.success());
     hang_up(&served).await?;
     eventually("who is gone from the file is gone", || !folder.join("acme.sock").exists() && !folder.join("gamma.sock").exists()).await;
@@ -295,10 +297,10 @@ async fn a_file_that_changes_touches_only_whom_it_changes() -> Result<()> {
     Ok(())
 }
 
-/// What is wanted is made before anybody is stopped: a certificate, a variable or a place that is not there changes nothing.
+/// Everything needed is prepared before any tenant is stopped: a missing certificate, variable or address changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
-    let mut served = Served::locally(FILE).await?;
+    let mut served = TenantServer::locally(FILE).await?;
     let log = Arc::new(Mutex::new(Vec::<String>::new()));
     let (kept, mut lines) = (log.clone(), BufReader::new(served.child.stdout.take().context("piped")?).lines());
     tokio::spawn(async move {
@@ -317,18 +319,18 @@ async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
         "00".repeat(32)
     );
     let variables = format!("{socket}\ncredentials = {{ access_key_id_env = \"LAKEGATE_TEST_NONE\", secret_access_key_env = \"PATH\" }}");
-    for (listen, words) in [
+    for (listen, expected) in [
         (tls, "no.pem"),
         (variables, "the variable LAKEGATE_TEST_NONE is not set"),
         (format!("listen = {{ plain_tcp = \"{}\" }}", taken.local_addr()?), "cannot listen on"),
-        (format!("{socket}\nmachine = {{ budget_bytes = 1 }}"), "leave nothing for guests"),
+        (format!("{socket}\nmachine = {{ budget_bytes = 1 }}"), "leaves nothing for guests"),
     ] {
         acme.init(&spec(CSV, "csv")).await?;
-        // Beta is gone from the file, acme is another.
+        // Beta is gone from the file, acme has changed.
         write_file(&folder, &FILE.split("\n\n").next().context("acme's")?.replacen(socket, &listen, 1))?;
         hang_up(&served).await?;
-        let told = |line: &String| line.contains("Tenants stay as they were: tenant \\\"acme\\\": ") && line.contains(words);
-        eventually(words, || log.lock().expect("no panic").iter().any(told)).await;
+        let is_reported = |line: &String| line.contains("Tenants stay as they were: tenant \\\"acme\\\": ") && line.contains(expected);
+        eventually(expected, || log.lock().expect("no panic").iter().any(is_reported)).await;
         acme.write([Message::Insert(ids("a", 0..2).into())]).await?;
         acme.close().await?;
         beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
@@ -338,17 +340,17 @@ async fn a_file_whose_needs_are_not_there_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// The end of the process aborts what a hostile guest holds open as it does anything else.
+/// The end of the process also aborts what a hostile guest holds open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_guest_leaves_no_upload_behind_when_the_process_ends() -> Result<()> {
-    let served = Served::locally(&hostile_file()).await?;
+    let served = TenantServer::locally(&hostile_file()).await?;
     let store = LocalStore::open(&served.folder.path().join("store"))?;
     let mut acme = served.connect("acme").await?;
     acme.init(&serde_json::json!({})).await?;
     let (_held, wait) = mpsc::channel::<()>();
     let order = hostile::message("held", "hold", 3, Some("acme/held"));
     let messages = std::iter::once(Message::Insert(order)).chain(std::iter::from_fn(move || {
-        // Never told: the call stays open.
+        // Never told to end: the call stays open.
         let _end = wait.recv();
         None
     }));
@@ -361,7 +363,7 @@ async fn a_hostile_guest_leaves_no_upload_behind_when_the_process_ends() -> Resu
     Ok(())
 }
 
-/// Compiling is dear: one component at a time, however many tenants bring one, and last in line for the processor.
+/// Compiling is expensive: one component at a time, however many tenants have one, and at the lowest CPU priority.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn components_are_compiled_one_at_a_time_and_last_in_line() -> Result<()> {
@@ -384,14 +386,14 @@ async fn components_are_compiled_one_at_a_time_and_last_in_line() -> Result<()> 
         );
         file.push('\n');
     }
-    let served = Served::of(&file, |command, place| {
-        command.arg("--local").arg(place.join("store")).env("LAKEGATE_CACHE_DIR", place.join("cache"));
+    let served = TenantServer::with(&file, |command, folder| {
+        command.arg("--local").arg(folder.join("store")).env("LAKEGATE_CACHE_DIR", folder.join("cache"));
     })
     .await?;
     let id = served.child.id().context("it runs")?;
     let (mut seen, mut nice) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
     let compiled = || std::fs::read_dir(served.folder.path().join("cache")).map_or(0, |files| files.count());
-    // The embedded one as well.
+    // The embedded component, too.
     while compiled() < 4 {
         let children = compilers(id);
         assert!(children.len() <= 1, "{children:?}");
@@ -407,7 +409,7 @@ async fn components_are_compiled_one_at_a_time_and_last_in_line() -> Result<()> 
     Ok(())
 }
 
-/// The processes that compile for the process `parent`, and how nice they are.
+/// The compiler processes of the process `parent`, with their niceness.
 #[cfg(target_os = "linux")]
 fn compilers(parent: u32) -> Vec<(u32, i64)> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -421,13 +423,13 @@ fn compilers(parent: u32) -> Vec<(u32, i64)> {
     .collect()
 }
 
-/// What stands in a process's `stat` after the name in brackets: state, parent, …
+/// The fields of a process's `stat` after the name in brackets: state, parent, …
 #[cfg(target_os = "linux")]
 fn fields(stat: &str) -> Option<Vec<&str>> {
     Some(stat.rsplit_once(')')?.1.split_whitespace().collect())
 }
 
-/// The 19th field of all.
+/// The niceness is field 19.
 #[cfg(target_os = "linux")]
 fn niceness(stat: &str) -> Option<i64> {
     fields(stat)?.get(16)?.parse().ok()
@@ -435,9 +437,9 @@ fn niceness(stat: &str) -> Option<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_tenant_does_is_counted() -> Result<()> {
-    let served = Served::locally(&file_with("bytes_per_second = 10")).await?;
+    let served = TenantServer::locally(&file_with("bytes_per_second = 10")).await?;
     let mut acme = served.connect("acme").await?;
-    // 7 bytes go at once and are paid for by the next 7, twice.
+    // 7 bytes pass at once and delay the next 7, twice.
     let rows = ["a", "b", "c"].map(|table| Message::Insert(ids(table, 0..2).into()));
     acme.round(&spec(CSV, "csv"), rows).await?;
     assert_eq!(metric(&served, "lakegate_put_seconds_count{tenant=\"acme\"}").await?, 3.0);
@@ -454,7 +456,7 @@ async fn what_a_tenant_does_is_counted() -> Result<()> {
     Ok(())
 }
 
-/// The tenants, of whom acme brings the hostile component.
+/// The tenants, of which acme has the hostile component.
 fn hostile_file() -> String {
     let rules = "buckets = [\"hostile\"]\nkey_prefixes = [\"acme/\"]\npath_style = true\nmax_retries = 0\n";
     FILE.replacen("[tenants.acme]", &format!("[tenants.acme]\ncomponent = {:?}", env!("LAKEGATE_HOSTILE_COMPONENT")), 1)
@@ -462,10 +464,10 @@ fn hostile_file() -> String {
         .replacen("content_types = [", "content_types = [\"text/plain\", ", 1)
 }
 
-/// A component that a tenant brings runs for that tenant alone, under its grant.
+/// A tenant's component only runs for that tenant, under its grant.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_may_bring_a_component_of_its_own() -> Result<()> {
-    let served = Served::locally(&hostile_file()).await?;
+    let served = TenantServer::locally(&hostile_file()).await?;
     let (mut acme, mut beta) = (served.connect("acme").await?, served.connect("beta").await?);
     beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
     let order = |table: &str, key: &str| Message::Insert(hostile::message(table, "ok", 3, Some(key)));
@@ -479,7 +481,7 @@ async fn a_tenant_may_bring_a_component_of_its_own() -> Result<()> {
     assert_eq!(store.records(BUCKET, "")?.len(), 1);
 
     let file = FILE.replacen("[tenants.acme]", "[tenants.acme]\ncomponent = \"/nowhere/c.wasm\"", 1);
-    let served = Served::locally(&file).await?;
+    let served = TenantServer::locally(&file).await?;
     let said = served.connect("acme").await?.init(&spec(CSV, "csv")).await.expect_err("no component");
     assert!(said.message().contains("/nowhere/c.wasm") || said.message().contains("No such file"), "{said:?}");
     let mut beta = served.connect("beta").await?;

@@ -1,7 +1,7 @@
-//! TLS from the file of tenants to a row in the store: the process as its operator starts it, a client with a certificate, and others.
+//! TLS from the tenants file to a row in the store: the process as its operator starts it, a client with a certificate, and other clients.
 
 use crate::isolation::{cpu_seconds, host_seconds};
-use crate::place::BUCKET;
+use crate::proxied_store::BUCKET;
 use crate::tenants::{FILE, spec};
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
@@ -28,7 +28,7 @@ use tonic::transport::{Endpoint, Uri};
 
 const NAME: &str = "lakegate.example";
 
-/// Id and secret at a store of the test's own.
+/// Access key ID and secret for the test's store.
 const KEY: (&str, &str) = ("lakegate-test", "lakegate-test-secret");
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -51,7 +51,7 @@ fn fingerprint(pem: &str) -> Result<String> {
     Ok(digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
 }
 
-/// Connects over TLS, trusting the authority and showing the certificate.
+/// Connects over TLS, trusting the authority and presenting the certificate.
 #[derive(Clone)]
 struct Dialer(SocketAddr, Arc<ClientConfig>);
 
@@ -100,8 +100,8 @@ fn keep(folder: &Path, name: &str, text: &str) -> Result<()> {
 }
 
 /// Acme at a TLS listener for one client.
-struct Served {
-    served: crate::tenants::Served,
+struct TlsServer {
+    served: crate::tenants::TenantServer,
     port: SocketAddr,
     servers: Authority,
     clients: Authority,
@@ -109,8 +109,8 @@ struct Served {
     _pem: tempfile::TempDir,
 }
 
-/// Serves it; `change` is done to the file.
-async fn serve(change: impl FnOnce(String) -> String) -> Result<Served> {
+/// Starts the server; `change` modifies the file.
+async fn serve(change: impl FnOnce(String) -> String) -> Result<TlsServer> {
     let (servers, clients) = (authority()?, authority()?);
     let (server, acme) = (identity(NAME, &servers)?, identity("acme", &clients)?);
     let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
@@ -126,33 +126,33 @@ async fn serve(change: impl FnOnce(String) -> String) -> Result<Served> {
     let file = FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", &tls, 1).replace("PEM", &folder.path().display().to_string());
     let file = change(file);
     let remote = file.contains("endpoint = ");
-    // Beta is served after acme, at a socket that can be waited for.
-    let served = crate::tenants::Served::waiting_for(&file, &["beta"], |command, place| {
+    // Beta is served after acme, on a socket that can be waited for.
+    let served = crate::tenants::TenantServer::waiting_for(&file, &["beta"], |command, folder| {
         if !remote {
-            command.arg("--local").arg(place.join("store"));
+            command.arg("--local").arg(folder.join("store"));
         }
         command.env("LAKEGATE_TEST_ID", KEY.0).env("LAKEGATE_TEST_KEY", KEY.1);
     })
     .await?;
-    Ok(Served { served, port, servers, clients, acme, _pem: folder })
+    Ok(TlsServer { served, port, servers, clients, acme, _pem: folder })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
-    let Served { served, port, servers, clients, acme, _pem } = serve(|file| file).await?;
+    let TlsServer { served, port, servers, clients, acme, _pem } = serve(|file| file).await?;
     let stranger = identity("other", &clients)?;
     let mut client = Dialer::new(port, &servers, &acme)?.client().await?;
     client.round(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("a", 0..2).into())]).await?;
     let said = client.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme's grant");
     assert!(said.message().contains("\"json\" is not granted"), "{said:?}");
 
-    // Signed by the same authority, and not acme's: nothing can be asked.
+    // Signed by the same authority but not acme's: no call is possible.
     let asked =
         async { Dialer::new(port, &servers, &stranger)?.client().await?.init(&spec("a", "csv")).await.map_err(anyhow::Error::from) };
     assert!(asked.await.is_err());
     drop(client);
     let (log, store) = served.stop().await?;
-    let refused: Vec<_> = log.iter().filter(|line| line["message"] == "A client is not let in.").collect();
+    let refused: Vec<_> = log.iter().filter(|line| line["message"] == "A client was rejected.").collect();
     assert!(!refused.is_empty() && refused.iter().all(|line| line["level"] == "warn" && line["error"].is_string()), "{log:?}");
     let stored = log.iter().find(|line| line["decision"] == "stored").context("an audit line")?;
     assert_eq!((&stored["tenant"], &stored["target"]), (&"acme".into(), &"lakegate::audit".into()));
@@ -160,19 +160,19 @@ async fn a_tenant_is_served_over_tls_as_its_file_says() -> Result<()> {
     Ok(())
 }
 
-/// Handshakes at once, and how long each may take, as the ledger of resources has it.
+/// Concurrent handshakes, and the time limit of each, as in the resource ledger.
 const HANDSHAKES: usize = 64;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads until the server hangs up.
+/// Reads until the server closes the connection.
 async fn hung_up(mut socket: TcpStream) {
     let _reset = socket.read_to_end(&mut Vec::new()).await;
 }
 
-/// Half of the first words of a client, again and again: they keep nobody out, the oldest makes room at once, and none is there for ever.
+/// Repeated incomplete handshakes keep no client out: the oldest is dropped at once, and none stays forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
-    let Served { served, port, servers, acme, .. } = &serve(|file| file).await?;
+    let TlsServer { served, port, servers, acme, .. } = &serve(|file| file).await?;
     let config = Dialer::new(*port, servers, acme)?.1;
     let mut half = Vec::new();
     rustls::ClientConnection::new(config, ServerName::try_from(NAME)?)?.write_tls(&mut half)?;
@@ -190,7 +190,7 @@ async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
         anyhow::Ok(())
     };
     tokio::time::timeout(HANDSHAKE_LIMIT / 2, let_in).await.context("nobody is let in")??;
-    // Those that made room, while the limit of time has not yet come for the first.
+    // Those that were dropped, before the time limit of the first one.
     for number in 0..2 * HANDSHAKES {
         let socket = silent.pop_front().context("opened above")?;
         tokio::time::timeout(HANDSHAKE_LIMIT, hung_up(socket)).await.context("it is held")?;
@@ -203,7 +203,7 @@ async fn handshakes_that_stop_half_way_keep_no_place() -> Result<()> {
     Ok(())
 }
 
-/// TLS records of a tenant's clients, CRC32, signatures and sockets of its objects: work on its account. What is left over is the run time's.
+/// TLS records of a tenant's clients, CRC32, signatures and sockets of its objects are charged to its account. The remainder is the runtime's.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "figures that the notes quote")]
@@ -221,11 +221,11 @@ async fn what_tls_and_storing_take_is_charged_to_the_tenant() -> Result<()> {
         let file = file.replacen("[tenants.acme.grant]", &format!("{credentials}\n[tenants.acme.grant]"), 1);
         file.replacen("region", &place, 1)
     };
-    let Served { served, port, servers, acme, .. } = &serve(remote).await?;
+    let TlsServer { served, port, servers, acme, .. } = &serve(remote).await?;
     let mut dice = lakegate_tests::generate::Dice::new(1);
-    let words: arrow_array::StringArray =
+    let values: arrow_array::StringArray =
         (0..4_096).map(|_| Some((0..64).map(|_| format!("{:016x}", dice.bits())).collect::<String>())).collect();
-    let message = bytes::Bytes::from(Table::new("t").column("word", Arc::new(words)).insert_ipc()?);
+    let message = bytes::Bytes::from(Table::new("t").column("word", Arc::new(values)).insert_ipc()?);
     let mut client = Dialer::new(*port, servers, acme)?.client().await?;
     // A table that may not be written fails with its first message: of the others, all that is left to do is to take them in. Then one that may.
     for (prefix, ends_well, least) in [("elsewhere", false, 0.5), ("acme", true, 0.2)] {

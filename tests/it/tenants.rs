@@ -1,8 +1,8 @@
-//! Many tenants in one process: each writes what its grant allows, where it allows it, and nothing of another's.
+//! Many tenants in one process: each writes what and where its grant allows, and nothing of another's.
 
 use crate::hostile;
-use crate::place::{BUCKET, PLUGIN, eventually};
-use crate::support::{Bench, bench, runtime};
+use crate::proxied_store::{BUCKET, PLUGIN, eventually};
+use crate::support::{TestStore, runtime, test_store};
 use anyhow::{Context, Result};
 use arrow_array::{Int64Array, StringArray};
 use lakegate::{Destination, FailureClass, Grant, OpenError, Options, Tenant};
@@ -36,8 +36,8 @@ pub(crate) fn grant(prefix: &str) -> Grant {
     }
 }
 
-pub(crate) fn options(bench: &Bench, tenant: Tenant) -> Options {
-    Options { lanes: NonZeroUsize::MIN, tenant: Some(Arc::new(tenant)), ..bench.options() }
+pub(crate) fn options(test_store: &TestStore, tenant: Tenant) -> Options {
+    Options { lanes: NonZeroUsize::MIN, tenant: Some(Arc::new(tenant)), ..test_store.options() }
 }
 
 pub(crate) fn spec(path: &str, format: &str) -> Value {
@@ -48,22 +48,22 @@ const TENANTS: usize = 100;
 const TABLES: usize = 3;
 const ROWS: i64 = 2_000;
 
-/// How every canary begins.
+/// Prefix of all canaries.
 const STEM: &str = "canary-of-tenant-";
 
-/// What stands in every row of a tenant, and in no other's.
+/// The text in every row of a tenant, and in no other's.
 fn canary(tenant: usize) -> String {
     format!("{STEM}{tenant:03}")
 }
 
 fn rows_of(tenant: usize, table: usize) -> Result<Vec<u8>> {
-    let words = (0..ROWS).map(|row| Some(format!("{}-{row}", canary(tenant))));
+    let values = (0..ROWS).map(|row| Some(format!("{}-{row}", canary(tenant))));
     let table = Table::new(&format!("table_{table}"));
     let table = table.column("id", Arc::new(Int64Array::from_iter_values(0..ROWS)));
-    table.column("word", Arc::new(words.collect::<StringArray>())).insert_ipc()
+    table.column("word", Arc::new(values.collect::<StringArray>())).insert_ipc()
 }
 
-/// A tenant's whole sync; answers how long it took.
+/// Runs a tenant's sync; returns its duration.
 async fn sync_of(destination: Destination, tenant: usize) -> Result<Duration> {
     let begun = Instant::now();
     let format = ["csv", "json", "parquet"][tenant % 3];
@@ -84,10 +84,10 @@ async fn sync_of(destination: Destination, tenant: usize) -> Result<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "figures that the notes quote")]
 async fn a_hundred_tenants_at_once_and_none_in_anothers_prefix() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let syncs = (0..TENANTS).map(|tenant| {
         let owner = Tenant::new(&format!("tenant{tenant}"), grant(&format!("tenant{tenant}/")));
-        let destination = Destination::new(runtime(), options(&bench, owner));
+        let destination = Destination::new(runtime(), options(&test_store, owner));
         tokio::spawn(sync_of(destination, tenant))
     });
     let mut times = Vec::new();
@@ -100,37 +100,37 @@ async fn a_hundred_tenants_at_once_and_none_in_anothers_prefix() -> Result<()> {
 
     let mut objects = 0;
     for tenant in 0..TENANTS {
-        let keys: Vec<String> = bench.keys().into_iter().filter(|key| key.starts_with(&format!("tenant{tenant}/"))).collect();
+        let keys: Vec<String> = test_store.keys().into_iter().filter(|key| key.starts_with(&format!("tenant{tenant}/"))).collect();
         assert!(keys.len() >= TABLES, "tenant {tenant}: {keys:?}");
         for key in &keys {
-            let body = bench.body(key);
+            let body = test_store.body(key);
             let canaries = body.windows(STEM.len() + 3).filter(|window| window.starts_with(STEM.as_bytes()));
             let found: BTreeSet<_> = canaries.map(|window| String::from_utf8_lossy(window).into_owned()).collect();
-            // Its own is found, so the search can find one; no other is.
+            // Its own canary is found, so the search works; no other is.
             assert_eq!(found, BTreeSet::from([canary(tenant)]), "{key}");
         }
         objects += keys.len();
     }
-    assert_eq!(objects, bench.keys().len(), "every object lies below a tenant's prefix");
-    assert_eq!(bench.unfinished_uploads(), 0);
+    assert_eq!(objects, test_store.keys().len(), "every object lies below a tenant's prefix");
+    assert_eq!(test_store.unfinished_uploads(), 0);
     Ok(())
 }
 
 /// The error of an Init under `grant`.
 async fn denied(grant: Grant, change: Value) -> String {
-    let bench = bench(BUCKET);
-    let destination = Destination::new(runtime(), options(&bench, Tenant::new("acme", grant)));
-    let spec = crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), change);
+    let test_store = test_store(BUCKET);
+    let destination = Destination::new(runtime(), options(&test_store, Tenant::new("acme", grant)));
+    let spec = crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), change);
     let error = destination.open(&spec.to_string(), "sync").await.expect_err("denied");
     assert!(matches!(error, OpenError::Denied(_)), "{error:?}");
-    assert_eq!(bench.keys(), [""; 0]);
+    assert_eq!(test_store.keys(), [""; 0]);
     error.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_does_not_choose_what_is_not_granted() {
     let whole = || grant("acme/");
-    for (change, words) in [
+    for (change, expected) in [
         (json!({"bucket": "other"}), "\"other\" is not granted; `buckets` are [\"served\"]"),
         (json!({"bucket": "arn:aws:s3:us-east-1:1:accesspoint/served"}), "is not granted; `buckets`"),
         (json!({"region": "eu-west-1"}), "`region`"),
@@ -149,23 +149,23 @@ async fn a_spec_does_not_choose_what_is_not_granted() {
         (json!({"test_write": true, "path": "beta/{{TABLE}}/{{UUID}}.csv"}), "is outside the granted prefixes"),
     ] {
         let said = denied(whole(), change.clone()).await;
-        assert!(said.contains(words), "{change}: {said}");
+        assert!(said.contains(expected), "{change}: {said}");
     }
     let said = denied(whole(), json!({"bucket": "other", "aws_debug": true})).await;
     assert_eq!(said.lines().count(), 2, "every broken rule at once: {said}");
 }
 
-/// One write of `table` under `grant`; its failure, if any, and what is in the bucket then.
+/// Writes `table` under `grant`; returns its failure, if any, and the keys in the bucket.
 async fn write_one(grant: Grant, path: &str, table: &str, rows: i64) -> (Option<(FailureClass, String)>, Vec<String>) {
-    let bench = bench(BUCKET);
-    let destination = Destination::new(runtime(), options(&bench, Tenant::new("acme", grant)));
+    let test_store = test_store(BUCKET);
+    let destination = Destination::new(runtime(), options(&test_store, Tenant::new("acme", grant)));
     let session = destination.open(&spec(path, "csv").to_string(), "sync").await.expect("opens");
     let mut write = session.write().expect("no write is running");
     write.insert(ids(table, 0..rows).into()).await.expect("a good header");
     let report = write.finish().await;
-    assert_eq!(bench.unfinished_uploads(), 0);
+    assert_eq!(test_store.unfinished_uploads(), 0);
     let failure = report.failures().next().map(|(_, failure)| (failure.class, failure.message.clone()));
-    (failure, bench.keys())
+    (failure, test_store.keys())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,24 +192,24 @@ async fn sizes_and_days_are_bounded() {
     let path = "acme/{{TABLE}}/{{UUID}}.csv";
     // "id\n" and ten rows of two bytes.
     assert_eq!(write_one(Grant { max_object_bytes: Some(23), ..grant("acme/") }, path, "t", 10).await.0, None);
-    for (grant, words) in [
+    for (grant, expected) in [
         (Grant { max_object_bytes: Some(22), ..grant("acme/") }, "more than 22 bytes is not granted"),
         (Grant { daily_bytes: Some(22), ..grant("acme/") }, "22 bytes a day are granted"),
         (Grant { daily_objects: Some(0), ..grant("acme/") }, "0 objects a day are granted"),
     ] {
         let (failure, keys) = write_one(grant, path, "t", 10).await;
         let (class, message) = failure.expect("over the bound");
-        assert!(class == FailureClass::Denied && message.contains(words), "{class:?} {message}");
+        assert!(class == FailureClass::Denied && message.contains(expected), "{class:?} {message}");
         assert_eq!(keys, [""; 0]);
     }
 }
 
-/// A day's bound holds over sessions, and what did not land does not count.
+/// A daily quota spans sessions, and objects that were not stored do not count.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_is_counted_over_sessions() -> Result<()> {
-    let bench = bench(BUCKET);
+    let test_store = test_store(BUCKET);
     let tenant = Tenant::new("acme", Grant { daily_objects: Some(2), max_sessions: Some(2), ..grant("acme/") });
-    let destination = Destination::new(runtime(), options(&bench, tenant));
+    let destination = Destination::new(runtime(), options(&test_store, tenant));
     for (round, good) in [true, true, false].into_iter().enumerate() {
         let session = destination.open(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv").to_string(), "sync").await?;
         let mut gone = session.write()?;
@@ -220,16 +220,16 @@ async fn a_day_is_counted_over_sessions() -> Result<()> {
         write.insert(ids("t", 0..3).into()).await?;
         assert_eq!(write.finish().await.failures().count() == 0, good, "round {round}");
     }
-    assert_eq!(bench.keys().len(), 2);
+    assert_eq!(test_store.keys().len(), 2);
     Ok(())
 }
 
-/// A guest of an attacker's own making is held to the same keys: the host decides, whatever the guest renders.
+/// An attacker's guest is restricted to the same keys: the host decides, whatever the guest renders.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let grant = Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("acme/") };
-    let destination = Destination::new(hostile::runtime(), options(&bench, Tenant::new("acme", grant)));
+    let destination = Destination::new(hostile::runtime(), options(&test_store, Tenant::new("acme", grant)));
     let session = destination.open("{}", "sync").await?;
     let mut write = session.write()?;
     for (table, key) in [("own", "acme/own"), ("stolen", "beta/stolen"), ("near", "acme2/x"), ("up", "acme/../beta/x")] {
@@ -238,18 +238,18 @@ async fn a_hostile_guest_is_held_to_the_prefix() -> Result<()> {
     let report = write.finish().await;
     let failed: Vec<_> = report.failures().map(|(table, failure)| (table, failure.class)).collect();
     assert_eq!(failed, [("stolen", FailureClass::Denied), ("near", FailureClass::Denied), ("up", FailureClass::Data)]);
-    assert_eq!(bench.keys(), ["acme/own"]);
+    assert_eq!(test_store.keys(), ["acme/own"]);
     Ok(())
 }
 
-/// A tenant whose guest traps again and again has to wait; the tenant beside it need not.
+/// A tenant whose guest traps repeatedly has to wait; another tenant does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let grant = || Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
     let (bad, good) = (Tenant::new("bad", grant()), Tenant::new("good", grant()));
     let tally = bad.metrics.clone();
-    let [bad, good] = [bad, good].map(|tenant| Destination::new(hostile::runtime(), options(&bench, tenant)));
+    let [bad, good] = [bad, good].map(|tenant| Destination::new(hostile::runtime(), options(&test_store, tenant)));
     for round in 0..4 {
         let session = bad.open("{}", "sync").await?;
         let mut write = session.write()?;
@@ -265,20 +265,20 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting() -> Result<()> {
     let mut write = session.write()?;
     write.insert(hostile::message("t", "ok", 3, None)).await?;
     assert_eq!(write.finish().await.failures().count(), 0);
-    // It is a wait, not a ban.
+    // It is a delay, not a ban.
     tokio::time::sleep(Duration::from_secs(2)).await;
     bad.open("{}", "sync").await?;
     Ok(())
 }
 
-/// The wait holds within a session, too: it does not take a new one to start a guest.
+/// The delay also applies within a session, since a guest can be started without a new session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_traps_again_and_again_is_kept_waiting_within_its_session() -> Result<()> {
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let grant = Grant { buckets: vec!["hostile".into()], path_style: true, max_retries: Some(0), ..grant("") };
     let tenant = Tenant::new("bad", grant);
     let tally = tenant.metrics.clone();
-    let session = Destination::new(hostile::runtime(), options(&bench, tenant)).open("{}", "sync").await?;
+    let session = Destination::new(hostile::runtime(), options(&test_store, tenant)).open("{}", "sync").await?;
     let mut write = session.write()?;
     for table in ["a", "b", "c", "d", "e", "f"] {
         write.insert(hostile::message(table, "trap", 3, None)).await?;
@@ -297,11 +297,11 @@ async fn a_guest_that_traps_again_and_again_is_kept_waiting_within_its_session()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_is_asked_for_its_schema_within_limits_and_once() -> Result<()> {
     const SHORT: Duration = Duration::from_millis(200);
-    let bench = bench("hostile");
+    let test_store = test_store("hostile");
     let asked = |runtime, name: &str| {
         let tenant = Tenant::new(name, grant(""));
         let (share, tally) = (tenant.share.clone(), tenant.metrics.clone());
-        (Destination::new(runtime, options(&bench, tenant)), share, tally)
+        (Destination::new(runtime, options(&test_store, tenant)), share, tally)
     };
     let (destination, share, _) = asked(hostile::with_schema("", SHORT)?, "good");
     assert_eq!(&*destination.spec_schema().await?, r#"{"title":"asked for a schema it answers."}"#);
@@ -329,13 +329,13 @@ async fn a_component_is_asked_for_its_schema_within_limits_and_once() -> Result<
 }
 
 /// A process that serves tenants.
-pub(crate) struct Served {
+pub(crate) struct TenantServer {
     pub(crate) child: Child,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) status: SocketAddr,
 }
 
-/// Two of them; `DIR` is the folder of their sockets.
+/// A tenants file with two tenants; `DIR` is the folder of their sockets.
 pub(crate) const FILE: &str = r#"
 [tenants.acme]
 listen = { socket = "DIR/acme.sock" }
@@ -363,33 +363,33 @@ fn file_of_tenants() -> Result<(tempfile::TempDir, PathBuf)> {
     Ok((folder, file))
 }
 
-/// Writes the file of tenants whose sockets are in `folder`.
+/// Writes the tenants file, with sockets in `folder`.
 pub(crate) fn write_file(folder: &Path, text: &str) -> Result<PathBuf> {
     let file = folder.join("tenants.toml");
     std::fs::write(&file, text.replace("DIR", &folder.display().to_string()))?;
     Ok(file)
 }
 
-impl Served {
+impl TenantServer {
     pub(crate) async fn start() -> Result<Self> {
         Self::locally(FILE).await
     }
 
     /// Serves the tenants of `file` on the embedded store.
     pub(crate) async fn locally(file: &str) -> Result<Self> {
-        Self::of(file, |command, folder| {
+        Self::with(file, |command, folder| {
             command.arg("--local").arg(folder.join("store"));
         })
         .await
     }
 
     /// Serves the tenants of `file`, each at the socket `DIR/NAME.sock`.
-    pub(crate) async fn of(file: &str, change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
+    pub(crate) async fn with(file: &str, change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
         let names = file.lines().filter_map(|line| line.strip_prefix("[tenants.")?.strip_suffix(']')).filter(|name| !name.contains('.'));
         Self::waiting_for(file, &names.collect::<Vec<_>>(), change).await
     }
 
-    /// The same, of whom only those named have a socket.
+    /// As [`TenantServer::with`], but only waits for the sockets of these tenants.
     pub(crate) async fn waiting_for(file: &str, names: &[&str], change: impl FnOnce(&mut Command, &Path)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = write_file(folder.path(), file)?;
@@ -409,7 +409,7 @@ impl Served {
         Ok(Client(PluginClient::new(Endpoint::from_shared(socket)?.connect().await?)))
     }
 
-    /// What the status listener answers: status line, headers and body.
+    /// The response of the status listener: status line, headers and body.
     pub(crate) async fn get(&self, path: &str) -> Result<String> {
         let mut socket = TcpStream::connect(self.status).await?;
         socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.status).as_bytes()).await?;
@@ -418,7 +418,7 @@ impl Served {
         Ok(answer)
     }
 
-    /// Ends it; the lines of its log.
+    /// Stops the process; returns the lines of its log.
     pub(crate) async fn stop(self) -> Result<(Vec<Value>, tempfile::TempDir)> {
         let id = self.child.id().context("it runs")?;
         assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().await?.success());
@@ -431,7 +431,7 @@ impl Served {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     for (socket, mode) in [("acme.sock", 0o600), ("beta.sock", 0o660)] {
         let found = std::fs::metadata(served.folder.path().join(socket))?.permissions().mode() & 0o777;
         assert_eq!(found, mode, "{socket}: {found:o}");
@@ -441,9 +441,9 @@ async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
     acme.init(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await.map_err(anyhow::Error::from)?;
     beta.round(&spec("beta/{{TABLE}}/{{UUID}}.json", "json"), [Message::Insert(ids("b", 0..2).into())]).await?;
     acme.close().await?;
-    let no_rotate = crate::place::laid_over(spec("acme/{{TABLE}}.csv", "csv"), json!({"no_rotate": true}));
+    let no_rotate = crate::proxied_store::laid_over(spec("acme/{{TABLE}}.csv", "csv"), json!({"no_rotate": true}));
     acme.round(&no_rotate, [Message::Insert(ids("a", 0..2).into())]).await?;
-    // Acme's client with beta's spec.
+    // Acme's client uses beta's spec.
     let status = acme.init(&spec("beta/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("acme may not write json");
     assert!(status.message().contains("\"json\" is not granted"), "{status:?}");
     let thief = acme.round(&spec("beta/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("c", 0..2).into())]).await;
@@ -487,7 +487,7 @@ async fn a_process_serves_each_tenant_at_its_own_place() -> Result<()> {
     Ok(())
 }
 
-/// A run of the command line to its end: code and stdout, then stderr.
+/// Runs the command line to its end; returns code and stdout, then stderr.
 async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
     let output = Command::new(PLUGIN).args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output().await?;
     Ok((output.status.code(), String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
@@ -509,7 +509,7 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
     };
     let (code, said, _) = explain(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await?;
     assert_eq!((code, said.lines().next()), (Some(0), Some("allowed: csv as text/csv into served of us-east-1 at AWS")));
-    let other = crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.json", "json"), json!({"local_profile": "root"}));
+    let other = crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.json", "json"), json!({"local_profile": "root"}));
     let (code, said, _) = explain(&other).await?;
     assert_eq!((code, said.lines().count()), (Some(4), 2), "{said}");
     assert!(said.starts_with("denied by formats: ") && said.contains("\ndenied by credentials: "), "{said}");
@@ -523,12 +523,13 @@ async fn a_file_of_tenants_can_be_checked_and_explained() -> Result<()> {
     Ok(())
 }
 
-/// Calls but Write take a spec, and no more.
+/// Calls other than Write accept only a spec's size.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
-    let served = Served::start().await?;
+    let served = TenantServer::start().await?;
     let mut acme = served.connect("acme").await?;
-    let large = |bytes: usize| crate::place::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), json!({"more": "x".repeat(bytes)}));
+    let large =
+        |bytes: usize| crate::proxied_store::laid_over(spec("acme/{{TABLE}}/{{UUID}}.csv", "csv"), json!({"more": "x".repeat(bytes)}));
     let said = acme.init(&large(2 << 20)).await.expect_err("too large");
     assert_eq!(said.code(), tonic::Code::OutOfRange, "{said:?}");
     acme.init(&large(1 << 19)).await?;
@@ -540,20 +541,20 @@ async fn a_spec_is_not_as_large_as_a_message_of_rows() -> Result<()> {
     Ok(())
 }
 
-/// What the operator has to mend is told to the operator; and audit lines are there, however little else is logged.
+/// What the operator has to fix is reported to the operator; audit lines are logged at any log level.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_hears_nothing_of_its_operators_credentials() -> Result<()> {
     let profile =
         "listen = { socket = \"DIR/acme.sock\" }\ncredentials = { file = \"DIR/operators-file\", profile = \"operators-profile\" }";
-    let served = Served::of(&FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", profile, 1), |command, _| {
+    let served = TenantServer::with(&FILE.replacen("listen = { socket = \"DIR/acme.sock\" }", profile, 1), |command, _| {
         command.args(["--log-level", "error"]);
     })
     .await?;
     let mut acme = served.connect("acme").await?;
     let said = acme.init(&spec("acme/{{TABLE}}/{{UUID}}.csv", "csv")).await.expect_err("no such profile");
-    let words = "failed to init plugin: failed to initialize client: the credentials of this tenant cannot be had; the operator's log has \
+    let expected = "failed to init plugin: failed to initialize client: the credentials of this tenant cannot be had; the operator's log has \
                  the cause under reference ";
-    let reference = said.message().strip_prefix(words).with_context(|| format!("{said:?}"))?;
+    let reference = said.message().strip_prefix(expected).with_context(|| format!("{said:?}"))?;
     acme.init(&spec("acme/{{TABLE}}/{{UUID}}.json", "json")).await.expect_err("not granted");
     drop(acme);
     let (log, _) = served.stop().await?;
@@ -565,7 +566,7 @@ async fn a_tenant_hears_nothing_of_its_operators_credentials() -> Result<()> {
     Ok(())
 }
 
-/// Each connection and each request takes a file; shells set few.
+/// Each connection and each request needs a file descriptor, and the default limit of shells is low.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_has_as_many_files_as_it_may() -> Result<()> {
@@ -581,7 +582,7 @@ async fn a_server_has_as_many_files_as_it_may() -> Result<()> {
     Ok(())
 }
 
-/// A server that answers nothing with anything but 502; the first lines of what it was asked.
+/// A server that always answers 502; records the request lines.
 async fn refusing() -> Result<(SocketAddr, Arc<Mutex<Vec<String>>>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let (address, asked) = (listener.local_addr()?, Arc::new(Mutex::new(Vec::new())));
@@ -599,7 +600,7 @@ async fn refusing() -> Result<(SocketAddr, Arc<Mutex<Vec<String>>>)> {
     Ok((address, asked))
 }
 
-/// Variables that would send tenants' objects and requests for their credentials elsewhere do not: they go to AWS, as a proxy on the way sees.
+/// Environment variables that would redirect tenants' objects and credential requests are ignored: they go to AWS, as seen by a proxy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_environment_that_redirects_requests_is_ignored() -> Result<()> {
     let (elsewhere, redirected) = refusing().await?;
@@ -609,12 +610,12 @@ async fn an_environment_that_redirects_requests_is_ignored() -> Result<()> {
     let file = FILE
         .replace("listen = { socket = \"DIR/beta.sock\", socket_mode = \"0660\" }", role)
         .replace("region =", "max_retries = 0\nregion =");
-    let mut served = Served::of(&file, |command, _| {
+    let mut served = TenantServer::with(&file, |command, _| {
         command.envs(names.map(|name| (name, format!("http://{elsewhere}")))).env("HTTPS_PROXY", format!("http://{proxy}"));
         command.env("AWS_ACCESS_KEY_ID", "AKIDENV").env("AWS_SECRET_ACCESS_KEY", "secret");
     })
     .await?;
-    let once = |path: &str, format: &str| crate::place::laid_over(spec(path, format), json!({"max_retries": 0}));
+    let once = |path: &str, format: &str| crate::proxied_store::laid_over(spec(path, format), json!({"max_retries": 0}));
     let put =
         served.connect("acme").await?.round(&once("acme/{{TABLE}}/{{UUID}}.csv", "csv"), [Message::Insert(ids("a", 0..2).into())]).await;
     let put = put.expect_err("nobody is there").to_string();

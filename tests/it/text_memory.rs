@@ -1,30 +1,30 @@
-//! Hostile texts, loaded under a real limit: bytes in, memory at most, and what is said.
+//! Hostile text files, loaded under a real memory limit: file size, memory limit, and expected message.
 //!
-//! The limit is the system's (`RLIMIT_DATA`): a load that asks for more is ended by it, and then says none of the words expected here.
+//! The limit is enforced by the system (`RLIMIT_DATA`): a load that allocates more is killed, and then prints none of the expected messages.
 
-use crate::place::PLUGIN;
+use crate::proxied_store::PLUGIN;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lakegate_tests::run::{self, Run};
+use lakegate_tests::run::{self, Limit, Run};
 use std::io::Write;
 use std::path::Path;
 
-/// What the program may take for a file of one row: the component, the store, the stacks of its threads. It takes less than 100 MiB on two
-/// cores. The rest of each limit is the text's.
+/// Memory of the program for a file with one row: component, store, thread stacks. It takes less than 100 MiB on two cores. The rest of each limit is
+/// for the text.
 const PROGRAM_MIB: u64 = 256;
 
-/// A hostile text.
+/// A hostile text file.
 struct Shape {
     what: &'static str,
-    /// The end of its name: what it is taken for.
+    /// Its file extension.
     name: &'static str,
-    /// Pieces, and how often each stands in it.
+    /// Pieces, and how often each is repeated.
     pieces: Vec<(String, usize)>,
-    /// Bytes of the file at most: how little it takes to ask for so much.
+    /// Maximum size of the file.
     file_bytes: usize,
-    /// Memory at most beside the program's own, in MiB.
+    /// Memory limit besides the program's own, in MiB.
     most_mib: u64,
-    /// The exit code, and what is said.
+    /// The expected exit code and message.
     ends: (i32, &'static str),
 }
 
@@ -103,8 +103,8 @@ fn shapes() -> Vec<Shape> {
             name: "ndjson",
             pieces: vec![piece("{}\n", 9_999), (format!("{{{}}}\n", keys(10_000)), 1)],
             file_bytes: 200_000,
-            // Written as a hundred million empty cells. 200 MiB of it are there at once; the limit counts what a guest has asked for besides,
-            // within its own 640 MiB.
+            // Written as a hundred million empty cells. 200 MiB of it are in memory at once; the limit also counts what a guest allocates within its
+            // own 640 MiB.
             most_mib: 512,
             ends: (0, ""),
         },
@@ -142,7 +142,7 @@ impl Shape {
         let mut out: Box<dyn Write> =
             if self.name.ends_with(".gz") { Box::new(GzEncoder::new(file, Compression::best())) } else { Box::new(file) };
         for (text, times) in &self.pieces {
-            // In large pieces: a compressor is slow with small ones.
+            // In large pieces, because compressing small ones is slow.
             let at_once = (1 << 20) / text.len().max(1);
             let block = text.repeat(at_once.clamp(1, *times));
             for _ in 0..times / at_once.clamp(1, *times) {
@@ -165,7 +165,7 @@ fn hostile_texts_are_refused_in_bounded_memory() {
         let limit = PROGRAM_MIB + shape.most_mib;
         let line = format!("load {file} --to s3://demo/{{{{TABLE}}}}.csv --format csv --local store --lanes 1");
         let mut program = run::command(PLUGIN, &line, ("AKIDTEST", "secret"));
-        let mut command = run::within(limit, program.current_dir(folder.path()));
+        let mut command = run::within(&Limit::Data { mebibytes: limit }, program.current_dir(folder.path()));
         let run: Run = command.output().expect("prlimit starts it").into();
         assert!(run.code == Some(shape.ends.0) && run.stderr.contains(shape.ends.1), "{}, {limit} MiB: {run:?}", shape.what);
     }

@@ -1,4 +1,4 @@
-//! The programs of the harness are there and do what the tests ask of them.
+//! Checks that the programs used by the tests are installed and work.
 
 use lakegate_tests::python::Python;
 use lakegate_tests::{moto, tiers};

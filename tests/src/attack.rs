@@ -1,6 +1,6 @@
-//! Clients of a tenant that take what they can of the host: floods, silence, and messages that are small on the wire alone.
+//! Hostile clients of a tenant that try to exhaust the host: floods, silence, and messages that are only small on the wire.
 //!
-//! They speak HTTP/2 by hand, since no library would do these things, and go on until they are told to stop.
+//! They speak hand-written HTTP/2, since no library would do these things, and continue until they are told to stop.
 
 use crate::plugin::Message;
 use crate::tables::{Table, ids};
@@ -42,43 +42,43 @@ const MAX_FRAME_BYTES: usize = 16_384;
 /// Calls at once over a connection: as many as a tenant may have.
 const CALLS: usize = 8;
 
-/// Connections of an attack that holds them: more than a tenant has places.
+/// Connections of an attack that holds them: more than a tenant has slots.
 const HELD: usize = 40;
 
-/// Bytes that a packed message unpacks to.
+/// Bytes that a compressed message decompresses to.
 const PACKED_BYTES: usize = 64 << 20;
 
-/// What a client of a tenant does.
+/// An attack by a client of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attack {
-    /// A Write of messages that gzip makes a thousandth of, for a table that has failed.
+    /// A Write of messages that gzip compresses a thousandfold, for a table that has failed.
     Packed,
-    /// The same uncompressed, as fast as they are taken.
+    /// As `Packed`, but uncompressed, as fast as messages are accepted.
     Flood,
-    /// The same with a schema of thousands of columns in each message, which is to be verified.
+    /// As `Flood`, with a schema of thousands of columns in each message, which has to be verified.
     Schemas,
-    /// Packed messages to a call that needs none.
+    /// Compressed messages to a call without content.
     PackedCalls,
     /// Calls with all the headers that are accepted.
     LongHeaders,
-    /// Pings.
+    /// A flood of pings.
     Pings,
-    /// Calls that are reset as soon as they are begun.
+    /// Calls that are reset as soon as they are started.
     Resets,
-    /// Calls that are begun, and answers that are not read.
+    /// Calls whose responses are not read.
     Unread,
-    /// Calls without a message, on every connection that is had.
+    /// Calls without a message, on every connection available.
     SilentCalls,
-    /// A message of a call that comes byte by byte.
+    /// A message that is sent byte by byte.
     Drip,
-    /// Connections that do not greet, or half.
+    /// Connections with an incomplete HTTP/2 preface, or none.
     HalfGreetings,
     /// Connections that are opened and closed.
     Connections,
 }
 
 impl Attack {
-    /// All of them.
+    /// All attacks.
     pub const ALL: [Self; 12] = [
         Self::Packed,
         Self::Flood,
@@ -94,7 +94,7 @@ impl Attack {
         Self::Connections,
     ];
 
-    /// What it is called.
+    /// The name of the attack.
     pub fn name(self) -> &'static str {
         match self {
             Self::Packed => "packed",
@@ -112,11 +112,11 @@ impl Attack {
         }
     }
 
-    /// Attacks the tenant at `address` (HOST:PORT), whose sessions open with `spec`, until it is told to stop. Answers how often it has done
-    /// what it does: a table of what attacks take must not be filled by attacks that did nothing.
+    /// Attacks the tenant at `address` (HOST:PORT), whose sessions open with `spec`, until told to stop. Returns the number of steps, so that an
+    /// attack that did nothing is noticed.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// The address does not accept connections.
     pub async fn run(self, address: &str, spec: &Value, stop: &CancellationToken) -> Result<u64> {
         let done = AtomicUsize::new(0);
         while !stop.is_cancelled() {
@@ -159,7 +159,7 @@ impl Attack {
         }
     }
 
-    /// Calls that are short, again and again.
+    /// Repeats short calls.
     async fn calls(self, address: &str, done: &AtomicUsize) -> Result<()> {
         let mut line = Line::open(address, &[]).await?;
         let message = framed(1, &packed(&vec![0; 2 << 20])?);
@@ -280,27 +280,27 @@ fn field(name: &str, value: &str) -> Vec<u8> {
     [&[0], &length(name.len())[..], name.as_bytes(), &length(value.len()), value.as_bytes()].concat()
 }
 
-/// A message of gRPC.
+/// Frames a gRPC message.
 fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     [&[flag], &(message.len() as u32).to_be_bytes()[..], message].concat()
 }
 
-/// Packed by gzip.
+/// Compresses with gzip.
 ///
 /// # Errors
-/// None in memory.
+/// None, since it works in memory.
 pub fn packed(message: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(message)?;
     Ok(encoder.finish()?)
 }
 
-/// A row of so many zeros.
+/// A message with one row of this many zeros.
 fn zeros(bytes: usize) -> Result<Vec<u8>> {
     Table::new("t").column("id", Arc::new(BinaryArray::from_vec(vec![&vec![0; bytes]]))).insert_ipc()
 }
 
-/// A row of so many columns.
+/// A message with one row of this many columns.
 fn wide(columns: usize) -> Result<Vec<u8>> {
     let table = Table::new("t");
     let one: Arc<Int64Array> = Arc::new(Int64Array::from_iter_values([1]));
@@ -318,7 +318,7 @@ struct Line {
 
 #[derive(Default)]
 struct Shared {
-    /// By stream; the connection's is 0.
+    /// Flow-control windows by stream; 0 is the connection.
     windows: Mutex<HashMap<u32, i64>>,
     initial: AtomicI64,
     ended: Mutex<Vec<u32>>,
@@ -358,7 +358,7 @@ impl Line {
         Ok(self.output.lock().await.write_all(bytes).await?)
     }
 
-    /// Waits for anything new from the server.
+    /// Waits for any new frame from the server.
     async fn changed(&self) -> Result<()> {
         anyhow::ensure!(!self.shared.over.load(Ordering::Relaxed), "the server has hung up");
         let _soon = tokio::time::timeout(Duration::from_millis(50), self.shared.changed.notified()).await;

@@ -1,4 +1,4 @@
-//! The tables that the benchmark encodes.
+//! The tables and arguments of the benchmarks.
 
 use anyhow::{Context, Result, bail};
 use arrow_array::builder::{BinaryBuilder, Float64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder};
@@ -8,20 +8,20 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What the benchmark is asked for.
+/// The arguments of a benchmark.
 #[derive(Debug, Clone)]
 pub struct Arguments {
     /// TPC-H scale factor of lineitem; the other tables are made about as large.
     pub scale: f64,
-    /// Runs of each measurement.
+    /// Number of runs of each measurement.
     pub repeats: usize,
-    /// Rows of a record.
+    /// Rows per record.
     pub record_rows: usize,
     /// Formats, `csv` to `json.gz`.
     pub formats: Vec<String>,
     /// Tables, `lineitem`, `wide`, `log`.
     pub tables: Vec<String>,
-    /// Where to draw the result.
+    /// File to draw the result in.
     pub svg: Option<std::path::PathBuf>,
 }
 
@@ -35,20 +35,20 @@ impl Arguments {
 --tables A,B      of lineitem, wide, log [all]
 --svg FILE        draws the result";
 
-    /// Reads the command line; one that asks for help is answered, and the process ends.
+    /// Parses the command line; `--help` prints the options and exits.
     ///
     /// # Errors
-    /// An option that does not exist or has no value of its kind.
+    /// An option is unknown or has an invalid value.
     pub fn parse() -> Result<Self> {
         Self::parse_from(std::env::args().skip(1))
     }
 
-    /// Reads what of the command line a program has not taken for itself.
+    /// Parses the arguments that a program has not handled itself.
     ///
     /// # Errors
     /// As [`Arguments::parse`].
     #[expect(clippy::print_stdout, reason = "the answer to --help")]
-    pub fn parse_from(mut words: impl Iterator<Item = String>) -> Result<Self> {
+    pub fn parse_from(mut args: impl Iterator<Item = String>) -> Result<Self> {
         let split = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let mut parsed = Self {
             scale: 0.1,
@@ -58,12 +58,12 @@ impl Arguments {
             tables: split("lineitem,wide,log"),
             svg: None,
         };
-        while let Some(option) = words.next() {
+        while let Some(option) = args.next() {
             if matches!(option.as_str(), "--help" | "-h") {
                 println!("{}", Self::USAGE);
                 std::process::exit(0);
             }
-            let value = words.next().with_context(|| format!("{option} has no value"))?;
+            let value = args.next().with_context(|| format!("{option} has no value"))?;
             match option.as_str() {
                 "--scale" => parsed.scale = value.parse()?,
                 "--repeats" => parsed.repeats = value.parse()?,
@@ -90,23 +90,23 @@ pub fn thread_seconds() -> f64 {
     }
 }
 
-/// The middle one of some measurements, of which there is one at least.
+/// The median of at least one measurement.
 ///
 /// # Panics
-/// There is none.
+/// There are no measurements.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// A table, as messages of a source.
+/// A table with its messages.
 #[derive(Debug)]
 pub struct Table {
-    /// Its name.
+    /// Name of the table.
     pub name: String,
-    /// Its rows.
+    /// Rows of the table.
     pub rows: usize,
-    /// One Arrow IPC stream a record.
+    /// One Arrow IPC stream per record.
     pub messages: Vec<Vec<u8>>,
     bytes: usize,
     batches: Vec<RecordBatch>,
@@ -126,7 +126,7 @@ impl Table {
     /// The first rows of the table, in records of another size.
     ///
     /// # Errors
-    /// Arrow's.
+    /// The rows cannot be encoded.
     pub fn with_record_rows(&self, rows: usize, record_rows: usize) -> Result<Self> {
         let mut left = rows;
         let mut batches = Vec::new();
@@ -146,7 +146,7 @@ impl Table {
     /// Writes it as an Arrow IPC file, for the peers.
     ///
     /// # Errors
-    /// The disk's.
+    /// The file cannot be written.
     pub fn write_file(&self, path: &Path) -> Result<()> {
         let mut writer = arrow_ipc::writer::FileWriter::try_new(std::fs::File::create(path)?, &self.batches[0].schema())?;
         for batch in &self.batches {
@@ -171,10 +171,10 @@ fn sliced(batch: &RecordBatch, rows: usize) -> Vec<Result<RecordBatch>> {
     (0..batch.num_rows()).step_by(rows).map(copy).collect()
 }
 
-/// The tables asked for.
+/// The requested tables.
 ///
 /// # Errors
-/// A table that does not exist.
+/// A table is unknown.
 pub fn tables(arguments: &Arguments) -> Result<Vec<Table>> {
     arguments
         .tables
@@ -206,7 +206,7 @@ fn wide(scale: f64) -> Result<Vec<RecordBatch>> {
     Ok(vec![RecordBatch::try_new(batch.schema(), columns)?])
 }
 
-/// A table as a log collector makes it: text with quotes, line breaks and other alphabets, JSON, lists, nulls.
+/// A table like that of a log collector: text with quotes, line breaks and other alphabets, JSON, lists, nulls.
 fn log(rows: usize) -> RecordBatch {
     let json = HashMap::from([
         ("ARROW:extension:name".to_owned(), "json".to_owned()),

@@ -1,6 +1,5 @@
-//! Twenty tenants of one process, half of them hostile at random, on a store that fails at random, while the file of tenants is read again and
-//! again and clients leave in the middle of what they do. Whatever happens: what an honest client was told is stored is stored, and in the end
-//! nothing is held.
+//! Twenty tenants of one process, half of them hostile at random, on a randomly faulty store, while the tenants file is reloaded repeatedly and
+//! clients disconnect at any time. In any case, what was reported to an honest client as stored is stored, and in the end no resources are held.
 
 use crate::attack::Attack;
 use crate::faults::{Fault, Proxy, Rule, When};
@@ -36,33 +35,33 @@ const SECRET: &str = "lakegate-test-secret";
 /// How long it may take until nothing is held: longer than what the host gives a client that is silent, or a store.
 const SETTLING: Duration = Duration::from_secs(240);
 
-/// What comes before memory is first looked at.
+/// Duration before memory is first measured.
 const WARM_UP: Duration = Duration::from_secs(60);
 
-/// A run is made of stretches; between two of them all is let settle, and memory is looked at: a leak is a line that rises.
+/// A run consists of phases; between two of them everything may settle, and memory is measured: a leak would show as growth.
 const STRETCH: Duration = Duration::from_secs(300);
 
-/// First ids of two stretches are so far apart; nobody writes so many in one.
+/// Distance between the first IDs of two phases, more than are written in one.
 const IDS_OF_A_STRETCH: i64 = 1 << 40;
 
 /// Memory that is no leak: what the allocator keeps, and what the system counts late.
 const GRAIN_BYTES: u64 = 8 << 20;
 
-/// Of the log of a run that has failed.
+/// How much of the log of a failed run is printed.
 const LOG_TAIL_CHARS: usize = 4_000;
 
-/// What a run has come to.
+/// The results of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Report {
-    /// Writes of honest clients that were told to be stored.
+    /// Writes of honest clients that were reported as stored.
     pub stored: u64,
-    /// Writes of honest clients that were told to have failed: the store's faults.
+    /// Writes of honest clients that were reported as failed because of the store.
     pub failed: u64,
-    /// What the attacks have done.
+    /// Steps of the attacks.
     pub attacks: u64,
     /// Clients that left in the middle of a Write.
     pub left: u64,
-    /// How often the file of tenants was read again.
+    /// How often the tenants file was reloaded.
     pub reloads: u64,
     /// Requests to the store that met a fault.
     pub faults: usize,
@@ -115,7 +114,7 @@ pub async fn run(program: &Path, length: Duration, seed: u64, tell: impl Fn(Dura
     })
 }
 
-/// The file of tenants; `version` changes the entry of the last one. It is whole at any time.
+/// Writes the tenants file atomically; `version` changes the entry of the last tenant.
 fn write_file(folder: &Path, places: &[String], endpoint: &str, version: u64) -> Result<()> {
     let mut text = String::new();
     for (number, place) in places.iter().enumerate() {
@@ -161,7 +160,7 @@ impl House {
             let so_far = *self.report.lock().unwrap_or_else(PoisonError::into_inner);
             tell(past, &so_far);
         }
-        // Every place can be had, by honest and hostile tenants alike.
+        // Every session slot is available, for honest and hostile tenants alike.
         for tenant in 0..TENANTS {
             for stored in [&stored[tenant]; SESSIONS] {
                 self.honest(tenant, -1..0, stored).await.with_context(|| format!("tenant {tenant} at the end"))?;
@@ -173,7 +172,7 @@ impl House {
         }
         let faults = self.proxy.faults();
         self.note(|report| report.faults = faults);
-        // What a system is slow to take back is not kept.
+        // Memory that the system is slow to reclaim does not count as held.
         let mut end = self.memory_bytes()?;
         let until = Instant::now() + Duration::from_secs(30);
         while end > start + start / 10 + GRAIN_BYTES && Instant::now() < until {
@@ -225,7 +224,7 @@ impl House {
         Ok(Client(PluginClient::new(channel)))
     }
 
-    /// Writes these ids as the CLI does; they count once it is told that they are stored.
+    /// Writes these IDs as the CLI does; they count once they are reported as stored.
     async fn honest(&self, tenant: usize, range: Range<i64>, stored: &Mutex<BTreeSet<i64>>) -> Result<()> {
         let mut client = self.client(tenant).await?;
         let messages: Vec<Message> =
@@ -367,7 +366,7 @@ impl House {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
     }
 
-    /// Every id that was told to be stored is in an object below the tenant's prefix.
+    /// Checks that every ID that was reported as stored is in an object below the tenant's prefix.
     fn check(&self, tenant: usize, stored: &BTreeSet<i64>) -> Result<()> {
         let mut found = BTreeSet::new();
         for record in self.store.records(BUCKET, &format!("t{tenant:02}/t/"))? {

@@ -1,11 +1,11 @@
-//! Bars as an SVG picture: what the benchmark measured, for a README. Readable on light and dark ground.
+//! Draws the benchmark results as a bar chart in SVG, readable on light and dark backgrounds.
 
 use std::fmt::Write as _;
 
 /// Bars that are compared with each other; the longest fills the width.
 #[derive(Debug, Clone, Default)]
 pub struct Group {
-    /// What they are of.
+    /// Label of the group.
     pub label: String,
     /// Name and value; the first is ours.
     pub bars: Vec<(String, f64)>,
@@ -18,7 +18,7 @@ const BAR_HEIGHT: f64 = 16.0;
 const GAP: f64 = 12.0;
 const HEAD: f64 = 34.0;
 
-/// Draws the groups, one under the other.
+/// Draws the groups below each other.
 #[must_use]
 pub fn svg(title: &str, unit: &str, groups: &[Group]) -> String {
     let bars: usize = groups.iter().map(|group| group.bars.len()).sum();

@@ -1,4 +1,4 @@
-//! A browser, to look at the status page as a person does: Chromium without a window, in a profile of its own, without a network.
+//! Headless Chromium with a temporary profile and without network, to check the status page.
 
 use crate::process::on_path;
 use crate::tiers::Unavailable;
@@ -12,23 +12,23 @@ use tokio::process::Command;
 /// A page takes a second or two, on a busy machine more.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a browser made of a page.
+/// The result of rendering a page.
 #[derive(Debug)]
 pub struct Page {
-    /// The document as the browser understood it.
+    /// The parsed document.
     pub dom: String,
-    /// The addresses that the page itself made the browser ask for.
+    /// The addresses requested by the page itself.
     pub asked: Vec<String>,
-    /// What it looked like, a PNG.
+    /// A screenshot, PNG.
     pub picture: Vec<u8>,
 }
 
-/// The browser.
+/// The Chromium program.
 #[derive(Debug)]
 pub struct Chromium(PathBuf);
 
 impl Chromium {
-    /// Debian's.
+    /// Finds Debian's Chromium.
     ///
     /// # Errors
     /// It is not installed: `tests/setup.sh` does that.

@@ -1,5 +1,5 @@
-//! A sync as the CloudQuery CLI runs it, between two plugins in processes of their own: the same calls in the same order, one message
-//! after the other, the same columns put in front of every row.
+//! A sync as the CloudQuery CLI runs it, between two plugins in separate processes: the same calls and messages in the same order, and the same
+//! columns added to every row.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::plugin::{Message, Plugin};
 use crate::tables::{TABLE_NAME, Table};
 
-/// What the CLI takes off every field for a destination that appends.
+/// Metadata that the CLI removes from every field for a destination in append mode.
 const REMOVED: [&str; 2] = ["cq:extension:primary_key", "cq:extension:unique"];
 /// Some moment: the CLI gives every row of a sync the same.
 const SYNC_TIME_US: i64 = 1_767_225_600_123_456;
-/// What [`sync()`] calls the source.
+/// The source's name in [`sync()`].
 pub const SOURCE_NAME: &str = "chain";
 
-/// What went from a source to a destination.
+/// The messages passed from a source to a destination.
 #[derive(Debug, Default)]
 pub struct Sent {
     /// The records of each table, as the destination got them; a table that was only announced has none.
@@ -73,7 +73,7 @@ pub async fn sync(source: &Plugin, source_spec: &Value, destination: &Plugin, de
     Ok(sent)
 }
 
-/// What the destination is told of a message.
+/// Converts a source's message to one for the destination.
 fn forwarded(response: sync::Response, sent: &mut Sent) -> Result<Option<Message>> {
     use sync::response::Message as Of;
     Ok(Some(match response.message.context("an empty message")? {

@@ -1,4 +1,4 @@
-//! A plugin in this process, source and destination in one, that does what a test tells it and writes down what it was told.
+//! A plugin in this process, both source and destination, that behaves as a test specifies and records what it receives.
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -20,16 +20,16 @@ use tonic::{Code, Request, Response, Status, Streaming};
 /// How long the transport takes at most to drop a call that its client has cancelled.
 const CANCELLATION: Duration = Duration::from_millis(100);
 
-/// What the plugin does.
+/// The behaviour of the plugin.
 #[derive(Debug, Clone, Default)]
 pub struct Behaviour {
-    /// The versions it offers.
+    /// The protocol versions it offers.
     pub versions: Vec<i32>,
-    /// What it sends as a source.
+    /// The messages it sends as a source.
     pub messages: Vec<sync::response::Message>,
-    /// How often it sends them.
+    /// How often it repeats the messages.
     pub times: usize,
-    /// What it ends with as a source, after all messages; well unless said otherwise.
+    /// The final status as a source, after all messages; OK by default.
     pub ends_with: Option<Code>,
     /// How long it takes over each message as a destination.
     pub slowness: Duration,
@@ -37,11 +37,11 @@ pub struct Behaviour {
     pub fails_after: Option<u64>,
     /// Whether it fails as a destination once it has everything.
     pub fails_at_end: bool,
-    /// Whether it answers nothing about its spec.
+    /// Whether it does not answer calls about its spec.
     pub silent: bool,
 }
 
-/// What it has seen.
+/// What the plugin has received and sent.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Calls and messages in order.
@@ -57,7 +57,7 @@ impl Seen {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event.into());
     }
 
-    /// What happened so far.
+    /// The events so far.
     #[must_use]
     pub fn events(&self) -> Vec<String> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -67,18 +67,18 @@ impl Seen {
 /// A plugin that listens on a loopback port until it is dropped.
 #[derive(Debug)]
 pub struct FakePlugin {
-    /// Where.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// What it has seen.
+    /// What the plugin has received and sent.
     pub seen: Arc<Seen>,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl FakePlugin {
-    /// Starts it.
+    /// Starts the plugin.
     ///
     /// # Errors
-    /// There is no port.
+    /// No port can be opened.
     pub async fn start(behaviour: Behaviour) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;

@@ -1,7 +1,7 @@
-//! A store that misbehaves: an HTTP proxy on a loopback port in front of any S3, with rules for what goes wrong and when.
+//! A fault-injecting HTTP proxy on a loopback port in front of any S3 store, with rules for what goes wrong and when.
 //!
-//! Signed requests pass unchanged (the `Host` header too), so the store behind must not insist on its own name: MinIO and the embedded
-//! store do not. Every request is counted and written down by operation, key and outcome; no header, query value or body is.
+//! Signed requests pass unchanged (including the `Host` header), so the store must accept another host name: MinIO and the embedded store do. Every
+//! request is recorded by operation, key and outcome; headers, query values and bodies are not.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -40,14 +40,14 @@ pub enum Operation {
     Abort,
     /// `HeadObject`
     Head,
-    /// All else.
+    /// Any other operation.
     Other,
 }
 
 impl Operation {
     /// The operation that a method, path and query name.
     #[must_use]
-    pub fn of(method: &Method, path: &str, query: Option<&str>) -> Self {
+    pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Self {
         let has = |name: &str| query.unwrap_or("").split('&').any(|pair| pair.split('=').next() == Some(name));
         // A path of one segment is a bucket's.
         if path.trim_matches('/').split_once('/').is_none() {
@@ -65,7 +65,7 @@ impl Operation {
     }
 }
 
-/// What goes wrong with a request.
+/// A fault of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// This status is answered; the store never hears of the request.
@@ -76,18 +76,18 @@ pub enum Fault {
     Stall(Duration),
     /// The store carries the request out; its answer is thrown away and the connection reset.
     DropAnswer,
-    /// The request goes through, this much later.
+    /// The request is passed on with this delay.
     Delay(Duration),
 }
 
-/// Which of the requests a rule concerns.
+/// Which requests a rule applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Every one.
+    /// All of them.
     Always,
-    /// The first so many.
+    /// The first N.
     First(u64),
-    /// The n-th, the 2n-th and so on, for ever.
+    /// Every N-th.
     Every(NonZeroU64),
 }
 
@@ -100,27 +100,27 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// For requests of every operation.
+    /// A rule for all operations.
     #[must_use]
     pub fn any(when: When, fault: Fault) -> Self {
         Self { operation: None, when, fault }
     }
 
-    /// For requests of one operation.
+    /// A rule for one operation.
     #[must_use]
     pub fn on(operation: Operation, when: When, fault: Fault) -> Self {
         Self { operation: Some(operation), when, fault }
     }
 }
 
-/// A request that was seen.
+/// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// What it asked for.
+    /// The operation.
     pub operation: Operation,
     /// Bucket and key, as in the URL.
     pub path: String,
-    /// What went wrong with it; `None`: nothing.
+    /// The fault that was injected, if any.
     pub fault: Option<Fault>,
 }
 
@@ -155,7 +155,7 @@ impl Proxy {
     /// Listens on a free loopback port, before the store at `upstream` (`http://HOST:PORT`).
     ///
     /// # Errors
-    /// There is no port.
+    /// No port can be opened.
     pub async fn start(upstream: &str, rules: impl IntoIterator<Item = Rule>) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -177,7 +177,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Puts other rules in the place of those in force; their counts begin anew.
+    /// Replaces the rules; their counts start over.
     pub fn set_rules(&self, rules: impl IntoIterator<Item = Rule>) {
         *lock(&self.state.rules) = rules.into_iter().map(|rule| (rule, 0)).collect();
     }
@@ -214,9 +214,9 @@ impl Drop for Proxy {
 }
 
 impl State {
-    /// Writes the request down and says what is to go wrong with it.
+    /// Records the request and returns the fault to inject.
     fn judge(&self, request: &Request<Incoming>) -> Option<Fault> {
-        let operation = Operation::of(request.method(), request.uri().path(), request.uri().query());
+        let operation = Operation::parse(request.method(), request.uri().path(), request.uri().query());
         let mut fault = None;
         for (rule, count) in lock(&self.rules).iter_mut().filter(|(rule, _)| rule.operation.is_none_or(|only| only == operation)) {
             *count += 1;
@@ -242,7 +242,7 @@ impl State {
     }
 
     async fn answer(&self, request: Request<Incoming>, reset: &watch::Sender<bool>) -> Response<Body> {
-        let _under_way = self.begin(Operation::of(request.method(), request.uri().path(), request.uri().query()));
+        let _under_way = self.begin(Operation::parse(request.method(), request.uri().path(), request.uri().query()));
         let fault = self.judge(&request);
         match fault {
             Some(Fault::Answer(status)) => return refusal(request, status).await,
@@ -351,7 +351,7 @@ mod tests {
             (Method::GET, "/b", Some("uploads&prefix=k"), Operation::Other),
             (Method::DELETE, "/b/k.csv", None, Operation::Other),
         ] {
-            assert_eq!(Operation::of(&method, path, query), expected, "{method} {path} {query:?}");
+            assert_eq!(Operation::parse(&method, path, query), expected, "{method} {path} {query:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the fuzz targets of the host do with bytes: plain functions, so that seeds are replayed, and mutated, without a fuzzer.
+//! The bodies of the host's fuzz targets, as plain functions, so that seeds can be replayed and mutated without a fuzzer.
 
 use lakegate::{Configuration, CredentialSource, Encryption, Grant, ObjectKey, Policy, PutObject, StorageTarget, Tenant};
 use lakegate_files::{MessageReader, ReadOptions, resolve};
@@ -16,15 +16,15 @@ pub const PART: &str = "\n---\n";
 /// How far an input came, to see that inputs come anywhere.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reached {
-    /// It held a grant.
+    /// Whether the input had a valid grant.
     pub grant: bool,
-    /// It held a spec that the guest takes.
+    /// Whether the input had a valid spec.
     pub spec: bool,
-    /// The spec was admitted.
+    /// Whether the spec was admitted.
     pub admitted: bool,
-    /// Keys that were allowed.
+    /// Number of allowed keys.
     pub allowed: u64,
-    /// Keys that were denied.
+    /// Number of denied keys.
     pub denied: u64,
 }
 
@@ -32,7 +32,7 @@ pub struct Reached {
 /// whether it was read to its good end.
 ///
 /// # Panics
-/// The law is broken.
+/// The property is violated.
 pub fn binary_file(data: &[u8]) -> (usize, bool) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.parquet");
@@ -54,10 +54,10 @@ pub fn binary_file(data: &[u8]) -> (usize, bool) {
     (messages, true)
 }
 
-/// A grant, a spec and keys: what is admitted is granted field by field, and a key is allowed if and only if it lies below a prefix.
+/// Property of a grant, a spec and keys: an admitted spec is granted field by field, and a key is allowed if and only if it is below a prefix.
 ///
 /// # Panics
-/// The law is broken.
+/// The property is violated.
 pub fn grant(data: &[u8]) -> Reached {
     let text = String::from_utf8_lossy(data);
     let mut parts = text.splitn(3, PART);
@@ -177,7 +177,7 @@ fn session_policy(grant: &Grant) {
         assert_eq!(places.len(), grant.buckets.len() * grant.key_prefixes.len(), "{places:?}");
         for place in places {
             let body = place.strip_suffix('*').unwrap_or_else(|| panic!("{place:?} has no end"));
-            // Taken letter by letter, what is left has no pattern in it.
+            // Compared literally, the rest contains no pattern.
             let plain = body.replace("${*}", "").replace("${?}", "").replace("${$}", "");
             let in_bucket = grant.buckets.iter().any(|bucket| bucket.contains(['*', '?', '$']));
             assert!(in_bucket || !plain.contains(['*', '?', '$']), "{place:?}");
@@ -185,7 +185,7 @@ fn session_policy(grant: &Grant) {
     }
 }
 
-/// As the guest's component makes one of a spec.
+/// Derives a configuration from a spec, as the component does.
 fn configuration(spec: &Spec) -> Configuration {
     Configuration {
         test_object: None,

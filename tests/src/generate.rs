@@ -1,7 +1,7 @@
 //! Random tables: every type at any nesting, nulls everywhere, sliced and offset arrays, dictionaries, views, extension types.
 //!
-//! A table depends on its seed alone, so that a failure is found again and a seed of the fuzz targets can be made anew. Text columns are
-//! declared as text and filled with bytes, some of them no UTF-8, as a source may send them.
+//! A table only depends on its seed, so that a failure can be reproduced and a seed of the fuzz targets can be generated again. Text columns are
+//! declared as text and filled with bytes, some of which are not UTF-8, as a source may send them.
 
 use crate::tables::{TABLE_NAME, ipc};
 use arrow_array::types::*;
@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, Schema, Sche
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Levels of nesting at most.
+/// Maximum levels of nesting.
 const MAX_DEPTH: usize = 4;
 
 /// Rows of a batch at most. More than a block of the text encoders has.
@@ -20,23 +20,23 @@ const MAX_ROWS: u64 = 300;
 /// Which types a table may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Types {
-    /// All that have a text.
+    /// All types with a text form.
     Text,
-    /// Those that Parquet holds, too.
+    /// Types that Parquet supports, too.
     Parquet,
 }
 
-/// A table of a seed.
+/// A table generated from a seed.
 #[derive(Debug, Clone)]
 pub struct Generated {
-    /// As declared.
+    /// The schema as declared.
     pub logical: SchemaRef,
     /// As sent: text as bytes, nothing declared not null but what has no nulls.
     pub batches: Vec<RecordBatch>,
 }
 
 impl Generated {
-    /// The table of a seed.
+    /// Generates a table from a seed.
     #[must_use]
     pub fn new(name: &str, seed: u64, types: Types) -> Self {
         let mut dice = Dice::new(seed);
@@ -62,7 +62,7 @@ impl Generated {
         ipc(&self.logical, &self.batches).expect("a stream of what was just made")
     }
 
-    /// Rows of all batches.
+    /// Total rows of all batches.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
@@ -80,13 +80,13 @@ pub fn asked(variable: &str, otherwise: u64) -> u64 {
 pub struct Dice(u64);
 
 impl Dice {
-    /// The dice of a seed.
+    /// A generator with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// 64 bits.
+    /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -99,12 +99,12 @@ impl Dice {
         self.bits() % sides
     }
 
-    /// An index of so many; 0 of none.
+    /// A random index below `count`; 0 if `count` is 0.
     pub fn below(&mut self, count: usize) -> usize {
         self.roll(count.max(1) as u64) as usize
     }
 
-    /// True once in so many times.
+    /// True with a probability of 1 in `times`.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.roll(times) == 0
     }
@@ -255,7 +255,7 @@ fn nested(types: Types, depth: usize, dice: &mut Dice) -> DataType {
     }
 }
 
-/// A field as its values are sent.
+/// A field with the type in which its values are sent.
 fn physical(field: &Field) -> Field {
     field.clone().with_data_type(physical_type(field.data_type()))
 }

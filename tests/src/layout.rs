@@ -1,6 +1,6 @@
-//! The layout scenarios of `tests/golden/layout`: what a sequence of messages leaves in a bucket.
+//! The layout scenarios of `tests/golden/layout`: the objects that a sequence of messages leaves in a bucket.
 //!
-//! This module reads them, makes their messages, and compares what came out; who runs them brings a destination and a store.
+//! This module reads them, creates their messages, and compares the results; the caller provides destination and store.
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
@@ -12,17 +12,17 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A sequence of messages.
+/// A scenario: a spec and a sequence of messages.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What the scenario is called.
+    /// Name of the scenario.
     pub name: String,
     /// The nested spec, without what depends on the store.
     pub spec: Map<String, Value>,
     /// The messages.
     pub steps: Vec<Step>,
-    /// Compare the objects' bodies too?
+    /// Whether the objects' bodies are compared, too.
     #[serde(default)]
     pub body: bool,
     /// Is the path put below a prefix of the run's own?
@@ -30,7 +30,7 @@ pub struct Scenario {
     pub prefix: bool,
     /// The sync id; the runner's own if absent.
     pub invocation_id: Option<String>,
-    /// Init without a connection?
+    /// Whether Init is called without a connection.
     #[serde(default)]
     pub no_connection: bool,
 }
@@ -39,7 +39,7 @@ fn yes() -> bool {
     true
 }
 
-/// One message, or something else that happens.
+/// A message or another step.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 #[expect(missing_docs, reason = "documented in tests/golden/README.md")]
@@ -52,7 +52,7 @@ pub enum Step {
     Round { round: bool },
 }
 
-/// What a scenario leaves.
+/// The expected result of a scenario.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
@@ -64,9 +64,9 @@ pub struct Expected {
     pub write: Vec<String>,
     /// The status of Close; absent where Init failed.
     pub close: Option<String>,
-    /// What is in the bucket.
+    /// The objects in the bucket.
     pub objects: Vec<ExpectedObject>,
-    /// Why this is not what the reference does.
+    /// Why this differs from the reference.
     pub deviation: Option<String>,
 }
 
@@ -91,11 +91,11 @@ pub struct Found {
     pub key: String,
     /// The content type.
     pub content_type: String,
-    /// The bytes.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// What a run left.
+/// The result of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// The status of Init: `OK`, or code and text.
@@ -104,14 +104,14 @@ pub struct Outcome {
     pub write: Vec<String>,
     /// The status of Close.
     pub close: Option<String>,
-    /// What is in the bucket.
+    /// The objects in the bucket.
     pub objects: Vec<Found>,
 }
 
-/// All scenarios with what is expected of each.
+/// All scenarios with their expected results.
 ///
 /// # Errors
-/// The files are not as this module knows them.
+/// The files cannot be parsed.
 pub fn scenarios() -> Result<Vec<(Scenario, Expected)>> {
     let folder = crate::golden_folder().join("layout");
     let scenarios: Vec<Scenario> = serde_json::from_slice(&std::fs::read(folder.join("scenarios.json"))?)?;
@@ -159,7 +159,7 @@ pub fn insert(table: &str, ids: Range<i64>) -> Vec<u8> {
     crate::tables::ipc(&schema, &[batch]).expect("rows of the schema")
 }
 
-/// Compares a run with what is expected.
+/// Compares a run with the expected result.
 ///
 /// # Errors
 /// The first difference.
@@ -180,7 +180,7 @@ pub fn compare(scenario: &Scenario, expected: &Expected, outcome: &Outcome, sync
     Ok(())
 }
 
-/// Equal code and text, but for what a store words.
+/// Compares code and text, except for the parts worded by the store.
 fn same_status(expected: &str, found: &str) -> bool {
     for free in ["failed to unmarshal s3 spec: ", "failed to write test file to S3"] {
         if let Some(end) = expected.find(free).map(|at| at + free.len()) {
@@ -283,7 +283,7 @@ fn without_uuid(segment: &str) -> String {
 /// Fails unless every scenario ran and passed, and says how many did.
 ///
 /// # Errors
-/// Any failure among them.
+/// One of them failed.
 pub fn summary(through: &str, results: &[(String, Result<()>)]) -> Result<()> {
     const SCENARIOS: usize = 56;
     crate::corpus(&format!("layout through {through}"), results.len(), SCENARIOS);

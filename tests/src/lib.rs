@@ -1,6 +1,6 @@
-//! Fixtures of the integration tests: live stores, fault proxies, tables as a source sends them; and the tables of the benchmark.
+//! Fixtures of the integration tests (live stores, fault proxies, tables as a source sends them) and of the benchmarks.
 //!
-//! A test that needs something the machine may lack goes through [`tiers`], which says `skipped: …` or, where nothing may be skipped, fails.
+//! A test with requirements that a machine may lack uses [`tiers`], which prints `skipped: …` or, where nothing may be skipped, fails.
 
 pub mod attack;
 pub mod bench;
@@ -15,6 +15,7 @@ pub mod generate;
 pub mod layout;
 pub mod minio;
 pub mod moto;
+pub mod output;
 pub mod plugin;
 pub mod process;
 pub mod python;
@@ -22,20 +23,21 @@ pub mod raw_h2;
 pub mod run;
 pub mod s3;
 pub mod tables;
+pub mod test_dir;
 pub mod tiers;
 pub mod tpch;
 
 use std::path::PathBuf;
 
-/// The golden cases.
+/// The folder of the golden cases.
 pub fn golden_folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/golden"))
 }
 
-/// Says how much of a corpus ran, and fails on another number than is known.
+/// Prints how many cases of a corpus ran, and fails if the number is unexpected.
 ///
 /// # Panics
-/// Another number ran.
+/// A different number of cases ran.
 #[expect(clippy::print_stdout, reason = "a corpus says how much of it ran")]
 pub fn corpus(what: &str, ran: usize, known: usize) {
     println!("{what}: {ran} cases, 0 skipped");

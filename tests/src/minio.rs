@@ -1,4 +1,4 @@
-//! A live S3 store: MinIO, a process of the test's own on a free loopback port; or the store that `S3_ENDPOINT` names.
+//! A live S3 store: a MinIO process on a free loopback port, or the store that `S3_ENDPOINT` names.
 
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ pub async fn with_user() -> Result<(Store, [&'static str; 2]), Unavailable> {
 
 const USER: [&str; 2] = ["lakegate-user", "lakegate-user-secret"];
 
-/// The administrator's protocol is encrypted in a way of its own, which MinIO's library for Python speaks.
+/// MinIO's admin protocol uses its own encryption, which MinIO's Python library supports.
 const MAKE_USER: &str = "
 import sys
 from minio import MinioAdmin

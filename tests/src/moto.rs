@@ -1,4 +1,4 @@
-//! A stand-in for AWS itself: moto's server, for STS, KMS headers and ACL.
+//! A stand-in for AWS: moto's server, for STS, KMS headers and ACLs.
 
 use crate::process::{self, Server};
 use crate::python;
@@ -7,7 +7,7 @@ use crate::tiers::Unavailable;
 /// Starts a moto server; every service answers at its one address.
 ///
 /// # Errors
-/// The Python environment is missing: `tests/setup.sh` makes it.
+/// The Python environment is missing: `tests/setup.sh` creates it.
 pub async fn start() -> Result<Server, Unavailable> {
     let program = python::tool("moto_server")?;
     process::start(&program, |command, address, data| {

@@ -1,7 +1,8 @@
-//! The plugin as a process, and a client that treats it as the CloudQuery CLI does: launched with the same arguments, called in the same
-//! order, asked to end with SIGINT and killed five seconds later.
+//! The plugin as a process, and a client that acts like the CloudQuery CLI: it launches the plugin with the same arguments, makes calls in the same
+//! order, stops it with SIGINT and kills it five seconds later.
 //!
-//! Every line of its log is checked on the way out: JSON, with a level that the CLI knows, below the length at which the CLI throws it away.
+//! Every line of the plugin's log is checked: it must be JSON, with a level that the CLI knows, and shorter than the length at which the CLI discards
+//! it.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -30,7 +31,7 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const FOREIGN_LIMIT: Duration = Duration::from_secs(60);
 /// How long the CLI waits between SIGINT and SIGKILL.
 pub const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// The CLI throws a line of this length away.
+/// The CLI discards lines of this length.
 const TOO_LONG_LINE_BYTES: usize = 4_096;
 const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 /// Between two looks at whether the plugin listens.
@@ -38,16 +39,16 @@ const POLL: Duration = Duration::from_millis(5);
 /// Messages that a client has ready before they are sent; a source is never far ahead of the connection.
 const READY_MESSAGES: usize = 2;
 
-/// How the plugin is reached.
+/// The network to the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// As a runner of Python plugins does.
+    /// TCP, as for Python plugins.
     Tcp,
-    /// As the CLI does.
+    /// A unix socket, as in the CLI.
     Unix,
 }
 
-/// What to start.
+/// How to start the plugin.
 #[derive(Debug, Clone)]
 pub struct Launch {
     program: PathBuf,
@@ -156,7 +157,7 @@ fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// The program beside this one that is `lakegate` under another name (`tests/src/bin/plugin.rs`), for programs; tests know their own.
+/// The `plugin` binary next to this program (`tests/src/bin/plugin.rs`), for benchmark programs; tests know its path from cargo.
 ///
 /// # Errors
 /// It has not been built.
@@ -169,9 +170,9 @@ pub fn program() -> Result<PathBuf> {
 /// A running plugin, killed when this is dropped.
 #[derive(Debug)]
 pub struct Plugin {
-    /// What to dial: `http://HOST:PORT` or `unix:PATH`.
+    /// The address to connect to: `http://HOST:PORT` or `unix:PATH`.
     pub address: String,
-    /// From its start to its answer to GetVersions.
+    /// Time from its start to its answer to GetVersions.
     pub first_answer: Duration,
     foreign: bool,
     child: Child,
@@ -184,13 +185,13 @@ pub struct Plugin {
 /// How a plugin ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Code or signal.
+    /// The exit status.
     pub status: ExitStatus,
-    /// From the signal to the end.
+    /// Time from the signal to the exit.
     pub took: Duration,
     /// The lines of its log; none of a program that is not ours.
     pub log: Vec<Value>,
-    /// What it said on stderr.
+    /// Its standard error.
     pub errors: String,
 }
 
@@ -198,25 +199,25 @@ impl Ended {
     /// Ended by itself, in time, with code 0, without a word on stderr.
     ///
     /// # Panics
-    /// It did not.
+    /// It did not end in this way.
     pub fn well(&self) {
         assert_eq!((self.status.code(), self.errors.as_str()), (Some(0), ""), "{:?}", self.log);
         assert!(self.took < STOP_LIMIT, "{:?}", self.took);
     }
 
-    /// The messages of the log's lines of a level.
+    /// The messages of the log lines of a level.
     #[must_use]
     pub fn messages(&self, level: &str) -> Vec<&str> {
         self.log.iter().filter(|line| line["level"] == level).filter_map(|line| line["message"].as_str()).collect()
     }
 }
 
-/// A signal that ends a process.
+/// A signal that stops a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// From the CLI.
+    /// SIGINT, as sent by the CLI.
     Interrupt,
-    /// From a process manager.
+    /// SIGTERM, as sent by a process manager.
     Terminate,
     /// From the CLI when it is itself interrupted: nothing can be cleaned up.
     Kill,
@@ -233,10 +234,10 @@ impl Signal {
 }
 
 impl Plugin {
-    /// A connection.
+    /// Opens a connection.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// The plugin does not accept connections.
     pub async fn connect(&self) -> Result<Client> {
         let channel = Endpoint::from_shared(self.address.clone())?.connect().await?;
         Ok(Client::new(channel))
@@ -248,10 +249,10 @@ impl Plugin {
         self.address.trim_start_matches("http://")
     }
 
-    /// The versions of the protocol that it speaks.
+    /// The protocol versions that it supports.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// The plugin does not accept connections.
     pub async fn versions(&self) -> Result<Vec<i32>> {
         let channel = Endpoint::from_shared(self.address.clone())?.connect().await?;
         Ok(DiscoveryClient::new(channel).get_versions(get_versions::Request {}).await?.into_inner().versions)
@@ -260,7 +261,7 @@ impl Plugin {
     /// Sends a signal.
     ///
     /// # Errors
-    /// The process is gone.
+    /// The process has exited.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let sent = Command::new("kill").args([signal.name(), &self.id.to_string()]).status().await?;
         ensure!(sent.success(), "no process {}", self.id);
@@ -270,7 +271,7 @@ impl Plugin {
     /// Ends it as the CLI does: SIGINT, and SIGKILL after five seconds.
     ///
     /// # Errors
-    /// A line of its log is not as it must be.
+    /// A log line is malformed.
     pub async fn stop(self) -> Result<Ended> {
         self.end(Signal::Interrupt).await
     }
@@ -278,7 +279,7 @@ impl Plugin {
     /// Ends it with `signal`, and SIGKILL after five seconds.
     ///
     /// # Errors
-    /// A line of its log is not as it must be.
+    /// A log line is malformed.
     pub async fn end(mut self, signal: Signal) -> Result<Ended> {
         let asked = Instant::now();
         self.signal(signal).await?;
@@ -320,7 +321,7 @@ impl Plugin {
     /// Seconds of CPU it has used so far, all threads; `None` where the system does not tell.
     #[must_use]
     pub fn cpu_seconds(&self) -> Option<f64> {
-        /// What Linux shows to programs, whatever the kernel counts in.
+        /// The unit that Linux shows to programs, whatever the kernel uses.
         const TICKS_PER_SECOND: f64 = 100.0;
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).ok()?;
         // After the name, which is in parentheses: state is the first field, user and system time are 12th and 13th.
@@ -360,7 +361,7 @@ impl Lines {
     }
 }
 
-/// A line of the log, as the CLI reads it.
+/// Parses a log line as the CLI does.
 fn checked(line: &str) -> Result<Value> {
     ensure!(line.len() < TOO_LONG_LINE_BYTES, "a line of {} bytes", line.len());
     let value: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
@@ -369,14 +370,14 @@ fn checked(line: &str) -> Result<Value> {
     Ok(value)
 }
 
-/// What a source sends.
+/// A message from a source.
 #[derive(Debug, Clone)]
 pub enum Message {
     /// A table's schema.
     Migrate(Bytes),
     /// Rows.
     Insert(Bytes),
-    /// What the CLI sends at the end in another write mode.
+    /// Sent by the CLI at the end in another write mode.
     DeleteStale(String),
 }
 
@@ -406,10 +407,10 @@ impl Client {
         Self(PluginClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(limit))
     }
 
-    /// Init.
+    /// Calls Init.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn init(&mut self, spec: &Value) -> Result<(), Status> {
         let spec = Bytes::from(spec.to_string());
         let request = init::Request { spec, no_connection: false, invocation_id: "sync-1".to_owned() };
@@ -419,9 +420,9 @@ impl Client {
     /// A whole Write: messages as fast as the plugin takes them, then half-close.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn write(&mut self, messages: impl IntoIterator<Item = Message, IntoIter: Send> + Send + 'static) -> Result<(), Status> {
-        // Made on a thread of their own: a client's work must not delay what the plugin's answers wake.
+        // Created on a separate thread, so that the client's work does not delay the processing of the plugin's responses.
         let (sender, receiver) = tokio::sync::mpsc::channel(READY_MESSAGES);
         let making = tokio::task::spawn_blocking(move || {
             // A plugin that has answered takes no more.
@@ -433,18 +434,18 @@ impl Client {
         answer
     }
 
-    /// Close.
+    /// Calls Close.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn close(&mut self) -> Result<(), Status> {
         self.0.close(close::Request {}).await.map(|_| ())
     }
 
-    /// What the CLI does for one source: Init, Write, half-close, Close.
+    /// The calls of the CLI for one source: Init, Write, half-close, Close.
     ///
     /// # Errors
-    /// As the plugin answers.
+    /// The plugin's error status.
     pub async fn round(
         &mut self,
         spec: &Value,

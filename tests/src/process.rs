@@ -1,4 +1,4 @@
-//! Servers run as child processes: a free port, a wait until they answer, and an end that is sure.
+//! Servers as child processes: finds a free port, waits until they answer, and stops them reliably.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,20 +12,20 @@ use crate::tiers::Unavailable;
 
 /// How long a server may take until it accepts connections. Python imports a lot on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at whether it does.
+/// Delay between two attempts.
 const START_POLL: Duration = Duration::from_millis(100);
 
-/// A server of its own on a loopback port, killed when this is dropped.
+/// A server process on a loopback port, killed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
     // Killed on drop.
     _child: Child,
     _data: tempfile::TempDir,
 }
 
-/// Starts `command`, as completed by `arguments` with its address and a folder of its own, and waits until it listens.
+/// Starts `command`, completed by `arguments` with its address and a temporary folder, and waits until it listens.
 pub async fn start(program: &Path, arguments: impl Fn(&mut Command, SocketAddr, &Path)) -> Result<Server, Unavailable> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Unavailable(format!("{}: {what}: {error}", program.display()));
     let data = tempfile::tempdir().map_err(|e| failed("no folder", &e))?;

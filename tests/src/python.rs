@@ -1,4 +1,4 @@
-//! Python, to read objects with programs that are not ours (pyarrow, polars, duckdb) and to speak gRPC with a client that is not ours.
+//! Python, to read objects with independent programs (pyarrow, polars, duckdb) and to call gRPC with an independent client.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::tiers::{Unavailable, repository};
 /// A program of the tests' Python environment.
 ///
 /// # Errors
-/// The environment is missing: `tests/setup.sh` makes it.
+/// The environment is missing: `tests/setup.sh` creates it.
 pub fn tool(name: &str) -> Result<PathBuf, Unavailable> {
     let path = repository().join(".venv/bin").join(name);
     if path.is_file() { Ok(path) } else { Err(Unavailable(format!("no .venv/bin/{name} (tests/setup.sh makes it)"))) }
@@ -28,7 +28,7 @@ impl Python {
     /// The interpreter of the tests' environment.
     ///
     /// # Errors
-    /// The environment is missing: `tests/setup.sh` makes it.
+    /// The environment is missing: `tests/setup.sh` creates it.
     pub fn find() -> Result<Self, Unavailable> {
         Ok(Self { program: tool("python")? })
     }

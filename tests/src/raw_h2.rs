@@ -1,4 +1,4 @@
-//! A client of HTTP/2 that sends just the frames it is told to, for ends of a call that no well-made client has.
+//! A low-level HTTP/2 client that sends exactly the frames it is told to, for call endings that no regular client produces.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,20 +25,20 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 const INITIAL_WINDOW_SIZE: u16 = 4;
-/// What both sides begin with.
+/// The client preface.
 const DEFAULT_WINDOW_BYTES: i64 = 65_535;
 const MAX_FRAME_BYTES: usize = 16_384;
 /// The call's stream; nothing else goes over the connection.
 const STREAM: u32 = 1;
 
-/// How a call ends.
+/// How the client ends a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// END_STREAM: the client has said everything.
+    /// END_STREAM: the client has sent everything.
     HalfClose,
     /// RST_STREAM with this code: 0 is NO_ERROR, 8 is CANCEL.
     Reset(u32),
-    /// The connection is closed in order.
+    /// The connection is closed regularly.
     Close,
     /// The connection is reset, as when a machine restarts.
     ResetConnection,
@@ -90,7 +90,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A field of HPACK, spelt out.
+/// Encodes a literal HPACK field.
 fn field(name: &str, value: &str) -> Vec<u8> {
     [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
 }
@@ -99,7 +99,7 @@ impl Call {
     /// Connects to `address` (HOST:PORT) and begins a Write.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// The address does not accept connections.
     pub async fn open(address: &str) -> Result<Self> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
@@ -124,10 +124,10 @@ impl Call {
         Ok(Self { output, windows, reader })
     }
 
-    /// Sends a message whole.
+    /// Sends a complete message.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection failed.
     pub async fn send(&mut self, message: Message) -> Result<()> {
         self.send_bytes(&write::Request::from(message).encode_to_vec()).await
     }
@@ -135,7 +135,7 @@ impl Call {
     /// Sends any bytes as a message.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection failed.
     pub async fn send_bytes(&mut self, message: &[u8]) -> Result<()> {
         let length = u32::try_from(message.len())?.to_be_bytes();
         let mut rest = Bytes::from([&[0][..], &length, message].concat());
@@ -150,7 +150,7 @@ impl Call {
     /// Ends the call, and answers the payloads of what the server's HEADERS frames on it said, for those who still listen.
     ///
     /// # Errors
-    /// The connection broke before.
+    /// The connection failed earlier.
     pub async fn end(mut self, end: End) -> Result<Vec<u8>> {
         match end {
             End::HalfClose => self.output.write_all(&frame(DATA, END_STREAM, STREAM, &[])).await?,

@@ -1,20 +1,20 @@
-//! The program, run to its end as a user runs it: which code it ended with, and what it said.
+//! Runs the program to its end as a user would, and checks its exit code and output.
 
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 
-/// Variables of the user's own that say where requests go and who signs them.
+/// Environment variables of the user that would change where requests go and how they are signed.
 const USERS_OWN: [&str; 7] =
     ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy"];
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     /// The exit code; none after a signal.
     pub code: Option<i32>,
-    /// Data.
+    /// Standard output.
     pub stdout: String,
-    /// Words.
+    /// Standard error.
     pub stderr: String,
 }
 
@@ -26,21 +26,21 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    /// Ended with `code`, and said each of `words` on stderr.
+    /// Asserts that it ended with `code`, and that stderr contains each of `expected`.
     ///
     /// # Panics
-    /// It did not.
+    /// It ended otherwise.
     #[track_caller]
-    pub fn ended(&self, code: i32, words: &[&str]) -> &Self {
+    pub fn ended(&self, code: i32, expected: &[&str]) -> &Self {
         assert_eq!(self.code, Some(code), "stderr: {}", self.stderr);
-        for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+        for text in expected {
+            assert!(self.stderr.contains(text), "{text:?} is not in: {}", self.stderr);
         }
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
     }
 
-    /// What it printed.
+    /// Its standard output as JSON.
     ///
     /// # Panics
     /// It is not JSON.
@@ -50,18 +50,37 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} / {}", self.stdout, self.stderr))
     }
 
-    /// Both streams, one after the other.
+    /// Standard output followed by standard error.
     #[must_use]
     pub fn said(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 }
 
-/// The same command under the system's limit of data (`RLIMIT_DATA`): what asks for more is ended by it.
+/// A limit that the system enforces.
+#[derive(Debug, Clone, Copy)]
+pub enum Limit {
+    /// Data (`RLIMIT_DATA`), in MiB.
+    Data {
+        /// The limit.
+        mebibytes: u64,
+    },
+    /// Address space (`RLIMIT_AS`), in bytes.
+    AddressSpace {
+        /// The limit.
+        bytes: u64,
+    },
+}
+
+/// The same command without input under a limit of the system: an allocation beyond it ends the process.
 #[must_use]
-pub fn within(mebibytes: u64, program: &Command) -> Command {
+pub fn within(limit: &Limit, program: &Command) -> Command {
     let mut command = Command::new("prlimit");
-    command.arg(format!("--data={}", mebibytes << 20)).arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+    let limit = match limit {
+        Limit::Data { mebibytes } => format!("--data={}", mebibytes << 20),
+        Limit::AddressSpace { bytes } => format!("--as={bytes}"),
+    };
+    command.arg(limit).arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -74,7 +93,16 @@ pub fn within(mebibytes: u64, program: &Command) -> Command {
     command
 }
 
-/// A command without input, with these keys and nothing of the user's.
+/// Runs a command to its end on a blocking thread.
+///
+/// # Panics
+/// It does not start.
+pub async fn to_end(mut command: Command) -> Run {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it runs").expect("the program starts");
+    output.into()
+}
+
+/// A command without input, with these keys and nothing of the user's environment.
 #[must_use]
 pub fn command(program: &str, line: &str, (key, secret): (&str, &str)) -> Command {
     let mut command = Command::new(program);

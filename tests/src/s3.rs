@@ -1,4 +1,4 @@
-//! S3 stores that tests write to and look into with the AWS SDK, whichever kind they are.
+//! S3 stores that tests write to and inspect with the AWS SDK.
 
 use std::any::Any;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 /// The region of every test store.
 pub const REGION: &str = "us-east-1";
 
-/// How long a store may take until it answers.
+/// How long a store may take to answer.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A store that is reached over HTTP.
@@ -23,16 +23,16 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 pub struct Store {
     /// Its endpoint, to be used with path-style addressing.
     pub endpoint: String,
-    /// Who may write.
+    /// The access key ID.
     pub access_key: String,
-    /// What requests are signed with.
+    /// The secret key.
     pub secret_key: String,
     server: Option<ServerHandle>,
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl Store {
-    /// A store that runs already.
+    /// A store that is already running.
     #[must_use]
     pub fn new(endpoint: String, access_key: String, secret_key: String) -> Self {
         Self { endpoint, access_key, secret_key, server: None, kept: Vec::new() }
@@ -66,7 +66,7 @@ impl Store {
         self.client_of(Credentials::new(access_key, secret_key, None, None, "test"))
     }
 
-    /// A client with a key that may be a session's.
+    /// A client with a key and an optional session token.
     #[must_use]
     pub fn client_of(&self, credentials: Credentials) -> Client {
         let config = config(&self.endpoint, credentials);
@@ -76,7 +76,7 @@ impl Store {
     /// Waits until the store answers a listing of its buckets.
     ///
     /// # Errors
-    /// It does not, within half a minute.
+    /// It does not answer within half a minute.
     pub async fn ready(&self) -> Result<(), String> {
         let client = self.client();
         let until = tokio::time::Instant::now() + READY_LIMIT;

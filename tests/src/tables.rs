@@ -1,4 +1,4 @@
-//! Tables as a CloudQuery source sends them: record batches as Arrow IPC streams, the table's name in the schema's metadata.
+//! Tables as a CloudQuery source sends them: record batches as Arrow IPC streams, with the table's name in the schema's metadata.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, Schema};
 
-/// Names the table in a schema's metadata.
+/// The metadata key with the table's name.
 pub const TABLE_NAME: &str = "cq:table_name";
 
 /// A table to send.
@@ -47,7 +47,7 @@ impl Table {
         self.field(field, values)
     }
 
-    /// Adds a column with all that its field says.
+    /// Adds a column with this field.
     #[must_use]
     pub fn field(mut self, field: Field, values: ArrayRef) -> Self {
         self.fields.push(field);
@@ -78,7 +78,7 @@ impl Table {
         RecordBatch::try_new(self.schema(), self.columns.clone()).with_context(|| format!("table {}", self.name))
     }
 
-    /// What an insert carries.
+    /// The content of an insert message.
     ///
     /// # Errors
     /// As [`Table::batch`].
@@ -86,7 +86,7 @@ impl Table {
         ipc(&self.schema(), &[self.batch()?])
     }
 
-    /// What a migrate carries: the schema alone.
+    /// The content of a migrate message: the schema.
     ///
     /// # Errors
     /// The schema cannot be written.
@@ -98,7 +98,7 @@ impl Table {
 /// `batches` as an Arrow IPC stream.
 ///
 /// # Errors
-/// A batch is not of `schema`.
+/// A batch does not have this schema.
 pub fn ipc(schema: &Schema, batches: &[RecordBatch]) -> anyhow::Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
     for batch in batches {

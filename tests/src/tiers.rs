@@ -1,4 +1,4 @@
-//! Tests that need more than Rust: run where they can, skipped aloud where they cannot, failed where they must.
+//! Tests that need more than Rust: they run where possible, print a message where they are skipped, and fail where nothing may be skipped.
 
 use std::fmt;
 use std::io::Write as _;
@@ -6,7 +6,7 @@ use std::io::Write as _;
 /// Set where every tier has to run: a skip is a failure there.
 pub const REQUIRE_ALL: &str = "LAKEGATE_REQUIRE_ALL";
 
-/// Why a tier cannot run here.
+/// Why a test cannot run on this machine.
 #[derive(Debug)]
 pub struct Unavailable(pub String);
 
@@ -32,7 +32,7 @@ pub fn live<T>(what: &str, tool: Result<T, Unavailable>) -> Option<T> {
     }
 }
 
-/// Says that a test was not run, for a reason that is nobody's to mend.
+/// Prints that a test was skipped for a reason that cannot be fixed.
 pub fn skipped(what: &str, why: impl fmt::Display) {
     // Not print!, which the test harness keeps to itself when a test passes.
     let _ = writeln!(std::io::stderr(), "skipped: {what}: {why}");

@@ -1,4 +1,4 @@
-//! TPC-H's lineitem, made on the spot: wide, of many types, and the same on every machine.
+//! Generates TPC-H's lineitem: wide, with many types, and identical on every machine.
 
 use std::sync::Arc;
 

@@ -1,23 +1,23 @@
-//! The wall clock, held within the years 1970 to 9998. Libraries that sign, date and check certificates panic at a time before 1970, and
-//! write dates of five digits after 9999. A machine whose clock is that wrong is told so by the store, in words about its clock.
+//! The wall clock, clamped to the years 1970 to 9998. Libraries that sign, format dates and check certificates panic at a time before 1970, and write
+//! five-digit years after 9999. On a machine whose clock is that wrong, the store reports it.
 
 use chrono::{DateTime, Utc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The beginning of the year 9999, in seconds: what is reckoned from it (an hour's session) has four digits, too.
+/// The beginning of the year 9999, in seconds: times computed from it (the end of an hour's session) still have four-digit years.
 const LATEST_SECONDS: u64 = 253_370_764_800;
 
-/// The time of day.
+/// The current time.
 pub fn now() -> SystemTime {
     bounded(SystemTime::now())
 }
 
-/// The time of day as a date that can be written.
+/// The current time as a date and time.
 pub fn utc() -> DateTime<Utc> {
     now().into()
 }
 
-/// The nearest time within those years.
+/// Clamps a time to those years.
 pub fn bounded(time: SystemTime) -> SystemTime {
     time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(LATEST_SECONDS))
 }

@@ -1,42 +1,42 @@
-//! Files whose names a stranger may have chosen, opened so that nothing is waited for and nothing fills the memory.
+//! Opening and reading files whose names may come from an untrusted source, without blocking and without filling the memory.
 //!
-//! *Plain* files ([`open`], [`read_plain`]) are for paths that others can reach: one may have become a link, a pipe or a device. *Small* files
-//! ([`read_small`], [`read_argument`]) are for configuration, certificates, tokens and what a configuration refers to: whoever names one may name
-//! a device, a pipe or a disk's image by mistake or on purpose.
+//! *Plain* files ([`open`], [`read_plain`]) are for paths that others can modify: one may have become a link, a pipe or a device. *Small* files
+//! ([`read_small`], [`read_argument`]) are for configuration, certificates, tokens and files that a configuration refers to: such a path may name a
+//! device, a pipe or a disk image, by mistake or on purpose.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Bytes of a file of configuration, and of one that it refers to. Real ones have some kilobytes.
+/// Maximum size of a configuration file, and of a file that it refers to. Real ones have a few kilobytes.
 pub const MAX_SMALL_BYTES: u64 = 16 << 20;
 
-/// Opens a plain file to be read; nothing waits for the other end of a pipe. Links are followed to a plain file.
+/// Opens a plain file for reading, without waiting for the other end of a pipe. Links to plain files are followed.
 ///
 /// # Errors
-/// It cannot be opened, or is something else.
+/// It cannot be opened, or is not a plain file.
 pub fn open(path: &Path) -> io::Result<File> {
     checked(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?)
 }
 
-/// The content of a plain file of at most so many bytes.
+/// Reads a plain file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`open`]; it has more.
+/// As [`open`], or the file is larger.
 pub fn read_plain(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
     if content.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")));
     }
     Ok(content)
 }
 
-/// As [`open`], and not through a link in its last place.
+/// As [`open`], but refuses a path whose last component is a link.
 ///
 /// # Errors
-/// As [`open`]; it is a link.
+/// As [`open`], or it is a link.
 pub fn open_itself(path: &Path) -> io::Result<File> {
     checked(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?)
 }
@@ -49,11 +49,11 @@ fn checked(file: File) -> io::Result<File> {
     }
 }
 
-/// Reads a file of at most [`MAX_SMALL_BYTES`] that a configuration refers to. Nothing waits for the other end of a pipe: it is opened first and
-/// looked at then, so that nobody can put one there in between.
+/// Reads a file of at most [`MAX_SMALL_BYTES`] that a configuration refers to, without waiting for the other end of a pipe. The file is opened first
+/// and then inspected, so that it cannot be exchanged in between.
 ///
 /// # Errors
-/// It cannot be read, has more bytes, or is a folder, a pipe, a socket, a disk, a terminal or a device without an end.
+/// It cannot be read, is larger, or is a folder, a pipe, a socket, a disk, a terminal or an endless device.
 pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     // A socket cannot be opened at all.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
@@ -74,18 +74,18 @@ pub fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{refused}; a file is needed")))
 }
 
-/// As [`read_small`], of text.
+/// As [`read_small`], for UTF-8 text.
 ///
 /// # Errors
-/// As [`read_small`]; it is not UTF-8.
+/// As [`read_small`], or it is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     text(read_small(path)?)
 }
 
-/// Reads a file that a command line names: a pipe (`<(…)`, `/dev/stdin`) is as good as a file there.
+/// Reads a file named on a command line, where pipes (`<(…)`, `/dev/stdin`) are allowed, too.
 ///
 /// # Errors
-/// It cannot be read, has more than [`MAX_SMALL_BYTES`], or is not UTF-8.
+/// It cannot be read, is larger than [`MAX_SMALL_BYTES`], or is not UTF-8.
 pub fn read_argument(path: &Path) -> io::Result<String> {
     text(bounded(File::open(path)?)?)
 }
@@ -99,7 +99,7 @@ fn bounded(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_SMALL_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SMALL_BYTES {
-        let why = format!("the file is larger than {MAX_SMALL_BYTES} bytes, which no configuration is");
+        let why = format!("the file is larger than {MAX_SMALL_BYTES} bytes, the limit for configuration files");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(bytes)
@@ -129,7 +129,7 @@ mod tests {
             assert_eq!((open(&path).is_ok(), open_itself(&path).is_ok()), (follows, itself), "{}", path.display());
         }
         assert_eq!(read_plain(&at("link"), 5).unwrap(), b"words");
-        assert_eq!(read_plain(&at("link"), 4).unwrap_err().to_string(), "it has more than 4 bytes");
+        assert_eq!(read_plain(&at("link"), 4).unwrap_err().to_string(), "it is larger than 4 bytes");
     }
 
     #[test]

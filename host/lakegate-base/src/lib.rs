@@ -1,4 +1,4 @@
-//! What every crate of the host stands on and none of them is about: the time of day, files of a bounded size, and log lines of a bounded rate.
+//! Utilities that the other crates of the host share: the clock, size-bounded file reading, log levels, and rate-limited logging.
 
 pub mod clock;
 pub mod file;

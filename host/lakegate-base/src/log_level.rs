@@ -1,22 +1,22 @@
-//! How much is logged.
+//! Log levels.
 
-/// How much is logged, in the SDK's words.
+/// A log level, named as in the SDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Everything.
+    /// All events.
     Trace,
-    /// For those who look for a fault.
+    /// Details for debugging.
     Debug,
-    /// What happens.
+    /// Normal operation.
     Info,
-    /// What went wrong and was mended.
+    /// Problems that were handled.
     Warn,
-    /// What went wrong.
+    /// Errors.
     Error,
 }
 
 impl LogLevel {
-    /// The name on a command line.
+    /// The name used on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Trace => "trace",

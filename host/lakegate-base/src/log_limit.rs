@@ -1,11 +1,12 @@
-//! A limit on log lines: so many pass each second; the others are counted, and the next line that passes says how many.
+//! A rate limit for log lines: a fixed number pass each second; the others are counted, and the next line that passes reports how many were
+//! suppressed.
 
 use std::time::{Duration, Instant};
 
-/// How long a count lasts.
+/// Length of the counting window.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Passes the first lines of each second.
+/// Lets the first lines of each second pass.
 #[derive(Debug)]
 pub struct LogLimiter {
     most: u32,
@@ -14,17 +15,17 @@ pub struct LogLimiter {
     held: u64,
 }
 
-/// The decision on one line.
+/// The decision about one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is written; so many were held back since the last one.
+    /// The line is written; this many were suppressed since the last one.
     Passes(u64),
-    /// It is left out, and counted.
+    /// The line is suppressed and counted.
     Held,
 }
 
 impl Admission {
-    /// The lines held back before it, if it is written.
+    /// The number of lines suppressed before it, if it is written.
     pub fn passes(self) -> Option<u64> {
         match self {
             Self::Passes(held) => Some(held),
@@ -39,7 +40,7 @@ impl LogLimiter {
         Self { most, begun: None, passed: 0, held: 0 }
     }
 
-    /// Decides on one more line at `now`.
+    /// Decides whether one more line is written at `now`.
     pub fn admit(&mut self, now: Instant) -> Admission {
         if self.begun.is_none_or(|begun| now.saturating_duration_since(begun) >= PERIOD) {
             (self.begun, self.passed) = (Some(now), 0);

@@ -14,14 +14,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A number of bytes, written by a person.
+/// A size in bytes, as written on a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
 impl FromStr for Size {
     type Err = String;
 
-    /// `67108864`, `64MiB`, `64 MB`.
+    /// Parses `67108864`, `64MiB` or `64 MB`.
     fn from_str(text: &str) -> Result<Self, String> {
         let refused = || format!("{text:?} is not a size; write bytes, or a whole number with KiB, MiB, GiB, KB, MB or GB");
         let at = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
@@ -41,12 +41,12 @@ impl FromStr for Size {
     }
 }
 
-/// Where parts spill to, as written.
+/// The value of `--spill-dir`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpillArg {
-    /// A folder.
+    /// Spill into this folder.
     Dir(PathBuf),
-    /// `none`.
+    /// `none`: do not spill.
     None,
 }
 
@@ -58,33 +58,33 @@ impl FromStr for SpillArg {
     }
 }
 
-/// How much of the machine may be used, and which store.
+/// Resource limits, and the choice of store and component.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Resources")]
 pub struct ResourceArgs {
-    /// Write to an S3 store in this folder instead of the network; the folder is made if it is missing.
+    /// Write to an S3 store in this folder instead of the network; the folder is created if it is missing.
     #[arg(long, value_name = "DIR")]
     pub local: Option<PathBuf>,
-    /// Encoders that work at the same time [default: as many as the machine has cores].
+    /// Number of encoders that work in parallel [default: the number of cores].
     #[arg(long, value_name = "N")]
     pub lanes: Option<NonZeroUsize>,
-    /// Memory for parts that are not full yet, such as 256MiB; what is beyond it goes to the spill file [default: 64MiB].
+    /// Memory for parts that are not full yet, such as 256MiB; parts that exceed it go to the spill file [default: 64MiB].
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,
-    /// Most bytes on their way to the store at the same time, such as 64MiB [default: 32MiB].
+    /// Maximum bytes in flight to the store, such as 64MiB [default: 32MiB].
     #[arg(long, value_name = "SIZE")]
     pub in_flight: Option<Size>,
-    /// Folder of the spill file, and of copies of Parquet files that come from a pipe or out of gzip; or `none`: then a table fails once
+    /// Folder for the spill file, and for copies of Parquet files that come from a pipe or are gzip-compressed. With `none`, a table fails once
     /// --memory is used up, and such files are refused [default: the folder for temporary files].
     #[arg(long, value_name = "DIR|none")]
     pub spill_dir: Option<SpillArg>,
-    /// Use this WebAssembly component of the same world (at most 16 MiB) instead of the one in this program. It is compiled in a process of
-    /// its own under limits, and kept in the cache.
+    /// Use this WebAssembly component (at most 16 MiB, for the same world) instead of the embedded one. It is compiled in a separate process under
+    /// resource limits, and cached.
     #[arg(long, value_name = "FILE.wasm")]
     pub component: Option<PathBuf>,
 }
 
-/// The embedded store, as the library reaches it. A bucket has to be there.
+/// The embedded store as an in-process store of the library. Buckets are not created.
 pub fn in_process(store: &LocalStore) -> InProcessStore {
     InProcessStore {
         client: store.connector(),
@@ -95,7 +95,7 @@ pub fn in_process(store: &LocalStore) -> InProcessStore {
 }
 
 impl ResourceArgs {
-    /// The options of a destination.
+    /// Resolves the options of a destination.
     ///
     /// # Errors
     /// The folder of the spill file or of the embedded store cannot be used.
@@ -112,10 +112,10 @@ impl ResourceArgs {
         }
         match &self.spill_dir {
             Some(SpillArg::Dir(dir)) => {
-                // Told now, not in the middle of a load.
+                // Checked now, so that the error does not come in the middle of a load.
                 tempfile::tempfile_in(dir).map_err(|error| {
                     let problem =
-                        format!("--spill-dir {}: no file can be made there: {error}; name another folder, or `none`", dir.display());
+                        format!("--spill-dir {}: no file can be created there: {error}; name another folder, or `none`", dir.display());
                     CliError::new(Exit::Usage, problem)
                 })?;
                 options.spill = Spill::Dir(dir.clone());
@@ -127,14 +127,14 @@ impl ResourceArgs {
             let store =
                 LocalStore::open(dir).map_err(|error| CliError::new(Exit::Storage, format!("--local {}: {error}", dir.display())))?;
             let reached = in_process(&store);
-            // A folder of one's own has the buckets that are asked for.
+            // With a local folder, missing buckets are created.
             let make_bucket: MakeBucket = Arc::new(move |bucket| store.create_bucket(bucket).map(drop));
             options.connect.in_process = Some(InProcessStore { make_bucket: Some(make_bucket), ..reached });
         }
         Ok(options)
     }
 
-    /// Where a copy of an input may be, if one is needed.
+    /// Where an input may be copied to, if necessary.
     pub(crate) fn spool(&self) -> Spool {
         match &self.spill_dir {
             Some(SpillArg::Dir(dir)) => Spool::Dir(dir.clone()),
@@ -143,7 +143,7 @@ impl ResourceArgs {
         }
     }
 
-    /// The engine with the component: compiles it, or takes it from the cache. Blocks.
+    /// The engine with the component, which is compiled or loaded from the cache. Blocks.
     ///
     /// # Errors
     /// The component is refused, or this machine cannot run it.
@@ -153,7 +153,7 @@ impl ResourceArgs {
         made.map_err(|error| CliError::new((&error).into(), format!("--component {}: {error}", file.display())))
     }
 
-    /// A destination.
+    /// Creates the destination.
     ///
     /// # Errors
     /// As [`ResourceArgs::options`] and [`ResourceArgs::runtime`].
@@ -165,17 +165,17 @@ impl ResourceArgs {
     }
 }
 
-/// How plugins of others are run.
+/// Options for running plugins.
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Plugins")]
 pub struct PluginArgs {
-    /// Seconds that a plugin may take to start and answer.
+    /// Seconds a plugin may take to start and answer.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub plugin_start_limit: u64,
 }
 
 impl PluginArgs {
-    /// What plugins are started with. They log at least their warnings, which the summary counts.
+    /// The options plugins are started with. They log at least warnings, which the summary counts.
     pub(crate) fn options(&self, output: &OutputArgs) -> LaunchOptions {
         let log_level = if output.level() == LogLevel::Error { LogLevel::Warn } else { output.level() };
         LaunchOptions { say: super::console::error_line, log_level, start_limit: Duration::from_secs(self.plugin_start_limit), otel: None }
@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn a_spill_folder_is_tried() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |dir: PathBuf| ResourceArgs { spill_dir: Some(SpillArg::Dir(dir)), ..ResourceArgs::default() }.options();
-        assert_eq!(of(dir.path().to_owned()).unwrap().spill, Spill::Dir(dir.path().to_owned()));
-        let error = of(dir.path().join("missing")).unwrap_err();
+        let options = |dir: PathBuf| ResourceArgs { spill_dir: Some(SpillArg::Dir(dir)), ..ResourceArgs::default() }.options();
+        assert_eq!(options(dir.path().to_owned()).unwrap().spill, Spill::Dir(dir.path().to_owned()));
+        let error = options(dir.path().join("missing")).unwrap_err();
         assert!(error.exit == Exit::Usage && error.message.starts_with("--spill-dir ") && error.message.contains("missing"), "{error}");
     }
 }

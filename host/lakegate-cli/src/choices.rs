@@ -1,19 +1,19 @@
-//! Options whose value is one of a few names: those of the other crates, which know nothing of command lines.
+//! Parsers for options whose value is one of a fixed set of names. The types come from crates that do not depend on clap.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use lakegate_base::log_level::LogLevel;
 use lakegate_cloudquery::server::listen::Network;
 use lakegate_files::InputFormat;
 
-/// A value, its name, and its line in the help.
+/// A value, its name, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
 
 const LOG_LEVELS: &[Choice<LogLevel>] = &[
     (LogLevel::Trace, "trace", "Everything"),
-    (LogLevel::Debug, "debug", "For those who look for a fault"),
-    (LogLevel::Info, "info", "What happens"),
-    (LogLevel::Warn, "warn", "What went wrong and was mended"),
-    (LogLevel::Error, "error", "What went wrong"),
+    (LogLevel::Debug, "debug", "Details for debugging"),
+    (LogLevel::Info, "info", "Normal operation"),
+    (LogLevel::Warn, "warn", "Problems that were handled"),
+    (LogLevel::Error, "error", "Errors"),
 ];
 
 const NETWORKS: &[Choice<Network>] = &[
@@ -28,21 +28,21 @@ const INPUT_FORMATS: &[Choice<InputFormat>] = &[
     (InputFormat::Parquet, "parquet", "Apache Parquet"),
     (InputFormat::Csv, "csv", "Comma-separated values with a header line"),
     (InputFormat::Tsv, "tsv", "Tab-separated values with a header line"),
-    (InputFormat::Ndjson, "ndjson", "One JSON object a line"),
-    (InputFormat::Ipc, "ipc", "Arrow IPC, file or stream form"),
+    (InputFormat::Ndjson, "ndjson", "One JSON object per line"),
+    (InputFormat::Ipc, "ipc", "Arrow IPC, file or stream format"),
 ];
 
-/// Reads a level of the log.
+/// Parses a log level.
 pub(crate) fn log_level() -> impl TypedValueParser<Value = LogLevel> {
     one_of(LOG_LEVELS)
 }
 
-/// Reads a kind of network.
+/// Parses a network type.
 pub(crate) fn network() -> impl TypedValueParser<Value = Network> {
     one_of(NETWORKS)
 }
 
-/// Reads a format of files.
+/// Parses a file format.
 pub(crate) fn input_format() -> impl TypedValueParser<Value = InputFormat> {
     one_of(INPUT_FORMATS)
 }

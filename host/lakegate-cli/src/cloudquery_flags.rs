@@ -1,4 +1,4 @@
-//! What CloudQuery's own program takes on every command line, so that lines written for it work here.
+//! Flags that the CloudQuery CLI accepts on its commands, so that command lines written for it work here, too.
 
 use super::console::Console;
 use super::exit::CliError;
@@ -7,39 +7,39 @@ use super::sync_id::sync_id;
 use lakegate_base::log_level::LogLevel;
 use std::path::PathBuf;
 
-/// Flags of every command that runs plugins.
+/// Flags of all commands that run plugins.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CloudQueryFlags {
-    /// The id of the run, `{{SYNC_ID}}` in paths [default: random].
+    /// The ID of the run, `{{SYNC_ID}}` in paths [default: random].
     #[arg(long, value_name = "UUID")]
     pub invocation_id: Option<uuid::Uuid>,
-    /// Watch the log: what happens is logged too, and no progress bar is drawn over it.
+    /// Show the log, at level info unless --log-level is given, instead of a progress bar.
     #[arg(long)]
     pub log_console: bool,
-    /// Accepted; the log goes to stderr alone.
+    /// Accepted, but the log only goes to stderr.
     #[arg(long, value_name = "FILE", hide = true)]
     pub log_file_name: Option<PathBuf>,
-    /// Accepted; the log goes to stderr alone.
+    /// Accepted, but the log only goes to stderr.
     #[arg(long, hide = true)]
     pub log_file_overwrite: bool,
-    /// Accepted; there is no log file.
+    /// Accepted; there is never a log file.
     #[arg(long, hide = true)]
     pub no_log_file: bool,
-    /// Accepted; nothing is downloaded.
+    /// Accepted, but nothing is downloaded.
     #[arg(long, value_name = "DIR", hide = true)]
     pub cq_dir: Option<PathBuf>,
-    /// Accepted; nothing is ever reported to anyone.
+    /// Accepted; there is no telemetry.
     #[arg(long, value_name = "LEVEL", hide = true)]
     pub telemetry_level: Option<String>,
 }
 
 impl CloudQueryFlags {
-    /// Starts the log, and warns of flags that do nothing.
-    pub(crate) fn console(&self, words: &mut OutputArgs) -> Console {
+    /// Starts the log, and warns about flags that have no effect.
+    pub(crate) fn console(&self, output: &mut OutputArgs) -> Console {
         if self.log_console {
-            words.log_level.get_or_insert(LogLevel::Info);
+            output.log_level.get_or_insert(LogLevel::Info);
         }
-        let console = Console::start(words);
+        let console = Console::start(output);
         self.warn_also(&[
             ("--log-file-name", self.log_file_name.is_some()),
             ("--log-file-overwrite", self.log_file_overwrite),
@@ -48,14 +48,14 @@ impl CloudQueryFlags {
         if self.log_console { console.without_bar() } else { console }
     }
 
-    /// Warns of more flags. What asks for nothing to be done (`--no-log-file`, `--telemetry-level`) has its way.
+    /// Warns about given flags that have no effect. Flags that turn something off (`--no-log-file`, `--telemetry-level`) need no warning.
     pub(crate) fn warn_also(&self, flags: &[(&str, bool)]) {
         for (flag, _) in flags.iter().filter(|(_, given)| *given) {
-            tracing::warn!(flag, "The flag is accepted and does nothing here.");
+            tracing::warn!(flag, "The flag is accepted but has no effect.");
         }
     }
 
-    /// The id of the run.
+    /// The ID of the run.
     pub(crate) fn sync_id(&self) -> Result<String, CliError> {
         self.invocation_id.map_or_else(sync_id, |id| Ok(id.to_string()))
     }

@@ -1,11 +1,10 @@
-//! CloudQuery configuration for `lakegate sync`: which sources there are, and which destinations their rows go to.
+//! CloudQuery configuration for `lakegate sync`: its sources, and the destinations that their rows go to.
 //!
-//! Files hold YAML documents of a `kind` and a `spec`. Reading goes through four rooms: [`files`] turns arguments into documents,
-//! [`references`] fills in `${…}`, [`document`] reads fields strictly (an unknown one is an error), [`kinds`] knows what a source and a
-//! destination are. What the documents say about each other is checked here. Every mistake is reported, each with its file, document,
-//! field, and what would be accepted.
+//! Files hold YAML documents with a `kind` and a `spec`. They are read in four steps: [`files`] turns arguments into documents, [`references`] fills
+//! in `${…}`, [`document`] reads fields strictly (an unknown one is an error), and [`kinds`] knows the fields of sources and destinations. References
+//! between documents are checked here. All errors are reported, each with its file, document, field, and what would be accepted.
 //!
-//! Nothing is echoed from a nested `spec` or from what a `${…}` stood for: both hold secrets.
+//! Errors never quote a nested `spec` or the value of a `${…}`, since both may hold secrets.
 
 mod document;
 mod files;
@@ -27,21 +26,21 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What `sync` is to do.
+/// A configuration: sources and destinations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// In the order written; no two of one name.
+    /// In the order written; names are unique.
     pub sources: Vec<Source>,
-    /// In the order written; no two of one name.
+    /// In the order written; names are unique.
     pub destinations: Vec<Destination>,
 }
 
-/// What a configuration must be good for.
+/// What a configuration must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Required {
-    /// A sync: at least one source and one destination.
+    /// For a sync: at least one source and one destination.
     Sync,
-    /// To be looked at: at least one of either.
+    /// For inspection: at least one source or destination.
     Any,
 }
 
@@ -49,16 +48,16 @@ impl Config {
     /// Reads files, and the YAML files directly inside directories.
     ///
     /// # Errors
-    /// Every mistake found.
-    pub fn load(paths: &[PathBuf], extent: Required, surroundings: &Surroundings<'_>) -> Result<Self, ConfigErrors> {
+    /// All problems found.
+    pub fn load(paths: &[PathBuf], required: Required, surroundings: &Surroundings<'_>) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
         let texts = files::read(paths, &mut problems);
-        Self::of(&texts, extent, surroundings, problems)
+        Self::from_texts(&texts, required, surroundings, problems)
     }
 
-    fn of(
+    fn from_texts(
         texts: &[files::Text],
-        extent: Required,
+        required: Required,
         surroundings: &Surroundings<'_>,
         mut problems: Vec<ConfigProblem>,
     ) -> Result<Self, ConfigErrors> {
@@ -69,9 +68,9 @@ impl Config {
                 config.take(document, &origin, surroundings, &mut problems);
             }
         }
-        // Half a configuration would make mistakes of its own: names that are unknown only because their document could not be read.
+        // An incomplete configuration would cause follow-up errors: names that are unknown only because their document could not be read.
         if problems.is_empty() {
-            problems = config.check_across(extent);
+            problems = config.check_cross_references(required);
         }
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
     }
@@ -88,12 +87,12 @@ impl Config {
         }
     }
 
-    /// What the documents say about each other.
-    fn check_across(&self, extent: Required) -> Vec<ConfigProblem> {
-        let mut problems = self.missing(extent);
+    /// Checks names that have to be unique or refer to another document.
+    fn check_cross_references(&self, required: Required) -> Vec<ConfigProblem> {
+        let mut problems = self.missing_kinds(required);
         duplicates("source", self.sources.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
         let destinations = duplicates("destination", self.destinations.iter().map(|it| (it.name.as_str(), &it.origin)), &mut problems);
-        // Without destinations every name would be unknown.
+        // Without destinations, every name would be reported as unknown.
         if destinations.is_empty() {
             return problems;
         }
@@ -107,24 +106,24 @@ impl Config {
         problems
     }
 
-    /// The kinds that must be there and are not.
-    fn missing(&self, extent: Required) -> Vec<ConfigProblem> {
-        let lacks = |message: String| ConfigProblem { origin: None, field: String::new(), message };
+    /// Reports required kinds that are missing.
+    fn missing_kinds(&self, required: Required) -> Vec<ConfigProblem> {
+        let problem = |message: String| ConfigProblem { origin: None, field: String::new(), message };
         let kinds = [("source", self.sources.is_empty()), ("destination", self.destinations.is_empty())];
-        let lacking = kinds.into_iter().filter(|(_, empty)| *empty).map(|(kind, _)| kind);
-        match extent {
+        let missing = kinds.into_iter().filter(|(_, empty)| *empty).map(|(kind, _)| kind);
+        match required {
             Required::Sync => {
-                lacking.map(|kind| lacks(format!("there is no {kind}; expected at least one document with `kind: {kind}`"))).collect()
+                missing.map(|kind| problem(format!("there is no {kind}; expected at least one document with `kind: {kind}`"))).collect()
             }
-            Required::Any if lacking.count() == kinds.len() => {
-                vec![lacks("there is neither a source nor a destination; expected at least one document".to_owned())]
+            Required::Any if missing.count() == kinds.len() => {
+                vec![problem("there is neither a source nor a destination; expected at least one document".to_owned())]
             }
             Required::Any => Vec::new(),
         }
     }
 }
 
-/// Tells of names that are taken, and gives the names.
+/// Reports duplicate names, and returns all names.
 fn duplicates<'a>(
     kind: &str,
     names: impl Iterator<Item = (&'a str, &'a Origin)>,
@@ -133,7 +132,7 @@ fn duplicates<'a>(
     let mut seen = BTreeMap::new();
     for (name, origin) in names {
         if let Some(first) = seen.get(name) {
-            problems.push(origin.problem("spec.name", format!("the {kind} {name:?} is there already, in {first}")));
+            problems.push(origin.problem("spec.name", format!("the {kind} {name:?} is already defined in {first}")));
         } else {
             seen.insert(name, origin);
         }

@@ -1,4 +1,4 @@
-//! The streams of a command: data to stdout, words, logs and progress to stderr.
+//! The output streams of a command: data goes to stdout; messages, logs and the progress bar go to stderr.
 
 use super::exit::{CliError, Exit};
 use super::logging::writer::{self, Writer};
@@ -19,39 +19,40 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How often the bar is drawn anew.
+/// How often the progress bar is redrawn.
 const TICK: Duration = Duration::from_millis(100);
-/// Other people's crates are heard from this level on only: below it they may log headers and queries.
+/// Third-party crates are logged from this level on: below it they may log headers and queries.
 const OTHERS: LevelFilter = LevelFilter::WARN;
 
-/// How long the end of a command waits for a terminal that takes nothing.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a command waits at its end for a terminal that accepts no output.
+const TERMINAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Lines for stderr. A thread of its own writes them: a terminal that is held, or a reader that is gone, holds up nothing else. [`None`] if
-/// there is no thread to be had.
+/// Lines for stderr. A separate thread writes them, so that a stopped terminal or a missing reader blocks nothing else. [`None`] if the thread could
+/// not be started.
 static LINES: OnceLock<Option<Writer>> = OnceLock::new();
 
 fn lines() -> Option<Writer> {
     let (writer, queue) = writer::queue();
-    let write = move || queue.write(BesideBar, |lost| format!("{lost} lines were left out: stderr is not read as fast as it is written."));
+    let write =
+        move || queue.write(StderrAroundBar, |lost| format!("{lost} lines were left out: stderr is read more slowly than it is written."));
     std::thread::Builder::new().name("lakegate-stderr".into()).spawn(write).ok().map(|_| writer)
 }
 
-/// The bar being drawn, which words must not be written across.
+/// The progress bar, which other output must not overwrite.
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
-/// Warnings of ours that went to the log, or would have at another level.
+/// Warnings of ours, whether or not the log level shows them.
 static WARNINGS: AtomicU64 = AtomicU64::new(0);
 
-/// How many warnings there were so far in this process.
+/// The number of warnings so far in this process.
 pub(crate) fn warnings() -> u64 {
     WARNINGS.load(Ordering::Relaxed)
 }
 
-/// Counts warnings.
-struct Counted;
+/// Counts our warnings.
+struct WarningCounter;
 
-impl<S: Subscriber> Layer<S> for Counted {
+impl<S: Subscriber> Layer<S> for WarningCounter {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if *event.metadata().level() == Level::WARN {
             WARNINGS.fetch_add(1, Ordering::Relaxed);
@@ -59,7 +60,7 @@ impl<S: Subscriber> Layer<S> for Counted {
     }
 }
 
-/// Speaks for a command.
+/// The console of a command.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Console {
     quiet: bool,
@@ -67,25 +68,25 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Starts the log and answers the console.
-    pub(crate) fn start(words: &OutputArgs) -> Self {
-        start_log(words.level(), words.log_format);
-        Self { quiet: words.quiet, bar: !words.quiet }
+    /// Starts the log and returns the console.
+    pub(crate) fn start(output: &OutputArgs) -> Self {
+        start_log(output.level(), output.log_format);
+        Self { quiet: output.quiet, bar: !output.quiet }
     }
 
-    /// A line for people; left out with `--quiet`.
+    /// Prints a line for people, unless `--quiet` is given.
     pub(crate) fn say(self, line: &str) {
         if !self.quiet {
             error_line(line);
         }
     }
 
-    /// The console of a command whose log is watched: nothing is drawn over it.
+    /// The console of a command that shows its log: without a progress bar.
     pub(crate) fn without_bar(self) -> Self {
         Self { bar: false, ..self }
     }
 
-    /// A progress bar; drawn on a terminal only.
+    /// A progress bar; only drawn on a terminal.
     pub(crate) fn progress(self, what: &str) -> Progress {
         let target = if self.bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style =
@@ -97,10 +98,10 @@ impl Console {
     }
 }
 
-/// A line on stderr, whatever the options: what went wrong. A stream that is gone is no reason to fail.
+/// Prints an error line on stderr, whatever the options are. A closed stream is not an error.
 pub(crate) fn error_line(line: &str) {
     match LINES.get_or_init(lines) {
-        // A plugin that says much waits for stderr as long as that takes lines at all.
+        // A plugin with much output waits for stderr, as long as lines are being written at all.
         Some(lines) => lines.line_patiently(line.to_owned()),
         None => {
             let _gone = writeln!(io::stderr().lock(), "{line}");
@@ -108,29 +109,29 @@ pub(crate) fn error_line(line: &str) {
     }
 }
 
-/// Waits until all lines are on stderr, but not without end: before this process is no more.
+/// Waits, up to a limit, until all lines are on stderr; called before the process exits.
 pub(crate) fn flush() {
     if let Some(Some(lines)) = LINES.get() {
         lines.flush();
     }
 }
 
-/// Data on stdout: this text and the end of its last line.
+/// Prints data on stdout, followed by a newline.
 pub(crate) fn data(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     written.map_err(|error| CliError::new(Exit::Unexpected, format!("stdout: {error}")))
 }
 
-/// A bar that shows the totals of a write. A thread of its own paints it: a terminal that is held does not hold the write.
+/// A progress bar that shows the totals of a write. A separate thread draws it, so that a stopped terminal does not block the write.
 #[derive(Debug)]
 pub(crate) struct Progress {
     begun: Instant,
-    /// When it was last told.
+    /// When the totals were last updated.
     shown: Cell<Option<Instant>>,
-    /// What is to be shown next.
+    /// The message to show next.
     latest: Arc<Mutex<Option<String>>>,
-    /// Dropped, it ends the thread, which then says that it has.
+    /// Dropping it ends the thread, which then signals `ended`.
     stop: Option<Sender<()>>,
     ended: Receiver<()>,
 }
@@ -141,7 +142,7 @@ impl Progress {
         let ((stop, stopped), (end, ended)) = (mpsc::channel::<()>(), mpsc::channel());
         let painted = latest.clone();
         std::thread::spawn(move || {
-            // A second source takes the bar of the first.
+            // A second source reuses the bar of the first.
             bar.reset();
             while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 let message = painted.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -155,7 +156,7 @@ impl Progress {
         Self { begun: Instant::now(), shown: Cell::new(None), latest, stop: Some(stop), ended }
     }
 
-    /// Shows the totals, unless it has just done so: a source may send a million messages.
+    /// Shows the totals, unless that has just been done: a source may send a million messages.
     pub(crate) fn show(&self, totals: impl FnOnce() -> Totals) {
         if self.shown.get().is_some_and(|shown| shown.elapsed() < TICK) {
             return;
@@ -163,10 +164,10 @@ impl Progress {
         self.shown.set(Some(Instant::now()));
         let totals = totals();
         let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for the eye")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rate for display")]
         let rate = (totals.rows as f64 / seconds) as u64;
         let mut message = format!("{} rows, {} rows/s", HumanCount(totals.rows), HumanCount(rate));
-        // A plugin keeps to itself what it makes of the rows.
+        // Plugins do not report objects and bytes.
         if totals.objects > 0 {
             message.push_str(&format!(", {} in {} objects", HumanBytes(totals.bytes), HumanCount(totals.objects)));
         }
@@ -180,16 +181,16 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         drop(self.stop.take());
-        let _terminal_is_held = self.ended.recv_timeout(LAST_WORDS);
+        let _terminal_is_held = self.ended.recv_timeout(TERMINAL_TIMEOUT);
     }
 }
 
-/// Hands a log line to the thread that writes.
+/// Passes log lines to the thread that writes stderr.
 struct LogLine;
 
 impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // An event comes in one piece.
+        // Each event arrives in one piece.
         error_line(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
         Ok(bytes.len())
     }
@@ -199,10 +200,10 @@ impl Write for LogLine {
     }
 }
 
-/// Writes lines beside the bar.
-struct BesideBar;
+/// Writes lines while the progress bar is suspended.
+struct StderrAroundBar;
 
-impl Write for BesideBar {
+impl Write for StderrAroundBar {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match BAR.get() {
             Some(bar) => bar.suspend(|| io::stderr().lock().write(bytes)),
@@ -217,17 +218,17 @@ impl Write for BesideBar {
 
 fn start_log(level: LogLevel, format: LogFormat) {
     let ours = logging::up_to(level);
-    // The summary tells every failed table, and the bar how many there are: who has not asked for more need not hear it twice.
+    // The summary lists failed tables, and the bar counts them, so by default the log does not repeat them.
     let tables = if ours > LevelFilter::WARN { ours } else { LevelFilter::OFF };
     let filter = Targets::new().with_default(ours.min(OTHERS)).with_target("lakegate", ours).with_target(TABLES, tables);
-    let counted = Counted.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
+    let warnings_counted = WarningCounter.with_filter(Targets::new().with_target("lakegate", LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(|| LogLine).with_ansi(false).with_target(false);
     let started = match format {
-        LogFormat::Text => tracing_subscriber::registry().with(counted).with(lines.with_filter(filter)).try_init(),
+        LogFormat::Text => tracing_subscriber::registry().with(warnings_counted).with(lines.with_filter(filter)).try_init(),
         LogFormat::Json => {
-            tracing_subscriber::registry().with(counted).with(lines.json().flatten_event(true).with_filter(filter)).try_init()
+            tracing_subscriber::registry().with(warnings_counted).with(lines.json().flatten_event(true).with_filter(filter)).try_init()
         }
     };
-    // An embedder may have a log of its own already.
+    // An embedding program may have set up its own log.
     drop(started);
 }

@@ -1,5 +1,5 @@
-//! Where the rows of a run go: our own destination in this process, or another one's plugin. Whatever happens, a write either ends well or
-//! leaves nothing behind.
+//! Writes to a destination: to the S3 destination in this process, or to another destination's plugin. Every write either succeeds or leaves nothing
+//! unfinished behind.
 
 use super::console::error_line;
 use super::exit::{CliError, Exit};
@@ -13,29 +13,29 @@ use lakegate_cloudquery::proto::plugin::write::{MessageDeleteRecord, MessageDele
 use prost_types::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-/// What a table whose rows should go is told on a bucket.
+/// The error for a table whose rows should be deleted from a bucket.
 const NO_DELETION: &str = "rows cannot be deleted from a bucket, and the source asks for it; leave the table out with `skip_tables`";
 
-/// An opened destination with its write.
+/// A write to an opened destination.
 #[derive(Debug)]
 pub(crate) enum DestinationWrite {
     /// The S3 destination in this process.
     Store { session: Session, write: Box<Write> },
-    /// A plugin.
+    /// A plugin's Write call.
     Plugin { writing: PluginWrite, migrate_force: bool, rows: u64 },
 }
 
-/// How a write ended that ended well as a whole.
+/// The result of a write that ended regularly.
 #[derive(Debug)]
-pub(crate) enum Ended {
-    /// Table by table; some may have failed.
+pub(crate) enum FinishedWrite {
+    /// The report on each table; some may have failed.
     Store(WriteReport),
-    /// The destination has said that all is there.
+    /// The destination has confirmed everything.
     Plugin { rows: u64 },
 }
 
-impl Ended {
-    /// The code of the write.
+impl FinishedWrite {
+    /// The exit code of the write.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Store(report) => Exit::of_report(report),
@@ -43,7 +43,7 @@ impl Ended {
         }
     }
 
-    /// A line for each failed table, the first few of them.
+    /// A line for each of the first failed tables.
     pub(crate) fn failure_lines(&self) -> Vec<String> {
         match self {
             Self::Store(report) => failure_lines(report.failures().map(|(table, failure)| (table, failure.message.as_str()))),
@@ -51,7 +51,7 @@ impl Ended {
         }
     }
 
-    /// Tables that failed in the destination.
+    /// Number of tables that failed in the destination.
     pub(crate) fn failures(&self) -> u64 {
         match self {
             Self::Store(report) => report.failures().count() as u64,
@@ -90,7 +90,7 @@ impl DestinationWrite {
         }
     }
 
-    /// Rows that the source says are gone.
+    /// Passes on that the source has deleted rows.
     pub(crate) async fn delete(&mut self, delete: sync::MessageDeleteRecord) -> Result<(), CliError> {
         match self {
             Self::Store { write, .. } => write.refuse(&delete.table_name, NO_DELETION).await?,
@@ -103,12 +103,12 @@ impl DestinationWrite {
         Ok(())
     }
 
-    /// Rows of earlier syncs of this source. Asked of plugins alone: the mode that wants it is refused for a bucket.
+    /// Deletes rows of earlier syncs of this source. Only for plugins: for a bucket, the mode that needs it is refused.
     pub(crate) async fn delete_stale(&mut self, table: &str, source: &str, sync_time_us: i64) -> Result<(), CliError> {
         let Self::Plugin { writing, .. } = self else { return Ok(()) };
         let sync_time = Timestamp {
             seconds: sync_time_us.div_euclid(1_000_000),
-            // Less than a billion.
+            // Always less than a billion.
             nanos: (sync_time_us.rem_euclid(1_000_000) * 1_000) as i32,
         };
         let delete = MessageDeleteStale {
@@ -127,27 +127,27 @@ impl DestinationWrite {
         }
     }
 
-    /// Ends well, unless the user has had enough meanwhile.
-    async fn finish(self, interrupted: &CancellationToken) -> Result<Ended, Broken> {
+    /// Finishes the write, unless it is interrupted.
+    async fn finish(self, interrupted: &CancellationToken) -> Result<FinishedWrite, FailedWrite> {
         match self {
             Self::Store { session, write } => {
                 let ended = finish_store(*write, interrupted).await;
                 session.close().await;
-                ended.map(Ended::Store).map_err(|(error, landed)| Broken { error, landed: Some(landed) })
+                ended.map(FinishedWrite::Store).map_err(|(error, landed)| FailedWrite { error, landed: Some(landed) })
             }
             Self::Plugin { writing, rows, .. } => {
                 let ended = tokio::select! {
-                    // A call that is dropped is cancelled.
-                    finished = finish_plugin(writing) => finished.map(|()| Ended::Plugin { rows }),
+                    // Dropping the call cancels it.
+                    finished = finish_plugin(writing) => finished.map(|()| FinishedWrite::Plugin { rows }),
                     () = interrupted.cancelled() => Err(interruption()),
                 };
-                ended.map_err(|error| Broken { error, landed: None })
+                ended.map_err(|error| FailedWrite { error, landed: None })
             }
         }
     }
 
-    /// Ends badly, and at once where the user has had enough: the store is not waited for then. Answers what is in the bucket all the same, where
-    /// the bucket is ours.
+    /// Aborts the write; after an interruption, without waiting for the store. Returns what is in the bucket nevertheless, if this is the S3
+    /// destination.
     async fn abort(self, interrupted: &CancellationToken) -> Option<WriteReport> {
         let Self::Store { session, write } = self else { return None };
         let landed = abort_store(*write, interrupted).await;
@@ -156,31 +156,31 @@ impl DestinationWrite {
     }
 }
 
-/// A write that ended badly.
+/// A write that failed.
 #[derive(Debug)]
-pub(crate) struct Broken {
-    /// Why.
+pub(crate) struct FailedWrite {
+    /// The cause.
     pub(crate) error: CliError,
-    /// The tables that had failed by themselves, and what is in the bucket; [`None`] where a plugin knows.
+    /// The tables that had already failed, and what is in the bucket; [`None`] for a plugin.
     pub(crate) landed: Option<WriteReport>,
 }
 
-/// Ends every write well, or, once the user has had enough, the rest of them badly. One answer for each, in order: what one destination has
-/// received is its own, whatever becomes of another.
-pub(crate) async fn finish_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<Ended, Broken>> {
-    let mut ended = Vec::with_capacity(outlets.len());
-    for outlet in outlets {
+/// Finishes all writes, or aborts the remaining ones once interrupted. There is one result per write, in order: a destination's result does not
+/// depend on the others.
+pub(crate) async fn finish_all(writes: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Result<FinishedWrite, FailedWrite>> {
+    let mut ended = Vec::with_capacity(writes.len());
+    for write in writes {
         if interrupted.is_cancelled() {
-            let landed = outlet.abort(interrupted).await;
-            ended.push(Err(Broken { error: interruption(), landed }));
+            let landed = write.abort(interrupted).await;
+            ended.push(Err(FailedWrite { error: interruption(), landed }));
         } else {
-            ended.push(outlet.finish(interrupted).await);
+            ended.push(write.finish(interrupted).await);
         }
     }
     ended
 }
 
-/// Of several failures the first is the answer, unless the user has had enough meanwhile; the others are told at once.
+/// Returns the first of several failures, or the interruption if there was one; prints the others.
 pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
     let answer = failures.iter().position(|failure| failure.exit == Exit::Interrupted).unwrap_or(0);
     let mut first = Ok(());
@@ -194,16 +194,16 @@ pub(crate) fn first(failures: Vec<CliError>) -> Result<(), CliError> {
     first
 }
 
-/// Ends every write badly: nothing unfinished stays. Answers, for each, the tables that had failed by themselves, since one of them may be the
-/// cause, and what is in the bucket.
-pub(crate) async fn abort_all(outlets: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Option<WriteReport>> {
-    futures::future::join_all(outlets.into_iter().map(|outlet| outlet.abort(interrupted))).await
+/// Aborts all writes, so that nothing unfinished remains. Returns, for each, the tables that had already failed, since one of them may be the cause,
+/// and what is in the bucket.
+pub(crate) async fn abort_all(writes: Vec<DestinationWrite>, interrupted: &CancellationToken) -> Vec<Option<WriteReport>> {
+    futures::future::join_all(writes.into_iter().map(|write| write.abort(interrupted))).await
 }
 
-/// Rows of the input, bytes and objects of all destinations.
-pub(crate) fn totals<'a>(outlets: impl Iterator<Item = &'a DestinationWrite>) -> Totals {
+/// The rows of the input, and the bytes and objects of all destinations.
+pub(crate) fn totals<'a>(writes: impl Iterator<Item = &'a DestinationWrite>) -> Totals {
     let mut sum = Totals::default();
-    for totals in outlets.map(DestinationWrite::totals) {
+    for totals in writes.map(DestinationWrite::totals) {
         sum.rows = sum.rows.max(totals.rows);
         sum.bytes += totals.bytes;
         sum.objects += totals.objects;
@@ -216,7 +216,7 @@ pub(crate) fn interruption() -> CliError {
     CliError::new(Exit::Interrupted, "Interrupted; unfinished uploads were aborted.")
 }
 
-/// Ends a write well. If the user has had enough meanwhile it ends badly: then what is in the bucket is answered beside the interruption.
+/// Finishes a write. If it is interrupted, it is aborted, and the error comes with what is in the bucket.
 pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) -> Result<WriteReport, (CliError, WriteReport)> {
     let (halt, ledger) = (write.halt(), write.ledger());
     let finishing = write.finish();
@@ -224,7 +224,7 @@ pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) 
     tokio::select! {
         report = &mut finishing => Ok(report),
         () = interrupted.cancelled() => {
-            // Even what is finished is given up if the store has not confirmed it: the user does not wait for a store.
+            // Even finished objects are given up if the store has not confirmed them: an interrupt does not wait for the store.
             let failed = ledger.failures();
             halt.now();
             finishing.await;
@@ -233,7 +233,7 @@ pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) 
     }
 }
 
-/// Ends a write badly, and answers what is in the bucket all the same.
+/// Aborts a write, and returns what is in the bucket nevertheless.
 pub(crate) async fn abort_store(write: Write, interrupted: &CancellationToken) -> WriteReport {
     let (halt, ledger, failed) = (write.halt(), write.ledger(), write.failures());
     halt.unless_stopped(interrupted, write.abort()).await;
@@ -243,7 +243,7 @@ pub(crate) async fn abort_store(write: Write, interrupted: &CancellationToken) -
 async fn finish_plugin(mut writing: PluginWrite) -> Result<(), CliError> {
     writing.finish().await.map_err(|error| refused(&writing, "close", &error))?;
     let plugin = writing.plugin().clone();
-    // The rows are there; a plugin that cannot even close is no reason to doubt it.
+    // The rows are confirmed; a failing Close does not change that.
     if let Err(error) = plugin.close().await {
         tracing::warn!(destination = plugin.name(), %error, "The destination could not be closed.");
     }

@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and the one place where failures are turned into codes.
+//! Exit codes, and the conversion of all errors into them.
 
 use super::config::ConfigErrors;
 use lakegate::{ComponentError, FailureClass, InUse, InvalidMessage, OpenError, StoreError, StoreErrorKind, WriteReport};
@@ -9,33 +9,33 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done.
+    /// Success.
     Done = 0,
     /// A bug of ours, or a machine that cannot run this.
     Unexpected = 1,
-    /// The command line.
+    /// Wrong usage of the command line.
     Usage = 2,
     /// The spec, the configuration or the component is refused.
     Spec = 3,
-    /// The policy does not allow it.
+    /// Denied by policy.
     Denied = 4,
-    /// The store.
+    /// The store failed.
     Storage = 5,
-    /// The input data.
+    /// Input data was refused.
     Input = 6,
-    /// A source or plugin.
+    /// A source or plugin failed.
     Source = 7,
-    /// SIGINT or SIGTERM: ended cleanly.
+    /// SIGINT or SIGTERM: the command ended cleanly.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// The number.
+    /// The exit code as a number.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// The code of a write: done, or the highest of its tables'.
+    /// The exit code of a write: success, or the highest code of its tables.
     pub fn of_report(report: &WriteReport) -> Self {
         report.failures().map(|(_, failure)| Self::from(failure.class)).max().unwrap_or(Self::Done)
     }
@@ -61,7 +61,7 @@ impl From<FailureClass> for Exit {
 impl From<StoreErrorKind> for Exit {
     fn from(kind: StoreErrorKind) -> Self {
         match kind {
-            // A key that the store denies is the store's refusal; code 4 is for our own policy.
+            // A key denied by the store is a storage failure; code 4 is for our own policy.
             StoreErrorKind::Denied
             | StoreErrorKind::Unavailable
             | StoreErrorKind::Rejected
@@ -91,18 +91,18 @@ impl From<&ComponentError> for Exit {
     }
 }
 
-/// Why a command did not do what it was asked: a code and words.
+/// A failed command: an exit code and a message.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CliError {
-    /// How the process ends.
+    /// The exit code.
     pub exit: Exit,
-    /// For the user.
+    /// The message for the user.
     pub message: String,
 }
 
 impl CliError {
-    /// An error of this code.
+    /// An error with this exit code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
     }
@@ -151,8 +151,8 @@ impl From<anyhow::Error> for CliError {
     }
 }
 
-/// How a command ends whose last words on stdout were or were not `printed`: that they were not is told only where nothing worse is.
-pub(crate) fn after(ended: Result<Exit, CliError>, printed: Result<(), CliError>) -> Result<Exit, CliError> {
+/// The result of a command whose output on stdout was or was not `printed`: a failed print is only reported if nothing worse happened.
+pub(crate) fn exit_code_after(ended: Result<Exit, CliError>, printed: Result<(), CliError>) -> Result<Exit, CliError> {
     match ended {
         Ok(Exit::Done) => printed.map(|()| Exit::Done),
         other => other,
@@ -200,10 +200,10 @@ mod tests {
     #[test]
     fn a_closed_stdout_is_told_only_where_nothing_worse_is() {
         let gone = || Err(CliError::new(Exit::Unexpected, "stdout"));
-        assert_eq!(after(Ok(Exit::Done), Ok(())).unwrap(), Exit::Done);
-        assert_eq!(after(Ok(Exit::Done), gone()).unwrap_err().message, "stdout");
-        assert_eq!(after(Ok(Exit::Storage), gone()).unwrap(), Exit::Storage);
-        assert_eq!(after(Err(CliError::new(Exit::Input, "torn")), gone()).unwrap_err().message, "torn");
+        assert_eq!(exit_code_after(Ok(Exit::Done), Ok(())).unwrap(), Exit::Done);
+        assert_eq!(exit_code_after(Ok(Exit::Done), gone()).unwrap_err().message, "stdout");
+        assert_eq!(exit_code_after(Ok(Exit::Storage), gone()).unwrap(), Exit::Storage);
+        assert_eq!(exit_code_after(Err(CliError::new(Exit::Input, "torn")), gone()).unwrap_err().message, "torn");
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! `validate-config`, `test-connection`, `schema` and `component`: what can be asked without writing rows.
+//! `validate-config`, `test-connection`, `schema` and `component`: commands that inspect or test without writing rows.
 
 use super::args::{PluginArgs, ResourceArgs};
 use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, ConfigErrors, ConfigProblem};
 use super::console::{Console, data, error_line};
 use super::destination_write::interruption;
-use super::exit::{CliError, Exit, after};
+use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
 use super::plugins::{Plugins, Wanted};
@@ -20,25 +20,25 @@ use std::fmt;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
-/// Which configurations are checked or tested, and with what.
+/// The arguments of `validate-config` and `test-connection`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigurationArgs {
     /// CloudQuery configurations (YAML files, or folders of them), or bare specs of the S3 destination.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Options that CloudQuery's own program has, too.
+    /// Options of the CloudQuery CLI.
     #[command(flatten)]
     pub cloudquery: CloudQueryFlags,
-    /// How other people's plugins are run.
+    /// How plugins are run.
     #[command(flatten)]
     pub plugins: PluginArgs,
-    /// What the process may use of the machine.
+    /// Resource limits of the process.
     #[command(flatten)]
     pub machine: ResourceArgs,
-    /// Print the result for machines (one line of JSON) on stdout.
+    /// Print a machine-readable result (one line of JSON) on stdout.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
-    /// What is printed and logged.
+    /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -46,7 +46,7 @@ pub struct ConfigurationArgs {
 /// Prints the JSON Schema of the spec.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SchemaArgs {
-    /// What the process may use of the machine.
+    /// Resource limits of the process.
     #[command(flatten)]
     pub machine: ResourceArgs,
 }
@@ -63,12 +63,12 @@ pub struct ComponentArgs {
     pub imports: bool,
 }
 
-/// A mistake in a configuration.
+/// A problem in a configuration.
 #[derive(Debug, Serialize)]
 struct Problem {
     /// The file or plugin whose spec it is in.
     spec: String,
-    /// The field, as the message calls it; empty for the spec as a whole.
+    /// The field; empty for the spec as a whole.
     field: String,
     message: String,
 }
@@ -78,7 +78,7 @@ impl Problem {
         Self { spec: spec.into(), field: field.into(), message: message.into() }
     }
 
-    /// One that the documents have before anybody looks at their specs.
+    /// A problem of the documents themselves, found before their specs are checked.
     fn of_document(problem: ConfigProblem) -> Self {
         let ConfigProblem { origin, field, message } = problem;
         let message = if field.is_empty() { message } else { format!("`{field}`: {message}") };
@@ -95,8 +95,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Checks configurations or bare S3 specs, and tells every problem of every one. Sends nothing; unknown fields are errors here. A plugin's
-/// spec is judged by the plugin's schema.
+/// Checks configurations or bare S3 specs, and reports all problems of each. Sends nothing; unknown fields are errors here. A plugin's spec is
+/// validated against the plugin's JSON Schema.
 pub(crate) async fn validate(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
     let console = args.cloudquery.console(&mut args.output);
     let mut problems = Vec::new();
@@ -115,10 +115,10 @@ pub(crate) async fn validate(mut args: ConfigurationArgs) -> Result<Exit, CliErr
         }
     };
     let printed = print_json(&args, &ended, failure, ("problems", json!(problems)));
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
-/// The last words for machines, if they are wanted: how the command ended, why it ended early if it did, and what it has found.
+/// Prints the JSON result if `--json` is given: how the command ended, why it ended early if it did, and what it found.
 fn print_json(
     args: &ConfigurationArgs,
     ended: &Result<Exit, CliError>,
@@ -132,7 +132,7 @@ fn print_json(
     data(&json!({ "ok": exit == Exit::Done, "exit_code": exit.code(), "failure": failure, name: found }).to_string())
 }
 
-/// Answers how many specs there are.
+/// Returns the number of specs.
 async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<usize, CliError> {
     let interrupted = interrupt::listen()?;
     let documents = match documents(args, &interrupted).await? {
@@ -145,23 +145,23 @@ async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<
     };
     let Documents { specs, config } = documents;
     let count = specs.len() + nested_specs(&config).len();
-    problems.extend(interrupt::unless(&interrupted, problems_of_ours(specs, args.machine.clone())).await?);
-    let plugins = started(&config, args, &interrupted).await?;
-    let judged = tokio::select! {
+    problems.extend(interrupt::unless(&interrupted, s3_spec_problems(specs, args.machine.clone())).await?);
+    let plugins = start_plugins(&config, args, &interrupted).await?;
+    let checked = tokio::select! {
         () = interrupted.cancelled() => Err(interruption()),
-        judged = problems_of_plugins(&config, &plugins, problems) => judged,
+        checked = plugin_spec_problems(&config, &plugins, problems) => checked,
     };
     plugins.stop().await;
-    judged.map(|()| count)
+    checked.map(|()| count)
 }
 
-/// Reads the files, unless the user has had enough before.
+/// Reads the files, unless interrupted.
 async fn documents(args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Result<Documents, Unreadable>, CliError> {
     let files = args.files.clone();
     interrupt::unless(interrupted, async move { Ok(read_documents(&files)) }).await
 }
 
-async fn problems_of_ours(specs: Vec<NamedSpec>, machine: ResourceArgs) -> Result<Vec<Problem>, CliError> {
+async fn s3_spec_problems(specs: Vec<NamedSpec>, machine: ResourceArgs) -> Result<Vec<Problem>, CliError> {
     let mut problems = Vec::new();
     if specs.is_empty() {
         return Ok(problems);
@@ -185,29 +185,29 @@ fn field_of(message: &str) -> String {
     message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(field, _)| field.to_owned()).unwrap_or_default()
 }
 
-/// Starts every plugin of the documents. Whoever waits for a plugin has to look at `interrupted`.
-async fn started(config: &Config, args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Plugins, CliError> {
+/// Starts all plugins of the documents. Callers that wait for a plugin must watch `interrupted`.
+async fn start_plugins(config: &Config, args: &ConfigurationArgs, interrupted: &CancellationToken) -> Result<Plugins, CliError> {
     let sources = config.sources.iter().filter_map(Wanted::source);
     let destinations = config.destinations.iter().filter_map(Wanted::destination);
     Plugins::start(sources.chain(destinations).collect(), &args.plugins.options(&args.output), interrupted).await
 }
 
-/// The specs that plugins are to judge.
+/// The specs that plugins have to validate.
 fn nested_specs(config: &Config) -> Vec<(Kind, &str, &Value)> {
     let sources = config.sources.iter().filter(|it| Wanted::source(it).is_some()).map(|it| (Kind::Source, it.name.as_str(), &it.spec));
     let destinations = config.destinations.iter().filter(|it| Wanted::destination(it).is_some());
     sources.chain(destinations.map(|it| (Kind::Destination, it.name.as_str(), &it.spec))).collect()
 }
 
-async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut Vec<Problem>) -> Result<(), CliError> {
+async fn plugin_spec_problems(config: &Config, plugins: &Plugins, problems: &mut Vec<Problem>) -> Result<(), CliError> {
     for (kind, name, spec) in nested_specs(config) {
         let schema = plugins.get(kind, name)?.spec_schema().await;
         let schema = schema.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: {error}")))?;
-        // A plugin without a schema judges its spec when it is used.
+        // A plugin without a schema validates its spec when it is used.
         let Some(schema) = schema else { continue };
-        // A stranger's schema may take long: it has a thread of its own.
+        // An untrusted schema may take long, so it gets its own thread.
         let spec = spec.clone();
-        let found = tokio::task::spawn_blocking(move || mistakes(&schema, &spec)).await;
+        let found = tokio::task::spawn_blocking(move || schema_violations(&schema, &spec)).await;
         let found =
             found.map_err(|error| CliError::new(Exit::Source, format!("{kind} {name}: its JSON Schema cannot be used: {error}")))?;
         problems.extend(found.into_iter().map(|(field, message)| Problem::new(format!("{kind} {name}"), field, message)));
@@ -215,9 +215,9 @@ async fn problems_of_plugins(config: &Config, plugins: &Plugins, problems: &mut 
     Ok(())
 }
 
-/// What a JSON Schema has against a spec, field and words, without the spec's values: they may be secret. A schema that is none has nothing
-/// against it.
-fn mistakes(schema: &str, spec: &Value) -> Vec<(String, String)> {
+/// The violations of a JSON Schema by a spec, as field and message, without values from the spec, which may be secret. An invalid schema reports
+/// none.
+fn schema_violations(schema: &str, spec: &Value) -> Vec<(String, String)> {
     let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
     let validator = serde_json::from_str::<Value>(schema).ok().and_then(|schema| options.build(&schema).ok());
     let Some(validator) = validator else {
@@ -226,39 +226,39 @@ fn mistakes(schema: &str, spec: &Value) -> Vec<(String, String)> {
     };
     let empty = Value::Object(serde_json::Map::new());
     let spec = if spec.is_null() { &empty } else { spec };
-    let told = |error: jsonschema::ValidationError<'_>| {
+    let describe = |error: jsonschema::ValidationError<'_>| {
         let field = error.instance_path().to_string();
         let at = if field.is_empty() { "the spec".to_owned() } else { format!("`{field}`") };
         (field, format!("{at}: {}", error.masked()))
     };
-    validator.iter_errors(spec).map(told).collect()
+    validator.iter_errors(spec).map(describe).collect()
 }
 
-/// How one source or destination fared.
+/// The test result of one source or destination.
 #[derive(Debug, Serialize)]
 struct Tested {
-    /// Which: `destination s3`.
+    /// What was tested, such as `destination s3`.
     spec: String,
     ok: bool,
-    /// What is wrong, if anything is.
+    /// The error, if there is one.
     message: Option<String>,
     /// The key of the test object, which is in the bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<String>,
 }
 
-/// What has been tested so far, told as it comes.
+/// The results so far, printed as they arrive.
 #[derive(Debug)]
 struct Tests {
     console: Console,
     tested: Vec<Tested>,
-    /// The highest code.
+    /// The highest exit code so far.
     exit: Exit,
 }
 
 impl Tests {
-    /// A test is over. One that has put an object says where.
-    fn took(&mut self, kind: Kind, name: &str, outcome: Result<Option<String>, CliError>) {
+    /// Records and prints a result. A test that has put an object returns its key.
+    fn record(&mut self, kind: Kind, name: &str, outcome: Result<Option<String>, CliError>) {
         let spec = format!("{kind} {name}");
         let (message, object) = match outcome {
             Ok(object) => {
@@ -278,14 +278,14 @@ impl Tests {
     }
 }
 
-/// Tests; tells how each source and destination fared. Ends with the highest code.
+/// Tests all sources and destinations and prints the results. Ends with the highest exit code.
 pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
     let console = args.cloudquery.console(&mut args.output);
     let mut tests = Tests { console, tested: Vec::new(), exit: Exit::Done };
     let ended = test(&args, &mut tests).await.map(|()| tests.exit);
     let failure = ended.as_ref().err().map(|error| error.message.clone());
     let printed = print_json(&args, &ended, failure, ("connections", json!(tests.tested)));
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
 async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliError> {
@@ -296,17 +296,17 @@ async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliErro
         let destination = interrupt::unless(&interrupted, async move { machine.destination(None).await }).await?;
         for NamedSpec { name, json } in specs {
             let destination = destination.clone();
-            // A failure is told of this one, and the others are tested; an interruption ends the command.
+            // A failure is recorded and the others are tested; an interruption ends the command.
             let outcome = async move { Ok(destination.test_connection(&json).await.map_err(CliError::from)) };
-            tests.took(Kind::Destination, &name, interrupt::unless(&interrupted, outcome).await?);
+            tests.record(Kind::Destination, &name, interrupt::unless(&interrupted, outcome).await?);
         }
     }
     for source in config.sources.iter().filter(|source| Wanted::source(source).is_none()) {
         let looked_for = source.clone();
         let outcome = async move { Ok(chosen(&looked_for).map(|_| None)) };
-        tests.took(Kind::Source, &source.name, interrupt::unless(&interrupted, outcome).await?);
+        tests.record(Kind::Source, &source.name, interrupt::unless(&interrupted, outcome).await?);
     }
-    let plugins = started(&config, args, &interrupted).await?;
+    let plugins = start_plugins(&config, args, &interrupted).await?;
     let tested = tokio::select! {
         () = interrupted.cancelled() => Err(interruption()),
         () = test_plugins(&config, &plugins, tests) => Ok(()),
@@ -326,17 +326,17 @@ async fn test_plugins(config: &Config, plugins: &Plugins, tests: &mut Tests) {
             },
             Err(error) => failed(error.message),
         };
-        tests.took(kind, name, outcome);
+        tests.record(kind, name, outcome);
     }
 }
 
-/// Prints the schema.
+/// Runs `schema`.
 pub(crate) async fn schema(args: SchemaArgs) -> Result<Exit, CliError> {
     let destination = args.machine.destination(None).await?;
     print(&destination.spec_schema().await?)
 }
 
-/// Writes or lists.
+/// Runs `component`.
 pub(crate) async fn component(args: ComponentArgs) -> Result<Exit, CliError> {
     if let Some(file) = &args.output {
         std::fs::write(file, component_bytes()).map_err(|error| CliError::new(Exit::Unexpected, format!("{}: {error}", file.display())))?;
@@ -356,9 +356,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_name_the_field_and_hide_the_value() {
+    fn schema_violations_name_the_field_and_hide_the_value() {
         let schema = r#"{"type": "object", "additionalProperties": false, "properties": {"at": {"type": "string", "format": "date-time"}, "n": {"minimum": 1}}}"#;
-        let lines = |schema: &str, spec: Value| mistakes(schema, &spec).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
+        let lines = |schema: &str, spec: Value| schema_violations(schema, &spec).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
         assert!(lines(schema, Value::Null).is_empty());
         assert!(lines(schema, json!({"at": "2026-01-02T03:04:05Z", "n": 1})).is_empty());
         let found = lines(schema, json!({"at": "hunter2", "n": 0})).join("\n");

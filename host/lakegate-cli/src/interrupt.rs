@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks for a clean end, the second ends at once.
+//! SIGINT and SIGTERM: the first signal asks for a clean end, the second exits immediately.
 
 use super::console::error_line;
 use super::destination_write::interruption;
@@ -7,19 +7,19 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Listens from now on. The token is cancelled at the first signal.
+/// Installs the signal handlers. The token is cancelled at the first signal.
 ///
 /// # Errors
-/// Signals cannot be listened to.
+/// The handlers cannot be installed.
 pub(crate) fn listen() -> Result<CancellationToken, CliError> {
-    let unheard = |error: std::io::Error| CliError::new(Exit::Unexpected, format!("no signal can be listened to: {error}"));
+    let unheard = |error: std::io::Error| CliError::new(Exit::Unexpected, format!("signal handlers cannot be installed: {error}"));
     let listen = |kind| signal(kind).map_err(unheard);
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let token = CancellationToken::new();
     let asked = token.clone();
     tokio::spawn(async move {
         either(&mut interrupt, &mut terminate).await;
-        error_line("Interrupted: aborting what is open. Once more to end at once.");
+        error_line("Interrupted: aborting open uploads. Interrupt again to exit immediately.");
         asked.cancel();
         either(&mut interrupt, &mut terminate).await;
         lakegate_cloudquery::client::process::kill_all();
@@ -29,19 +29,19 @@ pub(crate) fn listen() -> Result<CancellationToken, CliError> {
     Ok(token)
 }
 
-/// What comes before rows move: configurations are read, patterns of files looked up, the component compiled, the destination opened. It ends at
-/// the first signal, whatever it waits for. Reading may block (a pipe that nobody writes to stands for a file), so `work` has a thread that is
-/// left behind then: the process is about to end.
+/// Runs the preparations before rows are written: reading configurations, resolving file patterns, compiling the component, opening the destination.
+/// Ends at the first signal, whatever `work` is waiting for. Reading may block (on a pipe that nobody writes to), so `work` gets its own thread,
+/// which is abandoned then: the process is about to exit.
 ///
 /// # Errors
-/// Those of `work`, or the interruption.
+/// The errors of `work`, or the interruption.
 pub(crate) async fn unless<T: Send + 'static>(
     interrupted: &CancellationToken,
     work: impl Future<Output = Result<T, CliError>> + Send + 'static,
 ) -> Result<T, CliError> {
     let (runtime, asked) = (Handle::current(), interrupted.clone());
     let working = tokio::task::spawn_blocking(move || {
-        // What waits without blocking is given up in order.
+        // Work that does not block is cancelled in an orderly way.
         runtime.block_on(async { asked.run_until_cancelled(work).await.unwrap_or_else(|| Err(interruption())) })
     });
     tokio::select! {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Few threads, as on a small machine: one that is blocked must not be the one that hears of the signal.
+    /// One worker thread, as on a small machine: blocked work must not keep the signal from being handled.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn work_ends_at_the_first_signal_whatever_it_waits_for() {
         let token = CancellationToken::new();
@@ -78,7 +78,7 @@ mod tests {
         };
         assert_eq!(tokio::join!(blocked, cancel).0.unwrap_err().exit, Exit::Interrupted);
         drop(go_on);
-        // It does not even begin once the user has had enough.
+        // After an interruption, work does not even start.
         assert_eq!(unless(&token, std::future::pending::<Result<(), _>>()).await.unwrap_err().exit, Exit::Interrupted);
     }
 }

@@ -1,6 +1,6 @@
-//! The command line: what was typed becomes one command, which runs to an exit code.
+//! The command line of Lakegate: parses the arguments into one command and runs it to an exit code.
 //!
-//! Data goes to stdout, words and progress to stderr. Exit codes are in [`exit`]; options that commands share in [`args`].
+//! Data goes to stdout, messages and progress to stderr. Exit codes are defined in [`exit`], options shared by several commands in [`args`].
 
 mod allocator;
 pub mod args;
@@ -38,13 +38,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Writes tables to S3 as CSV, JSON or Parquet: files, the tables of CloudQuery sources, or whatever a CloudQuery CLI sends.
+/// Writes tables to S3 as CSV, JSON or Parquet: from files, from CloudQuery sources, or as a plugin of the CloudQuery CLI.
 ///
-/// The code that touches rows runs in a WebAssembly sandbox that can do nothing but put objects where the spec says.
+/// The code that handles rows runs in a WebAssembly sandbox that can only put objects where the spec says.
 #[derive(Debug, Parser)]
 #[command(name = "lakegate", version, max_term_width = 120, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -56,30 +56,30 @@ Try it without a bucket:
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec or component refused, 4 denied by policy, 5 storage failed, \
 6 input data refused, 7 source or plugin failed, 130 interrupted. When some tables failed: the highest of theirs.";
 
-/// What there is to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write files to a bucket: Parquet, CSV, NDJSON, Arrow IPC.
     ///
-    /// A table is called after its file (`orders.csv.gz` is `orders`), or by --table. The types of CSV and NDJSON are chosen from the first
-    /// 10,000 rows: bool, int64, float64, date, timestamp, json, utf8; --column sets one. A value that its type cannot hold as it is ends the
-    /// load with file and line. An empty field of CSV is null, a quoted empty one is the empty text.
+    /// A table is named after its file (`orders.csv.gz` becomes `orders`), or by --table. Column types of CSV and NDJSON are inferred from the first
+    /// 10,000 rows: bool, int64, float64, date, timestamp, json, utf8; --column sets one. A value that its type cannot represent exactly ends the
+    /// load with file and line. An empty CSV field is null, a quoted empty field is the empty text.
     Load(Box<load::LoadArgs>),
     /// Run CloudQuery sources and write their tables to their destinations.
     ///
-    /// Built in are the source of files (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7
-    /// version, or `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is
-    /// started (`registry: local`) or a server that runs already (`registry: grpc`).
+    /// Built in are a file source (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7 version, or
+    /// `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is started (`registry:
+    /// local`) or a server that is already running (`registry: grpc`).
     Sync(Box<sync::SyncArgs>),
-    /// Announce the tables of CloudQuery sources to their destinations; no row is read or written.
+    /// Announce the tables of CloudQuery sources to their destinations; no rows are read or written.
     Migrate(migrate::MigrateArgs),
     /// Print the tables and columns of CloudQuery sources as JSON.
     Tables(tables::TablesArgs),
     /// Serve the S3 destination as a plugin of the CloudQuery CLI, for one user or for many tenants.
     Serve(ServeCommand),
-    /// Check a file of tenants, or tell what a tenant's spec may do.
+    /// Check a tenants file, or explain what a tenant's spec may do.
     Policy(policy::PolicyArgs),
-    /// Check configurations and specs, and name every mistake. Nothing is sent.
+    /// Check configurations and specs, and report all errors. Nothing is sent.
     ValidateConfig(inspect::ConfigurationArgs),
     /// Test the sources and destinations of configurations. The S3 destination puts an empty test object.
     TestConnection(inspect::ConfigurationArgs),
@@ -87,32 +87,32 @@ pub enum Command {
     Schema(inspect::SchemaArgs),
     /// Write out the WebAssembly component in this program, or list its imports.
     Component(inspect::ComponentArgs),
-    /// The process that compiles a stranger's component for another of this program.
+    /// The child process that compiles a user-supplied component.
     #[command(hide = true, name = compiling::SUBCOMMAND)]
     CompileComponent(CompileCommand),
 }
 
-/// `serve`, with the options of this program beside those of a Go plugin.
+/// The arguments of `serve`: our own options and those of a Go plugin.
 #[derive(Debug, clap::Args)]
 pub struct ServeCommand {
-    /// Options of a server of many tenants.
+    /// Options for serving many tenants.
     #[command(flatten)]
     pub tenants: serve::TenantsArgs,
-    /// Options that a plugin written in Go has, too.
+    /// Options that Go plugins have, too.
     #[command(flatten)]
     pub serve: serve::ServeArgs,
-    /// What the process may use of the machine.
+    /// Resource limits of the process.
     #[command(flatten)]
     pub machine: ResourceArgs,
 }
 
-/// `compile-component`, which another process of this program starts.
+/// The arguments of `compile-component`, which this program starts as a child process.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct CompileCommand {
-    /// Seconds of computing.
+    /// Limit of CPU seconds.
     #[arg(long)]
     cpu_seconds: u64,
-    /// Bytes of address space.
+    /// Limit of the address space, in bytes.
     #[arg(long)]
     memory_bytes: u64,
 }
@@ -137,17 +137,17 @@ fn answer() -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // `--help` and `--version` come this way too, with a code of their own.
+            // `--help` and `--version` end up here too, and exit with 0.
             let _gone = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    // Before there are threads: what follows is for the whole process.
+    // Done before threads are started, since it affects the whole process.
     match cli.command {
         Command::CompileComponent(args) => return compiling::child(args.into()),
         Command::Serve(ServeCommand { tenants: serve::TenantsArgs { tenants: Some(_), .. }, .. }) => {
             if let Err(error) = serve::tenants::ignore_redirects() {
-                return told(&error).into();
+                return report_error(&error).into();
             }
         }
         _ => {}
@@ -155,26 +155,27 @@ fn answer() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error_line(&format!("Error: no threads can be started: {error}"));
+            error_line(&format!("Error: threads cannot be started: {error}"));
             return Exit::Unexpected.into();
         }
     };
     let ended = runtime.block_on(run(cli.command, &unknown));
-    // A reader may still wait for a pipe that nobody writes to.
+    // A reader may still be blocked on a pipe that nobody writes to.
     runtime.shutdown_background();
     match ended {
         Ok(exit) => exit.into(),
-        Err(error) => told(&error).into(),
+        Err(error) => report_error(&error).into(),
     }
 }
 
-/// Prints the error; its exit code.
-fn told(error: &CliError) -> Exit {
+/// Prints the error and returns its exit code.
+fn report_error(error: &CliError) -> Exit {
     error_line(&format!("Error: {error}"));
     error.exit
 }
 
-/// A panic of a decoder is told as an error of its file; the standard hook would print it as well, with words out of the file perhaps.
+/// Silences panics of decoders that are caught and reported as an error of the file; the default hook would print them too, possibly with content of
+/// the file.
 fn hush_caught_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -185,7 +186,7 @@ fn hush_caught_panics() {
 }
 
 async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
-    // A file that reaches `ulimit -f` is an error of its write then, and not the end of the process.
+    // With a handler, a file that reaches `ulimit -f` fails its write instead of killing the process.
     let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(anyhow::Error::from)?;
     match command {
         Command::Load(args) => load::run(*args).await,
@@ -196,16 +197,16 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
             if args.tenants.tenants.is_some() {
                 return serve::tenants::run(args.serve, unknown, args.tenants, args.machine).await;
             }
-            // Clients of the protocol hear of failures, not of objects.
+            // The protocol reports failures to clients, but no objects.
             let machine = args.machine.clone();
             let options = serve::unless_signalled(move || Ok(Options { receipt_bytes: 0, ..machine.options()? }));
             let Some(options) = options.await? else { return Ok(Exit::Done) };
             let make = move || Ok(lakegate::Destination::new(args.machine.runtime()?, options));
             let served = serve::run(args.serve, unknown, make).await;
-            let told = |error: anyhow::Error| {
+            let to_cli_error = |error: anyhow::Error| {
                 error.downcast::<CliError>().unwrap_or_else(|error| CliError::new(Exit::Source, format!("{error:#}")))
             };
-            served.map(|()| Exit::Done).map_err(told)
+            served.map(|()| Exit::Done).map_err(to_cli_error)
         }
         Command::Policy(args) => interrupt::unless(&interrupt::listen()?, policy::run(args)).await,
         Command::ValidateConfig(args) => inspect::validate(args).await,
@@ -216,7 +217,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     }
 }
 
-/// The arguments, without flags of `serve` that only a newer launcher knows; their names are answered too.
+/// The arguments without unknown flags of `serve`, which a newer launcher may pass, and the names of those flags.
 fn arguments(all: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
     let all: Vec<OsString> = all.into_iter().collect();
     if all.get(1).is_none_or(|command| command != "serve") {
@@ -295,7 +296,7 @@ mod tests {
         }
     }
 
-    /// What stands in the help can be typed.
+    /// The examples in the help are valid command lines.
     #[test]
     fn the_examples_of_the_help_are_command_lines() {
         let mut cli = Cli::command();
@@ -317,9 +318,9 @@ mod tests {
 
     #[test]
     fn only_serve_tolerates_unknown_flags() {
-        let of = |line: &str| arguments(line.split(' ').map(OsString::from));
-        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").1, ["--new"]);
-        assert_eq!(of("lakegate serve --new 1 --address a:1 --memory 1MiB").0.len(), 6);
-        assert!(of("lakegate load --new 1").1.is_empty());
+        let parsed = |line: &str| arguments(line.split(' ').map(OsString::from));
+        assert_eq!(parsed("lakegate serve --new 1 --address a:1 --memory 1MiB").1, ["--new"]);
+        assert_eq!(parsed("lakegate serve --new 1 --address a:1 --memory 1MiB").0.len(), 6);
+        assert!(parsed("lakegate load --new 1").1.is_empty());
     }
 }

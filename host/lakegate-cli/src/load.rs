@@ -1,10 +1,10 @@
-//! `lakegate load`: files to a bucket.
+//! `lakegate load`: writes files to a bucket.
 
 use super::args::ResourceArgs;
 use super::choices;
 use super::console::{Console, Progress, data, error_line};
 use super::destination_write::{abort_store, finish_store, interruption};
-use super::exit::{CliError, Exit, after};
+use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
 use super::summary::Summary;
@@ -14,32 +14,32 @@ use lakegate::{Session, Write, WriteReport};
 use lakegate_files::{ColumnType, Delimiter, Input, InputFormat, Message, MessageReader, ReadOptions, parse_override, resolve};
 use std::time::Instant;
 
-/// What `load` is told.
+/// The arguments of `load`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct LoadArgs {
-    /// Files, patterns such as 'data/*.csv' (quoted, so that the shell leaves them alone), or `-` for standard input.
+    /// Files, patterns such as 'data/*.csv' (quoted, so that the shell does not expand them), or `-` for standard input.
     #[arg(required = true, value_name = "FILE|GLOB|-")]
     pub inputs: Vec<String>,
-    /// The table that all inputs belong to [default: each file's name without its ending].
+    /// The table that all inputs belong to [default: each file's name without its extension].
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// The type of a column of CSV or NDJSON; may be given several times.
+    /// The type of a CSV or NDJSON column; may be repeated.
     ///
     /// Types: bool, int8 to int64, uint8 to uint64, float32, float64,
     /// decimal(P,S), utf8 (or string), binary (base64), date, time, timestamp (also _s, _ms, _us, _ns), datetime (no zone; also _ns),
     /// json, uuid.
     ///
-    /// A value that the type does not hold as it is written is refused by file, line and column: a number with a plus, leading zeros or too
-    /// many decimals, a bool that is neither true nor false, a date where an instant is wanted. A float is the nearest that there is; an
-    /// instant without a zone is UTC.
+    /// A value that the type cannot represent exactly as written is refused with file, line and column: a number with a plus sign, leading zeros or
+    /// too many decimals, a bool that is neither true nor false, a date where a timestamp is expected. A float becomes the nearest representable
+    /// value; a timestamp without a zone is UTC.
     #[arg(long = "column", value_name = "NAME=TYPE", value_parser = parse_override)]
     pub columns: Vec<(String, ColumnType)>,
-    /// Format of the inputs [default: told by their content, then by their name].
+    /// Format of the inputs [default: detected from their content, then from their name].
     #[arg(long, value_parser = choices::input_format(), value_name = "FORMAT")]
     pub input_format: Option<InputFormat>,
-    /// What separates the columns of CSV: one character of ASCII punctuation, or tab, comma, semicolon, pipe, space [default: told by the
-    /// beginning of each file].
+    /// Delimiter of CSV columns: one character of ASCII punctuation, or tab, comma, semicolon, pipe, space [default: detected from the beginning of
+    /// each file].
     #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
     pub delimiter: Option<Delimiter>,
     /// Derive the UUIDs in keys from this number, so that a run can be repeated exactly. For tests.
@@ -48,21 +48,21 @@ pub struct LoadArgs {
     /// Put an empty test object before any rows.
     #[arg(long)]
     pub test_write: bool,
-    /// Where to.
+    /// Where the rows go.
     #[command(flatten)]
     pub target: Target,
-    /// What the process may use of the machine.
+    /// Resource limits of the process.
     #[command(flatten)]
     pub machine: ResourceArgs,
-    /// Print a summary for machines (one line of JSON) on stdout.
+    /// Print a machine-readable summary (one line of JSON) on stdout.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
-    /// What is printed and logged.
+    /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Lines of at most 100 characters: longer ones are broken.
+/// Lines have at most 100 characters, since longer ones would be wrapped.
 const EXAMPLES: &str = "\
 Examples:
   Each file becomes a table, and a table Parquet objects of at most 10,000 rows:
@@ -71,19 +71,19 @@ Examples:
   Many files, one table, one object:
   lakegate load 'orders-*.json.gz' --table orders --to 's3://bucket/{{TABLE}}.json' --format json
 
-  Standard input, the type of a column, a spec that says where to:
+  Standard input, with the type of a column and a spec file:
   generate | lakegate load - --table events --column id=int64 --spec s3.yml
 
   Without a bucket, into an S3 store in a folder:
   lakegate load orders.csv --to 's3://demo/{{TABLE}}.csv' --format csv --local ~/lakegate";
 
-/// Runs the command. With `--json` there is a summary whatever happens.
+/// Runs the command. With `--json`, a summary is printed in any case.
 pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.output);
     let started = Instant::now();
     let mut landed = WriteReport::default();
     let (summary, ended) = match load(&args, console, &mut landed).await {
-        Ok(report) => (Summary::of(&report, started.elapsed()), Ok(Exit::of_report(&report))),
+        Ok(report) => (Summary::new(&report, started.elapsed()), Ok(Exit::of_report(&report))),
         Err(error) => (Summary::ended_early(error.exit, &error.message, &landed, started.elapsed()), Err(error)),
     };
     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
@@ -91,10 +91,10 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
         console.say(&summary.line());
     }
     let printed = if args.json { summary.json().and_then(|json| data(&json)) } else { Ok(()) };
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
-/// `landed`: what had failed, and what is in the bucket, when the load ended early.
+/// Loads the files. If the load ends early, `landed` gets the tables that had failed and what is in the bucket.
 async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<WriteReport, CliError> {
     let interrupted = interrupt::listen()?;
     let (inputs, session) = interrupt::unless(&interrupted, open(args.clone())).await?;
@@ -105,13 +105,13 @@ async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Re
         delimiter: args.delimiter,
         spool: args.machine.spool(),
     };
-    let feed = MessageReader::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
+    let reader = MessageReader::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let progress = console.progress("Loading");
     let mut write = session.write()?;
     let sent = tokio::select! {
         biased;
         () = interrupted.cancelled() => Err(interruption()),
-        sent = send(feed, &mut write, &progress) => sent,
+        sent = send(reader, &mut write, &progress) => sent,
     };
     let ended = match sent {
         Ok(()) => finish_store(write, &interrupted).await,
@@ -124,7 +124,7 @@ async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Re
     })
 }
 
-/// What comes before rows move: the inputs are looked for, and the destination is opened.
+/// Resolves the inputs and opens the destination.
 async fn open(args: LoadArgs) -> Result<(Vec<Input>, Session), CliError> {
     let inputs = resolve(&args.inputs, args.table.as_deref())?;
     let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
@@ -132,9 +132,9 @@ async fn open(args: LoadArgs) -> Result<(Vec<Input>, Session), CliError> {
     Ok((inputs, session))
 }
 
-/// Sends everything from the feed.
-async fn send(mut feed: MessageReader, write: &mut Write, progress: &Progress) -> Result<(), CliError> {
-    while let Some(message) = feed.next().await {
+/// Sends all messages to the write.
+async fn send(mut reader: MessageReader, write: &mut Write, progress: &Progress) -> Result<(), CliError> {
+    while let Some(message) = reader.next().await {
         match message? {
             Message::Migrate(ipc) => write.migrate_table(ipc).await?,
             Message::Insert(ipc) => write.insert(ipc).await?,

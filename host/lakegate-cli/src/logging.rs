@@ -1,8 +1,8 @@
-//! Log lines as plugins of the Go SDK write them, on stdout: the CLI reads them there, and throws away those of 4,096 bytes and more.
+//! Log lines in the format of plugins on the Go SDK, on stdout, where the CloudQuery CLI reads them. It discards lines of 4,096 bytes and more.
 //!
-//! A line is one JSON object (`level`, `module`, the event's fields, `message`) or one line of text. A line that would be too long loses
-//! the ends of its longest values, never its shape. Values come from strangers: none begins a line, moves a terminal's cursor, or looks like a
-//! field that it is not.
+//! A line is one JSON object (`level`, `module`, the event's fields, `message`) or one line of text. If a line would be too long, its longest values
+//! are truncated; its structure stays intact. Values are untrusted: none can start a new line, move a terminal's cursor, or look like a field that it
+//! is not.
 
 mod audit_file;
 pub(super) mod writer;
@@ -28,27 +28,27 @@ use writer::Writer;
 
 /// The longest line, without its newline.
 const MAX_LINE_BYTES: usize = 4_094;
-/// What a cut value ends in.
+/// The end of a truncated value.
 const ELLIPSIS: &str = "...";
-/// Who speaks: plugin and kind, as the SDK joins them.
+/// The `module` field: plugin name and kind, joined as in the SDK.
 const MODULE: &str = "s3-dest";
-/// Others' crates may log headers and bodies below this level, and those hold secrets and rows.
+/// Third-party crates may log headers and bodies below this level, which contain secrets and rows.
 const OTHERS: LevelFilter = LevelFilter::WARN;
-/// Lines of others' crates in a second: a client can make them warn as often as it likes.
+/// Lines of third-party crates per second: a client can cause any number of warnings there.
 const MAX_OTHERS_LINES: u32 = 10;
-/// What begins the targets of our own lines.
+/// Prefix of the targets of our own events.
 const OURS: &str = "lakegate";
 
-/// What a log line looks like.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text, for people.
     Text,
-    /// For programs.
+    /// JSON, for programs.
     Json,
 }
 
-/// The log of this process. Dropped, it waits until what was said is written, but not without end.
+/// The log of this process. Dropping it waits, up to a limit, until all lines are written.
 #[derive(Debug)]
 pub struct Log {
     lines: Writer,
@@ -56,7 +56,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Has the file of the audit log, if there is one, opened anew under its name: it may have been renamed.
+    /// Reopens the audit log file, if there is one, since it may have been renamed.
     pub fn reopen_audit(&self) {
         if let Some((_, reopen)) = &self.audit {
             reopen.store(true, Ordering::Release);
@@ -73,23 +73,23 @@ impl Drop for Log {
     }
 }
 
-/// Sends this process's log to stdout. Audit lines are there at every level.
+/// Starts logging to stdout. Audit lines are logged at every level.
 ///
 /// # Errors
-/// There is a log already.
+/// A log has already been set up.
 pub fn start(level: LogLevel, format: LogFormat) -> Result<Log, TryInitError> {
     start_with(level, format, None)
 }
 
-/// The same with audit lines in a file of their own instead.
+/// Starts logging to stdout, with audit lines in a separate file.
 ///
 /// # Errors
-/// There is a log already, or the file cannot be appended to.
+/// A log has already been set up, or the file cannot be appended to.
 pub fn start_with_audit(level: LogLevel, format: LogFormat, file: &Path) -> io::Result<Log> {
     start_with(level, format, Some(AuditFile::open(file)?)).map_err(io::Error::other)
 }
 
-/// What a level lets through.
+/// The filter of a log level.
 pub(super) fn up_to(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Trace => LevelFilter::TRACE,
@@ -109,7 +109,7 @@ fn start_with(level: LogLevel, format: LogFormat, audit: Option<AuditFile>) -> R
     tracing_subscriber::registry().with(lines.with_filter(filter(ours))).try_init()?;
     std::thread::spawn(move || {
         queue.write(io::stdout(), |lost| {
-            let message = "Lines were left out: the log is not read as fast as it is written.".to_owned();
+            let message = "Lines were left out: the log is read more slowly than it is written.".to_owned();
             line(format, Level::WARN, Fields { message, others: vec![("left_out", lost.into())] })
         });
     });
@@ -120,7 +120,7 @@ fn start_with(level: LogLevel, format: LogFormat, audit: Option<AuditFile>) -> R
     Ok(Log { lines: writer, audit })
 }
 
-/// It tells of a failure as a warning with all of the SDK's structs; the error says the same in a line.
+/// Logs failures as warnings with all of the SDK's structs; our error says the same in one line.
 const CREDENTIALS_CHAIN: &str = "aws_config::meta::credentials::chain";
 
 fn filter(ours: LevelFilter) -> Targets {
@@ -131,12 +131,12 @@ fn filter(ours: LevelFilter) -> Targets {
         .with_target(CREDENTIALS_CHAIN, LevelFilter::OFF)
 }
 
-/// A layer that writes the lines.
+/// The layer that formats events and passes the lines to the writers.
 #[derive(Debug)]
 struct SdkLines {
     format: LogFormat,
     writer: Writer,
-    /// Where audit lines go instead.
+    /// The writer of the separate audit log, if there is one.
     audit: Option<Writer>,
     others: Mutex<LogLimiter>,
 }
@@ -168,13 +168,13 @@ impl<S: Subscriber> Layer<S> for SdkLines {
         };
         match audit::take(line.len()) {
             Some(room) => writer.line_in(room, line),
-            // Nobody's: it has no room of its own.
+            // An audit line without a tenant has no reserved space.
             None => writer.line(line),
         }
     }
 }
 
-/// What an event says.
+/// The message and fields of an event.
 #[derive(Debug, Default)]
 struct Fields {
     message: String,
@@ -233,7 +233,7 @@ fn line(format: LogFormat, level: Level, fields: Fields) -> String {
     }
 }
 
-/// Takes the end off the longest value, enough of it or half; `false` when nothing worth it is left.
+/// Truncates the longest value, as far as needed or by half; `false` if no value is long enough.
 fn shorten(values: &mut [(&str, Value)], excess: usize) -> bool {
     let texts = values.iter_mut().filter_map(|(_, value)| if let Value::String(text) = value { Some(text) } else { None });
     let Some(longest) = texts.max_by_key(|text| text.len()) else { return false };
@@ -252,7 +252,7 @@ fn json_line(values: &[(&str, Value)]) -> String {
     shown(&format!("{{{}}}", pairs.join(","))).into_owned()
 }
 
-/// A JSON text without characters that a terminal acts upon: within strings, where alone they can be, they are written as escapes.
+/// Escapes characters in a JSON text that a terminal would act upon; they can only occur in strings.
 fn shown(json: &str) -> Cow<'_, str> {
     if !json.chars().any(is_unseen) {
         return json.into();
@@ -260,7 +260,7 @@ fn shown(json: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(json.len() + 16);
     for character in json.chars() {
         if is_unseen(character) {
-            // All of them have four digits.
+            // All of these have four digits.
             let _never = write!(out, "\\u{:04x}", u32::from(character));
         } else {
             out.push(character);
@@ -269,7 +269,7 @@ fn shown(json: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Controls, and what breaks lines or turns the direction of writing.
+/// Control characters, line separators, and characters that change the writing direction.
 fn is_unseen(character: char) -> bool {
     character.is_control() || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
@@ -285,7 +285,7 @@ fn text_line(values: &[(&str, Value)]) -> String {
         "warn" => "WRN",
         _ => "ERR",
     };
-    // Written to a `String`, which cannot fail. A newline in a message must not begin a line of its own, nor its words pass for fields.
+    // Writing to a `String` cannot fail. A message must not contain a newline or look like fields.
     let (message, quote) = (text("message"), if text("message").contains('=') { "\"" } else { "" });
     let _never = write!(line, " {level} {quote}{}{quote}", message.escape_debug());
     for (name, value) in values.iter().filter(|(name, _)| !matches!(*name, "level" | "message")) {
@@ -379,7 +379,7 @@ mod tests {
         let text = String::from_utf8(written).expect("UTF-8");
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let others = lines.iter().filter(|line| line["message"] == "a ping too many").count();
-        // A second may end meanwhile, once.
+        // The one-second window may end once in between.
         assert!((10..=20).contains(&others), "{others}");
         assert_eq!(lines.iter().filter(|line| line["target"] == AUDIT).count(), 100);
         assert_eq!(lines.len(), others + 100);

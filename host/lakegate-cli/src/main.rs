@@ -1,4 +1,4 @@
-//! The `lakegate` command.
+//! The `lakegate` program.
 
 #[global_allocator]
 static ALLOCATOR: lakegate_cli::Allocator = lakegate_cli::Allocator;

@@ -1,17 +1,17 @@
-//! `lakegate migrate`: the destinations hear of every table of the sources; no row moves.
+//! `lakegate migrate`: announces all tables of the sources to their destinations without moving rows.
 
 use super::args::{PluginArgs, ResourceArgs};
 use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::console::{Console, error_line};
-use super::destination_write::{Broken, DestinationWrite, abort_all, finish_all, first, interruption};
+use super::destination_write::{DestinationWrite, FailedWrite, abort_all, finish_all, first, interruption};
 use super::exit::{CliError, Exit};
 use super::interrupt;
 use super::output_args::OutputArgs;
-use super::plugins::{Plugins, Wanted, wanted_once};
+use super::plugins::{Plugins, Wanted, deduplicated};
 use super::summary::Summary;
 use super::sync::inputs::{file_tables, selection};
-use super::sync::step::{begin_round, destination_version_string, version_string};
+use super::sync::step::{destination_version_string, init_plugin, version_string};
 use super::sync::{SyncSummary, loaded};
 use bytes::Bytes;
 use lakegate::{Destination as Opener, WriteReport};
@@ -22,39 +22,39 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Announces the tables of the sources to their destinations, which make or change them; no row is read or written.
+/// Announces the tables of the sources to their destinations, which create or change them; no rows are read or written.
 ///
-/// The S3 destination makes nothing of it unless its spec says `write_empty_objects_for_empty_tables`.
+/// The S3 destination does nothing unless its spec sets `write_empty_objects_for_empty_tables`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct MigrateArgs {
-    /// Files of YAML documents, or folders of such files.
+    /// YAML files, or folders of them.
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
-    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as never null.
+    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as not null.
     #[arg(long)]
     pub cq_columns_not_null: bool,
-    /// Options that CloudQuery's own program has, too.
+    /// Options of the CloudQuery CLI.
     #[command(flatten)]
     pub cloudquery: CloudQueryFlags,
-    /// How other people's plugins are run.
+    /// How plugins are run.
     #[command(flatten)]
     pub plugins: PluginArgs,
-    /// What the process may use of the machine.
+    /// Resource limits of the process.
     #[command(flatten)]
     pub machine: ResourceArgs,
-    /// What is printed and logged.
+    /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// What all sources have in common.
+/// State shared by all sources of the run.
 struct Run<'a> {
     config: &'a Config,
     opener: Option<Opener>,
     plugins: Plugins,
     sync_id: String,
     not_null: bool,
-    /// Where a copy of a file may be, if one is needed.
+    /// Where a file may be copied to, if necessary.
     spool: Spool,
     console: Console,
     interrupted: CancellationToken,
@@ -74,7 +74,7 @@ pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
     let (config, opener) = interrupt::unless(&interrupted, prepared).await?;
     let sync_id = args.cloudquery.sync_id()?;
     let wanted = config.sources.iter().filter_map(Wanted::source).chain(used(&config).filter_map(Wanted::destination));
-    let plugins = Plugins::start(wanted_once(wanted), &args.plugins.options(&args.output), &interrupted).await?;
+    let plugins = Plugins::start(deduplicated(wanted), &args.plugins.options(&args.output), &interrupted).await?;
     let run = Run {
         config: &config,
         opener,
@@ -99,15 +99,15 @@ pub(crate) async fn run(mut args: MigrateArgs) -> Result<Exit, CliError> {
     ended
 }
 
-/// Tells what a write that ended badly has left: tables that had failed by themselves, and empty objects of others.
-fn tell_landed(error: &CliError, landed: &[Option<WriteReport>]) {
+/// Prints what a failed write has left: tables that had already failed, and empty objects of others.
+fn report_partial_writes(error: &CliError, landed: &[Option<WriteReport>]) {
     for report in landed.iter().flatten() {
         let summary = Summary::ended_early(error.exit, &error.message, report, Duration::ZERO);
         summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
     }
 }
 
-/// The destinations that a source sends to.
+/// The destinations that are used by any source.
 fn used(config: &Config) -> impl Iterator<Item = &Destination> {
     let used = |it: &&Destination| config.sources.iter().any(|source| source.destinations.contains(&it.name));
     config.destinations.iter().filter(used)
@@ -120,20 +120,20 @@ impl Run<'_> {
         let names: Vec<String> = destinations.iter().map(|destination| destination_version_string(destination)).collect();
         self.console.say(&format!("Starting migration for: {} -> [{}]", version_string(source), names.join(" ")));
         let failed = |error: CliError| CliError::new(error.exit, format!("failed to migrate source {}: {}", source.name, error.message));
-        let mut outlets = Vec::new();
+        let mut writes = Vec::new();
         let sent = tokio::select! {
             biased;
             () = self.interrupted.cancelled() => Err(interruption()),
-            sent = self.send(source, &destinations, &mut outlets) => sent,
+            sent = self.send(source, &destinations, &mut writes) => sent,
         };
         let tables = match sent {
             Ok(tables) => tables,
             Err(error) => {
-                tell_landed(&error, &abort_all(outlets, &self.interrupted).await);
+                report_partial_writes(&error, &abort_all(writes, &self.interrupted).await);
                 return Err(failed(error));
             }
         };
-        let ended = finish_all(outlets, &self.interrupted).await;
+        let ended = finish_all(writes, &self.interrupted).await;
         let mut exit = Exit::Done;
         let mut failures = Vec::new();
         for end in ended {
@@ -142,8 +142,8 @@ impl Run<'_> {
                     exit = exit.max(end.exit());
                     end.failure_lines().iter().for_each(|line| error_line(line));
                 }
-                Err(Broken { error, landed }) => {
-                    tell_landed(&error, &[landed]);
+                Err(FailedWrite { error, landed }) => {
+                    report_partial_writes(&error, &[landed]);
                     failures.push(error);
                 }
             }
@@ -154,17 +154,17 @@ impl Run<'_> {
         Ok(exit)
     }
 
-    async fn send(&self, source: &Source, destinations: &[&Destination], outlets: &mut Vec<DestinationWrite>) -> Result<usize, CliError> {
+    async fn send(&self, source: &Source, destinations: &[&Destination], writes: &mut Vec<DestinationWrite>) -> Result<usize, CliError> {
         let tables = self.tables(source).await?;
         for destination in destinations {
-            let mut outlet = self.open(destination).await?;
-            let mut stamp = SyncColumnWriter::new(self.columns(source, destination));
+            let mut write = self.open(destination).await?;
+            let mut sync_columns = SyncColumnWriter::new(self.columns(source, destination));
             let summary = if destination.send_sync_summary { Some(SyncSummary::schema_message()?) } else { None };
             for table in tables.iter().chain(&summary) {
                 let unusable = |error: lakegate::InvalidMessage| CliError::new(Exit::Source, format!("a schema cannot be used: {error}"));
-                outlet.migrate(stamp.schema(table).map_err(unusable)?.ipc).await?;
+                write.migrate(sync_columns.schema(table).map_err(unusable)?.ipc).await?;
             }
-            outlets.push(outlet);
+            writes.push(write);
         }
         Ok(tables.len())
     }
@@ -174,7 +174,7 @@ impl Run<'_> {
             return file_tables(source, self.spool.clone()).await;
         }
         let plugin = self.plugins.get(Kind::Source, &source.name)?;
-        begin_round(plugin, &source.spec, true, &self.sync_id).await?;
+        init_plugin(plugin, &source.spec, true, &self.sync_id).await?;
         plugin.tables(&selection(source)).await.map_err(|error| CliError::new(Exit::Source, error.to_string()))
     }
 
@@ -184,11 +184,11 @@ impl Run<'_> {
             return DestinationWrite::store(opener.open(&destination.spec.to_string(), &self.sync_id).await?);
         }
         let plugin = self.plugins.get(Kind::Destination, &destination.name)?;
-        begin_round(plugin, &destination.spec, false, &self.sync_id).await?;
+        init_plugin(plugin, &destination.spec, false, &self.sync_id).await?;
         Ok(DestinationWrite::plugin(plugin.write(), destination.migrate_force))
     }
 
-    /// What a sync would add; there are no rows, so the values do not matter.
+    /// The columns that a sync would add; since there are no rows, the values do not matter.
     fn columns(&self, source: &Source, destination: &Destination) -> SyncColumns {
         let keys = match (destination.write_mode, destination.pk_mode) {
             (WriteMode::Append, _) => Keys::Removed,

@@ -1,29 +1,29 @@
-//! What is said while working: the options that every command shares.
+//! Options for output and logging, shared by all commands.
 
 use super::choices;
 use super::logging::LogFormat;
 use lakegate_base::log_level::LogLevel;
 
-/// The heading, in the help, of what is said and printed. Not every command prints a summary, so `--json` is its own.
+/// The help heading of output options. `--json` is separate, since not every command prints a summary.
 pub(crate) const OUTPUT: &str = "Output";
 
-/// What is said while working.
+/// Options for output and logging.
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = OUTPUT)]
 pub struct OutputArgs {
-    /// Print nothing but errors.
+    /// Print errors only.
     #[arg(long)]
     pub quiet: bool,
-    /// How much to log on stderr [default: warn].
+    /// Log level on stderr [default: warn].
     #[arg(long, value_parser = choices::log_level(), value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
 impl OutputArgs {
-    /// How much to log.
+    /// The log level.
     pub fn level(&self) -> LogLevel {
         self.log_level.unwrap_or(LogLevel::Warn)
     }

@@ -1,4 +1,4 @@
-//! The plugins of a run: started together before anything else, ended together after everything else.
+//! The plugins of a run: they are started together before anything else, and stopped together after everything else.
 
 use super::config::{Backend, Config, Destination, DestinationPlugin, Source, SourcePlugin};
 use super::destination_write::interruption;
@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Before and after the name in the placeholder of a connection.
+/// The parts of a connection placeholder before and after the plugin's name.
 const PLACEHOLDER: (&str, &str) = ("plugins.", ".connection");
 
-/// A plugin that is to run.
+/// A plugin that is to be started.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) kind: Kind,
@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// [`None`]: the source is built in.
+    /// [`None`] if the source is built in.
     pub(crate) fn source(source: &Source) -> Option<Self> {
         let launch = match &source.plugin {
             SourcePlugin::Files { .. } => return None,
@@ -35,7 +35,7 @@ impl Wanted {
         Some(Self { kind: Kind::Source, name: source.name.clone(), launch, otel })
     }
 
-    /// [`None`]: the destination is built in.
+    /// [`None`] if the destination is built in.
     pub(crate) fn destination(destination: &Destination) -> Option<Self> {
         let launch = match &destination.plugin {
             DestinationPlugin::S3 => return None,
@@ -45,7 +45,7 @@ impl Wanted {
         Some(Self { kind: Kind::Destination, name: destination.name.clone(), launch, otel: None })
     }
 
-    /// Starts it.
+    /// Starts the plugin.
     pub(crate) async fn start(&self, options: &LaunchOptions) -> Result<Arc<Plugin>, CliError> {
         let options = LaunchOptions { otel: self.otel.clone(), ..options.clone() };
         let started = Plugin::start(self.kind, &self.name, &self.launch, &options).await;
@@ -54,17 +54,17 @@ impl Wanted {
     }
 }
 
-/// Those that run.
+/// The running plugins.
 #[derive(Debug)]
 pub(crate) struct Plugins {
     running: BTreeMap<(Kind, String), Arc<Plugin>>,
 }
 
 impl Plugins {
-    /// Starts them all at the same time.
+    /// Starts all plugins in parallel.
     ///
     /// # Errors
-    /// One does not start, or `interrupted`; the others have ended again.
+    /// A plugin does not start, or `interrupted` is cancelled; the others have been stopped again.
     pub(crate) async fn start(wanted: Vec<Wanted>, options: &LaunchOptions, interrupted: &CancellationToken) -> Result<Self, CliError> {
         let (mut running, mut failure) = (BTreeMap::new(), None);
         let mut starting: FuturesUnordered<_> =
@@ -84,7 +84,7 @@ impl Plugins {
                 None => break,
             }
         }
-        // Those that are still being started are killed; those that run are told to end.
+        // Plugins that are still starting are killed; running ones are stopped.
         drop(starting);
         let plugins = Self { running };
         match failure {
@@ -96,31 +96,31 @@ impl Plugins {
         }
     }
 
-    /// A plugin of the run. What is asked for was wanted, so an error here is a bug.
+    /// A plugin of the run. Only started plugins are requested, so an error here is a bug.
     pub(crate) fn get(&self, kind: Kind, name: &str) -> Result<&Arc<Plugin>, CliError> {
         let unknown = || CliError::new(Exit::Unexpected, format!("{kind} {name} was not started"));
         self.running.get(&(kind, name.to_owned())).ok_or_else(unknown)
     }
 
-    /// Ends them all at the same time.
+    /// Stops all plugins in parallel.
     pub(crate) async fn stop(&self) {
         futures::future::join_all(self.running.values().map(|plugin| plugin.stop())).await;
     }
 }
 
-/// Every plugin once: one destination may serve several sources, in turn.
-pub(crate) fn wanted_once(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
+/// Removes duplicates: one destination may serve several sources, in turn.
+pub(crate) fn deduplicated(wanted: impl Iterator<Item = Wanted>) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = wanted.collect();
     wanted.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     wanted.dedup_by(|a, b| (a.kind, &a.name) == (b.kind, &b.name));
     wanted
 }
 
-/// The destinations whose connection a source asks for.
+/// The destinations whose connection a source refers to.
 ///
 /// # Errors
 /// There is no such destination, or it has no connection because it is built in.
-pub(crate) fn mentioned<'a>(source: &Source, config: &'a Config) -> Result<Vec<&'a Destination>, CliError> {
+pub(crate) fn referenced_destinations<'a>(source: &Source, config: &'a Config) -> Result<Vec<&'a Destination>, CliError> {
     let mut names = Vec::new();
     names_in(&source.spec, &mut names);
     if let Some(backend) = &source.backend {
@@ -158,7 +158,7 @@ fn names_in_text<'a>(text: &'a str, names: &mut Vec<&'a str>) {
     names.extend(pieces.filter_map(|piece| piece.split_once(PLACEHOLDER.1)).map(|(name, _)| name));
 }
 
-/// The spec with connections in the place of their placeholders.
+/// The spec with placeholders replaced by connections.
 pub(crate) fn connected(value: &Value, connections: &[(&str, &str)]) -> Value {
     match value {
         Value::String(text) => Value::String(connected_text(text, connections)),
@@ -168,7 +168,7 @@ pub(crate) fn connected(value: &Value, connections: &[(&str, &str)]) -> Value {
     }
 }
 
-/// The backend, likewise.
+/// The backend with placeholders replaced by connections.
 pub(crate) fn connected_backend(backend: &Backend, connections: &[(&str, &str)]) -> Backend {
     Backend { table_name: backend.table_name.clone(), connection: connected_text(&backend.connection, connections) }
 }

@@ -1,4 +1,4 @@
-//! `lakegate policy`: what a file of tenants says, before anyone is served by it.
+//! `lakegate policy`: checks and explains a tenants file before it is used to serve anyone.
 
 use super::args::ResourceArgs;
 use super::console::data;
@@ -10,31 +10,31 @@ use lakegate::{Denied, Grant, OpenError, Options};
 use lakegate_cloudquery::server::listen::WINDOW_BYTES;
 use std::path::{Path, PathBuf};
 
-/// What the messages of a tenant's connection take besides its session: what is sent ahead, and what calls at once have of a message each.
+/// Memory for the messages of a tenant's connection besides its session: the flow-control window, and one message for each concurrent call.
 const CONNECTION_BYTES: u64 = WINDOW_BYTES as u64 + MAX_TENANT_STREAMS as u64 * MAX_CALL_BYTES as u64;
 
-/// What to do with a file of tenants.
+/// The arguments of `policy`.
 #[derive(Debug, clap::Args)]
 pub struct PolicyArgs {
-    /// Which.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: PolicyCommand,
 }
 
-/// What there is to do with a file of tenants.
+/// The subcommands of `policy`.
 #[derive(Debug, clap::Subcommand)]
 pub enum PolicyCommand {
-    /// Check a file of tenants, and tell what each tenant may do.
+    /// Check a tenants file, and explain what each tenant may do.
     Check {
-        /// The file of tenants (TOML).
+        /// The tenants file (TOML).
         file: PathBuf,
-        /// Put a seal into the file once it is found to be right: changed or cut short, it is refused from then on.
+        /// Seal the file if it is valid: from then on it is refused if it is changed or truncated.
         #[arg(long)]
         seal: bool,
     },
-    /// Tell whether a tenant's spec would be allowed, and if not, by which rules it is denied. Nothing is sent.
+    /// Explain whether a tenant's spec would be allowed, and if not, which rules deny it. Nothing is sent.
     Explain {
-        /// The file of tenants (TOML).
+        /// The tenants file (TOML).
         file: PathBuf,
         /// The tenant whose grant decides.
         #[arg(long, value_name = "NAME")]
@@ -45,7 +45,7 @@ pub enum PolicyCommand {
     },
 }
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// The file or the spec is refused.
@@ -54,8 +54,8 @@ pub async fn run(args: PolicyArgs) -> Result<Exit, CliError> {
         PolicyCommand::Check { file, seal } => {
             let Loaded { tenants, seal, .. } = if seal { tenants::read_and_seal(&file)? } else { tenants::read(&file)? };
             let sealed = match seal {
-                Seal::Whole => "sealed: changed or cut short, the file is refused",
-                Seal::Absent => "not sealed: a file that is cut short may pass for a whole one; `--seal` seals it",
+                Seal::Whole => "sealed: the file is refused if it is changed or truncated",
+                Seal::Absent => "not sealed: a truncated file may be taken for a complete one; `--seal` seals it",
             };
             let machines = tenants.iter().map(|entry| entry.machine(&Options::default())).collect::<Result<Vec<_>, _>>()?;
             let lines = tenants.iter().zip(&machines).flat_map(|(entry, machine)| describe(entry, machine));
@@ -82,7 +82,7 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
     let grant = &tenant.grant;
     let limit = |most: Option<u64>| most.map_or_else(|| "no limit".to_owned(), |most| most.to_string());
     let keys = key_prefixes.iter().map(|prefix| if prefix.is_empty() { "every key".to_owned() } else { format!("{prefix}*") });
-    let required = if grant.encryption_required { " (demanded)" } else { "" };
+    let required = if grant.encryption_required { " (required)" } else { "" };
     vec![
         format!("{}: listens on {}", tenant.name, entry.place),
         format!(
@@ -98,13 +98,13 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
         format!("  as {} with content type {}", formats.join(", "), content_types.join(", ")),
         format!("  ACLs {acls:?}; encryption {encryption:?}{required}; KMS keys {kms_keys:?}"),
         format!(
-            "  bytes of an object: {}; objects a day: {}; bytes a day: {}",
+            "  bytes per object: {}; objects per day: {}; bytes per day: {}",
             limit(grant.max_object_bytes),
             limit(grant.daily_objects),
             limit(grant.daily_bytes)
         ),
         format!(
-            "  objects a second: {}; bytes a second: {}; open objects: {}; sessions: {}; bytes of a message: {}",
+            "  objects per second: {}; bytes per second: {}; open objects: {}; sessions: {}; bytes per message: {}",
             limit(grant.objects_per_second),
             limit(grant.bytes_per_second),
             limit(grant.max_open_objects),
@@ -112,7 +112,7 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
             grant.message_bytes()
         ),
         format!(
-            "  a session takes {} lanes, {} bytes of guest memory each, {} bytes besides, and {} of disk; the memory of all sessions: {}",
+            "  a session takes {} lanes, {} bytes of guest memory each, {} bytes of host memory, and {} of disk; memory of all sessions: {}",
             options.lanes,
             options.guest_memory_bytes,
             options.host_bytes(),
@@ -126,7 +126,7 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
     ]
 }
 
-/// Tenants that can overwrite each other's objects: allowed, but seldom meant.
+/// Tenants that can overwrite each other's objects: allowed, but rarely intended.
 fn shared_prefixes(tenants: &[TenantEntry]) -> Vec<String> {
     let mut lines = Vec::new();
     for (at, one) in tenants.iter().enumerate() {
@@ -144,7 +144,7 @@ fn shared_prefixes(tenants: &[TenantEntry]) -> Vec<String> {
 
 async fn explain(entry: &TenantEntry, spec: PathBuf) -> Result<Exit, CliError> {
     let json = Target { spec: Some(spec), ..Target::default() }.spec_json(false, |_| None)?;
-    // The tenant's own component may take another spec for a good one.
+    // The tenant's own component may accept other specs.
     let machine = ResourceArgs { component: entry.component().map(Path::to_owned), ..ResourceArgs::default() };
     let destination = machine.destination(None).await?;
     let configuration = destination.configure(&json, "").await.map_err(|error| match error {
@@ -166,7 +166,7 @@ async fn explain(entry: &TenantEntry, spec: PathBuf) -> Result<Exit, CliError> {
             Ok(line) => allowed.push(line),
             Err(denial) => denied.push(denial),
         },
-        // What keys the tenant's own component makes is its own affair.
+        // The keys of the tenant's own component are not known in advance.
         None => allowed.push(format!("keys are decided one by one: they begin with one of {prefixes:?}")),
     }
     if denied.is_empty() {
@@ -177,14 +177,14 @@ async fn explain(entry: &TenantEntry, spec: PathBuf) -> Result<Exit, CliError> {
     Ok(Exit::Denied)
 }
 
-/// The path template of a spec. Keys of a spec match in any case, and the last one wins.
+/// The path template of a spec. Field names are case-insensitive, and the last one wins.
 fn path(spec: &str) -> Option<String> {
     let spec: serde_json::Map<String, serde_json::Value> = serde_json::from_str(spec).ok()?;
     let (_, path) = spec.iter().rfind(|(key, _)| key.eq_ignore_ascii_case("path"))?;
     path.as_str().map(str::to_owned)
 }
 
-/// What can be said of all keys of a path template: they begin with what stands before its first placeholder.
+/// What all keys of a path template have in common: they begin with the text before its first placeholder.
 fn keys(path: &str, prefixes: &[String]) -> Result<String, Denied> {
     let beginning = path.split_once("{{").map_or(path, |(beginning, _)| beginning);
     if prefixes.iter().any(|prefix| beginning.starts_with(prefix.as_str())) {
@@ -220,7 +220,7 @@ mod tests {
         ] {
             let said = keys(path, &prefixes);
             match expected {
-                Some(words) => assert!(said.as_ref().is_ok_and(|line| line.contains(words)), "{path}: {said:?}"),
+                Some(expected_text) => assert!(said.as_ref().is_ok_and(|line| line.contains(expected_text)), "{path}: {said:?}"),
                 None => assert_eq!(said.unwrap_err().rule, "key_prefixes", "{path}"),
             }
         }

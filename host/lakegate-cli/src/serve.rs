@@ -1,6 +1,6 @@
 //! `lakegate serve`: the plugin that the CloudQuery CLI launches, with the arguments of a Go plugin.
 //!
-//! It listens first and compiles meanwhile, since a client waits five seconds for a connection and any time for Init.
+//! It listens first and compiles the component in the meantime, since a client waits five seconds for a connection but any time for Init.
 
 pub mod tenants;
 
@@ -22,58 +22,58 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// The CLI kills five seconds after it asks; what is aborted must be by then.
+/// The CLI kills the process five seconds after SIGINT; aborts must be done by then.
 const STOP_TIME: Duration = Duration::from_millis(4_500);
 
-/// The arguments of a plugin of the Go SDK.
+/// The arguments of a plugin on the Go SDK.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
     /// Where to listen: HOST:PORT, or the path of a unix socket.
     #[arg(long, default_value = "localhost:7777")]
     pub address: String,
-    /// The kind of network.
+    /// Network to listen on.
     #[arg(long, value_parser = choices::network(), default_value = "tcp")]
     pub network: Network,
-    /// How much to log.
+    /// Log level.
     #[arg(long, value_parser = choices::log_level(), default_value = "info")]
     pub log_level: LogLevel,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// Accepted for the launcher's sake: nothing is ever reported to anyone.
+    /// Accepted for compatibility; errors are never reported to Sentry.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub no_sentry: bool,
-    /// Accepted for the launcher's sake; no traces are sent.
+    /// Accepted for compatibility; no traces are sent.
     #[arg(long)]
     pub otel_endpoint: Option<String>,
-    /// Accepted for the launcher's sake.
+    /// Accepted for compatibility.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub otel_endpoint_insecure: bool,
-    /// Accepted for the launcher's sake; no license is needed.
+    /// Accepted for compatibility; no license is needed.
     #[arg(long)]
     pub license: Option<PathBuf>,
 }
 
-/// What `serve` is told of many tenants.
+/// Options of `serve` for many tenants.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TenantsArgs {
-    /// Serve many tenants, each at a place of its own under a grant of its own, as this file says.
+    /// Serve the tenants in this file, each at its own address and under its own grant.
     #[arg(long, value_name = "FILE.toml", conflicts_with_all = ["address", "network", "component"])]
     pub tenants: Option<PathBuf>,
-    /// Show what tenants do at this loopback address: `/` for people, `/metrics` for Prometheus, `/healthz`, `/readyz`.
+    /// Serve a status page at this loopback address: `/` for people, `/metrics` for Prometheus, `/healthz`, `/readyz`.
     #[arg(long, value_name = "HOST:PORT", requires = "tenants")]
     pub status: Option<SocketAddr>,
-    /// Append the audit log to this file, as JSON, instead of writing it to stdout. SIGHUP opens it anew under its name.
+    /// Append the audit log to this file, as JSON, instead of writing it to stdout. SIGHUP reopens it.
     #[arg(long, value_name = "FILE", requires = "tenants")]
     pub audit_log: Option<PathBuf>,
-    /// At SIGHUP, let tenants and fields go that are missing in a file without a seal, which may have been caught half-written.
+    /// At SIGHUP, accept that tenants and fields are missing in a file without a seal, although it may be truncated.
     #[arg(long, requires = "tenants")]
     pub allow_removal: bool,
 }
 
-/// Serves until SIGINT or SIGTERM. `make` compiles the component; it runs on a thread of its own while the server listens.
+/// Serves until SIGINT or SIGTERM. `make` compiles the component on a separate thread while the server already listens.
 ///
-/// `unknown` are the flags that [`tolerate`] took out.
+/// `unknown` are the flags that [`tolerate`] removed.
 ///
 /// # Errors
 /// The address cannot be listened on, the component cannot be used, or the transport failed.
@@ -86,29 +86,29 @@ pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Res
     tracing::info!(address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
     warn_of_flags(&args, unknown);
     let stop = CancellationToken::new();
-    let (tell, refused) = oneshot::channel();
+    let (report, refused) = oneshot::channel();
     let make = move || {
         make().map_err(|error| {
-            let words = anyhow::anyhow!("{error:#}");
-            // Nobody listens any more when the server is at its end.
-            let _ended = tell.send(error);
-            words
+            let message = anyhow::anyhow!("{error:#}");
+            // The receiver is gone if the server has already ended.
+            let _ended = report.send(error);
+            message
         })
     };
     let server = Server::new(service::compiling(make), stop.clone());
     tokio::select! {
-        served = until_told(listener, server, signals, stop) => served,
-        // Without a component no call can ever succeed.
+        served = serve_until_signalled(listener, server, signals, stop) => served,
+        // Without a component, no call can ever succeed.
         Ok(error) = refused => Err(error),
     }
 }
 
-/// As many open files as the system lets this process have: each connection and each request to the store takes one, and shells set few.
+/// Raises the limit on open files as far as allowed: each connection and each request to the store needs one, and the default of shells is low.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "The limit of open files stays as it is.");
+        tracing::debug!(%error, "The limit on open files could not be raised.");
     }
 }
 
@@ -119,10 +119,10 @@ fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {
     }
 }
 
-/// What comes before anything is served. It may block, on a pipe that stands for a file, say; [`None`]: a signal has ended it.
+/// Runs the preparations before anything is served. They may block, for example on a pipe. [`None`] if a signal came first.
 ///
 /// # Errors
-/// Those of `work`.
+/// The errors of `work`.
 pub(super) async fn unless_signalled<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
 ) -> Result<Option<T>, CliError> {
@@ -134,7 +134,7 @@ pub(super) async fn unless_signalled<T: Send + 'static>(
     }
 }
 
-/// What ends a server.
+/// The signals that stop a server.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -146,7 +146,7 @@ impl Signals {
     }
 }
 
-async fn until_told(listener: Listener, server: Server, mut signals: Signals, stop: CancellationToken) -> Result<()> {
+async fn serve_until_signalled(listener: Listener, server: Server, mut signals: Signals, stop: CancellationToken) -> Result<()> {
     let serving = listener.serve(&server, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
@@ -154,14 +154,14 @@ async fn until_told(listener: Listener, server: Server, mut signals: Signals, st
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
     }
-    tracing::info!("Stopping: what is open is aborted.");
+    tracing::info!("Stopping: aborting open uploads.");
     stop.cancel();
     wind_down([&server], serving).await;
     Ok(())
 }
 
-/// The end of servers that were told to stop: the connections' last words and the sessions' uploads at the same time; a client that does not
-/// hang up is left.
+/// Waits for servers that were told to stop: for connections to send their last responses and for sessions to abort their uploads, in parallel.
+/// Clients that do not disconnect are abandoned.
 async fn wind_down<T>(servers: impl IntoIterator<Item = &Server>, serving: impl Future<Output = T>) {
     let down = tokio::time::timeout(STOP_TIME, async {
         join_all(servers.into_iter().map(Server::shut_down)).await;
@@ -172,8 +172,8 @@ async fn wind_down<T>(servers: impl IntoIterator<Item = &Server>, serving: impl 
     }
 }
 
-/// Takes out of a `serve` command line the flags that `command` does not know, with their values, and answers their names: a newer CLI may
-/// pass flags that this plugin has never heard of, and must not fail for it.
+/// Removes flags that `command` does not know, with their values, from a `serve` command line, and returns their names: a newer CLI may pass flags
+/// that this plugin does not know, and that must not be an error.
 pub fn tolerate(arguments: impl IntoIterator<Item = OsString>, command: &clap::Command) -> (Vec<OsString>, Vec<String>) {
     let (mut kept, mut unknown) = (Vec::new(), Vec::new());
     let mut arguments = arguments.into_iter().peekable();

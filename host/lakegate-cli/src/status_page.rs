@@ -1,7 +1,7 @@
-//! What operators look at: `/metrics` for Prometheus, `/healthz`, `/readyz`, and a page at `/` for people. Loopback only; reads, never writes.
+//! The HTTP server for operators: `/metrics` for Prometheus, `/healthz`, `/readyz`, and a page at `/` for people. Loopback only and read-only.
 //!
-//! A browser can be made to ask this address under another host's name, whose pages may then read the answer. So the name that a request is
-//! for has to be one of the loopback interface.
+//! A browser can be tricked into requesting this address under another host's name (DNS rebinding), whose pages may then read the response. So
+//! requests must name a host of the loopback interface.
 
 mod recent;
 
@@ -26,16 +26,16 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// Connections at once. One more closes the oldest, which says nothing or is slow: an answer is a matter of a moment.
+/// Maximum number of connections. One more closes the oldest, which must be silent or slow, since a response takes only a moment.
 const MAX_CONNECTIONS: usize = 32;
 
-/// How long one may take, each answering one request.
+/// Time limit of a connection, which serves one request.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// Says whether sessions can be opened.
+/// Reports whether sessions can be opened.
 pub(super) type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// What the answers are made of.
+/// The data behind the responses.
 #[derive(Clone)]
 pub(super) struct StatusPage {
     tenants: Tenants,
@@ -43,7 +43,7 @@ pub(super) struct StatusPage {
     recent: Arc<Mutex<Recent>>,
 }
 
-/// Who is served: another list after the file of tenants was read again.
+/// The served tenants; replaced when the tenants file is reloaded.
 pub(super) type Tenants = Arc<RwLock<Vec<Arc<Tenant>>>>;
 
 impl StatusPage {
@@ -51,7 +51,7 @@ impl StatusPage {
         Self { tenants, ready, recent: Arc::default() }
     }
 
-    /// Answers until it is dropped.
+    /// Serves requests until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
         let mut ticks = tokio::time::interval(recent::EVERY);
         let mut open: VecDeque<AbortHandle> = VecDeque::new();
@@ -59,7 +59,7 @@ impl StatusPage {
             let socket = tokio::select! {
                 _ = ticks.tick() => {
                     let counts = self.readings().iter().map(|(tenant, reading)| (tenant.name.clone(), [reading.bytes, reading.rows])).collect();
-                    self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now(), counts);
+                    self.recent.lock().unwrap_or_else(PoisonError::into_inner).record(Instant::now(), counts);
                     continue;
                 }
                 socket = lakegate_cloudquery::server::accept::accept_one(&listener) => socket,
@@ -74,7 +74,7 @@ impl StatusPage {
         }
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     async fn talk(self, socket: TcpStream) {
         let service = service_fn(move |request| {
             let answer = self.answer(&request);
@@ -87,17 +87,17 @@ impl StatusPage {
             .serve_connection(TokioIo::new(socket), service);
         match tokio::time::timeout(CONNECTION_TIME, connection).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "A connection to the status page broke off."),
+            Ok(Err(error)) => tracing::debug!(%error, "A connection to the status page was interrupted."),
             Err(_) => tracing::debug!("A connection to the status page took too long."),
         }
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if !is_for_this_host(request) {
-            return text(StatusCode::FORBIDDEN, "this page is for `localhost` and addresses of the loopback interface\n".to_owned());
+            return text(StatusCode::FORBIDDEN, "this page is only served under `localhost` and loopback addresses\n".to_owned());
         }
         if request.method() != Method::GET {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is supported\n".to_owned());
         }
         match request.uri().path() {
             "/" => page(self.page(lakegate_base::clock::now())),
@@ -105,7 +105,7 @@ impl StatusPage {
             "/healthz" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" if (self.ready)() => text(StatusCode::OK, "ready\n".to_owned()),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the component is being compiled\n".to_owned()),
-            _ => text(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz and /readyz\n".to_owned()),
+            _ => text(StatusCode::NOT_FOUND, "not found; there are /, /metrics, /healthz and /readyz\n".to_owned()),
         }
     }
 
@@ -114,7 +114,7 @@ impl StatusPage {
         tenants.into_iter().map(|tenant| (tenant.clone(), tenant.metrics.read())).collect()
     }
 
-    /// Prometheus's text format, version 0.0.4. Names of tenants have no character that would need an escape.
+    /// Prometheus's text format, version 0.0.4. Tenant names contain no characters that need escaping.
     fn metrics(&self) -> String {
         let readings = self.readings();
         let mut out = String::new();
@@ -134,7 +134,7 @@ impl StatusPage {
         }
         let name = "lakegate_put_seconds";
         let _ =
-            writeln!(out, "# HELP {name} Time until the store confirmed an object or a part, retries included.\n# TYPE {name} histogram");
+            writeln!(out, "# HELP {name} Time until the store confirmed an object or a part, including retries.\n# TYPE {name} histogram");
         for (tenant, reading) in &readings {
             let bounds = PUT_SECONDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
             for (bound, count) in bounds.zip(reading.puts) {
@@ -150,13 +150,15 @@ impl StatusPage {
     fn page(&self, now: SystemTime) -> String {
         let mut out = HEAD.to_owned();
         let state = if (self.ready)() { "Ready." } else { "The component is being compiled; sessions wait for it." };
-        let _ =
-            writeln!(out, "<p>{state} Numbers since this process began, rates of the last minute. This page reloads itself.\n{TENANTS}");
+        let _ = writeln!(
+            out,
+            "<p>{state} Totals since this process started, rates over the last minute. This page refreshes itself.\n{TENANTS}"
+        );
         let readings = self.readings();
         for (tenant, reading) in &readings {
             let Snapshot { sessions, objects, rows, bytes, traps, guest_memory_bytes, denials, .. } = reading;
             let denied: u64 = denials.values().sum();
-            let rates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).of(&tenant.name, Instant::now(), [*bytes, *rows]);
+            let rates = self.recent.lock().unwrap_or_else(PoisonError::into_inner).rates(&tenant.name, Instant::now(), [*bytes, *rows]);
             let [megabytes, megabytes_a_second, guest_megabytes] =
                 [*bytes as f64, rates[0], *guest_memory_bytes as f64].map(|bytes| bytes / 1e6);
             let _ = writeln!(
@@ -179,7 +181,7 @@ impl StatusPage {
     }
 }
 
-/// Whether a request names one of the loopback interface's names. The port may be another's, of a tunnel.
+/// Whether a request names a host of the loopback interface. The port may differ, because of a tunnel.
 fn is_for_this_host<B>(request: &Request<B>) -> bool {
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let Some(named) = named.filter(|named| !named.as_str().contains('@')) else { return false };
@@ -195,36 +197,32 @@ const METRICS: [(&str, &str, &str, Value); 11] = [
     ("lakegate_rows_total", "counter", "Rows of confirmed objects.", |_, reading| reading.rows as f64),
     ("lakegate_traps_total", "counter", "Traps of guest instances.", |_, reading| reading.traps as f64),
     ("lakegate_sessions", "gauge", "Open sessions.", |_, reading| reading.sessions as f64),
-    ("lakegate_guest_memory_high_water_bytes", "gauge", "The most linear memory of one guest instance.", |_, reading| {
+    ("lakegate_guest_memory_high_water_bytes", "gauge", "Largest linear memory of one guest instance.", |_, reading| {
         reading.guest_memory_bytes as f64
     }),
     ("lakegate_budget_used_bytes", "gauge", "Memory of guests, and what the host keeps for open sessions.", |tenant, _| {
         tenant.share.budget.used_bytes() as f64
     }),
-    ("lakegate_guest_cpu_seconds_total", "counter", "Time that guests have computed.", |tenant, _| {
-        tenant.share.account.computed().as_secs_f64()
-    }),
+    ("lakegate_guest_cpu_seconds_total", "counter", "CPU time of guests.", |tenant, _| tenant.share.account.computed().as_secs_f64()),
     (
         "lakegate_host_cpu_seconds_total",
         "counter",
-        "Processor time that the host has worked for the tenant: connections, messages, requests to the store.",
+        "CPU time of the host for the tenant: connections, messages, requests to the store.",
         |tenant, _| tenant.share.account.host_worked().as_secs_f64(),
     ),
-    ("lakegate_audit_lines_left_out_total", "counter", "Audit lines that there was no room for.", |tenant, _| {
+    ("lakegate_audit_lines_left_out_total", "counter", "Audit lines dropped for lack of space.", |tenant, _| {
         tenant.audit_lines_left_out() as f64
     }),
-    ("lakegate_queued_messages", "gauge", "Messages that wait for a guest.", |_, reading| reading.queued as f64),
+    ("lakegate_queued_messages", "gauge", "Messages waiting for a guest.", |_, reading| reading.queued as f64),
 ];
 
 type Counts = fn(&Snapshot) -> Vec<(&'static str, u64)>;
 
-/// Counters with a label of their own.
+/// Counters with an additional label.
 const LABELLED: [(&str, &str, &str, Counts); 3] = [
-    ("lakegate_denials_total", "rule", "Decisions that denied, by rule of the grant.", |reading| by_label(&reading.denials)),
-    ("lakegate_throttled_total", "rule", "Waits for a rate, by rule of the grant.", |reading| by_label(&reading.throttled)),
-    ("lakegate_retries_total", "class", "Requests to the store that were tried again, by what was in the way.", |reading| {
-        reading.retries.to_vec()
-    }),
+    ("lakegate_denials_total", "rule", "Denials, by rule of the grant.", |reading| by_label(&reading.denials)),
+    ("lakegate_throttled_total", "rule", "Waits because of a rate limit, by rule of the grant.", |reading| by_label(&reading.throttled)),
+    ("lakegate_retries_total", "class", "Retried requests to the store, by class of the failure.", |reading| reading.retries.to_vec()),
 ];
 
 fn by_label(counts: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
@@ -242,7 +240,7 @@ const TENANTS: &str = "<h2>Tenants</h2><table><tr><th>tenant<th>sessions<th>obje
 
 const DENIALS: &str = "<h2>Last denials</h2><table class=words><tr><th>ago<th>tenant<th>rule<th>why";
 
-/// OutputArgs of a tenant's own choice, such as keys, must not become markup.
+/// Escapes text chosen by tenants, such as keys, so that it cannot become markup.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -260,7 +258,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: String) -> Respo
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-    // Nothing from elsewhere is loaded, and no page of another host may frame or read this one.
+    // Nothing is loaded from elsewhere, and pages of other hosts may neither frame nor read this one.
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         header::HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
@@ -309,7 +307,7 @@ mod tests {
         }
     }
 
-    /// A page of another host whose name is made to mean this address may not read the answer.
+    /// A page of another host whose name resolves to this address may not read the response.
     #[test]
     fn a_request_under_another_name_is_refused() {
         let answered = |hosts: &[&str]| {

@@ -1,4 +1,4 @@
-//! What a write has done, for machines and for people.
+//! The summary of a write, as JSON and as text.
 
 use super::exit::{CliError, Exit};
 use indicatif::{HumanBytes, HumanCount};
@@ -6,20 +6,20 @@ use lakegate::{Failure, FailureClass, Receipt, TableReport, WriteReport};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Failed tables that are told one by one; the rest is counted (all of them are in `--json`, and in the log as they fail).
+/// How many failed tables are listed; the rest is counted (all of them are in `--json`, and in the log as they fail).
 const FAILURES_SHOWN: usize = 20;
 
-/// Objects of a table that are told one by one; the rest is counted (all of them are in `--json`).
+/// How many objects of a table are listed; the rest is counted (all of them are in `--json`).
 const OBJECTS_SHOWN: usize = 10;
 
 /// The summary that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
-    /// Did everything land?
+    /// Whether everything was written.
     pub(crate) ok: bool,
     /// The exit code of the process.
     pub(crate) exit_code: u8,
-    /// Why it ended early, if it did.
+    /// Why the write ended early, if it did.
     pub(crate) failure: Option<String>,
     /// Rows in confirmed objects.
     pub(crate) rows: u64,
@@ -27,27 +27,27 @@ pub(crate) struct Summary {
     pub(crate) objects: u64,
     /// Bytes of confirmed objects.
     pub(crate) bytes: u64,
-    /// How long it took.
+    /// The duration in seconds.
     pub(crate) seconds: f64,
-    /// Table by table.
+    /// The tables.
     pub(crate) tables: Vec<Table>,
 }
 
-/// How one table fared.
+/// The result of one table.
 #[derive(Debug, Serialize)]
 pub(crate) struct Table {
     table: String,
-    /// Rows that came; unknown where the write ended early.
+    /// Rows received; unknown if the write ended early.
     rows_in: Option<u64>,
     rows: u64,
     objects: u64,
     bytes: u64,
     keys: Vec<String>,
-    /// Objects whose keys there was no memory for.
+    /// Number of objects whose keys are not listed for lack of memory.
     #[serde(skip_serializing_if = "is_none")]
     keys_left_out: u64,
     failure: Option<TableFailure>,
-    /// Rows of each of the first `keys`, for people.
+    /// Rows of each of the first objects in `keys`, for the text output.
     #[serde(skip)]
     first_rows: Vec<u64>,
 }
@@ -65,9 +65,9 @@ struct TableFailure {
 }
 
 impl Summary {
-    /// The summary of a write that came to its end.
-    pub(crate) fn of(report: &WriteReport, took: Duration) -> Self {
-        let tables: Vec<Table> = report.tables.iter().map(Table::of).collect();
+    /// The summary of a write that ended regularly.
+    pub(crate) fn new(report: &WriteReport, elapsed: Duration) -> Self {
+        let tables: Vec<Table> = report.tables.iter().map(Table::new).collect();
         let exit = Exit::of_report(report);
         Self {
             ok: exit == Exit::Done,
@@ -76,15 +76,15 @@ impl Summary {
             rows: tables.iter().map(|table| table.rows).sum(),
             objects: tables.iter().map(|table| table.objects).sum(),
             bytes: tables.iter().map(|table| table.bytes).sum(),
-            seconds: took.as_secs_f64(),
+            seconds: elapsed.as_secs_f64(),
             tables,
         }
     }
 
-    /// The summary of a write that ended early. It claims nothing of what was not confirmed; `landed` has the tables that had failed by then,
-    /// and what is in the bucket all the same.
-    pub(crate) fn ended_early(exit: Exit, why: &str, landed: &WriteReport, took: Duration) -> Self {
-        let mut summary = Self { ok: false, exit_code: exit.code(), failure: Some(why.to_owned()), ..Self::of(landed, took) };
+    /// The summary of a write that ended early. It claims nothing that was not confirmed; `landed` has the tables that had failed by then, and what
+    /// is in the bucket nevertheless.
+    pub(crate) fn ended_early(exit: Exit, reason: &str, landed: &WriteReport, elapsed: Duration) -> Self {
+        let mut summary = Self { ok: false, exit_code: exit.code(), failure: Some(reason.to_owned()), ..Self::new(landed, elapsed) };
         summary.tables.iter_mut().for_each(|table| table.rows_in = None);
         summary
     }
@@ -94,7 +94,7 @@ impl Summary {
         serde_json::to_string(self).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))
     }
 
-    /// The last line for people.
+    /// The final line of the text output.
     pub(crate) fn line(&self) -> String {
         let tables = self.tables.len();
         format!(
@@ -109,13 +109,12 @@ impl Summary {
         )
     }
 
-    /// A line for each failed table, the first few of them.
+    /// A line for each of the first failed tables.
     pub(crate) fn failures(&self) -> Vec<String> {
         failure_lines(self.tables.iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?.message.as_str()))))
     }
 
-    /// A line for each table that did not land as a whole and has objects in the bucket all the same: they stay there, and whoever tries again
-    /// should know. The first few of them.
+    /// A line for each of the first tables that are incomplete but have objects in the bucket: these objects stay there, which matters for a retry.
     pub(crate) fn landed(&self) -> Vec<String> {
         let partly = |table: &&Table| table.objects > 0 && (self.failure.is_some() || table.failure.is_some());
         let mut lines: Vec<String> = self.tables.iter().filter(partly).map(Table::landed).collect();
@@ -127,7 +126,7 @@ impl Summary {
     }
 }
 
-/// A line for each failed table, the first few of them.
+/// A line for each of the first failed tables.
 pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let mut lines: Vec<String> = failures.map(|(table, message)| format!("Table {table} failed: {message}")).collect();
     if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
@@ -138,7 +137,7 @@ pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str
 }
 
 impl Table {
-    fn of(report: &TableReport) -> Self {
+    fn new(report: &TableReport) -> Self {
         let keys = |receipts: &[Receipt]| receipts.iter().map(|receipt| receipt.key.to_string()).collect();
         Self {
             table: report.table.clone(),
@@ -148,12 +147,12 @@ impl Table {
             bytes: report.bytes,
             keys: keys(&report.receipts),
             keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
-            failure: report.failure.as_ref().map(TableFailure::of),
+            failure: report.failure.as_ref().map(TableFailure::new),
             first_rows: report.receipts.iter().take(OBJECTS_SHOWN).map(|receipt| receipt.rows).collect(),
         }
     }
 
-    /// What of a table is in the bucket.
+    /// A line about the table's objects in the bucket.
     fn landed(&self) -> String {
         let rows = |rows: u64| format!("{} row{}", HumanCount(rows), if rows == 1 { "" } else { "s" });
         let mut line = format!(
@@ -174,7 +173,7 @@ impl Table {
 }
 
 impl TableFailure {
-    fn of(failure: &Failure) -> Self {
+    fn new(failure: &Failure) -> Self {
         Self { class: class(failure.class), message: failure.message.clone() }
     }
 }
@@ -232,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_shape_for_machines() {
-        let json: serde_json::Value = serde_json::from_str(&Summary::of(&report(), Duration::from_millis(1500)).json().unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&Summary::new(&report(), Duration::from_millis(1500)).json().unwrap()).unwrap();
         let expected = serde_json::json!({
             "ok": false, "exit_code": 5, "failure": null, "rows": 4, "objects": 2, "bytes": 20, "seconds": 1.5,
             "tables": [
@@ -248,7 +247,7 @@ mod tests {
     fn keys_that_were_not_kept_are_counted() {
         let mut report = report();
         report.tables[0].objects = 5;
-        let json: serde_json::Value = serde_json::from_str(&Summary::of(&report, Duration::ZERO).json().unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&Summary::new(&report, Duration::ZERO).json().unwrap()).unwrap();
         let table = &json["tables"][0];
         assert_eq!((&json["objects"], &table["keys"][1], &table["keys_left_out"]), (&5.into(), &"a/2".into(), &3.into()));
     }
@@ -273,20 +272,20 @@ mod tests {
     #[test]
     fn objects_of_tables_that_failed_are_told_and_those_of_whole_tables_are_not() {
         let mut report = report();
-        assert!(Summary::of(&report, Duration::ZERO).landed().is_empty(), "table a is whole, and of b is nothing");
+        assert!(Summary::new(&report, Duration::ZERO).landed().is_empty(), "table a is whole, and of b is nothing");
         report.tables[0].failure = report.tables[1].failure.clone();
-        assert_eq!(Summary::of(&report, Duration::ZERO).landed().len(), 1);
+        assert_eq!(Summary::new(&report, Duration::ZERO).landed().len(), 1);
         report.tables[0].receipts = vec![report.tables[0].receipts[0].clone(); OBJECTS_SHOWN + 5];
-        let lines = Summary::of(&report, Duration::ZERO).landed();
+        let lines = Summary::new(&report, Duration::ZERO).landed();
         assert!(lines[0].ends_with(", a/1 (2 rows) and 5 more; `--json` lists them"), "{lines:?}");
         let many = WriteReport { tables: vec![report.tables[0].clone(); FAILURES_SHOWN + 2] };
-        let lines = Summary::of(&many, Duration::ZERO).landed();
+        let lines = Summary::new(&many, Duration::ZERO).landed();
         assert_eq!((lines.len(), lines[FAILURES_SHOWN].as_str()), (21, "... and objects of 2 more tables; `--json` lists them."));
     }
 
     #[test]
     fn the_lines_for_people() {
-        let summary = Summary::of(&report(), Duration::from_millis(1500));
+        let summary = Summary::new(&report(), Duration::from_millis(1500));
         assert_eq!(summary.line(), "Wrote 4 rows of 2 tables to 2 objects (20 B) in 1.5 s.");
         assert_eq!(summary.failures(), ["Table b failed: no such bucket"]);
     }
@@ -294,7 +293,7 @@ mod tests {
     #[test]
     fn many_failures_are_counted() {
         let failed = report().tables[1].clone();
-        let lines = Summary::of(&WriteReport { tables: vec![failed; 50] }, Duration::ZERO).failures();
+        let lines = Summary::new(&WriteReport { tables: vec![failed; 50] }, Duration::ZERO).failures();
         assert_eq!(
             (lines.len(), lines.last().unwrap().as_str()),
             (21, "... and 30 more tables failed; `--json` or `--log-level info` lists them.")

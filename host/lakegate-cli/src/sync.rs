@@ -1,4 +1,4 @@
-//! `lakegate sync`: CloudQuery configurations, with sources of files and the S3 destination built in, and any other plugin beside them.
+//! `lakegate sync`: runs CloudQuery configurations, with the built-in file source and S3 destination, and with any other plugin.
 
 mod flow;
 pub(super) mod inputs;
@@ -11,10 +11,10 @@ use super::args::{PluginArgs, ResourceArgs};
 use super::cloudquery_flags::CloudQueryFlags;
 use super::config::{Config, DestinationPlugin, Required, Surroundings};
 use super::console::{Console, data};
-use super::exit::{CliError, Exit, after};
+use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
-use super::plugins::{Plugins, wanted_once};
+use super::plugins::{Plugins, deduplicated};
 use flow::Migrations;
 use inputs::{chosen, share};
 use lakegate::Destination as Opener;
@@ -27,50 +27,50 @@ pub(super) use report::SyncSummary;
 
 /// Runs the sources of CloudQuery configurations, and writes their rows to their destinations.
 ///
-/// Built in are the source of files (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7
-/// version, or `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is
-/// started (`registry: local`) or a server that runs already (`registry: grpc`).
+/// Built in are a file source (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7 version, or
+/// `registry: builtin`, `path: s3`), the latter always with `write_mode: append`. Every other plugin is a program that is started (`registry: local`)
+/// or a server that is already running (`registry: grpc`).
 #[derive(Debug, Clone, clap::Args)]
 pub struct SyncArgs {
-    /// Files of YAML documents, or folders of such files.
+    /// YAML files, or folders of them.
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
     /// Do not announce tables to the destinations before their rows.
     #[arg(long)]
     pub no_migrate: bool,
-    /// Append a summary of each source and destination (a line of JSON) to this file.
+    /// Append a line of JSON for each source and destination to this file.
     #[arg(long, value_name = "FILE")]
     pub summary_location: Option<PathBuf>,
-    /// Sync one of M equal shares of each source. The built-in source of files deals out whole files.
+    /// Sync one of M equal shares of each source. The built-in file source distributes whole files.
     #[arg(long, value_name = "N/M")]
     pub shard: Option<Shard>,
-    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as never null.
+    /// Declare the columns `_cq_sync_time` and `_cq_source_name` as not null.
     #[arg(long)]
     pub cq_columns_not_null: bool,
-    /// Options that CloudQuery's own program has, too.
+    /// Options of the CloudQuery CLI.
     #[command(flatten)]
     pub cloudquery: CloudQueryFlags,
-    /// Accepted for the sake of CloudQuery's command lines; no license is needed.
+    /// Accepted for compatibility with the CloudQuery CLI; no license is needed.
     #[arg(long, value_name = "PATH", hide = true)]
     pub license: Option<PathBuf>,
-    /// Accepted for the sake of CloudQuery's command lines.
+    /// Accepted for compatibility with the CloudQuery CLI.
     #[arg(long, value_name = "FILE", hide = true)]
     pub tables_metrics_location: Option<PathBuf>,
-    /// How other people's plugins are run.
+    /// How plugins are run.
     #[command(flatten)]
     pub plugins: PluginArgs,
-    /// What the process may use of the machine.
+    /// Resource limits of the process.
     #[command(flatten)]
     pub machine: ResourceArgs,
-    /// Print a summary for machines (one line of JSON) on stdout.
+    /// Print a machine-readable summary (one line of JSON) on stdout.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
-    /// What is printed and logged.
+    /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Runs the command. With `--json` there is a summary whatever happens.
+/// Runs the command. With `--json`, a summary is printed in any case.
 pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
     let console = args.cloudquery.console(&mut args.output);
     args.cloudquery
@@ -78,10 +78,10 @@ pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
     let mut syncs = Vec::new();
     let ended = sync(&args, console, &mut syncs).await;
     let printed = if args.json { data(&summary(&ended, &syncs)) } else { Ok(()) };
-    after(ended, printed)
+    exit_code_after(ended, printed)
 }
 
-/// The summary for machines: `syncs` are the sources that came to their end, and the one that failed.
+/// The JSON summary: `syncs` are the sources that completed, and the one that failed.
 fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> String {
     let (exit, failure) = match ended {
         Ok(exit) => (*exit, None),
@@ -96,7 +96,7 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
     let plan = plan(&config, inputs)?;
     let sync_id = args.cloudquery.sync_id()?;
     let plugins =
-        Plugins::start(wanted_once(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.output), &interrupted).await?;
+        Plugins::start(deduplicated(plan.iter().flat_map(Step::wanted)), &args.plugins.options(&args.output), &interrupted).await?;
     let run = Run {
         opener,
         plugins,
@@ -115,16 +115,16 @@ async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Val
     ended
 }
 
-/// What a sync begins with.
+/// What has to be prepared before a sync.
 struct Prepared {
     config: Config,
-    /// Those of each source.
+    /// The inputs of each source.
     inputs: Vec<Vec<Input>>,
-    /// Our own destination, if one of the configuration is.
+    /// The S3 destination, if the configuration uses it.
     opener: Option<Opener>,
 }
 
-/// Reads the configurations, looks for files, and compiles the component if it is needed. What can be refused is refused before that.
+/// Reads the configurations, looks for files, and compiles the component if it is needed, after everything else has been checked.
 async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError> {
     let config = loaded(&args.configs, console)?;
     let inputs = config.sources.iter().map(|source| chosen(source).map(|inputs| share(inputs, args.shard)));
@@ -139,10 +139,10 @@ async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError>
 }
 
 fn plan(config: &Config, inputs: Vec<Vec<Input>>) -> Result<Vec<Step<'_>>, CliError> {
-    config.sources.iter().zip(inputs).map(|(source, inputs)| Step::planned(source, inputs, config)).collect()
+    config.sources.iter().zip(inputs).map(|(source, inputs)| Step::new(source, inputs, config)).collect()
 }
 
-/// Reads the configurations, and says so.
+/// Reads the configurations and prints that it does.
 pub(super) fn loaded(configs: &[PathBuf], console: Console) -> Result<Config, CliError> {
     let names: Vec<String> = configs.iter().map(|path| path.display().to_string()).collect();
     console.say(&format!("Loading spec(s) from {}", names.join(", ")));

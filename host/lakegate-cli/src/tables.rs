@@ -1,4 +1,4 @@
-//! `lakegate tables`: what a source has to offer.
+//! `lakegate tables`: lists the tables of sources.
 
 use super::args::PluginArgs;
 use super::cloudquery_flags::CloudQueryFlags;
@@ -9,7 +9,7 @@ use super::interrupt;
 use super::output_args::OutputArgs;
 use super::plugins::{Plugins, Wanted};
 use super::sync::inputs::{file_tables, selection};
-use super::sync::step::begin_round;
+use super::sync::step::init_plugin;
 use arrow_schema::{Field, Schema};
 use bytes::Bytes;
 use lakegate::InvalidMessage;
@@ -22,32 +22,32 @@ use std::path::PathBuf;
 /// Prints the tables of the sources with their columns, as JSON.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TablesArgs {
-    /// CloudQuery configurations: YAML files, or folders of them.
+    /// YAML files, or folders of them.
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
-    /// Which tables.
+    /// Which tables to list.
     #[arg(long, value_enum, default_value = "all")]
     pub filter: Filter,
-    /// Write `DIR/SOURCE/__tables.json` for each source, and nothing on stdout.
+    /// Write `DIR/SOURCE/__tables.json` for each source instead of printing to stdout.
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
-    /// Options that CloudQuery's own program has, too.
+    /// Options of the CloudQuery CLI.
     #[command(flatten)]
     pub cloudquery: CloudQueryFlags,
-    /// How other people's plugins are run.
+    /// How plugins are run.
     #[command(flatten)]
     pub plugins: PluginArgs,
-    /// What is printed and logged.
+    /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Which tables.
+/// Which tables to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Filter {
-    /// All that the source has.
+    /// All tables of the source.
     All,
-    /// Those that the configuration asks for with `tables` and `skip_tables`.
+    /// The tables selected by `tables` and `skip_tables` in the configuration.
     Spec,
 }
 
@@ -105,7 +105,7 @@ async fn schemas(source: &Source, filter: Filter, plugins: &Plugins, sync_id: &s
         return file_tables(source, Spool::default()).await;
     }
     let plugin = plugins.get(Kind::Source, &source.name)?;
-    begin_round(plugin, &source.spec, true, sync_id).await?;
+    init_plugin(plugin, &source.spec, true, sync_id).await?;
     let selection = match filter {
         Filter::All => Selection { tables: vec!["*".to_owned()], skip_tables: Vec::new(), skip_dependent_tables: false },
         Filter::Spec => selection(source),
@@ -114,7 +114,7 @@ async fn schemas(source: &Source, filter: Filter, plugins: &Plugins, sync_id: &s
     tables.map_err(|error| CliError::new(Exit::Source, format!("failed to get the tables of source {}: {error}", source.name)))
 }
 
-/// A table in the shape in which the SDKs document theirs.
+/// A table in the JSON format that the SDKs use for documentation.
 fn table(source: &str, ipc: &Bytes) -> Result<Value, CliError> {
     let refused = |problem: InvalidMessage| CliError::new(Exit::Source, format!("source {source}: a schema cannot be read: {problem}"));
     let schema = schema_of(ipc).map_err(refused)?;

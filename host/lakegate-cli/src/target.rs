@@ -1,4 +1,4 @@
-//! Where rows are to go: a spec from a file, or made of the common options.
+//! The destination of rows: a spec read from a file, or composed from command-line options.
 
 use super::args::Size;
 use super::config::{Config, ConfigErrors, DestinationPlugin, Required, Surroundings, content};
@@ -7,12 +7,12 @@ use lakegate::is_region;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-/// The region when neither `--region` nor the environment says one.
+/// The region if neither `--region` nor the environment sets one.
 const DEFAULT_REGION: &str = "us-east-1";
-/// Where the region comes from without `--region`, in this order.
+/// Environment variables for the region, in order of precedence.
 const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
-/// The destination of `load`: `--spec`, or `--to` with what goes with it.
+/// The destination options of `load`: `--spec`, or `--to` and its companions.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Destination")]
 pub struct Target {
@@ -25,13 +25,14 @@ pub struct Target {
     /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
     ///
     /// Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}. With
-    /// {{UUID}} a table is many objects, without it one. A path without {{TABLE}} gets `/{{TABLE}}.FORMAT` appended.
+    /// {{UUID}}, a table is split into many objects; without it, there is one object per table. A path without {{TABLE}} gets `/{{TABLE}}.FORMAT`
+    /// appended.
     #[arg(long, value_name = "s3://BUCKET/PATH", requires = "format")]
     pub to: Option<String>,
-    /// Format of the objects: csv, json (one JSON object a line) or parquet.
+    /// Format of the objects: csv, json (one JSON object per line) or parquet.
     #[arg(long)]
     pub format: Option<String>,
-    /// Compress csv and json.
+    /// Compression of csv and json.
     #[arg(long, value_name = "gzip")]
     pub compression: Option<String>,
     /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1].
@@ -40,22 +41,22 @@ pub struct Target {
     /// URL of a store other than AWS, such as `http://localhost:9000`.
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Name the bucket in the path of the URL, not in its host; MinIO and most other stores want it.
+    /// Put the bucket into the path of the URL instead of its host; required by MinIO and most other stores.
     #[arg(long)]
     pub path_style: bool,
-    /// Accept any TLS certificate of the endpoint. Not safe: for tests.
+    /// Accept any TLS certificate of the endpoint. Insecure; only for tests.
     #[arg(long)]
     pub skip_tls_verify: bool,
-    /// Write one object for each table, as without {{UUID}} in the path anyway.
+    /// Write one object per table, as is the case without {{UUID}} in the path anyway.
     #[arg(long)]
     pub no_rotate: bool,
     /// The Content-Type of the objects [default: that of the format].
     #[arg(long, value_name = "TYPE")]
     pub content_type: Option<String>,
-    /// Most rows of an object; needs {{UUID}} in the path [default: 10000].
+    /// Maximum rows per object; needs {{UUID}} in the path [default: 10000].
     #[arg(long, value_name = "ROWS")]
     pub batch_size: Option<u32>,
-    /// Size of the parts of a multipart upload, such as 16MiB [default: chosen by the object].
+    /// Size of the parts of a multipart upload, such as 16MiB [default: depends on the object].
     #[arg(long, value_name = "SIZE")]
     pub part_size: Option<Size>,
     /// Checksum to send objects with: crc32, or none for stores that refuse checksum headers [default: crc32, unless
@@ -71,17 +72,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// The spec as JSON. The test object is put only if `test_write` says so.
+    /// The spec as JSON. `test_write` decides whether the test object is put.
     ///
     /// # Errors
-    /// The file cannot be read or holds no spec of ours; `--to` is no address. Whether the spec is right is for the destination to say.
+    /// The file cannot be read or has no spec of the S3 destination, or `--to` is malformed. The spec itself is validated by the destination.
     pub fn spec_json(&self, test_write: bool, variable: impl Fn(&str) -> Option<String>) -> Result<String, CliError> {
         let mut spec = match (&self.spec, &self.to) {
             (Some(file), _) => read_spec(file)?,
             (None, Some(to)) => self.composed(to, variable)?,
-            (None, None) => return Err(CliError::new(Exit::Usage, "say where to: --to s3://BUCKET/PATH or --spec FILE")),
+            (None, None) => return Err(CliError::new(Exit::Usage, "no destination: give --to s3://BUCKET/PATH or --spec FILE")),
         };
-        // Keys match in any case, and the last one wins: there must be one only.
+        // Field names are case-insensitive, and the last one wins, so only one may remain.
         spec.retain(|key, _| !key.eq_ignore_ascii_case("test_write"));
         spec.insert("test_write".to_owned(), test_write.into());
         Ok(Value::Object(spec).to_string())
@@ -96,7 +97,7 @@ impl Target {
         let set = |name: &'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
         let region = match (&self.region, REGION_VARIABLES.into_iter().find_map(set)) {
             (Some(region), _) => Some(region.clone()),
-            // Nobody has written a field `region` that the spec's check could name.
+            // The spec's validation would blame a field `region` that the user has not written.
             (None, Some((name, region))) if !is_region(&region) => {
                 return Err(CliError::new(Exit::Spec, format!("{name} must be the code of a region such as eu-central-1, not {region:?}")));
             }
@@ -116,7 +117,7 @@ impl Target {
         put("endpoint", json!(self.endpoint));
         put("use_path_style", self.path_style.into());
         put("endpoint_skip_tls_verify", self.skip_tls_verify.into());
-        // Who asks for batches means rotation: the spec's check then says that the path lacks `{{UUID}}`.
+        // `--batch-size` implies rotation: the spec's validation then reports that the path lacks `{{UUID}}`.
         put("no_rotate", (self.no_rotate || !path.contains("{{UUID}}") && self.batch_size.is_none()).into());
         put("content_type", json!(self.content_type));
         put("batch_size", json!(self.batch_size));
@@ -136,26 +137,26 @@ impl Target {
     }
 }
 
-/// A spec of the S3 destination with a name to call it by.
+/// A spec of the S3 destination, and a name for messages.
 #[derive(Debug, Clone)]
 pub(crate) struct NamedSpec {
     pub(crate) name: String,
     pub(crate) json: String,
 }
 
-/// What files hold: bare specs, and CloudQuery documents.
+/// The contents of files: bare specs and CloudQuery documents.
 #[derive(Debug)]
 pub(crate) struct Documents {
-    /// Bare specs, and those of the S3 destinations among the documents.
+    /// Bare specs, and the specs of S3 destinations in the documents.
     pub(crate) specs: Vec<NamedSpec>,
     /// The documents.
     pub(crate) config: Config,
 }
 
-/// Why files cannot be read as specs or documents.
+/// An error while reading specs or documents.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// The documents are wrong.
+    /// The documents have errors.
     Config(ConfigErrors),
     /// A file cannot be read.
     File(CliError),
@@ -190,7 +191,7 @@ pub(crate) fn read_documents(files: &[PathBuf]) -> Result<Documents, Unreadable>
     Ok(Documents { specs, config })
 }
 
-/// Every S3 spec in the files; another destination is an error.
+/// All S3 specs in the files; other destinations are an error.
 fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> {
     let Documents { specs, config } = read_documents(files)?;
     match config.destinations.iter().find(|destination| destination.plugin != DestinationPlugin::S3) {
@@ -199,11 +200,11 @@ fn read_specs(files: &[PathBuf]) -> Result<Vec<NamedSpec>, CliError> {
     }
 }
 
-/// The one spec in a file.
+/// The only spec in a file.
 fn read_spec(file: &Path) -> Result<Map<String, Value>, CliError> {
     let specs = read_specs(&[file.to_owned()])?;
     let [spec] = specs.as_slice() else {
-        let problem = format!("{}: one destination is expected, {} are there", file.display(), specs.len());
+        let problem = format!("{}: expected one destination, found {}", file.display(), specs.len());
         return Err(CliError::new(Exit::Spec, problem));
     };
     match serde_json::from_str(&spec.json) {
@@ -213,7 +214,7 @@ fn read_spec(file: &Path) -> Result<Map<String, Value>, CliError> {
     }
 }
 
-/// A bare spec: one mapping without `kind`. [`None`] for folders and for what must be CloudQuery documents.
+/// A bare spec: one mapping without `kind`. [`None`] for folders and for anything that must be CloudQuery documents.
 fn bare_spec(file: &Path) -> Result<Option<Map<String, Value>>, CliError> {
     if file.is_dir() {
         return Ok(None);
@@ -222,7 +223,7 @@ fn bare_spec(file: &Path) -> Result<Option<Map<String, Value>>, CliError> {
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
     Ok(match serde_saphyr::from_str_with_options::<Value>(&text, options) {
         Ok(Value::Object(fields)) if !fields.contains_key("kind") => Some(fields),
-        // Several documents, mistakes, and everything else: the reader of configurations says what is wrong.
+        // For anything else, including errors, the configuration reader reports what is wrong.
         _ => None,
     })
 }
@@ -259,8 +260,8 @@ mod tests {
         assert_eq!(spec(&target("s3://b/x"), &[("AWS_REGION", "")]).unwrap()["region"], "us-east-1");
         let error = spec(&target("s3://b/x"), &[("AWS_REGION", "eu-central-1\n")]).unwrap_err();
         assert!(error.exit == Exit::Spec && error.message.starts_with("AWS_REGION must be the code of a region"), "{error}");
-        let told = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
-        assert_eq!(spec(&told, &environment).unwrap()["region"], "sa-east-1");
+        let with_region = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
+        assert_eq!(spec(&with_region, &environment).unwrap()["region"], "sa-east-1");
     }
 
     #[test]

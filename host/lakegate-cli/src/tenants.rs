@@ -1,4 +1,4 @@
-//! The file of tenants: who listens where, under which grant, with whose credentials. Strict: what is not known is refused.
+//! The tenants file: each tenant's address, grant and credentials. Unknown fields are errors.
 
 mod entry;
 mod listen_address;
@@ -18,13 +18,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// Bytes of the file: thousands of tenants have a few.
+/// Maximum size of the file; even thousands of tenants need only a few megabytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// How long a file has to stay as it is to be read: whoever writes one in place writes it in one go.
+/// How long a file has to be unchanged before it is used: a program that writes it in place does so without long pauses.
 const SETTLED: Duration = Duration::from_millis(300);
 
-/// How often it is read until it does.
+/// How often the file is read before giving up.
 const MAX_READS: u32 = 10;
 
 #[derive(Debug, Deserialize)]
@@ -33,24 +33,24 @@ struct File {
     tenants: BTreeMap<String, Entry>,
 }
 
-/// What a file says, as far as it can be told that it is all.
+/// The contents of a file, and what is known about its completeness.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Whom it names.
+    /// The tenants in the file.
     pub tenants: Vec<TenantEntry>,
-    /// Whether it is known to be whole.
+    /// Whether the file is known to be complete.
     pub seal: Seal,
-    /// Whether its last line has an end.
+    /// Whether the file ends with a newline.
     ends_with_a_line: bool,
 }
 
 impl Loaded {
-    /// What is served and no longer in the file, in words; nothing if the file is sealed.
+    /// Describes what is served but no longer in the file; nothing if the file is sealed.
     pub fn losses<'a>(&self, served: impl Iterator<Item = &'a TenantEntry>) -> Vec<String> {
         if self.seal == Seal::Whole {
             return Vec::new();
         }
-        let mut losses = losses::of(served, &self.tenants);
+        let mut losses = losses::between(served, &self.tenants);
         if !self.ends_with_a_line {
             losses.push("the end of the last line".to_owned());
         }
@@ -61,18 +61,18 @@ impl Loaded {
 /// Reads the file once.
 ///
 /// # Errors
-/// Everything that is wrong with it, one problem a line.
+/// All problems of the file, one per line.
 pub fn read(file: &Path) -> Result<Loaded, CliError> {
-    // Read once: a pipe is as good as a file here.
+    // Read only once, so a pipe is fine.
     let text = file::read_argument(file).map_err(|error| refused(file, &format!("cannot be read: {error}")))?;
     loaded(file, &text)
 }
 
-/// Reads the file when it stays as it is for a moment: one that is written in place is not to be caught halfway. A sealed one that is right
-/// is taken at once.
+/// Reads the file once it has been unchanged for a moment, so that a file that is being written is not read half-way. A file with a valid seal is
+/// used at once.
 ///
 /// # Errors
-/// As [`read`], or it does not stay as it is.
+/// As [`read`], or the file keeps changing.
 pub async fn settled(file: &Path) -> Result<Loaded, CliError> {
     let mut text = text_of(file)?;
     for _ in 0..MAX_READS {
@@ -86,13 +86,13 @@ pub async fn settled(file: &Path) -> Result<Loaded, CliError> {
         }
         text = again;
     }
-    Err(refused(file, "it is being written: write it beside, and rename it"))
+    Err(refused(file, "it is still being written: write the new file next to it, then rename it"))
 }
 
-/// Reads the file whatever its seal says, and puts it back with one that is right.
+/// Reads the file, ignoring its seal, and replaces it by one with a valid seal.
 ///
 /// # Errors
-/// As [`read`], or it cannot be written.
+/// As [`read`], or the file cannot be written.
 pub fn read_and_seal(file: &Path) -> Result<Loaded, CliError> {
     let text = text_of(file)?;
     let sealed = seal::applied(&text);
@@ -141,7 +141,7 @@ fn parse(text: &str) -> Result<Vec<TenantEntry>, Vec<String>> {
     if problems.is_empty() { Ok(tenants) } else { Err(problems) }
 }
 
-/// A mistake by its line, which is not shown: it may hold what is not for a log.
+/// Formats an error with its line number but not the line itself, which may hold a secret.
 fn said_of(text: &str, error: &toml::de::Error) -> String {
     let message = unquoted(error.message().trim_end());
     match error.span().and_then(|span| text.as_bytes().get(..span.start)) {

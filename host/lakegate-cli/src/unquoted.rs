@@ -1,19 +1,19 @@
-//! What a reader of TOML, YAML or JSON says of a mistake, without the values that it quotes: they may be passwords.
+//! Removes quoted values from error messages of TOML, YAML and JSON parsers, since they may be passwords.
 
-/// What serde says before it quotes a value.
+/// What precedes a quoted value in serde's messages.
 const BEFORE_A_VALUE: [&str; 3] = ["invalid type: ", "invalid value: ", "unknown variant"];
-/// What it says after.
+/// What follows it.
 const AFTER_A_VALUE: &str = ", expected ";
 
-/// The message with what kind of value was found instead of the value, and what was expected. Names of fields stay.
+/// The message with the type of the value instead of the value, and with what was expected. Field names are kept.
 pub(super) fn unquoted(message: &str) -> String {
     let Some((at, before)) = BEFORE_A_VALUE.iter().filter_map(|before| Some((message.find(before)?, before))).min() else {
         return message.to_owned();
     };
     let (begin, rest) = message.split_at_checked(at + before.len()).unwrap_or((message, ""));
-    // The kind ends where the value begins.
+    // The type ends where the value begins.
     let kind = rest.split(['"', '`', '\'', ',']).next().unwrap_or_default().trim_end();
-    // A value may have these words in it: what is after the last of them is serde's.
+    // The value may contain this text: only what follows its last occurrence is serde's.
     let expected = rest.rfind(AFTER_A_VALUE).and_then(|at| rest.get(at..)).unwrap_or_default();
     format!("{begin}{kind}{expected}").trim_end().to_owned()
 }

@@ -1,6 +1,6 @@
-//! The CloudQuery plugin protocol, version 3.
+//! The CloudQuery plugin protocol, version 3: server and client.
 //!
-//! [`server`] is the S3 destination as a plugin of the CloudQuery CLI; [`client`] starts and calls other people's plugins.
+//! [`server`] is the S3 destination as a plugin for the CloudQuery CLI; [`client`] starts and calls third-party plugins.
 
 pub mod client;
 pub mod server;

@@ -1,28 +1,28 @@
-//! The types a column of CSV or NDJSON can have, under the names that `--column NAME=TYPE` takes.
+//! The types that a CSV or NDJSON column can have, with the names that `--column NAME=TYPE` accepts.
 
 use arrow_schema::{DataType, Field, TimeUnit};
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// The names that are accepted, for messages and help.
+/// The accepted names, for messages and help.
 pub const TYPE_NAMES: &str = "bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64, decimal(P,S), utf8, binary, \
                               date, time, timestamp, timestamp_s, timestamp_ms, timestamp_us, timestamp_ns, datetime, datetime_ns, json, uuid";
 
-/// Most digits of a decimal: what decimal128 holds.
+/// Maximum digits of a decimal, the limit of decimal128.
 const MAX_DECIMAL_DIGITS: u8 = 38;
 
-/// The type of a column that arrives as text.
+/// The type of a text column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnType {
     /// `true` or `false`, in any case.
     Bool,
-    /// A signed or unsigned whole number, without a plus or leading zeros.
+    /// A signed or unsigned integer, without a plus sign or leading zeros.
     Integer(DataType),
-    /// A floating-point number, without a plus or leading zeros: the nearest that the type has, unless that is infinite or zero in its
-    /// stead. Also `NaN` and `inf`.
+    /// A floating-point number, without a plus sign or leading zeros: the nearest representable value, unless that would be infinite or zero. Also
+    /// `NaN` and `inf`.
     Float(DataType),
-    /// A decimal number of so many digits, so many of them after the point; without a plus, leading zeros or an exponent.
+    /// A decimal number with a precision and a scale; without a plus sign, leading zeros or an exponent.
     Decimal(u8, i8),
     /// Any text.
     Utf8,
@@ -32,9 +32,9 @@ pub enum ColumnType {
     Date,
     /// `15:04:05.999999`.
     Time,
-    /// `2006-01-02T15:04:05Z`: an instant, with a time of day. Where `--column` asks for it, text without a zone is taken as UTC.
+    /// `2006-01-02T15:04:05Z`: a point in time, with a time of day. With `--column`, text without a zone is UTC.
     Timestamp(TimeUnit),
-    /// `2006-01-02 15:04:05`: a time without a zone.
+    /// `2006-01-02 15:04:05`: date and time without a zone.
     DateTime(TimeUnit),
     /// Any JSON value.
     Json,
@@ -43,7 +43,7 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
-    /// The type as Arrow stores it.
+    /// The corresponding Arrow type.
     pub fn data_type(&self) -> DataType {
         match self {
             Self::Bool => DataType::Boolean,
@@ -59,11 +59,11 @@ impl ColumnType {
         }
     }
 
-    /// The type that is described so; [`None`] if it is none that text becomes.
+    /// The column type of an Arrow field; [`None`] if text cannot have that type.
     pub(crate) fn of_field(field: &Field) -> Option<Self> {
         let described = match field.data_type() {
             DataType::Boolean => Self::Bool,
-            // A float32 rounds nearly every number, which nobody has asked for here.
+            // A float32 rounds nearly all numbers, which was not requested here.
             DataType::Float64 => Self::Float(DataType::Float64),
             DataType::Decimal128(precision, scale) => Self::Decimal(*precision, *scale),
             DataType::Utf8 => Self::Utf8,
@@ -77,12 +77,12 @@ impl ColumnType {
             other if other.is_integer() => Self::Integer(other.clone()),
             _ => return None,
         };
-        // Another zone, extension or width is no type of ours.
+        // Other zones, extensions and widths are not supported.
         let ours = described.field(field.name());
         (ours.data_type() == field.data_type() && ours.metadata() == field.metadata() && described.is_accepted()).then_some(described)
     }
 
-    /// Has it bounds that `--column` would take?
+    /// Whether `--column` accepts the type's parameters.
     fn is_accepted(&self) -> bool {
         match self {
             Self::Decimal(precision, scale) => u8::try_from(*scale).is_ok_and(|scale| scale <= *precision),
@@ -90,7 +90,7 @@ impl ColumnType {
         }
     }
 
-    /// The column as Arrow describes it; JSON and UUID carry CloudQuery's extension metadata.
+    /// The column as an Arrow field; JSON and UUID carry CloudQuery's extension metadata.
     pub fn field(&self, name: &str) -> Field {
         let field = Field::new(name, self.data_type(), true);
         let extension = match self {
@@ -105,7 +105,7 @@ impl ColumnType {
     }
 }
 
-/// Lower-case names of the whole numbers.
+/// Lower-case names of the integer types.
 fn integer(name: &str) -> Option<DataType> {
     Some(match name {
         "int8" => DataType::Int8,
@@ -120,7 +120,7 @@ fn integer(name: &str) -> Option<DataType> {
     })
 }
 
-/// `decimal(P,S)`.
+/// Parses `decimal(P,S)`.
 fn decimal(name: &str) -> Option<ColumnType> {
     let (precision, scale) = name.strip_prefix("decimal(")?.strip_suffix(')')?.split_once(',')?;
     let precision: u8 = precision.trim().parse().ok()?;
@@ -183,7 +183,7 @@ impl fmt::Display for ColumnType {
     }
 }
 
-/// Digits after the second that a unit holds.
+/// Decimals of a second in a unit.
 pub(crate) fn decimals(unit: &TimeUnit) -> usize {
     match unit {
         TimeUnit::Second => 0,
@@ -202,10 +202,10 @@ fn unit_name(unit: &TimeUnit) -> &'static str {
     }
 }
 
-/// `NAME=TYPE`. The name may hold `=`; the type never does.
+/// Parses `NAME=TYPE`. The name may contain `=`, the type cannot.
 ///
 /// # Errors
-/// No `=`, no name, or no such type.
+/// There is no `=` or no name, or the type is unknown.
 pub fn parse_override(text: &str) -> Result<(String, ColumnType), String> {
     let (name, type_name) = text.rsplit_once('=').ok_or_else(|| format!("{text:?} is not NAME=TYPE"))?;
     if name.is_empty() {

@@ -1,8 +1,8 @@
-//! CSV: RFC 4180 with a header line, lines that end with `\n` or `\r\n`, any one-byte delimiter.
+//! CSV reader: RFC 4180 with a header line, lines that end with `\n` or `\r\n`, and any one-byte delimiter.
 //!
-//! An empty field is null, a quoted empty field is the empty text. Lines without anything are skipped (in a file of one column they are a
-//! null). A record with another number of fields than the header, a quote that is never closed, anything behind a closing quote, and a `\r`
-//! that stands alone outside quotes (the line end of old Macs) are errors. A column whose name is empty is named after its place.
+//! An empty field is null, a quoted empty field is the empty text. Blank lines are skipped (in a file with one column they are null). Errors are: a
+//! record with another number of fields than the header, an unclosed quote, text after a closing quote, and a lone `\r` outside quotes (the line end
+//! of old Macs). A column without a name is named after its position.
 
 use super::like::Like;
 use super::lines::{Lines, MAX_COLUMNS, MAX_NAME_BYTES, MAX_NAMES_BYTES, strip_mark, trim_end};
@@ -15,17 +15,17 @@ use std::io::BufRead;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Readers do not agree on what it means: one row or two.
+/// Parsers disagree on whether this means one row or two.
 const LONE_RETURN: &str = "a carriage return stands alone outside quotes; lines that end with \\n or \\r\\n are expected (convert old Mac line ends first, \
                            or quote the field that holds one)";
 
-/// Bytes of a line up to which it is read to its end whatever it holds, so that its fields are counted.
+/// Lines up to this length are always read to their end, so that their fields are counted.
 const LONG_LINE_BYTES: usize = 64 << 10;
 
-/// Fields beyond those that are wanted up to which they are counted, for the message.
+/// How many surplus fields are counted, for the message.
 const COUNTED_FIELDS: usize = 10_000;
 
-/// A field of a record: where its text is in [`Record::text`], and whether it was quoted.
+/// A field of a record: the range of its text in [`Record::text`], and whether it was quoted.
 #[derive(Debug, Clone)]
 struct Field {
     text: Range<usize>,
@@ -35,29 +35,28 @@ struct Field {
 /// One record.
 #[derive(Debug, Default)]
 struct Record {
-    /// The line on which it begins.
+    /// The line on which it starts.
     line: u64,
     raw: Vec<u8>,
-    /// The fields' text without quotes; `raw` itself is used when there is no quote.
+    /// The fields' text without quotes; if there are no quotes, `raw` itself is used.
     text: Vec<u8>,
     /// At most [`Record::most`] of them.
     fields: Vec<Field>,
-    /// Fields on the record.
+    /// Number of fields in the record.
     found: usize,
-    /// Fields that are wanted: more are counted only.
+    /// Number of expected fields; further ones are only counted.
     most: usize,
 }
 
-/// Reads a file of CSV.
+/// The reader of a CSV file.
 struct Reader {
     lines: Lines,
     delimiter: u8,
     record: Record,
     rows: TextRows,
-    done: bool,
 }
 
-/// Opens a file of CSV: reads the header and the rows that the types are chosen from.
+/// Opens a CSV file: reads the header and the rows that types are inferred from.
 pub(crate) fn open(
     input: Box<dyn BufRead + Send>,
     file: Arc<str>,
@@ -72,14 +71,14 @@ pub(crate) fn open(
     }
     let (names, made_up) = header(&record, &lines)?;
     record.most = names.len();
-    let mut reader = Reader { lines, delimiter, record, rows: TextRows::new(file, Dialect::Plain, names), done: false };
+    let mut reader = Reader { lines, delimiter, record, rows: TextRows::new(file, Dialect::Plain, names) };
     reader.fill()?;
     let (schema, undecided) = reader.rows.choose_types(&options.columns, like);
     let rows: Rows = Box::new(reader);
     Ok(Opened { schema, rows, undecided, optional: false, notes: made_up.into_iter().collect() })
 }
 
-/// The names of the columns, and what is to be said of those that were made up.
+/// The names of the columns, and a note about generated names.
 fn header(record: &Record, lines: &Lines) -> Result<(Vec<String>, Option<String>), InputError> {
     if record.is_blank() {
         return Err(lines.malformed(1, "the first line is empty; a header line with the names of the columns is expected"));
@@ -122,10 +121,10 @@ fn header(record: &Record, lines: &Lines) -> Result<(Vec<String>, Option<String>
     Ok((names, note))
 }
 
-/// Names that a note shows.
+/// How many names a note lists.
 const SHOWN_NAMES: usize = 10;
 
-/// `column_3`, unless another column has that name.
+/// `column_3`, or a variation if another column has that name.
 fn free_name(place: usize, known: &HashSet<String>) -> String {
     let name = format!("column_{place}");
     if !known.contains(&name) {
@@ -139,11 +138,11 @@ fn too_many_columns() -> String {
 }
 
 impl Reader {
-    /// Reads rows until there are enough of them, or no more.
+    /// Reads rows until a batch is full or the file ends.
     fn fill(&mut self) -> Result<(), InputError> {
         while !self.rows.is_full() {
             if !self.record.read(&mut self.lines, self.delimiter, false)? {
-                self.done = true;
+                self.rows.set_done();
                 return Ok(());
             }
             self.take_record()?;
@@ -178,20 +177,12 @@ impl Iterator for Reader {
     type Item = Result<RecordBatch, InputError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.done
-            && let Err(error) = self.fill()
-        {
-            self.done = true;
-            self.rows.clear();
-            return Some(Err(error));
-        }
-        let taken = self.rows.take();
-        self.done |= taken.is_err();
-        taken.transpose()
+        let filled = if self.rows.is_done() { Ok(()) } else { self.fill() };
+        self.rows.next_batch(filled)
     }
 }
 
-/// One more field.
+/// Adds a field.
 fn push(fields: &mut Vec<Field>, found: &mut usize, most: usize, field: Field) {
     *found += 1;
     if *found <= most {
@@ -206,7 +197,7 @@ impl Record {
         self.text.clear();
         self.fields.clear();
         self.found = 0;
-        // A line of more fields than are wanted need not be read to its end; behind a quote a delimiter may be text.
+        // A line with too many fields need not be read to its end; inside quotes, a delimiter may be text.
         let (mut bytes, mut delimiters, mut quoted, most) = (0_usize, 0_usize, false, self.most);
         let within = |piece: &[u8]| {
             bytes += piece.len();
@@ -233,7 +224,7 @@ impl Record {
         Ok(true)
     }
 
-    /// Neither a quote nor a carriage return on the line: the fields lie between the delimiters.
+    /// Splits a line without quotes and carriage returns at the delimiters.
     fn split_plain(&mut self, delimiter: u8) {
         let end = trim_end(&self.raw).len();
         let mut start = 0;
@@ -245,7 +236,7 @@ impl Record {
         std::mem::swap(&mut self.raw, &mut self.text);
     }
 
-    /// Field by field; a quoted one may go on over more lines.
+    /// Reads field by field; a quoted field may span several lines.
     fn split_quoted(&mut self, lines: &mut Lines, delimiter: u8, first: bool) -> Result<(), InputError> {
         let mut at = 0;
         loop {
@@ -281,12 +272,12 @@ impl Record {
             } else if rest.first() == Some(&b'\r') {
                 return Err(lines.malformed(lines.number(), LONE_RETURN));
             } else {
-                return Err(lines.malformed(lines.number(), format!("field {} goes on behind its closing quote", self.found)));
+                return Err(lines.malformed(lines.number(), format!("field {} continues after its closing quote", self.found)));
             }
         }
     }
 
-    /// Reads from behind an opening quote to behind the closing one.
+    /// Reads from after an opening quote to after the closing one.
     fn unquote(&mut self, mut at: usize, lines: &mut Lines) -> Result<usize, InputError> {
         let opened = lines.number();
         loop {
@@ -316,7 +307,7 @@ impl Record {
         std::str::from_utf8(&self.text[self.fields[index].text.clone()]).ok()
     }
 
-    /// Is there nothing on the line?
+    /// Whether the line is blank.
     fn is_blank(&self) -> bool {
         matches!(self.fields.as_slice(), [Field { text, quoted: false }] if text.is_empty())
     }

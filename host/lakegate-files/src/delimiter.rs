@@ -1,16 +1,16 @@
-//! The delimiter of a CSV file: said by `--delimiter`, or told by the beginning of the file.
+//! The delimiter of a CSV file: given by `--delimiter`, or detected from the beginning of the file.
 //!
-//! The rule: the delimiter that the file's kind stands for (a comma, a tab for `.tsv`) is kept if the header holds it and every record has
-//! as many fields as the header, or if no other one does better. Another of `,` `;` `|` and tab is taken if the header and every record
-//! split by it into equally many fields, two at least. What was taken in place of the usual one is said, and so is a header that holds
-//! another delimiter though its records do not split by it.
+//! The format's usual delimiter (a comma, or a tab for `.tsv`) is used if the header contains it and every record has as many fields as the header,
+//! or if no other delimiter fits better. Another one of `,` `;` `|` and tab is used if it splits the header and every record into the same number of
+//! fields, at least two. A note is returned if an unusual delimiter is used, and also if the header contains another delimiter that does not split
+//! the records.
 
 use memchr::memchr;
 use std::str::FromStr;
 
-/// What lists are separated by, the usual one first.
+/// The delimiters that are detected.
 const KNOWN: [u8; 4] = [b',', b';', b'\t', b'|'];
-/// Records that are looked at.
+/// Number of records that are inspected.
 const RECORDS: usize = 1_000;
 
 /// A delimiter of CSV.
@@ -20,7 +20,7 @@ pub struct Delimiter(pub(crate) u8);
 impl FromStr for Delimiter {
     type Err = String;
 
-    /// One character, or a word for it.
+    /// Parses one character, or its name.
     fn from_str(text: &str) -> Result<Self, String> {
         let byte = match (text, text.as_bytes()) {
             ("tab" | "\\t", _) => b'\t',
@@ -33,43 +33,43 @@ impl FromStr for Delimiter {
         };
         let accepted = byte == b'\t' || byte == b' ' || (byte.is_ascii_punctuation() && byte != b'"');
         accepted.then_some(Self(byte)).ok_or_else(|| {
-            format!("{text:?} is no delimiter; one character of ASCII punctuation (but no quote), `tab`, `comma`, `semicolon`, `pipe` or `space` is accepted")
+            format!("{text:?} is not a delimiter; one character of ASCII punctuation (but no quote), `tab`, `comma`, `semicolon`, `pipe` or `space` is accepted")
         })
     }
 }
 
-/// What the beginning of a file says.
+/// A detected delimiter.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Detected {
     pub(crate) delimiter: u8,
-    /// What its user should know.
+    /// A note for the user.
     pub(crate) note: Option<String>,
 }
 
-/// Tells the delimiter by the beginning of a file; `whole`: that is all of it.
-pub(crate) fn tell(head: &[u8], whole: bool, usual: u8) -> Told {
+/// Detects the delimiter from the beginning of a file; `whole` if that is the entire file.
+pub(crate) fn detect(head: &[u8], whole: bool, usual: u8) -> Detected {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let shape = |delimiter| Shape::of(head, whole, delimiter);
+    let shape = |delimiter| Shape::new(head, whole, delimiter);
     let own = shape(usual);
     if own.header > 1 && own.even {
-        return Told { delimiter: usual, note: None };
+        return Detected { delimiter: usual, note: None };
     }
     let others = || KNOWN.into_iter().filter(|delimiter| *delimiter != usual).map(|delimiter| (delimiter, shape(delimiter)));
     if let Some((delimiter, shape)) = others().filter(|(_, shape)| shape.header > 1 && shape.even).max_by_key(|(_, shape)| shape.header) {
         let note = format!(
-            "the columns are separated by {}, not by {}: read as {} columns (--delimiter says otherwise)",
+            "the columns are separated by {}, not by {}: read as {} columns (set --delimiter to override)",
             name(delimiter),
             name(usual),
             shape.header
         );
-        return Told { delimiter, note: Some(note) };
+        return Detected { delimiter, note: Some(note) };
     }
     let doubtful = (own.header == 1).then(|| others().find(|(_, shape)| shape.header > 1)).flatten();
     let note = doubtful.map(|(delimiter, _)| {
         let (other, usual) = (name(delimiter), name(usual));
-        format!("the header holds {other}, but the rows do not split by it evenly: separated by {usual}, it is one column (--delimiter says otherwise)")
+        format!("the header holds {other}, but the rows do not split by it evenly: separated by {usual}, it is one column (set --delimiter to override)")
     });
-    Told { delimiter: usual, note }
+    Detected { delimiter: usual, note }
 }
 
 fn name(delimiter: u8) -> &'static str {
@@ -81,28 +81,28 @@ fn name(delimiter: u8) -> &'static str {
     }
 }
 
-/// How the records split by a delimiter.
+/// How a delimiter splits the records.
 struct Shape {
-    /// Fields of the first record.
+    /// Number of fields in the first record.
     header: usize,
-    /// Have all records as many?
+    /// Whether all records have the same number.
     even: bool,
 }
 
 impl Shape {
-    fn of(head: &[u8], whole: bool, delimiter: u8) -> Self {
+    fn new(head: &[u8], whole: bool, delimiter: u8) -> Self {
         let mut fields = Records { rest: head, whole, delimiter };
         let header = fields.next().unwrap_or_else(|| {
-            // Not even the first record ends here: what there is of it.
+            // Not even the first record is complete: count what there is.
             Records { rest: head, whole: true, delimiter }.next().unwrap_or(1)
         });
-        // Blank lines are skipped by the reader.
+        // The reader skips blank lines.
         let even = fields.filter(|fields| *fields > 0).take(RECORDS).all(|fields| fields == header);
         Self { header, even }
     }
 }
 
-/// The fields of each record; 0 for a blank line.
+/// The number of fields of each record; 0 for a blank line.
 struct Records<'a> {
     rest: &'a [u8],
     whole: bool,
@@ -120,14 +120,14 @@ impl Iterator for Records<'_> {
         let mut begins = true;
         loop {
             let Some(byte) = self.rest.get(at).copied() else {
-                // Cut off: unless the file ends here, there is more of it.
+                // Truncated: unless the file ends here, the record continues.
                 self.rest = &[];
                 return self.whole.then_some(fields);
             };
             at += 1;
             match byte {
                 b'"' if begins => {
-                    // To behind the closing quote; a doubled one begins anew.
+                    // Skip past the closing quote; a doubled quote starts over.
                     at += memchr(b'"', self.rest.get(at..).unwrap_or_default()).map_or(usize::MAX / 2, |length| length + 1);
                     begins = self.rest.get(at) == Some(&b'"');
                     continue;
@@ -152,12 +152,12 @@ impl Iterator for Records<'_> {
 mod tests {
     use super::*;
 
-    /// `note`: what it says, or nothing.
+    /// `note` is the expected note, or empty.
     #[track_caller]
     fn check(content: &str, usual: u8, delimiter: char, note: &str) {
-        let told = tell(content.as_bytes(), true, usual);
-        assert_eq!(char::from(told.delimiter), delimiter, "{content:?}");
-        let said = told.note.unwrap_or_default();
+        let detected = detect(content.as_bytes(), true, usual);
+        assert_eq!(char::from(detected.delimiter), delimiter, "{content:?}");
+        let said = detected.note.unwrap_or_default();
         assert!(said.is_empty() == note.is_empty() && said.contains(note), "{content:?}: {said}");
     }
 
@@ -178,7 +178,7 @@ mod tests {
         check("a,b\n1,2\n", b'\t', ',', "a comma, not by a tab");
         check("a;b\n", b',', ';', "semicolon");
         check("\u{feff}\"a;x\";b\r\n\"1\n;\"\"2\";3\r\n", b',', ';', "2 columns");
-        // Commas in the text of one row, semicolons in all.
+        // Commas in the text of one row, semicolons in all rows.
         check("a,x;b\n1;2\n3;4\n", b',', ';', "semicolon");
         check("a;b;c\n1;2|3;4\n", b',', ';', "3 columns");
     }
@@ -191,9 +191,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_does_not_count() {
-        assert_eq!(tell(b"a;b\n1;2\n3", false, b',').delimiter, b';');
-        assert_eq!(tell(b"a;b;c", false, b',').delimiter, b';');
-        assert_eq!(tell(b"a;b\n1;\"", false, b',').delimiter, b';');
+        assert_eq!(detect(b"a;b\n1;2\n3", false, b',').delimiter, b';');
+        assert_eq!(detect(b"a;b;c", false, b',').delimiter, b';');
+        assert_eq!(detect(b"a;b\n1;\"", false, b',').delimiter, b';');
     }
 
     #[test]

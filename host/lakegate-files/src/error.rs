@@ -1,146 +1,146 @@
-//! What can be wrong with an input. Every message names the file and the place; none repeats a value of a row.
+//! Errors of an input. Every message names the file and the position; none contains a value from a row.
 
 use std::fmt;
 use std::io;
 
-/// Why an input is refused.
+/// An input that is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// The operating system.
+    /// The file cannot be read.
     #[error("{file}: cannot be read: {cause}")]
     Io {
-        /// Which file.
+        /// The file.
         file: String,
-        /// What it said.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// A pattern that matches nothing.
+    /// A file pattern matches nothing.
     #[error("{pattern}: no file matches this pattern")]
     NoMatch {
         /// The pattern.
         pattern: String,
     },
-    /// Not a pattern.
+    /// A file pattern is malformed.
     #[error("{pattern}: not a pattern of files: {problem}")]
     BadPattern {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// Neither content nor name say what it is.
-    #[error("{file}: neither its first bytes nor its name say what it is; say it with --input-format parquet|csv|tsv|ndjson|ipc")]
+    /// The format cannot be recognised from content or name.
+    #[error("{file}: neither its first bytes nor its name tell its format; set it with --input-format parquet|csv|tsv|ndjson|ipc")]
     UnknownFormat {
-        /// Which file.
+        /// The file.
         file: String,
     },
-    /// No table name can be made of the name of the file.
-    #[error("{file}: no table name follows from this; say it with --table NAME")]
+    /// No table name can be derived from the file's name.
+    #[error("{file}: no table name can be derived from this; set it with --table NAME")]
     NoTable {
-        /// Which file.
+        /// The file.
         file: String,
     },
-    /// Truncated, corrupt, or not what its format asks for.
+    /// The file is truncated, corrupt, or not valid in its format.
     #[error("{file}{at}: {problem}")]
     Malformed {
-        /// Which file.
+        /// The file.
         file: String,
-        /// Where in it.
+        /// The position in the file.
         at: Position,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A value that is not of its column's type.
+    /// A value does not have its column's type.
     #[error(
         "{file}, line {line}, column `{column}`: the value is not {expected}; --column {column}={remedy} takes it as it is written \
          (--column {column}=TYPE sets any other type)"
     )]
     Mismatch {
-        /// Which file.
+        /// The file.
         file: String,
-        /// The line on which the row begins, from 1.
+        /// The line on which the row starts, from 1.
         line: u64,
-        /// Which column.
+        /// The column.
         column: String,
-        /// The type, and what text it takes.
+        /// The type, and the text it accepts.
         expected: String,
-        /// The type that takes any such value.
+        /// The type that accepts the value.
         remedy: &'static str,
     },
-    /// Something that is told by its content, and is not read.
+    /// A file of a known but unsupported format.
     #[error("{file}: it is {what}; {advice}")]
     NotRead {
-        /// Which file.
+        /// The file.
         file: String,
-        /// What it is.
+        /// The format.
         what: String,
-        /// What can be done.
+        /// What the user can do.
         advice: String,
     },
-    /// A copy on disk is needed, and cannot be had.
+    /// A copy on disk is needed but cannot be made.
     #[error("{file}: it is {what}, which is read from a file that is neither compressed nor a pipe, so a copy is needed: {problem}")]
     NoSpool {
-        /// Which file.
+        /// The file.
         file: String,
-        /// What it is.
+        /// The format.
         what: &'static str,
         /// Why there is no copy, and what would help.
         problem: String,
     },
-    /// A value that cannot arrive as it is.
+    /// A value would be changed by an output.
     #[error("{file}, row {row}, column `{column}`: {problem}")]
     Value {
-        /// Which file.
+        /// The file.
         file: String,
-        /// From 1, a header not counted.
+        /// The row, from 1, not counting the header.
         row: u64,
-        /// Which column; with the way to the field or item, if the value is nested.
+        /// The column; with the path to the field or item if the value is nested.
         column: String,
-        /// What is wrong, and what would be accepted.
+        /// The problem, and what would be accepted.
         problem: String,
     },
-    /// A column that cannot be taken.
+    /// A column is not supported.
     #[error("{file}, column `{column}`: {problem}")]
     Column {
-        /// Which file.
+        /// The file.
         file: String,
-        /// Which column.
+        /// The column.
         column: String,
-        /// What is wrong, and what would be accepted.
+        /// The problem, and what would be accepted.
         problem: String,
     },
-    /// A row that is larger than a message may be.
+    /// A row is larger than a message may be.
     #[error("{file}, row {row}: the row has {bytes} bytes; at most {most} are accepted")]
     RowTooLarge {
-        /// Which file.
+        /// The file.
         file: String,
-        /// From 1, the header not counted.
+        /// The row, from 1, not counting the header.
         row: u64,
-        /// How large it is.
+        /// Size of the row.
         bytes: usize,
-        /// How large it may be.
+        /// Maximum size.
         most: usize,
     },
-    /// The thread that reads has come to no end of its own. A bug.
-    #[error("the reader of the input broke off, so not all of its rows were sent; this is a bug of this program")]
+    /// The reading thread has stopped without reporting its end, which is a bug.
+    #[error("the reader of the input stopped unexpectedly, so not all of its rows were sent; this is a bug in this program")]
     ReaderLost,
-    /// Two files of one table do not fit.
+    /// Two files of one table do not match.
     #[error("{second}, column `{column}`: {difference} in {first}; files of one table ({table}) must have equal columns")]
     SchemaDiffers {
         /// The table.
         table: String,
-        /// The file that came first.
+        /// The first file.
         first: String,
         /// The file that differs.
         second: String,
-        /// The first column that differs.
+        /// The first differing column.
         column: String,
-        /// How.
+        /// The difference.
         difference: String,
     },
 }
 
-/// Where in a file.
+/// A position in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Position {
     /// The file as a whole.
@@ -149,11 +149,11 @@ pub enum Position {
     Line(u64),
     /// A byte, from 0.
     Byte(u64),
-    /// A Parquet row group (from 1), and the rows read well before.
+    /// A Parquet row group.
     RowGroup {
-        /// From 1; 0 for none.
+        /// Number of the row group from 1; 0 for none.
         group: usize,
-        /// Rows read well.
+        /// Rows that were read successfully before.
         rows: u64,
     },
     /// A record batch, from 1.

@@ -1,8 +1,8 @@
-//! Values that an output would change: named and refused before they are sent.
+//! Refuses values that an output would change, naming them before they are sent.
 //!
-//! Arrow lets a column hold more than its type has a meaning for: a time of day of thirty hours, a date with hours, a decimal with more digits
-//! than declared. The destination writes them as the reference does, which is to wrap around, to cut off or to round. Rows that a plugin
-//! sends are the reference's to define; a file is to arrive as it says, or not at all.
+//! Arrow allows a column to hold more than its type can mean: a time of day of thirty hours, a date with hours, a decimal with more digits than
+//! declared. The destination would write such values as the reference does, by wrapping around, truncating or rounding. For rows from a plugin the
+//! reference defines the result; values from a file must be written unchanged, or not at all.
 
 use super::InputError;
 use arrow_array::cast::AsArray;
@@ -19,10 +19,10 @@ const MILLISECONDS_OF_DAY: i32 = 1_000 * SECONDS_OF_DAY;
 const MICROSECONDS_OF_DAY: i64 = 1_000 * MILLISECONDS_OF_DAY as i64;
 const NANOSECONDS_OF_DAY: i64 = 1_000 * MICROSECONDS_OF_DAY;
 
-/// The first second that the destination's calendar can name, and the last; a zone moves either by less than a day.
+/// The first and last second that the destination's calendar can represent; a time zone shifts either by less than a day.
 const SECONDS: std::ops::RangeInclusive<i64> = -9_223_372_028_741_600_000..=i64::MAX - SECONDS_OF_DAY as i64;
 
-/// Refuses a batch of plain types that holds a value which no output names as it is. `rows_before` rows of the file came before it.
+/// Refuses a batch of plain types with a value that no output can represent. `rows_before` rows of the file precede it.
 ///
 /// # Errors
 /// [`InputError::Value`], which names the first row of the first such column.
@@ -30,7 +30,7 @@ pub(crate) fn check(batch: &RecordBatch, file: &str, rows_before: u64) -> Result
     check_as(batch.schema_ref().fields(), batch, file, rows_before)
 }
 
-/// The same for a batch that is to become one of these fields: intervals may still be the bytes that Parquet has.
+/// As [`check`], for a batch before its conversion to these fields, when intervals may still be Parquet's bytes.
 pub(crate) fn check_as(fields: &Fields, batch: &RecordBatch, file: &str, rows_before: u64) -> Result<(), InputError> {
     for (field, column) in fields.iter().zip(batch.columns()) {
         if let Some(fault) = find(field, column, &|_| true) {
@@ -41,22 +41,22 @@ pub(crate) fn check_as(fields: &Fields, batch: &RecordBatch, file: &str, rows_be
     Ok(())
 }
 
-/// A value that no output would name as it is.
+/// A value that no output can represent.
 struct Fault {
     row: usize,
-    /// Where in the column, if it is nested: `.name` of a field, `[]` of an item.
+    /// The path within the column, if it is nested: `.name` for a field, `[]` for an item.
     place: String,
     problem: String,
 }
 
 impl Fault {
-    /// The fault as the parent has it.
+    /// The fault from the parent's point of view.
     fn within(self, row: usize, place: &str) -> Self {
         Self { row, place: format!("{place}{}", self.place), problem: self.problem }
     }
 }
 
-/// The first fault among the rows that count: those below a null do not.
+/// The first fault among the valid rows: those below a null do not count.
 fn find(field: &Field, array: &ArrayRef, counts: &dyn Fn(usize) -> bool) -> Option<Fault> {
     let counts = |row: usize| row < array.len() && array.is_valid(row) && counts(row);
     let in_lists = |item: &Field, values: &ArrayRef, parent: &dyn Fn(usize) -> usize, place: &str| {
@@ -131,7 +131,7 @@ fn find(field: &Field, array: &ArrayRef, counts: &dyn Fn(usize) -> bool) -> Opti
     }
 }
 
-/// The first text that is none: readers of Parquet look at what is declared as text in one way and not in others.
+/// The first text that is not UTF-8: the Parquet reader checks declared text in some encodings but not in others.
 fn not_utf8<O: OffsetSizeTrait>(texts: &GenericStringArray<O>, counts: &dyn Fn(usize) -> bool) -> Option<Fault> {
     let (offsets, data) = (texts.value_offsets(), texts.value_data());
     let used = data.get(offsets.first()?.as_usize()..offsets.last()?.as_usize())?;
@@ -147,12 +147,12 @@ fn not_utf8<O: OffsetSizeTrait>(texts: &GenericStringArray<O>, counts: &dyn Fn(u
     Some(Fault { row, place: String::new(), problem: "the value is declared as text and is not UTF-8".to_owned() })
 }
 
-/// The first interval that is more than its type has: Parquet counts months, days and milliseconds, each without a sign in 32 bits; a writer
-/// of Arrow means a sign, and says which of them it has written.
+/// The first interval that exceeds its type: Parquet counts months, days and milliseconds, each as an unsigned 32-bit number; an Arrow writer means
+/// signed numbers, and declares which of them it has written.
 fn of_interval(unit: IntervalUnit, array: &ArrayRef, counts: &dyn Fn(usize) -> bool) -> Option<Fault> {
     let array = array.as_fixed_size_binary_opt()?;
     let is_good = |row: usize| {
-        let Some(Interval { months, days, milliseconds }) = Interval::of(array.value(row)) else { return false };
+        let Some(Interval { months, days, milliseconds }) = Interval::parse(array.value(row)) else { return false };
         match unit {
             IntervalUnit::YearMonth => days == 0 && milliseconds == 0,
             IntervalUnit::DayTime => months == 0,
@@ -177,20 +177,20 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
-    /// Three numbers, the lowest byte of each first; [`None`] if the bytes are not twelve.
-    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+    /// Parses three little-endian numbers; [`None`] unless there are twelve bytes.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let [months, days, milliseconds] = bytes.as_chunks::<4>().0 else { return None };
         let [months, days, milliseconds] = [months, days, milliseconds].map(|number| u32::from_le_bytes(*number));
         Some(Self { months, days, milliseconds })
     }
 }
 
-/// The row whose values hold the one at `at`; no row at all, if it lies before the first or behind the last.
+/// The row that contains the value at `at`; `None` if it is before the first or after the last row.
 fn row_of<O: ArrowNativeType>(offsets: &[O], at: usize) -> usize {
     offsets.partition_point(|offset| offset.as_usize() <= at).wrapping_sub(1)
 }
 
-/// The first value that is not good.
+/// The first invalid value.
 fn first<T: ArrowPrimitiveType>(
     array: &ArrayRef,
     counts: &dyn Fn(usize) -> bool,
@@ -198,7 +198,7 @@ fn first<T: ArrowPrimitiveType>(
     problem: impl Fn() -> String,
 ) -> Option<Fault> {
     let values = array.as_primitive_opt::<T>()?.values();
-    // Nearly always there is none, and the loop without a look at the nulls is the fast one.
+    // Nearly always there is none, and a loop that ignores nulls is faster.
     if values.iter().all(|value| is_good(*value)) {
         return None;
     }
@@ -211,5 +211,5 @@ fn digits(precision: u8) -> String {
 }
 
 fn of_day() -> String {
-    "the value is no time of day, which is from 00:00:00 to before 24:00:00".to_owned()
+    "the value is not a time of day, from 00:00:00 to before 24:00:00".to_owned()
 }

@@ -1,8 +1,8 @@
-//! Batches in pieces, by what their rows take once every value stands where it is named.
+//! Splits batches into pieces, by what their rows take once every reference to a shared value is replaced by the value.
 //!
-//! A few bytes of a dictionary, of run ends or of views stand for one value as often as they name it, and a column without buffers claims rows
-//! for nothing. What is sent holds each value, so a batch is weighed before anything of that size is made: pieces of it are turned into plain
-//! columns one after another, and what stands for far more than it is, is refused.
+//! A few bytes of a dictionary, of run ends or of views can stand for a value that is referenced any number of times, and a column without buffers
+//! can claim any number of rows. Messages contain every value in full, so a batch is measured before anything of that size is allocated: pieces of it
+//! are converted to plain columns one after another, and a batch that expands to far more than its size is refused.
 
 use super::InputError;
 use arrow_array::cast::AsArray;
@@ -12,30 +12,30 @@ use arrow_buffer::ArrowNativeType;
 use arrow_schema::DataType;
 use std::ops::Range;
 
-/// Bytes that the rows of a piece should take (a single row may take more).
+/// Target size of a piece (a single row may be larger).
 const PIECE_BYTES: u64 = 16 << 20;
 
-/// Rows of a piece at most.
+/// Maximum rows of a piece.
 const PIECE_ROWS: usize = 10_000;
 
-/// Bytes that the values of a batch may take where they may be named many times, each as often as it is named; or [`MOST_GROWTH`] times
-/// its memory, if that is more. The destination's bound for one message is the same.
+/// Maximum expanded bytes of a batch whose values may be referenced many times; or [`MOST_GROWTH`] times its memory, if that is more. The
+/// destination's limit for one message is the same.
 const MAX_EXPANDED_BYTES: u64 = 2 << 30;
 
 /// See [`MAX_EXPANDED_BYTES`].
 const MOST_GROWTH: u64 = 16;
 
-/// Rows that a batch may have beyond eight for each byte of its buffers. Only columns of nulls, of runs or of width 0 need fewer bytes.
+/// Rows that a batch may have on top of eight per byte of its buffers. Only columns of nulls, of runs or of width 0 need fewer bytes.
 const MAX_WEIGHTLESS_ROWS: u64 = 1 << 24;
 
-/// What every value counts for, whatever its length.
+/// What every value counts at least, whatever its length.
 const VALUE_BYTES: u64 = 8;
 
-/// How a batch is taken apart.
+/// Splits a batch into pieces.
 pub(crate) struct Pieces<'a> {
     batch: RecordBatch,
     file: &'a str,
-    /// Rows of the file before the batch, and of the batch before the next piece.
+    /// Rows of the file before the batch, and rows of the batch before the next piece.
     rows_before: u64,
     taken: usize,
     shares: bool,
@@ -43,11 +43,11 @@ pub(crate) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// Weighs a batch that comes after `rows_before` rows of its file. No row may take more than `most_row_bytes`.
+    /// Measures a batch that comes after `rows_before` rows of its file. No row may take more than `most_row_bytes`.
     ///
     /// # Errors
-    /// The batch stands for far more than it is.
-    pub(crate) fn of(batch: RecordBatch, file: &'a str, rows_before: u64, most_row_bytes: usize) -> Result<Self, InputError> {
+    /// The batch expands to far more than its size.
+    pub(crate) fn new(batch: RecordBatch, file: &'a str, rows_before: u64, most_row_bytes: usize) -> Result<Self, InputError> {
         let refuse = |column: &str, problem: String| InputError::Column { file: file.to_owned(), column: column.to_owned(), problem };
         let memory = batch.columns().iter().map(|column| column.get_buffer_memory_size() as u64).fold(0, u64::saturating_add);
         let rows = batch.num_rows() as u64;
@@ -61,7 +61,7 @@ impl<'a> Pieces<'a> {
         let most = MAX_EXPANDED_BYTES.max(memory.saturating_mul(MOST_GROWTH));
         let mut left = most;
         for at in &sharing {
-            weigh(batch.column(*at), 0..batch.num_rows(), &mut left).map_err(|Spent| {
+            weigh(batch.column(*at), 0..batch.num_rows(), &mut left).map_err(|OverBudget| {
                 let problem = format!(
                     "its type lets values be named many times over, and with it a record batch of {memory} bytes stands for more than {most}, \
                      which is all that is accepted; write the rows as several batches"
@@ -72,7 +72,7 @@ impl<'a> Pieces<'a> {
         Ok(Self { batch, file, rows_before, taken: 0, shares: !sharing.is_empty(), most_row_bytes: most_row_bytes as u64 })
     }
 
-    /// The rows from `taken` on that make a piece.
+    /// The number of rows from `taken` on that form a piece.
     fn rows_at_once(&self) -> usize {
         let rest = self.batch.num_rows() - self.taken;
         if !self.shares {
@@ -85,7 +85,7 @@ impl<'a> Pieces<'a> {
         count
     }
 
-    /// Do so many rows take more than that?
+    /// Whether this many rows take more than `most` bytes.
     fn bytes_beyond(&self, count: usize, most: u64) -> bool {
         let mut left = most;
         !self.batch.columns().iter().all(|column| weigh(column, self.taken..self.taken + count, &mut left).is_ok())
@@ -100,7 +100,7 @@ impl Iterator for Pieces<'_> {
             return None;
         }
         let count = self.rows_at_once();
-        // What eight bytes a value count too much is far less than the bytes of a row that is too large.
+        // Counting eight bytes too many per value is far less than the size of a row that is too large.
         if self.shares && count == 1 && self.bytes_beyond(1, self.most_row_bytes.saturating_mul(2)) {
             let (row, most) = (self.rows_before + self.taken as u64 + 1, self.most_row_bytes);
             let problem = format!("the values that the row names take more than the {most} bytes that a row may have");
@@ -121,15 +121,15 @@ impl Pieces<'_> {
     }
 }
 
-/// Nothing is left.
-struct Spent;
+/// The byte budget is used up.
+struct OverBudget;
 
-fn take(bytes: u64, left: &mut u64) -> Result<(), Spent> {
-    *left = left.checked_sub(bytes).ok_or(Spent)?;
+fn take(bytes: u64, left: &mut u64) -> Result<(), OverBudget> {
+    *left = left.checked_sub(bytes).ok_or(OverBudget)?;
     Ok(())
 }
 
-/// May a value of this type be named more than once?
+/// Whether a value of this type may be referenced more than once.
 pub(crate) fn shares(data_type: &DataType) -> bool {
     match data_type {
         DataType::BinaryView
@@ -146,8 +146,8 @@ pub(crate) fn shares(data_type: &DataType) -> bool {
     }
 }
 
-/// Takes the bytes of some rows, each value as often as it is named. Ends soon after `left` is spent.
-fn weigh(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+/// Subtracts the expanded bytes of some rows from `left`. Ends soon after it is used up.
+fn weigh(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     take((rows.len() as u64).saturating_mul(VALUE_BYTES), left)?;
     match array.data_type() {
         DataType::Utf8 => take(span(array.as_string::<i32>().value_offsets(), rows).len() as u64, left),
@@ -195,24 +195,24 @@ fn weigh(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), Spe
         DataType::ListView(_) => weigh_list_views::<i32>(array, rows, left),
         DataType::LargeListView(_) => weigh_list_views::<i64>(array, rows, left),
         DataType::Struct(_) => array.as_struct().columns().iter().try_for_each(|child| weigh(child, rows.clone(), left)),
-        // Numbers of 32 bytes at most, which the allowance for a value covers well enough.
+        // Numbers of at most 32 bytes, which the minimum per value covers well enough.
         _ => Ok(()),
     }
 }
 
-/// What the offsets of some rows enclose.
+/// The range of values enclosed by the offsets of some rows.
 fn span<O: ArrowNativeType>(offsets: &[O], rows: Range<usize>) -> Range<usize> {
     let at = |row: usize| offsets.get(row).map_or(0, |offset| offset.as_usize());
     at(rows.start)..at(rows.end).max(at(rows.start))
 }
 
-fn weigh_views<T: ByteViewType>(array: &GenericByteViewArray<T>, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+fn weigh_views<T: ByteViewType>(array: &GenericByteViewArray<T>, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     // The length is in the lowest four bytes.
     let length = |row: usize| array.views().get(row).map_or(0, |view| *view as u32);
     rows.filter(|row| array.is_valid(*row)).try_for_each(|row| take(length(row).into(), left))
 }
 
-fn weigh_list_views<O: OffsetSizeTrait>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+fn weigh_list_views<O: OffsetSizeTrait>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     let list = array.as_list_view::<O>();
     rows.filter(|row| list.is_valid(*row)).try_for_each(|row| {
         let start = list.value_offsets().get(row).map_or(0, |it| it.as_usize());
@@ -221,7 +221,7 @@ fn weigh_list_views<O: OffsetSizeTrait>(array: &ArrayRef, rows: Range<usize>, le
     })
 }
 
-fn weigh_runs<R: RunEndIndexType>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), Spent> {
+fn weigh_runs<R: RunEndIndexType>(array: &ArrayRef, rows: Range<usize>, left: &mut u64) -> Result<(), OverBudget> {
     let Some(runs) = array.as_any().downcast_ref::<RunArray<R>>() else { return Ok(()) };
     let (ends, first) = (runs.run_ends().values(), runs.offset());
     let (start, end) = (first + rows.start, first + rows.end);

@@ -1,6 +1,6 @@
-//! Types of columns that arrive as text, chosen from the first rows.
+//! Infers the types of text columns (CSV, NDJSON) from the first rows.
 //!
-//! The narrowest type that takes every value seen:
+//! The narrowest type that fits every value is chosen:
 //!
 //! - `bool`: `true`, `false` in any case (in NDJSON the literals);
 //! - `int64`: `0`, `-7`, `42`. Leading zeros (`007`), a plus (`+5`) and numbers beyond 64 bits are text, so that no character is lost;
@@ -12,17 +12,17 @@
 //! - `json`: objects and arrays of NDJSON, and whatever stands beside them in the same column;
 //! - `utf8`: everything else, and columns without a value.
 //!
-//! Values after the first rows are judged by the same rule: whatever would have made the column another type does not fit it.
+//! Later values are held to the same rule: a value that would have given the column another type does not fit.
 
 use super::columns::ColumnType;
 use arrow_schema::{DataType, TimeUnit};
 
-/// Whole numbers up to here are exact as a float.
+/// Integers up to this bound are exact as a float.
 const EXACT_FLOAT: u64 = 1 << 53;
-/// Decimals that microseconds hold.
+/// Decimals of a second in microseconds.
 const MICROSECOND_DECIMALS: usize = 6;
 
-/// What one value, or all values so far, look like.
+/// The type of a value, or of all values so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// No value yet.
@@ -44,7 +44,7 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    /// What a field of CSV looks like.
+    /// The type of a CSV field.
     pub(crate) fn of_text(text: &str) -> Self {
         if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
             return Self::Bool;
@@ -55,7 +55,7 @@ impl Seen {
         }
     }
 
-    /// What a string of JSON looks like: never a number.
+    /// The type of a JSON string, which is never a number.
     pub(crate) fn of_string(text: &str) -> Self {
         match Instant::scan(text) {
             Some(Instant { time: None, .. }) => Self::Date,
@@ -64,7 +64,7 @@ impl Seen {
         }
     }
 
-    /// What a number looks like; [`Seen::Text`] if it is none, or none that a type holds without loss.
+    /// The type of a number; [`Seen::Text`] if it is not a number, or if no type represents it exactly.
     pub(crate) fn of_number(text: &str) -> Self {
         let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
         let leading_zero = digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit();
@@ -72,7 +72,7 @@ impl Seen {
             return Self::Text;
         }
         if text == "-0" {
-            // Whole numbers have no such zero.
+            // Integers have no negative zero.
             return Self::Float;
         }
         if digits.iter().all(u8::is_ascii_digit) {
@@ -82,7 +82,7 @@ impl Seen {
         if float && is_exact_float(text) { Self::Float } else { Self::Text }
     }
 
-    /// What two values look like together.
+    /// The common type of two values.
     pub(crate) fn merge(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, seen) | (seen, Self::Nothing) => seen,
@@ -97,7 +97,7 @@ impl Seen {
         }
     }
 
-    /// What a column of this type, chosen from its values, has seen; [`None`] for a type that no values choose.
+    /// The values that an inferred column of this type has seen; [`None`] for a type that is never inferred.
     pub(crate) fn of_type(column_type: &ColumnType) -> Option<Self> {
         Some(match column_type {
             ColumnType::Utf8 => Self::Text,
@@ -112,7 +112,7 @@ impl Seen {
         })
     }
 
-    /// The type that takes them all.
+    /// The type that fits them all.
     pub(crate) fn column_type(self) -> ColumnType {
         match self {
             Self::Nothing | Self::Text => ColumnType::Utf8,
@@ -127,32 +127,32 @@ impl Seen {
     }
 }
 
-/// Digits that count of a decimal number that every float64 of usual size gives back as they were.
+/// Number of significant digits that a float64 of ordinary magnitude always preserves.
 const EXACT_DIGITS: usize = 15;
-/// Characters up to which a number without an exponent is of usual size: neither too large nor too close to zero.
+/// Numbers up to this length without an exponent have ordinary magnitude: neither too large nor too close to zero.
 const USUAL_CHARACTERS: usize = 64;
 
-/// Is it a number that reads as it was once it has been a float64? `0.1` is; `12345678901234567.89` and `1e999` are not.
+/// Whether a number survives a round trip through float64. `0.1` does; `12345678901234567.89` and `1e999` do not.
 pub(crate) fn is_exact_float(text: &str) -> bool {
     let Some(number) = Decimal::scan(text) else { return false };
     if number.digits.len() <= EXACT_DIGITS && text.len() <= USUAL_CHARACTERS && !text.contains(['e', 'E']) {
         return true;
     }
-    // Rust writes the fewest digits that mean this float and no other.
+    // Rust writes the fewest digits that identify this float.
     text.parse::<f64>().is_ok_and(|value| value.is_finite() && Decimal::scan(&format!("{value:e}")) == Some(number))
 }
 
-/// The size of a decimal number, in one way for all ways to write it.
+/// A normalised decimal number, equal for all ways to write it.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
-    /// From the first that is not zero to the last.
+    /// The digits from the first to the last that is not zero.
     digits: Vec<u8>,
-    /// The power of ten that the first digit counts.
+    /// The power of ten of the first digit.
     power: i64,
 }
 
 impl Decimal {
-    /// Reads digits with a point and an exponent, if there are any; [`None`] for anything else.
+    /// Parses digits with an optional point and exponent; [`None`] for anything else.
     fn scan(text: &str) -> Option<Self> {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let mantissa = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
@@ -169,7 +169,7 @@ impl Decimal {
     }
 }
 
-/// The unit as [`unit`] says it.
+/// Whether the unit is nanoseconds, the inverse of [`unit`]; [`None`] for units that are never inferred.
 fn nanoseconds(unit: TimeUnit) -> Option<bool> {
     match unit {
         TimeUnit::Nanosecond => Some(true),
@@ -185,15 +185,15 @@ fn unit(nanoseconds: bool) -> TimeUnit {
 /// The shape of a date or a date with a time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Instant {
-    /// Decimals of the second (zeros at the end do not count), if there is a time of day.
+    /// Decimals of the second (not counting trailing zeros), if there is a time of day.
     pub(crate) time: Option<usize>,
-    /// Is there a zone?
+    /// Whether there is a zone.
     pub(crate) zone: bool,
 }
 
 impl Instant {
-    /// Reads `YYYY-MM-DD`, or `YYYY-MM-DD[T ]HH:MM:SS[.decimals][Z|±HH:MM]`: a day of the calendar, and a time of the clock. In UTC it must
-    /// still have a year of four digits.
+    /// Parses `YYYY-MM-DD`, or `YYYY-MM-DD[T ]HH:MM:SS[.decimals][Z|±HH:MM]`, with a valid date and time. In UTC, the year must still have four
+    /// digits.
     pub(crate) fn scan(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let rest = strip_shape(bytes, b"0000-00-00")?;
@@ -231,7 +231,7 @@ fn offset_minutes(text: &[u8]) -> Option<i64> {
     (hours < 24 && minutes < 60).then(|| i64::from(hours * 60 + minutes))
 }
 
-/// The number that these digits are.
+/// The value of the digits.
 fn number(text: &[u8], from: usize, to: usize) -> Option<u32> {
     Some(text.get(from..to)?.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
 }
@@ -247,7 +247,7 @@ fn is_day(year: u32, month: u32, day: u32) -> bool {
     (1..=days).contains(&day)
 }
 
-/// Reads `HH:MM:SS[.decimals]`, a time of the clock; answers the decimals that count, and what follows.
+/// Parses a valid `HH:MM:SS[.decimals]`; returns the number of significant decimals, and what follows.
 pub(crate) fn scan_time(text: &[u8]) -> Option<(usize, &[u8])> {
     let rest = strip_shape(text, b"00:00:00")?;
     if number(text, 0, 2)? > 23 || number(text, 3, 5)? > 59 || number(text, 6, 8)? > 59 {
@@ -260,7 +260,7 @@ pub(crate) fn scan_time(text: &[u8]) -> Option<(usize, &[u8])> {
     (length > 0).then_some((counted, rest))
 }
 
-/// Takes off a beginning of this shape: `0` stands for a digit, anything else for itself.
+/// Strips a prefix of this shape: `0` stands for a digit, any other character for itself.
 fn strip_shape<'a>(text: &'a [u8], shape: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = text.split_at_checked(shape.len())?;
     let fits = head.iter().zip(shape).all(|(byte, wanted)| if *wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted });
@@ -386,7 +386,7 @@ mod tests {
             let text = format!("{digits:016}");
             let (whole, fraction) = text.split_at(16 - point);
             let text = format!("{whole}.{fraction}");
-            // The short cut says what the whole comparison would say.
+            // The shortcut agrees with the full comparison.
             let value: f64 = text.parse().unwrap();
             proptest::prop_assert_eq!(Decimal::scan(&text), Decimal::scan(&format!("{value:e}")));
             proptest::prop_assert!(is_exact_float(&text), "{}", text);

@@ -1,4 +1,4 @@
-//! From the words of a command line (files, patterns, `-`) to inputs with table names.
+//! Resolves the arguments of a command line (files, patterns, `-`) to inputs with table names.
 
 use super::{InputError, Location};
 use std::path::{Path, PathBuf};
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 /// One input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// Where it is.
+    /// Its location.
     pub location: Location,
     /// The table its rows belong to.
     pub table: String,
 }
 
-/// Endings that say what a file is, and are no part of the table's name.
+/// File extensions that denote a format and are not part of the table's name.
 const ENDINGS: [&str; 11] = [".csv", ".tsv", ".ndjson", ".jsonl", ".json", ".parquet", ".pq", ".arrow", ".arrows", ".ipc", ".feather"];
 
-/// Resolves files, patterns and `-`. A word that names a file is that file, whatever characters it holds; others are patterns (`*`, `?`,
-/// `[...]`, `**`), in the order of the alphabet. Inputs of one table stand together, in the order in which the tables first appear.
+/// Resolves files, patterns and `-`. An argument that names an existing file is that file, whatever characters it contains; others are patterns (`*`,
+/// `?`, `[...]`, `**`), whose matches are sorted. Inputs of one table are adjacent, in the order in which the tables first appear.
 ///
 /// # Errors
-/// A pattern matches nothing or is none; no table name follows from a file's name.
-pub fn resolve(words: &[String], table: Option<&str>) -> Result<Vec<Input>, InputError> {
+/// A pattern matches nothing or is malformed, or no table name can be derived from a file's name.
+pub fn resolve(arguments: &[String], table: Option<&str>) -> Result<Vec<Input>, InputError> {
     let mut inputs: Vec<Input> = Vec::new();
-    for word in words {
-        for location in locations(word)? {
+    for argument in arguments {
+        for location in locations(argument)? {
             let table = match table {
                 Some(table) => table.to_owned(),
                 None => table_name(&location).ok_or_else(|| InputError::NoTable { file: location.name() })?,
@@ -35,26 +35,26 @@ pub fn resolve(words: &[String], table: Option<&str>) -> Result<Vec<Input>, Inpu
     Ok(inputs)
 }
 
-fn locations(word: &str) -> Result<Vec<Location>, InputError> {
-    if word == "-" {
+fn locations(argument: &str) -> Result<Vec<Location>, InputError> {
+    if argument == "-" {
         return Ok(vec![Location::Stdin]);
     }
-    let is_pattern = word.contains(['*', '?', '[']);
-    if !is_pattern || Path::new(word).exists() {
-        return Ok(vec![Location::File(PathBuf::from(word))]);
+    let is_pattern = argument.contains(['*', '?', '[']);
+    if !is_pattern || Path::new(argument).exists() {
+        return Ok(vec![Location::File(PathBuf::from(argument))]);
     }
-    let bad = |problem: String| InputError::BadPattern { pattern: word.to_owned(), problem };
+    let bad = |problem: String| InputError::BadPattern { pattern: argument.to_owned(), problem };
     let mut found = Vec::new();
-    for entry in glob::glob(word).map_err(|error| bad(error.msg.to_owned()))? {
+    for entry in glob::glob(argument).map_err(|error| bad(error.msg.to_owned()))? {
         let path = entry.map_err(|error| InputError::Io { file: error.path().display().to_string(), cause: error.into() })?;
         if path.is_file() {
             found.push(Location::File(path));
         }
     }
-    if found.is_empty() { Err(InputError::NoMatch { pattern: word.to_owned() }) } else { Ok(found) }
+    if found.is_empty() { Err(InputError::NoMatch { pattern: argument.to_owned() }) } else { Ok(found) }
 }
 
-/// The table of a file: its name without folder, `.gz` and the ending that says what it is.
+/// The table of a file: its name without folder, `.gz` and the format's extension.
 fn table_name(location: &Location) -> Option<String> {
     let Location::File(path) = location else { return None };
     let name = path.file_name()?.to_str()?;
@@ -94,7 +94,8 @@ mod tests {
         for name in ["b.csv", "a.csv", "odd[1].csv"] {
             std::fs::write(dir.path().join(name), "x\n1\n").unwrap();
         }
-        let tables = |words: &[String], table| resolve(words, table).unwrap().into_iter().map(|input| input.table).collect::<Vec<_>>();
+        let tables =
+            |arguments: &[String], table| resolve(arguments, table).unwrap().into_iter().map(|input| input.table).collect::<Vec<_>>();
         assert_eq!(tables(&[path("*.csv")], None), ["a", "b", "odd[1]"]);
         assert_eq!(tables(&[path("odd[1].csv")], None), ["odd[1]"]);
         assert_eq!(tables(&["-".to_owned()], Some("t")), ["t"]);
@@ -105,8 +106,8 @@ mod tests {
 
     #[test]
     fn inputs_of_one_table_stand_together() {
-        let words = ["x/a.csv", "x/b.csv", "y/a.csv"].map(str::to_owned);
-        let order: Vec<String> = resolve(&words, None).unwrap().iter().map(|input| input.location.name()).collect();
+        let arguments = ["x/a.csv", "x/b.csv", "y/a.csv"].map(str::to_owned);
+        let order: Vec<String> = resolve(&arguments, None).unwrap().iter().map(|input| input.location.name()).collect();
         assert_eq!(order, ["x/a.csv", "y/a.csv", "x/b.csv"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Arrow IPC, file and stream form, with or without compressed bodies. Batches are read one at a time.
+//! Arrow IPC reader for the file and the stream format, with or without compression. Batches are read one at a time.
 
 use super::unpack::{self, Claim};
 use super::{InputError, Position, Rows, Schema};
@@ -12,14 +12,15 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Opens the file form.
+/// Opens a file in the file format.
 pub(crate) fn open_file(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputError> {
-    let refused = |problem: &str| malformed(&file, Position::Whole, format!("not a whole Arrow IPC file (it may be truncated): {problem}"));
-    let blocks = Blocks::of(&input).map_err(|problem| refused(&problem))?;
+    let refused =
+        |problem: &str| malformed(&file, Position::Whole, format!("not a complete Arrow IPC file (it may be truncated): {problem}"));
+    let blocks = Blocks::new(&input).map_err(|problem| refused(&problem))?;
     if blocks.big_endian {
         return Err(big_endian(&file));
     }
-    // Dictionaries are unpacked at once.
+    // Dictionaries are decompressed immediately.
     let dictionaries = blocks.dictionaries.iter().try_fold(Claim::default(), |sum, block| blocks.claim(block).map(|claim| sum.and(claim)));
     dictionaries.and_then(Claim::check).map_err(|problem| refused(&problem))?;
     let reader = FileReader::try_new(BufReader::new(input), None).map_err(|error| refused(&one_line(&error)))?;
@@ -28,7 +29,7 @@ pub(crate) fn open_file(input: File, file: Arc<str>) -> Result<(Schema, Rows), I
     Ok((schema, Box::new(Batches { reader: checked, file, read: 0, bytes: None })))
 }
 
-/// Where the messages of a file are.
+/// The positions of a file's messages.
 struct Blocks {
     file: File,
     file_bytes: u64,
@@ -39,7 +40,7 @@ struct Blocks {
 
 impl Blocks {
     /// Reads the footer.
-    fn of(input: &File) -> Result<Self, String> {
+    fn new(input: &File) -> Result<Self, String> {
         let unreadable = |error: io::Error| error.to_string();
         let file = input.try_clone().map_err(unreadable)?;
         let file_bytes = file.metadata().map_err(unreadable)?.len();
@@ -56,16 +57,16 @@ impl Blocks {
         Ok(Self { file, file_bytes, dictionaries: all(footer.dictionaries()), batches: all(footer.recordBatches()), big_endian })
     }
 
-    /// What the buffers of a message claim.
+    /// The claimed size of a message's buffers.
     fn claim(&self, block: &Block) -> Result<Claim, String> {
         let at = u64::try_from(block.offset()).unwrap_or(u64::MAX);
         let metadata_bytes = u64::try_from(block.metaDataLength()).unwrap_or(u64::MAX);
         let body = at.saturating_add(metadata_bytes);
-        // The reader asks for the memory of all of it at once.
+        // The reader allocates memory for all of it at once.
         if body.saturating_add(u64::try_from(block.bodyLength()).unwrap_or(u64::MAX)) > self.file_bytes {
             return Err("a block of the footer is out of bounds".to_owned());
         }
-        // At most as long as the file.
+        // At most the size of the file.
         let mut metadata = vec![0; metadata_bytes as usize];
         self.file.read_exact_at(&mut metadata, at).map_err(|error| format!("a message is cut off: {error}"))?;
         unpack::claim(&message_in(&metadata)?, |offset| {
@@ -75,10 +76,10 @@ impl Blocks {
     }
 }
 
-/// Behind the footer: its length, and the word that the file begins with, too.
+/// Bytes after the footer: its length, and the magic bytes that the file also starts with.
 const FOOTER_TAIL_BYTES: u64 = 10;
 
-/// The message behind a length, with or without a continuation mark.
+/// The message after its length, with or without a continuation marker.
 fn message_in(framed: &[u8]) -> Result<Message<'_>, String> {
     let prefix = if framed.starts_with(&CONTINUATION) { 8 } else { 4 };
     let metadata = framed.get(prefix..).ok_or("a message is cut off")?;
@@ -87,7 +88,7 @@ fn message_in(framed: &[u8]) -> Result<Message<'_>, String> {
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
-/// The batches of a file, each looked at before it is unpacked.
+/// The batches of a file, each checked before it is decompressed.
 struct Checked {
     reader: FileReader<BufReader<File>>,
     blocks: Blocks,
@@ -107,7 +108,7 @@ impl Iterator for Checked {
     }
 }
 
-/// Opens the stream form.
+/// Opens a file in the stream format.
 pub(crate) fn open_stream(input: Box<dyn Read + Send>, file: Arc<str>) -> Result<(Schema, Rows), InputError> {
     let bytes = Arc::new(AtomicU64::new(0));
     let big = Arc::new(AtomicBool::new(false));
@@ -123,13 +124,13 @@ pub(crate) fn open_stream(input: Box<dyn Read + Send>, file: Arc<str>) -> Result
     Ok((schema, Box::new(Batches { reader, file, read: 0, bytes: Some(bytes) })))
 }
 
-/// The batches of a reader, with errors that name the place.
+/// The batches of a reader, with errors that name the position.
 struct Batches<R> {
     reader: R,
     file: Arc<str>,
-    /// Batches asked for so far.
+    /// Number of batches requested so far.
     read: usize,
-    /// Bytes read so far, where they are read in order.
+    /// Bytes read so far, if they are read in order.
     bytes: Option<Arc<AtomicU64>>,
 }
 
@@ -141,21 +142,21 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Batches<R
         let batch = self.reader.next()?;
         Some(batch.map_err(|error| {
             let at = self.bytes.as_ref().map_or(Position::Batch(self.read), |bytes| Position::Byte(bytes.load(Ordering::Relaxed)));
-            malformed(&self.file, at, told(&one_line(&error)))
+            malformed(&self.file, at, batch_error(&one_line(&error)))
         }))
     }
 }
 
-/// A stream on its way to its reader, message by message; compressed ones are looked at first.
+/// Passes a stream to its reader, message by message, and checks compressed messages first.
 struct Passing<R> {
     input: R,
-    /// What has been looked at and not yet been passed on.
+    /// Checked bytes that were not passed on yet.
     seen: io::Cursor<Vec<u8>>,
-    /// Bytes of a body that need not be looked at.
+    /// Remaining bytes of a body that needs no check.
     unseen: u64,
-    /// Is raised for a schema whose numbers have their highest byte first: the reader would take them as they are.
+    /// Set for a big-endian schema, whose numbers the reader would misinterpret.
     big_endian: Arc<AtomicBool>,
-    /// What all dictionaries so far take.
+    /// Total size of all dictionaries so far.
     dictionaries: Claim,
 }
 
@@ -164,8 +165,8 @@ impl<R: Read> Passing<R> {
         Self { input, seen: io::Cursor::default(), unseen: 0, big_endian, dictionaries: Claim::default() }
     }
 
-    /// Reads the next message: all of a compressed one, of any other what stands before its body. Nothing is left at the end of the input,
-    /// and of a message that is cut off as much as there is: that is for the reader to say.
+    /// Reads the next message: all of a compressed one, otherwise up to its body. At the end of the input nothing remains; of a truncated message,
+    /// what there is, and the reader reports it.
     fn look(&mut self) -> io::Result<()> {
         let mut seen = std::mem::take(&mut self.seen).into_inner();
         seen.clear();
@@ -178,7 +179,7 @@ impl<R: Read> Passing<R> {
         if whole && metadata_bytes > 0 {
             let refused = |problem: String| io::Error::new(io::ErrorKind::InvalidData, problem);
             let metadata = seen.len();
-            let body = Body::of(&message_in(&seen).map_err(refused)?);
+            let body = Body::new(&message_in(&seen).map_err(refused)?);
             match body {
                 Body::BigEndian => {
                     self.big_endian.store(true, Ordering::Relaxed);
@@ -186,7 +187,7 @@ impl<R: Read> Passing<R> {
                 }
                 Body::Plain(bytes) => self.unseen = bytes,
                 Body::Compressed(bytes) => {
-                    // Grows with what arrives, whatever the length claims.
+                    // Grows with the input, whatever the length claims.
                     self.input.by_ref().take(bytes).read_to_end(&mut seen)?;
                     let (metadata, body) = seen.split_at(metadata);
                     let message = message_in(metadata).map_err(refused)?;
@@ -202,24 +203,24 @@ impl<R: Read> Passing<R> {
         Ok(())
     }
 
-    /// Four bytes more; [`None`] where the input ends.
+    /// Four more bytes; [`None`] at the end of the input.
     fn word(&mut self, seen: &mut Vec<u8>) -> io::Result<Option<u32>> {
         let read = self.input.by_ref().take(4).read_to_end(seen)?;
         Ok(seen.last_chunk().filter(|_| read == 4).copied().map(u32::from_le_bytes))
     }
 }
 
-/// What follows a message's metadata.
+/// The body after a message's metadata.
 enum Body {
     Plain(u64),
     Compressed(u64),
-    /// Nothing that can be read: the message is a schema of numbers with their highest byte first.
+    /// Not readable: the message is a big-endian schema.
     BigEndian,
 }
 
 impl Body {
-    fn of(message: &Message<'_>) -> Self {
-        // The reader refuses a length below zero.
+    fn new(message: &Message<'_>) -> Self {
+        // The reader refuses a negative length.
         let bytes = u64::try_from(message.bodyLength()).unwrap_or(0);
         match message.header_as_schema() {
             Some(schema) if schema.endianness() != Endianness::Little => Self::BigEndian,
@@ -251,7 +252,7 @@ impl<R: Read> Read for Passing<R> {
     }
 }
 
-/// Counts what has been read.
+/// Counts the bytes read.
 struct Counted {
     input: Box<dyn Read + Send>,
     bytes: Arc<AtomicU64>,
@@ -269,22 +270,22 @@ fn malformed(file: &Arc<str>, at: Position, problem: String) -> InputError {
     InputError::Malformed { file: file.to_string(), at, problem }
 }
 
-/// What is wrong with a batch: it is broken, or asks for what the reader has not, or for more than it gives.
-fn told(words: &str) -> String {
-    if is_unsupported(words) {
-        return format!("unsupported Arrow IPC: {words}");
+/// The error message for a batch: it is corrupt, uses an unsupported feature, or is too large.
+fn batch_error(message: &str) -> String {
+    if is_unsupported(message) {
+        return format!("unsupported Arrow IPC: {message}");
     }
-    let what = if words.contains("are accepted") { "" } else { "truncated or corrupt Arrow IPC: " };
-    format!("{what}{words}")
+    let what = if message.contains("are accepted") { "" } else { "truncated or corrupt Arrow IPC: " };
+    format!("{what}{message}")
 }
 
-/// Do a library's words say that it lacks something, rather than the file?
-pub(super) fn is_unsupported(words: &str) -> bool {
-    let words = words.to_ascii_lowercase();
-    ["nyi", "not supported", "unsupported", "not implemented", "not yet implemented"].iter().any(|word| words.contains(word))
+/// Whether a library's message reports an unsupported feature rather than a corrupt file.
+pub(super) fn is_unsupported(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["nyi", "not supported", "unsupported", "not implemented", "not yet implemented"].iter().any(|word| message.contains(word))
 }
 
-/// One line of what the library says of an error, of at most 300 characters.
+/// The first line of a library's error message, at most 300 characters.
 pub fn one_line(error: &ArrowError) -> String {
-    error.to_string().lines().next().unwrap_or_default().chars().take(super::MAX_WORDS).collect()
+    error.to_string().lines().next().unwrap_or_default().chars().take(super::MAX_MESSAGE_CHARS).collect()
 }

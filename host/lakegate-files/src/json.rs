@@ -1,32 +1,31 @@
-//! What well-formed JSON may still hold that its readers take differently: a key twice in one object, half of a surrogate pair, nesting
-//! beyond what they follow.
+//! Checks well-formed JSON for things that parsers treat differently: duplicate keys in an object, unpaired surrogates, and excessive nesting.
 //!
-//! Invariants: no recursion; memory is a few bytes for each key of the objects that are open.
+//! Invariants: no recursion; memory is a few bytes per key of the open objects.
 
 use memchr::{memchr, memchr2};
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
-/// Deepest nesting that is passed on: the most that Go's decoder, which the reference reads JSON with, follows.
+/// Maximum nesting: the limit of Go's decoder, with which the reference reads JSON.
 const MAX_DEPTH: usize = 10_000;
-/// Keys of an object up to which each is compared with each.
+/// Objects with up to this many keys are checked by comparing all pairs.
 const FEW_KEYS: usize = 8;
 
-/// What is wrong with a value.
+/// A problem with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// An object has a key twice: readers keep the first, the last, or neither.
+    /// An object has a duplicate key: parsers keep the first, the last, or neither.
     Twice,
-    /// `\ud800` to `\udfff` without its other half is no character, and no UTF-8 holds it.
+    /// `\ud800` to `\udfff` without its counterpart is not a character, and UTF-8 cannot represent it.
     Half,
     /// More than [`MAX_DEPTH`] levels.
     Deep,
 }
 
 impl Problem {
-    /// For messages: what a value of JSON does, without repeating it.
-    pub(crate) fn words(self) -> String {
+    /// A description for messages, which does not contain the value.
+    pub(crate) fn description(self) -> String {
         match self {
             Self::Twice => "holds an object with a key twice; keys that differ are accepted".to_owned(),
             Self::Half => "holds half of a surrogate pair (an escape from \\ud800 to \\udfff that stands alone), which is no character; \
@@ -37,23 +36,23 @@ impl Problem {
     }
 }
 
-/// An object or array that is open.
+/// An open object or array.
 struct Level {
     object: bool,
-    /// Keys before its own.
+    /// Number of keys before its own.
     keys: usize,
 }
 
 struct Key {
     hash: u64,
-    /// The text between its quotes.
+    /// The text between the quotes.
     text: Range<usize>,
 }
 
-/// Looks through a value. Its syntax has been checked.
+/// Checks a value whose syntax is already known to be valid.
 ///
 /// # Errors
-/// It holds what readers take differently.
+/// It contains something that parsers treat differently.
 pub(crate) fn check(value: &str) -> Result<(), Problem> {
     let bytes = value.as_bytes();
     if !matches!(bytes.first(), Some(b'{' | b'[')) && memchr(b'\\', bytes).is_none() {
@@ -61,7 +60,7 @@ pub(crate) fn check(value: &str) -> Result<(), Problem> {
     }
     let hasher = RandomState::new();
     let (mut levels, mut keys): (Vec<Level>, Vec<Key>) = (Vec::new(), Vec::new());
-    // Is the next text a key?
+    // Whether the next string is a key.
     let mut key = false;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -100,7 +99,7 @@ pub(crate) fn check(value: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// From behind an opening quote to behind the closing one.
+/// Skips from after an opening quote to after the closing one.
 fn end_of_text(bytes: &[u8], mut at: usize) -> Result<usize, Problem> {
     while let Some(length) = memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
         at += length;
@@ -117,7 +116,7 @@ fn end_of_text(bytes: &[u8], mut at: usize) -> Result<usize, Problem> {
     Ok(bytes.len())
 }
 
-/// The number of `\uXXXX`.
+/// The code unit of `\uXXXX`.
 fn escaped(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
@@ -138,7 +137,7 @@ fn has_twice(value: &str, keys: &mut [Key]) -> bool {
         return twice_in(keys);
     }
     keys.sort_unstable_by_key(|key| key.hash);
-    // Hashes with a key that nobody knows: hardly ever are two equal whose texts are not.
+    // Hashes with a random key: two different texts hardly ever have equal hashes.
     keys.chunk_by(|a, b| a.hash == b.hash).any(twice_in)
 }
 
@@ -210,7 +209,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// What serde_json takes as a whole value has whole characters, and what is found twice is fewer members once it is parsed.
+        /// A value that passes can be decoded by serde_json without loss, and one with duplicate keys has fewer members once it is parsed.
         #[test]
         fn as_a_reader_of_values_finds_it(text in r#"(\{|\}|\[|\]|,|:|"a"|"\\u0061"|"b"|"\\ud800"|1){1,12}"#) {
             if serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() {
@@ -219,7 +218,7 @@ mod tests {
                     Err(Problem::Half) => proptest::prop_assert!(parsed.is_err(), "{}", text),
                     Err(_) => {}
                     Ok(()) => {
-                        // Nothing is lost: as many members and as many characters but for how `a` is written.
+                        // Nothing is lost: the number of members and characters is the same, except for how `a` is written.
                         let written = serde_json::to_string(&parsed.unwrap()).unwrap();
                         proptest::prop_assert_eq!(written.len(), text.replace("\\u0061", "a").len(), "{}", text);
                     }

@@ -1,9 +1,9 @@
-//! Files as streams of rows: Parquet, CSV, NDJSON, Arrow IPC; patterns; standard input.
+//! Reads files as streams of rows: Parquet, CSV, NDJSON, Arrow IPC, with patterns and standard input.
 //!
-//! Invariants: memory is bounded by a few batches, whatever the size of a file; an error names file and place and repeats no value; a file
-//! that is not read to its good end never looks as if it were.
+//! Invariants: memory is bounded by a few batches, whatever the size of a file; an error names file and position and never contains a value; a file
+//! that was not read successfully to its end never looks as if it were.
 //!
-//! [`resolve`] turns words into [`Input`]s, [`open`] an input into rows, and [`MessageReader`] inputs into the messages that a write takes.
+//! [`resolve`] turns arguments into [`Input`]s, [`open`] an input into rows, and [`MessageReader`] inputs into the messages that a write accepts.
 
 pub mod caught;
 mod columns;
@@ -12,7 +12,6 @@ mod delimiter;
 mod error;
 mod exact;
 mod expand;
-mod feed;
 mod infer;
 mod inputs;
 mod ipc;
@@ -20,6 +19,7 @@ mod json;
 mod like;
 mod lines;
 mod magic;
+mod message_reader;
 mod ndjson;
 mod open;
 mod options;
@@ -40,9 +40,9 @@ pub mod unpack;
 pub use columns::{ColumnType, TYPE_NAMES, parse_override};
 pub use delimiter::Delimiter;
 pub use error::{InputError, Position};
-pub use feed::{Message, MessageReader};
 pub use inputs::{Input, resolve};
 pub use ipc::one_line;
+pub use message_reader::{Message, MessageReader};
 pub use open::open;
 pub use options::{InputFormat, Location, ReadOptions};
 pub use spool::Spool;
@@ -52,8 +52,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use std::collections::HashSet;
 
-/// Characters of a library's words that go into a message: they say what is wrong at the beginning.
-pub(crate) const MAX_WORDS: usize = 300;
+/// Maximum characters of a library's error that go into a message.
+pub(crate) const MAX_MESSAGE_CHARS: usize = 300;
 
 /// The columns of an input.
 pub type Schema = SchemaRef;
@@ -64,11 +64,11 @@ pub type Rows = Box<dyn Iterator<Item = Result<RecordBatch, InputError>> + Send>
 pub(crate) struct Opened {
     pub(crate) schema: Schema,
     pub(crate) rows: Rows,
-    /// Columns of text in which no value has been seen: any type fits them.
+    /// Text columns without any value so far, which fit any type.
     pub(crate) undecided: HashSet<String>,
-    /// Does a column that the input does not have stand for one without values? It does in NDJSON.
+    /// Whether a missing column counts as a column without values, as in NDJSON.
     pub(crate) optional: bool,
-    /// What its user should know: names that were made up, a delimiter that was told by the content.
+    /// Notes for the user: generated names, a detected delimiter.
     pub(crate) notes: Vec<String>,
 }
 

@@ -1,7 +1,7 @@
-//! Files of one table: which columns the table has, and how a file's columns become the table's.
+//! The common columns of several files of one table: which columns the table has, and how a file's columns are mapped to them.
 //!
-//! Columns are told by name, so that their order does not matter; where a file has two of one name, by place. A column without a value fits
-//! any type. A key that a file of NDJSON never has is a column without a value.
+//! Columns are matched by name, so their order does not matter; if a file has duplicate names, by position. A column without a value fits any type. A
+//! key that an NDJSON file never has counts as a column without a value.
 
 use super::columns::ColumnType;
 use super::{InputError, Opened, Position};
@@ -10,54 +10,54 @@ use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// What the files of a table have shown of its columns.
+/// What the files of a table have told about its columns.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Like {
-    /// The file that came first.
+    /// The first file.
     first_file: String,
     fields: Vec<FieldRef>,
     places: HashMap<String, usize>,
     /// Columns without a value so far.
     undecided: HashSet<String>,
-    /// Does every file so far leave out columns that have no value?
+    /// Whether all files so far may omit columns without values.
     optional: bool,
-    /// Has the table been announced? Its columns stay as they are then.
+    /// Whether the table has been announced, so that its columns are fixed.
     begun: bool,
 }
 
-/// Said of a table of NDJSON whose rows have no key.
+/// The error for an NDJSON table whose rows have no keys.
 pub(crate) const NO_COLUMNS: &str = "the file holds no row with a column; name the columns with --column NAME=TYPE";
 
-/// How a column stands in the files of its table that are known.
+/// What is known about a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Elsewhere {
-    /// It has been announced as text for want of a value.
+    /// It has been announced as text because it had no value.
     Text,
     /// It has this type.
     Typed(ColumnType),
 }
 
-/// How the rows of a file become rows of its table.
+/// How rows of a file are converted to rows of its table.
 #[derive(Debug)]
 pub(crate) enum Fit {
-    /// As they are.
+    /// They are unchanged.
     Equal,
-    /// The place in the file of each of the table's columns; a column that the file does not have is null.
+    /// The position in the file of each column of the table; a missing column is null.
     Chosen(Vec<Option<usize>>),
 }
 
 impl Like {
-    /// A table of which nothing is known but that more than one file belongs to it.
+    /// A table with several files, of which nothing else is known yet.
     pub(crate) fn unknown() -> Self {
         Self { optional: true, ..Self::default() }
     }
 
-    /// The names of the columns known.
+    /// The names of the known columns.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name().as_str())
     }
 
-    /// What is known of a column; [`None`] if nothing is, or its type is none that text becomes.
+    /// What is known about a column; [`None`] if nothing is, or if text cannot have its type.
     pub(crate) fn column_type(&self, name: &str) -> Option<Elsewhere> {
         let field = self.fields.get(*self.places.get(name)?)?;
         if self.undecided.contains(name) {
@@ -66,15 +66,15 @@ impl Like {
         ColumnType::of_field(field).map(Elsewhere::Typed)
     }
 
-    /// Has a file been looked at?
+    /// Whether a file has been read.
     pub(crate) fn is_known(&self) -> bool {
         !self.first_file.is_empty()
     }
 
-    /// The table is announced with the columns known so far. `file`: the one that is read first.
+    /// Fixes the columns known so far, to announce the table. `file` is the first file.
     ///
     /// # Errors
-    /// There are none, where only a file that leaves columns out can have none.
+    /// There are no columns, which is only possible with files that omit columns.
     pub(crate) fn begin(&mut self, file: &str) -> Result<SchemaRef, InputError> {
         if self.fields.is_empty() && self.optional {
             return Err(InputError::Malformed { file: file.to_owned(), at: Position::Line(1), problem: NO_COLUMNS.to_owned() });
@@ -83,10 +83,10 @@ impl Like {
         Ok(Arc::new(Schema::new(self.fields.clone())))
     }
 
-    /// Takes in the columns of one more file.
+    /// Adds the columns of another file.
     ///
     /// # Errors
-    /// They do not fit those of the files before.
+    /// They do not match those of the earlier files.
     pub(crate) fn add(&mut self, table: &str, file: &str, opened: &Opened, columns: &SchemaRef) -> Result<(), InputError> {
         let first = !self.is_known();
         if first {
@@ -97,10 +97,10 @@ impl Like {
         Ok(())
     }
 
-    /// How the rows of a file become rows of the table that has begun.
+    /// How rows of a file are converted to rows of the announced table.
     ///
     /// # Errors
-    /// The file's columns do not fit the table's.
+    /// The file's columns do not match the table's.
     pub(crate) fn fit(&self, table: &str, file: &str, opened: &Opened, columns: &SchemaRef) -> Result<Fit, InputError> {
         let mut known = self.clone();
         known.fit_within(table, file, opened, columns, false)?;
@@ -119,7 +119,7 @@ impl Like {
         };
         let places: HashMap<&str, usize> =
             columns.fields().iter().enumerate().map(|(place, field)| (field.name().as_str(), place)).collect();
-        // Of two columns of one name only the place tells which is which.
+        // Columns with duplicate names can only be matched by position.
         let by_place = places.len() < columns.fields().len() || self.places.len() < self.fields.len();
         for (place, new) in columns.fields().iter().enumerate() {
             let name = new.name().as_str();
@@ -176,7 +176,7 @@ impl Like {
 }
 
 impl Fit {
-    /// The batch with the columns of the table.
+    /// Converts a batch to the columns of the table.
     pub(crate) fn apply(&self, batch: RecordBatch, table: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         let Self::Chosen(places) = self else { return Ok(batch) };
         let column = |(place, field): (&Option<usize>, &FieldRef)| -> ArrayRef {

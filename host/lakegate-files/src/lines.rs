@@ -1,25 +1,25 @@
-//! Lines of a file, of bounded length, with their numbers.
+//! Reads the lines of a file, with line numbers and a bounded length.
 
 use super::{InputError, Position};
 use memchr::memchr;
 use std::io::BufRead;
 use std::sync::Arc;
 
-/// Longest record of a text file. Longer ones are almost always a file that is something else, or a quote that was never closed.
+/// Maximum size of a record in a text file. A longer one almost always means another file format, or an unclosed quote.
 pub(crate) const MAX_RECORD_BYTES: usize = 64 << 20;
 
-/// Most columns of a text file: what a table may have. A file with more has values where its names should be.
+/// Maximum columns of a text file, the limit of a table. A file with more has values instead of names in its header.
 pub(crate) const MAX_COLUMNS: usize = 10_000;
-/// Bytes of a column's name, and of all names of a file: what a table may have.
+/// Maximum bytes of a column's name, the limit of a table.
 pub(crate) const MAX_NAME_BYTES: usize = 4_096;
-/// See [`MAX_NAME_BYTES`].
+/// Maximum bytes of all column names, see [`MAX_NAME_BYTES`].
 pub(crate) const MAX_NAMES_BYTES: usize = 8 << 20;
 
-/// Reads lines.
+/// The line reader.
 pub(crate) struct Lines {
     reader: Box<dyn BufRead + Send>,
     file: Arc<str>,
-    /// Lines read so far.
+    /// Number of lines read so far.
     number: u64,
 }
 
@@ -37,18 +37,17 @@ impl Lines {
         &self.file
     }
 
-    /// Something is wrong on a line.
+    /// An error on a line.
     pub(crate) fn malformed(&self, line: u64, problem: impl Into<String>) -> InputError {
         InputError::Malformed { file: self.file.to_string(), at: Position::Line(line), problem: problem.into() }
     }
 
-    /// Appends the next line with its line end to `record`; false at the end of the file.
+    /// Appends the next line including its line end to `record`; false at the end of the file.
     pub(crate) fn append(&mut self, record: &mut Vec<u8>) -> Result<bool, InputError> {
         self.append_while(record, |_| Ok(()))
     }
 
-    /// As [`Lines::append`], for a line that need not be read to its end: `judge` sees each piece of it before it is taken, and says what is
-    /// wrong with the line so far.
+    /// As [`Lines::append`], for a line that need not be read to its end: `judge` checks each piece before it is appended.
     pub(crate) fn append_while(
         &mut self,
         record: &mut Vec<u8>,
@@ -90,7 +89,7 @@ pub(crate) fn trim_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Takes a byte order mark off the first line.
+/// Strips a byte order mark from the first line.
 pub(crate) fn strip_mark(record: &mut Vec<u8>) {
     if record.starts_with(b"\xef\xbb\xbf") {
         record.drain(..3);

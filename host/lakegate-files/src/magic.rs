@@ -1,15 +1,15 @@
-//! What a file is by its first bytes, where it is none of what is read: archives, other compressions, spreadsheets, documents, text in
-//! another encoding, arrays of JSON. Each is named, with what would make it readable.
+//! Recognises unsupported files by their first bytes: archives, other compressions, spreadsheets, documents, text in other encodings, JSON arrays.
+//! Each gets a name, and advice on how to make it readable.
 
 use super::InputFormat;
 
-/// Bytes looked at to tell what a file is, and by what its columns are separated.
+/// Bytes inspected to detect a file's format and its delimiter.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
-/// What is read, for advice.
+/// The supported formats, for advice.
 const FORMATS: &str = "parquet, csv, tsv, ndjson and ipc (Arrow) are read, each also compressed with gzip";
 
-/// What something is, and what can be done.
+/// An unsupported format, and what the user can do.
 pub(crate) struct Stranger {
     pub(crate) what: String,
     pub(crate) advice: String,
@@ -26,7 +26,7 @@ fn other(what: &str, advice: &str) -> Stranger {
     Stranger { what: what.to_owned(), advice: format!("{advice}; {FORMATS}") }
 }
 
-/// What it is, if it is nothing that is read, whatever its name says. `maybe_text`: its user has not said that it is something binary.
+/// The format of an unsupported file, whatever its name says. `maybe_text` unless the user has specified a binary format.
 pub(crate) fn stranger(head: &[u8], zipped: bool, maybe_text: bool) -> Option<Stranger> {
     let begins = |magic: &[u8]| head.starts_with(magic);
     let is_binary = || head.get(..512).unwrap_or(head).contains(&0);
@@ -86,7 +86,7 @@ pub(crate) fn stranger(head: &[u8], zipped: bool, maybe_text: bool) -> Option<St
     }
 }
 
-/// Frames of zstd and lz4 that hold no data, which some programs begin with.
+/// Skippable frames of zstd and lz4, which some programs write first.
 fn is_skippable(head: &[u8]) -> bool {
     matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
@@ -103,7 +103,7 @@ fn zip(head: &[u8]) -> Stranger {
     }
 }
 
-/// The beginning of a text, without byte order mark and white space.
+/// The beginning of a text, after a byte order mark and white space.
 fn text(head: &[u8]) -> &[u8] {
     head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start()
 }
@@ -113,10 +113,10 @@ fn is_markup(text: &[u8]) -> bool {
     ["<!doctype", "<html", "<?xml", "<table", "<head"].into_iter().any(begins)
 }
 
-/// An array of JSON where rows are expected. `format`: what its name or its user says.
+/// Recognises a JSON array where rows are expected. `format` is what the name or the user specifies.
 pub(crate) fn array(head: &[u8], format: Option<InputFormat>, said: bool) -> Option<Stranger> {
     let [b'[', rest @ ..] = text(head) else { return None };
-    // A header such as `[id],[name]` is one of CSV.
+    // A header such as `[id],[name]` is CSV.
     let json = matches!(rest.trim_ascii_start(), [b'{' | b'[' | b'"' | b']' | b'-' | b'0'..=b'9', ..] | []);
     let is_array = match format {
         Some(InputFormat::Ndjson) => true,
@@ -124,12 +124,12 @@ pub(crate) fn array(head: &[u8], format: Option<InputFormat>, said: bool) -> Opt
         Some(InputFormat::Parquet | InputFormat::Ipc) => false,
         None => true,
     };
-    let advice = "one object a line is expected (NDJSON), which `jq -c '.[]'` makes of an array";
+    let advice = "one object per line is expected (NDJSON), which `jq -c '.[]'` makes of an array";
     let csv = if said || json { "" } else { "; if it is CSV, say so with --input-format csv" };
     is_array.then(|| Stranger { what: "an array of JSON: it begins with `[`".to_owned(), advice: format!("{advice}{csv}") })
 }
 
-/// Is the first line an object of JSON, whatever the file's name says?
+/// Whether the first line is a JSON object, whatever the file's name says.
 pub(crate) fn is_ndjson(head: &[u8]) -> bool {
     let text = text(head);
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or(text);
@@ -199,16 +199,16 @@ mod tests {
 
     #[test]
     fn an_array_is_no_table_unless_its_user_says_csv() {
-        let told = |head: &[u8], format, said| array(head, format, said).map(|it| format!("{}; {}", it.what, it.advice));
+        let message = |head: &[u8], format, said| array(head, format, said).map(|it| format!("{}; {}", it.what, it.advice));
         for head in [b"[{\"id\":1}]".as_slice(), b" [\n  {", b"[", b"\xef\xbb\xbf[]"] {
             for format in [None, Some(InputFormat::Csv), Some(InputFormat::Ndjson)] {
-                let words = told(head, format, false).unwrap_or_default();
-                assert!(words.contains("array of JSON") && words.contains("one object a line"), "{words}");
+                let text = message(head, format, false).unwrap_or_default();
+                assert!(text.contains("array of JSON") && text.contains("one object per line"), "{text}");
             }
         }
-        assert!(told(b"[id],[name]\n", None, false).is_some_and(|words| words.contains("--input-format csv")));
-        assert_eq!(told(b"[id],[name]\n", Some(InputFormat::Csv), true), None);
-        assert_eq!(told(b"id,[name]\n", None, false), None);
+        assert!(message(b"[id],[name]\n", None, false).is_some_and(|text| text.contains("--input-format csv")));
+        assert_eq!(message(b"[id],[name]\n", Some(InputFormat::Csv), true), None);
+        assert_eq!(message(b"id,[name]\n", None, false), None);
         assert!(is_ndjson(b" {\"a\":1}\n{") && !is_ndjson(b"{\"a\",b\n1,2\n") && !is_ndjson(b"{x},b\n"));
     }
 }

@@ -1,8 +1,8 @@
-//! NDJSON: one JSON object a line; blank lines are skipped.
+//! NDJSON reader: one JSON object per line; blank lines are skipped.
 //!
-//! The columns are the keys of the first 10,000 rows in the order of their first appearance, then the columns named by `--column`. A key
-//! that turns up later is an error, since the rows before it have been sent; `--column` makes it known from the start. A missing key and
-//! `null` are null. A key twice in one object is an error, at any depth, and so is half of a surrogate pair.
+//! The columns are the keys of the first 10,000 rows in the order of their first appearance, followed by the columns named by `--column`. A key that
+//! appears later is an error, since the rows before it have already been sent; `--column` makes it known from the start. A missing key and `null` are
+//! null. A duplicate key in an object, at any depth, is an error, and so is an unpaired surrogate.
 
 use super::like::{Like, NO_COLUMNS};
 use super::lines::{Lines, MAX_COLUMNS, MAX_NAME_BYTES, MAX_NAMES_BYTES, strip_mark, trim_end};
@@ -18,21 +18,20 @@ use std::fmt;
 use std::io::BufRead;
 use std::sync::Arc;
 
-/// Reads a file of NDJSON.
+/// The reader of an NDJSON file.
 struct Reader {
     lines: Lines,
     line: Vec<u8>,
     rows: TextRows,
-    /// Where each known key goes.
+    /// The column of each known key.
     columns: HashMap<String, usize>,
-    /// Bytes of them.
+    /// Total bytes of the known keys.
     name_bytes: usize,
-    /// Are new keys still welcome?
+    /// Whether new keys are still accepted.
     sampling: bool,
-    done: bool,
 }
 
-/// Opens a file of NDJSON: reads the rows that the columns and their types are chosen from.
+/// Opens an NDJSON file: reads the rows that columns and types are inferred from.
 pub(crate) fn open(
     input: Box<dyn BufRead + Send>,
     file: Arc<str>,
@@ -46,7 +45,6 @@ pub(crate) fn open(
         columns: HashMap::new(),
         name_bytes: 0,
         sampling: true,
-        done: false,
     };
     reader.fill()?;
     for name in options.columns.iter().map(|(name, _)| name.as_str()).chain(like.into_iter().flat_map(Like::names)) {
@@ -62,12 +60,12 @@ pub(crate) fn open(
 }
 
 impl Reader {
-    /// Reads rows until there are enough of them, or no more.
+    /// Reads rows until a batch is full or the file ends.
     fn fill(&mut self) -> Result<(), InputError> {
         while !self.rows.is_full() {
             self.line.clear();
             if !self.lines.append(&mut self.line)? {
-                self.done = true;
+                self.rows.set_done();
                 return Ok(());
             }
             if self.lines.number() == 1 {
@@ -99,7 +97,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The place of a column, made if it may be.
+    /// The index of a column, which is added if that is still possible.
     fn column(&mut self, name: &str, line: u64) -> Result<usize, InputError> {
         if let Some(column) = self.columns.get(name) {
             return Ok(*column);
@@ -138,18 +136,20 @@ impl Reader {
             return Ok(());
         }
         if let Err(problem) = json::check(value.get()) {
-            return Err(self.lines.malformed(line, format!("column `{name}` {}", problem.words())));
+            return Err(self.lines.malformed(line, format!("column `{name}` {}", problem.description())));
         }
         self.rows.put(column, value.get());
         Ok(())
     }
 }
 
-/// What is wrong with a line, without its content: serde_json repeats values only in errors of category `Data`.
+/// The error in a line, without its content: serde_json only quotes values in errors of category `Data`.
 fn explain(error: &serde_json::Error) -> String {
     match error.classify() {
-        Category::Data => "the line is no JSON object; one object a line is expected".to_owned(),
-        Category::Eof => "the line ends within a JSON object; one whole object a line is expected (the file may be truncated)".to_owned(),
+        Category::Data => "the line is not a JSON object; one object per line is expected".to_owned(),
+        Category::Eof => {
+            "the line ends within a JSON object; one complete object per line is expected (the file may be truncated)".to_owned()
+        }
         Category::Syntax | Category::Io => {
             let text = error.to_string();
             let problem = text.split(" at line ").next().unwrap_or("not JSON");
@@ -158,7 +158,7 @@ fn explain(error: &serde_json::Error) -> String {
     }
 }
 
-/// Takes the values of one object as they come.
+/// Visits the values of one object.
 struct Object<'a> {
     reader: &'a mut Reader,
     line: u64,
@@ -183,7 +183,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 }
 
-/// A key, borrowed where it holds no escape.
+/// A key, borrowed if it contains no escapes.
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -191,15 +191,7 @@ impl Iterator for Reader {
     type Item = Result<RecordBatch, InputError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if !self.done
-            && let Err(error) = self.fill()
-        {
-            self.done = true;
-            self.rows.clear();
-            return Some(Err(error));
-        }
-        let taken = self.rows.take();
-        self.done |= taken.is_err();
-        taken.transpose()
+        let filled = if self.rows.is_done() { Ok(()) } else { self.fill() };
+        self.rows.next_batch(filled)
     }
 }

@@ -1,4 +1,4 @@
-//! From a name to rows: what a file is (its first bytes, then its name), and the reader for it.
+//! Opens an input: detects its format (by its first bytes, then by its name) and chooses the reader.
 
 use super::delimiter::{self, Delimiter};
 use super::like::Like;
@@ -12,18 +12,18 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes of a read from the disk.
+/// Bytes per read from disk.
 const READ_BYTES: usize = 256 << 10;
 
 /// Opens an input: reads as much as its schema needs.
 ///
 /// # Errors
-/// It cannot be read, or is not what it should be.
+/// It cannot be read, or is invalid.
 pub fn open(location: &Location, options: &ReadOptions) -> Result<(Schema, Rows), InputError> {
     open_like(location, options, None).map(|opened| (opened.schema, opened.rows))
 }
 
-/// As [`open`], for one of the files of a table, of which so much is known.
+/// As [`open`], for one of several files of a table; `like` is what is known about the table.
 pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
     let name: Arc<str> = location.name().into();
     let failed = |cause: io::Error| InputError::Io { file: name.to_string(), cause };
@@ -38,11 +38,11 @@ pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option
     if let Some(stranger) = magic::stranger(&content.head, content.zipped, !said_binary) {
         return not_read(stranger);
     }
-    let told = options.format.or_else(|| content.detect(location, options.delimiter.is_some()));
-    if let Some(array) = magic::array(&content.head, told, options.format.is_some()) {
+    let detected = options.format.or_else(|| content.detect(location, options.delimiter.is_some()));
+    if let Some(array) = magic::array(&content.head, detected, options.format.is_some()) {
         return not_read(array);
     }
-    let format = told.ok_or_else(|| InputError::UnknownFormat { file: name.to_string() })?;
+    let format = detected.ok_or_else(|| InputError::UnknownFormat { file: name.to_string() })?;
     let mut opened = match format {
         InputFormat::Csv => content.open_csv(&name, b',', options, like),
         InputFormat::Tsv => content.open_csv(&name, b'\t', options, like),
@@ -58,7 +58,7 @@ pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option
     Ok(opened)
 }
 
-/// Every `--column` must name a column that it can set, and `--delimiter` a file that has one.
+/// Checks that every `--column` names a text column, and that `--delimiter` is only given for CSV.
 fn check_columns(schema: &Schema, format: InputFormat, file: &str, options: &ReadOptions) -> Result<(), InputError> {
     if !options.columns_required {
         return Ok(());
@@ -86,13 +86,13 @@ fn check_columns(schema: &Schema, format: InputFormat, file: &str, options: &Rea
 }
 
 fn gzip_failed(name: &str, cause: &io::Error) -> InputError {
-    InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem: format!("not a whole gzip file: {cause}") }
+    InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem: format!("not a complete gzip file: {cause}") }
 }
 
-/// The bytes of an input, with a look at the first of them.
+/// The content of an input, with its first bytes.
 struct Content {
     reader: Box<dyn BufRead + Send>,
-    /// The file itself, as long as nothing has been decompressed.
+    /// The file itself, unless it is decompressed.
     file: Option<File>,
     head: Vec<u8>,
     zipped: bool,
@@ -115,11 +115,11 @@ impl Content {
         Self::peeked(Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())), None, false)
     }
 
-    /// Looks at the first bytes; a pipe may hand over fewer than asked for at a time, so they are collected and put back.
+    /// Reads the first bytes; since a pipe may provide fewer than requested at a time, they are collected and put back.
     fn peeked(mut reader: Box<dyn BufRead + Send>, file: Option<File>, zipped: bool) -> io::Result<Self> {
         let mut head = Vec::new();
         let looked = reader.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head);
-        // What breaks off inside gzip is told by the reader, which knows on which line.
+        // A truncated gzip stream is reported by the reader, which knows the line.
         let broken = match looked {
             Err(error) if head.is_empty() || !zipped => return Err(error),
             Err(error) => Some(error),
@@ -133,7 +133,7 @@ impl Content {
         Ok(Self { reader, file, head, zipped })
     }
 
-    /// Looks inside gzip.
+    /// Decompresses gzip, if it is one.
     fn unzip(&mut self) -> io::Result<()> {
         if !self.head.starts_with(&[0x1f, 0x8b]) {
             return Ok(());
@@ -144,9 +144,9 @@ impl Content {
         Ok(())
     }
 
-    /// `delimited`: its user has said what separates its columns.
+    /// Detects the format; `delimited` if the user has specified a delimiter.
     fn detect(&self, location: &Location, delimited: bool) -> Option<InputFormat> {
-        // The other one is of an encrypted file, which is for its reader to refuse.
+        // `PARE` is an encrypted file, which the Parquet reader refuses.
         if self.head.starts_with(b"PAR1") || self.head.starts_with(b"PARE") {
             return Some(InputFormat::Parquet);
         }
@@ -173,20 +173,20 @@ impl Content {
     }
 
     fn open_csv(self, name: &Arc<str>, usual: u8, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
-        let told = match options.delimiter {
-            Some(Delimiter(delimiter)) => delimiter::Told { delimiter, note: None },
-            None => delimiter::tell(&self.head, self.head.len() < HEAD_BYTES, usual),
+        let detected = match options.delimiter {
+            Some(Delimiter(delimiter)) => delimiter::Detected { delimiter, note: None },
+            None => delimiter::detect(&self.head, self.head.len() < HEAD_BYTES, usual),
         };
-        let mut opened = csv::open(self.reader, name.clone(), told.delimiter, options, like)?;
-        opened.notes.extend(told.note);
+        let mut opened = csv::open(self.reader, name.clone(), detected.delimiter, options, like)?;
+        opened.notes.extend(detected.note);
         Ok(opened)
     }
 
-    /// The whole content as a file that can be read at any place: the file itself, or a copy without a name. `magic`: what it begins with.
+    /// The whole content as a seekable file: the file itself, or an unnamed copy. It must start with `magic`.
     fn into_file(self, name: &str, what: &'static str, magic: &[u8], options: &ReadOptions) -> Result<File, InputError> {
         let mut file = match self.file {
             Some(file) => file,
-            // Nothing is copied that is something else from the start.
+            // Do not copy a file that is obviously something else.
             None if !self.head.starts_with(magic) => {
                 let problem = format!("not {what}: it does not begin with {}", String::from_utf8_lossy(magic));
                 return Err(InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem });
@@ -198,7 +198,7 @@ impl Content {
     }
 }
 
-/// The place in a stream where reading it has failed.
+/// The position in a stream where reading failed.
 struct Broken(Option<io::Error>);
 
 impl Read for Broken {
@@ -207,7 +207,7 @@ impl Read for Broken {
     }
 }
 
-/// What the name of a file says it is.
+/// The format according to a file's name.
 fn by_extension(path: &Path, zipped: bool) -> Option<InputFormat> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let name = if zipped { name.strip_suffix(".gz").unwrap_or(&name) } else { &name };

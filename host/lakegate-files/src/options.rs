@@ -1,11 +1,11 @@
-//! What an input is, where it is, and how it is read.
+//! Options: the format and location of an input, and how it is read.
 
 use super::columns::ColumnType;
 use super::delimiter::Delimiter;
 use super::spool::Spool;
 use std::path::PathBuf;
 
-/// What a file is.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputFormat {
     /// Apache Parquet.
@@ -14,13 +14,13 @@ pub enum InputFormat {
     Csv,
     /// Tab-separated values with a header line.
     Tsv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
-    /// Arrow IPC, file or stream form.
+    /// Arrow IPC, file or stream format.
     Ipc,
 }
 
-/// Where an input is.
+/// The location of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A file.
@@ -30,7 +30,7 @@ pub enum Location {
 }
 
 impl Location {
-    /// How messages name it.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -38,28 +38,28 @@ impl Location {
         }
     }
 
-    /// Does it give its bytes once? Standard input does, and so does whatever is no regular file: a pipe (`<(command)`), a socket, a device.
+    /// Whether it can only be read once: standard input, or anything but a regular file, such as a pipe (`<(command)`), a socket or a device.
     pub(crate) fn is_stream(&self) -> bool {
         match self {
-            // Where `/dev/fd/N` is the descriptor itself, a second open goes on where the first has ended, of a regular file too.
+            // On systems where `/dev/fd/N` is the descriptor itself, a second open continues where the first has ended, even for a regular file.
             Self::File(path) => path.starts_with("/dev") || path.metadata().is_ok_and(|it| !it.is_file() && !it.is_dir()),
             Self::Stdin => true,
         }
     }
 }
 
-/// How inputs are read.
+/// Options for reading inputs.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
-    /// What they are, if content and name are not to be asked.
+    /// The format; detected if not set.
     pub format: Option<InputFormat>,
-    /// Types of columns of CSV and NDJSON; the last one of a name wins.
+    /// Types of CSV and NDJSON columns; the last one for a name wins.
     pub columns: Vec<(String, ColumnType)>,
-    /// Must every one of `columns` be in each input, and each be one that has a delimiter if one is set? (Otherwise those that are not are
-    /// passed over.)
+    /// Whether all of `columns` must exist in each input, and each input must have a delimiter if one is set. (Otherwise this is ignored where it
+    /// does not apply.)
     pub columns_required: bool,
-    /// What separates the columns of CSV, if its content is not to be asked.
+    /// The delimiter of CSV; detected if not set.
     pub delimiter: Option<Delimiter>,
-    /// Where a copy of what comes from a pipe or out of gzip may be.
+    /// Where input from a pipe or gzip may be copied to.
     pub spool: Spool,
 }

@@ -1,7 +1,7 @@
-//! Parquet: row groups are streamed, a batch at a time; what is in memory is a page of each column.
+//! Parquet reader: row groups are streamed one batch at a time; one page of each column is in memory.
 //!
-//! A row may be far larger in memory than in the file, where a value of a dictionary stands once however many rows have it. So the headers of
-//! all pages, and the longest value of each dictionary, are looked up before a row group is read, and say how many rows make a batch.
+//! A row may be far larger in memory than in the file, where a dictionary value is stored once however many rows reference it. So the headers of all
+//! pages, and the longest value of each dictionary, are read before a row group, to decide how many rows a batch may have.
 
 mod error;
 mod guard;
@@ -24,24 +24,24 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use types::Columns;
 
-/// Behind the footer: its length, and the word that the file begins with, too.
+/// Bytes after the footer: its length, and the magic bytes that the file also starts with.
 const TAIL_BYTES: u64 = 8;
 
-/// Ends a file whose footer is encrypted.
+/// The magic bytes of a file whose footer is encrypted.
 const ENCRYPTED: [u8; 4] = *b"PARE";
 
-/// Reads a Parquet file, one row group after another, so that what is wrong has its place.
+/// Reads a Parquet file one row group at a time, so that errors have a position.
 struct Reader {
     input: Arc<File>,
     metadata: Arc<ParquetMetaData>,
     columns: Columns,
-    /// Of the row group being read; `None` between two.
+    /// The reader of the current row group; `None` between two.
     reader: Option<ParquetRecordBatchReader>,
     grown: Grown,
     file: Arc<str>,
-    /// Row after which each row group ends.
+    /// The row after which each row group ends.
     group_ends: Vec<u64>,
-    /// Row groups begun.
+    /// Number of row groups started.
     groups: usize,
     rows: u64,
 }
@@ -51,9 +51,9 @@ pub(crate) fn open(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputE
     let input = Arc::new(input);
     refuse_encrypted(&input, &file)?;
     let bytes = input.metadata().map(|metadata| metadata.len()).unwrap_or_default();
-    let metadata = ParquetMetaDataReader::new()
-        .parse_and_finish(&*input)
-        .map_err(|error| refused(&file, &format!("not a whole Parquet file ({bytes} bytes; it may be truncated): {}", one_line(&error))))?;
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&*input).map_err(|error| {
+        refused(&file, &format!("not a complete Parquet file ({bytes} bytes; it may be truncated): {}", one_line(&error)))
+    })?;
     let mut end = 0_u64;
     let mut group_ends = Vec::with_capacity(metadata.num_row_groups());
     for group in metadata.row_groups() {
@@ -62,18 +62,18 @@ pub(crate) fn open(input: File, file: Arc<str>) -> Result<(Schema, Rows), InputE
         group_ends.push(end);
     }
     let metadata = Arc::new(metadata);
-    let columns = Columns::of(&input, &metadata, &file)?;
+    let columns = Columns::new(&input, &metadata, &file)?;
     let schema = columns.schema.clone();
     let grown = Grown::default();
     Ok((schema, Box::new(Reader { input, metadata, columns, reader: None, grown, file, group_ends, groups: 0, rows: 0 })))
 }
 
-/// Says of an encrypted file that it is one.
+/// Refuses an encrypted file with a clear message.
 fn refuse_encrypted(input: &File, file: &str) -> Result<(), InputError> {
     let advice = "decrypt it before it is loaded";
     let bytes = input.metadata().map(|metadata| metadata.len()).unwrap_or_default();
     let mut tail = [0; TAIL_BYTES as usize];
-    // What is too short for a footer, or cannot be read, is for the reader to refuse.
+    // A file that is too short or unreadable is refused by the reader.
     let Some(at) = bytes.checked_sub(TAIL_BYTES) else { return Ok(()) };
     if input.read_exact_at(&mut tail, at).is_err() {
         return Ok(());
@@ -94,7 +94,7 @@ fn refuse_encrypted(input: &File, file: &str) -> Result<(), InputError> {
 }
 
 impl Refused {
-    /// The error, in this row group (from 1) and after so many rows.
+    /// Adds row group (from 1) and number of rows to an error.
     fn at(self, file: &str, group: usize, rows: u64) -> InputError {
         match self {
             Self::Corrupt(problem) => corrupt_at(file, group, rows, &problem),
@@ -104,7 +104,7 @@ impl Refused {
 }
 
 impl Reader {
-    /// Ends the reading.
+    /// Stops reading.
     fn ended(&mut self, error: InputError) -> InputError {
         self.reader = None;
         self.groups = self.group_ends.len();
@@ -127,7 +127,7 @@ impl Reader {
         })
     }
 
-    /// A batch as the schema has it, but for intervals, which are bytes still.
+    /// A batch with the types of the schema, except that intervals are still bytes.
     fn checked(&mut self, batch: RecordBatch) -> Result<RecordBatch, InputError> {
         let checked = exact::check_as(self.columns.schema.fields(), &batch, &self.file, self.rows);
         checked.map_err(|error| self.ended(error))?;

@@ -1,4 +1,5 @@
-//! Arrow types as CloudQuery's writers take them: views, dictionaries and run-end encodings become plain columns, also inside nested types.
+//! Converts Arrow types to those that CloudQuery's writers accept: views, dictionaries and run-end encodings become plain columns, also inside nested
+//! types.
 
 use super::InputError;
 use super::exact::Interval;
@@ -15,10 +16,10 @@ use arrow_select::take::take;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Deepest nesting that is followed; the destination has its own, tighter bound.
+/// Maximum nesting; the destination has its own, lower limit.
 const MAX_DEPTH: usize = 64;
 
-/// The type that a column of this type is sent as; an error says what cannot be sent.
+/// The type that a column is sent as; an error describes what cannot be sent.
 pub(crate) fn plain_type(data_type: &DataType, depth: usize) -> Result<DataType, String> {
     if depth > MAX_DEPTH {
         return Err(format!("it is nested more than {MAX_DEPTH} deep"));
@@ -50,7 +51,7 @@ pub(crate) fn plain_type(data_type: &DataType, depth: usize) -> Result<DataType,
     })
 }
 
-/// The entries of a map: their two fields are known by their places, whatever they are called.
+/// The entries of a map, whose two fields are identified by position, whatever their names are.
 fn plain_entries(entries: &FieldRef, depth: usize) -> Result<FieldRef, String> {
     let DataType::Struct(pair) = entries.data_type() else { return Err("its map has no entries of a key and a value".to_owned()) };
     let pair = pair.iter().map(|side| -> Result<_, String> {
@@ -61,13 +62,13 @@ fn plain_entries(entries: &FieldRef, depth: usize) -> Result<FieldRef, String> {
     Ok(Arc::new(entries.as_ref().clone().with_data_type(DataType::Struct(pair))))
 }
 
-/// A name that two fields have.
+/// A duplicate field name.
 fn named_twice(fields: &Fields) -> Option<&str> {
     let mut seen = HashSet::with_capacity(fields.len());
     fields.iter().map(|field| field.name().as_str()).find(|name| !seen.insert(*name))
 }
 
-/// The schema that batches of `schema` are sent with: plain types, and of the metadata only Arrow's extension types and CloudQuery's keys.
+/// The schema with which batches of `schema` are sent: plain types, and only the metadata of Arrow's extension types and CloudQuery's keys.
 pub(crate) fn plain_schema(schema: &Schema, file: &str) -> Result<SchemaRef, InputError> {
     if let Some(name) = named_twice(schema.fields()) {
         return Err(InputError::Column {
@@ -90,7 +91,7 @@ pub(crate) fn plain_schema(schema: &Schema, file: &str) -> Result<SchemaRef, Inp
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// A batch with the plain types of `schema`.
+/// Converts a batch to the plain types of `schema`.
 pub(crate) fn plain_batch(batch: &RecordBatch, schema: &SchemaRef, file: &str) -> Result<RecordBatch, InputError> {
     let problem = |column: &str, problem: String| InputError::Column { file: file.to_owned(), column: column.to_owned(), problem };
     if batch.num_columns() != schema.fields().len() {
@@ -108,7 +109,7 @@ pub(crate) fn plain_batch(batch: &RecordBatch, schema: &SchemaRef, file: &str) -
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|error| problem("", super::ipc::one_line(&error)))
 }
 
-/// An array with the plain type `to`: only what its own rows name is looked up, since what they share may be far larger.
+/// Converts an array to the plain type `to`. Only values referenced by its rows are looked up, since shared data may be far larger.
 fn plain_array(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     match (array.data_type(), to) {
         (from, to) if from == to => Ok(array.clone()),
@@ -147,7 +148,7 @@ fn plain_array(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> 
             Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, inner, map.nulls().cloned(), *sorted)?))
         }
         (DataType::FixedSizeBinary(_), DataType::Interval(unit)) => intervals(array, *unit),
-        // Wider, and the same number of the same digits, whatever the digits are.
+        // A wider type with the same scale, so that all digits are kept.
         (DataType::Decimal32(..), DataType::Decimal128(..)) => {
             let wide: Decimal128Array = array.as_primitive::<Decimal32Type>().unary(i128::from);
             Ok(Arc::new(wide.with_data_type(to.clone())))
@@ -156,17 +157,17 @@ fn plain_array(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> 
             let wide: Decimal128Array = array.as_primitive::<Decimal64Type>().unary(i128::from);
             Ok(Arc::new(wide.with_data_type(to.clone())))
         }
-        // What does not fit is an error, and no null.
+        // A value that does not fit is an error, not null.
         _ => cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() }),
     }
 }
 
-/// The intervals that Parquet's bytes are; `exact` has seen to it that each fits.
+/// Converts Parquet's bytes to intervals; `exact` has checked that each fits.
 fn intervals(array: &ArrayRef, unit: IntervalUnit) -> Result<ArrayRef, ArrowError> {
-    /// Nanoseconds of a millisecond.
+    /// Nanoseconds per millisecond.
     const MILLION: i64 = 1_000_000;
     let bytes = array.as_fixed_size_binary();
-    let each = bytes.iter().map(|value| value.and_then(Interval::of));
+    let each = bytes.iter().map(|value| value.and_then(Interval::parse));
     Ok(match unit {
         IntervalUnit::YearMonth => {
             let months = each.map(|it| it.map(|it| it.months as i32));
@@ -190,7 +191,7 @@ fn plain_list<O: OffsetSizeTrait>(array: &ArrayRef, item: &FieldRef) -> Result<A
     Ok(Arc::new(GenericListArray::try_new(item.clone(), offsets, values, list.nulls().cloned())?))
 }
 
-/// Offsets from zero, and the range of the child they spoke of.
+/// Offsets rebased to zero, and the range of the child that they refer to.
 fn rebased<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> (OffsetBuffer<O>, usize, usize) {
     let (first, last) = (offsets.first(), offsets.last());
     let (start, length) = (first.as_usize(), last.as_usize() - first.as_usize());

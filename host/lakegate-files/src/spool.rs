@@ -1,21 +1,21 @@
-//! Copies on disk, without a name: of what has to be read at any place but comes from a pipe or out of gzip.
+//! Unnamed copies on disk of inputs that have to be read at any position but come from a pipe or from gzip.
 
 use super::InputError;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-/// Bytes copied between two looks at what is left.
+/// Bytes copied between two checks of the free space.
 const PIECE_BYTES: u64 = 4 << 20;
-/// The part of a folder's free room that one copy may take: others write there, too, and a disk that is full stops them all.
+/// The share of a folder's free space that one copy may use, since others write there, too, and a full disk stops them all.
 const FREE_PART: u64 = 2;
 
-/// Where copies may be.
+/// Where copies may be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spool {
     /// In this folder: at most half of what is free there.
     Dir(PathBuf),
-    /// Nowhere.
+    /// Copies are not allowed.
     None,
 }
 
@@ -26,7 +26,7 @@ impl Default for Spool {
 }
 
 impl Spool {
-    /// A copy of all of `content`. `what`: what it is, for messages.
+    /// Copies all of `content`. `what` describes it in messages.
     pub(crate) fn copy(&self, mut content: impl Read, file: &str, what: &'static str) -> Result<File, InputError> {
         let refused = |problem: String| InputError::NoSpool { file: file.to_owned(), what, problem };
         let Self::Dir(folder) = self else {
@@ -44,7 +44,7 @@ impl Spool {
         let mut piece = Vec::new();
         loop {
             piece.clear();
-            // What cannot be read is no fault of the copy's.
+            // A read error is not an error of the copy.
             let read = content.by_ref().take(PIECE_BYTES).read_to_end(&mut piece);
             read.map_err(|cause| InputError::Io { file: file.to_owned(), cause })?;
             if piece.is_empty() {
@@ -62,7 +62,7 @@ impl Spool {
     }
 }
 
-/// Bytes that are free where a file is.
+/// Free bytes on a file's disk.
 fn free_bytes(file: &File) -> Option<u64> {
     let system = rustix::fs::fstatvfs(file).ok()?;
     system.f_bavail.checked_mul(system.f_frsize)

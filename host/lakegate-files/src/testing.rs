@@ -1,13 +1,13 @@
-//! Streams that no ordinary writer makes.
+//! Arrow IPC streams for tests that no ordinary writer produces.
 
 use arrow_ipc::{
     Endianness, FieldBuilder, IntBuilder, KeyValueBuilder, MessageBuilder, MessageHeader, MetadataVersion, SchemaBuilder, Type,
 };
 
-/// What begins each message of a stream.
+/// The continuation marker before each message of a stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
-/// A stream whose schema has one column `v` of 32 bits, with the highest byte of each number first, and no rows.
+/// A big-endian stream whose schema has one 32-bit column `v`, without rows.
 pub fn big_endian_stream() -> Vec<u8> {
     let mut it = flatbuffers::FlatBufferBuilder::new();
     let (key, value, name) = (it.create_string("cq:table_name"), it.create_string("t"), it.create_string("v"));
@@ -45,7 +45,7 @@ pub fn big_endian_stream() -> Vec<u8> {
     [CONTINUATION.as_slice(), &(header.len() as u32).to_le_bytes(), &header, &CONTINUATION, &[0; 4]].concat()
 }
 
-/// A stream or file in which each buffer that says it unpacks to `honest` bytes claims another number.
+/// A stream or file in which each buffer that decompresses to `honest` bytes claims another size.
 pub fn lying(ipc: &[u8], honest: i64, claim: i64) -> Vec<u8> {
     let mut lying = ipc.to_vec();
     let mut found = 0;

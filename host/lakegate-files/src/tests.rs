@@ -1,4 +1,4 @@
-//! The readers, from bytes on a disk to rows and messages.
+//! Tests of the readers, from files on disk to rows and messages.
 
 use super::*;
 use arrow_array::{Array, Int64Array, StringArray};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A value as Arrow shows it. The zone of an instant is written as an offset: Arrow's display has no zone database here.
+/// A value as Arrow displays it. The zone of a timestamp is written as an offset, since Arrow has no zone database here.
 pub(super) fn cell(array: &Arc<dyn Array>, row: usize) -> String {
     let array = match array.data_type() {
         DataType::Timestamp(unit, Some(_)) => arrow_cast::cast(array, &DataType::Timestamp(*unit, Some("+00:00".into()))).unwrap(),
@@ -56,14 +56,14 @@ pub(super) fn show(path: &Path, columns: &[&str]) -> String {
     lines.join("\n")
 }
 
-/// `content` as a file called `name` reads as `expected`.
+/// Asserts that `content` as a file called `name` is read as `expected`.
 #[track_caller]
 fn check(name: &str, content: &str, columns: &[&str], expected: &[&str]) {
     let files = Files::new();
     assert_eq!(show(&files.file(name, content.as_bytes()), columns), expected.join("\n"), "{content:?}");
 }
 
-/// `content` as a file called `name` is refused with a message that holds all of `expected`, and `secret` nowhere.
+/// Asserts that `content` as a file called `name` is refused with a message that contains all of `expected`, but never `secret`.
 #[track_caller]
 pub(super) fn refuse(name: &str, content: &[u8], columns: &[&str], expected: &[&str]) {
     let files = Files::new();
@@ -162,7 +162,7 @@ fn csv_that_is_broken_is_refused_by_line() {
         ("a,b\n1,2\n1\n", "line 3: the record has 1 fields, the header has 2"),
         ("a,b\n1,2,3\n", "line 2: the record has 3 fields, the header has 2"),
         ("a,b\n1,\"secret\n\n", "line 2: a quote is opened here and never closed"),
-        ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 goes on behind its closing quote"),
+        ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 continues after its closing quote"),
         ("a,b\nse\"cret,1\n", "line 2: field 1 holds a quote"),
         ("a,a\n", "line 1: the header names the column `a` twice"),
         ("\na,b\n", "line 1: the first line is empty; a header line"),
@@ -192,7 +192,7 @@ fn a_late_mismatch_names_file_line_column_and_type() {
         let late = format!("{floats}{number},x\n");
         refuse("t.csv", late.as_bytes(), &[], &["line 20022,", "column `id`", "not float64 without rounding", "--column id=TYPE"]);
     }
-    // Among the first rows it would have made the column text.
+    // Among the first rows, it would have made the column text.
     refuse("t.csv", format!("{floats}NaN,x\n").as_bytes(), &[], &["line 20022,", "column `id`", "--column id=string"]);
     refuse("t.csv", format!("{csv}1e400,x\n").as_bytes(), &["id=float64"], &["line 20022,", "column `id`", "not float64"]);
     refuse("t.ndjson", format!("{ndjson}{{\"id\":\"secret\"}}\n").as_bytes(), &[], &["line 10011,", "column `id`", "int64"]);
@@ -202,7 +202,7 @@ fn a_late_mismatch_names_file_line_column_and_type() {
     assert!(show(&path, &["new=int64"]).ends_with("\nNULL|1"));
 }
 
-/// What the first rows chose is not stretched for what comes after them; the remedy that is named takes it as it is written.
+/// Inferred types are not widened for later values; the type that the error suggests accepts the value as written.
 #[test]
 fn late_values_that_would_be_changed_are_refused_with_the_remedy() {
     for (first, late) in [
@@ -320,8 +320,8 @@ fn ndjson_is_read_with_types() {
 fn ndjson_that_is_broken_is_refused_by_line() {
     for (content, expected) in [
         ("{\"a\":1}\n{\"a\":\"secret", "line 2: the line ends within a JSON object"),
-        ("{\"a\":1}\n[\"secret\"]\n", "line 2: the line is no JSON object"),
-        ("\"secret\"\n", "line 1: the line is no JSON object"),
+        ("{\"a\":1}\n[\"secret\"]\n", "line 2: the line is not a JSON object"),
+        ("\"secret\"\n", "line 1: the line is not a JSON object"),
         ("{\"a\":1} {\"a\":2}\n", "line 1: not JSON at character 9"),
         ("{\"a\":1,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
         ("{\"a\":null,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
@@ -332,7 +332,7 @@ fn ndjson_that_is_broken_is_refused_by_line() {
         ("{\"a\":[\"\\ud800\"]}\n", "line 1: column `a` holds half of a surrogate pair"),
         ("{\"a\":{\"\\udc00x\":1}}\n", "line 1: column `a` holds half of a surrogate pair"),
         ("{\"\\ud800\":1}\n", "line 1: not JSON at character"),
-        ("[{\"a\":1},\n{\"a\":2}]\n", "it is an array of JSON: it begins with `[`; one object a line is expected"),
+        ("[{\"a\":1},\n{\"a\":2}]\n", "it is an array of JSON: it begins with `[`; one object per line is expected"),
         ("{\"a\":secret}\n", "line 1: not JSON at character"),
         ("", "holds no row"),
     ] {
@@ -394,7 +394,7 @@ fn compressed_stream(batches: &[RecordBatch], compression: CompressionType) -> V
     writer.into_inner().unwrap()
 }
 
-/// Memory for 64 TiB is not to be had: asking for it would end the process.
+/// 64 TiB cannot be allocated: trying would abort the process.
 #[test]
 fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_for() {
     let batch = mixed_ids(1_000);
@@ -402,15 +402,16 @@ fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_fo
         for (name, ipc) in
             [("t.arrows", compressed_stream(std::slice::from_ref(&batch), compression)), ("t.arrow", ipc_file(&batch, Some(compression)))]
         {
-            for (claim, words) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
+            for (claim, expected) in
+                [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (IDS_BYTES + 8, "truncated or corrupt")]
             {
-                refuse(name, &testing::lying(&ipc, IDS_BYTES, claim), &[], &["truncated or corrupt", words]);
+                refuse(name, &testing::lying(&ipc, IDS_BYTES, claim), &[], &["truncated or corrupt", expected]);
             }
         }
     }
 }
 
-/// Its numbers would be read with their bytes as they are.
+/// Its numbers would be misread.
 #[test]
 fn a_big_endian_stream_is_refused() {
     refuse("t.arrows", &testing::big_endian_stream(), &[], &["big endian"]);
@@ -422,7 +423,7 @@ fn truncated_ipc_is_refused_by_place() {
     let stream = ipc_stream(&[batch.clone(), batch.clone()]);
     refuse("t.arrows", &stream[..stream.len() - 200], &[], &["byte ", "truncated or corrupt"]);
     let file = ipc_file(&batch, None);
-    refuse("t.arrow", &file[..file.len() / 2], &[], &["not a whole Arrow IPC file"]);
+    refuse("t.arrow", &file[..file.len() / 2], &[], &["not a complete Arrow IPC file"]);
 }
 
 #[test]
@@ -433,7 +434,7 @@ fn parquet_is_read_by_row_groups() {
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20_000);
 }
 
-/// A value that stands once in the file and a thousand times in memory makes small batches.
+/// A value stored once in the file but a thousand times in memory leads to small batches.
 #[test]
 fn parquet_of_few_long_values_is_read_a_few_rows_at_a_time() {
     let files = Files::new();
@@ -441,7 +442,7 @@ fn parquet_of_few_long_values_is_read_a_few_rows_at_a_time() {
     let texts: StringArray = (0..1_000).map(|row| if row < 900 { Some("short") } else { Some(long.as_str()) }).collect();
     for (name, batch) in [
         ("flat", RecordBatch::try_from_iter([("a", Arc::new(texts.clone()) as Arc<dyn Array>)]).unwrap()),
-        // The file says that it was a dictionary, and it is read as one; what is sent holds the values.
+        // The file declares a dictionary and is read as one; messages contain the values.
         ("coded", {
             let coded = arrow_cast::cast(&texts, &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))).unwrap();
             RecordBatch::try_from_iter([("a", coded)]).unwrap()
@@ -460,8 +461,8 @@ fn parquet_of_few_long_values_is_read_a_few_rows_at_a_time() {
 #[test]
 fn broken_parquet_is_refused_by_place() {
     let whole = parquet_file(&numbers(20_000), 6_000);
-    refuse("t.parquet", &whole[..whole.len() - 10], &[], &["not a whole Parquet file", "bytes"]);
-    refuse("t.parquet", b"PAR1", &[], &["not a whole Parquet file"]);
+    refuse("t.parquet", &whole[..whole.len() - 10], &[], &["not a complete Parquet file", "bytes"]);
+    refuse("t.parquet", b"PAR1", &[], &["not a complete Parquet file"]);
     let mut torn = whole.clone();
     torn[4..100].fill(0xff);
     refuse("t.parquet", &torn, &[], &["row group ", "after row "]);
@@ -479,8 +480,8 @@ fn what_a_file_is_follows_from_content_then_name() {
 }
 
 fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputError>> {
-    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let mut feed = MessageReader::start(resolve(&words, table).unwrap(), ReadOptions::default()).unwrap();
+    let arguments: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let mut feed = MessageReader::start(resolve(&arguments, table).unwrap(), ReadOptions::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut messages = Vec::new();
     while let Some(message) = runtime.block_on(feed.next()) {
@@ -489,7 +490,7 @@ fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputErro
     messages
 }
 
-/// The batches that are sent of a file, or the words with which it is refused.
+/// The batches sent for a file, or the error.
 pub(super) fn sent(path: &Path) -> Result<Vec<RecordBatch>, String> {
     let mut batches = Vec::new();
     for message in feed(&[path.to_owned()], Some("t")) {
@@ -522,8 +523,8 @@ fn a_feed_says_the_table_then_its_rows_in_bounded_messages() {
 fn schemas_alone_are_those_of_the_feed() {
     let files = Files::new();
     let paths = [files.file("a.csv", b"id,x\n1,2\n"), files.file("b.csv", b"y\ntrue\n")];
-    let words: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let schemas = MessageReader::schemas(&resolve(&words, None).unwrap(), &ReadOptions::default()).unwrap();
+    let arguments: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let schemas = MessageReader::schemas(&resolve(&arguments, None).unwrap(), &ReadOptions::default()).unwrap();
     let migrated: Vec<_> = feed(&paths, None)
         .into_iter()
         .filter_map(|message| match message.unwrap() {
@@ -560,7 +561,7 @@ fn files_of_one_table_that_fit_are_one_table() {
     assert_eq!(messages.len(), 3);
 }
 
-/// The rows of a feed of one table as text, under the columns that were announced.
+/// The rows of one table as text, under the announced columns.
 fn fed(paths: &[PathBuf]) -> Vec<String> {
     let messages = feed(paths, Some("t"));
     let mut lines = Vec::new();
@@ -582,10 +583,10 @@ fn fed(paths: &[PathBuf]) -> Vec<String> {
     lines
 }
 
-/// A promise, files by name and content, and the table's types and rows.
+/// A description, files by name and content, and the expected types and rows.
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
 
-/// Files of one table, and the rows that it has.
+/// Files of one table, and its rows.
 #[test]
 fn files_of_one_table_are_one_by_names_and_values() {
     let cases: [Case; 12] = [
@@ -619,7 +620,7 @@ fn files_of_one_table_are_one_by_names_and_values() {
         let paths: Vec<PathBuf> = inputs.iter().map(|(name, content)| files.file(name, content.as_bytes())).collect();
         assert_eq!(fed(&paths), expected, "{promise}");
     }
-    // With Parquet: its types are taken.
+    // With Parquet, whose types are used.
     let files = Files::new();
     let paths = [files.file("a.csv", b"name,id\n,\n"), files.file("b.parquet", &parquet_file(&numbers(1).project(&[1]).unwrap(), 10))];
     let error = feed(&paths, Some("t")).pop().unwrap().unwrap_err().to_string();
@@ -628,7 +629,7 @@ fn files_of_one_table_are_one_by_names_and_values() {
     assert_eq!(fed(&paths), ["name:Utf8", "NULL", "secret 0"]);
 }
 
-/// The type that another file of the table has is a late value's, too.
+/// The type from another file of the table also applies to late values.
 #[test]
 fn a_value_after_an_empty_beginning_is_judged_by_the_tables_type() {
     let files = Files::new();
@@ -652,7 +653,7 @@ fn a_parquet_file_out_of_gzip_is_copied_where_it_is_asked_for_or_refused() {
     let error = read(Spool::None).err().unwrap().to_string();
     assert!(error.contains("t.parquet.gz: it is Parquet") && error.contains("--spill-dir is `none`"), "{error}");
     assert!(read(Spool::Dir(files.0.path().join("missing"))).is_err_and(|error| error.to_string().contains("missing")));
-    // What is no Parquet is not copied first.
+    // A file that is not Parquet is not copied first.
     let format = Some(InputFormat::Parquet);
     let options = ReadOptions { spool: Spool::None, format, ..ReadOptions::default() };
     let path = files.file("u.gz", &gzip(b"a,b\n1,2\n"));
@@ -669,8 +670,8 @@ fn what_is_not_read_is_named_whatever_its_suffix() {
         ("t.ndjson", b"\xff\xfe{\0", ["UTF-16", "iconv"]),
         ("t.csv", b"a\0,\0b\0\n\0", ["UTF-16", "UTF-8"]),
         ("t.csv", b"<!DOCTYPE html>\n<html>", ["HTML", "CSV (UTF-8)"]),
-        ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object a line"]),
-        ("t", b"plain,text\n", ["say it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
+        ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object per line"]),
+        ("t", b"plain,text\n", ["set it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
     ] {
         refuse(name, content, &[], &expected);
         if name != "t" {
@@ -679,7 +680,7 @@ fn what_is_not_read_is_named_whatever_its_suffix() {
     }
 }
 
-/// A load of nulls and names takes memory of its own size, not of rows times columns; what is too wide is refused before it is read.
+/// Nulls and names take memory in proportion to the file, not to rows times columns; a file that is too wide is refused early.
 #[test]
 fn what_is_wide_beyond_bounds_is_refused_by_name() {
     let header = |columns: usize| (0..columns).map(|column| format!("{column:x}")).collect::<Vec<_>>().join(",");
@@ -719,7 +720,7 @@ fn pipes_of_one_table_are_read_once() {
         let path = files.0.path().join(name);
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         let writing = path.clone();
-        // Who opens it a second time finds nothing in it.
+        // A second reader would find nothing in it.
         std::thread::spawn(move || std::fs::write(&writing, content).and_then(|()| std::fs::write(&writing, b"")));
         path
     };
@@ -735,7 +736,7 @@ fn pipes_of_one_table_are_read_once() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
-    /// Whatever the bytes are: rows or an error, never a panic.
+    /// Any bytes give rows or an error, never a panic.
     #[test]
     fn garbage_never_panics(content in proptest::collection::vec(proptest::num::u8::ANY, 0..400), kind in 0..5_usize) {
         let magic: &[u8] = [b"".as_slice(), b"PAR1", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x1f\x8b\x08"][kind];
@@ -746,7 +747,7 @@ proptest::proptest! {
         }
     }
 
-    /// Rows written as CSV read back as they were.
+    /// Rows written as CSV are read back unchanged.
     #[test]
     fn csv_reads_back(rows in proptest::collection::vec(("[a-z\",\n ]{1,8}", "[a-z]{0,3}"), 1..20)) {
         let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));

@@ -1,8 +1,8 @@
-//! Columns that arrive as text (CSV, NDJSON) become columns of their types, a batch at a time.
+//! Converts text columns (CSV, NDJSON) to columns of their types, a batch at a time.
 //!
-//! Invariants: a value is converted exactly or refused with file, line and column (a decimal is never rounded, a nanosecond never cut; a
-//! float is the nearest one where `--column` asks for it, and never infinite or zero for want of room); a value is judged alike wherever it
-//! stands in the file; a message never repeats the value; memory is that of the values, not of rows times columns.
+//! Invariants: a value is converted exactly or refused with file, line and column (a decimal is never rounded, a nanosecond never truncated; a float
+//! may be the nearest value if `--column` asks for it, but a number never becomes infinite or zero); a value is treated the same wherever it is in
+//! the file; a message never contains the value; memory is proportional to the values, not to rows times columns.
 
 use super::columns::{ColumnType, decimals};
 use super::infer::{Instant, Seen, scan_time};
@@ -22,56 +22,58 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows from which types are chosen.
+/// Number of rows from which types are inferred.
 pub const SAMPLE_ROWS: usize = 10_000;
-/// Bytes of text at which the sample ends even with fewer rows: what a reader may hold in memory.
+/// Bytes of text at which the sample ends even with fewer rows, the memory a reader may use.
 const SAMPLE_BYTES: usize = 64 << 20;
 /// Rows of a batch after the sample.
 const BATCH_ROWS: usize = 8_192;
 /// Bytes of text at which a batch ends even with fewer rows.
 const BATCH_BYTES: usize = 8 << 20;
-/// Values at which reading pauses even with fewer rows: each takes eight bytes beside its text.
+/// Values at which reading pauses even with fewer rows: each takes eight bytes besides its text.
 const MAX_VALUES: usize = 8 << 20;
-/// Cells of a batch at most, values or not (a single row may have more): each takes four bytes of offsets and up to sixteen of a value.
+/// Maximum cells of a batch, null or not (a single row may have more): each takes four bytes of offsets and up to sixteen of a value.
 const BATCH_CELLS: usize = 4 << 20;
-/// Bytes of text, and as many of places, whose memory is used again for the next batch.
+/// Bytes of text, and of positions, whose memory is kept for the next batch.
 const KEPT_BYTES: usize = 16 << 20;
 
-/// How the text of a value is written.
+/// The syntax of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// The value itself.
+    /// The plain value.
     Plain,
-    /// JSON.
+    /// A JSON value.
     Json,
 }
 
-/// Rows of text, not yet converted.
+/// Rows of text that were not converted yet.
 #[derive(Debug)]
 pub(crate) struct TextRows {
     file: Arc<str>,
     dialect: Dialect,
     names: Vec<String>,
     columns: Vec<TextColumn>,
-    /// The line on which each row begins.
+    /// The line on which each row starts.
     lines: Vec<u64>,
-    /// Rows of them that have been taken.
+    /// Rows that were already taken.
     taken: usize,
     bytes: usize,
     values: usize,
     types: Option<Types>,
+    /// The file has ended, or a row was refused: nothing more is read.
+    done: bool,
 }
 
-/// The values of a column: a row without one takes nothing, so that a wide table of few values is small.
+/// The values of a column: a row without a value takes no memory, so that a wide table with few values is small.
 #[derive(Debug, Default)]
 struct TextColumn {
-    /// All values, one behind another.
+    /// All values, concatenated.
     text: String,
     /// The row of each value, and where it ends in `text`.
     values: Vec<(u32, u32)>,
-    /// Values that have been taken.
+    /// Values that were already taken.
     taken: usize,
-    /// Rows up to the last that was given, be it as null.
+    /// Number of rows up to the last one with a value or explicit null.
     given: usize,
 }
 
@@ -86,7 +88,7 @@ impl TextColumn {
         })
     }
 
-    /// These rows, of which none before `taken` is asked for again.
+    /// The values of these rows; rows before them are not requested again.
     fn array(&self, rows: &Range<usize>, values: &[(u32, u32)]) -> StringArray {
         let start = self.taken.checked_sub(1).and_then(|before| self.values.get(before)).map_or(0, |(_, end)| *end as usize);
         let end = values.last().map_or(start, |(_, end)| *end as usize);
@@ -111,14 +113,14 @@ impl TextColumn {
     }
 }
 
-/// The types, once chosen.
+/// The types, once they are inferred.
 #[derive(Debug, Clone)]
 struct Types {
     columns: Vec<Chosen>,
     schema: SchemaRef,
 }
 
-/// The type of a column, and whose choice it is.
+/// The type of a column, and whether it was inferred.
 #[derive(Debug, Clone)]
 struct Chosen {
     column_type: ColumnType,
@@ -126,7 +128,7 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// What the column's values must be, for messages.
+    /// A description of valid values, for messages.
     fn expected(&self) -> String {
         match &self.column_type {
             ColumnType::Float(_) if self.inferred => {
@@ -136,10 +138,10 @@ impl Chosen {
         }
     }
 
-    /// Does the type hold this text as it is written? What a conversion finds out by itself (how far a type reaches) is not asked here.
+    /// Whether the type represents this text exactly as written. The range of the type is checked by the conversion itself.
     fn takes(&self, value: &str) -> bool {
         match (&self.column_type, Seen::of_type(&self.column_type)) {
-            // These have shapes of their own: no number and no word is one.
+            // These have a distinct syntax, which no number or word has.
             (ColumnType::Date | ColumnType::Timestamp(_) | ColumnType::DateTime(_), Some(seen)) if self.inferred => {
                 seen.merge(Seen::of_string(value)) == seen
             }
@@ -149,7 +151,7 @@ impl Chosen {
     }
 }
 
-/// What text `--column` takes for a type: each value is held as it is written, but for the fraction of a float.
+/// Which text `--column` accepts for a type: each value must be represented exactly, except for the fraction of a float.
 fn takes_as_asked(column_type: &ColumnType, value: &str) -> bool {
     match column_type {
         ColumnType::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
@@ -157,7 +159,7 @@ fn takes_as_asked(column_type: &ColumnType, value: &str) -> bool {
         ColumnType::Float(_) => is_number(value, true) || is_float_word(value),
         ColumnType::Decimal(_, scale) => {
             let fraction = value.split_once('.').map_or("", |(_, fraction)| fraction);
-            // A decimal has no zero below zero.
+            // A decimal has no negative zero.
             let negative_zero = value.starts_with('-') && !value.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
             !negative_zero && is_number(value, false) && fraction.trim_end_matches('0').len() <= usize::from(scale.unsigned_abs())
         }
@@ -169,12 +171,12 @@ fn takes_as_asked(column_type: &ColumnType, value: &str) -> bool {
     }
 }
 
-/// Digits without a zero before them that means nothing.
+/// Digits without a leading zero.
 fn whole_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'))
 }
 
-/// Is it a number, without a plus or leading zeros? Some programs leave the zero before the point out.
+/// Whether it is a number without a plus sign or leading zeros. Some programs omit the zero before the point.
 fn is_number(value: &str, exponent: bool) -> bool {
     let digits = value.strip_prefix('-').unwrap_or(value);
     let (mantissa, power) = match digits.split_once(['e', 'E']) {
@@ -198,58 +200,58 @@ fn is_float_word(value: &str) -> bool {
 impl TextRows {
     pub(crate) fn new(file: Arc<str>, dialect: Dialect, names: Vec<String>) -> Self {
         let columns = names.iter().map(|_| TextColumn::default()).collect();
-        Self { file, dialect, names, columns, lines: Vec::new(), taken: 0, bytes: 0, values: 0, types: None }
+        Self { file, dialect, names, columns, lines: Vec::new(), taken: 0, bytes: 0, values: 0, types: None, done: false }
     }
 
     pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// One more column, null in the rows so far. Only while the types are not chosen.
+    /// Adds a column, which is null in the rows so far. Only before the types are inferred.
     pub(crate) fn add_column(&mut self, name: &str) -> usize {
         self.names.push(name.to_owned());
         self.columns.push(TextColumn::default());
         self.columns.len() - 1
     }
 
-    /// The value of a column in the row being read. Each column is given at most once a row.
+    /// Sets the value of a column in the current row. Each column is set at most once per row.
     pub(crate) fn put(&mut self, column: usize, value: &str) {
         self.bytes += value.len();
         self.values += 1;
         let row = self.lines.len();
         let column = &mut self.columns[column];
         column.text.push_str(value);
-        // A record is bounded, and reading stops at the first that is too much: both numbers are far below 32 bits.
+        // A record is bounded, and reading stops at the first one that is too large, so both numbers fit easily in 32 bits.
         let bounded = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         column.values.push((bounded(row), bounded(column.text.len())));
         column.given = row + 1;
     }
 
-    /// Null, said outright, in the row being read.
+    /// Sets a column in the current row to null explicitly.
     pub(crate) fn put_null(&mut self, column: usize) {
         self.columns[column].given = self.lines.len() + 1;
     }
 
-    /// Ends a row that began on this line; columns not given are null.
+    /// Ends a row that started on this line; columns without a value are null.
     pub(crate) fn end_row(&mut self, line: u64) {
         self.lines.push(line);
     }
 
-    /// Was this column given in the row being read?
+    /// Whether this column was set in the current row.
     pub(crate) fn has(&self, column: usize) -> bool {
         self.columns[column].given > self.lines.len()
     }
 
-    /// Is it time to convert? Rows that are not all taken come first.
+    /// Whether reading should pause for a conversion. Remaining rows are taken first.
     pub(crate) fn is_full(&self) -> bool {
         let (rows, bytes) = if self.types.is_none() { (SAMPLE_ROWS, SAMPLE_BYTES) } else { (BATCH_ROWS, BATCH_BYTES) };
         self.taken > 0 || self.lines.len() >= rows || self.bytes >= bytes || self.values >= MAX_VALUES
     }
 
-    /// Chooses the types from the rows so far; `overrides` win. A column without a value is as its table has it elsewhere. The second
-    /// answer: the columns that any type would fit.
+    /// Infers the types from the rows so far; `overrides` take precedence. A column without a value gets its type from the other files of the table.
+    /// Also returns the columns that any type would fit.
     pub(crate) fn choose_types(&mut self, overrides: &[(String, ColumnType)], like: Option<&Like>) -> (SchemaRef, HashSet<String>) {
-        // Of overrides of one name the last wins.
+        // The last override of a name wins.
         let overrides: HashMap<&str, &ColumnType> = overrides.iter().map(|(name, column_type)| (name.as_str(), column_type)).collect();
         let mut undecided = HashSet::new();
         let mut chosen = Vec::with_capacity(self.names.len());
@@ -272,10 +274,30 @@ impl TextRows {
         (schema, undecided)
     }
 
-    /// Converts the next rows; [`None`] if there are none (or the types are not chosen). Nothing follows an error.
-    pub(crate) fn take(&mut self) -> Result<Option<RecordBatch>, InputError> {
+    /// Is there nothing more to read from the file?
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The file has ended; rows that were not taken yet remain.
+    pub(crate) fn set_done(&mut self) {
+        self.done = true;
+    }
+
+    /// The next batch, after reading more rows has ended in `filled`. Nothing follows an error.
+    pub(crate) fn next_batch(&mut self, filled: Result<(), InputError>) -> Option<Result<RecordBatch, InputError>> {
+        let taken = filled.and_then(|()| self.take());
+        if taken.is_err() {
+            self.done = true;
+            self.clear();
+        }
+        taken.transpose()
+    }
+
+    /// Converts the next rows; [`None`] if there are none (or the types are not chosen).
+    fn take(&mut self) -> Result<Option<RecordBatch>, InputError> {
         let Some(types) = self.types.clone() else { return Ok(None) };
-        // Wide rows come fewer at a time: a column takes some bytes of every row, also where it has no value.
+        // Batches of wide rows have fewer rows: a column takes a few bytes per row even without a value.
         let most = (BATCH_CELLS / self.columns.len().max(1)).max(1);
         let rows = self.taken..self.lines.len().min(self.taken + most);
         if rows.is_empty() {
@@ -283,7 +305,7 @@ impl TextRows {
         }
         let batch = self.batch(&types, &rows);
         self.taken = rows.end;
-        if self.taken == self.lines.len() || batch.is_err() {
+        if self.taken == self.lines.len() {
             self.clear();
         }
         batch.map(Some)
@@ -311,8 +333,8 @@ impl TextRows {
         })
     }
 
-    /// Forgets the rows.
-    pub(crate) fn clear(&mut self) {
+    /// Drops the rows.
+    fn clear(&mut self) {
         self.lines.clear();
         (self.taken, self.bytes, self.values) = (0, 0, 0);
         let kept = KEPT_BYTES / self.columns.len().max(1);
@@ -326,13 +348,13 @@ impl TextRows {
     }
 }
 
-/// The type of `--column` that would take the value as it is written.
+/// The type for `--column` that would accept the value as written.
 fn remedy(chosen: &Chosen, value: &str, dialect: Dialect) -> &'static str {
     let nested = dialect == Dialect::Json && value.starts_with(['{', '[']);
     if nested && chosen.column_type != ColumnType::Json { "json" } else { "string" }
 }
 
-/// The type of a column after its values so far.
+/// Infers the type of a column from its values.
 fn infer(column: &TextColumn, rows: usize, dialect: Dialect) -> ColumnType {
     let mut seen = Seen::Nothing;
     for (_, text) in column.iter() {
@@ -345,7 +367,7 @@ fn infer(column: &TextColumn, rows: usize, dialect: Dialect) -> ColumnType {
         }
     }
     let chosen = Chosen { column_type: seen.column_type(), inferred: true };
-    // How far the nanoseconds of a time reach is known to the conversion alone.
+    // Only the conversion knows the range of nanosecond timestamps.
     let may_not_reach = matches!(seen, Seen::Date | Seen::Timestamp { .. });
     let converts = || convert(column.array(&(0..rows), &column.values), &chosen, dialect).is_ok();
     if may_not_reach && !converts() { ColumnType::Utf8 } else { chosen.column_type }
@@ -373,7 +395,7 @@ fn convert(text: StringArray, chosen: &Chosen, dialect: Dialect) -> Result<Array
     };
     match column_type {
         ColumnType::Utf8 => Ok(Arc::new(text)),
-        // NDJSON was checked as it was read.
+        // NDJSON was already checked when it was read.
         ColumnType::Json => bytes(&text, |value| {
             let good = dialect == Dialect::Json || (serde_json::from_str::<IgnoredAny>(value).is_ok() && json::check(value).is_ok());
             good.then_some(Cow::Borrowed(value.as_bytes()))
@@ -381,7 +403,7 @@ fn convert(text: StringArray, chosen: &Chosen, dialect: Dialect) -> Result<Array
         ColumnType::Binary => bytes(&text, |value| BASE64.decode(value).ok().map(Cow::Owned)),
         ColumnType::Uuid => uuids(&text),
         _ => {
-            // Arrow would take more than is meant: spaces, a plus, zeros before a number, `yes` as true, a leap second as the next minute.
+            // Arrow would accept too much: spaces, a plus sign, leading zeros, `yes` as true, a leap second as the next minute.
             if let Some(row) = text.iter().position(|value| value.is_some_and(|value| !chosen.takes(value))) {
                 return Err(row);
             }
@@ -399,7 +421,7 @@ fn convert(text: StringArray, chosen: &Chosen, dialect: Dialect) -> Result<Array
     }
 }
 
-/// Has a number become infinite, or zero, for want of room? The words for infinity have no digits.
+/// Whether a number became infinite or zero because of its magnitude. The words for infinity have no digits.
 fn is_beyond(floats: &ArrayRef, row: usize, text: &str) -> bool {
     let (finite, zero) = match floats.data_type() {
         DataType::Float32 => {
@@ -416,12 +438,12 @@ fn is_beyond(floats: &ArrayRef, row: usize, text: &str) -> bool {
     (!finite && has(u8::is_ascii_digit)) || (zero && has(|byte| matches!(byte, b'1'..=b'9')))
 }
 
-/// Is it an instant with at most so many decimals, and with a zone only where one is wanted? A date alone says no time of day.
+/// Whether it is a date and time with at most this many decimals, and with a zone only where one is allowed. A date alone has no time of day.
 fn has_decimals(value: &str, most: usize, zone_wanted: bool) -> bool {
     Instant::scan(value).is_some_and(|instant| instant.time.is_some_and(|decimals| decimals <= most) && (zone_wanted || !instant.zone))
 }
 
-/// JSON values as plain text, where their kind is one that the type takes.
+/// JSON values as plain text, if the type accepts their kind.
 fn unquoted(raw: &StringArray, column_type: &ColumnType) -> Result<StringArray, usize> {
     let mut builder = StringBuilder::with_capacity(raw.len(), raw.value_data().len());
     for (row, value) in raw.iter().enumerate() {
@@ -452,7 +474,7 @@ fn unquoted(raw: &StringArray, column_type: &ColumnType) -> Result<StringArray, 
     Ok(builder.finish())
 }
 
-/// Arrow's own conversion; a value that it makes null did not fit.
+/// Arrow's own conversion; a value that becomes null did not fit.
 fn cast(text: &StringArray, column_type: &ColumnType) -> Result<ArrayRef, usize> {
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let wanted = column_type.data_type();

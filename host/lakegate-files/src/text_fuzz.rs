@@ -1,5 +1,5 @@
-//! Texts that nobody wrote: the seeds of `tests/fuzz/seeds/text`, and a fixed number of mutations of them from a fixed seed;
-//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` ask for others. (The readers are the host's, so they are mutated without cargo-fuzz.)
+//! Mutation fuzzing of the text readers: the seeds of `tests/fuzz/seeds/text`, and a fixed number of mutations of them from a fixed seed.
+//! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others. (The readers are part of the host, so they are mutated without cargo-fuzz.)
 
 use super::delimiter::Delimiter;
 use super::tests::cell;
@@ -13,10 +13,10 @@ const SEEDS: usize = 12;
 /// Mutations: some seconds in a debug build.
 const CASES: u64 = 3_000;
 /// Bytes of an error: it says what is wrong and repeats no row.
-const MAX_WORDS: usize = 12_000;
+const MAX_ERROR_BYTES: usize = 12_000;
 
 /// What mutations are made of, beside the seeds themselves.
-const WORDS: [&str; 40] = [
+const SNIPPETS: [&str; 40] = [
     ",",
     ";",
     "\t",
@@ -67,7 +67,7 @@ enum Outcome {
     Refused,
 }
 
-/// Reads bytes as each kind of text, from a file and out of gzip, and holds the laws: rows or an error of few words, never a panic; the same
+/// Reads bytes as each kind of text, from a file and out of gzip, and holds the laws: rows or a short error, never a panic; the same
 /// either way; what stands after an error does not count.
 fn text(data: &[u8]) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
@@ -93,8 +93,8 @@ fn outcome(folder: &Path, name: &str, data: &[u8], options: &ReadOptions) -> Out
     match open(&Location::File(path), options).and_then(rows) {
         Ok(rows) => Outcome::Rows(rows),
         Err(error) => {
-            let words = error.to_string();
-            assert!(words.len() < MAX_WORDS && words.contains(name), "{words}");
+            let message = error.to_string();
+            assert!(message.len() < MAX_ERROR_BYTES && message.contains(name), "{message}");
             Outcome::Refused
         }
     }
@@ -149,7 +149,7 @@ fn mutated(seeds: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
         match numbers.below(4) {
             0 => bytes.insert(from, u8::try_from(numbers.below(256)).unwrap_or_default()),
             1 => drop(bytes.drain(from..to)),
-            2 => bytes = [&bytes[..from], WORDS[numbers.below(WORDS.len())].as_bytes(), &bytes[to..]].concat(),
+            2 => bytes = [&bytes[..from], SNIPPETS[numbers.below(SNIPPETS.len())].as_bytes(), &bytes[to..]].concat(),
             _ => bytes = [&bytes[..to], &bytes[from..]].concat(),
         }
     }

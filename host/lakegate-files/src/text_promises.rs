@@ -1,5 +1,5 @@
-//! What holds for every value of CSV and NDJSON, at and beyond the bounds of every type: it comes out as what went in or is refused, and it
-//! is judged alike among the first rows and after them.
+//! Properties of all CSV and NDJSON values, at and beyond the bounds of every type: a value is read exactly or refused, and treated the same among
+//! the first rows and after them.
 
 use super::columns::{ColumnType, TYPE_NAMES};
 use super::tests::cell;

@@ -1,17 +1,17 @@
-//! What a compressed buffer of Arrow IPC claims to unpack to, looked at before it is believed: the decoder asks for that much memory at
-//! once, and memory that is not to be had ends the process.
+//! Checks the claimed decompressed size of Arrow IPC buffers: the decoder allocates that much memory at once, and a failed allocation would abort the
+//! process.
 
 use arrow_ipc::{Message, MessageHeader, RecordBatch};
 use std::io;
 
-/// Bytes that the buffers of one record batch of a file may unpack to, or [`MOST_GROWTH`] times what they are packed, if that is more. It is
-/// read whole, so a larger one is better written as several.
+/// Maximum decompressed bytes of one record batch, or [`MOST_GROWTH`] times its compressed size, if that is more. A batch is read as a whole, so a
+/// larger one should be written as several.
 const MAX_UNPACKED_BYTES: u64 = 512 << 20;
 
-/// See [`MAX_UNPACKED_BYTES`]: tables are packed to a fifth or a tenth, and only what repeats without end to less.
+/// See [`MAX_UNPACKED_BYTES`]: tables compress to a fifth or a tenth of their size, and only extremely repetitive ones to less.
 const MOST_GROWTH: u64 = 16;
 
-/// What messages that are in memory together take.
+/// Size of the messages that are in memory together.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Claim {
     packed: u64,
@@ -19,12 +19,12 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Both together.
+    /// Adds two sizes.
     pub fn and(self, other: Self) -> Self {
         Self { packed: self.packed.saturating_add(other.packed), unpacked: self.unpacked.saturating_add(other.unpacked) }
     }
 
-    /// Refuses what takes memory out of proportion to the file.
+    /// Refuses messages that need memory out of proportion to the file.
     pub fn check(self) -> Result<(), String> {
         let most = MAX_UNPACKED_BYTES.max(self.packed.saturating_mul(MOST_GROWTH));
         check_unpacked(self.unpacked, most)
@@ -38,13 +38,13 @@ fn check_unpacked(unpacked: u64, most: u64) -> Result<(), String> {
     Err(format!("the buffers of a record batch unpack to {unpacked} bytes; at most {most} are accepted; write its rows as several batches"))
 }
 
-/// What a codec makes of a byte at most. A block of Zstandard has at least 4 bytes and unpacks to 128 KiB at most; LZ4 stays below 256.
+/// Maximum expansion of a codec. A Zstandard block has at least 4 bytes and decompresses to at most 128 KiB; LZ4 stays below 256.
 const MAX_RATIO: u64 = (128 << 10) / 4;
 
-/// Bytes before each buffer of a compressed body: its length unpacked, or −1 for one that is as it is.
+/// Length prefix of each buffer in a compressed body: its decompressed length, or −1 if it is stored uncompressed.
 const CLAIM_BYTES: u64 = 8;
 
-/// Has the message a compressed body?
+/// Whether the message has a compressed body.
 pub fn is_compressed(message: &Message<'_>) -> bool {
     compressed(message).is_some()
 }
@@ -57,7 +57,7 @@ fn compressed<'a>(message: &Message<'a>) -> Option<RecordBatch<'a>> {
     batch.filter(|batch| batch.compression().is_some())
 }
 
-/// Refuses a message whose buffers claim more than `max_bytes` in sum, or more than their bytes can hold.
+/// Refuses a message whose buffers claim more than `max_bytes` in total, or more than their bytes can expand to.
 pub fn check(
     message: &Message<'_>,
     max_bytes: u64,
@@ -66,8 +66,8 @@ pub fn check(
     check_unpacked(claim(message, claim_at)?.unpacked, max_bytes)
 }
 
-/// What the buffers of a message claim in sum; an error if one claims more than its bytes can hold. `claim_at` reads the eight bytes at an
-/// offset of the body.
+/// The total claimed size of a message's buffers; an error if one claims more than its bytes can expand to. `claim_at` reads eight bytes at an offset
+/// of the body.
 pub fn claim(message: &Message<'_>, mut claim_at: impl FnMut(u64) -> io::Result<[u8; CLAIM_BYTES as usize]>) -> Result<Claim, String> {
     let mut sum = Claim::default();
     let Some(batch) = compressed(message) else { return Ok(sum) };
@@ -77,7 +77,7 @@ pub fn claim(message: &Message<'_>, mut claim_at: impl FnMut(u64) -> io::Result<
         };
         let Some(packed) = length.checked_sub(CLAIM_BYTES) else { continue };
         let claim = claim_at(offset).map_err(|error| format!("a compressed buffer cannot be read: {error}"))?;
-        // Below zero are the buffer that is not compressed, and what the decoder refuses.
+        // Negative values are uncompressed buffers, or refused by the decoder.
         let claim = u64::try_from(i64::from_le_bytes(claim)).unwrap_or(0);
         if claim > packed.saturating_mul(MAX_RATIO) {
             return Err(format!("a compressed buffer of {packed} bytes claims to unpack to {claim}, which cannot be"));

@@ -1,8 +1,8 @@
-//! A guest that does, on request, what a guest should not.
+//! A hostile guest component that attacks its host on request.
 //!
-//! It decodes no rows. A message says what to do in its bytes: `behave=WORD;rows=N;` anywhere in it (the tests put it into the schema's
-//! metadata); with `on=insert;` it does so only with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write ends,
-//! `keep` beyond; the other words are attacks. What it answers to `spec-schema`, which is told nothing, stands in its own bytes.
+//! It decodes no rows. The bytes of a message contain the orders: `behave=WORD;rows=N;` anywhere in it (the tests put this into the schema's
+//! metadata); with `on=insert;` they only apply to messages with rows. `ok` writes an object and finishes it; `hold` keeps it open until the write
+//! ends, `keep` even longer; the other words are attacks. Its response to `spec-schema`, which has no input, is compiled in.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
@@ -45,7 +45,7 @@ struct State {
     held: RefCell<Vec<Held>>,
     objects: RefCell<u64>,
     ticks: Cell<u64>,
-    /// The spec, as it was given: `spin-in-EXPORT.` makes that export never end.
+    /// The spec as given: `spin-in-EXPORT.` makes that export loop forever.
     settings: String,
 }
 
@@ -67,7 +67,7 @@ fn recurse(depth: u64) -> u64 {
     std::hint::black_box([depth; 64]).iter().sum::<u64>() + recurse(depth + 1)
 }
 
-/// Some address that is there.
+/// A valid address.
 fn somewhere() -> *const u8 {
     std::hint::black_box(SCHEMA.as_ptr())
 }
@@ -197,7 +197,7 @@ impl Guest for Hostile {
     type Session = State;
 
     fn spec_schema() -> String {
-        // Not what the compiler knows: the tests write other words there.
+        // Not known to the compiler, since the tests patch in other orders.
         let text = std::hint::black_box(SCHEMA);
         if text.contains("does-spin") {
             spin();

@@ -1,7 +1,7 @@
-//! What exactly a source and a destination are told, and how much may be on its way between them; both are played by the test.
+//! The exact calls and messages that a source and a destination receive, and how much may be in flight between them; the test plays both.
 
-use super::{Place, s3, source as source_document};
-use crate::place::eventually;
+use super::{local_store, s3, source as source_document, stored_ids, test_dir};
+use crate::proxied_store::eventually;
 use bytes::Bytes;
 use lakegate_cloudquery::proto::plugin::sync;
 use lakegate_cloudquery::proto::plugin::sync::response::Message;
@@ -51,13 +51,13 @@ async fn the_calls_are_those_of_the_cli_in_their_order() {
     ])
     .await;
     let destination = fake(vec![]).await;
-    let place = Place::new();
+    let dir = test_dir();
     let more = "  deterministic_cq_id: true\n  backend_options: {table_name: state, connection: \"plugins.dst.connection\"}\n  spec: {at: \"<plugins.dst.connection>\", big: 9007199254740993}\n";
-    place.file(
+    dir.file(
         "c.yml",
         &yaml(source.address, more, destination.address, "  migrate_mode: forced\n  send_sync_summary: true\n  spec: {a: 1}\n"),
     );
-    let run = place.run("sync c.yml --shard 2/3").await;
+    let run = dir.run_async("sync c.yml --shard 2/3").await;
     run.ended(0, &["Sync completed with errors, see above for details. Resources: 2, Errors: 1,"]);
     let at = destination.address;
     assert_eq!(
@@ -77,7 +77,7 @@ async fn the_calls_are_those_of_the_cli_in_their_order() {
             "migrate events(_cq_sync_time,_cq_source_name,id*) 0 force=true",
             "insert plain(_cq_sync_time,_cq_source_name,id*) 2",
             "delete record plain",
-            // Not of `events`: a source with a state brings only what is new there.
+            // Not for `events`: a source with state only sends new rows there.
             "delete stale plain of src_2_3 time=true",
             "migrate cloudquery_sync_summaries 22 columns 0 force=true",
             "insert cloudquery_sync_summaries 22 columns 1",
@@ -104,9 +104,9 @@ async fn append_takes_keys_off_and_a_group_gets_its_column() {
         ),
     ] {
         let destination = fake(vec![]).await;
-        let place = Place::new();
-        place.file("c.yml", &yaml(source.address, "", destination.address, more));
-        place.run(&format!("sync c.yml{arguments}")).await.ended(0, &[]);
+        let dir = test_dir();
+        dir.file("c.yml", &yaml(source.address, "", destination.address, more));
+        dir.run_async(&format!("sync c.yml{arguments}")).await.ended(0, &[]);
         let events = destination.seen.events();
         assert_eq!(events[0], "init null no_connection=false id=true");
         assert_eq!(events[1..events.len() - 2], expected);
@@ -114,7 +114,7 @@ async fn append_takes_keys_off_and_a_group_gets_its_column() {
     }
 }
 
-/// Destinations read no further than the first batch of a message, and the CLI does not survive one without any.
+/// Destinations only read the first batch of a message, and the CLI fails on a message without any.
 #[tokio::test]
 async fn each_record_batch_is_a_message() {
     let table = Table::new("t").field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1, 2, 3])));
@@ -123,9 +123,9 @@ async fn each_record_batch_is_a_message() {
     let none = ipc(&batch.schema(), &[]).expect("a schema");
     let source = fake(vec![insert(several), insert(none)]).await;
     let destination = fake(vec![]).await;
-    let place = Place::new();
-    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
-    place.run("sync c.yml").await.ended(0, &["Resources: 3, Errors: 0,"]);
+    let dir = test_dir();
+    dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    dir.run_async("sync c.yml").await.ended(0, &["Resources: 3, Errors: 0,"]);
     let columns = "t(_cq_sync_time,_cq_source_name,id)";
     let expected = [format!("insert {columns} 2"), format!("insert {columns} 1"), "half-close".to_owned(), "close".to_owned()];
     assert_eq!(destination.seen.events()[1..], expected);
@@ -142,10 +142,10 @@ async fn the_summary_names_every_table_of_the_source() {
     ])
     .await;
     let destination = fake(vec![]).await;
-    let place = Place::new();
-    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
-    place.run("sync c.yml --summary-location sums/s.jsonl").await.ended(0, &["Errors: 1,"]);
-    let line: Value = serde_json::from_str(&std::fs::read_to_string(place.path().join("sums/s.jsonl")).expect("written")).expect("a line");
+    let dir = test_dir();
+    dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    dir.run_async("sync c.yml --summary-location sums/s.jsonl").await.ended(0, &["Errors: 1,"]);
+    let line: Value = serde_json::from_str(&std::fs::read_to_string(dir.path().join("sums/s.jsonl")).expect("written")).expect("a line");
     // The configuration says `a*`.
     assert_eq!(line["source_tables"], json!(["plain", "empty"]));
     assert_eq!(line["resources_per_table"], json!({"plain": 2, "empty": 0}));
@@ -155,10 +155,10 @@ async fn the_summary_names_every_table_of_the_source() {
 #[tokio::test]
 async fn a_summary_that_cannot_be_written_is_said_before_anything_is_synced() {
     let (source, destination) = (fake(vec![]).await, fake(vec![]).await);
-    let place = Place::new();
-    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
-    place.file("taken", "no folder");
-    place.run("sync c.yml --summary-location taken/s.jsonl").await.ended(2, &["--summary-location taken/s.jsonl: cannot be written: "]);
+    let dir = test_dir();
+    dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    dir.file("taken", "no folder");
+    dir.run_async("sync c.yml --summary-location taken/s.jsonl").await.ended(2, &["--summary-location taken/s.jsonl: cannot be written: "]);
     assert!(source.seen.events().is_empty() && destination.seen.events().is_empty());
 }
 
@@ -168,19 +168,19 @@ async fn flags_of_cloudquerys_program_are_taken() {
     let id = "6f1c2f3e-1111-4222-8333-444455556666";
     for command in ["sync", "migrate", "tables", "test-connection", "validate-config"] {
         let (source, destination) = (fake(vec![migrate(&table)]).await, fake(vec![]).await);
-        let place = Place::new();
-        place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+        let dir = test_dir();
+        dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
         let more = if command == "sync" { " --license l --tables-metrics-location m --cq-columns-not-null" } else { "" };
         let flags = "--log-file-name l.log --no-log-file --log-file-overwrite --cq-dir .cq --telemetry-level none --log-console";
-        let run = place.run(&format!("{command} c.yml --invocation-id {id} {flags}{more}")).await;
-        // The fake plugin offers no test.
+        let run = dir.run_async(&format!("{command} c.yml --invocation-id {id} {flags}{more}")).await;
+        // The fake plugin does not support TestConnection.
         let code = if command == "test-connection" { 7 } else { 0 };
-        run.ended(code, &["The flag is accepted and does nothing here. flag=\"--log-file-name\"", "--cq-dir"]);
-        assert!(!run.stderr.contains("unexpected argument") && !place.path().join("l.log").exists(), "{command}: {}", run.stderr);
+        run.ended(code, &["The flag is accepted but has no effect. flag=\"--log-file-name\"", "--cq-dir"]);
+        assert!(!run.stderr.contains("unexpected argument") && !dir.path().join("l.log").exists(), "{command}: {}", run.stderr);
     }
 }
 
-/// Three destinations, of which one fails at the end: what the others have confirmed is theirs, and each failure is told.
+/// Three destinations, of which one fails at the end: what the others have confirmed is reported, and so is each failure.
 #[tokio::test]
 async fn one_destination_that_fails_takes_nothing_from_the_others() {
     let table = |name: &str| Table::new(name).field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![0, 1])));
@@ -194,33 +194,33 @@ async fn one_destination_that_fails_takes_nothing_from_the_others() {
     let failing = Behaviour { versions: vec![3], fails_at_end: true, ..Behaviour::default() };
     let failing = FakePlugin::start(failing).await.expect("a port");
     let good = fake(vec![]).await;
-    let place = Place::new();
+    let dir = test_dir();
     let plugin = |name: &str, address: SocketAddr| {
         format!("---\nkind: destination\nspec:\n  name: {name}\n  registry: grpc\n  path: {address}\n  write_mode: append\n")
     };
     let documents = source_document("src", "grpc", source.address, "{}").replace("[s3]", "[bad, s3, second, good]");
     let second = s3("").replace("name: s3", "name: second").replace("x/{{TABLE}}", "y/{{TABLE}}");
     let documents = [documents, s3(""), "---\n".to_owned(), second, plugin("bad", failing.address), plugin("good", good.address)].concat();
-    place.file("c.yml", &documents);
-    let run = place.run("sync c.yml --local store --summary-location s.jsonl --json").await;
-    let words = "Error: failed to sync source src: destination bad: write client returned error (close): rpc error: code = Internal desc = the destination fails at the end";
-    run.ended(7, &[words, "Table gone failed: rows cannot be deleted from a bucket"]);
+    dir.file("c.yml", &documents);
+    let run = dir.run_async("sync c.yml --local store --summary-location s.jsonl --json").await;
+    let expected = "Error: failed to sync source src: destination bad: write client returned error (close): rpc error: code = Internal desc = the destination fails at the end";
+    run.ended(7, &[expected, "Table gone failed: rows cannot be deleted from a bucket"]);
     assert_eq!(run.stderr.matches("Table gone failed").count(), 2, "one of each bucket: {}", run.stderr);
-    let lines = std::fs::read_to_string(place.path().join("s.jsonl")).expect("written");
+    let lines = std::fs::read_to_string(dir.path().join("s.jsonl")).expect("written");
     let names: Vec<Value> =
         lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["destination_name"].clone()).collect();
     assert_eq!(names, ["s3", "second", "good"]);
-    assert_eq!(place.ids("plain"), [0, 1]);
-    assert_eq!(place.store().records(super::BUCKET, "y/plain/").expect("readable").len(), 1);
+    assert_eq!(stored_ids(&dir, "plain"), [0, 1]);
+    assert_eq!(local_store(&dir).records(super::BUCKET, "y/plain/").expect("readable").len(), 1);
     assert_eq!(good.seen.events().iter().rev().take(2).collect::<Vec<_>>(), ["close", "half-close"]);
     let json = run.json();
-    let told = &json["syncs"][0]["destinations"];
-    let of = |name: &str| told.as_array().expect("a list").iter().find(|it| it["name"] == name).expect("told of").clone();
-    assert!(of("bad")["failure"].as_str().is_some_and(|words| words.contains("the destination fails at the end")), "{told}");
-    assert_eq!((&of("good")["rows"], &json["ok"]), (&4.into(), &false.into()));
+    let destinations = &json["syncs"][0]["destinations"];
+    let destination = |name: &str| destinations.as_array().expect("a list").iter().find(|it| it["name"] == name).expect("told of").clone();
+    assert!(destination("bad")["failure"].as_str().is_some_and(|text| text.contains("the destination fails at the end")), "{destinations}");
+    assert_eq!((&destination("good")["rows"], &json["ok"]), (&4.into(), &false.into()));
 }
 
-/// A table that had failed before the source did may be why: it is told of, though there is no report.
+/// A table that failed before the source did may be the cause, so it is reported although there is no summary.
 #[tokio::test]
 async fn a_sync_that_breaks_off_tells_what_had_failed_before() {
     let source = fake(vec![
@@ -229,25 +229,25 @@ async fn a_sync_that_breaks_off_tells_what_had_failed_before() {
         insert("garbage!"),
     ])
     .await;
-    let place = Place::new();
-    place.file("c.yml", &(source_document("src", "grpc", source.address, "{}") + &s3("")));
-    let run = place.run("sync c.yml --local store").await;
+    let dir = test_dir();
+    dir.file("c.yml", &(source_document("src", "grpc", source.address, "{}") + &s3("")));
+    let run = dir.run_async("sync c.yml --local store").await;
     run.ended(7, &["Table gone failed: rows cannot be deleted", "failed to sync source src: a record of the source cannot be used"]);
 }
 
 #[tokio::test]
 async fn shards_of_files_are_disjoint_and_whole() {
-    let place = Place::new();
+    let dir = test_dir();
     for (name, id) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)] {
-        place.file(&format!("{name}.csv"), &format!("id\n{id}\n"));
+        dir.file(&format!("{name}.csv"), &format!("id\n{id}\n"));
     }
     let files = source_document("f", "builtin", "files", "{paths: [\"*.csv\"]}");
-    place.file("c.yml", &(files + &s3("").replace("  send_sync_summary: true\n", "")));
+    dir.file("c.yml", &(files + &s3("").replace("  send_sync_summary: true\n", "")));
     let mut found = Vec::new();
     for (shard, rows) in [("1/3", 2), ("2/3", 2), ("3/3", 1), ("9/9", 0)] {
-        let run = place.run(&format!("sync c.yml --local {} --shard {shard}", shard.replace('/', "-"))).await;
+        let run = dir.run_async(&format!("sync c.yml --local {} --shard {shard}", shard.replace('/', "-"))).await;
         run.ended(0, &[&format!("Sync completed successfully. Resources: {rows}, Errors: 0,")]);
-        let folder = place.path().join(shard.replace('/', "-"));
+        let folder = dir.path().join(shard.replace('/', "-"));
         let records = lakegate_local_store::LocalStore::open(&folder).expect("a store").records(super::BUCKET, "").unwrap_or_default();
         found.extend(records.into_iter().map(|record| record.key.split('/').nth(1).expect("a table").to_owned()));
     }
@@ -259,9 +259,9 @@ async fn shards_of_files_are_disjoint_and_whole() {
 async fn migrate_asks_without_a_connection() {
     let table = Table::new("t").field(keyed(), Arc::new(arrow_array::Int64Array::from(vec![1])));
     let (source, destination) = (fake(vec![migrate(&table)]).await, fake(vec![]).await);
-    let place = Place::new();
-    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
-    place.run("migrate c.yml").await.ended(0, &["Tables: 1"]);
+    let dir = test_dir();
+    dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    dir.run_async("migrate c.yml").await.ended(0, &["Tables: 1"]);
     assert_eq!(source.seen.events(), ["init null no_connection=true id=true"]);
     let expected =
         ["init null no_connection=false id=true", "migrate t(_cq_sync_time,_cq_source_name,id) 0 force=false", "half-close", "close"];
@@ -273,17 +273,17 @@ async fn a_destination_that_fails_is_not_half_closed_and_its_words_are_told() {
     let source = fake((0..100).map(|_| insert(ids("t", 0..10_000))).collect()).await;
     let destination =
         FakePlugin::start(Behaviour { versions: vec![3], fails_after: Some(5), ..Behaviour::default() }).await.expect("a port");
-    let place = Place::new();
-    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
-    let run = place.run("sync c.yml").await;
-    let words = "failed to sync source src: destination dst: write client returned error (insert): rpc error: code = Internal desc = the destination fails on purpose";
-    run.ended(7, &[words]);
+    let dir = test_dir();
+    dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    let run = dir.run_async("sync c.yml").await;
+    let expected = "failed to sync source src: destination dst: write client returned error (insert): rpc error: code = Internal desc = the destination fails on purpose";
+    run.ended(7, &[expected]);
     assert_eq!(destination.seen.events(), ["init null no_connection=false id=true"]);
-    // A source that fails looks to the destination like what it is, too.
+    // A failing source also looks like a failure to the destination.
     let source = fake(vec![insert(ids("t", 0..10)), insert("garbage!")]).await;
     let destination = fake(vec![]).await;
-    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
-    place.run("sync c.yml").await.ended(7, &["failed to sync source src: a record of the source cannot be used"]);
+    dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    dir.run_async("sync c.yml").await.ended(7, &["failed to sync source src: a record of the source cannot be used"]);
     assert!(!destination.seen.events().iter().any(|event| event == "half-close" || event == "close"), "{:?}", destination.seen.events());
 }
 
@@ -295,13 +295,13 @@ async fn a_write_that_is_given_up_is_not_half_closed() {
     use lakegate_cloudquery::proto::plugin::write;
     let message = || write::request::Message::Insert(write::MessageInsert { record: ids("t", 0..3).into() });
     let received = "insert t(id) 3".to_owned();
-    // What a client does that only lets go of its stream: the destination takes it for success.
+    // A client that merely drops its stream: the destination takes this for success.
     let careless = fake(vec![]).await;
     let mut client = PluginClient::connect(format!("http://{}", careless.address)).await.expect("a connection");
     let requests = tokio_stream::iter([write::Request { message: Some(message()) }]);
     client.write(requests).await.expect("an answer");
     assert_eq!(careless.seen.events(), [received.clone(), "half-close".to_owned()]);
-    // Ours.
+    // Our client.
     let destination = fake(vec![]).await;
     let options = LaunchOptions { say: |_| {}, log_level: LogLevel::Warn, start_limit: Duration::from_secs(30), otel: None };
     let plugin =
@@ -313,7 +313,7 @@ async fn a_write_that_is_given_up_is_not_half_closed() {
     drop(writing);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(destination.seen.events(), [received.as_str()]);
-    // The plugin is there for another round, which ends well.
+    // The plugin can run another round, which succeeds.
     let mut writing = plugin.write();
     writing.send(message()).await.expect("it is taken");
     writing.finish().await.expect("it ends well");
@@ -322,16 +322,16 @@ async fn a_write_that_is_given_up_is_not_half_closed() {
 
 #[tokio::test]
 async fn another_protocol_is_refused() {
-    let place = Place::new();
+    let dir = test_dir();
     let destination = fake(vec![]).await;
     let old = FakePlugin::start(Behaviour { versions: vec![0, 1, 2], ..Behaviour::default() }).await.expect("a port");
-    place.file("c.yml", &yaml(old.address, "", destination.address, "  write_mode: append\n"));
-    let words =
+    dir.file("c.yml", &yaml(old.address, "", destination.address, "  write_mode: append\n"));
+    let expected =
         "failed to start source src: the plugin does not speak version 3 of the protocol (it offers [0, 1, 2]); use a newer version of it";
-    place.run("sync c.yml").await.ended(7, &[words]);
+    dir.run_async("sync c.yml").await.ended(7, &[expected]);
 }
 
-/// What may lie between a source and a destination: the messages in hand (16 MiB), the windows and buffers of two connections.
+/// What may be between a source and a destination: pending messages (16 MiB), and the windows and buffers of two connections.
 const MOST_BETWEEN: u64 = 48 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -342,8 +342,8 @@ async fn a_slow_destination_slows_the_source() {
     let source = FakePlugin::start(source).await.expect("a port");
     let slow = Behaviour { versions: vec![3], slowness: Duration::from_millis(5), fails_after: Some(1_000), ..Behaviour::default() };
     let destination = FakePlugin::start(slow).await.expect("a port");
-    let place = Place::new();
-    place.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
+    let dir = test_dir();
+    dir.file("c.yml", &yaml(source.address, "", destination.address, "  write_mode: append\n"));
     let watched = (source.seen.clone(), destination.seen.clone());
     let watch = tokio::spawn(async move {
         let mut most = 0;
@@ -356,9 +356,9 @@ async fn a_slow_destination_slows_the_source() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    place.run("sync c.yml").await.ended(7, &["the destination fails on purpose"]);
+    dir.run_async("sync c.yml").await.ended(7, &["the destination fails on purpose"]);
     let (most, sent) = watch.await.expect("watched");
-    // Far more was there to send than was let through: the bound was met, not missed.
+    // Far more was available than was passed on, so the limit was reached.
     assert!(sent > (16 << 20) && most > (8 << 20), "only {sent} bytes were sent, {most} at most between");
     assert!(most < MOST_BETWEEN, "{most} bytes were on their way");
 }

@@ -1,4 +1,4 @@
-//! Edges that close a circle today, each with what would cut it. An edge that is gone is to leave the list.
+//! Edges that currently close a cycle, each with what would remove it. An edge that no longer exists must be removed from the list.
 
 /// Edges that are left out of the search for circles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! Draws which module of a crate uses which, lowest layer first, and fails on a circle: among files, or among what lies side by side.
+//! Lists which module of a crate uses which, lowest layer first, and fails if there is a cycle among files or among sibling modules.
 //!
-//! `modules guest host/lakegate` reads `guest/src/lib.rs` and `host/lakegate/src/lib.rs`, and what they declare. It goes by what is written: paths in code and
-//! in imports, each followed to the file that defines the name. Methods called on a value whose type is not named are not seen.
+//! `modules guest host/lakegate` reads `guest/src/lib.rs` and `host/lakegate/src/lib.rs`, and the modules they declare. The analysis is syntactic:
+//! paths in code and imports are followed to the file that defines the name. Method calls on values whose type is not named are not seen.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that draws, and says what is wrong")]
 
@@ -24,14 +24,14 @@ fn main() -> anyhow::Result<ExitCode> {
         let mut graph = Graph::new(&modules);
         print!("{}", drawn(&package, &graph));
         let known: Vec<Known> = KNOWN.iter().filter(|known| known.package == package).copied().collect();
-        problems += &judged(&package, &mut graph, &known);
+        problems += &check_modules(&package, &mut graph, &known);
     }
     eprint!("{problems}");
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is wrong with the modules of a crate, beside what is known; nothing, if all is well.
-fn judged(package: &str, graph: &mut Graph, known: &[Known]) -> String {
+/// The problems with a crate's modules other than known ones; empty if there are none.
+fn check_modules(package: &str, graph: &mut Graph, known: &[Known]) -> String {
     let mut problems = String::new();
     for Known { from, to, reason, .. } in known {
         for from in from.iter().filter(|from| !graph.remove(from, to)) {
@@ -58,7 +58,7 @@ fn circles(package: &str, graph: &Graph, what: &str) -> String {
     text
 }
 
-/// The graph in words: a line for each file, below those that it uses.
+/// The graph as text: a line for each file, below those that it uses.
 fn drawn(package: &str, graph: &Graph) -> String {
     let mut text = String::new();
     for (layer, files) in graph.layers().into_iter().enumerate() {

@@ -1,6 +1,6 @@
-//! A crate's modules as written: which there are, what each defines, which names it imports, and every path in it.
+//! The modules of a crate as parsed: which there are, what each defines and imports, and all paths in it.
 //!
-//! What is compiled for tests alone is left out: a test may look wherever it likes.
+//! Code that is only compiled for tests is left out, since a test may use anything.
 
 use anyhow::{Context, bail};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
@@ -11,19 +11,19 @@ use std::str::FromStr;
 /// Segments of a path: `crate::encode::EncodeError`.
 pub(crate) type Names = Vec<String>;
 
-/// A module, in a file of its own or in another's.
+/// A module, in its own file or inline.
 #[derive(Debug, Default)]
 pub(crate) struct Module {
     /// From the root of the crate, which is empty.
     pub(crate) path: Names,
-    /// Its place among all modules.
+    /// Its index among all modules.
     pub(crate) at: usize,
     /// The module whose file it is in: itself, unless it is written inside another.
     pub(crate) file: usize,
     /// The root is its own parent.
     pub(crate) parent: usize,
     pub(crate) children: HashMap<String, usize>,
-    /// Names that are defined here.
+    /// Names that it defines.
     pub(crate) items: HashSet<String>,
     /// Names that are imported, and whence; be it for others.
     pub(crate) aliases: HashMap<String, Names>,
@@ -31,7 +31,7 @@ pub(crate) struct Module {
     pub(crate) globs: Vec<Names>,
     /// Every path that the module's own code walks, imports among them.
     pub(crate) paths: Vec<Names>,
-    /// What it imports for others.
+    /// What it re-exports.
     pub(crate) exports: Vec<Names>,
 }
 
@@ -93,7 +93,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads `mod name;` or `mod name { … }`, and tells what follows.
+    /// Parses `mod name;` or `mod name { … }`; returns the rest.
     fn module(&mut self, parent: usize, tokens: &[TokenTree], at: usize, folder: &Path) -> anyhow::Result<usize> {
         let name = word(tokens, at + 1).context("a module without a name")?;
         let child = self.modules.len();
@@ -114,7 +114,7 @@ impl Reader {
         Ok(at + 3)
     }
 
-    /// Reads an import, and tells what follows its semicolon.
+    /// Parses an import; returns what follows its semicolon.
     fn import(&mut self, module: usize, tokens: &[TokenTree], at: usize, public: bool) -> anyhow::Result<usize> {
         let end = (at..tokens.len()).find(|at| is_punct(tokens, *at, ';')).context("an import without an end")?;
         self.tree(module, &tokens[at + 1..end], &mut Vec::new(), public);
@@ -155,7 +155,7 @@ impl Reader {
         }
     }
 
-    /// Reads one token of code, or a path, or all that is in a group, and tells what follows.
+    /// Parses one token, a path, or a whole group; returns the rest.
     fn code(&mut self, module: usize, tokens: &[TokenTree], at: usize) -> anyhow::Result<usize> {
         match &tokens[at] {
             TokenTree::Group(group) => {
@@ -179,7 +179,7 @@ impl Reader {
                     names.push(name);
                     end += 3;
                 }
-                // What goes on from a type's parameters or from `::` is no name of this module's.
+                // What follows a type's parameters or a leading `::` is not a name of this module.
                 let goes_on = at > 0 && is_punct(tokens, at - 1, ':') && at > 1 && is_punct(tokens, at - 2, ':');
                 if names.len() > 1 && !goes_on {
                     self.modules[module].paths.push(names);

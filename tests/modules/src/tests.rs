@@ -1,6 +1,6 @@
 use super::*;
 
-/// What the check says of a crate of these files.
+/// The result of the check for a crate with these files.
 #[track_caller]
 fn said(files: &[(&str, &str)], known: &[Known]) -> String {
     let folder = tempfile::tempdir().expect("a folder");
@@ -10,7 +10,7 @@ fn said(files: &[(&str, &str)], known: &[Known]) -> String {
         std::fs::write(file, text).expect("a file");
     }
     let modules = syntax::read(&folder.path().join("lib.rs")).expect("a crate");
-    judged("made-up", &mut Graph::new(&modules), known)
+    check_modules("made-up", &mut Graph::new(&modules), known)
 }
 
 #[track_caller]
@@ -27,11 +27,14 @@ fn files_that_use_each_other_are_a_circle() {
     check(&[TWO, ("one.rs", "use crate::other::B; pub struct A;"), ("other.rs", "pub struct B;")], &[]);
     let circle = ["one -> other", "other -> one"];
     // Among files, and among what lies side by side.
-    let twice = [circle, circle].concat();
-    check(&[TWO, ("one.rs", "use crate::other::B; pub struct A;"), ("other.rs", "use super::one::A; pub struct B;")], &twice);
-    check(&[TWO, ("one.rs", "pub fn a() { crate::other::b() }"), ("other.rs", "use crate::one; pub fn b() { one::a() }")], &twice);
-    check(&[TWO, ("one.rs", "use crate::other::*; pub struct A;"), ("other.rs", "fn b() -> Option<super::one::A> { None }")], &twice);
-    check(&[TWO, ("one.rs", "m!(crate::other::B); pub struct A;"), ("other.rs", "use crate::one::{self as it, A}; pub struct B;")], &twice);
+    let doubled = [circle, circle].concat();
+    check(&[TWO, ("one.rs", "use crate::other::B; pub struct A;"), ("other.rs", "use super::one::A; pub struct B;")], &doubled);
+    check(&[TWO, ("one.rs", "pub fn a() { crate::other::b() }"), ("other.rs", "use crate::one; pub fn b() { one::a() }")], &doubled);
+    check(&[TWO, ("one.rs", "use crate::other::*; pub struct A;"), ("other.rs", "fn b() -> Option<super::one::A> { None }")], &doubled);
+    check(
+        &[TWO, ("one.rs", "m!(crate::other::B); pub struct A;"), ("other.rs", "use crate::one::{self as it, A}; pub struct B;")],
+        &doubled,
+    );
 }
 
 #[test]

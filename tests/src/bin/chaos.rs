@@ -1,6 +1,7 @@
-//! Twenty tenants, half of them hostile, on a store that fails, for as long as one likes.
+//! Runs twenty tenants, half of them hostile, on a faulty store, for any length of time.
 //!
-//! usage: chaos [--seconds N] [--seed N]. An hour unless told otherwise. Tells of memory every five minutes. Ends with an error if anything that was promised was not kept.
+//! usage: chaos [--seconds N] [--seed N]. Runs for an hour by default, and prints memory every five minutes. Exits with an error if any guarantee was
+//! violated.
 #![expect(clippy::print_stdout, reason = "a program that says what it has seen")]
 
 use anyhow::{Context as _, Result};

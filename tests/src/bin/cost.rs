@@ -1,8 +1,8 @@
-//! CPU that `lakegate serve` spends on a record, gRPC in and S3 out: seconds of the process per megabyte of Arrow, with its peak memory,
-//! beside the figures of the reference plugin and beside polars on this machine.
+//! CPU cost of a record in `lakegate serve`, from gRPC to S3: CPU seconds per megabyte of Arrow, and peak memory, next to the figures of the
+//! reference plugin and to polars on this machine.
 //!
-//! usage: cost [--scale F] [--repeats N] [--formats a,b]. The store is MinIO (or the one that `S3_ENDPOINT` names), or the embedded store
-//! in this process where there is none. The reference's figures are of another day; polars, measured then and now, relates the two.
+//! usage: cost [--scale F] [--repeats N] [--formats a,b]. The store is MinIO (or the one that `S3_ENDPOINT` names), otherwise the embedded store in
+//! this process. The reference was measured on another day; polars, measured then and now, relates the two.
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const BUCKET: &str = "cost";
 
-/// What the reference plugin did with this table: format, rows of a record, megabytes of Arrow per second of its CPU, peak memory in MB.
+/// Figures of the reference plugin for this table: format, rows per record, megabytes of Arrow per CPU second, peak memory in MB.
 const REFERENCE: [(&str, usize, f64, f64); 6] = [
     ("csv", 10_000, 22.0, 129.0),
     ("json", 10_000, 12.5, 142.0),
@@ -83,7 +83,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// What one Write cost the plugin.
+/// The cost of one Write in the plugin.
 struct Run {
     wall_seconds: f64,
     cpu_seconds: f64,

@@ -1,7 +1,7 @@
-//! The most memory that `lakegate serve` takes under loads of unusual shape: the largest messages, records of one row, thousands of
-//! tables, a store slower than its client.
+//! Peak memory of `lakegate serve` under unusual loads: the largest messages, records of one row, thousands of tables, a store slower than its
+//! client.
 //!
-//! usage: peaks [NAME…]. Each line is a process of its own, with default settings, on the embedded store served by this process.
+//! usage: peaks [NAME…]. Each line is a separate process with default settings, on the embedded store served by this process.
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,7 @@ const BUCKET: &str = "peaks";
 /// Rows of one `int64` column that fill a message of 200 MiB to within a kibibyte.
 const ROWS_OF_200_MIB: i64 = (200 << 20) / 8 - 128;
 
-/// A load: its name, what the spec says beside the place, how late the store is, and the messages.
+/// A load: its name, additional spec fields, the store's delay, and the messages.
 struct Load {
     name: &'static str,
     spec: Value,
@@ -38,7 +38,7 @@ fn loads() -> Vec<Load> {
         || Box::new((0..20).flat_map(|round| (0..2_000).map(move |table| insert(&format!("table_{table}"), round * 50..(round + 1) * 50))));
     let fast: fn() -> Box<dyn Iterator<Item = Message> + Send> =
         || Box::new((0..1_000).map(|part| insert("t", part * 100_000..(part + 1) * 100_000)));
-    // At ten thousand rows an object the number of requests, not their size, would be what is slow.
+    // With ten thousand rows per object, the number of requests rather than their size would dominate.
     let large_objects = json!({"format": "csv", "path": "{{TABLE}}/{{UUID}}", "batch_size": 100_000});
     let load = |name, spec, messages| Load { name, spec, delay: Duration::ZERO, messages };
     vec![

@@ -1,4 +1,4 @@
-//! `lakegate` under another name, so that tests and programs of this crate have it built with them.
+//! `lakegate` under another name, so that cargo builds it together with the tests and programs of this crate.
 
 #[global_allocator]
 static ALLOCATOR: lakegate_cli::Allocator = lakegate_cli::Allocator;

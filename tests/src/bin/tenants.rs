@@ -1,8 +1,8 @@
-//! What many tenants in one process cost, and what a hostile one takes from an honest one.
+//! What many tenants in one process cost, and what a hostile tenant takes from an honest one.
 //!
-//! usage: tenants [--scale F] [--repeats N]. Four tables: sessions that do nothing; a hundred tenants at once; an honest tenant beside each
-//! attack of the hostile component; an honest tenant beside clients that attack the host, in processes of their own. The store is the embedded
-//! one. `--clients` makes the last table alone.
+//! usage: tenants [--scale F] [--repeats N]. Prints four tables: idle sessions; a hundred tenants at once; an honest tenant next to each attack of
+//! the hostile component; an honest tenant next to clients that attack the host, in separate processes. The store is the embedded one. `--clients`
+//! only prints the last table.
 #![expect(clippy::print_stdout, reason = "a program that prints tables")]
 
 use anyhow::{Context, Result, ensure};
@@ -43,42 +43,42 @@ const HOSTILE_LANES: usize = 8;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, attack, places @ ..] = words.as_slice()
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, attack, addresses @ ..] = args.as_slice()
         && first == ATTACK
     {
-        return attack_until_killed(attack, places).await;
+        return attack_until_killed(attack, addresses).await;
     }
-    let clients_alone = words.iter().any(|word| word == CLIENTS);
-    let arguments = Arguments::parse_from(words.into_iter().filter(|word| word != CLIENTS))?;
+    let clients_alone = args.iter().any(|arg| arg == CLIENTS);
+    let arguments = Arguments::parse_from(args.into_iter().filter(|arg| arg != CLIENTS))?;
     let arguments = Arguments { tables: vec!["lineitem".to_owned()], ..arguments };
     if clients_alone {
         let table = tables(&arguments)?.pop().context("lineitem")?;
         let messages: Vec<Bytes> = table.messages.iter().map(|message| Bytes::copy_from_slice(message)).collect();
-        return beside_clients(&arguments, &messages).await;
+        return next_to_hostile_clients(&arguments, &messages).await;
     }
     let runtime = tokio::task::spawn_blocking(Runtime::new).await??;
     idle(&runtime).await?;
     let table = tables(&arguments)?.pop().context("lineitem")?;
     let messages: Arc<[Bytes]> = table.messages.iter().map(|message| Bytes::copy_from_slice(message)).collect();
     many(&runtime, &table, &messages).await?;
-    beside(&runtime, &arguments, &table, &messages).await?;
-    beside_clients(&arguments, &messages).await
+    next_to_hostile_guests(&runtime, &arguments, &table, &messages).await?;
+    next_to_hostile_clients(&arguments, &messages).await
 }
 
-/// What this program is told to attack, in a process of its own.
+/// The argument that makes this program attack, in a separate process.
 const ATTACK: &str = "attack";
 
-/// See the usage.
+/// The option that only prints the last table.
 const CLIENTS: &str = "--clients";
 
-/// A store in a folder of its own.
-struct Place {
+/// A store in a temporary folder.
+struct TestStore {
     store: Arc<LocalStore>,
     _folder: tempfile::TempDir,
 }
 
-impl Place {
+impl TestStore {
     fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let store = LocalStore::open(folder.path())?;
@@ -122,25 +122,25 @@ fn kibibytes(name: &str) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// What a session costs that does nothing, one lane each.
+/// The cost of idle sessions, with one lane each.
 async fn idle(runtime: &Arc<Runtime>) -> Result<()> {
     println!("sessions that do nothing, one lane each");
     println!("| sessions | ms to open one | KiB of memory for each |");
     println!("|---|---|---|");
-    let place = Place::new()?;
-    // The first of all warms what is shared.
-    place.destination(runtime, Tenant::new("first", grant("first/")), 1)?.open(&spec("first/", "csv"), "sync").await?.close().await;
+    let store = TestStore::new()?;
+    // The first session initialises what is shared.
+    store.destination(runtime, Tenant::new("first", grant("first/")), 1)?.open(&spec("first/", "csv"), "sync").await?.close().await;
     for count in IDLE {
         let destinations = (0..count)
-            .map(|number| place.destination(runtime, Tenant::new(&format!("idle{number}"), grant("idle/")), 1))
+            .map(|number| store.destination(runtime, Tenant::new(&format!("idle{number}"), grant("idle/")), 1))
             .collect::<Result<Vec<_>>>()?;
         let (before, begun) = (kibibytes("VmRSS")?, Instant::now());
         let mut sessions: Vec<Session> = Vec::new();
         for destination in &destinations {
             sessions.push(destination.open(&spec("idle/", "csv"), "sync").await?);
         }
-        let (took, after) = (begun.elapsed(), kibibytes("VmRSS")?);
-        println!("| {count} | {:.2} | {:.0} |", took.as_secs_f64() * 1e3 / count as f64, (after - before) / count as f64);
+        let (elapsed, after) = (begun.elapsed(), kibibytes("VmRSS")?);
+        println!("| {count} | {:.2} | {:.0} |", elapsed.as_secs_f64() * 1e3 / count as f64, (after - before) / count as f64);
         for session in sessions {
             session.close().await;
         }
@@ -168,23 +168,23 @@ async fn many(runtime: &Arc<Runtime>, table: &Table, messages: &Arc<[Bytes]>) ->
     println!("| tenants | wall s | MB/s in all | csv: slowest/fastest | json | parquet | peak MiB |");
     println!("|---|---|---|---|---|---|---|");
     for count in [1, TENANTS] {
-        let place = Place::new()?;
+        let store = TestStore::new()?;
         let begun = Instant::now();
         let mut syncs = Vec::new();
         for number in 0..count {
             let (prefix, format) = (format!("tenant{number}/"), ["csv", "json", "parquet"][number % 3]);
-            let destination = place.destination(runtime, Tenant::new(&prefix, grant(&prefix)), 1)?;
+            let destination = store.destination(runtime, Tenant::new(&prefix, grant(&prefix)), 1)?;
             let messages = messages.clone();
             syncs.push(tokio::spawn(async move { sync(&destination, &spec(&prefix, format), &messages).await }));
         }
-        let mut took: [Vec<f64>; 3] = Default::default();
+        let mut elapsed: [Vec<f64>; 3] = Default::default();
         for (number, sync) in syncs.into_iter().enumerate() {
-            took[number % 3].push(sync.await??.as_secs_f64());
+            elapsed[number % 3].push(sync.await??.as_secs_f64());
         }
         let wall = begun.elapsed().as_secs_f64();
-        let rows: u64 = place.store.records(BUCKET, "")?.len() as u64;
+        let rows: u64 = store.store.records(BUCKET, "")?.len() as u64;
         ensure!(rows > 0, "nothing landed");
-        let fairness = took.map(|mut seconds| {
+        let fairness = elapsed.map(|mut seconds| {
             seconds.sort_by(f64::total_cmp);
             let ends = seconds.first().zip(seconds.last());
             ends.filter(|_| count > 1).map_or_else(|| "–".to_owned(), |(fastest, slowest)| format!("{:.2}", slowest / fastest))
@@ -199,12 +199,12 @@ async fn many(runtime: &Arc<Runtime>, table: &Table, messages: &Arc<[Bytes]>) ->
 const ATTACKS: [&str; 14] =
     ["ok", "trap", "panic", "spin", "allocate", "recurse", "handles", "tiny", "huge", "fuel", "lie", "stale", "hold", "shout"];
 
-/// Attacks until it is told to stop: session after session, a table for each lane.
+/// Attacks until told to stop: session after session, with one table per lane.
 async fn attack(destination: Destination, behave: &'static str, stop: CancellationToken) -> u64 {
     let mut sessions = 0;
     while !stop.is_cancelled() {
         let Ok(session) = destination.open("{}", "sync").await else {
-            // Held off for its traps.
+            // In quarantine because of its traps.
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -223,8 +223,8 @@ async fn attack(destination: Destination, behave: &'static str, stop: Cancellati
     sessions
 }
 
-/// An honest tenant's rate beside each attack. Two tenants share the machine: half of what it has alone is its fair share (1.00).
-async fn beside(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, messages: &Arc<[Bytes]>) -> Result<()> {
+/// An honest tenant's rate during each attack. Two tenants share the machine: half of its rate when alone is its fair share (1.00).
+async fn next_to_hostile_guests(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, messages: &Arc<[Bytes]>) -> Result<()> {
     let hostile = {
         let (runtime, compiler) = (runtime.clone(), Compiler::new(plugin::program()?, CompileLimits::default()));
         tokio::task::spawn_blocking(move || runtime.beside(Path::new(env!("LAKEGATE_HOSTILE_COMPONENT")), &compiler)).await??
@@ -232,30 +232,30 @@ async fn beside(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, me
     println!("\nan honest tenant ({:.0} MB of lineitem to CSV, two lanes) beside a hostile one ({HOSTILE_LANES} lanes)", table.megabytes());
     println!("| attack | its sessions | its CPU s | honest MB/s | of its fair share |");
     println!("|---|---|---|---|---|");
-    let honest = async |place: &Place| {
-        let destination = place.destination(runtime, Tenant::new("honest", grant("honest/")), 2)?;
-        sync(&destination, &spec("honest/", "csv"), messages).await.map(|took| took.as_secs_f64())
+    let honest = async |store: &TestStore| {
+        let destination = store.destination(runtime, Tenant::new("honest", grant("honest/")), 2)?;
+        sync(&destination, &spec("honest/", "csv"), messages).await.map(|elapsed| elapsed.as_secs_f64())
     };
-    honest(&Place::new()?).await?;
+    honest(&TestStore::new()?).await?;
     for behave in ATTACKS {
         let (mut shares, mut rates, mut sessions, mut computed) = (Vec::new(), Vec::new(), 0, Duration::ZERO);
         for _ in 0..arguments.repeats {
-            // Alone and beside in turn: a shared machine is not the same for long.
-            let alone = honest(&Place::new()?).await?;
-            let place = Place::new()?;
+            // Alternately alone and attacked, since the load of a shared machine varies.
+            let alone = honest(&TestStore::new()?).await?;
+            let store = TestStore::new()?;
             let tenant = Tenant::new("hostile", grant("bad/"));
             let (account, stop) = (tenant.share.account.clone(), CancellationToken::new());
-            let attacking = tokio::spawn(attack(place.destination(&hostile, tenant, HOSTILE_LANES)?, behave, stop.clone()));
-            // It is well under way when the honest one begins.
+            let attacking = tokio::spawn(attack(store.destination(&hostile, tenant, HOSTILE_LANES)?, behave, stop.clone()));
+            // The attack is in full swing when the honest tenant starts.
             tokio::time::sleep(Duration::from_millis(200)).await;
             let before = account.computed();
-            let beside = honest(&place).await?;
+            let attacked = honest(&store).await?;
             computed = account.computed() - before;
             stop.cancel();
             sessions = attacking.await?;
             ensure!(sessions > 0, "{behave}: no attack was let in, so nothing was measured");
-            shares.push(2.0 * alone / beside);
-            rates.push(table.megabytes() / beside);
+            shares.push(2.0 * alone / attacked);
+            rates.push(table.megabytes() / attacked);
         }
         let (rate, share) = (median(&mut rates), median(&mut shares));
         println!("| {behave} | {sessions} | {:.1} | {rate:.0} | {share:.2} |", computed.as_secs_f64());
@@ -263,16 +263,16 @@ async fn beside(runtime: &Arc<Runtime>, arguments: &Arguments, table: &Table, me
     Ok(())
 }
 
-/// Writes an attack is measured by, for each repeat.
+/// Number of Writes per attack and repeat.
 const WRITES: usize = 10;
 
-/// How long attackers take to be under way, and to be gone.
+/// How long attackers take to start, and to be cleaned up.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Connections of one hostile tenant; of a hundred, one each.
 const CONNECTIONS: usize = 3;
 
-/// What honest neighbours are called among the attacks.
+/// Name of honest neighbours among the attacks.
 const HONEST: &str = "honest";
 
 fn client_spec(prefix: &str) -> Value {
@@ -282,26 +282,26 @@ fn client_spec(prefix: &str) -> Value {
     })
 }
 
-async fn connect(place: &str) -> Result<Client> {
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{place}"))?.connect().await?;
+async fn connect(address: &str) -> Result<Client> {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
     Ok(Client(lakegate_cloudquery::proto::plugin::plugin_client::PluginClient::new(channel)))
 }
 
-/// Attacks each place until this process is killed.
-async fn attack_until_killed(attack: &str, places: &[String]) -> Result<()> {
+/// Attacks each address until this process is killed.
+async fn attack_until_killed(attack: &str, addresses: &[String]) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
-    for place in places {
-        let (attack, place) = (attack.to_owned(), place.clone());
+    for address in addresses {
+        let (attack, address) = (attack.to_owned(), address.clone());
         tasks.spawn(async move {
             if attack == HONEST {
                 let rows: Bytes = ids_with_metadata("t", 0..20_000, &[]).into();
                 loop {
-                    let (mut client, rows) = (connect(&place).await?, rows.clone());
+                    let (mut client, rows) = (connect(&address).await?, rows.clone());
                     client.round(&client_spec("evil"), (0..20).map(move |_| Message::Insert(rows.clone()))).await?;
                 }
             }
             // Nothing is granted there: its tables fail.
-            attack.parse::<Attack>()?.run(&place, &client_spec("elsewhere"), &CancellationToken::new()).await
+            attack.parse::<Attack>()?.run(&address, &client_spec("elsewhere"), &CancellationToken::new()).await
         });
     }
     while let Some(ended) = tasks.join_next().await {
@@ -326,11 +326,11 @@ impl Crowd {
         let (status, honest) = (free()?, free()?);
         let others = (0..others).map(|_| free()).collect::<Result<Vec<_>, _>>()?;
         let mut file = String::new();
-        let named = others.iter().enumerate().map(|(number, place)| (format!("evil{number}"), "evil", place, 1));
-        for (name, prefix, place, weight) in named.chain([("honest".to_owned(), "honest", &honest, 100)]) {
+        let named = others.iter().enumerate().map(|(number, address)| (format!("evil{number}"), "evil", address, 1));
+        for (name, prefix, address, weight) in named.chain([("honest".to_owned(), "honest", &honest, 100)]) {
             write!(
                 file,
-                "[tenants.{name}]\nlisten = {{ plain_tcp = \"{place}\" }}\nmachine = {{ lanes = 2, cpu_weight = {weight} }}\n\
+                "[tenants.{name}]\nlisten = {{ plain_tcp = \"{address}\" }}\nmachine = {{ lanes = 2, cpu_weight = {weight} }}\n\
                  [tenants.{name}.grant]\nbuckets = [\"{BUCKET}\"]\nkey_prefixes = [\"{prefix}/\"]\nregion = \"us-east-1\"\n\
                  formats = [\"csv\"]\ncontent_types = [\"text/csv\", \"application/gzip\"]\nmax_sessions = {CONNECTIONS}\n\n"
             )?;
@@ -357,36 +357,35 @@ impl Crowd {
         Ok(answer)
     }
 
-    /// Writes of the honest tenant, in milliseconds, beside what the others' clients do, and the processor time a second that the others are
-    /// charged with.
-    async fn writes(&self, client: &mut Client, messages: &[Bytes], beside: &str) -> Result<(Vec<f64>, f64)> {
-        let attackers = (beside != "nobody").then(|| {
-            // One tenant attacks over several connections; of many, each over one.
-            let places = self.others.iter().cycle().take(self.others.len().max(CONNECTIONS));
+    /// Durations of the honest tenant's Writes in milliseconds, during the attacks of the others, and the CPU time per second charged to the others.
+    async fn writes(&self, client: &mut Client, messages: &[Bytes], neighbours: &str) -> Result<(Vec<f64>, f64)> {
+        let attackers = (neighbours != "nobody").then(|| {
+            // A single tenant attacks over several connections; each of many tenants over one.
+            let addresses = self.others.iter().cycle().take(self.others.len().max(CONNECTIONS));
             let mut command = Command::new("nice");
-            command.args(["-n", "19"]).arg(std::env::current_exe()?).args([ATTACK, beside]).args(places);
+            command.args(["-n", "19"]).arg(std::env::current_exe()?).args([ATTACK, neighbours]).args(addresses);
             command.stdin(Stdio::null()).kill_on_drop(true).spawn()
         });
         let mut attackers = attackers.transpose()?;
         tokio::time::sleep(UNDER_WAY).await;
         let (begun, before) = (Instant::now(), self.charged().await?);
-        let mut took = Vec::new();
+        let mut elapsed = Vec::new();
         for _ in 0..WRITES {
             let (begun, messages) = (Instant::now(), messages.to_vec());
             client.write(messages.into_iter().map(Message::Insert)).await?;
-            took.push(begun.elapsed().as_secs_f64() * 1e3);
+            elapsed.push(begun.elapsed().as_secs_f64() * 1e3);
         }
         let charged = (self.charged().await? - before) / begun.elapsed().as_secs_f64();
         if let Some(attackers) = &mut attackers {
-            ensure!(attackers.try_wait()?.is_none(), "{beside}: the attackers have ended, so nothing was measured");
+            ensure!(attackers.try_wait()?.is_none(), "{neighbours}: the attackers have ended, so nothing was measured");
             attackers.kill().await?;
         }
-        // What they have left behind ends.
+        // Wait until what they left behind has ended.
         tokio::time::sleep(UNDER_WAY).await;
-        Ok((took, charged))
+        Ok((elapsed, charged))
     }
 
-    /// Processor time that is charged to all but the honest one, in seconds.
+    /// CPU time charged to all but the honest tenant, in seconds.
     async fn charged(&self) -> Result<f64> {
         let metrics = self.get("/metrics").await?;
         let theirs = metrics.lines().filter(|line| line.contains("_cpu_seconds_total{tenant=\"evil"));
@@ -394,9 +393,9 @@ impl Crowd {
     }
 }
 
-/// Writes of an honest tenant beside clients that attack the host, each in turn with honest clients of the same weights. The attackers run as nice
-/// processes, since in earnest they have machines of their own.
-async fn beside_clients(arguments: &Arguments, messages: &[Bytes]) -> Result<()> {
+/// Writes of an honest tenant during attacks by other clients on the host, each alternating with honest clients of the same weights. The attackers
+/// run as nice processes, since real ones have their own machines.
+async fn next_to_hostile_clients(arguments: &Arguments, messages: &[Bytes]) -> Result<()> {
     println!("\nan honest tenant (weight 100) beside clients of others (weight 1) that attack the host");
     println!("| tenants | beside | their CPU, s/s | Write, median ms | p99 ms | median, × beside honest ones | p99, × |");
     println!("|---|---|---|---|---|---|---|");
@@ -404,25 +403,25 @@ async fn beside_clients(arguments: &Arguments, messages: &[Bytes]) -> Result<()>
         let crowd = Crowd::start(others).await?;
         let mut client = connect(&crowd.honest).await?;
         client.init(&client_spec("honest")).await?;
-        // What comes once has come.
+        // One-time costs are over now.
         crowd.writes(&mut client, messages, "nobody").await?;
         for name in ["nobody", HONEST].into_iter().chain(Attack::ALL.map(Attack::name)) {
-            let (mut beside, mut fair, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut attacked, mut fair, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
             let mut charged = 0.0;
             for _ in 0..arguments.repeats {
-                // In turn with honest ones: a shared machine is not the same for long.
+                // Alternating with honest clients, since the load of a shared machine varies.
                 let (mut honest, _) = crowd.writes(&mut client, messages, HONEST).await?;
-                let (mut took, theirs) = crowd.writes(&mut client, messages, name).await?;
-                ratios.push(median(&mut took) / median(&mut honest));
+                let (mut elapsed, theirs) = crowd.writes(&mut client, messages, name).await?;
+                ratios.push(median(&mut elapsed) / median(&mut honest));
                 charged += theirs / arguments.repeats as f64;
-                beside.extend(took);
+                attacked.extend(elapsed);
                 fair.extend(honest);
             }
-            let last = [&mut beside, &mut fair].map(|times| {
+            let last = [&mut attacked, &mut fair].map(|times| {
                 times.sort_by(f64::total_cmp);
                 times.get((times.len() * 99).div_ceil(100) - 1).copied().unwrap_or_default()
             });
-            let (middle, times) = (median(&mut beside), median(&mut ratios));
+            let (middle, times) = (median(&mut attacked), median(&mut ratios));
             println!("| {} | {name} | {charged:.2} | {middle:.0} | {:.0} | {times:.2} | {:.2} |", others + 1, last[0], last[0] / last[1]);
         }
     }

@@ -1,17 +1,17 @@
-//! Reads the fields of one mapping strictly: a field that nobody asks for is an error, so is a value of another type. `null` is absent.
+//! Strict reading of one mapping's fields: unknown fields and values of the wrong type are errors. `null` counts as absent.
 //!
-//! Values are shown only where they are names out of a short list; anything else may hold a secret.
+//! Errors quote values only where they come from a fixed list of names; any other value may be a secret.
 
 use super::{ConfigProblem, Origin};
 use serde_json::{Map, Value};
 
-/// How much of a field's name or of a value out of a list an error quotes.
+/// How many characters of a field name or value an error quotes.
 const QUOTED_CHARS: usize = 100;
 
 /// A mapping that is being read.
 pub(super) struct Document<'a> {
     origin: &'a Origin,
-    /// Dotted, with a dot at the end; empty at the top.
+    /// Dotted path with a trailing dot; empty at the top level.
     prefix: String,
     members: Map<String, Value>,
     known: Vec<&'static str>,
@@ -19,7 +19,7 @@ pub(super) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// `None`: the value is no mapping, which has been told of.
+    /// `None` if the value is not a mapping, which has been reported.
     pub(super) fn new(value: Value, prefix: &str, origin: &'a Origin, problems: &'a mut Vec<ConfigProblem>) -> Option<Self> {
         match value {
             Value::Object(members) => Some(Self { origin, prefix: prefix.to_owned(), members, known: Vec::new(), problems }),
@@ -35,18 +35,18 @@ impl<'a> Document<'a> {
         self.problems.push(self.origin.problem(field.trim_end_matches('.'), message));
     }
 
-    /// Has something been said of this field?
+    /// Has a problem with this field been reported?
     pub(super) fn is_refused(&self, name: &str) -> bool {
         let field = format!("{}{name}", self.prefix);
         self.problems.iter().any(|it| it.origin.as_ref() == Some(self.origin) && it.field == field)
     }
 
-    /// How many mistakes are known by now, in all documents.
-    pub(super) fn mistakes(&self) -> usize {
+    /// How many problems have been reported so far, in all documents.
+    pub(super) fn problem_count(&self) -> usize {
         self.problems.len()
     }
 
-    /// Takes a field as it is.
+    /// Takes the value of a field.
     pub(super) fn value(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
         self.members.remove(name).filter(|it| !it.is_null())
@@ -62,11 +62,11 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Text that must be there.
+    /// Required, non-empty text.
     pub(super) fn required(&mut self, name: &'static str) -> Option<String> {
-        let mistakes = self.mistakes();
+        let problem_count = self.problem_count();
         let text = self.text(name).filter(|it| !it.is_empty());
-        if text.is_none() && mistakes == self.mistakes() {
+        if text.is_none() && problem_count == self.problem_count() {
             self.refuse(name, "is required");
         }
         text
@@ -100,17 +100,17 @@ impl<'a> Document<'a> {
         texts
     }
 
-    /// A list that must have something in it.
+    /// A required, non-empty list of texts.
     pub(super) fn required_texts(&mut self, name: &'static str) -> Vec<String> {
-        let mistakes = self.mistakes();
+        let problem_count = self.problem_count();
         let texts = self.texts(name);
-        if texts.is_empty() && mistakes == self.mistakes() {
+        if texts.is_empty() && problem_count == self.problem_count() {
             self.refuse(name, "is required: a list of at least one text");
         }
         texts
     }
 
-    /// One out of a short list; the first is the default.
+    /// One of a fixed list of names; the first is the default.
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let default = choices.first()?.1;
         let Some(text) = self.text(name).filter(|it| !it.is_empty()) else { return Some(default) };
@@ -122,7 +122,7 @@ impl<'a> Document<'a> {
         found.map(|it| it.1)
     }
 
-    /// A mapping within this one, read by `read`; absent is none.
+    /// A nested mapping, read by `read`; `None` if it is absent.
     pub(super) fn nested<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Document<'_>) -> T) -> Option<T> {
         let value = self.value(name)?;
         let prefix = format!("{}{name}.", self.prefix);
@@ -132,7 +132,7 @@ impl<'a> Document<'a> {
         Some(read)
     }
 
-    /// The nested spec of a plugin: a mapping or nothing.
+    /// The nested spec of a plugin: a mapping or null.
     pub(super) fn spec(&mut self) -> Value {
         match self.value("spec") {
             None => Value::Null,
@@ -144,7 +144,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Tells of every field that nobody asked for.
+    /// Reports all unknown fields.
     pub(super) fn finish(mut self) {
         let unknown: Vec<_> = self.members.keys().map(|it| preview(it)).collect();
         for name in unknown {
@@ -154,7 +154,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What a value is, without the value.
+/// The type of a value, for messages.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
@@ -166,7 +166,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The start of a text, fit for one line.
+/// The beginning of a text, on one line.
 pub(super) fn preview(text: &str) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
     let mut start: String = chars.by_ref().take(QUOTED_CHARS).collect();

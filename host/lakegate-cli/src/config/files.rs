@@ -1,16 +1,16 @@
-//! From arguments to documents: files as they are, directories for the `.yml` and `.yaml` files directly inside them.
+//! Reading configuration files and splitting them into YAML documents. A directory stands for the `.yml` and `.yaml` files directly inside it.
 
 use super::ConfigProblem;
 use lakegate_base::file;
 use std::path::{Path, PathBuf};
 
-/// A file's content, with line ends of one kind.
+/// A file's content, with `\n` line ends.
 pub(super) struct Text {
     pub(super) file: PathBuf,
     pub(super) content: String,
 }
 
-/// Reads all arguments, each file once.
+/// Reads the files of all arguments, each file once.
 pub(super) fn read(paths: &[PathBuf], problems: &mut Vec<ConfigProblem>) -> Vec<Text> {
     let mut texts: Vec<Text> = Vec::new();
     for path in paths {
@@ -36,7 +36,7 @@ fn about(path: &Path, message: impl std::fmt::Display) -> ConfigProblem {
     ConfigProblem { origin: None, field: String::new(), message: format!("{}: {message}", path.display()) }
 }
 
-/// A directory's files are sorted, so that one directory is always read in one order.
+/// A directory's files are sorted, so that they are always read in the same order.
 fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
     let metadata = path.metadata().map_err(|error| error.to_string())?;
     if !metadata.is_dir() {
@@ -53,14 +53,13 @@ fn is_yaml(path: &Path) -> bool {
     !hidden && path.extension().is_some_and(|it| it == "yml" || it == "yaml")
 }
 
-/// The text of a file, which is no larger than a configuration may be.
+/// The text of a file, limited to the size of a configuration.
 pub(in super::super) fn content(file: &Path) -> Result<String, String> {
     let text = file::read_argument(file).map_err(|error| error.to_string())?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n"))
 }
 
-/// Cuts at the lines that separate YAML documents: three hyphens, alone or before a comment. Documents without a line of content count
-/// for nothing.
+/// Splits a text at the lines that separate YAML documents: three hyphens, alone or before a comment. Documents without content are skipped.
 pub(super) fn documents(content: &str) -> Vec<&str> {
     let mut documents = Vec::new();
     let (mut start, mut position) = (0, 0);

@@ -1,19 +1,19 @@
-//! What a source and a destination are: their fields, defaults, and the registries that Lakegate can run from.
+//! The fields of sources and destinations, their defaults, and the registries that Lakegate can run plugins from.
 
 use super::document::{Document, preview};
 use super::{Backend, ConfigProblem, Destination, DestinationPlugin, Origin, PkMode, Source, SourcePlugin, WriteMode};
 use serde_json::Value;
 
-/// One document, read.
+/// A parsed document.
 pub(super) enum Kind {
     Source(Box<Source>),
     Destination(Box<Destination>),
 }
 
-/// The major version of `cloudquery/s3` that the component stands in for.
+/// The major version of `cloudquery/s3` that the component replaces.
 const S3_MAJOR: &str = "v7";
 
-/// Reads a document. `None`: it has mistakes, which have been told of.
+/// Reads a document. `None` if it has errors, which have been reported.
 pub(super) fn read(value: Value, origin: &Origin, problems: &mut Vec<ConfigProblem>) -> Option<Kind> {
     let before = problems.len();
     let kind = read_kind(value, origin, problems);
@@ -38,7 +38,7 @@ fn read_kind(value: Value, origin: &Origin, problems: &mut Vec<ConfigProblem>) -
         }
         None => None,
     };
-    // Of a document of no kind, no field can be called unknown.
+    // If the kind is unknown, fields cannot be checked.
     let read = read?;
     if read.is_none() && !document.is_refused("spec") {
         document.refuse("spec", "is required: a mapping");
@@ -47,14 +47,14 @@ fn read_kind(value: Value, origin: &Origin, problems: &mut Vec<ConfigProblem>) -
     read.flatten()
 }
 
-/// Fields are read to the end, whatever is wrong with them, so that every mistake is found.
+/// All fields are read even after an error, so that all errors are found.
 fn source(document: &mut Document<'_>, origin: &Origin) -> Option<Source> {
     let name = document.required("name");
     let registry = registry(document);
     let path = document.required("path");
     let version = document.text("version");
     let builtin = registry == Some(Registry::Builtin);
-    // The built-in source has no tables to choose from before it has read its files.
+    // The built-in source does not know its tables before it has read its files.
     let tables = if builtin {
         Some(document.texts("tables")).filter(|it| !it.is_empty()).unwrap_or_else(|| vec!["*".to_owned()])
     } else {
@@ -73,7 +73,7 @@ fn source(document: &mut Document<'_>, origin: &Origin) -> Option<Source> {
     let otel_endpoint_insecure = document.flag("otel_endpoint_insecure", false);
     no_auth_token(document);
     if builtin {
-        // Silence would look as if they were heeded.
+        // Ignoring these silently would suggest that they work.
         for (field, given, why) in [
             ("backend_options", backend.is_some(), "it keeps no state: every sync reads all of its files"),
             ("deterministic_cq_id", deterministic_cq_id, "it adds no column `_cq_id`"),
@@ -81,7 +81,7 @@ fn source(document: &mut Document<'_>, origin: &Origin) -> Option<Source> {
             ("otel_endpoint_insecure", otel_endpoint_insecure, "it sends no telemetry"),
         ] {
             if given {
-                document.refuse(field, format!("cannot be used with the built-in source of files: {why}; take the field out"));
+                document.refuse(field, format!("cannot be used with the built-in file source: {why}; take the field out"));
             }
         }
     }
@@ -123,7 +123,7 @@ fn source_plugin(document: &mut Document<'_>, registry: Registry, path: String) 
     }
 }
 
-/// The spec of the built-in source.
+/// Reads the spec of the built-in source.
 fn files(document: &mut Document<'_>) -> Option<SourcePlugin> {
     let mut found = false;
     let plugin = document.nested("spec", |it| {
@@ -162,8 +162,7 @@ fn destination(document: &mut Document<'_>, origin: &Origin) -> Option<Destinati
     Some(Destination { name, origin, plugin, version, write_mode, migrate_force, pk_mode, sync_group_id, send_sync_summary, spec })
 }
 
-/// A plugin may know every mode. On a bucket the default of CloudQuery, `overwrite-delete-stale`, cannot be had, so there the mode must be
-/// written.
+/// A plugin may support any mode. A bucket does not support CloudQuery's default, `overwrite-delete-stale`, so for it the mode must be written out.
 fn write_mode(document: &mut Document<'_>, registry: Option<Registry>) -> Option<WriteMode> {
     let modes =
         [("overwrite-delete-stale", WriteMode::OverwriteDeleteStale), ("overwrite", WriteMode::Overwrite), ("append", WriteMode::Append)];
@@ -204,7 +203,7 @@ fn destination_plugin(document: &mut Document<'_>, registry: Registry, path: Str
     }
 }
 
-/// `v7.N.N`, perhaps with a suffix of a pre-release.
+/// `v7.N.N`, optionally with a pre-release suffix.
 fn is_s3_version(version: &str) -> bool {
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let mut parts = core.split('.');
@@ -219,7 +218,7 @@ enum Registry {
     Grpc,
 }
 
-/// `None`: one that nothing can be run from, which has been told of.
+/// `None` for a registry that is not supported, which has been reported.
 fn registry(document: &mut Document<'_>) -> Option<Registry> {
     match document.text("registry").as_deref() {
         None | Some("" | "cloudquery") => Some(Registry::CloudQuery),
@@ -238,7 +237,7 @@ fn registry(document: &mut Document<'_>) -> Option<Registry> {
     }
 }
 
-/// Part of the form, and of no use without docker.
+/// Accepted for compatibility; only docker would use it.
 fn no_auth_token(document: &mut Document<'_>) {
     document.text("docker_registry_auth_token");
 }

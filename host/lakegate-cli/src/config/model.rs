@@ -1,135 +1,135 @@
-//! What a configuration says: sources and destinations.
+//! The contents of a configuration: sources and destinations.
 
 use super::problem::Origin;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// Where rows come from.
+/// A source of rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// Unique among sources.
     pub name: String,
-    /// Where it is written.
+    /// The document that defines it.
     pub origin: Origin,
-    /// What runs.
+    /// The plugin that runs.
     pub plugin: SourcePlugin,
-    /// `version`, as written. Only a registry would heed it, so here it is only for show.
+    /// `version`, as written. Only a registry would use it, so it is only displayed.
     pub version: Option<String>,
     /// Patterns of tables to sync; never empty.
     pub tables: Vec<String>,
-    /// Patterns of tables to leave out.
+    /// Patterns of tables to skip.
     pub skip_tables: Vec<String>,
-    /// Leave out tables that hang on ones not named?
+    /// Whether to skip tables that depend on tables not selected.
     pub skip_dependent_tables: bool,
-    /// Names of destinations; never empty, each of them one of the configuration's.
+    /// Names of destinations in this configuration; never empty.
     pub destinations: Vec<String>,
     /// Where the source keeps its state.
     pub backend: Option<Backend>,
-    /// Make `_cq_id` from the primary key rather than at random?
+    /// Whether `_cq_id` is derived from the primary key instead of being random.
     pub deterministic_cq_id: bool,
     /// Where the source sends its own telemetry.
     pub otel_endpoint: Option<String>,
-    /// Without TLS?
+    /// Whether telemetry is sent without TLS.
     pub otel_endpoint_insecure: bool,
-    /// The nested spec: an object or null. `plugins.NAME.connection` in it is for whoever has started the destinations. Empty for a
-    /// built-in source, whose spec is in [`SourcePlugin`].
+    /// The nested spec: an object or null. `plugins.NAME.connection` in it is filled in after the destinations have been started. Null for a built-in
+    /// source, whose spec is in [`SourcePlugin`].
     pub spec: Value,
 }
 
-/// What runs as a source.
+/// The plugin of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourcePlugin {
-    /// `registry: builtin`, `path: files`: reads files itself.
+    /// `registry: builtin`, `path: files`: the built-in file source.
     Files {
         /// `spec.paths`: files and globs, at least one.
         paths: Vec<String>,
     },
     /// `registry: local`: a program to start.
     Local {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
     },
-    /// `registry: grpc`: a server that runs already.
+    /// `registry: grpc`: a server that is already running.
     Grpc {
-        /// Where to dial.
+        /// The address to connect to.
         address: String,
     },
 }
 
-/// Where rows go.
+/// A destination of rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Destination {
     /// Unique among destinations.
     pub name: String,
-    /// Where it is written.
+    /// The document that defines it.
     pub origin: Origin,
-    /// What runs.
+    /// The plugin that runs.
     pub plugin: DestinationPlugin,
     /// `version`, as written.
     pub version: Option<String>,
-    /// What becomes of rows that are there already.
+    /// How rows that already exist are treated.
     pub write_mode: WriteMode,
-    /// Change tables even where that loses data? (`migrate_mode: forced`.)
+    /// Whether tables are changed even if that loses data (`migrate_mode: forced`).
     pub migrate_force: bool,
-    /// What becomes of primary keys.
+    /// How primary keys are treated.
     pub pk_mode: PkMode,
     /// Template of `_cq_sync_group_id`.
     pub sync_group_id: Option<String>,
-    /// Write a row about each sync?
+    /// Whether a row about each sync is written.
     pub send_sync_summary: bool,
     /// The nested spec: an object or null.
     pub spec: Value,
 }
 
-/// What runs as a destination.
+/// The plugin of a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DestinationPlugin {
     /// `cloudquery/s3` of any v7, or `registry: builtin`, `path: s3`: the component in this binary.
     S3,
     /// `registry: local`: a program to start.
     Local {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
     },
-    /// `registry: grpc`: a server that runs already.
+    /// `registry: grpc`: a server that is already running.
     Grpc {
-        /// Where to dial.
+        /// The address to connect to.
         address: String,
     },
 }
 
-/// What becomes of rows that a destination has already.
+/// How rows that already exist in the destination are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteMode {
-    /// They stay, and new ones come beside them. The only mode of the S3 destination.
+    /// They are kept, and new rows are added. The only mode of the S3 destination.
     Append,
-    /// A row of an equal key takes the place of the earlier one.
+    /// A row with the same key replaces the earlier one.
     Overwrite,
     /// As [`WriteMode::Overwrite`]; rows of earlier syncs are deleted at the end.
     OverwriteDeleteStale,
 }
 
-/// What becomes of primary keys.
+/// How primary keys are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PkMode {
-    /// They stay.
+    /// Primary keys are kept.
     Default,
-    /// `_cq_id` takes their place.
+    /// `_cq_id` becomes the primary key.
     CqIdOnly,
 }
 
 /// Where a source keeps its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
-    /// The table of the state.
+    /// The table that holds the state.
     pub table_name: String,
-    /// How to reach it; may be `plugins.NAME.connection`.
+    /// The address of the backend; may be `plugins.NAME.connection`.
     pub connection: String,
 }
 
 #[cfg(test)]
 impl Source {
-    /// One of files, with the defaults.
+    /// A file source with default settings.
     pub(crate) fn of_files(name: &str) -> Self {
         Self {
             name: name.to_owned(),

@@ -1,9 +1,9 @@
-//! What is wrong with a configuration, and where.
+//! Errors in a configuration, and where they are.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a document is written.
+/// The location of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The file.
@@ -12,10 +12,10 @@ pub struct Origin {
     pub document: usize,
 }
 
-/// One mistake.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// The document; none for what concerns all of them.
+    /// The document; `None` for a problem that concerns all of them.
     pub origin: Option<Origin>,
     /// The field, as a dotted path; empty for the document as a whole.
     pub field: String,
@@ -23,7 +23,7 @@ pub struct ConfigProblem {
     pub message: String,
 }
 
-/// All mistakes, at least one.
+/// All problems, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigProblem>);
 
@@ -52,7 +52,7 @@ impl fmt::Display for ConfigProblem {
 }
 
 impl fmt::Display for ConfigErrors {
-    /// One a line.
+    /// Writes one problem per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
             if index > 0 {

@@ -1,9 +1,9 @@
-//! `${…}` in a document: `${NAME}` is an environment variable, `${file:PATH}` a file's content, `${time:EXPRESSION|LAYOUT}` a moment.
+//! References in a document: `${NAME}` is an environment variable, `${file:PATH}` a file's content, `${time:EXPRESSION|LAYOUT}` a point in time.
 //!
-//! A document is parsed with a stand-in for each reference, and what the reference means is put in afterwards, into the parsed value. So a
-//! comment's references mean nothing, no value can change the structure of the document around it, and a value that looks like a
-//! reference stays as it is. A reference that is a whole plain scalar takes its type from what it stands for (`batch_size: ${ROWS}` is a
-//! number, `${ANSWERS}` may be a list in JSON); inside quotes or beside other text it is text.
+//! Each reference is replaced by a placeholder before the document is parsed, and its value is filled in afterwards, into the parsed value. So
+//! references in comments mean nothing, no value can change the structure of the document around it, and a value that looks like a reference stays as
+//! it is. A reference that is a whole plain scalar takes its type from its value (`batch_size: ${ROWS}` is a number, `${ANSWERS}` may be a list in
+//! JSON); inside quotes or next to other text it is text.
 
 use super::document::preview;
 use super::time;
@@ -13,89 +13,90 @@ use serde_json::Value;
 use serde_saphyr::UserMessageFormatter;
 use std::path::Path;
 
-/// Stand-ins of one document. More references than this are a mistake, and so many stand-ins keep one number of digits.
+/// Maximum number of references in a document. More are certainly a mistake, and the index of a placeholder has a fixed number of digits.
 const MAX_REFERENCES: usize = 10_000;
 
-/// Where values come from.
+/// The environment that references are resolved in.
 pub struct Surroundings<'a> {
     /// Reads an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// Reads a file of text.
     pub file: &'a dyn Fn(&Path) -> std::io::Result<String>,
-    /// The moment that relative times count from.
+    /// The time that relative times are based on.
     pub now: DateTime<Utc>,
 }
 
 impl Surroundings<'static> {
-    /// The process's own.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         Self { variable: &|name| std::env::var(name).ok(), file: &file::read_text, now: clock::utc() }
     }
 }
 
 impl std::fmt::Debug for Surroundings<'_> {
-    /// Without what they hold: an environment is full of secrets.
+    /// Without the contents: an environment is full of secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Surroundings").field("now", &self.now).finish_non_exhaustive()
     }
 }
 
-/// Parses a document and fills in its references. The errors are all that cannot be read or found.
+/// Parses a document and fills in its references. All references that cannot be resolved are reported.
 pub(super) fn resolve(text: &str, surroundings: &Surroundings<'_>) -> Result<Value, Vec<String>> {
-    let held = Held::out_of(text).map_err(|message| vec![message])?;
-    let mut value = parse(&held.text).map_err(|message| vec![message])?;
-    let mut filler = Filler { held: &held, surroundings, values: vec![None; held.references.len()], errors: Vec::new() };
+    let masked = MaskedDocument::new(text).map_err(|message| vec![message])?;
+    let mut value = parse(&masked.text).map_err(|message| vec![message])?;
+    let mut filler = Filler { masked: &masked, surroundings, values: vec![None; masked.references.len()], errors: Vec::new() };
     filler.fill(&mut value);
     if filler.errors.is_empty() { Ok(value) } else { Err(filler.errors) }
 }
 
-/// One YAML document; `yes`, `on` and their like are booleans, as CloudQuery's own reader has them. The error has line and column, and nothing of the text.
+/// Parses one YAML document; `yes`, `on` and the like are booleans, as in CloudQuery's own parser. The error has line and column, and nothing of the
+/// text.
 fn parse(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: false, leading_zero_numbers_as_strings: true };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("not a YAML document: {}", words(&error)))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("not a YAML document: {}", yaml_error_message(&error)))
 }
 
-/// The words of the YAML reader, less what is meant for programmers.
-fn words(error: &serde_saphyr::Error) -> String {
+/// The YAML parser's error message without hints for programmers.
+fn yaml_error_message(error: &serde_saphyr::Error) -> String {
     if let serde_saphyr::Error::DuplicateMappingKey { key, location } = error.without_snippet() {
         let name = key.as_deref().map(preview).unwrap_or_default();
-        return format!("the key `{name}` is there twice, again at line {}, column {}", location.line(), location.column());
+        return format!("the key `{name}` is duplicated, again at line {}, column {}", location.line(), location.column());
     }
     error.render_with_formatter(&UserMessageFormatter)
 }
 
-/// A document with its references held back.
-struct Held<'a> {
+/// A document whose references are replaced by placeholders.
+struct MaskedDocument<'a> {
     text: String,
-    /// What stands between the braces, in the order of the stand-ins.
+    /// The text between the braces, in the order of the placeholders.
     references: Vec<&'a str>,
-    /// Digits that begin every stand-in and occur nowhere else in the document.
+    /// Digits that every placeholder starts with, and that occur nowhere else in the document.
     mark: String,
 }
 
-/// Digits that number a stand-in.
+/// Digits of a placeholder's index.
 const INDEX_DIGITS: usize = 4;
 
-impl<'a> Held<'a> {
-    fn out_of(text: &'a str) -> Result<Self, String> {
+impl<'a> MaskedDocument<'a> {
+    fn new(text: &'a str) -> Result<Self, String> {
         let mark = (73_160..99_999).map(|it: u32| it.to_string()).find(|it| !text.contains(it.as_str()));
-        let mut held =
+        let mut masked =
             Self { text: String::with_capacity(text.len()), references: Vec::new(), mark: mark.ok_or("the document is too large")? };
         let mut rest = text;
         while let Some((before, reference, after)) = next_reference(rest) {
-            held.text.push_str(before);
-            held.hold(reference, before, after)?;
+            masked.text.push_str(before);
+            masked.mask(reference, before, after)?;
             rest = after;
         }
-        held.text.push_str(rest);
-        Ok(held)
+        masked.text.push_str(rest);
+        Ok(masked)
     }
 
-    /// A number where the reference is all of a plain scalar, so that the scalar's type stays open; a word everywhere else.
-    fn hold(&mut self, reference: &'a str, before: &str, after: &str) -> Result<(), String> {
+    /// Appends a placeholder: a number where the reference is a whole plain scalar, so that the scalar's type is left open; a word everywhere else.
+    fn mask(&mut self, reference: &'a str, before: &str, after: &str) -> Result<(), String> {
         let index = self.references.len();
         if index >= MAX_REFERENCES {
             return Err(format!("more than {MAX_REFERENCES} references `${{…}}` in one document"));
@@ -107,34 +108,34 @@ impl<'a> Held<'a> {
         if begins && ends {
             self.text.push_str(&number);
         } else {
-            self.text.push_str(&format!("{WORD}{number}{WORD}"));
+            self.text.push_str(&format!("{LETTER}{number}{LETTER}"));
         }
         self.references.push(reference);
         Ok(())
     }
 
-    /// The reference that a number stands for.
+    /// The index of the reference that a number is the placeholder of.
     fn index_of(&self, digits: &str) -> Option<usize> {
         let index = digits.strip_prefix(self.mark.as_str()).filter(|it| it.len() == INDEX_DIGITS)?;
         index.parse().ok().filter(|it| *it < self.references.len())
     }
 
-    /// Takes the first stand-in out of a text: what is before it, its index, what is after it.
+    /// Splits a text at its first placeholder: what is before it, its index, and what is after it.
     fn split<'t>(&self, text: &'t str) -> Option<(&'t str, usize, &'t str)> {
         let (before, from_mark) = text.split_once(self.mark.as_str())?;
         let (digits, after) = from_mark.split_at_checked(INDEX_DIGITS)?;
         let index = digits.parse().ok().filter(|it| *it < self.references.len())?;
-        Some(match (before.strip_suffix(WORD), after.strip_prefix(WORD)) {
+        Some(match (before.strip_suffix(LETTER), after.strip_prefix(LETTER)) {
             (Some(before), Some(after)) => (before, index, after),
             _ => (before, index, after),
         })
     }
 }
 
-/// Keeps a stand-in from being a number. A letter that means nothing in YAML or in a number.
-const WORD: &str = "Q";
+/// Keeps a placeholder from being parsed as a number. A letter without meaning in YAML or in a number.
+const LETTER: &str = "Q";
 
-/// The first `${…}` of a text: what is before it, what is between the braces, what is after it.
+/// The first `${…}` of a text: what is before it, between the braces, and after it.
 fn next_reference(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     loop {
@@ -148,9 +149,9 @@ fn next_reference(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 struct Filler<'a> {
-    held: &'a Held<'a>,
+    masked: &'a MaskedDocument<'a>,
     surroundings: &'a Surroundings<'a>,
-    /// What references stand for, as far as they were looked up; a `None` inside is one that failed and was told of.
+    /// The values of references that were looked up so far; an inner `None` is one that failed and was reported.
     values: Vec<Option<Option<String>>>,
     errors: Vec<String>,
 }
@@ -160,7 +161,7 @@ impl Filler<'_> {
         match value {
             Value::Null | Value::Bool(_) => {}
             Value::Number(number) => {
-                if let Some(index) = self.held.index_of(&number.to_string()) {
+                if let Some(index) = self.masked.index_of(&number.to_string()) {
                     *value = self.value_of(index).map_or(Value::Null, scalar);
                 }
             }
@@ -179,7 +180,7 @@ impl Filler<'_> {
     fn text(&mut self, text: &str) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some((before, index, after)) = self.held.split(rest) {
+        while let Some((before, index, after)) = self.masked.split(rest) {
             filled.push_str(before);
             filled.push_str(&self.value_of(index).unwrap_or_default());
             rest = after;
@@ -190,7 +191,7 @@ impl Filler<'_> {
 
     fn value_of(&mut self, index: usize) -> Option<String> {
         if self.values[index].is_none() {
-            let looked_up = self.surroundings.look_up(self.held.references[index]);
+            let looked_up = self.surroundings.look_up(self.masked.references[index]);
             self.values[index] = Some(looked_up.map_err(|message| self.errors.push(message)).ok());
         }
         self.values[index].clone().flatten()
@@ -209,7 +210,7 @@ impl Surroundings<'_> {
     }
 }
 
-/// What a text is as a whole plain scalar. Several lines are text: a key or a JSON file that was pasted in.
+/// The value of a text as a whole plain scalar. Several lines are text, such as a key or a JSON file.
 fn scalar(text: String) -> Value {
     let trimmed = text.trim();
     if trimmed.contains('\n') {
@@ -332,13 +333,13 @@ mod tests {
         for text in ["bucket: a\nregion: b\nbucket: c\n", "x:\n  bucket: a\n  bucket: c\n", "{bucket: a, bucket: c}"] {
             let errors = resolve(text, &surroundings()).unwrap_err();
             assert!(
-                errors.len() == 1 && errors[0].starts_with("not a YAML document: the key `bucket` is there twice, again at line "),
+                errors.len() == 1 && errors[0].starts_with("not a YAML document: the key `bucket` is duplicated, again at line "),
                 "{errors:?}"
             );
         }
     }
 
-    /// The words are the YAML reader's own; none of them speaks of its options or types.
+    /// The messages are the YAML parser's own; none mentions its options or types.
     #[test]
     fn no_word_is_meant_for_programmers() {
         for text in [

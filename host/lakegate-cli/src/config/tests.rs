@@ -1,4 +1,4 @@
-//! What a configuration may say, as tables of promises.
+//! What a configuration may contain, as tables of cases.
 
 use super::files::Text;
 use super::*;
@@ -14,12 +14,12 @@ fn load(documents: &[&str]) -> Result<Config, ConfigErrors> {
     load_for(Required::Sync, documents)
 }
 
-fn load_for(extent: Required, documents: &[&str]) -> Result<Config, ConfigErrors> {
+fn load_for(required: Required, documents: &[&str]) -> Result<Config, ConfigErrors> {
     let variable: &dyn Fn(&str) -> Option<String> = &|name| (name == "BUCKET").then(|| "from-env".to_owned());
     let file: &dyn Fn(&Path) -> std::io::Result<String> = &|_| Err(std::io::ErrorKind::NotFound.into());
     let surroundings = Surroundings { variable, file, now: DateTime::<Utc>::UNIX_EPOCH };
     let text = Text { file: "c.yml".into(), content: documents.join("---\n") };
-    Config::of(&[text], extent, &surroundings, Vec::new())
+    Config::from_texts(&[text], required, &surroundings, Vec::new())
 }
 
 #[track_caller]
@@ -142,7 +142,7 @@ fn what_the_built_in_source_would_not_heed_is_refused() {
         ("otel_endpoint: localhost:4318", "otel_endpoint", "it sends no telemetry"),
         ("otel_endpoint_insecure: true", "otel_endpoint_insecure", "it sends no telemetry"),
     ] {
-        let expected = format!("`spec.{field}`: cannot be used with the built-in source of files: {why}; take the field out");
+        let expected = format!("`spec.{field}`: cannot be used with the built-in file source: {why}; take the field out");
         refused_source("path: files", &with(line), &expected);
     }
     let unheeded = |line: &str| load(&[&changed(SOURCE, "path: files", &with(line)), DESTINATION]).unwrap_err().to_string();
@@ -318,10 +318,10 @@ fn documents_are_checked_against_each_other() {
             "there is no destination; expected at least one document with `kind: destination`",
         ],
     );
-    refused(&[SOURCE, DESTINATION, SOURCE], &["c.yml, document 3: `spec.name`: the source \"f\" is there already, in c.yml, document 1"]);
+    refused(&[SOURCE, DESTINATION, SOURCE], &["c.yml, document 3: `spec.name`: the source \"f\" is already defined in c.yml, document 1"]);
     refused(
         &[SOURCE, DESTINATION, DESTINATION],
-        &["c.yml, document 3: `spec.name`: the destination \"s3\" is there already, in c.yml, document 2"],
+        &["c.yml, document 3: `spec.name`: the destination \"s3\" is already defined in c.yml, document 2"],
     );
     let expected = "`spec.destinations`: there is no destination \"gcs\"; there is: s3";
     refused_source("destinations: [s3]", "destinations: [s3, gcs]", expected);

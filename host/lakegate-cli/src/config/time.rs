@@ -1,11 +1,11 @@
-//! `${time:EXPRESSION|LAYOUT}`: a moment, fixed or relative to now, in one of Go's layouts (RFC 3339 where none is given).
+//! `${time:EXPRESSION|LAYOUT}`: a point in time, absolute or relative to now, formatted by a Go time layout (RFC 3339 by default).
 
 use chrono::{DateTime, Datelike, FixedOffset, Months, NaiveDate, NaiveTime, TimeDelta, Timelike, Utc};
 
-/// Expressions and layouts longer than this are mistakes.
+/// Longer expressions and layouts are certainly mistakes.
 const MAX_BYTES: usize = 256;
 
-/// Writes the moment that an expression means.
+/// Evaluates an expression and formats the result.
 pub(super) fn expand(expression: &str, now: DateTime<Utc>) -> Result<String, String> {
     if expression.len() > MAX_BYTES {
         return Err(format!("longer than {MAX_BYTES} bytes"));
@@ -37,7 +37,7 @@ fn parse(text: &str, now: DateTime<Utc>) -> Result<DateTime<FixedOffset>, String
     found.ok_or_else(|| "expected `now`, `7 days ago`, `1h from now`, a date such as 2021-03-04, or RFC 3339".to_owned())
 }
 
-/// Reads `1 day 2 hours`, `1h30m` and moves `from` by it.
+/// Parses `1 day 2 hours` or `1h30m` and shifts `from` by it.
 fn shift(text: &str, sign: i64, from: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let mut rest = text.trim();
     if rest.is_empty() {
@@ -80,7 +80,7 @@ const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// The parts of Go's reference time, and what each becomes. Where one begins like another, the longer comes first.
+/// The parts of Go's reference time, and how each is formatted. If one part is a prefix of another, the longer one comes first.
 type Part = (&'static str, fn(&DateTime<FixedOffset>) -> String);
 const PARTS: [Part; 31] = [
     ("January", |t| MONTHS[t.month0() as usize].to_owned()),
@@ -130,7 +130,7 @@ fn zone_name(time: &DateTime<FixedOffset>) -> String {
     if seconds_east(time) == 0 { "UTC".to_owned() } else { offset(time, "") }
 }
 
-/// Writes a moment in one of Go's layouts. Whatever is no part of the reference time is written as it is.
+/// Formats a time by a Go layout. Anything that is not part of the reference time is copied.
 fn format(time: DateTime<FixedOffset>, layout: &str) -> String {
     let mut written = String::new();
     let mut rest = layout;

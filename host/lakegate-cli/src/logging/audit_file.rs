@@ -1,7 +1,8 @@
-//! The audit log in a file of its own: one line of JSON with its time for each decision, appended.
+//! The separate audit log file: one line of JSON, with its time, is appended for each decision.
 //!
-//! The file is the operator's to rotate: it is renamed, and opened anew under its name at the next SIGHUP. A line that cannot be written (a
-//! full disk) is tried again until it can, and so its tenants wait for room as they do for a log that nobody reads; the process log says so.
+//! The operator may rotate the file: it is renamed, and the next SIGHUP opens a new one under the old name. A line that cannot be written (because
+//! the disk is full) is retried until it can be; meanwhile tenants wait for space, as they do for a log that is not read, and the process log reports
+//! it.
 
 use super::writer::{Order, Queue};
 use std::fs::{File, OpenOptions};
@@ -12,36 +13,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Who may read a file that is made here: its owner, and the group that collects logs.
+/// Mode of a new file: readable for its owner, and for the group that collects logs.
 const MODE: u32 = 0o640;
-/// Between two tries to write a line.
+/// Delay between two attempts to write a line.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often it is said that a line cannot be written.
-const TELL: Duration = Duration::from_secs(10);
+/// How often a write failure is reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The file, open.
+/// The open audit log file.
 pub(super) struct AuditFile {
     path: PathBuf,
     file: File,
     reopen: Arc<AtomicBool>,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 impl AuditFile {
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     ///
     /// # Errors
-    /// It cannot be appended to, or is no file: a pipe would wait for its reader.
+    /// It cannot be appended to, or is not a regular file (opening a pipe would block).
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: open(path)?, reopen: Arc::default(), told: None })
+        Ok(Self { path: path.to_owned(), file: open(path)?, reopen: Arc::default(), reported: None })
     }
 
-    /// Set, it has the file opened anew before the next line.
+    /// A flag that makes the file be reopened before the next line.
     pub(super) fn reopen_flag(&self) -> Arc<AtomicBool> {
         self.reopen.clone()
     }
 
-    /// Writes until nobody hands anything over any more.
+    /// Writes lines until all senders are gone.
     pub(super) fn write(mut self, queue: Queue) {
         queue.each(|order| match order {
             Order::Line(mut line, _room) => {
@@ -52,15 +53,15 @@ impl AuditFile {
         });
     }
 
-    /// Appends a line, however often that takes.
+    /// Appends a line, retrying until it succeeds.
     fn append(&mut self, line: &[u8]) {
         let mut rest = line;
         while !rest.is_empty() {
             if self.reopen.swap(false, Ordering::AcqRel) {
                 match open(&self.path) {
-                    // No file has half of a line.
+                    // The new file gets the whole line.
                     Ok(file) => (self.file, rest) = (file, line),
-                    Err(error) => self.tell(&error, "The audit log cannot be opened anew, and goes on where it was."),
+                    Err(error) => self.report(&error, "The audit log cannot be reopened; lines still go to the old file."),
                 }
             }
             match self.file.write(rest) {
@@ -68,16 +69,16 @@ impl AuditFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 failed => {
                     let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
-                    self.tell(&error, "The audit log cannot be written: tenants wait until it can.");
+                    self.report(&error, "The audit log cannot be written; tenants wait until it can.");
                     std::thread::sleep(RETRY);
                 }
             }
         }
     }
 
-    fn tell(&mut self, error: &io::Error, what: &str) {
-        if self.told.is_none_or(|told| told.elapsed() >= TELL) {
-            self.told = Some(Instant::now());
+    fn report(&mut self, error: &io::Error, what: &str) {
+        if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL) {
+            self.reported = Some(Instant::now());
             tracing::error!(file = %self.path.display(), %error, "{what}");
         }
     }
@@ -85,7 +86,7 @@ impl AuditFile {
 
 fn open(path: &Path) -> io::Result<File> {
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is there, and is no regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it exists and is not a regular file"));
     }
     let mut file = OpenOptions::new().append(true).create(true).mode(MODE).open(path)?;
     if ends_torn(path) {
@@ -94,7 +95,7 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether the file ends in half of a line, as after a full disk or a power cut.
+/// Whether the file ends with an incomplete line, as after a full disk or a power failure.
 fn ends_torn(path: &Path) -> bool {
     let last = || {
         let mut file = File::open(path)?;
@@ -103,7 +104,7 @@ fn ends_torn(path: &Path) -> bool {
         file.read_exact(&mut last)?;
         Ok::<_, io::Error>(last)
     };
-    // An empty file has no last byte; one that may not be read is left as it is.
+    // An empty file has no last byte; a file that cannot be read is left as it is.
     last().is_ok_and(|last| last != *b"\n")
 }
 
@@ -139,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
         let mut file = AuditFile::open(&path).unwrap();
-        // It takes nothing until it is opened anew.
+        // It accepts nothing until it is reopened.
         file.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let (reopen, (writer, queue)) = (file.reopen_flag(), writer::queue());
         let writing = std::thread::spawn(move || file.write(queue));

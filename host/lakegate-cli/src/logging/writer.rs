@@ -1,7 +1,7 @@
-//! A thread that writes lines: whoever logs hands a line over and goes on, however slowly the log is read.
+//! A thread that writes lines, so that logging never waits for a slow reader of the log.
 //!
-//! Where the reader does not keep up, lines are left out and counted, and the count is a line. An audit line brings its own room (see
-//! [`lakegate::serving::audit`]): whoever has one has waited for it, so it is always taken, and its room is free once it is written.
+//! If the reader does not keep up, lines are dropped and counted, and the count is logged. An audit line comes with reserved space (see
+//! [`lakegate::serving::audit`]), which its sender has waited for, so it is always accepted; the space is released once the line is written.
 
 use lakegate::serving::Room;
 use std::io::Write;
@@ -10,46 +10,46 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Lines that wait to be written, besides those with room of their own; each has at most 4 KiB.
+/// Maximum number of queued lines of at most 4 KiB each, not counting lines with reserved space.
 const MAX_LINES: usize = 4_096;
-/// How long a line waits for room where it may wait; nobody does again before another line was written.
+/// How long a line that may wait does so; after a timeout, no line waits again before another one was written.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks for room.
+/// Delay between two checks for space.
 const POLL: Duration = Duration::from_millis(2);
-/// How long the end of a process waits for lines that nobody reads.
+/// How long the process waits at its end for lines that nobody reads.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// What the thread is asked for.
+/// A request to the thread.
 pub(crate) enum Order {
-    /// A line, and the room of one that has its own.
+    /// Write a line, with its reserved space if it has some.
     Line(String, Option<Room>),
-    /// All lines before it are written: say so.
+    /// Signal once all earlier lines are written.
     Flush(Sender<()>),
 }
 
-/// What the two ends share.
+/// State shared by writer and thread.
 #[derive(Debug, Default)]
 struct Shared {
     waiting: AtomicUsize,
     lost: AtomicU64,
-    /// Somebody has waited for room in vain, and nothing was written since.
+    /// A line has waited in vain, and nothing has been written since.
     stuck: AtomicBool,
 }
 
-/// Takes lines.
+/// The sending end.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     orders: Sender<Order>,
     shared: Arc<Shared>,
 }
 
-/// What waits to be written.
+/// The receiving end, with the queued lines.
 pub(crate) struct Queue {
     orders: Receiver<Order>,
     shared: Arc<Shared>,
 }
 
-/// A writer and what it feeds.
+/// Creates a writer and its queue.
 pub(crate) fn queue() -> (Writer, Queue) {
     let (sender, orders) = channel();
     let shared = Arc::new(Shared::default());
@@ -57,18 +57,18 @@ pub(crate) fn queue() -> (Writer, Queue) {
 }
 
 impl Writer {
-    /// Hands a line over, or counts it as lost if there is no room.
+    /// Queues a line, or counts it as lost if the queue is full.
     pub(crate) fn line(&self, line: String) {
         if self.shared.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_LINES {
             self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // A writer that is gone has nobody to write for.
+        // If the thread is gone, the process is ending.
         let _gone = self.orders.send(Order::Line(line, None));
     }
 
-    /// Hands a line over, and waits for room if lines are being written.
+    /// Queues a line, and waits for space as long as lines are being written.
     pub(crate) fn line_patiently(&self, line: String) {
         let until = Instant::now() + PATIENCE;
         while self.shared.waiting.load(Ordering::Relaxed) >= MAX_LINES && !self.shared.stuck.load(Ordering::Relaxed) {
@@ -80,12 +80,12 @@ impl Writer {
         self.line(line);
     }
 
-    /// Hands over a line that has room of its own.
+    /// Queues a line with reserved space.
     pub(crate) fn line_in(&self, room: Room, line: String) {
         let _gone = self.orders.send(Order::Line(line, Some(room)));
     }
 
-    /// Waits until all is written, though not without end.
+    /// Waits, up to a limit, until all lines are written.
     pub(crate) fn flush(&self) {
         let (done, written) = channel();
         let _gone = self.orders.send(Order::Flush(done));
@@ -94,14 +94,14 @@ impl Writer {
 }
 
 impl Queue {
-    /// Writes until nobody hands anything over any more. `tell_lost` makes a line of a number of lines.
-    pub(crate) fn write(self, mut to: impl Write, tell_lost: impl Fn(u64) -> String) {
+    /// Writes lines until all senders are gone. `lost_message` formats a number of lost lines.
+    pub(crate) fn write(self, mut to: impl Write, lost_message: impl Fn(u64) -> String) {
         let shared = self.shared.clone();
-        // A log that nobody reads any more is no reason to stop; what it does not take is lost, and told of should it take lines again.
+        // A broken log is no reason to stop: lines that it does not accept are lost, which is reported if it accepts lines again.
         let mut put = |line: &str| to.write_all(format!("{line}\n").as_bytes()).and_then(|()| to.flush()).is_ok();
         self.each(|order| {
             let lost = shared.lost.swap(0, Ordering::Relaxed);
-            if lost > 0 && !put(&tell_lost(lost)) {
+            if lost > 0 && !put(&lost_message(lost)) {
                 shared.lost.fetch_add(lost, Ordering::Relaxed);
             }
             match order {
@@ -115,7 +115,7 @@ impl Queue {
         });
     }
 
-    /// Answers orders, one after the other, until there will be no more.
+    /// Processes requests in order until all senders are gone.
     pub(crate) fn each(self, mut answer: impl FnMut(Order)) {
         for order in self.orders {
             let counted = matches!(order, Order::Line(_, None));
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_full_queue_holds_nobody_up_and_what_is_lost_is_told() {
         let (writer, queue) = queue();
-        // Nobody reads yet.
+        // Nothing is read yet.
         for number in 0..MAX_LINES + 3 {
             writer.line(number.to_string());
         }
@@ -167,7 +167,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[1], lines.len()), ("3 are lost", "0", MAX_LINES + 2), "{lines:?}");
         assert_eq!(lines.last(), Some(&"with room"));
-        // There is room again.
+        // There is space again.
         writer.line("again".to_owned());
         writer.flush();
         assert!(written.0.lock().unwrap().ends_with(b"\nagain\n"));
@@ -219,7 +219,7 @@ mod tests {
         assert!(begun.elapsed() < LAST_LINES * 2);
     }
 
-    /// Refuses so many writes, then takes all.
+    /// Refuses a number of writes, then accepts all.
     struct Closed(Written, u32);
 
     impl Write for Closed {
@@ -238,7 +238,7 @@ mod tests {
         let ((writer, queue), written) = (queue(), Written::default());
         ["a", "b", "c"].into_iter().for_each(|line| writer.line(line.to_owned()));
         drop(writer);
-        // Refused: a; that one is lost, and b. Then there is room.
+        // Refused: a, the report that it is lost, and b. The following writes succeed.
         queue.write(Closed(written.clone(), 4), |lost| format!("{lost} are lost"));
         assert_eq!(String::from_utf8_lossy(&written.0.lock().unwrap()), "2 are lost\nc\n");
     }

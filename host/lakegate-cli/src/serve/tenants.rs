@@ -1,9 +1,9 @@
-//! `lakegate serve --tenants FILE`: every tenant at its own place under its own grant, until SIGINT or SIGTERM.
+//! `lakegate serve --tenants FILE`: serves every tenant at its own address under its own grant, until SIGINT or SIGTERM.
 //!
-//! SIGHUP reads the file again. A tenant whose entry is as it was goes on, sessions and all (its certificates are read anew); one whose
-//! entry has changed is stopped first, since the new grant may allow less, and served anew with what it has used of its day; one that is gone
-//! is stopped. A file with a mistake changes nothing, and neither does one whose variables, certificates or places are not there: all that is
-//! wanted is made before anybody is stopped.
+//! SIGHUP reads the file again. A tenant whose entry is unchanged continues with its sessions (its certificates are reloaded). One whose entry has
+//! changed is stopped first, since the new grant may allow less, and then served again, with its usage of the day carried over. One that is gone is
+//! stopped. Nothing changes if the file has an error, or if variables or certificates are missing or addresses cannot be bound: everything needed is
+//! prepared before any tenant is stopped.
 
 use super::{ServeArgs, Signals, TenantsArgs, raise_open_files, unless_signalled, warn_of_flags, wind_down};
 use crate::args::ResourceArgs;
@@ -32,17 +32,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Serves the tenants of `file`. `machine` is what all have in common.
+/// Serves the tenants of `file`. `machine` has the defaults for all of them.
 ///
 /// # Errors
-/// The file is refused, a tenant's place cannot be listened on, or its credentials are not there.
+/// The file is refused, a tenant's address cannot be bound, or its credentials are missing.
 pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, machine: ResourceArgs) -> Result<Exit, CliError> {
-    // First: unheard, it ends the process.
+    // Installed first: without a handler, the signal kills the process.
     let mut hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
     let TenantsArgs { tenants: file, status, audit_log, allow_removal } = servers;
     let file = file.ok_or_else(|| CliError::new(Exit::Usage, "--tenants: a file is required"))?;
     let shared = machine.clone();
-    // Clients of the protocol hear of failures, not of objects.
+    // The protocol reports failures to clients, but no objects.
     let options = unless_signalled(move || Ok(Options { receipt_bytes: 0, ..shared.options()? }));
     let Some(options) = options.await? else { return Ok(Exit::Done) };
     let tenants = tenants::settled(&file).await?.tenants;
@@ -51,14 +51,14 @@ pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, mach
             let refuse = |error| CliError::new(Exit::Usage, format!("--audit-log {}: cannot be appended to: {error}", path.display()));
             Some(logging::start_with_audit(args.log_level, args.log_format, path).map_err(refuse)?)
         }
-        // An embedder may have a log of its own already.
+        // An embedding program may have set up its own log.
         None => logging::start(args.log_level, args.log_format).ok(),
     };
     raise_open_files();
     let mut signals = Signals::new()?;
-    // One component for all tenants that bring none.
+    // One component for all tenants without their own.
     let runtime = service::compiling(move || Ok(machine.runtime()?));
-    // Whoever waits for it drives it; somebody must, for the status page to see that it is there.
+    // A shared future only runs while something polls it, and the status page needs to see when it is done.
     tokio::spawn(runtime.clone());
     let mut servers = TenantServers {
         file,
@@ -88,16 +88,16 @@ pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, mach
             _ = signals.terminate.recv() => break,
         }
     }
-    tracing::info!("Stopping: what is open is aborted.");
+    tracing::info!("Stopping: aborting open uploads.");
     servers.stop(|_| true).await;
     Ok(Exit::Done)
 }
 
-/// Ignores `AWS_ENDPOINT_URL*`, which would send tenants' objects and requests for their credentials elsewhere: the SDK reads them wherever it
-/// calls a service. If one is set, this program takes its own place without it, under the same process id. Returns if none is set.
+/// Ignores `AWS_ENDPOINT_URL*`, which would send tenants' objects and credential requests elsewhere: the SDK reads them whenever it calls a service.
+/// If one is set, this program re-executes itself without it, under the same process ID. Returns if none is set.
 ///
 /// # Errors
-/// This program cannot be started again.
+/// This program cannot be re-executed.
 pub fn ignore_redirects() -> Result<(), CliError> {
     let redirects = |name: &OsString| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL");
     let names: Vec<OsString> = std::env::vars_os().map(|(name, _)| name).filter(redirects).collect();
@@ -111,10 +111,10 @@ pub fn ignore_redirects() -> Result<(), CliError> {
     }
     again.args(arguments);
     for name in &names {
-        error_line(&format!("Warning: {} is ignored: a grant says where its tenant's objects go", name.display()));
+        error_line(&format!("Warning: {} is ignored: the grant of a tenant decides where its objects go", name.display()));
         again.env_remove(name);
     }
-    // What is said is written by a thread of the process that is about to end.
+    // Output is written by a thread, which would be lost with this process image.
     crate::console::flush();
     Err(anyhow::Error::from(again.exec()).context("this program cannot be started again without the variables").into())
 }
@@ -123,51 +123,51 @@ fn not_open(entry: &TenantEntry, error: &anyhow::Error) -> CliError {
     CliError::new(Exit::Source, format!("tenant {:?}: cannot listen on {}: {error:#}", entry.tenant.name, entry.place))
 }
 
-/// Who is served, and how.
+/// The served tenants and their shared state.
 struct TenantServers {
     file: PathBuf,
-    /// Whether tenants and limits may go from a file that is not sealed.
+    /// Whether an unsealed file may remove tenants and limits.
     allow_removal: bool,
     options: Options,
     runtime: Made<Arc<Runtime>>,
-    served: BTreeMap<Arc<str>, Served>,
-    /// Every tenant that there has been: one that comes back has used of its day what it has used.
+    served: BTreeMap<Arc<str>, ServedTenant>,
+    /// All tenants so far: one that comes back keeps its usage of the day.
     known: BTreeMap<Arc<str>, Arc<Tenant>>,
     watched: status_page::Tenants,
-    /// Whose component is being compiled: one at a time, however many there are.
+    /// Limits compiling of tenants' components to one at a time.
     compiling: Arc<Semaphore>,
 }
 
-/// A tenant that can be served: whatever could be wrong with it has been looked at.
-struct Ready {
+/// A tenant that is ready to be served, with everything validated.
+struct ReadyTenant {
     entry: TenantEntry,
     options: Options,
-    place: Opening,
+    place: PlaceState,
 }
 
-/// Its place.
-enum Opening {
+/// The state of its listening address.
+enum PlaceState {
     Done(Listener),
-    /// Another tenant is there still, or the same one under its earlier grant.
+    /// The address is still used by another tenant, or by the same one under its earlier grant.
     Waits(Prepared),
 }
 
-/// A tenant at its place.
-struct Served {
+/// A tenant that is being served.
+struct ServedTenant {
     entry: TenantEntry,
     server: Server,
-    gate: Option<TlsAcceptorHandle>,
+    acceptor: Option<TlsAcceptorHandle>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl TenantServers {
-    /// Starts the status page; it ends when the answer is dropped.
+    /// Starts the status page, which stops when the returned handle is dropped.
     async fn watch(&self, address: SocketAddr) -> Result<AbortOnDropHandle<()>, CliError> {
         if !address.ip().is_loopback() {
             return Err(CliError::new(
                 Exit::Usage,
-                format!("--status {address}: not on the loopback interface, where alone it is offered"),
+                format!("--status {address}: not a loopback address; the status page is only offered on the loopback interface"),
             ));
         }
         let refuse = |error| CliError::new(Exit::Source, format!("--status: cannot listen on {address}: {error}"));
@@ -178,36 +178,36 @@ impl TenantServers {
         Ok(AbortOnDropHandle::new(tokio::spawn(StatusPage::new(self.watched.clone(), ready).serve(listener))))
     }
 
-    /// Makes all that is needed to serve them, and stops nobody.
-    async fn prepare(&self, wanted: Vec<TenantEntry>) -> Result<Vec<Ready>, CliError> {
+    /// Prepares everything needed to serve these tenants, without stopping any.
+    async fn prepare(&self, wanted: Vec<TenantEntry>) -> Result<Vec<ReadyTenant>, CliError> {
         let mut all = Vec::new();
         for mut entry in wanted {
             let name = entry.tenant.name.clone();
             if let Some(earlier) = self.known.get(&name) {
-                entry.follow(earlier);
+                entry.carry_over(earlier);
             }
             let options = entry.options(&self.options)?;
             let prepared = entry.place.prepare().map_err(|error| not_open(&entry, &error))?;
             let taken = self.served.values().any(|served| tenants::same_place(&served.entry.place, &entry.place));
             let place = if taken {
-                Opening::Waits(prepared)
+                PlaceState::Waits(prepared)
             } else {
-                Opening::Done(prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?)
+                PlaceState::Done(prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?)
             };
-            all.push(Ready { entry, options, place });
+            all.push(ReadyTenant { entry, options, place });
         }
         Ok(all)
     }
 
-    /// Serves a tenant at its place.
-    async fn serve(&mut self, Ready { entry, options, place }: Ready) -> Result<(), CliError> {
+    /// Starts serving a tenant.
+    async fn serve(&mut self, ReadyTenant { entry, options, place }: ReadyTenant) -> Result<(), CliError> {
         let name = entry.tenant.name.clone();
         let listener = match place {
-            Opening::Done(listener) => listener,
-            Opening::Waits(prepared) => prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?,
+            PlaceState::Done(listener) => listener,
+            PlaceState::Waits(prepared) => prepared.bind().await.map_err(|error| not_open(&entry, &error.into()))?,
         };
         tracing::info!(tenant = &*name, address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
-        let (runtime, gate, stop) = (self.runtime_of(&entry), listener.gate(), CancellationToken::new());
+        let (runtime, acceptor, stop) = (self.runtime_of(&entry), listener.acceptor(), CancellationToken::new());
         let destination = async move { Ok(Destination::new(runtime.await?, options)) }.boxed().shared();
         let server = Server::for_tenant(destination, stop.clone(), entry.tenant.clone());
         let serving = tokio::spawn({
@@ -215,55 +215,55 @@ impl TenantServers {
             async move { listener.serve(&server, stop).await }
         });
         self.known.insert(name.clone(), entry.tenant.clone());
-        self.served.insert(name, Served { entry, server, gate, stop, serving });
-        self.tell();
+        self.served.insert(name, ServedTenant { entry, server, acceptor, stop, serving });
+        self.update_status_page();
         Ok(())
     }
 
-    /// What the tenant's guests run on: the common component, or its own beside it.
+    /// The runtime of the tenant's guests: the common component, or its own in the same engine.
     fn runtime_of(&self, entry: &TenantEntry) -> Made<Arc<Runtime>> {
         let Some(file) = entry.component().map(Path::to_owned) else { return self.runtime.clone() };
         let (common, name, compiling) = (self.runtime.clone(), entry.tenant.name.clone(), self.compiling.clone());
         let made = async move {
             let common = common.await?;
-            let _turn = compiling.acquire_owned().await;
-            let beside = {
+            let _permit = compiling.acquire_owned().await;
+            let own = {
                 let file = file.clone();
                 tokio::task::spawn_blocking(move || Compiler::of_this_program().and_then(|compiler| common.beside(&file, &compiler)))
             };
-            let refused = |words: String| {
-                tracing::error!(tenant = &*name, "The tenant's component is refused: {}: {words}", file.display());
-                Arc::from(words)
+            let refused = |message: String| {
+                tracing::error!(tenant = &*name, "The tenant's component is refused: {}: {message}", file.display());
+                Arc::from(message)
             };
-            beside.await.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
+            own.await.map_err(|error| refused(error.to_string()))?.map_err(|error| refused(error.to_string()))
         };
         let made = made.boxed().shared();
-        // Compiled now, not when the first client waits for it.
+        // Compile now, not when the first client waits for it.
         tokio::spawn(made.clone());
         made
     }
 
-    /// Stops those whom `which` names, all at the same time.
+    /// Stops the tenants selected by `which`, in parallel.
     async fn stop(&mut self, which: impl Fn(&TenantEntry) -> bool) -> usize {
         let names: Vec<Arc<str>> = self.served.iter().filter(|(_, served)| which(&served.entry)).map(|(name, _)| name.clone()).collect();
-        let stopped: Vec<Served> = names.iter().filter_map(|name| self.served.remove(name)).collect();
+        let stopped: Vec<ServedTenant> = names.iter().filter_map(|name| self.served.remove(name)).collect();
         stopped.iter().for_each(|served| served.stop.cancel());
-        self.tell();
+        self.update_status_page();
         let (servers, serving): (Vec<Server>, Vec<JoinHandle<()>>) =
             stopped.into_iter().map(|served| (served.server, served.serving)).unzip();
         let ended: Vec<_> = serving.iter().map(JoinHandle::abort_handle).collect();
         wind_down(&servers, join_all(serving)).await;
-        // A client that does not hang up keeps no place.
+        // Clients that do not disconnect are cut off.
         ended.iter().for_each(tokio::task::AbortHandle::abort);
         names.len()
     }
 
-    /// Whether the tenant is served as it stands in the file.
+    /// Whether the tenant is already served under an identical entry.
     fn serves(&self, entry: &TenantEntry) -> bool {
         self.served.get(&entry.tenant.name).is_some_and(|served| served.entry.is_as(entry))
     }
 
-    /// Reads the file again.
+    /// Reloads the file.
     async fn reload(&mut self) {
         let wanted = match tenants::settled(&self.file).await {
             Ok(wanted) => wanted,
@@ -276,21 +276,21 @@ impl TenantServers {
             Ok(made) => made,
             Err(error) => return tracing::error!("Tenants stay as they were: {error}"),
         };
-        // Mistakes come first: a file that has one need not be whole.
+        // Errors are reported first: an invalid file need not be checked for completeness.
         if !losses.is_empty() && !self.allow_removal {
             return tracing::error!(
                 file = %self.file.display(),
                 missing = losses.join("; "),
-                "Tenants stay as they were: the file lacks what is served, and may be cut short. If it is whole, seal it (`lakegate policy check \
-                 --seal`) and send SIGHUP again, or serve with --allow-removal."
+                "Tenants stay as they were: the file lacks tenants or fields that are being served, and may be truncated. If it is complete, \
+                 seal it (`lakegate policy check --seal`) and send SIGHUP again, or serve with --allow-removal."
             );
         }
         for missing in losses {
-            tracing::warn!(missing, "No longer in the file of tenants.");
+            tracing::warn!(missing, "No longer in the tenants file.");
         }
         let stays = |served: &TenantEntry| same.iter().any(|entry| entry.is_as(served));
         for served in self.served.values().filter(|served| stays(&served.entry)) {
-            if let Err(error) = served.entry.place.renew(served.gate.as_ref()) {
+            if let Err(error) = served.entry.place.renew(served.acceptor.as_ref()) {
                 tracing::error!(tenant = &*served.entry.tenant.name, "The certificates stay as they were: {error:#}");
             }
         }
@@ -302,11 +302,11 @@ impl TenantServers {
                 Err(error) => tracing::error!("A tenant is not served: {error}"),
             }
         }
-        tracing::info!(kept, stopped, begun, "The file of tenants was read again.");
+        tracing::info!(kept, stopped, begun, "The tenants file was read again.");
     }
 
-    /// Tells the status page who is served.
-    fn tell(&self) {
+    /// Updates the status page's list of tenants.
+    fn update_status_page(&self) {
         let served = self.served.values().map(|served| served.entry.tenant.clone()).collect();
         *self.watched.write().unwrap_or_else(PoisonError::into_inner) = served;
     }

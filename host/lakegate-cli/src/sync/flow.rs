@@ -1,4 +1,4 @@
-//! The rows of one source on their way to its destinations, and what is counted of them.
+//! Passes the rows of one source on to its destinations, and counts them.
 
 use super::super::console::Progress;
 use super::super::destination_write::{DestinationWrite, totals};
@@ -12,12 +12,12 @@ use lakegate_files::{Message, MessageReader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where the rows come from.
+/// The stream of messages from a source.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Files.
+    /// The built-in file source.
     Files(MessageReader),
-    /// A plugin.
+    /// A source plugin.
     Plugin(SourceStream),
 }
 
@@ -35,41 +35,41 @@ impl Source {
     }
 }
 
-/// A destination with what it gets beside the source's own columns.
+/// A destination, and the columns that the sync adds for it.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) stamp: SyncColumnWriter,
-    pub(super) outlet: DestinationWrite,
+    pub(super) sync_columns: SyncColumnWriter,
+    pub(super) write: DestinationWrite,
 }
 
-/// Are tables announced?
+/// Whether tables are announced to destinations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Migrations {
-    /// Schemas are sent on.
+    /// Schemas are passed on.
     Sent,
-    /// `--no-migrate`.
+    /// Schemas are not passed on (`--no-migrate`).
     Withheld,
 }
 
-/// What a source has sent.
+/// Counts of what a source has sent.
 #[derive(Debug, Default)]
 pub(super) struct SourceCounts {
-    /// Rows of all tables.
+    /// Total number of rows.
     pub(super) rows: u64,
-    /// Rows of each table.
+    /// Number of rows by table.
     pub(super) rows_per_table: BTreeMap<String, u64>,
-    /// Error messages of each table.
+    /// Number of error messages by table.
     pub(super) errors_per_table: BTreeMap<String, u64>,
-    /// Tables in the order in which they were announced.
+    /// Tables in the order of their announcement.
     pub(super) tables: Vec<Arc<TableInfo>>,
     /// The names of [`SourceCounts::tables`].
     announced: BTreeSet<String>,
-    /// Bytes of the names that are counted for, each as often as it is kept.
+    /// Total bytes of the stored table names.
     name_bytes: usize,
 }
 
 impl SourceCounts {
-    /// The source has these tables, whether rows or errors came of them or not.
+    /// Adds tables that the source has, even if they had neither rows nor errors.
     pub(super) fn offered(&mut self, tables: &[String]) {
         for table in tables {
             self.rows_per_table.entry(table.clone()).or_default();
@@ -77,7 +77,7 @@ impl SourceCounts {
         }
     }
 
-    /// Error messages of all tables.
+    /// Total number of error messages.
     pub(super) fn errors(&self) -> u64 {
         self.errors_per_table.values().sum()
     }
@@ -105,10 +105,10 @@ impl SourceCounts {
         Ok(())
     }
 
-    /// Room for a table's name, should it be new. A source may name tables without end.
+    /// Checks the limits before a new table name is stored, since a source may name any number of tables.
     ///
     /// # Errors
-    /// There are too many, or their names are too long.
+    /// There are too many tables, or their names are too long.
     fn make_room(&mut self, table: &str) -> Result<(), CliError> {
         if self.rows_per_table.contains_key(table) || self.errors_per_table.contains_key(table) {
             return Ok(());
@@ -125,10 +125,10 @@ impl SourceCounts {
     }
 }
 
-/// Sends everything on, until the source has ended.
+/// Passes all messages on until the source has ended.
 ///
 /// # Errors
-/// The source fails or sends what is no table, or a destination does not take it.
+/// The source fails or sends an invalid message, or a destination fails.
 pub(super) async fn run(
     name: &str,
     mut source: Source,
@@ -143,7 +143,7 @@ pub(super) async fn run(
             SourceMessage::Insert(ipc) => insert(&ipc, targets, counts).await?,
             SourceMessage::Delete(delete) => {
                 for target in targets.iter_mut() {
-                    target.outlet.delete(delete.clone()).await?;
+                    target.write.delete(delete.clone()).await?;
                 }
             }
             SourceMessage::Error { table, error } => {
@@ -151,33 +151,33 @@ pub(super) async fn run(
                 counts.failed(table)?;
             }
         }
-        progress.show(|| totals(targets.iter().map(|target| &target.outlet)));
+        progress.show(|| totals(targets.iter().map(|target| &target.write)));
     }
     Ok(())
 }
 
 async fn migrate(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts, migrations: Migrations) -> Result<(), CliError> {
     for target in targets {
-        let stamped = target.stamp.schema(ipc).map_err(|error| unusable("schema", &error))?;
-        counts.announced(&stamped.table)?;
+        let extended = target.sync_columns.schema(ipc).map_err(|error| unusable("schema", &error))?;
+        counts.announced(&extended.table)?;
         if migrations == Migrations::Sent {
-            target.outlet.migrate(stamped.ipc).await?;
+            target.write.migrate(extended.ipc).await?;
         }
     }
     Ok(())
 }
 
-/// A message without a record batch ends here: of no rows nothing is to be said.
+/// A message without record batches is not passed on, since it has no rows.
 async fn insert(ipc: &Bytes, targets: &mut [Target], counts: &mut SourceCounts) -> Result<(), CliError> {
     let mut counted = false;
     for target in targets {
-        let stamped = target.stamp.rows(ipc).map_err(|error| unusable("record", &error))?;
+        let extended = target.sync_columns.rows(ipc).map_err(|error| unusable("record", &error))?;
         if !counted {
-            counts.inserted(&stamped.table, stamped.rows())?;
+            counts.inserted(&extended.table, extended.rows())?;
             counted = true;
         }
-        for record in stamped.records {
-            target.outlet.insert(record.ipc, record.rows).await?;
+        for record in extended.records {
+            target.write.insert(record.ipc, record.rows).await?;
         }
     }
     Ok(())
@@ -187,13 +187,13 @@ fn unusable(what: &str, error: &InvalidMessage) -> CliError {
     CliError::new(Exit::Source, format!("a {what} of the source cannot be used: {error}"))
 }
 
-/// The tables whose rows of earlier syncs are to go. A source that keeps its state brings only what is new of an incremental table and of
-/// what hangs on it, so there the earlier rows are still true.
+/// The tables whose rows of earlier syncs are to be deleted. A source with a state backend only sends new rows of incremental tables and their
+/// children, so there the earlier rows remain valid.
 pub(super) fn stale(counts: &SourceCounts, keeps_state: bool) -> impl Iterator<Item = &TableInfo> {
     let by_name: BTreeMap<&str, &TableInfo> = counts.tables.iter().map(|table| (table.name.as_str(), table.as_ref())).collect();
     let incremental = move |table: &TableInfo| {
         let mut at = Some(table);
-        // A table is no deeper than there are tables, unless parents go round in a circle.
+        // A table cannot be nested deeper than the number of tables, unless parents form a cycle.
         for _ in 0..=by_name.len() {
             match at {
                 Some(table) if table.incremental => return true,
@@ -239,7 +239,7 @@ mod tests {
         counts.inserted(&table("b", None, false), 4).unwrap();
         assert_eq!((counts.rows, counts.tables.len()), (7, 1));
         assert_eq!(counts.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7)]));
-        // What the source offers beside them is there with none of either.
+        // Other tables of the source appear with zero rows and errors.
         counts.offered(&["b".to_owned(), "c".to_owned()]);
         assert_eq!(counts.rows_per_table, BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 7), ("c".to_owned(), 0)]));
         assert_eq!(counts.errors_per_table, BTreeMap::from([("b".to_owned(), 0), ("c".to_owned(), 0)]));
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(long(&|counts, number| counts.failed(name(number))), Some(1_000));
         assert_eq!(long(&|counts, number| counts.inserted(&table(&name(number), None, false), 1)), Some(1_000));
         assert_eq!(long(&|counts, number| counts.announced(&table(&name(number), None, false))), Some(1_000));
-        // Known ones go on, and one table counts once.
+        // Known tables are still accepted, and each table counts once.
         assert_eq!(long(&|counts, _| counts.failed(name(1)).and_then(|()| counts.inserted(&table(&name(1), None, false), 1))), None);
         let mut counts = SourceCounts::default();
         assert!((0..MAX_TABLES).all(|number| counts.failed(number.to_string()).is_ok()));

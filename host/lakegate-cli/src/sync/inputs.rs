@@ -1,4 +1,4 @@
-//! What a source of files reads, and which tables a configuration asks for.
+//! The inputs of the file source, and the selection of tables by a configuration.
 
 use super::super::config::{Source, SourcePlugin};
 use super::super::exit::{CliError, Exit};
@@ -7,18 +7,18 @@ use bytes::Bytes;
 use lakegate_cloudquery::client::Selection;
 use lakegate_files::{Input, MessageReader, ReadOptions, Spool, resolve};
 
-/// The inputs that fall to a shard: files are dealt out whole, in turn.
+/// The inputs of a shard: whole files are distributed in turn.
 pub(super) fn share(inputs: Vec<Input>, shard: Option<Shard>) -> Vec<Input> {
     let Some(Shard { number, total }) = shard else { return inputs };
-    // From 1 to `total`.
+    // Shards are numbered from 1 to `total`.
     let (Ok(number), Ok(total)) = (usize::try_from(number - 1), usize::try_from(total)) else { return inputs };
     inputs.into_iter().skip(number).step_by(total).collect()
 }
 
-/// The inputs of a source of files; none of any other. Blocks.
+/// The inputs of a file source; none for other sources. Blocks.
 ///
 /// # Errors
-/// A file or pattern of files is refused; a pattern of tables matches none, as a source of CloudQuery's SDKs refuses it; no table is left.
+/// A file or file pattern is refused; a table pattern matches nothing (which sources on the CloudQuery SDKs refuse, too); or no table is left.
 pub(in super::super) fn chosen(source: &Source) -> Result<Vec<Input>, CliError> {
     let SourcePlugin::Files { paths } = &source.plugin else { return Ok(Vec::new()) };
     let refused = |problem: String| CliError::new(Exit::Source, format!("source {:?}: {problem}", source.name));
@@ -38,10 +38,10 @@ pub(in super::super) fn chosen(source: &Source) -> Result<Vec<Input>, CliError> 
     Ok(inputs)
 }
 
-/// Names of tables that an error repeats.
+/// How many table names an error lists.
 const NAMES_SHOWN: usize = 20;
 
-/// The first of some names.
+/// Formats the first of a list of names.
 fn shown(names: &[&str]) -> String {
     let first = names.iter().take(NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
     match names.len().checked_sub(NAMES_SHOWN) {
@@ -49,20 +49,20 @@ fn shown(names: &[&str]) -> String {
         _ => first,
     }
 }
-/// Does a pattern of tables stand for a table? As CloudQuery's SDK has it: `*` is any text, and every other character is itself.
+/// Whether a table pattern matches a name. As in CloudQuery's SDK, `*` matches any text, and every other character itself.
 fn matches(pattern: &str, table: &str) -> bool {
     let mut pieces = pattern.split('*');
     let Some(mut rest) = table.strip_prefix(pieces.next().unwrap_or_default()) else { return false };
     let Some(last) = pieces.next_back() else { return rest.is_empty() };
     for piece in pieces {
-        // The first place leaves most to those that follow.
+        // The first match leaves the most text for the parts that follow.
         let Some((_, after)) = rest.split_once(piece) else { return false };
         rest = after;
     }
     rest.ends_with(last)
 }
 
-/// The tables of a source of files: their schemas. Reading may block, so a thread that may do it.
+/// The table schemas of a file source. Runs on a blocking thread, since reading may block.
 pub(in super::super) async fn file_tables(source: &Source, spool: Spool) -> Result<Vec<Bytes>, CliError> {
     let source = source.clone();
     let options = ReadOptions { spool, ..ReadOptions::default() };
@@ -70,7 +70,7 @@ pub(in super::super) async fn file_tables(source: &Source, spool: Spool) -> Resu
     read.await.unwrap_or_else(|error| Err(CliError::new(Exit::Unexpected, error.to_string())))
 }
 
-/// The tables that a configuration asks for.
+/// The table selection of a configuration.
 pub(in super::super) fn selection(source: &Source) -> Selection {
     Selection {
         tables: source.tables.clone(),
@@ -148,7 +148,7 @@ mod tests {
         let input = |name: &str| Input { location: Location::File(name.into()), table: "t".to_owned() };
         let all: Vec<Input> = ["a", "b", "c", "d", "e"].map(input).into();
         for total in 1..=7 {
-            let of = |number| share(all.clone(), Some(Shard { number, total }));
+            let shard = |number| share(all.clone(), Some(Shard { number, total }));
             let shares: Vec<Vec<Input>> = (1..=total).map(of).collect();
             let mut together = shares.concat();
             together.sort_by_key(|input| input.location.name());

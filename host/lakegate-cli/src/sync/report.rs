@@ -1,4 +1,4 @@
-//! What a sync tells about itself: a line of the summary file, and a row of a table of its own in the destination, of the same content.
+//! The summary of a sync: a line in the summary file, and a row with the same content in a table of the destination.
 
 use super::super::exit::{CliError, Exit};
 use arrow_array::builder::{ListBuilder, StringBuilder};
@@ -13,10 +13,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The table of summaries.
+/// Name of the summary table.
 const TABLE: &str = "cloudquery_sync_summaries";
 
-/// One source and one destination of a sync. The fields stand in the order in which the file has them.
+/// The summary of one source and one destination. The fields are in the order of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct SyncSummary {
     pub(super) cli_version: String,
@@ -25,17 +25,17 @@ pub(crate) struct SyncSummary {
     pub(super) destination_path: String,
     pub(super) destination_version: String,
     pub(super) destination_warnings: u64,
-    /// Rows.
+    /// Number of rows.
     pub(super) resources: u64,
     pub(super) source_errors: u64,
     pub(super) source_name: String,
     pub(super) source_path: String,
     pub(super) source_version: String,
     pub(super) source_warnings: u64,
-    /// Their names: what the patterns of the configuration come to.
+    /// Names of the tables selected by the configuration.
     pub(super) source_tables: Vec<String>,
     pub(super) sync_id: String,
-    /// RFC 3339.
+    /// Start of the sync, in RFC 3339.
     pub(super) sync_time: String,
     pub(super) sync_duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,20 +51,20 @@ pub(crate) struct SyncSummary {
 }
 
 impl SyncSummary {
-    /// Appends the line; makes the folder if it is not there.
+    /// Appends the line to a file; creates its folder if needed.
     pub(super) fn append_to(&self, file: &Path) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
         open(file)?.write_all(&line)
     }
 
-    /// The table's schema, as a source would announce it.
+    /// The table's schema as a message.
     pub(crate) fn schema_message() -> Result<Bytes, CliError> {
         let batch = Self::default().batch().map_err(unexpected)?;
         message(&batch.schema(), None).map_err(unexpected)
     }
 
-    /// The row.
+    /// The row as a message.
     pub(super) fn record_message(&self) -> Result<Bytes, CliError> {
         let batch = self.batch().map_err(unexpected)?;
         message(&batch.schema(), Some(&batch)).map_err(unexpected)
@@ -92,7 +92,7 @@ impl SyncSummary {
         put("shard_total", number(self.shard_total.and_then(|number| number.try_into().ok())));
         put("resources_per_table", json(Some(&self.resources_per_table))?);
         put("errors_per_table", json(Some(&self.errors_per_table))?);
-        // Only the source knows, and it would tell by telemetry.
+        // Only the source knows this, and it is only available by telemetry.
         put("durations_per_table_ms", json(None)?);
         let is_json = |name: &str| name.ends_with("_per_table") || name.ends_with("_per_table_ms");
         let fields: Vec<Field> =
@@ -109,7 +109,7 @@ impl SyncSummary {
     }
 }
 
-/// Can lines be appended to the file? Asked before anything is synced; a file that was not there is not there afterwards.
+/// Checks, before anything is synced, that lines can be appended to the file. A file that did not exist is not left behind.
 pub(super) fn try_file(file: &Path) -> Result<(), CliError> {
     let new = !file.exists();
     let opened = open(file).and_then(|_| if new { std::fs::remove_file(file) } else { Ok(()) });
@@ -120,7 +120,7 @@ fn open(file: &Path) -> std::io::Result<std::fs::File> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // A pipe that nobody reads is not waited for.
+    // Do not block on a pipe that nobody reads.
     std::fs::OpenOptions::new().create(true).append(true).custom_flags(libc::O_NONBLOCK).open(file)
 }
 
@@ -138,7 +138,7 @@ fn texts(values: &[String]) -> ArrayRef {
     Arc::new(list.finish())
 }
 
-/// A column of CloudQuery's JSON: text in bytes.
+/// A column of CloudQuery's JSON type: text as bytes.
 fn json(value: Option<&BTreeMap<String, u64>>) -> Result<ArrayRef, ArrowError> {
     let text = value.map(serde_json::to_vec).transpose().map_err(|error| ArrowError::ExternalError(Box::new(error)))?;
     Ok(Arc::new(BinaryArray::from(vec![text.as_deref()])))

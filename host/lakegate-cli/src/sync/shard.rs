@@ -1,13 +1,13 @@
-//! One of several equal shares of a source's work.
+//! The `--shard N/M` option: one of several equal shares of a source.
 
 use std::str::FromStr;
 
-/// One of several equal shares of a source's work.
+/// One of several equal shares of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
-    /// Which one, from 1.
+    /// The number of the share, from 1.
     pub number: i32,
-    /// Of how many.
+    /// The number of shares.
     pub total: i32,
 }
 

@@ -1,10 +1,10 @@
-//! One source of a sync: what is checked before anything starts, and its run.
+//! One source of a sync with its destinations: checks before anything starts, and the run.
 
 use super::super::config::{Config, Destination, DestinationPlugin, PkMode, Source, SourcePlugin, WriteMode};
 use super::super::console::{Console, error_line, warnings};
-use super::super::destination_write::{Broken, DestinationWrite, Ended, abort_all, finish_all, first, interruption};
+use super::super::destination_write::{DestinationWrite, FailedWrite, FinishedWrite, abort_all, finish_all, first, interruption};
 use super::super::exit::{CliError, Exit};
-use super::super::plugins::{Plugins, Wanted, connected, connected_backend, mentioned};
+use super::super::plugins::{Plugins, Wanted, connected, connected_backend, referenced_destinations};
 use super::super::summary::Summary;
 use super::flow::{self, Migrations, SourceCounts, Target};
 use super::inputs::selection;
@@ -23,9 +23,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What all steps of one run of the command have in common.
+/// State shared by all steps of a run.
 pub(super) struct Run {
-    /// Our own destination, if one of the configuration is.
+    /// The S3 destination, if the configuration uses it.
     pub(super) opener: Option<Opener>,
     pub(super) plugins: Plugins,
     pub(super) sync_id: String,
@@ -36,21 +36,21 @@ pub(super) struct Run {
     /// `--cq-columns-not-null`
     pub(super) not_null: bool,
     pub(super) summary_location: Option<PathBuf>,
-    /// Where a copy of a file may be, if one is needed.
+    /// Where a file may be copied to, if necessary.
     pub(super) spool: Spool,
     pub(super) console: Console,
     pub(super) interrupted: CancellationToken,
 }
 
 impl Run {
-    /// Ends badly. Who has had enough waits for no plugin either: they are told to end at the same time.
-    async fn give_up(&self, outlets: Vec<DestinationWrite>) -> Vec<Option<WriteReport>> {
+    /// Aborts the writes. After an interruption, plugins are stopped at the same time.
+    async fn abort(&self, writes: Vec<DestinationWrite>) -> Vec<Option<WriteReport>> {
         let plugins = async {
             if self.interrupted.is_cancelled() {
                 self.plugins.stop().await;
             }
         };
-        tokio::join!(abort_all(outlets, &self.interrupted), plugins).0
+        tokio::join!(abort_all(writes, &self.interrupted), plugins).0
     }
 }
 
@@ -63,18 +63,18 @@ enum Opened<'a> {
 /// One source with its inputs and destinations.
 pub(super) struct Step<'a> {
     source: &'a Source,
-    /// Of a source of files.
+    /// The inputs of a file source.
     inputs: Vec<Input>,
     pub(super) destinations: Vec<&'a Destination>,
-    /// Destinations whose connection the source asks for.
+    /// Destinations whose connection the source refers to.
     pub(super) backends: Vec<&'a Destination>,
 }
 
 impl<'a> Step<'a> {
-    /// Everything that can be refused is refused here, before the first source starts. `inputs` are those of a source of files.
-    pub(super) fn planned(source: &'a Source, inputs: Vec<Input>, config: &'a Config) -> Result<Self, CliError> {
+    /// Checks everything that can be checked before the first source starts. `inputs` are those of a file source.
+    pub(super) fn new(source: &'a Source, inputs: Vec<Input>, config: &'a Config) -> Result<Self, CliError> {
         let destinations = config.destinations.iter().filter(|known| source.destinations.contains(&known.name)).collect();
-        Ok(Self { source, inputs, destinations, backends: mentioned(source, config)? })
+        Ok(Self { source, inputs, destinations, backends: referenced_destinations(source, config)? })
     }
 
     /// The plugins that the step needs.
@@ -83,7 +83,7 @@ impl<'a> Step<'a> {
         Wanted::source(self.source).into_iter().chain(destinations)
     }
 
-    /// Runs the source to its end. What `--json` tells of it goes to `syncs`, also if one of its destinations failed.
+    /// Runs the source to its end. Its JSON report is appended to `syncs`, even if a destination failed.
     pub(super) async fn run(&self, run: &Run, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
         let started = Instant::now();
         let warned_before = warnings();
@@ -97,27 +97,30 @@ impl<'a> Step<'a> {
             () = run.interrupted.cancelled() => Err(interruption()),
             flowed = self.flow(run, &mut targets, &mut counts, started) => flowed,
         };
-        let outlets = targets.into_iter().map(|target| target.outlet).collect();
+        let writes = targets.into_iter().map(|target| target.write).collect();
         let tables = match flowed {
             Ok(tables) => tables,
             Err(error) => {
                 let error = failed(error);
-                let landed = run.give_up(outlets).await;
-                let left =
-                    self.destinations.iter().zip(&landed).map(|(destination, landed)| left(destination, &error, landed.as_ref(), started));
+                let landed = run.abort(writes).await;
+                let left = self
+                    .destinations
+                    .iter()
+                    .zip(&landed)
+                    .map(|(destination, landed)| aborted_report(destination, &error, landed.as_ref(), started));
                 let left = left.collect();
-                syncs.push(self.told_of(run, &counts, left, Some(&error)));
+                syncs.push(self.json_report(run, &counts, left, Some(&error)));
                 return Err(error);
             }
         };
-        let ended = finish_all(outlets, &run.interrupted).await;
-        let ended = ended.into_iter().map(|end| end.map_err(|broken| Broken { error: failed(broken.error), ..broken })).collect();
-        let counted = Counted { counts, tables, started, warnings: warnings() - warned_before };
-        self.told(run, &counted, ended, syncs)
+        let ended = finish_all(writes, &run.interrupted).await;
+        let ended = ended.into_iter().map(|end| end.map_err(|broken| FailedWrite { error: failed(broken.error), ..broken })).collect();
+        let result = SourceResult { counts, tables, started, warnings: warnings() - warned_before };
+        self.report(run, &result, ended, syncs)
     }
 
-    /// Opens the destinations, begins the source, and sends everything on; answers the source's tables. The calls have the CLI's order: Init
-    /// of every destination, Init of the source, then a Write each.
+    /// Opens the destinations, starts the source, and passes all rows on; returns the source's tables. The calls are in the CLI's order: Init of
+    /// every destination, Init of the source, then one Write each.
     async fn flow(
         &self,
         run: &Run,
@@ -131,11 +134,11 @@ impl<'a> Step<'a> {
         }
         let request = self.begin(run).await?;
         for (destination, opened) in self.destinations.iter().zip(opened) {
-            let outlet = match opened {
+            let write = match opened {
                 Opened::Store(session) => DestinationWrite::store(session)?,
                 Opened::Plugin(plugin) => DestinationWrite::plugin(plugin.write(), destination.migrate_force),
             };
-            targets.push(Target { stamp: SyncColumnWriter::new(self.columns(destination, run)), outlet });
+            targets.push(Target { sync_columns: SyncColumnWriter::new(self.columns(destination, run)), write });
         }
         let source = self.start(request, run).await?;
         let progress = run.console.progress("Syncing resources...");
@@ -145,18 +148,18 @@ impl<'a> Step<'a> {
         for (destination, target) in self.destinations.iter().zip(targets.iter_mut()) {
             if destination.write_mode == WriteMode::OverwriteDeleteStale {
                 for table in flow::stale(counts, self.source.backend.is_some()) {
-                    target.outlet.delete_stale(&table.name, &self.source_name(run), run.time_us).await?;
+                    target.write.delete_stale(&table.name, &self.source_name(run), run.time_us).await?;
                 }
             }
             if destination.send_sync_summary {
                 // The row goes through the same stream, so it is written before the destination has confirmed anything.
                 let summary = self.summary(run, destination, counts, &tables, 0, started);
-                let schema = target.stamp.schema(&SyncSummary::schema_message()?)?;
+                let schema = target.sync_columns.schema(&SyncSummary::schema_message()?)?;
                 if run.migrations == Migrations::Sent {
-                    target.outlet.migrate(schema.ipc).await?;
+                    target.write.migrate(schema.ipc).await?;
                 }
-                for record in target.stamp.rows(&summary.record_message()?)?.records {
-                    target.outlet.insert(record.ipc, record.rows).await?;
+                for record in target.sync_columns.rows(&summary.record_message()?)?.records {
+                    target.write.insert(record.ipc, record.rows).await?;
                 }
             }
         }
@@ -180,7 +183,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Init of the source and of what it keeps its state in; answers what it is to be asked. [`None`]: it is built in.
+    /// Init of the source and of its state backend; returns the Sync request, or [`None`] if the source is built in.
     async fn begin(&self, run: &Run) -> Result<Option<sync::Request>, CliError> {
         if Wanted::source(self.source).is_none() {
             return Ok(None);
@@ -188,7 +191,7 @@ impl<'a> Step<'a> {
         let mut connections = Vec::new();
         for backend in &self.backends {
             let plugin = run.plugins.get(Kind::Destination, &backend.name)?;
-            // Those that the rows go to have been begun already.
+            // Destinations that receive rows have already been initialised.
             if !self.destinations.iter().any(|destination| destination.name == backend.name) {
                 init(plugin, &backend.spec, run).await?;
             }
@@ -205,7 +208,7 @@ impl<'a> Step<'a> {
             deterministic_cq_id: self.source.deterministic_cq_id,
             backend: backend.map(|it| sync::BackendOptions { table_name: it.table_name, connection: it.connection }),
             shard: run.shard.map(|shard| sync::Shard { num: shard.number, total: shard.total }),
-            // Without it a source of Python's SDK fails as a whole when one of its tables does.
+            // Without it, a source on the Python SDK fails as a whole if one of its tables does.
             with_error_messages: true,
         }))
     }
@@ -219,7 +222,7 @@ impl<'a> Step<'a> {
         Ok(flow::Source::Plugin(source_stream.map_err(|error| CliError::new(Exit::Source, error.to_string()))?))
     }
 
-    /// The names of the source's tables, children included, for the summary. A source that cannot tell has announced some.
+    /// The names of the source's tables, including children, for the summary. If the source cannot list them, those it announced.
     async fn tables(&self, run: &Run, counts: &SourceCounts) -> Vec<String> {
         let mut names: Vec<String> = self.inputs.iter().map(|input| input.table.clone()).collect();
         names.dedup();
@@ -228,15 +231,15 @@ impl<'a> Step<'a> {
         if !summary {
             return names;
         }
-        let told = plugin.tables(&selection(self.source)).await.map_err(|error| error.to_string());
-        let told = told.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
-        told.unwrap_or_else(|error| {
-            tracing::warn!(source = self.source.name, error, "The source does not tell its tables; the summary has those it announced.");
+        let names = plugin.tables(&selection(self.source)).await.map_err(|error| error.to_string());
+        let names = names.and_then(|tables| tables.iter().map(|ipc| table_of(ipc).map_err(|error| error.to_string())).collect());
+        names.unwrap_or_else(|error| {
+            tracing::warn!(source = self.source.name, error, "The source does not list its tables; the summary has those it announced.");
             counts.tables.iter().map(|table| table.name.clone()).collect()
         })
     }
 
-    /// `_cq_source_name`: the shards of a source are sources of their own.
+    /// `_cq_source_name`, which differs between the shards of a source.
     fn source_name(&self, run: &Run) -> String {
         match run.shard {
             Some(Shard { number, total }) => format!("{}_{number}_{total}", self.source.name),
@@ -263,9 +266,10 @@ impl<'a> Step<'a> {
         failures: u64,
         started: Instant,
     ) -> SyncSummary {
-        let heard = |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.heard().errors(), it.heard().warnings()));
-        let source = heard(Kind::Source, &self.source.name);
-        let at = heard(Kind::Destination, &destination.name);
+        let log_counts =
+            |kind, name: &str| run.plugins.get(kind, name).map_or((0, 0), |it| (it.log_counts().errors(), it.log_counts().warnings()));
+        let source = log_counts(Kind::Source, &self.source.name);
+        let at = log_counts(Kind::Destination, &destination.name);
         SyncSummary {
             cli_version: env!("CARGO_PKG_VERSION").to_owned(),
             destination_errors: at.0.max(failures),
@@ -291,39 +295,45 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Error messages and error lines of the source.
+    /// The number of errors of the source: error messages or logged errors, whichever is higher.
     fn source_errors(&self, run: &Run, counts: &SourceCounts) -> u64 {
-        run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.heard().errors()).max(counts.errors())
+        run.plugins.get(Kind::Source, &self.source.name).map_or(0, |it| it.log_counts().errors()).max(counts.errors())
     }
 
-    /// What `--json` tells of the source, which has come to its end or failed.
-    fn told_of(&self, run: &Run, counts: &SourceCounts, destinations: Vec<Value>, failure: Option<&CliError>) -> Value {
-        let mut told = json!({
+    /// The JSON report on the source, after it completed or failed.
+    fn json_report(&self, run: &Run, counts: &SourceCounts, destinations: Vec<Value>, failure: Option<&CliError>) -> Value {
+        let mut report = json!({
             "source": self.source.name,
             "sync_id": run.sync_id,
             "resources": counts.rows,
             "source_errors": self.source_errors(run, counts),
             "destinations": destinations,
         });
-        if let (Some(error), Value::Object(fields)) = (failure, &mut told) {
+        if let (Some(error), Value::Object(fields)) = (failure, &mut report) {
             fields.insert("failure".to_owned(), error.message.as_str().into());
         }
-        told
+        report
     }
 
-    /// The last words, the summary file, and what `--json` tells. What one destination has confirmed is told, whatever became of another;
-    /// the first that failed is the answer.
-    fn told(&self, run: &Run, counted: &Counted, ended: Vec<Result<Ended, Broken>>, syncs: &mut Vec<Value>) -> Result<Exit, CliError> {
-        let Counted { counts, tables, started, warnings } = counted;
-        let took = started.elapsed();
+    /// Prints the final lines, writes the summary file, and appends the JSON report. What one destination has confirmed is reported even if another
+    /// failed; the first failure is returned.
+    fn report(
+        &self,
+        run: &Run,
+        result: &SourceResult,
+        ended: Vec<Result<FinishedWrite, FailedWrite>>,
+        syncs: &mut Vec<Value>,
+    ) -> Result<Exit, CliError> {
+        let SourceResult { counts, tables, started, warnings } = result;
+        let elapsed = started.elapsed();
         let (mut exit, mut failures) = (Exit::Done, Vec::new());
         let mut destinations = Vec::new();
         let mut errors = 0;
         for (destination, end) in self.destinations.iter().zip(ended) {
             let end = match end {
                 Ok(end) => end,
-                Err(Broken { error, landed }) => {
-                    destinations.push(left(destination, &error, landed.as_ref(), *started));
+                Err(FailedWrite { error, landed }) => {
+                    destinations.push(aborted_report(destination, &error, landed.as_ref(), *started));
                     failures.push(error);
                     continue;
                 }
@@ -334,49 +344,48 @@ impl<'a> Step<'a> {
             if let Some(file) = &run.summary_location
                 && let Err(error) = summary.append_to(file)
             {
-                tracing::warn!(file = %file.display(), %error, "The summary cannot be written; the rows are there.");
+                tracing::warn!(file = %file.display(), %error, "The summary cannot be written; the rows were written.");
             }
             destinations.push(match end {
-                Ended::Store(report) => {
-                    let summary = Summary::of(&report, took);
+                FinishedWrite::Store(report) => {
+                    let summary = Summary::new(&report, elapsed);
                     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
                     json!({ "name": destination.name, "summary": summary })
                 }
-                Ended::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
+                FinishedWrite::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),
             });
         }
-        syncs.push(self.told_of(run, counts, destinations, None));
+        syncs.push(self.json_report(run, counts, destinations, None));
         first(failures)?;
-        run.console.say(&completion(counts.rows, errors + self.source_errors(run, counts), *warnings, took.as_secs()));
+        run.console.say(&completion(counts.rows, errors + self.source_errors(run, counts), *warnings, elapsed.as_secs()));
         Ok(exit)
     }
 }
 
-/// What a destination whose write ended badly has to tell: why, the tables that had failed by themselves, and what is in the bucket all the same.
-/// People are told, too.
-fn left(destination: &Destination, error: &CliError, landed: Option<&WriteReport>, started: Instant) -> Value {
+/// The JSON report on a failed write: the cause, the tables that had already failed, and what is in the bucket nevertheless. Also printed as text.
+fn aborted_report(destination: &Destination, error: &CliError, landed: Option<&WriteReport>, started: Instant) -> Value {
     let Some(landed) = landed else { return json!({ "name": destination.name, "failure": error.message }) };
     let summary = Summary::ended_early(error.exit, &error.message, landed, started.elapsed());
     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
     json!({ "name": destination.name, "failure": error.message, "summary": summary })
 }
 
-/// What a source that came to its end has to tell.
-struct Counted {
+/// The result of a source that completed.
+struct SourceResult {
     counts: SourceCounts,
     /// The source's tables, for the summary.
     tables: Vec<String>,
     started: Instant,
-    /// Logged meanwhile.
+    /// Number of warnings logged during the run.
     warnings: u64,
 }
 
 async fn init(plugin: &Arc<Plugin>, spec: &Value, run: &Run) -> Result<(), CliError> {
-    begin_round(plugin, spec, false, &run.sync_id).await
+    init_plugin(plugin, spec, false, &run.sync_id).await
 }
 
 /// Init of any plugin.
-pub(in super::super) async fn begin_round(plugin: &Plugin, spec: &Value, no_connection: bool, sync_id: &str) -> Result<(), CliError> {
+pub(in super::super) async fn init_plugin(plugin: &Plugin, spec: &Value, no_connection: bool, sync_id: &str) -> Result<(), CliError> {
     let begun = plugin.init(spec, no_connection, sync_id).await;
     begun.map_err(|error| CliError::new(Exit::Source, format!("failed to init {} {}: {error}", plugin.kind(), plugin.name())))
 }
@@ -427,13 +436,13 @@ fn destination_path(destination: &Destination) -> String {
     }
 }
 
-/// The last line of a sync, in the words that CloudQuery's users know.
+/// The last line of a sync, worded as in the CloudQuery CLI.
 fn completion(resources: u64, errors: u64, warnings: u64, seconds: u64) -> String {
     let how = if errors == 0 { "successfully" } else { "with errors, see above for details" };
     format!("Sync completed {how}. Resources: {resources}, Errors: {errors}, Warnings: {warnings}, Time: {}", go_seconds(seconds))
 }
 
-/// What goes wrong with the rows of a source is the source's failure.
+/// Converts an error in a source's rows to a failure of the source.
 fn of_source(source: &str, error: CliError) -> CliError {
     match error.exit {
         Exit::Input | Exit::Source => CliError::new(Exit::Source, format!("failed to sync source {source}: {}", error.message)),

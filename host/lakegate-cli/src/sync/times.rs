@@ -1,6 +1,6 @@
-//! Times and durations as CloudQuery's program writes them.
+//! Times and durations in the format of the CloudQuery CLI.
 
-/// A number of seconds as Go prints a duration: `12s`, `1m12s`, `1h0m0s`.
+/// Formats seconds as Go prints a duration: `12s`, `1m12s`, `1h0m0s`.
 pub(super) fn go_seconds(seconds: u64) -> String {
     let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
@@ -10,7 +10,7 @@ pub(super) fn go_seconds(seconds: u64) -> String {
     }
 }
 
-/// A moment as the summary has it.
+/// Formats a time for the summary.
 pub(super) fn time_rfc3339(time_us: i64) -> String {
     let time = chrono::DateTime::from_timestamp_micros(time_us).unwrap_or_default();
     time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)

@@ -1,4 +1,4 @@
-//! A tenant as the file has it, and what becomes of that: whom to serve, where, and with which share of the machine.
+//! A tenant's entry in the tenants file, and its conversion to a tenant, a listening address and options.
 
 use super::super::exit::{CliError, Exit};
 use super::listen_address::ListenAddress;
@@ -13,13 +13,13 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Who may connect to a socket unless the file says otherwise: its owner.
+/// Default mode of a socket: only its owner may connect.
 const SOCKET_MODE: &str = "0600";
 
-/// Bytes of a tenant's name: it stands in every audit line.
+/// Maximum length of a tenant's name, which is in every audit line.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What AWS takes for the policy of a role's session.
+/// Maximum size of a role's session policy at AWS.
 const MAX_SESSION_POLICY_BYTES: usize = 2_048;
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -27,7 +27,7 @@ const MAX_SESSION_POLICY_BYTES: usize = 2_048;
 pub(super) struct Entry {
     listen: Listen,
     grant: Grant,
-    /// Runs instead of the embedded component.
+    /// The component to run instead of the embedded one.
     component: Option<PathBuf>,
     #[serde(default)]
     machine: MachineShare,
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     credentials: Source,
 }
 
-/// A unix socket, a port with certificates on both sides, or a plain port of the loopback interface.
+/// A unix socket, a port with mutual TLS, or a plain port on the loopback interface.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, deny_unknown_fields, expecting = "`listen` has `socket`, `tls` or `plain_tcp`, with what goes with it")]
 enum Listen {
@@ -61,7 +61,7 @@ fn default_mode() -> String {
     SOCKET_MODE.to_owned()
 }
 
-/// A tenant's share of the machine. All but the last two are of each of its sessions.
+/// A tenant's share of the machine. All fields but the last two are per session.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MachineShare {
@@ -69,11 +69,11 @@ struct MachineShare {
     memory_bytes: Option<u64>,
     in_flight_bytes: Option<u64>,
     guest_memory_bytes: Option<u64>,
-    /// On disk.
+    /// Size of the spill file on disk.
     spill_bytes: Option<u64>,
-    /// Memory of guests and host over all sessions.
+    /// Memory of guests and host, over all sessions.
     budget_bytes: Option<u64>,
-    /// Processor time beside the other tenants'; 1 unless set.
+    /// CPU weight relative to other tenants; 1 by default.
     cpu_weight: Option<NonZeroU32>,
 }
 
@@ -81,7 +81,7 @@ struct MachineShare {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Source {
-    /// Of the shared files, or of `file`.
+    /// A profile in the shared files, or in `file`.
     profile: Option<String>,
     file: Option<PathBuf>,
     role_arn: Option<String>,
@@ -101,22 +101,22 @@ struct KeyNames {
     session_token: Option<String>,
 }
 
-/// A tenant and where it is served.
+/// A tenant with its listening address and settings.
 #[derive(Debug)]
 pub struct TenantEntry {
-    /// Who, and what it may do.
+    /// The tenant and its grant.
     pub tenant: Arc<Tenant>,
-    /// Where.
+    /// The listening address.
     pub place: ListenAddress,
     keys: Option<KeyNames>,
-    /// As it stands in the file.
+    /// The parsed entry of the file.
     entry: Entry,
-    /// The same field by field, whatever they mean.
+    /// The raw fields of the entry.
     pub(super) fields: toml::Table,
 }
 
 impl TenantEntry {
-    /// Whether nothing of it has changed in the file.
+    /// Whether two entries are identical.
     pub fn is_as(&self, other: &Self) -> bool {
         self.tenant.name == other.tenant.name && self.entry == other.entry
     }
@@ -126,17 +126,17 @@ impl TenantEntry {
         self.entry.component.as_deref()
     }
 
-    /// Takes over what the tenant has used and done so far.
-    pub fn follow(&mut self, earlier: &Tenant) {
+    /// Carries over the usage and counters of the tenant's earlier entry.
+    pub fn carry_over(&mut self, earlier: &Tenant) {
         if let Some(tenant) = Arc::get_mut(&mut self.tenant) {
             tenant.follow(earlier);
         }
     }
 
-    /// The options of the tenant's destination: `common`, with its share and its credentials.
+    /// The options of the tenant's destination: `common` with its share of the machine and its credentials.
     ///
     /// # Errors
-    /// As [`TenantEntry::machine`], or a variable that should hold a key is not set.
+    /// As [`TenantEntry::machine`], or an environment variable for a key is not set.
     pub fn options(&self, common: &Options) -> Result<Options, CliError> {
         let mut options = self.machine(common)?;
         if let Some(names) = &self.keys {
@@ -153,7 +153,7 @@ impl TenantEntry {
         Ok(options)
     }
 
-    /// Names the variable if it has a name as variables have; else the field, since what stands there may be the key itself.
+    /// Names the variable if it looks like the name of one; otherwise the field, since its value may be the key itself.
     fn not_set(&self, field: &str, name: &str) -> CliError {
         let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         let what = if name.bytes().all(plain) && name.contains('_') {
@@ -167,7 +167,7 @@ impl TenantEntry {
     /// `common` with the tenant's share of the machine.
     ///
     /// # Errors
-    /// Its budget holds no session.
+    /// Its budget is too small for a session.
     pub fn machine(&self, common: &Options) -> Result<Options, CliError> {
         let mut options = Options { tenant: Some(self.tenant.clone()), ..common.clone() };
         let machine = &self.entry.machine;
@@ -180,8 +180,8 @@ impl TenantEntry {
             && budget <= options.host_bytes()
         {
             let text = format!(
-                "tenant {:?}: `machine.budget_bytes`: {budget} leave nothing for guests: one session takes {} besides (parts, in flight, \
-                 queues, and messages, of which `grant.max_message_bytes` is the bound)",
+                "tenant {:?}: `machine.budget_bytes`: {budget} leaves nothing for guests: the host needs {} for one session (parts, in \
+                 flight, queues, and messages of up to `grant.max_message_bytes`)",
                 self.tenant.name,
                 options.host_bytes()
             );
@@ -241,7 +241,7 @@ impl Listen {
 
 fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| format!("`listen.socket_mode`: {text:?} is no mode such as \"0660\""))
+    mode.ok_or_else(|| format!("`listen.socket_mode`: {text:?} is not a mode such as \"0660\""))
 }
 
 fn owner(text: &str) -> Result<(u32, u32), String> {
@@ -263,16 +263,16 @@ impl Source {
         }
     }
 
-    /// A token is exchanged for a role, and all that is shown for it.
+    /// Checks that a web identity token comes with a role and without other credentials.
     fn token_problem(&self) -> Option<String> {
         self.web_identity_token_file.as_ref()?;
-        let beside = [
+        let conflicting = [
             ("profile", self.profile.is_some()),
             ("file", self.file.is_some()),
             ("access_key_id_env", self.access_key_id_env.is_some()),
             ("external_id", self.external_id.is_some()),
         ];
-        match beside.iter().find(|(_, given)| *given) {
+        match conflicting.iter().find(|(_, given)| *given) {
             Some((name, _)) => Some(format!("`credentials`: `web_identity_token_file` or `{name}`, not both")),
             None if self.role_arn.is_none() => {
                 Some("`credentials`: `web_identity_token_file` needs `role_arn`, the role it is shown for".to_owned())

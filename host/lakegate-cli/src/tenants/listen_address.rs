@@ -1,4 +1,4 @@
-//! Where a tenant's clients connect.
+//! The address that a tenant's clients connect to, and how it is opened.
 
 use lakegate_cloudquery::server::listen::Listener;
 use lakegate_cloudquery::server::tls::{Files, Fingerprint, TlsAcceptorHandle};
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::net::TcpListener;
 
-/// Where a tenant's clients connect.
+/// The address that a tenant's clients connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     /// A unix socket.
@@ -16,22 +16,22 @@ pub enum ListenAddress {
         path: PathBuf,
         /// Its permissions.
         mode: u32,
-        /// User and group, by number.
+        /// Numeric user and group.
         owner: Option<(u32, u32)>,
     },
-    /// TCP without encryption, on the loopback interface.
+    /// Plain TCP on the loopback interface.
     Loopback(SocketAddr),
-    /// TCP with certificates on both sides.
+    /// TCP with mutual TLS.
     Tls {
-        /// The port.
+        /// IP address and port.
         address: SocketAddr,
         /// The server's certificate.
         certificate: PathBuf,
         /// The server's key.
         key: PathBuf,
-        /// The authorities of clients.
+        /// The certificate authorities of clients.
         client_authority: PathBuf,
-        /// The clients' certificates.
+        /// Fingerprints of the clients' certificates.
         clients: Vec<Fingerprint>,
     },
 }
@@ -45,7 +45,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// Whether only one of the two can listen.
+/// Whether two addresses conflict.
 pub fn same_place(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
         (ListenAddress::Socket { path: one, .. }, ListenAddress::Socket { path: other, .. }) => one == other,
@@ -53,7 +53,7 @@ pub fn same_place(one: &ListenAddress, other: &ListenAddress) -> bool {
             ListenAddress::Loopback(one) | ListenAddress::Tls { address: one, .. },
             ListenAddress::Loopback(other) | ListenAddress::Tls { address: other, .. },
         ) => {
-            // Port 0 is another one each time.
+            // Port 0 is a different port each time.
             one == other && one.port() != 0
         }
         _ => false,
@@ -61,10 +61,10 @@ pub fn same_place(one: &ListenAddress, other: &ListenAddress) -> bool {
 }
 
 impl ListenAddress {
-    /// Reads what is needed to open it.
+    /// Reads the files needed to open it.
     ///
     /// # Errors
-    /// A certificate is not there, or is none.
+    /// A certificate is missing or invalid.
     pub fn prepare(&self) -> anyhow::Result<Prepared> {
         Ok(match self {
             Self::Socket { path, mode, owner } => Prepared::Socket(path.clone(), *mode, *owner),
@@ -75,14 +75,14 @@ impl ListenAddress {
         })
     }
 
-    /// Reads its certificates again, if it has any.
+    /// Reloads its certificates, if it has any.
     ///
     /// # Errors
-    /// One is not there any more, or is none; the gate stays as it is.
-    pub fn renew(&self, gate: Option<&TlsAcceptorHandle>) -> anyhow::Result<()> {
-        match (self, gate) {
-            (Self::Tls { certificate, key, client_authority, clients, .. }, Some(gate)) => {
-                gate.renew(&Files { certificate, key, client_authority }, clients.clone())
+    /// A certificate is missing or invalid; the acceptor then keeps the current ones.
+    pub fn renew(&self, acceptor: Option<&TlsAcceptorHandle>) -> anyhow::Result<()> {
+        match (self, acceptor) {
+            (Self::Tls { certificate, key, client_authority, clients, .. }, Some(acceptor)) => {
+                acceptor.renew(&Files { certificate, key, client_authority }, clients.clone())
             }
             _ => Ok(()),
         }
@@ -92,24 +92,24 @@ impl ListenAddress {
 /// An address that can be opened.
 #[derive(Debug)]
 pub enum Prepared {
-    /// Path, mode and owner.
+    /// Path, mode and owner of a unix socket.
     Socket(PathBuf, u32, Option<(u32, u32)>),
-    /// A port.
+    /// A loopback address.
     Loopback(SocketAddr),
-    /// A port, and whom it lets in.
+    /// An address with its TLS acceptor.
     Tls(SocketAddr, TlsAcceptorHandle),
 }
 
 impl Prepared {
-    /// Opens it.
+    /// Opens the address.
     ///
     /// # Errors
-    /// It is taken.
+    /// The address cannot be bound.
     pub async fn bind(self) -> std::io::Result<Listener> {
         match self {
             Self::Socket(path, mode, owner) => Listener::bind_private(&path, mode, owner),
             Self::Loopback(address) => Ok(Listener::Tcp(TcpListener::bind(address).await?)),
-            Self::Tls(address, gate) => Ok(Listener::Tls(TcpListener::bind(address).await?, gate)),
+            Self::Tls(address, acceptor) => Ok(Listener::Tls(TcpListener::bind(address).await?, acceptor)),
         }
     }
 }

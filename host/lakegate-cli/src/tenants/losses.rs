@@ -1,21 +1,21 @@
-//! What a file of tenants no longer has of what is served: a file that is cut short is a good one with fewer tenants and fewer limits.
+//! What a reloaded tenants file would remove: a truncated file can still be a valid one with fewer tenants and fewer limits.
 
 use super::entry::TenantEntry;
 use std::collections::BTreeMap;
 use toml::{Table, Value};
 
-/// Where a tenant listens: another kind of address has other fields, and none of them is a limit.
+/// The field of the listening address is not compared: another kind of address has other fields, and none of them is a limit.
 const LISTEN: &str = "listen";
 
-/// The fields of each tenant, as they stand in a file that was read without a mistake.
+/// The raw fields of each tenant in a valid file.
 pub(super) fn fields(text: &str) -> BTreeMap<String, Table> {
     let table = |value| if let Value::Table(table) = value { Some(table) } else { None };
     let tenants = text.parse::<Table>().ok().and_then(|mut file| file.remove("tenants")).and_then(table).unwrap_or_default();
     tenants.into_iter().filter_map(|(name, value)| Some((name, table(value)?))).collect()
 }
 
-/// Tenants that are served and not wanted, and fields that the served have and the wanted have not.
-pub(super) fn of<'a>(served: impl Iterator<Item = &'a TenantEntry>, wanted: &[TenantEntry]) -> Vec<String> {
+/// Served tenants that are missing in `wanted`, and fields of served tenants that are missing there.
+pub(super) fn between<'a>(served: impl Iterator<Item = &'a TenantEntry>, wanted: &[TenantEntry]) -> Vec<String> {
     let mut losses = Vec::new();
     for before in served {
         let name = &*before.tenant.name;

@@ -1,7 +1,7 @@
-//! A seal around a file of tenants, by which a file that is whole is told from one that was caught half-written.
+//! A seal around a tenants file, which tells a complete file from one that was truncated or changed.
 //!
-//! Its first line says that there is a seal, and its last one has the digest of all bytes before it. So any beginning of a sealed file is
-//! refused, and so is one that was changed since. A file without a seal is read as it is: nothing in it says where it ends.
+//! The first line says that there is a seal, and the last one has a digest of all bytes before it. So a truncated sealed file is refused, and so is
+//! one that was changed since. A file without a seal is accepted as it is: nothing in it tells where it should end.
 
 use sha2::{Digest, Sha256};
 use std::fs::Permissions;
@@ -9,39 +9,39 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// The first line.
+/// The first line of a sealed file.
 const HEAD: &str =
-    "# lakegate: sealed; changed or cut short, this file is refused: check and seal it again with `lakegate policy check --seal`";
-/// What every first line of a seal begins with, and no other comment should.
+    "# lakegate: sealed; if this file is changed or truncated, it is refused: check and seal it again with `lakegate policy check --seal`";
+/// The prefix by which the first line of a seal is recognised.
 const HEAD_MARK: &str = "# lakegate: sealed";
-/// The last line, before the digest.
+/// The last line, up to the digest.
 const FOOT: &str = "# lakegate: seal sha256:";
 
-/// Whether a file is known to be whole.
+/// Whether a file is known to be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seal {
-    /// It has a seal, which is right.
+    /// It has a valid seal.
     Whole,
-    /// It has none.
+    /// It has no seal.
     Absent,
 }
 
-/// Looks at the seal.
+/// Checks the seal of a text.
 ///
 /// # Errors
-/// There is one, or half of one, and it is not that of these bytes.
+/// There is a seal or part of one, and it does not match the text.
 pub(super) fn check(text: &str) -> Result<Seal, &'static str> {
     let foot = text.trim_end().rfind('\n').map_or(0, |at| at + 1);
     let (sealed, last) = text.split_at_checked(foot).unwrap_or((text, ""));
     match (text.starts_with(HEAD_MARK), last.trim_end().strip_prefix(FOOT)) {
         (false, None) => Ok(Seal::Absent),
         (true, Some(claimed)) if claimed == digest(sealed) => Ok(Seal::Whole),
-        (true, None) => Err("it begins with a seal and does not end with one: it is cut short, or still being written"),
-        _ => Err("it is not as it was sealed: check it, and seal it again (`lakegate policy check --seal FILE`)"),
+        (true, None) => Err("it begins with a seal but does not end with one: it is truncated, or still being written"),
+        _ => Err("it has changed since it was sealed: check it, and seal it again (`lakegate policy check --seal FILE`)"),
     }
 }
 
-/// The same text with a seal of its own, instead of another that it may have.
+/// The text with a new seal, replacing any existing one.
 pub(super) fn applied(text: &str) -> String {
     let is_seal = |line: &str| line.starts_with(HEAD_MARK) || line.starts_with(FOOT);
     let mut sealed = format!("{HEAD}\n");
@@ -53,24 +53,25 @@ pub(super) fn applied(text: &str) -> String {
     format!("{sealed}{FOOT}{digest}\n")
 }
 
-/// Puts `sealed` in the place of the file, which had `before`: written beside it and renamed, so that nobody reads half of it.
+/// Replaces the file, whose content was `before`, by `sealed`: writes a temporary file next to it and renames it, so that a half-written file is
+/// never read.
 ///
 /// # Errors
-/// It cannot be written there, or is another by now.
+/// It cannot be written, or the file has changed in the meantime.
 pub(super) fn replace(file: &Path, before: &str, sealed: &str) -> std::io::Result<()> {
-    // What a link names is replaced, not the link.
+    // Replace the target of a link, not the link.
     let file = std::fs::canonicalize(file)?;
     let folder = file.parent().unwrap_or(Path::new("/"));
     let found = std::fs::metadata(&file)?;
-    let mut beside = tempfile::Builder::new().prefix(".lakegate-").tempfile_in(folder)?;
-    beside.write_all(sealed.as_bytes())?;
-    beside.as_file().set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
-    std::os::unix::fs::fchown(beside.as_file(), Some(found.uid()), Some(found.gid()))?;
-    beside.as_file().sync_all()?;
+    let mut temporary = tempfile::Builder::new().prefix(".lakegate-").tempfile_in(folder)?;
+    temporary.write_all(sealed.as_bytes())?;
+    temporary.as_file().set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
+    std::os::unix::fs::fchown(temporary.as_file(), Some(found.uid()), Some(found.gid()))?;
+    temporary.as_file().sync_all()?;
     if std::fs::read_to_string(&file)? != before {
         return Err(std::io::Error::other("it has changed meanwhile"));
     }
-    beside.persist(&file)?;
+    temporary.persist(&file)?;
     std::fs::File::open(folder)?.sync_all()
 }
 
@@ -88,7 +89,7 @@ mod tests {
     fn every_beginning_of_a_sealed_file_is_refused_and_so_is_every_change() {
         let sealed = applied(TEXT);
         assert_eq!(check(&sealed), Ok(Seal::Whole));
-        // Without its last newline it has every byte that counts.
+        // Without the final newline, the sealed text is still complete.
         let whole = sealed.len() - 1;
         for cut in (HEAD_MARK.len()..whole).filter_map(|end| sealed.get(..end)) {
             assert!(check(cut).is_err(), "{cut:?}");

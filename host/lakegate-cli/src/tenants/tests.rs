@@ -1,4 +1,4 @@
-//! The file of tenants: what is understood, and what is refused with which words.
+//! Tests of the tenants file: what is accepted, and what is refused with which message.
 
 use super::*;
 use lakegate::Options;
@@ -42,17 +42,17 @@ content_types = ["a/b"]
     let options = acme.options(&Options::default()).unwrap();
     let share = (options.lanes.get(), options.memory_bytes, options.in_flight_bytes, options.guest_memory_bytes);
     assert_eq!(share, (2, 1, 2, 3));
-    // Two queues of 4 MiB, a message, and what is staged and in flight.
+    // Two queues of 4 MiB, a message, staged parts, and bytes in flight.
     assert_eq!((options.host_bytes(), acme.tenant.share.budget.limit_bytes()), (8_389_611, Some(33_556_436)));
     assert!(options.tenant.is_some_and(|tenant| *tenant.name == *"acme"));
     assert_eq!(beta.place, ListenAddress::Loopback("127.0.0.1:0".parse().unwrap()));
 }
 
 #[track_caller]
-fn refused(entry: &str, words: &str) {
+fn refused(entry: &str, expected: &str) {
     let text = format!("[tenants.acme]\n{entry}\n{GRANT}");
-    let problems = parse(&text).expect_err(words).join("\n");
-    assert!(problems.contains(words), "{problems}");
+    let problems = parse(&text).expect_err(expected).join("\n");
+    assert!(problems.contains(expected), "{problems}");
 }
 
 #[test]
@@ -73,22 +73,22 @@ fn what_is_wrong_is_said() {
     refused("listen = { socket = \"s\", socket_mode = \"7777\" }", "no mode such as");
     refused("listen = { socket = \"s\", socket_owner = \"root\" }", "not USER:GROUP");
     refused("listen = { socket = \"s\" }\ncredentials = { access_key_id_env = \"A\" }", "go together");
-    for beside in ["profile", "file"] {
+    for conflicting in ["profile", "file"] {
         let variables = "access_key_id_env = \"A\", secret_access_key_env = \"B\"";
-        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {beside} = \"p\", {variables} }}"), "not both");
+        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {conflicting} = \"p\", {variables} }}"), "not both");
     }
-    for (beside, words) in [
+    for (conflicting, expected) in [
         ("", "`web_identity_token_file` needs `role_arn`"),
         ("role_arn = \"r\", profile = \"p\", ", "`web_identity_token_file` or `profile`, not both"),
         ("role_arn = \"r\", file = \"f\", ", "`web_identity_token_file` or `file`, not both"),
         ("role_arn = \"r\", external_id = \"x\", ", "`web_identity_token_file` or `external_id`, not both"),
         ("access_key_id_env = \"A\", secret_access_key_env = \"B\", ", "`web_identity_token_file` or `access_key_id_env`, not both"),
     ] {
-        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {beside}web_identity_token_file = \"t\" }}"), words);
+        refused(&format!("listen = {{ socket = \"s\" }}\ncredentials = {{ {conflicting}web_identity_token_file = \"t\" }}"), expected);
     }
     refused("listen = { socket = \"s\" }\nlimits = { lanes = 1 }", "unknown field");
     refused("listen = { socket = \"s\" }\nmachine = { lanes = 0 }", "nonzero");
-    // Names stand in metrics and on a page as they are.
+    // Names appear unescaped in metrics and on the status page.
     for name in ["a b", "a\\\"b", "<b>", "a\\nb", "é", "", &"n".repeat(65)] {
         let entry = format!("[tenants.\"{name}\"]\nlisten = {{ socket = \"s\" }}\n{}", GRANT.replace("acme.", &format!("\"{name}\".")));
         let problems = parse(&entry).unwrap_err();
@@ -132,17 +132,17 @@ fn a_budget_that_holds_no_session_is_refused() {
         let tenants = parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{machine}\n{GRANT}")).unwrap();
         tenants[0].machine(&Options::default()).err().map(|error| error.to_string())
     };
-    // One message being read, and one that waits.
+    // One message being read, and one waiting.
     let needed = 2 * (200 << 20) + 2;
     assert_eq!(refused(needed + 1), None);
     let said = refused(needed).unwrap();
     assert!(
-        said.starts_with("tenant \"acme\": `machine.budget_bytes`: 419430402 leave nothing for guests: one session takes 419430402"),
+        said.starts_with("tenant \"acme\": `machine.budget_bytes`: 419430402 leaves nothing for guests: the host needs 419430402"),
         "{said}"
     );
 }
 
-/// Each field of `machine` is what the file says, or the common one; what it cannot be is refused.
+/// Each field of `machine` comes from the file or from the common options; invalid values are refused.
 #[test]
 fn a_share_of_the_machine_on_both_sides_of_each_bound() {
     let read = |machine: &str| parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\nmachine = {{ {machine} }}\n{GRANT}"));
@@ -216,7 +216,7 @@ fn keys_come_from_variables_that_must_be_there() {
     assert_eq!(error.to_string(), "tenant \"acme\": the variable LAKEGATE_TEST_NO_SUCH is not set");
 }
 
-/// The page for operators.
+/// The documentation page for operators.
 const PAGE: &str = include_str!("../../../../docs/tenants.md");
 
 #[test]
@@ -253,7 +253,7 @@ fn every_field_that_the_page_names_is_one() {
     }
 }
 
-/// What is served, and what a file lacks of it.
+/// The losses of a file compared with what is served.
 fn lacks(served: &str, text: &str) -> Vec<String> {
     let loaded = loaded(Path::new("t.toml"), text).unwrap();
     loaded.losses(parse(served).unwrap().iter())
@@ -283,7 +283,7 @@ formats = ["csv"]
 content_types = ["text/csv"]
 "#;
 
-/// At whatever byte a file is cut, it is refused or lacks something of what is served; and at whatever byte a sealed one is cut, it is refused.
+/// Truncated at any byte, a file is refused or lacks something that is served; truncated at any byte, a sealed file is refused.
 #[test]
 fn no_beginning_of_a_file_passes_for_a_whole_one() {
     let (file, mut good) = (Path::new("t.toml"), 0);
@@ -340,7 +340,7 @@ async fn a_file_is_read_once_it_stays_as_it_is() {
     assert_eq!(super::read(&file).unwrap().seal, Seal::Whole);
 }
 
-/// The key itself may stand where the name of its variable should, and a password where a number should.
+/// A user may write the key itself instead of a variable's name, or a password instead of a number.
 #[test]
 fn no_mistake_quotes_what_may_be_a_secret() {
     let entry = |credentials: &str| {

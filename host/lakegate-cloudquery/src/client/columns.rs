@@ -1,12 +1,12 @@
-//! What a sync does to every schema and record between a source and a destination: it puts its own columns first and settles the keys.
+//! Adds the columns of a sync (`_cq_sync_time` and so on) to schemas and records between a source and a destination, and adjusts the keys.
 //!
-//! The rows are not decoded. A record's header is written anew, with the buffers of the new columns before those of the source, and the
-//! source's own buffers follow byte for byte: nothing of them can change on the way, and a source that sends millions of small records
-//! costs a copy each. Only a record with dictionaries, which no CloudQuery SDK sends, goes through a decoder.
+//! Rows are not decoded. A record's header is rewritten, with the buffers of the new columns before those of the source, and the source's own buffers
+//! are copied byte for byte: nothing in them can change on the way, and a source that sends millions of small records costs one copy each. Only a
+//! record with dictionaries, which no CloudQuery SDK sends, goes through a decoder.
 //!
-//! Each record batch becomes a message of its own, as the protocol has it: destinations read no further than the first batch of a message.
-//! A header may claim any number of rows, and a message has many batches. What is added to all of them together is bounded, and computed
-//! from their headers before a byte of it is written.
+//! Each record batch becomes a separate message, as the protocol requires: destinations only read the first batch of a message. A header may claim
+//! any number of rows, and a message has many batches, so the bytes added to all of them together are bounded, and computed from their headers before
+//! any of them is written.
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow_ipc::reader::StreamReader;
@@ -25,42 +25,42 @@ use lakegate_files::unpack;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The moment the sync began.
+/// Column with the start time of the sync.
 const SYNC_TIME: &str = "_cq_sync_time";
-/// Which source.
+/// Column with the name of the source.
 const SOURCE_NAME: &str = "_cq_source_name";
-/// Which group of syncs.
+/// Column with the sync group.
 const SYNC_GROUP_ID: &str = "_cq_sync_group_id";
-/// The SDK's own key of a row.
+/// The SDK's own row key.
 const CQ_ID: &str = "_cq_id";
 
 const PRIMARY_KEY: &str = "cq:extension:primary_key";
 const UNIQUE: &str = "cq:extension:unique";
 
-/// Everything in a message begins at a multiple of this, as Arrow recommends; decimals need 16.
+/// Alignment within a message, as Arrow recommends; decimals need 16.
 const ALIGNMENT_BYTES: usize = 64;
-/// Before each buffer of a compressed body stands its length; this one says that the buffer is as it is.
+/// Length prefix of a buffer in a compressed body that is stored uncompressed.
 const NOT_COMPRESSED: i64 = -1;
-/// Bytes that are added to one message: the columns of the sync, and the schema before each batch. Rows that take fewer bytes than these
-/// columns do not come in millions, unless nobody has written them.
+/// Maximum bytes added to one message: the columns of the sync, and the schema before each batch. Millions of rows that are smaller than these
+/// columns only occur in forged messages.
 const MAX_ADDED_BYTES: usize = MAX_MESSAGE_BYTES;
-/// Bytes of all records that a message with dictionaries becomes, which go with each batch: those of the message, and what is added.
+/// Maximum bytes of all records made from a message with dictionaries, which are repeated for each batch: those of the message, and what is added.
 const MAX_DECODED_BYTES: usize = MAX_MESSAGE_BYTES + MAX_ADDED_BYTES;
 const CONTINUATION: [u8; 4] = [0xff; 4];
 const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
-/// What becomes of a table's primary and unique keys.
+/// How a table's primary and unique keys are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
-    /// They are taken off: rows are only ever added (`write_mode: append`).
+    /// They are removed, since rows are only added (`write_mode: append`).
     Removed,
-    /// They stay.
+    /// They are kept.
     Kept,
-    /// `_cq_id` becomes the one primary key (`pk_mode: cq-id-only`).
+    /// `_cq_id` becomes the only primary key (`pk_mode: cq-id-only`).
     CqIdOnly,
 }
 
-/// What a sync says about itself in every row.
+/// The values of the columns that a sync adds to every row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncColumns {
     /// Microseconds since 1970, UTC: the start of the sync.
@@ -69,38 +69,38 @@ pub struct SyncColumns {
     pub source_name: String,
     /// The group of syncs that this one belongs to.
     pub sync_group_id: Option<String>,
-    /// What becomes of the keys.
+    /// How keys are treated.
     pub keys: Keys,
-    /// Are the time and the name declared as never null (`--cq-columns-not-null`)?
+    /// Whether time and name are declared as not null (`--cq-columns-not-null`).
     pub not_null: bool,
 }
 
-/// A table, as its schema tells.
+/// A table, as described by its schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableInfo {
-    /// Its name.
+    /// The table's name.
     pub name: String,
-    /// The table that its rows hang on.
+    /// The parent table.
     pub parent: Option<String>,
-    /// Does a sync bring only what is new?
+    /// Whether a sync only sends new rows.
     pub incremental: bool,
 }
 
 /// A schema with the columns of the sync.
 #[derive(Debug, Clone)]
-pub struct StampedSchema {
+pub struct ExtendedSchema {
     /// An Arrow IPC stream.
     pub ipc: Bytes,
-    /// Whose it is.
+    /// The table.
     pub table: Arc<TableInfo>,
 }
 
 /// Rows with the columns of the sync.
 #[derive(Debug, Clone)]
-pub struct StampedRows {
-    /// The record batches, an Arrow IPC stream each.
+pub struct ExtendedRows {
+    /// The record batches, each as an Arrow IPC stream.
     pub records: Vec<Record>,
-    /// Whose they are.
+    /// The table.
     pub table: Arc<TableInfo>,
 }
 
@@ -109,31 +109,31 @@ pub struct StampedRows {
 pub struct Record {
     /// An Arrow IPC stream.
     pub ipc: Bytes,
-    /// How many rows there are.
+    /// Number of rows.
     pub rows: u64,
 }
 
-impl StampedRows {
+impl ExtendedRows {
     /// Rows of all batches.
     pub fn rows(&self) -> u64 {
         self.records.iter().map(|record| record.rows).fold(0, u64::saturating_add)
     }
 }
 
-/// Puts the columns in. Remembers the schemas it has seen: a source sends the same few kilobytes before every fifty rows.
+/// Adds the columns. Caches the schemas it has seen, since a source sends the same few kilobytes before every fifty rows.
 #[derive(Debug)]
 pub struct SyncColumnWriter {
     columns: SyncColumns,
     known: HashMap<Bytes, Arc<Plan>>,
 }
 
-/// What is to be done with the records of one schema.
+/// How to rewrite the records of one schema.
 #[derive(Debug)]
 struct Plan {
     table: Arc<TableInfo>,
     /// The new columns, in their order.
     added: Vec<Added>,
-    /// The schema message to be sent, framed.
+    /// The framed schema message to send.
     schema_frame: Bytes,
     /// The new schema, if its records must be decoded.
     dictionaries: Option<SchemaRef>,
@@ -147,7 +147,7 @@ enum Added {
 }
 
 impl SyncColumnWriter {
-    /// For one source and one destination.
+    /// Creates a writer for one source and one destination.
     pub fn new(columns: SyncColumns) -> Self {
         Self { columns, known: HashMap::new() }
     }
@@ -155,18 +155,18 @@ impl SyncColumnWriter {
     /// Rewrites a schema.
     ///
     /// # Errors
-    /// The message is no Arrow IPC stream of a table, or too large.
-    pub fn schema(&mut self, ipc: &Bytes) -> Result<StampedSchema, InvalidMessage> {
+    /// The message is not an Arrow IPC stream of a table, or too large.
+    pub fn schema(&mut self, ipc: &Bytes) -> Result<ExtendedSchema, InvalidMessage> {
         let (plan, _) = self.begin(ipc)?;
         let ipc = [&plan.schema_frame, END_OF_STREAM.as_slice()].concat().into();
-        Ok(StampedSchema { ipc, table: plan.table.clone() })
+        Ok(ExtendedSchema { ipc, table: plan.table.clone() })
     }
 
     /// Rewrites the rows of a message.
     ///
     /// # Errors
-    /// The message is no Arrow IPC stream of a table, or too large.
-    pub fn rows(&mut self, ipc: &Bytes) -> Result<StampedRows, InvalidMessage> {
+    /// The message is not an Arrow IPC stream of a table, or too large.
+    pub fn rows(&mut self, ipc: &Bytes) -> Result<ExtendedRows, InvalidMessage> {
         let (plan, messages) = self.begin(ipc)?;
         let batches = batches(messages, &plan)?;
         self.check_added(&batches, &plan)?;
@@ -174,13 +174,13 @@ impl SyncColumnWriter {
             Some(schema) => self.through_a_decoder(ipc, &batches, &plan, schema)?,
             None => batches.iter().map(|batch| self.record(batch, &plan)).collect::<Result<_, _>>()?,
         };
-        Ok(StampedRows { records, table: plan.table.clone() })
+        Ok(ExtendedRows { records, table: plan.table.clone() })
     }
 
-    /// What is added to all batches of a message.
+    /// The bytes that are added to all batches of a message.
     ///
     /// # Errors
-    /// It is more than [`MAX_ADDED_BYTES`].
+    /// They exceed [`MAX_ADDED_BYTES`].
     fn check_added(&self, batches: &[Batch<'_>], plan: &Plan) -> Result<(), InvalidMessage> {
         let rows = batches.iter().map(|batch| batch.rows).fold(0, u64::saturating_add);
         let each: usize = plan.added.iter().map(|added| added.row_bytes(&self.columns)).sum();
@@ -198,7 +198,7 @@ impl SyncColumnWriter {
         )))
     }
 
-    /// The plan of a message, and what follows its schema.
+    /// The plan for a message, and the messages after its schema.
     fn begin<'a>(&mut self, ipc: &'a Bytes) -> Result<(Arc<Plan>, Messages<'a>), InvalidMessage> {
         if ipc.len() > MAX_MESSAGE_BYTES {
             return Err(invalid(format!("a message has {} bytes; at most {MAX_MESSAGE_BYTES} are accepted", ipc.len())));
@@ -212,12 +212,12 @@ impl SyncColumnWriter {
         if let Some(plan) = self.known.get(&metadata) {
             return Ok(plan.clone());
         }
-        let plan = Arc::new(Plan::of(&metadata, &self.columns)?);
+        let plan = Arc::new(Plan::new(&metadata, &self.columns)?);
         if metadata.len() <= MAX_CACHED_SCHEMA_BYTES {
             if self.known.len() >= MAX_CACHED_SCHEMAS {
                 self.known.clear();
             }
-            // A copy: the slice would keep the whole message alive.
+            // Copied, because a slice would keep the whole message alive.
             self.known.insert(Bytes::copy_from_slice(&metadata), plan.clone());
         }
         Ok(plan)
@@ -279,7 +279,7 @@ impl SyncColumnWriter {
                 Ok(claim)
             };
             unpack::check(message, MAX_MESSAGE_BYTES as u64, claim).map_err(refused)?;
-            // Batches are unpacked one after the other, dictionaries stay.
+            // Batches are decompressed one at a time, dictionaries stay in memory.
             if dictionaries > MAX_MESSAGE_BYTES as u64 {
                 let problem = format!("its dictionaries unpack to {dictionaries} bytes; at most {MAX_MESSAGE_BYTES} are accepted");
                 return Err(refused(problem));
@@ -295,7 +295,7 @@ impl SyncColumnWriter {
                 columns.extend(batch.columns().iter().cloned());
                 let options = RecordBatchOptions::new().with_row_count(Some(count));
                 let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
-                // Its dictionaries go with each batch.
+                // Its dictionaries are repeated for each batch.
                 let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, MetadataVersion::V5)?;
                 let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
                 writer.write(&batch)?;
@@ -312,7 +312,7 @@ impl SyncColumnWriter {
         match caught(decode) {
             Some(Ok(records)) => records,
             Some(Err(error)) => Err(refused(lakegate_files::one_line(&error))),
-            None => Err(refused("corrupt: its decoder gave up".to_owned())),
+            None => Err(refused("corrupt: its decoder failed".to_owned())),
         }
     }
 
@@ -347,7 +347,7 @@ impl Added {
         }
     }
 
-    /// Bytes of a row in this column.
+    /// Bytes per row in this column.
     fn row_bytes(self, columns: &SyncColumns) -> usize {
         match self {
             Self::SyncTime => size_of::<i64>(),
@@ -369,11 +369,11 @@ struct Batch<'a> {
     metadata: &'a [u8],
     message: arrow_ipc::Message<'a>,
     body: &'a [u8],
-    /// As its header claims; none of a dictionary.
+    /// Number of rows according to the header; `None` for a dictionary.
     rows: u64,
 }
 
-/// What follows the schema.
+/// The messages after the schema.
 fn batches<'a>(mut messages: Messages<'a>, plan: &Plan) -> Result<Vec<Batch<'a>>, InvalidMessage> {
     let mut batches = Vec::new();
     while let Some(metadata) = messages.next()? {
@@ -395,7 +395,7 @@ fn batches<'a>(mut messages: Messages<'a>, plan: &Plan) -> Result<Vec<Batch<'a>>
 /// The schema at the beginning of a stream.
 ///
 /// # Errors
-/// There is none, or one that nobody should be asked to read.
+/// There is none, or one that is unreasonable to read.
 pub fn schema_of(ipc: &[u8]) -> Result<Schema, InvalidMessage> {
     let metadata = Messages::new(ipc).next()?.ok_or_else(|| invalid("the stream has no schema"))?;
     read_schema(&verified(metadata)?)
@@ -409,13 +409,13 @@ fn read_schema(message: &arrow_ipc::Message<'_>) -> Result<Schema, InvalidMessag
     if schema.endianness() != Endianness::Little {
         return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
     }
-    // Texts may be shared in the header, and are not any more once it is read.
+    // Texts may be shared in the header, but are separate copies once it is decoded.
     let bytes = schema.fields().into_iter().flatten().map(field_bytes).fold(pairs_bytes(schema.custom_metadata()), usize::saturating_add);
     if bytes > MAX_HEADER_BYTES {
         return Err(invalid(format!("the names and metadata of a schema have {bytes} bytes; at most {MAX_HEADER_BYTES} are accepted")));
     }
     caught(|| arrow_ipc::convert::try_fb_to_schema(schema))
-        .ok_or_else(|| invalid("the schema is corrupt: its decoder gave up"))?
+        .ok_or_else(|| invalid("the schema is corrupt: its decoder failed"))?
         .map_err(|error| invalid(format!("the schema: {}", lakegate_files::one_line(&error))))
 }
 
@@ -426,14 +426,14 @@ fn pairs_bytes(pairs: Option<Pairs<'_>>) -> usize {
     pairs.into_iter().flatten().map(|pair| text(pair.key()) + text(pair.value())).fold(0, usize::saturating_add)
 }
 
-/// Bytes of a field's texts and its children's. As deep as the verified header.
+/// Bytes of the texts of a field and its children. The depth is that of the verified header.
 fn field_bytes(field: arrow_ipc::Field<'_>) -> usize {
     let own = size_of::<Field>() + field.name().map_or(0, str::len) + pairs_bytes(field.custom_metadata());
     field.children().into_iter().flatten().map(field_bytes).fold(own, usize::saturating_add)
 }
 
 impl Plan {
-    fn of(metadata: &[u8], columns: &SyncColumns) -> Result<Self, InvalidMessage> {
+    fn new(metadata: &[u8], columns: &SyncColumns) -> Result<Self, InvalidMessage> {
         let message = verified(metadata)?;
         let schema = read_schema(&message)?;
         let table = Arc::new(table_info(&schema)?);
@@ -501,13 +501,13 @@ fn has_dictionaries(data_type: &DataType) -> bool {
     }
 }
 
-/// The new columns of one record batch: what stands before the source's in its header and body.
+/// The new columns of one record batch, which precede the source's in header and body.
 struct Block {
     nodes: Vec<FieldNode>,
     buffers: Vec<arrow_ipc::Buffer>,
     bytes: Vec<u8>,
     compressed: bool,
-    /// Bytes that may still come: a header may claim any number of rows.
+    /// Bytes that may still be added: a header may claim any number of rows.
     room: usize,
 }
 
@@ -584,20 +584,20 @@ fn header(
     message.add_version(version);
     message.add_header_type(MessageHeader::RecordBatch);
     message.add_header(record);
-    // Below the largest message and a little.
+    // Less than the largest message plus a little.
     message.add_bodyLength(body_bytes as i64);
     let message = message.finish();
     builder.finish(message, None);
     builder.finished_data().to_vec()
 }
 
-/// Writes metadata so that what follows it is aligned, provided that what stands before it is.
+/// Writes metadata with padding, so that what follows it is aligned if what precedes it is.
 fn frame(metadata: &[u8], to: &mut BytesMut) {
     let prefix = CONTINUATION.len() + size_of::<u32>();
     let length = padded(prefix + metadata.len()) - prefix;
     to.reserve(prefix + length);
     to.put_slice(&CONTINUATION);
-    // Metadata is a part of a message of at most 200 MiB.
+    // Metadata is part of a message of at most 200 MiB.
     to.put_u32_le(length as u32);
     to.put_slice(metadata);
     to.put_bytes(0, length - metadata.len());

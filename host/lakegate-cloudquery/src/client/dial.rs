@@ -1,4 +1,4 @@
-//! From an address to a connection: `HOST:PORT`, `dns:///HOST:PORT`, `unix:///PATH`.
+//! Connecting to an address: `HOST:PORT`, `dns:///HOST:PORT` or `unix:///PATH`.
 
 use super::PluginError;
 use std::error::Error as _;
@@ -6,14 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::{Channel, Endpoint};
 
-/// Bytes that a plugin may send ahead, of one call and in all: messages have up to 200 MiB, and the default of 64 KiB would cost a round
-/// trip each.
+/// Flow-control window, per call and in total: messages have up to 200 MiB, and with the default of 64 KiB each piece would cost a round trip.
 const WINDOW_BYTES: u32 = 4 << 20;
-/// Between two attempts, at first and at most.
+/// Initial and maximum delay between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Connects, again and again until the limit: whoever starts servers starts them in any order.
+/// Connects, retrying until the limit, since servers may be started in any order.
 pub(super) async fn reach(address: &str, limit: Duration) -> Result<Channel, PluginError> {
     let endpoint = endpoint(address)?;
     let until = Instant::now() + limit;
@@ -33,7 +32,7 @@ pub(super) async fn reach(address: &str, limit: Duration) -> Result<Channel, Plu
     }
 }
 
-/// Where an address leads.
+/// A parsed address.
 pub(super) fn endpoint(address: &str) -> Result<Endpoint, PluginError> {
     let refused = || PluginError::Address { address: address.to_owned() };
     let uri = if address.starts_with("unix:") {
@@ -43,7 +42,7 @@ pub(super) fn endpoint(address: &str) -> Result<Endpoint, PluginError> {
         if target.is_empty() || target.contains("://") {
             return Err(refused());
         }
-        // As in Go, no host means this one.
+        // As in Go, no host means localhost.
         let host = if target.starts_with(':') { "localhost" } else { "" };
         format!("http://{host}{target}")
     };
@@ -54,7 +53,7 @@ pub(super) fn endpoint(address: &str) -> Result<Endpoint, PluginError> {
     Ok(endpoint.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES).tcp_nodelay(true))
 }
 
-/// The cause behind "transport error".
+/// The cause of a "transport error".
 fn innermost(error: &tonic::transport::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     let mut next = error.source();
@@ -92,6 +91,6 @@ mod tests {
     async fn nobody_there_is_said_with_the_cause() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let error = reach(&format!("127.0.0.1:{port}"), Duration::from_millis(300)).await.unwrap_err().to_string();
-        assert!(error.contains("nobody answers at 127.0.0.1") && error.contains("refused"), "{error}");
+        assert!(error.contains("no answer from 127.0.0.1") && error.contains("refused"), "{error}");
     }
 }

@@ -1,86 +1,86 @@
-//! What goes wrong with a plugin, in words for its user.
+//! Errors of plugins, with messages for the user.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 use tonic::{Code, Status};
 
-/// Characters of a plugin's own words that are repeated.
-const MAX_WORDS: usize = 4_000;
+/// How many characters of a plugin's message are quoted.
+const MAX_TEXT_CHARS: usize = 4_000;
 
-/// Why a plugin does not do what it was asked.
+/// A failure of a plugin.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
-    /// `path` names no file.
+    /// `path` does not name a file.
     #[error("there is no program {}; `path` names the plugin's executable file, without arguments", .0.display())]
     Missing(PathBuf),
     /// The program cannot be started.
     #[error("{} cannot be started: {why}", path.display())]
     NotStarted {
-        /// The program.
+        /// Path of the program.
         path: PathBuf,
-        /// The system's words.
+        /// The error of the operating system.
         why: String,
     },
-    /// It ended before it listened.
-    #[error("the plugin ended before it listened ({status}); its last words are in the log")]
+    /// It exited before it listened.
+    #[error("the plugin exited before it listened ({status}); its last output is in the log")]
     EndedAtStart {
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
     },
-    /// It runs and does not listen.
-    #[error("the plugin did not listen within {} s; it was killed (--plugin-start-limit gives it longer)", limit.as_secs())]
+    /// It runs but does not listen.
+    #[error("the plugin did not listen within {} s; it was killed (raise --plugin-start-limit to wait longer)", limit.as_secs())]
     NotListening {
-        /// How long it had.
+        /// The time limit.
         limit: Duration,
     },
-    /// It listens and does not answer.
-    #[error("the plugin did not answer within {} s (--plugin-start-limit gives it longer)", limit.as_secs())]
+    /// It listens but does not answer.
+    #[error("the plugin did not answer within {} s (raise --plugin-start-limit to wait longer)", limit.as_secs())]
     Silent {
-        /// How long it had.
+        /// The time limit.
         limit: Duration,
     },
-    /// The address means nothing.
+    /// The address is malformed.
     #[error("{address:?} is not an address; expected HOST:PORT or unix:///PATH")]
     Address {
-        /// As written.
+        /// The address as written.
         address: String,
     },
-    /// Nobody answers there.
-    #[error("nobody answers at {address} within {} s: {why}", limit.as_secs())]
+    /// There is no answer from the address.
+    #[error("no answer from {address} within {} s: {why}", limit.as_secs())]
     Unreachable {
-        /// As written.
+        /// The address as written.
         address: String,
-        /// How long it had.
+        /// The time limit.
         limit: Duration,
-        /// The transport's words.
+        /// The error of the transport.
         why: String,
     },
-    /// It speaks another protocol.
+    /// It does not support this version of the protocol.
     #[error("the plugin does not speak version 3 of the protocol{}; use a newer version of it", offers(.offered))]
     Versions {
-        /// What it speaks.
+        /// The versions it supports.
         offered: Vec<i32>,
     },
-    /// A call failed because the process behind it is gone.
+    /// A call failed because the process has exited.
     #[error("the plugin ended during {call} ({status})")]
     Ended {
-        /// The call.
+        /// Name of the call.
         call: &'static str,
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
     },
     /// A call failed.
-    #[error("rpc error: code = {code} desc = {words}")]
+    #[error("rpc error: code = {code} desc = {message}")]
     Call {
-        /// The call.
+        /// Name of the call.
         call: &'static str,
-        /// gRPC's word for it.
+        /// The gRPC status code.
         code: String,
-        /// The plugin's words.
-        words: String,
+        /// The plugin's error message.
+        message: String,
     },
-    /// A message that the protocol does not have.
+    /// A message of an unknown kind.
     #[error("the plugin sent a message of a kind that this version does not know")]
     UnknownMessage,
 }
@@ -89,12 +89,12 @@ impl PluginError {
     pub(super) fn call(call: &'static str, status: &Status, ended: Option<ExitStatus>) -> Self {
         match ended {
             Some(status) => Self::Ended { call, status },
-            None => Self::Call { call, code: go_code(status.code()), words: clip(status.message()) },
+            None => Self::Call { call, code: go_code(status.code()), message: clip(status.message()) },
         }
     }
 }
 
-/// A code as Go's clients print it; all but one are spelt alike.
+/// A status code as Go clients print it; only one is spelled differently.
 fn go_code(code: Code) -> String {
     if code == Code::Cancelled { "Canceled".to_owned() } else { format!("{code:?}") }
 }
@@ -103,11 +103,11 @@ fn offers(versions: &[i32]) -> String {
     if versions.is_empty() { String::new() } else { format!(" (it offers {versions:?})") }
 }
 
-/// The start of a stranger's text, without what would steer a terminal.
+/// The beginning of an untrusted text, without terminal control characters.
 pub(super) fn clip(text: &str) -> String {
     let shown = |character: char| character == '\n' || character == '\t' || !character.is_control();
     let mut characters = text.chars().map(|character| if shown(character) { character } else { char::REPLACEMENT_CHARACTER });
-    let mut clipped: String = characters.by_ref().take(MAX_WORDS).collect();
+    let mut clipped: String = characters.by_ref().take(MAX_TEXT_CHARS).collect();
     if characters.next().is_some() {
         clipped.push('…');
     }
@@ -122,8 +122,8 @@ mod tests {
     fn a_strangers_words_are_bounded_and_harmless() {
         assert_eq!(clip("two\nlines"), "two\nlines");
         assert_eq!(clip("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
-        assert_eq!(clip(&"x".repeat(MAX_WORDS)).chars().count(), MAX_WORDS);
-        assert_eq!(clip(&"x".repeat(MAX_WORDS + 1)).chars().last(), Some('…'));
+        assert_eq!(clip(&"x".repeat(MAX_TEXT_CHARS)).chars().count(), MAX_TEXT_CHARS);
+        assert_eq!(clip(&"x".repeat(MAX_TEXT_CHARS + 1)).chars().last(), Some('…'));
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! What a plugin is for, and how it is reached or started.
+//! The kind of a plugin, and how it is started or reached.
 
 use lakegate_base::log_level::LogLevel;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a plugin is for.
+/// The kind of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Rows come from it.
+    /// A source of rows.
     Source,
-    /// Rows go to it.
+    /// A destination of rows.
     Destination,
 }
 
@@ -23,33 +23,33 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How a plugin is come by.
+/// How a plugin is started or reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Launch {
-    /// Its program is started.
+    /// Start this program.
     Local(PathBuf),
-    /// It runs already.
+    /// Connect to this address.
     Dial(String),
 }
 
-/// What plugins are started with.
+/// Options for starting plugins.
 #[derive(Debug, Clone)]
 pub struct LaunchOptions {
-    /// Shows a line that a plugin has for people.
+    /// Prints a line of a plugin's standard error.
     pub say: fn(&str),
-    /// How much they are to log.
+    /// The plugins' log level.
     pub log_level: LogLevel,
-    /// How long one may take until it answers.
+    /// How long a plugin may take to answer.
     pub start_limit: Duration,
-    /// Where a source sends its own telemetry.
+    /// Where a source sends its telemetry.
     pub otel: Option<Otel>,
 }
 
-/// A collector of telemetry.
+/// An OpenTelemetry collector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Otel {
     /// Its address.
     pub endpoint: String,
-    /// Without TLS?
+    /// Whether TLS is off.
     pub insecure: bool,
 }

@@ -1,11 +1,11 @@
-//! Other people's plugins, seen as their client: sources, and destinations that are not ours.
+//! A client for third-party plugins: sources, and destinations other than ours.
 //!
-//! [`Plugin`] is one of them, started by [`process`] or reached by [`dial`], and the calls it answers. What it says on its standard output
-//! becomes our log in [`output`]. A source's rows come through an [`SourceStream`], which holds only so many bytes; a destination's go through a
-//! [`PluginWrite`], which ends well only when told to. [`columns`] puts in what a sync adds to every row.
+//! [`Plugin`] represents one plugin, started by [`process`] or reached by [`dial`], with the calls it supports. Its standard output is turned into
+//! our log in [`output`]. A source's rows arrive through a [`SourceStream`] of bounded size; a destination's are sent through a [`PluginWrite`],
+//! which only completes when told to. [`columns`] adds what a sync adds to every row.
 //!
-//! Invariants: whatever ends a client ends the process it started, with SIGINT first; a plugin that is missing, dies, hangs or talks
-//! nonsense is a [`PluginError`] that says so, never a wait without end before its first answer and never a panic.
+//! Invariants: however a client ends, it stops the process it started, with SIGINT first; a plugin that is missing, dies, hangs or violates the
+//! protocol is a [`PluginError`] with a clear message, never an unbounded wait before its first answer and never a panic.
 
 pub mod columns;
 mod dial;

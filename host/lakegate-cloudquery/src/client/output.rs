@@ -1,6 +1,6 @@
-//! What a plugin says. On its standard output: log lines, one JSON object each, which go into our log; and whatever else it prints, which goes
-//! there as text. On its standard error: words for people, which are passed on as they are while it is at work. What it says there before
-//! it listens and after it was told to end (tracebacks, mostly) is of interest only if it ended by itself.
+//! Handling the output of a plugin. Its standard output has log lines, one JSON object each, which go into our log; anything else it prints there is
+//! logged as text. Its standard error is for people, and passed on while the plugin is at work. What it prints there before it listens and after it
+//! was told to stop (mostly tracebacks) only matters if it exited by itself.
 
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -10,12 +10,12 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use super::Kind;
 
-/// Bytes of a line that are kept; a plugin that prints megabytes without a newline is not to fill our memory.
+/// Maximum bytes kept of a line, since a plugin may print megabytes without a newline.
 const MAX_LINE_BYTES: usize = 64 << 10;
-/// Lines that are kept for the case that the plugin ends before it listens.
+/// Lines kept for the case that the plugin exits before it listens.
 const LAST_LINES: usize = 10;
 
-/// What has been heard of a plugin so far.
+/// Counts of a plugin's log lines, and its last lines.
 #[derive(Debug, Default)]
 pub struct LogCounts {
     warnings: AtomicU64,
@@ -25,12 +25,12 @@ pub struct LogCounts {
 }
 
 impl LogCounts {
-    /// Log lines of warnings.
+    /// Number of warnings logged.
     pub fn warnings(&self) -> u64 {
         self.warnings.load(Ordering::Relaxed)
     }
 
-    /// Log lines of errors.
+    /// Number of errors logged.
     pub fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
@@ -40,12 +40,12 @@ impl LogCounts {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Between the moment it listens and the moment it is told to end.
+    /// Marks whether the plugin is at work: from when it listens until it is told to stop.
     pub(super) fn set_at_work(&self, at_work: bool) {
         self.at_work.store(at_work, Ordering::Relaxed);
     }
 
-    /// A new attempt: what was said in the one before explains nothing any more.
+    /// Clears the last lines for a new attempt.
     pub(super) fn forget_last(&self) {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -68,23 +68,23 @@ impl LogCounts {
 }
 
 /// Relays every line until the plugin has closed its output.
-pub(super) async fn relay(output: impl AsyncRead + Unpin, kind: Kind, name: String, heard: Arc<LogCounts>) {
+pub(super) async fn relay(output: impl AsyncRead + Unpin, kind: Kind, name: String, log_counts: Arc<LogCounts>) {
     let mut lines = Lines { output: BufReader::new(output) };
     while let Some(line) = lines.next().await {
         let Some(Line { level, text }) = read(&String::from_utf8_lossy(&line)) else { continue };
-        heard.count(level);
-        heard.keep(&text);
+        log_counts.count(level);
+        log_counts.keep(&text);
         log(level, kind, &name, &text);
     }
 }
 
-/// Passes every line on until the plugin has closed its standard error.
-pub(super) async fn relay_words(output: impl AsyncRead + Unpin, kind: Kind, name: String, heard: Arc<LogCounts>, say: fn(&str)) {
+/// Passes on every line until the plugin has closed its standard error.
+pub(super) async fn relay_stderr(output: impl AsyncRead + Unpin, kind: Kind, name: String, log_counts: Arc<LogCounts>, say: fn(&str)) {
     let mut lines = Lines { output: BufReader::new(output) };
     while let Some(line) = lines.next().await {
         let text = super::error::clip(&String::from_utf8_lossy(&line));
-        heard.keep(&text);
-        if heard.at_work.load(Ordering::Relaxed) {
+        log_counts.keep(&text);
+        if log_counts.at_work.load(Ordering::Relaxed) {
             say(&text);
         } else {
             log(Level::Debug, kind, &name, &text);
@@ -102,7 +102,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         let mut line = Vec::new();
         let mut begun = false;
         loop {
-            // A pipe that breaks has ended.
+            // A broken pipe counts as its end.
             let bytes = self.output.fill_buf().await.unwrap_or_default();
             if bytes.is_empty() {
                 return begun.then_some(line);
@@ -128,7 +128,7 @@ enum Level {
     Info,
     Warn,
     Error,
-    /// None of the protocol's. Such a line is looked at rather than lost, but counts as nothing.
+    /// An unknown level. Such a line is logged, but not counted.
     Unknown,
 }
 
@@ -138,7 +138,7 @@ struct Line {
     text: String,
 }
 
-/// Fields that our own log has already, or that are taken out for the text.
+/// Fields that our own log already has, or that are part of the text.
 const OWN_FIELDS: [&str; 6] = ["level", "time", "timestamp", "message", "event", "msg"];
 
 /// A line's level and text; [`None`] for an empty one.
@@ -165,7 +165,7 @@ fn level(fields: &Map<String, Value>) -> Level {
     }
 }
 
-/// The message, and the fields behind it.
+/// The message, followed by the other fields.
 fn text(fields: &Map<String, Value>) -> String {
     let message = ["message", "event", "msg"].iter().find_map(|name| fields.get(*name)?.as_str()).unwrap_or_default();
     let mut text = message.to_owned();
@@ -230,9 +230,9 @@ mod tests {
     #[tokio::test]
     async fn warnings_and_errors_are_counted_and_the_last_lines_kept() {
         let said = "{\"level\":\"fatal\"}\n{\"level\":\"warn\",\"message\":\"w\"}\n{\"level\":\"error\",\"message\":\"e\"}\n1\n2\n3\n4\n5\n6\n7\n8\n9\n";
-        let heard = Arc::new(LogCounts::default());
-        relay(said.as_bytes(), Kind::Source, "s".to_owned(), heard.clone()).await;
-        assert_eq!((heard.warnings(), heard.errors()), (1, 1));
-        assert_eq!(heard.last(), ["e", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        let log_counts = Arc::new(LogCounts::default());
+        relay(said.as_bytes(), Kind::Source, "s".to_owned(), log_counts.clone()).await;
+        assert_eq!((log_counts.warnings(), log_counts.errors()), (1, 1));
+        assert_eq!(log_counts.last(), ["e", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     }
 }

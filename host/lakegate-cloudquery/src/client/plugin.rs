@@ -1,4 +1,4 @@
-//! One of other people's plugins: how it is found, and the calls it answers.
+//! A third-party plugin: how it is started or reached, and the calls it supports.
 
 use super::error::PluginError;
 use super::launch::{Kind, Launch, LaunchOptions};
@@ -19,65 +19,65 @@ use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-/// The protocol version spoken.
+/// The protocol version we use.
 const PROTOCOL_VERSION: i32 = 3;
-/// Bytes of an answer that is no stream of rows: the schemas of some thousands of tables have ten megabytes. Tiny items grow to sixteen times
-/// their bytes when they are decoded.
+/// Maximum size of a response other than a stream of rows: the schemas of several thousand tables have ten megabytes. Tiny items take sixteen times
+/// their size once they are decoded.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// Bytes of a spec's JSON Schema. Large ones have some hundred kilobytes; as a tree they take thirty times as much.
+/// Maximum size of a spec's JSON Schema. Large ones have a few hundred kilobytes; parsed, they take thirty times as much.
 const MAX_SCHEMA_BYTES: usize = 4 << 20;
-/// How long a call that failed may wait for the news that the process behind it has ended: the connection breaks a moment earlier.
+/// How long a failed call waits to learn that the process has exited, since the connection breaks a moment earlier.
 const LAST_NEWS: Duration = Duration::from_millis(500);
 
-/// A plugin that answers.
+/// A plugin that is connected.
 #[derive(Debug)]
 pub struct Plugin {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) connection: String,
-    /// For streams of rows.
+    /// Client for streams of rows.
     pub(super) calls: PluginClient<Channel>,
-    /// For everything else.
+    /// Client for all other calls.
     pub(super) questions: PluginClient<Channel>,
     pub(super) process: Option<Mutex<Process>>,
-    pub(super) heard: Arc<LogCounts>,
+    pub(super) log_counts: Arc<LogCounts>,
 }
 
-/// Which tables are wanted of a source.
+/// The selection of a source's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Patterns of tables.
+    /// Patterns of tables to include.
     pub tables: Vec<String>,
-    /// Patterns of tables to leave out.
+    /// Patterns of tables to skip.
     pub skip_tables: Vec<String>,
-    /// Leave out tables that hang on ones not named?
+    /// Whether to skip tables that depend on tables not selected.
     pub skip_dependent_tables: bool,
 }
 
-/// How a test of a connection went.
+/// The result of a connection test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestOutcome {
-    /// It works.
+    /// The connection works.
     Success,
-    /// It does not.
+    /// The connection does not work.
     Failure {
-        /// A word for programs.
+        /// A code for programs.
         code: String,
-        /// A text for people.
+        /// A description for people.
         description: String,
     },
 }
 
 impl Plugin {
-    /// Starts or dials a plugin, and makes sure that it speaks the protocol.
+    /// Starts or connects to a plugin, and checks its protocol versions.
     ///
     /// # Errors
-    /// There is no such program or address; it ends, hangs, or speaks other versions.
+    /// The program or address does not exist, or the plugin exits, hangs, or only supports other versions.
     pub async fn start(kind: Kind, name: &str, launch: &Launch, options: &LaunchOptions) -> Result<Self, PluginError> {
-        let heard = Arc::new(LogCounts::default());
+        let log_counts = Arc::new(LogCounts::default());
         let (channel, connection, process) = match launch {
             Launch::Local(path) => {
-                let (process, channel) = Process::start(kind, name, path, options, &heard).await?;
+                let (process, channel) = Process::start(kind, name, path, options, &log_counts).await?;
                 let connection = process.connection().to_owned();
                 (channel, connection, Some(Mutex::new(process)))
             }
@@ -86,7 +86,7 @@ impl Plugin {
         let calls =
             PluginClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES);
         let questions = calls.clone().max_decoding_message_size(MAX_ANSWER_BYTES);
-        let plugin = Self { kind, name: name.to_owned(), connection, calls, questions, process, heard };
+        let plugin = Self { kind, name: name.to_owned(), connection, calls, questions, process, log_counts };
         match plugin.check_versions(channel, options.start_limit).await {
             Ok(()) => Ok(plugin),
             Err(error) => {
@@ -96,7 +96,7 @@ impl Plugin {
         }
     }
 
-    /// A server that listens and never answers would be waited for without end: this first call has a limit.
+    /// The first call has a time limit, since a server may listen but never answer.
     async fn check_versions(&self, channel: Channel, limit: Duration) -> Result<(), PluginError> {
         let mut discovery = DiscoveryClient::new(channel);
         let answer = match tokio::time::timeout(limit, discovery.get_versions(get_versions::Request {})).await {
@@ -108,7 +108,7 @@ impl Plugin {
         if answer.versions.contains(&PROTOCOL_VERSION) { Ok(()) } else { Err(PluginError::Versions { offered: answer.versions }) }
     }
 
-    /// What it is for.
+    /// The kind of the plugin.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -118,37 +118,37 @@ impl Plugin {
         &self.name
     }
 
-    /// What another plugin needs to reach this one: what `plugins.NAME.connection` stands for.
+    /// The address under which another plugin can reach this one: the value of `plugins.NAME.connection`.
     pub fn connection(&self) -> &str {
         &self.connection
     }
 
-    /// How many warnings and errors it has logged.
-    pub fn heard(&self) -> &LogCounts {
-        &self.heard
+    /// Counts of the warnings and errors it has logged.
+    pub fn log_counts(&self) -> &LogCounts {
+        &self.log_counts
     }
 
-    /// Begins a round.
+    /// Calls Init.
     ///
     /// # Errors
     /// The plugin refuses, or is gone.
     pub async fn init(&self, spec: &Value, no_connection: bool, invocation_id: &str) -> Result<(), PluginError> {
         let request = init::Request { spec: spec.to_string().into(), no_connection, invocation_id: invocation_id.to_owned() };
         let answer = self.questions.clone().init(request).await;
-        self.judged("Init", answer).await.map(|_| ())
+        self.classify("Init", answer).await.map(|_| ())
     }
 
-    /// What the plugin calls itself, and its version.
+    /// The plugin's own name and version.
     ///
     /// # Errors
     /// The plugin is gone.
     pub async fn own_name(&self) -> Result<(String, String), PluginError> {
         let name = self.questions.clone().get_name(get_name::Request {}).await;
         let version = self.questions.clone().get_version(get_version::Request {}).await;
-        Ok((self.judged("GetName", name).await?.name, self.judged("GetVersion", version).await?.version))
+        Ok((self.classify("GetName", name).await?.name, self.classify("GetVersion", version).await?.version))
     }
 
-    /// The JSON Schema of its spec; [`None`] when it has none to offer.
+    /// The JSON Schema of its spec; [`None`] if it has none.
     ///
     /// # Errors
     /// The plugin is gone.
@@ -161,32 +161,32 @@ impl Plugin {
         }
     }
 
-    /// The tables of a source: a schema each, as Arrow IPC.
+    /// The schemas of a source's tables, as Arrow IPC.
     ///
     /// # Errors
     /// The plugin refuses, or is gone.
     pub async fn tables(&self, selection: &Selection) -> Result<Vec<Bytes>, PluginError> {
         let Selection { tables, skip_tables, skip_dependent_tables } = selection.clone();
         let answer = self.questions.clone().get_tables(get_tables::Request { tables, skip_tables, skip_dependent_tables }).await;
-        Ok(self.judged("GetTables", answer).await?.tables)
+        Ok(self.classify("GetTables", answer).await?.tables)
     }
 
-    /// Ends a round.
+    /// Calls Close.
     ///
     /// # Errors
     /// The plugin refuses, or is gone.
     pub async fn close(&self) -> Result<(), PluginError> {
         let answer = self.questions.clone().close(close::Request {}).await;
-        self.judged("Close", answer).await.map(|_| ())
+        self.classify("Close", answer).await.map(|_| ())
     }
 
-    /// Whether a spec would work.
+    /// Tests the connection with a spec.
     ///
     /// # Errors
     /// The plugin is gone.
     pub async fn test_connection(&self, spec: &Value) -> Result<TestOutcome, PluginError> {
         let failure = |code: String, description: String| {
-            // The protocol's word for a plugin that gives none.
+            // The protocol's code if the plugin gives none.
             TestOutcome::Failure { code: if code.is_empty() { "UNKNOWN".to_owned() } else { code }, description: error::clip(&description) }
         };
         match self.questions.clone().test_connection(test_connection::Request { spec: spec.to_string().into() }).await {
@@ -201,21 +201,21 @@ impl Plugin {
         }
     }
 
-    /// Ends what was started: SIGINT, and after five seconds SIGKILL. A plugin that runs already goes on.
+    /// Stops the process that was started: SIGINT, and after five seconds SIGKILL. A plugin that was already running continues.
     pub async fn stop(&self) {
         if let Some(process) = &self.process {
             process.lock().await.stop().await;
         }
     }
 
-    async fn judged<T>(&self, call: &'static str, answer: Result<tonic::Response<T>, Status>) -> Result<T, PluginError> {
+    async fn classify<T>(&self, call: &'static str, answer: Result<tonic::Response<T>, Status>) -> Result<T, PluginError> {
         match answer {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(self.failed(call, status).await),
         }
     }
 
-    /// A call that failed: the reason is the end of the process, if that is what happened.
+    /// The error of a failed call; if the process has exited, that is the error.
     pub(super) async fn failed(&self, call: &'static str, status: Status) -> PluginError {
         PluginError::call(call, &status, self.ended().await)
     }

@@ -1,5 +1,5 @@
-//! The one stream that a destination's rows go through. It ends well only by [`PluginWrite::finish`]: half-close is what the other side takes
-//! for success, so nothing else may look like it, least of all a sync that failed.
+//! The Write call that sends a destination's rows. It only succeeds through [`PluginWrite::finish`]: the other side takes a half-close for success,
+//! so nothing else may look like one, least of all a failed sync.
 
 use super::{Plugin, PluginError};
 use crate::proto::plugin::plugin_client::PluginClient;
@@ -13,29 +13,29 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 
-/// Messages that wait for the connection; each has up to 200 MiB.
+/// Number of queued messages; each has up to 200 MiB.
 const WAITING: usize = 2;
 
 impl Plugin {
-    /// Opens the one stream that a destination's rows go through.
+    /// Opens the stream for a destination's rows.
     pub fn write(self: &Arc<Self>) -> PluginWrite {
         PluginWrite::start(self.calls.clone(), self.clone())
     }
 }
 
-/// What goes to the task that owns the call.
+/// A request to the task that owns the call.
 enum Step {
     Message(Message),
     End,
 }
 
-/// A Write under way. Dropping it cancels it.
+/// A Write in progress. Dropping it cancels the call.
 #[derive(Debug)]
 pub struct PluginWrite {
     steps: mpsc::Sender<Step>,
-    /// Until its verdict is in.
+    /// The call, until its result is known.
     call: Option<JoinHandle<Result<(), Status>>>,
-    /// Has the half-close been sent? A verdict before it is of a part only.
+    /// Whether the half-close has been sent. A result before that only covers part of the messages.
     ended: Arc<AtomicBool>,
     plugin: Arc<Plugin>,
 }
@@ -49,7 +49,7 @@ impl PluginWrite {
         Self { steps, call: Some(call), ended, plugin }
     }
 
-    /// Who it goes to.
+    /// The destination.
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
     }
@@ -57,26 +57,26 @@ impl PluginWrite {
     /// Sends a message; waits while the destination is slow.
     ///
     /// # Errors
-    /// The destination has ended the call, or is gone.
+    /// The destination has ended the call, or has exited.
     pub async fn send(&mut self, message: Message) -> Result<(), PluginError> {
         if self.steps.send(Step::Message(message)).await.is_ok() {
             return Ok(());
         }
-        // The call has ended, and says why.
+        // The call has ended; its result says why.
         self.verdict().await
     }
 
-    /// Half-closes, and waits for the destination's word.
+    /// Half-closes the call, and waits for the destination's result.
     ///
     /// # Errors
     /// The destination failed, or is gone.
     pub async fn finish(&mut self) -> Result<(), PluginError> {
-        // If the call has ended already, its verdict says how.
+        // If the call has already ended, its result says how.
         let _ended = self.steps.send(Step::End).await;
         self.verdict().await
     }
 
-    /// How the call ended. OK counts only from a destination that was told of the end: one that answers earlier has not seen every message.
+    /// The result of the call. OK only counts after the half-close: a destination that answers earlier has not seen all messages.
     async fn verdict(&mut self) -> Result<(), PluginError> {
         let given_up = || PluginError::call("Write", &Status::cancelled("the call was given up"), None);
         let call = self.call.as_mut().ok_or_else(given_up)?;
@@ -102,7 +102,7 @@ impl Drop for PluginWrite {
     }
 }
 
-/// The messages up to the end. Senders that vanish without saying so leave the stream open; the call is cancelled then.
+/// The messages up to the end marker. If the sender is dropped without one, the stream stays open, and the call is cancelled.
 fn requests(steps: mpsc::Receiver<Step>, ended: Arc<AtomicBool>) -> impl Stream<Item = Request> + Send + 'static {
     stream::unfold((steps, ended), async |(mut steps, ended)| match steps.recv().await {
         Some(Step::Message(message)) => Some((Request { message: Some(message) }, (steps, ended))),
@@ -122,12 +122,12 @@ mod tests {
     use futures::StreamExt as _;
     use tonic::transport::Endpoint;
 
-    /// A Write to a destination that answers OK after `count` items of the stream, its end among them.
+    /// A Write to a destination that answers OK after `count` items of the stream, including its end.
     fn answered_after(count: usize) -> PluginWrite {
         let calls = PluginClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
         let (kind, name, connection) = (Kind::Destination, "d".to_owned(), String::new());
-        let (questions, heard) = (calls.clone(), Arc::new(LogCounts::default()));
-        let plugin = Arc::new(Plugin { kind, name, connection, calls, questions, process: None, heard });
+        let (questions, log_counts) = (calls.clone(), Arc::new(LogCounts::default()));
+        let plugin = Arc::new(Plugin { kind, name, connection, calls, questions, process: None, log_counts });
         let (steps, received) = mpsc::channel(WAITING);
         let ended = Arc::new(AtomicBool::new(false));
         let mut requests = Box::pin(requests(received, ended.clone()));
@@ -152,7 +152,7 @@ mod tests {
         let mut whole = answered_after(2);
         whole.send(message()).await.unwrap();
         whole.finish().await.unwrap();
-        // Nor is it one for who still has something to send.
+        // Nor is it a success while there is more to send.
         let mut early = answered_after(1);
         let sent = async {
             loop {

@@ -1,5 +1,5 @@
-//! A source's messages on their way in. What has been received and not yet been dealt with is bounded by bytes; past the bound the
-//! stream is not read, its window fills, and the source waits.
+//! The stream of messages from a source. Messages that were received but not yet processed are bounded by bytes; beyond the bound the stream is not
+//! read, its flow-control window fills, and the source waits.
 
 use super::{Plugin, PluginError};
 use crate::proto::plugin::sync::response::Message;
@@ -11,21 +11,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
-/// Bytes of messages in hand. A larger message is taken alone.
+/// Maximum bytes of pending messages. A larger message is processed alone.
 const AHEAD_BYTES: usize = 16 << 20;
-/// What a permit of the bound stands for.
+/// Bytes per permit.
 const PERMIT_BYTES: usize = 1 << 10;
-/// All permits.
+/// Total number of permits.
 const PERMITS: u32 = (AHEAD_BYTES / PERMIT_BYTES) as u32;
-/// Messages in hand: small ones cost more than their bytes.
+/// Maximum number of pending messages, since small ones cost more than their bytes.
 const AHEAD_MESSAGES: usize = 4_096;
 
-/// The header that ends a call.
+/// The trailer with a call's status.
 const STATUS: &str = "grpc-status";
-const NO_STATUS: &str = "the source broke its stream off, without a word whether that was all";
+const NO_STATUS: &str = "the source ended its stream without a status, so rows may be missing";
 
 impl Plugin {
-    /// Asks a source for its rows.
+    /// Starts a sync of a source.
     ///
     /// # Errors
     /// The plugin refuses, or is gone.
@@ -37,20 +37,20 @@ impl Plugin {
     }
 }
 
-/// What a source sends.
+/// A message from a source.
 #[derive(Debug)]
 pub enum SourceMessage {
     /// A table's schema.
     Migrate(Bytes),
     /// Rows.
     Insert(Bytes),
-    /// Rows of earlier syncs are to go.
+    /// Delete rows of earlier syncs.
     Delete(MessageDeleteRecord),
     /// A table failed in the source.
     Error {
-        /// The table.
+        /// Name of the table.
         table: String,
-        /// Why.
+        /// The error message.
         error: String,
     },
 }
@@ -59,14 +59,14 @@ pub enum SourceMessage {
 #[derive(Debug)]
 pub struct SourceStream {
     items: mpsc::Receiver<Result<(SourceMessage, OwnedSemaphorePermit), PluginError>>,
-    /// Room for the item in hand; given back with the next.
+    /// Permits of the current message; released with the next one.
     held: Option<OwnedSemaphorePermit>,
     reader: JoinHandle<()>,
 }
 
 impl SourceStream {
     pub(super) fn start(answer: tonic::Response<Streaming<Response>>, plugin: Arc<Plugin>) -> Self {
-        // A source that has nothing to send may say so in the headers.
+        // A source with nothing to send may end the call in the headers.
         let over = answer.metadata().contains_key(STATUS);
         let mut messages = answer.into_inner();
         let (sender, items) = mpsc::channel(AHEAD_MESSAGES);
@@ -96,7 +96,7 @@ impl SourceStream {
         Self { items, held: None, reader }
     }
 
-    /// The next message; [`None`] when the source has ended well. The one before counts as dealt with.
+    /// The next message; [`None`] if the source has ended successfully. The previous message counts as processed.
     pub async fn next(&mut self) -> Option<Result<SourceMessage, PluginError>> {
         self.held = None;
         let (item, permit) = match self.items.recv().await? {
@@ -114,7 +114,7 @@ impl Drop for SourceStream {
     }
 }
 
-/// A stream that was reset with `CANCEL` or `NO_ERROR` looks to the layers below like one that has ended. Only one with a status has.
+/// A stream that was reset with `CANCEL` or `NO_ERROR` looks like an ended one to the layers below. Only a stream with a status has really ended.
 async fn has_status(messages: &mut Streaming<Response>) -> bool {
     matches!(messages.trailers().await, Ok(Some(trailers)) if trailers.contains_key(STATUS))
 }

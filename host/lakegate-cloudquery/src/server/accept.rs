@@ -1,18 +1,18 @@
-//! Accepting one connection.
+//! Accepting connections.
 
 use std::io;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
-/// After a refused accept (no file descriptor left, mostly), so that the loop does not spin.
+/// Delay after a failed accept (mostly for lack of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The next connection, however long it takes.
+/// Waits for the next connection.
 pub async fn accept_one(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((connection, _)) => {
-                // Small messages wait for nobody; without it the connection is slower, not wrong.
+                // Send small messages at once; if this fails, the connection is only slower.
                 let _slower = connection.set_nodelay(true);
                 return connection;
             }
@@ -21,7 +21,7 @@ pub async fn accept_one(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Waits a moment after a refused accept, and says so.
+/// Logs a failed accept and waits a moment.
 pub(super) async fn pause(error: &io::Error) {
     tracing::warn!(%error, "A connection could not be accepted.");
     tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -21,17 +21,17 @@ use tokio::io::{AsyncRead, Join, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-/// What a client says first.
+/// The preface of an HTTP/2 client.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Length (3), type (1), flags (1), stream (4).
 const FRAME_HEADER_BYTES: usize = 9;
-/// HTTP/2's default limit of a frame, which the server behind does not raise: longer blocks go on in CONTINUATION frames.
+/// HTTP/2's default frame size limit, which the server does not raise: longer blocks continue in CONTINUATION frames.
 const MAX_FRAME_BYTES: usize = 16_384;
-/// Header blocks beyond this pass unrepaired. gRPC requests have a few hundred bytes, and the server behind refuses 16 KiB of headers.
+/// Longer header blocks pass unrepaired. gRPC requests have a few hundred bytes, and the server refuses 16 KiB of headers.
 const MAX_BLOCK_BYTES: usize = 64 << 10;
-/// Frames of a header block; longer ones pass unrepaired. A client fills each, and the server behind takes fewer than these.
+/// Maximum frames of a header block; longer ones pass unrepaired. Clients fill each frame, and the server accepts fewer than this.
 const MAX_BLOCK_FRAMES: usize = 64;
-/// Read at a time when frames have to be looked at.
+/// Bytes read at a time when frames have to be inspected.
 const SCRATCH_BYTES: usize = 16 << 10;
 
 const HEADERS: u8 = 1;
@@ -90,7 +90,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RepairAuthority<S> {
                 this.hand_over(buf);
                 return Poll::Ready(Ok(()));
             }
-            // Payloads are most of what comes: they go straight into the reader's buffer.
+            // Most of the input is payload, which goes straight into the reader's buffer.
             let plain = this.repair.passing().min(buf.remaining());
             if plain > 0 {
                 let mut direct = ReadBuf::new(buf.initialize_unfilled_to(plain));
@@ -103,7 +103,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RepairAuthority<S> {
             let mut scratch = ReadBuf::new(&mut this.scratch);
             ready!(Pin::new(&mut this.inner).poll_read(cx, &mut scratch))?;
             if scratch.filled().is_empty() {
-                // The end. What was held back belongs to a frame that will never be whole; the stack behind is to see that.
+                // End of input. The buffered bytes belong to an incomplete frame, which the HTTP/2 stack has to see.
                 this.repair.give_up(&mut this.ready);
                 this.hand_over(buf);
                 return Poll::Ready(Ok(()));
@@ -117,7 +117,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RepairAuthority<S> {
 #[derive(Debug, Default)]
 struct Repair {
     state: State,
-    /// Bytes seen of something not yet whole, untouched.
+    /// Buffered bytes of something incomplete, unchanged.
     held: Vec<u8>,
     /// Bytes of `held` in frames of a block that are followed by another, and how many these are.
     walked: usize,
@@ -132,14 +132,14 @@ enum State {
     Preface,
     /// Before and in a frame's header, or a HEADERS frame and its CONTINUATIONs.
     Frame,
-    /// So many bytes of a payload that is none of our business.
+    /// This many bytes of a payload that need no inspection.
     Payload(usize),
-    /// No longer HTTP/2 as we know it: everything passes.
+    /// Not HTTP/2 as we know it: everything passes.
     Raw,
 }
 
 impl Repair {
-    /// Bytes that may pass unseen.
+    /// Bytes that may pass without inspection.
     fn passing(&self) -> usize {
         match self.state {
             State::Preface | State::Frame => 0,
@@ -148,7 +148,7 @@ impl Repair {
         }
     }
 
-    /// So many have passed.
+    /// Records that this many bytes have passed.
     fn passed(&mut self, count: usize) {
         if let State::Payload(left) = self.state {
             let left = left.saturating_sub(count);
@@ -156,7 +156,7 @@ impl Repair {
         }
     }
 
-    /// Takes what came, adds what may go on to `out`.
+    /// Processes input, and appends what may pass to `out`.
     fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
         while !input.is_empty() {
             let plain = self.passing().min(input.len());
@@ -170,7 +170,7 @@ impl Repair {
         }
     }
 
-    /// Holds what is needed to see the next whole thing, deals with it once it is there, and answers the rest.
+    /// Buffers what is needed for the next complete item, processes it once it is complete, and returns the remaining input.
     fn hold<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
         let missing = self.wanted().saturating_sub(self.held.len());
         let (now, later) = input.split_at(missing.min(input.len()));
@@ -181,7 +181,7 @@ impl Repair {
         later
     }
 
-    /// How much must be held before something can be decided.
+    /// How many bytes must be buffered before something can be decided.
     fn wanted(&mut self) -> usize {
         if self.state == State::Preface {
             return PREFACE.len();
@@ -203,7 +203,7 @@ impl Repair {
         self.walked + FRAME_HEADER_BYTES
     }
 
-    /// Enough is held to decide.
+    /// Enough bytes are buffered to decide.
     fn settle(&mut self, out: &mut Vec<u8>) {
         if self.state == State::Preface {
             return if self.held == PREFACE { self.release(State::Frame, out) } else { self.give_up(out) };
@@ -288,7 +288,7 @@ impl Block {
         Self::try_join(held).unwrap_or(Joined::Broken)
     }
 
-    /// `None`: frames that do not belong together, or padding longer than its frame.
+    /// `None` if the frames do not belong together, or if padding is longer than its frame.
     fn try_join(held: &[u8]) -> Option<Joined> {
         let first = FrameHeader::at(held, 0)?;
         let Some(mut payload) = held.get(FRAME_HEADER_BYTES..first.total()) else { return Some(Joined::Unfinished) };
@@ -317,7 +317,7 @@ impl Block {
         Some(Joined::Whole(block))
     }
 
-    /// Writes it as frames with other fields, without padding.
+    /// Writes it as frames with the given fields, without padding.
     fn write(&self, fields: &[u8], out: &mut Vec<u8>) {
         let (head, mut rest) = fields.split_at(fields.len().min(MAX_FRAME_BYTES - PRIORITY_BYTES));
         let flags = if rest.is_empty() { self.flags } else { self.flags & !END_HEADERS };

@@ -1,9 +1,9 @@
-//! A connection that knows which one it is, so that each client of a tenant has a session of its own; that has one of its listener's places;
-//! and that ends some time after its server was told to stop, whatever its client does.
+//! Connections of the plugin server: each has its own session slot, takes one of its listener's connection slots, and is closed some time after its
+//! server was told to stop, whatever its client does.
 //!
-//! Places are for clients that use them. A client that does not greet has some seconds; and where every place is taken, the connection that
-//! has been idle longest makes room for the one that comes. Idle is a connection without a session, without a call that the host is at work
-//! on: streams that are open, messages that come drop by drop and answers that nobody reads hold no place.
+//! Connection slots are for clients that use them. A client has a few seconds to send the HTTP/2 preface; and if all slots are taken, the connection
+//! that has been idle longest is closed for a new one. A connection is idle if it has no session and no call that the host is working on: open
+//! streams, messages that arrive slowly and responses that are not read do not keep a slot.
 
 use super::session_slot::SessionSlot;
 use lakegate::limits::GREETING_LIMIT;
@@ -20,25 +20,25 @@ use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// What a client has, once its server stops, to take in the last answers and hang up.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a client has, once its server stops, to read the last responses and disconnect.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// The connection's own preface, before its first frame.
+/// Length of the connection preface, before the first frame.
 const PREFACE_BYTES: usize = 24;
 
 /// Length (3), type (1), flags (1), stream (4).
 const FRAME_HEADER_BYTES: usize = 9;
 
-/// What is known of one connection; each of its requests carries it.
+/// A handle to the state of a connection, attached to each of its requests.
 #[derive(Debug, Clone)]
-pub(super) struct ConnectionSlot(pub(super) Arc<ConnectionState>);
+pub(super) struct ConnectionHandle(pub(super) Arc<ConnectionState>);
 
-/// See [`ConnectionSlot`].
+/// The state of a connection.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
-    /// What its Init made; it goes with the connection.
+    /// The result of its Init; dropped with the connection.
     pub(super) slot: Arc<Mutex<SessionSlot>>,
-    /// Calls that the host is at work on.
+    /// Number of calls that the host is working on.
     calls: AtomicUsize,
     used: StdMutex<Instant>,
     gone: CancellationToken,
@@ -58,28 +58,28 @@ impl Default for ConnectionState {
 }
 
 impl ConnectionState {
-    /// Is cancelled when the connection is no more.
+    /// A token that is cancelled when the connection ends.
     pub(super) fn gone(&self) -> CancellationToken {
         self.gone.clone()
     }
 
-    /// The task that serves the connection; with it the connection ends.
+    /// Sets the task that serves the connection; aborting it closes the connection.
     pub(super) fn served_by(&self, task: AbortHandle) {
-        // It is served once.
+        // It is only served once.
         let _first = self.task.set(task);
     }
 
-    /// The host is at work on a call, until the answer is dropped.
-    pub(super) fn call(self: &Arc<Self>) -> AtWork {
+    /// Marks the connection as working on a call, until the returned guard is dropped.
+    pub(super) fn call(self: &Arc<Self>) -> ActiveCall {
         self.calls.fetch_add(1, Ordering::AcqRel);
-        AtWork(self.clone())
+        ActiveCall(self.clone())
     }
 
     fn used(&self) -> MutexGuard<'_, Instant> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when nobody has needed it; [`None`] if somebody does. A slot that is locked is one that a call is at work on.
+    /// Since when the connection has been idle; [`None`] if it is in use. A locked slot is in use by a call.
     fn idle_since(&self) -> Option<Instant> {
         let idle = self.calls.load(Ordering::Acquire) == 0
             && self.task.get().is_some()
@@ -88,20 +88,20 @@ impl ConnectionState {
     }
 }
 
-/// See [`ConnectionState::call`].
+/// The guard of a call in progress, see [`ConnectionState::call`].
 #[derive(Debug)]
-pub(super) struct AtWork(Arc<ConnectionState>);
+pub(super) struct ActiveCall(Arc<ConnectionState>);
 
-impl Drop for AtWork {
+impl Drop for ActiveCall {
     fn drop(&mut self) {
         *self.0.used() = Instant::now();
         self.0.calls.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// The connections that a listener keeps at once. Clones share them.
+/// The slots for concurrent connections of a listener. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Places(Arc<Shared>);
+pub(super) struct ConnectionSlots(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -109,32 +109,32 @@ struct Shared {
     taken: StdMutex<Vec<Arc<ConnectionState>>>,
     refusals: StdMutex<LogLimiter>,
     stop: CancellationToken,
-    /// Whether clients have to greet in time. A single user's may be stopped in a debugger.
-    hurried: bool,
+    /// Whether clients have to send the preface in time. A single user's client may be stopped in a debugger.
+    greeting_limited: bool,
 }
 
-impl Places {
-    /// So many, until `stop`.
-    pub(super) fn new(most: usize, stop: CancellationToken, hurried: bool) -> Self {
+impl ConnectionSlots {
+    /// Creates this many slots, for connections that end some time after `stop`.
+    pub(super) fn new(most: usize, stop: CancellationToken, greeting_limited: bool) -> Self {
         let refusals = StdMutex::new(LogLimiter::new(1));
-        Self(Arc::new(Shared { most, taken: StdMutex::default(), refusals, stop, hurried }))
+        Self(Arc::new(Shared { most, taken: StdMutex::default(), refusals, stop, greeting_limited }))
     }
 
     fn taken(&self) -> MutexGuard<'_, Vec<Arc<ConnectionState>>> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a connection a place: a free one, or that of the connection that has been idle longest. Without one it is closed, so that its
-    /// client hears of it at once.
-    pub(super) fn seat<S>(&self, connection: S) -> Option<SessionConnection<S>> {
+    /// Gives a connection a slot: a free one, or that of the connection that has been idle longest. Otherwise the connection is closed, so that its
+    /// client notices at once.
+    pub(super) fn admit<S>(&self, connection: S) -> Option<SessionConnection<S>> {
         let state = Arc::new(ConnectionState::default());
-        let made_room = {
+        let evicted = {
             let mut taken = self.taken();
             let idle = (taken.len() >= self.0.most).then(|| longest_idle(&taken));
             match idle {
                 Some(None) => {
                     drop(taken);
-                    self.tell("A connection is refused: as many as may be are open, and all are in use.");
+                    self.log_refusal("A connection was refused: the maximum number of connections is open, and all of them are in use.");
                     return None;
                 }
                 Some(Some(at)) => {
@@ -148,22 +148,22 @@ impl Places {
                 }
             }
         };
-        if let Some(oldest) = made_room {
+        if let Some(oldest) = evicted {
             if let Some(task) = oldest.task.get() {
                 task.abort();
             }
-            self.tell("A connection that was idle is closed: as many as may be are open, and another has come.");
+            self.log_refusal("An idle connection was closed for a new one: the maximum number of connections was open.");
         }
         let stop = self.0.stop.clone();
         let end = async move {
             stop.cancelled_owned().await;
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
         };
-        let greeting = self.0.hurried.then_some(GREETING_LIMIT);
-        Some(SessionConnection::new(connection, state.clone(), Some(Place { places: self.clone(), state }), end, greeting))
+        let greeting = self.0.greeting_limited.then_some(GREETING_LIMIT);
+        Some(SessionConnection::new(connection, state.clone(), Some(ConnectionSlot { slots: self.clone(), state }), end, greeting))
     }
 
-    fn tell(&self, what: &str) {
+    fn log_refusal(&self, what: &str) {
         if let Admission::Passes(more) = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
             tracing::warn!(connections = self.0.most, more, "{what}");
         }
@@ -175,20 +175,20 @@ fn longest_idle(taken: &[Arc<ConnectionState>]) -> Option<usize> {
     idle.min_by_key(|(_, since)| *since).map(|(at, _)| at)
 }
 
-/// A place that is taken, until it is dropped.
+/// A slot that is taken, until it is dropped.
 #[derive(Debug)]
-struct Place {
-    places: Places,
+struct ConnectionSlot {
+    slots: ConnectionSlots,
     state: Arc<ConnectionState>,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.taken().retain(|state| !Arc::ptr_eq(state, &self.state));
+        self.slots.taken().retain(|state| !Arc::ptr_eq(state, &self.state));
     }
 }
 
-/// A connection with a [`SessionSlot`] of its own; bytes pass as they are.
+/// A connection with its own [`SessionSlot`]; bytes pass unchanged.
 pub(super) struct SessionConnection<S> {
     inner: S,
     state: Arc<ConnectionState>,
@@ -196,19 +196,19 @@ pub(super) struct SessionConnection<S> {
     greeting: Option<Greeting>,
     over: Option<&'static str>,
     _gone: DropGuard,
-    _place: Option<Place>,
+    _slot: Option<ConnectionSlot>,
 }
 
-/// A client that has not greeted yet: its preface and its first frame.
+/// A client whose preface and first frame are incomplete.
 struct Greeting {
     limit: Pin<Box<Sleep>>,
     seen: usize,
-    /// The first bytes of the frame, which tell its length.
+    /// The first bytes of the frame, which hold its length.
     length: [u8; 3],
 }
 
 impl Greeting {
-    /// Whether it is whole with these bytes.
+    /// Whether preface and frame are complete with these bytes.
     fn is_whole(&mut self, bytes: &[u8]) -> bool {
         for (place, at) in self.length.iter_mut().zip(PREFACE_BYTES..) {
             if let Some(byte) = at.checked_sub(self.seen).and_then(|at| bytes.get(at)) {
@@ -229,16 +229,16 @@ impl<S> SessionConnection<S> {
     fn new(
         inner: S,
         state: Arc<ConnectionState>,
-        place: Option<Place>,
+        slot: Option<ConnectionSlot>,
         end: impl Future<Output = ()> + Send + 'static,
         greeting: Option<Duration>,
     ) -> Self {
         let greeting = greeting.map(|limit| Greeting { limit: Box::pin(tokio::time::sleep(limit)), seen: 0, length: [0; 3] });
         let gone = state.gone.clone().drop_guard();
-        Self { inner, state, end: Box::pin(end), greeting, over: None, _gone: gone, _place: place }
+        Self { inner, state, end: Box::pin(end), greeting, over: None, _gone: gone, _slot: slot }
     }
 
-    /// What is known of it.
+    /// The state of the connection.
     pub(super) fn state(&self) -> &Arc<ConnectionState> {
         &self.state
     }
@@ -310,32 +310,32 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::oneshot;
 
-    fn places(most: usize) -> Places {
-        Places::new(most, CancellationToken::new(), true)
+    fn slots(most: usize) -> ConnectionSlots {
+        ConnectionSlots::new(most, CancellationToken::new(), true)
     }
 
     #[tokio::test]
     async fn a_client_that_neither_speaks_nor_listens_is_cut_off() {
         let (here, mut there) = tokio::io::duplex(4);
-        let places = places(1);
-        let (tell, told) = oneshot::channel::<()>();
-        let mut line = places.seat(here).expect("free");
-        line.end = Box::pin(async move { told.await.unwrap_or_default() });
+        let slots = slots(1);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut line = slots.admit(here).expect("free");
+        line.end = Box::pin(async move { stopped.await.unwrap_or_default() });
         let (mut read, mut write) = tokio::io::split(line);
         there.write_all(b"ab").await.expect("room");
         assert_eq!(read.read_u16().await.expect("as it was sent"), u16::from_be_bytes(*b"ab"));
-        // Both by one task, as a server does.
+        // Both in one task, as in a server.
         let both = async move { tokio::join!(read.read_u8(), write.write_all(b"more than the other side takes in")) };
         let mut both = Box::pin(both);
-        assert!(futures::poll!(both.as_mut()).is_pending() && places.taken().len() == 1);
-        tell.send(()).expect("somebody listens");
+        assert!(futures::poll!(both.as_mut()).is_pending() && slots.taken().len() == 1);
+        stop.send(()).expect("somebody listens");
         let (reading, writing) = both.await;
         assert_eq!(reading.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
         assert_eq!(writing.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
-        assert!(places.taken().is_empty());
+        assert!(slots.taken().is_empty());
     }
 
-    /// Preface and first frame have their time together, in whatever pieces they come.
+    /// There is one time limit for preface and first frame, in whatever pieces they arrive.
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_greet_is_cut_off() {
         let greeting = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 6, 4, 0, 0, 0, 0, 0], &[0, 3, 0, 0, 0, 9]].concat();
@@ -343,7 +343,7 @@ mod tests {
             [(0, 1, false), (10, 1, false), (24, 24, false), (33, 5, false), (38, 7, false), (39, 39, true), (39, 1, true)]
         {
             let (here, mut there) = tokio::io::duplex(64);
-            let mut line = places(1).seat(here).expect("free");
+            let mut line = slots(1).admit(here).expect("free");
             for piece in greeting[..sent].chunks(sent.div_ceil(pieces).max(1)) {
                 there.write_all(piece).await.expect("room");
                 line.read_exact(&mut vec![0; piece.len()]).await.expect("as it was sent");
@@ -355,30 +355,30 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_idle_makes_room_and_nobody_who_is_in_use() {
-        let places = places(3);
+        let slots = slots(3);
         let sleepers: Vec<_> = (0..3).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
         let lines: Vec<_> = sleepers
             .iter()
             .map(|sleeper| {
-                let line = places.seat(()).expect("free");
+                let line = slots.admit(()).expect("free");
                 line.state().served_by(sleeper.abort_handle());
                 line
             })
             .collect();
         let working = lines[0].state().call();
         let locked = lines[1].state().slot.clone().try_lock_owned().expect("free");
-        // The third is the only one that is idle.
-        let fourth = places.seat(()).expect("room was made");
+        // Only the third one is idle.
+        let fourth = slots.admit(()).expect("room was made");
         tokio::task::yield_now().await;
         assert_eq!(sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect::<Vec<_>>(), [false, false, true]);
-        assert!(places.seat(()).is_none(), "two are in use, and the last is not served yet");
-        // It has been used since the second was.
+        assert!(slots.admit(()).is_none(), "two are in use, and the last is not served yet");
+        // The first one has been used more recently than the second.
         drop(locked);
         drop(working);
-        let _fifth = places.seat(()).expect("room was made");
+        let _fifth = slots.admit(()).expect("room was made");
         tokio::task::yield_now().await;
         assert_eq!(sleepers.iter().map(tokio::task::JoinHandle::is_finished).collect::<Vec<_>>(), [false, true, true]);
         drop((lines, fourth));
-        assert_eq!(places.taken().len(), 1);
+        assert_eq!(slots.taken().len(), 1);
     }
 }

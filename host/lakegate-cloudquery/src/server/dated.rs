@@ -1,4 +1,4 @@
-//! The `Date` of answers, from a clock that cannot panic. Left to itself the HTTP server writes it, and panics before 1970.
+//! Sets the `Date` header of responses from a clock that cannot panic. By default the HTTP server sets it, and panics before 1970.
 
 use futures::TryFutureExt;
 use futures::future::MapOk;
@@ -9,7 +9,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-/// A service whose answers have a date.
+/// A service that adds a date to its responses.
 #[derive(Debug, Clone)]
 pub(super) struct Dated<S>(pub(super) S);
 

@@ -1,9 +1,9 @@
-//! Tells a request stream that its client has closed from one that was cut off.
+//! Distinguishes a request stream that its client has half-closed from one that was cut off.
 //!
-//! For the code above this the two look alike. A stream that its client resets with `NO_ERROR` ends without an error below us; one that it
-//! resets with `CANCEL` (a client that was interrupted, or whose deadline has passed) fails with `Cancelled`, which the decoder above us
-//! takes for an end. A Write must not take either for a half-close: it would claim what the client has given up. The state of the HTTP/2
-//! stream tells them apart: it knows whether END_STREAM came. What did not end well is said with a code that nobody swallows.
+//! Both look alike to the code above. A stream that its client resets with `NO_ERROR` ends without an error below us; one that is reset with `CANCEL`
+//! (by an interrupted client, or after its deadline) fails with `Cancelled`, which the decoder above us takes for an end. A Write must not take
+//! either for a half-close: it would report rows as written although the client has given up. The state of the HTTP/2 stream tells them apart, since
+//! it knows whether END_STREAM arrived. A stream that did not end regularly is reported with a code that no layer swallows.
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
@@ -14,10 +14,10 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-/// The code of a request stream that was cut off.
+/// The status code for a request stream that was cut off.
 pub(super) const GIVEN_UP: Code = Code::Aborted;
 
-/// A service whose requests end with an error where their stream was cut off.
+/// A service whose requests end with an error if their stream was cut off.
 #[derive(Debug, Clone)]
 pub(super) struct CheckEnd<S>(pub(super) S);
 
@@ -39,7 +39,7 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for CheckEnd<
     }
 }
 
-/// A body that ends well only if its stream did.
+/// A body that only ends without an error if its stream was half-closed.
 #[derive(Debug)]
 struct CheckedBody<B> {
     body: B,
@@ -62,7 +62,7 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for CheckedBody
         };
         if given_up {
             self.failed = true;
-            return Poll::Ready(Some(Err(Status::new(GIVEN_UP, "the client gave the call up"))));
+            return Poll::Ready(Some(Err(Status::new(GIVEN_UP, "the client cancelled the call"))));
         }
         Poll::Ready(frame)
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
 
-    /// A body as the HTTP stack hands it over: some data, an end, and what the stream knows of it.
+    /// A body as the HTTP stack provides it: some data, an end, and the state of the stream.
     struct Stream {
         frames: Vec<Result<&'static [u8], Status>>,
         closed: bool,

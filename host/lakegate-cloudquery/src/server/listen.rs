@@ -1,8 +1,8 @@
-//! Where the plugin listens: TCP or a unix socket, as clients of every language launch it.
+//! Listeners of the plugin: TCP, TLS or a unix socket, compatible with the clients of all SDKs.
 
 use super::accept::{accept_one, pause};
 use super::authority::{Repaired, repaired};
-use super::connection::{ConnectionSlot, Places, SessionConnection};
+use super::connection::{ConnectionHandle, ConnectionSlots, SessionConnection};
 use super::service::Server;
 use super::tls::TlsAcceptorHandle;
 use futures::stream::{self, Stream, StreamExt as _};
@@ -26,12 +26,12 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower_service::Service as _;
 
-/// Bytes a client may send ahead, per stream and in all: messages have up to 200 MiB, and the default of 64 KiB would cost a round trip each.
+/// Flow-control window, per stream and in total: messages have up to 200 MiB, and with the default of 64 KiB each piece would cost a round trip.
 pub const WINDOW_BYTES: u32 = 4 << 20;
-/// Streams that may be reset for an error on our side before the connection is given up; HTTP/2 attacks are made of them.
+/// How many streams may be reset because of an error on our side before the connection is closed, as a protection against reset floods.
 const MAX_LOCAL_RESETS: usize = 1_024;
 
-/// The kinds of network a plugin can be told to listen on.
+/// The types of network a plugin can listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     /// IPv4 or IPv6.
@@ -42,18 +42,18 @@ pub enum Network {
     Tcp6,
     /// A unix socket, by path.
     Unix,
-    /// As `unix`; not offered, since HTTP/2 needs a stream.
+    /// Like `unix`; not supported, since HTTP/2 needs a stream.
     Unixpacket,
 }
 
-/// An open port.
+/// An open listener.
 #[derive(Debug)]
 pub enum Listener {
-    /// TCP.
+    /// Plain TCP.
     Tcp(TcpListener),
-    /// TCP, for clients with the right certificate.
+    /// TCP with mutual TLS.
     Tls(TcpListener, TlsAcceptorHandle),
-    /// A unix socket; its file goes when this does.
+    /// A unix socket; its file is removed when this is dropped.
     Unix(UnixListener, SocketFile),
 }
 
@@ -61,7 +61,7 @@ pub enum Listener {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode, so that another process's socket of the same name is left alone.
+    /// Device and inode, so that another process's socket of the same name is not removed.
     identity: Option<(u64, u64)>,
 }
 
@@ -74,7 +74,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.identity.is_some() && identity(&self.path) == self.identity {
-            // The launcher may remove it in this moment, too.
+            // The launcher may remove it at the same time.
             let _gone = std::fs::remove_file(&self.path);
         }
     }
@@ -85,10 +85,10 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 }
 
 impl Listener {
-    /// Opens the port.
+    /// Opens the listener.
     ///
     /// # Errors
-    /// The address cannot be understood or is taken.
+    /// The address is malformed or in use.
     pub async fn bind(network: Network, address: &str) -> io::Result<Self> {
         let wanted = match network {
             Network::Unix => return Self::bind_unix(Path::new(address)),
@@ -99,7 +99,7 @@ impl Listener {
             Network::Tcp4 => SocketAddr::is_ipv4,
             Network::Tcp6 => SocketAddr::is_ipv6,
         };
-        // As in Go, `:7777` is every address of the machine, on a machine without IPv6 too.
+        // As in Go, `:7777` means all addresses of the machine, also on a machine without IPv6.
         let every = if address.starts_with(':') { ["[::]", "0.0.0.0"].as_slice() } else { &[""] };
         let mut refused = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address of that kind");
         for host in every {
@@ -117,7 +117,7 @@ impl Listener {
     fn bind_unix(path: &Path) -> io::Result<Self> {
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-                tracing::warn!(path = %path.display(), "A socket that nobody listens on any more was in the way; it is replaced.");
+                tracing::warn!(path = %path.display(), "A stale socket that nobody listens on was replaced.");
                 std::fs::remove_file(path)?;
                 UnixListener::bind(path)?
             }
@@ -126,16 +126,16 @@ impl Listener {
         Ok(Self::Unix(listener, SocketFile::new(path)))
     }
 
-    /// Opens a unix socket that only its owner and those whom `mode` names can connect to. It has its mode before it has its name.
+    /// Opens a unix socket with this mode and owner, which are set before the socket appears under its path.
     ///
     /// # Errors
-    /// The path is taken, or owner or mode cannot be set.
+    /// The path is in use, or owner or mode cannot be set.
     pub fn bind_private(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> io::Result<Self> {
         if path.exists() && !is_stale(path) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A folder that only this user may enter, until mode and owner are right.
+        // Created in a folder that only this user may enter, until mode and owner are set.
         let nursery = tempfile::Builder::new().prefix(".lakegate-").tempdir_in(folder)?;
         let unnamed = nursery.path().join("s");
         let listener = UnixListener::bind(&unnamed)?;
@@ -147,7 +147,7 @@ impl Listener {
         Ok(Self::Unix(listener, SocketFile::new(path)))
     }
 
-    /// Where it listens; for TCP with the port the system chose.
+    /// The address; for TCP with the port that the system chose.
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(listener) | Self::Tls(listener, _) => {
@@ -157,26 +157,26 @@ impl Listener {
         }
     }
 
-    /// What lets clients in by their certificates, to be renewed.
-    pub fn gate(&self) -> Option<TlsAcceptorHandle> {
+    /// The TLS acceptor, whose certificates can be renewed.
+    pub fn acceptor(&self) -> Option<TlsAcceptorHandle> {
         match self {
-            Self::Tls(_, gate) => Some(gate.clone()),
+            Self::Tls(_, acceptor) => Some(acceptor.clone()),
             Self::Tcp(_) | Self::Unix(..) => None,
         }
     }
 
-    /// Serves until told to stop and every call has ended. All that is done for a tenant's clients, from accepting them on, is done on the
-    /// tenant's account.
+    /// Serves until told to stop and all calls have ended. All work for a tenant's clients, including accepting connections, is charged to the
+    /// tenant.
     pub async fn serve(self, server: &Server, stop: CancellationToken) {
-        let hurried = server.silence.is_some();
-        let places = Places::new(server.max_connections(), stop.clone(), hurried);
-        let house = Serving::new(server, stop);
-        let connections = house.connections.clone();
+        let greeting_limited = server.silence.is_some();
+        let slots = ConnectionSlots::new(server.max_connections(), stop.clone(), greeting_limited);
+        let serving = Serving::new(server, stop);
+        let connections = serving.connections.clone();
         let accepting = async move {
             match self {
-                Self::Tcp(listener) => house.all(accept_tcp(listener, places)).await,
-                Self::Tls(listener, gate) => house.all(gate.accept(listener, places, house.server.meter())).await,
-                Self::Unix(listener, _file) => house.all(accept_unix(listener, places)).await,
+                Self::Tcp(listener) => serving.all(accept_tcp(listener, slots)).await,
+                Self::Tls(listener, acceptor) => serving.all(acceptor.accept(listener, slots, serving.server.meter())).await,
+                Self::Unix(listener, _file) => serving.all(accept_unix(listener, slots)).await,
             }
         };
         match server.meter() {
@@ -188,7 +188,7 @@ impl Listener {
     }
 }
 
-/// What serving a connection takes.
+/// Everything needed to serve connections.
 pub(super) struct Serving {
     server: Server,
     routes: Routes,
@@ -201,7 +201,7 @@ impl Serving {
         Self { server: server.clone(), routes: server.routes().prepare(), stop, connections: TaskTracker::new() }
     }
 
-    /// Serves the connections that come, until told to stop.
+    /// Serves incoming connections until told to stop.
     pub(super) async fn all<S>(&self, lines: impl Stream<Item = SessionConnection<S>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -231,7 +231,7 @@ impl Serving {
         if let Some(silence) = self.server.silence {
             builder.keep_alive_timeout(silence);
         }
-        let (routes, slot, stop) = (self.routes.clone(), ConnectionSlot(line.state().clone()), self.stop.clone());
+        let (routes, slot, stop) = (self.routes.clone(), ConnectionHandle(line.state().clone()), self.stop.clone());
         let answer = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(slot.clone());
@@ -254,7 +254,7 @@ impl Serving {
     }
 }
 
-/// Answers a call, within the time that its client gives it.
+/// Answers a call within the deadline set by its client.
 async fn answered(mut routes: Routes, request: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {
     let limit = request.headers().get("grpc-timeout").and_then(|limit| grpc_timeout(limit.to_str().ok()?));
     let call = routes.call(request);
@@ -264,7 +264,7 @@ async fn answered(mut routes: Routes, request: http::Request<Body>) -> Result<ht
     }
 }
 
-/// The protocol's own notation: up to eight digits and a unit. What is not in it is no limit.
+/// Parses gRPC's timeout notation: up to eight digits and a unit. Anything else means no limit.
 fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = (digits.len() <= 8 && digits.bytes().all(|digit| digit.is_ascii_digit())).then(|| digits.parse().ok()).flatten()?;
@@ -279,34 +279,34 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// Of a name's addresses, as in Go, the first of IPv4 if there is one: `localhost` is where clients that know IPv4 alone look for it.
+/// As in Go, the first IPv4 address of a name if there is one, so that clients that only use IPv4 find `localhost`.
 fn chosen(found: &[SocketAddr]) -> Option<SocketAddr> {
     found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
 }
 
-/// True for a socket whose process is gone: it refuses connections. Any other file stays.
+/// True for a socket whose process is gone, since it refuses connections. Other files are kept.
 fn is_stale(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-fn accept_tcp(listener: TcpListener, places: Places) -> impl Stream<Item = SessionConnection<TcpStream>> {
-    stream::unfold((listener, places), async |(listener, places)| {
+fn accept_tcp(listener: TcpListener, slots: ConnectionSlots) -> impl Stream<Item = SessionConnection<TcpStream>> {
+    stream::unfold((listener, slots), async |(listener, slots)| {
         loop {
-            if let Some(line) = places.seat(accept_one(&listener).await) {
-                return Some((line, (listener, places)));
+            if let Some(line) = slots.admit(accept_one(&listener).await) {
+                return Some((line, (listener, slots)));
             }
         }
     })
 }
 
-fn accept_unix(listener: UnixListener, places: Places) -> impl Stream<Item = SessionConnection<Repaired>> {
-    stream::unfold((listener, places), async |(listener, places)| {
+fn accept_unix(listener: UnixListener, slots: ConnectionSlots) -> impl Stream<Item = SessionConnection<Repaired>> {
+    stream::unfold((listener, slots), async |(listener, slots)| {
         loop {
             match listener.accept().await {
                 Ok((connection, _)) => {
-                    if let Some(line) = places.seat(repaired(connection)) {
-                        return Some((line, (listener, places)));
+                    if let Some(line) = slots.admit(repaired(connection)) {
+                        return Some((line, (listener, slots)));
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -334,7 +334,7 @@ mod tests {
         assert!(path.exists(), "a socket in use is left alone");
         drop(first);
         assert!(!path.exists());
-        // Closed without its file: what a killed process leaves.
+        // Closed without removing its file, as after a kill.
         drop(std::os::unix::net::UnixListener::bind(&path).expect("free"));
         assert!(path.exists());
         let second = bind(&path).await.expect("a dead socket is replaced");
@@ -401,10 +401,10 @@ mod tests {
         }
     }
 
-    /// What HTTP/2 begins with.
+    /// The HTTP/2 preface and an empty SETTINGS frame.
     const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-    /// A tenant's listener, and what stops it.
+    /// A tenant's listener, and the token that stops it.
     async fn tenants(grant: lakegate::Grant, silence: Option<Duration>) -> (String, CancellationToken) {
         let tenant = Arc::new(lakegate::Tenant::new("t", grant));
         let stop = CancellationToken::new();
@@ -417,14 +417,14 @@ mod tests {
         (address, stop)
     }
 
-    /// Opens a connection, greets, and then says nothing more.
+    /// Opens a connection, sends the preface, and then stays silent.
     async fn greet(address: &str) -> TcpStream {
         let mut socket = TcpStream::connect(address).await.expect("it listens");
         socket.write_all(GREETING).await.expect("sent");
         socket
     }
 
-    /// What the server says until it hangs up, if it does within `limit`.
+    /// What the server sends until it closes the connection, if it does within `limit`.
     async fn heard(mut socket: TcpStream, limit: Duration) -> Option<Vec<u8>> {
         let mut heard = Vec::new();
         let end = tokio::time::timeout(limit, socket.read_to_end(&mut heard)).await;
@@ -447,7 +447,7 @@ mod tests {
         let mut socket = greet(&address).await;
         socket.read_u8().await.expect("the server's greeting");
         stop.cancel();
-        // It answers no ping, and says no goodbye.
+        // It neither answers pings nor closes the connection.
         assert!(heard(socket, PATIENCE).await.is_some());
     }
 
@@ -466,7 +466,7 @@ mod tests {
             assert_eq!((head[3], streams.map(u32::from)), (4, Some(lakegate::limits::MAX_TENANT_STREAMS)));
             open.push(socket);
         }
-        // None is in use: the one that has been idle longest makes room, and no other.
+        // None is in use: only the one that has been idle longest is closed.
         let mut socket = greet(&address).await;
         socket.read_u8().await.expect("the server's greeting");
         assert!(heard(open.remove(0), PATIENCE).await.is_some(), "the oldest is closed");
@@ -475,7 +475,7 @@ mod tests {
         }
     }
 
-    /// Connections that say nothing, or not enough, keep no place from those who do.
+    /// Silent or incomplete connections do not keep slots from others.
     #[tokio::test]
     async fn clients_that_do_not_greet_keep_nobody_out() {
         let (address, _) = tenants(Default::default(), None).await;

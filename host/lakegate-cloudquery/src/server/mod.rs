@@ -1,8 +1,8 @@
-//! The S3 destination as a plugin: what the CLI and its sources speak to it.
+//! The S3 destination as a plugin server for the CloudQuery CLI and sources.
 //!
-//! [`service`] answers the calls, [`status`] is the only file that knows gRPC's status, [`listen`] opens the port, [`authority`] repairs a
-//! header that clients on a unix socket send and this stack would refuse, [`unpack`] unpacks messages piece by piece, and [`half_close`] sees
-//! whether a client has ended its call or left it.
+//! [`service`] implements the calls, [`status`] is the only file that knows gRPC status codes, [`listen`] opens listeners, [`authority`] repairs a
+//! header that clients on a unix socket send and that our HTTP stack would refuse, [`unpack`] decompresses messages piece by piece, and
+//! [`half_close`] detects whether a client has ended its call or aborted it.
 
 pub mod accept;
 pub mod authority;

@@ -1,15 +1,15 @@
-//! The plugin's answers.
+//! The calls of the plugin server.
 //!
-//! One [`SessionSlot`] holds what Init made: one for the process of a single user, as in the protocol, and one for each connection of a tenant.
-//! Init, Write and Close each hold it while they run and refuse to wait for it, which is the protocol's `plugin already in use`. A Write
-//! ends by half-close (everything is finished and reported, even if the client no longer waits for it) or by a break (a bad message, a
-//! client that is gone: everything open is aborted, then a client that is there is answered), never by anything between. The end of the process is a break, too, and one that waits
-//! for nobody: what the store has not confirmed is aborted.
+//! A [`SessionSlot`] holds the result of Init: one for the process of a single user, as in the protocol, and one for each connection of a tenant.
+//! Init, Write and Close each lock it while they run and refuse to wait for it, which is the protocol's `plugin already in use`. A Write ends either
+//! by half-close (everything is finished and reported, even if the client no longer waits for it) or by a failure (a bad message, or a client that is
+//! gone: all open objects are aborted, and then a client that is still there gets its answer), never by anything in between. The end of the process
+//! counts as a failure, too, and waits for nothing: what the store has not confirmed is aborted.
 //!
-//! Only a Write takes messages of rows, one Write at a time in a session; a tenant's is refused unread where there is no session, so that the
-//! bytes of a message are those that its session has reserved.
+//! Only a Write accepts messages of rows, one Write at a time per session. A tenant's Write is refused unread if there is no session, so that the
+//! bytes of messages are always reserved by a session.
 
-use super::connection::{AtWork, ConnectionSlot};
+use super::connection::{ActiveCall, ConnectionHandle};
 use super::dated::Dated;
 use super::half_close::CheckEnd;
 use super::session_slot::SessionSlot;
@@ -43,29 +43,29 @@ use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
-/// What the plugin calls itself: specs and logs know it by this name.
+/// The plugin's name in specs and logs.
 pub const PLUGIN_NAME: &str = "s3";
-/// The protocol versions spoken.
+/// The supported protocol versions.
 const PROTOCOL_VERSIONS: [i32; 1] = [3];
 
-/// Of a tenant's client. A single user's may be stopped in a debugger.
+/// How long a tenant's client may be silent. A single user's client may be stopped in a debugger.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Failed calls of a tenant in a second that are told of; the rest is counted.
-const MAX_FAILURES_TOLD: u32 = 20;
+/// Failed calls of a tenant that are logged per second; the rest is counted.
+const MAX_FAILURES_LOGGED: u32 = 20;
 
-/// The call whose messages have rows.
+/// Path of the call whose messages have rows.
 const WRITE_PATH: &str = "/cloudquery.plugin.v3.Plugin/Write";
 
-/// What a message is wrapped in: field numbers and lengths.
+/// Overhead of a wrapped message: field numbers and lengths.
 const WRAPPING_BYTES: usize = 64;
 
-const NO_READ: &str = "Read is not offered: it needs permission to get objects, and this destination asks for PutObject alone";
+const NO_READ: &str = "Read is not offered: it needs permission to get objects, and this destination only asks for PutObject";
 const NO_SYNC: &str = "Sync is not offered: this plugin is a destination, not a source";
 const NO_TRANSFORM: &str = "Transform is not offered: this plugin is a destination, not a transformer";
 const NO_TRANSFORM_SCHEMA: &str = "TransformSchema is not offered: this plugin is a destination, not a transformer";
 
-/// What may still be in the making.
+/// A value that may still be being created.
 pub type Made<T> = Shared<BoxFuture<'static, Result<T, Arc<str>>>>;
 
 /// A destination that may still be compiling.
@@ -78,18 +78,18 @@ pub struct Server {
     slots: Slots,
     stop: CancellationToken,
     tenant: Option<Arc<Tenant>>,
-    /// Calls of a tenant that have failed.
+    /// Limits the logging of a tenant's failed calls.
     failures: Arc<std::sync::Mutex<LogLimiter>>,
-    /// How long a client may be silent before it is asked for a sign of life, and then how long that may take.
+    /// How long a client may be silent before it is pinged, and then how long it may take to answer.
     pub(super) silence: Option<Duration>,
 }
 
-/// What Inits made.
+/// The session slots.
 #[derive(Clone)]
 enum Slots {
-    /// One for all connections.
+    /// One slot for all connections.
     Shared(Arc<Mutex<SessionSlot>>),
-    /// Each connection has its own; these are known, for the end of the process.
+    /// One slot per connection; all of them are kept for the shutdown.
     PerConnection(Arc<std::sync::Mutex<Vec<Weak<Mutex<SessionSlot>>>>>),
 }
 
@@ -100,19 +100,18 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Answers at once to what needs no destination, and to the rest once `destination` is there.
+    /// A server that answers calls that need no destination at once, and all others once `destination` is ready.
     pub fn new(destination: Pending, stop: CancellationToken) -> Self {
         Self::made(destination, Slots::Shared(Arc::default()), stop, None, None)
     }
 
-    /// The same for a tenant: each connection has a session of its own, which a client that has vanished without a word does not keep, and
-    /// messages are bounded by the grant.
+    /// A server for a tenant: each connection has its own session, which ends if the client disappears, and messages are bounded by the grant.
     pub fn for_tenant(destination: Pending, stop: CancellationToken, tenant: Arc<Tenant>) -> Self {
         Self::made(destination, Slots::PerConnection(Arc::default()), stop, Some(tenant), Some(SILENCE))
     }
 
     fn made(destination: Pending, slots: Slots, stop: CancellationToken, tenant: Option<Arc<Tenant>>, silence: Option<Duration>) -> Self {
-        let failures = Arc::new(std::sync::Mutex::new(LogLimiter::new(MAX_FAILURES_TOLD)));
+        let failures = Arc::new(std::sync::Mutex::new(LogLimiter::new(MAX_FAILURES_LOGGED)));
         Self { destination, slots, stop, tenant, failures, silence }
     }
 
@@ -134,22 +133,22 @@ impl Server {
         tonic::service::Routes::new(Dated(CheckEnd(ByCall { write, others }))).add_service(Dated(discovery))
     }
 
-    /// What its work is charged to; a single user's is not.
+    /// The meter that work is charged to; `None` for a single user.
     pub(super) fn meter(&self) -> Option<HostMeter> {
         self.tenant.as_ref().map(|tenant| HostMeter::new(tenant.share.account.clone()))
     }
 
-    /// Connections at once.
+    /// Maximum number of connections.
     pub(super) fn max_connections(&self) -> usize {
         self.tenant.as_ref().map_or(MAX_CONNECTIONS, |tenant| tenant.grant.connections())
     }
 
-    /// Calls at once over one of them.
+    /// Maximum number of concurrent calls per connection.
     pub(super) fn max_streams(&self) -> u32 {
         if self.tenant.is_some() { MAX_TENANT_STREAMS } else { MAX_STREAMS }
     }
 
-    /// Bytes of a message; a tenant's may be wrapped in some more, so that it is told of its own bound.
+    /// Maximum bytes of a message; for a tenant plus the overhead of wrapping, so that the error names the tenant's own bound.
     fn max_message_bytes(&self) -> usize {
         let granted = self.tenant.as_ref().and_then(|tenant| usize::try_from(tenant.grant.message_bytes()).ok());
         granted.map_or(MAX_MESSAGE_BYTES, |bytes| bytes.saturating_add(WRAPPING_BYTES).min(MAX_MESSAGE_BYTES))
@@ -181,7 +180,7 @@ impl Server {
         let slot = match &self.slots {
             Slots::Shared(slot) => slot.clone(),
             Slots::PerConnection(known) => {
-                let Some(ConnectionSlot(state)) = connection.get() else {
+                let Some(ConnectionHandle(state)) = connection.get() else {
                     return Err(Refusal::Unexpected("the connection has no session of its own".to_owned()));
                 };
                 let slot = &state.slot;
@@ -220,8 +219,8 @@ impl Server {
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
         let (write, slot) = self.begin_write(connection, &mut messages).await.map_err(|refusal| self.failed(refusal))?;
-        // A single user's client that is gone has its finished objects stored all the same: nobody else wants the place.
-        let gone = self.tenant.as_ref().and_then(|_| connection.get()).map(|ConnectionSlot(state)| state.gone());
+        // Finished objects of a single user's client that is gone are stored nevertheless, since no one else needs the slot.
+        let gone = self.tenant.as_ref().and_then(|_| connection.get()).map(|ConnectionHandle(state)| state.gone());
         let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone(), gone };
         let all = tokio::select! {
             biased;
@@ -231,9 +230,9 @@ impl Server {
         match all {
             Ok(()) => running.finish().await.map_err(|refusal| self.failed(refusal)),
             Err(refusal) => {
-                // Told now: if the client is gone, so is this call in a moment.
+                // Logged now, because the call is dropped if the client is gone.
                 let status = self.failed(self.bounded(refusal));
-                // Answered when nothing is open any more: the next Init finds the slot free.
+                // Answered once nothing is open any more, so that the next Init finds the slot free.
                 running.abort().await;
                 Err(status)
             }
@@ -251,11 +250,11 @@ impl Server {
                 return Ok((write, slot));
             }
             SessionSlot::Unconnected => return Err(Refusal::NoSpec),
-            // A tenant's is refused unread: the bytes of its messages would be nobody's.
+            // A tenant's Write is refused unread, since no session has reserved memory for its messages.
             SessionSlot::Empty if self.tenant.is_some() => return Err(Refusal::WriteBeforeInit),
             SessionSlot::Empty => {}
         }
-        // Whoever means to Init first need not wait for a client that says nothing.
+        // The slot is not locked while waiting for a silent client, so that another can call Init.
         drop(slot);
         let first = tokio::select! {
             biased;
@@ -266,21 +265,21 @@ impl Server {
         Err(if first.is_some() { Refusal::MessageBeforeInit } else { Refusal::WriteBeforeInit })
     }
 
-    /// What a client is told is in the log, too. A tenant's client can bring that about as often as it likes: there, not each is logged.
+    /// Logs an error that is returned to the client. A tenant's client can cause any number of them, so there the rate is limited.
     fn failed(&self, refusal: Refusal) -> Status {
         let status = Status::from(refusal);
-        let told = match &self.tenant {
+        let admitted = match &self.tenant {
             None => Some(0),
             Some(_) => self.failures.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()).passes(),
         };
-        if let Some(more) = told {
+        if let Some(more) = admitted {
             let (tenant, more) = (self.tenant.as_ref().map(|tenant| &*tenant.name), (more > 0).then_some(more));
             tracing::error!(tenant, more, "{}", status.message());
         }
         status
     }
 
-    /// Does it unless, or until, the server is told to stop: connections outlive that by a while, and the grant they came under may be gone.
+    /// Runs a call unless the server is told to stop: connections outlive that for a while, and their grant may be gone.
     async fn until_stopped<T>(&self, call: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
         tokio::select! {
             biased;
@@ -289,7 +288,7 @@ impl Server {
         }
     }
 
-    /// A message that the stack refused for its size is told of in the words of the tenant's grant.
+    /// Rewords the error about a message that is too large in terms of the tenant's grant.
     fn bounded(&self, refusal: Refusal) -> Refusal {
         match (&refusal, &self.tenant) {
             (Refusal::Receive(status), Some(tenant)) if status.code() == Code::OutOfRange => {
@@ -305,7 +304,7 @@ impl Server {
     }
 }
 
-/// The plugin, with messages of rows to Write and of a spec's size to every other call.
+/// The plugin service, with large messages for Write and small ones for all other calls.
 #[derive(Debug, Clone)]
 struct ByCall {
     write: Unpack<PluginServer<Server>>,
@@ -331,19 +330,19 @@ impl tower_service::Service<http::Request<Body>> for ByCall {
     }
 }
 
-/// A Write at work. Dropped before its input has ended (a client that is gone), it aborts what is open, and the slot is free once that is
+/// A Write in progress. Dropping it before its input has ended (because the client is gone) aborts open objects, and the slot is free once that is
 /// done.
 struct Running {
-    /// Taken when the input has ended, well or badly.
+    /// Taken when the input has ended, successfully or not.
     parts: Option<(Write, OwnedMutexGuard<SessionSlot>)>,
     halt: Halt,
     stop: CancellationToken,
-    /// Tells that a tenant's client is no longer connected.
+    /// Cancelled when a tenant's client is no longer connected.
     gone: Option<CancellationToken>,
 }
 
 impl Running {
-    /// Takes messages until the client half-closes.
+    /// Processes messages until the client half-closes.
     async fn pass_all<S>(&mut self, messages: &mut S) -> Result<(), Refusal>
     where
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
@@ -360,7 +359,7 @@ impl Running {
         Ok(())
     }
 
-    /// Finishes every object. What has been asked for is done even if the client does not stay to hear of it.
+    /// Finishes all objects, even if the client does not wait for the result.
     async fn finish(mut self) -> Result<WriteReport, Refusal> {
         let Some((write, slot)) = self.parts.take() else { return Ok(WriteReport::default()) };
         let (halt, stop) = (self.halt.clone(), self.stop.clone());
@@ -372,22 +371,22 @@ impl Running {
         finishing.await.unwrap_or_else(|error| Err(Refusal::Unexpected(error.to_string())))
     }
 
-    /// Aborts what is open, and waits for that.
+    /// Aborts open objects and waits until that is done.
     async fn abort(mut self) {
         if let Some(aborting) = self.abort_beside() {
-            // A task that panics has freed the slot, too.
+            // A panicking task frees the slot, too.
             let _over = aborting.await;
         }
     }
 
-    /// Aborts what is open in a task of its own, which a client that goes meanwhile does not end.
+    /// Aborts open objects in a separate task, which is not cancelled if the client disconnects.
     fn abort_beside(&mut self) -> Option<JoinHandle<()>> {
         let (write, mut slot) = self.parts.take()?;
         let (halt, stop, gone) = (self.halt.clone(), self.stop.clone(), self.gone.clone());
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         Some(runtime.spawn(async move {
             if or_left(write.abort(), &halt, &stop, gone).await {
-                // Its place is the next one's.
+                // Its slot is free for the next session.
                 *slot = SessionSlot::Empty;
             }
         }))
@@ -400,8 +399,8 @@ impl Drop for Running {
     }
 }
 
-/// The same for a Write that is given up. The session of a tenant's client that is gone, or of one whose store does not answer for long, is left:
-/// its place is needed, and what is still to be aborted goes on without it. Answers whether that is so.
+/// Aborts a Write that is given up. If a tenant's client is gone, or if the store does not answer for long, the session is abandoned: its slot is
+/// needed, and the remaining aborts continue in the background. Returns whether that is the case.
 async fn or_left(end: impl Future<Output = ()>, halt: &Halt, stop: &CancellationToken, gone: Option<CancellationToken>) -> bool {
     let long = async {
         match gone {
@@ -426,7 +425,8 @@ async fn or_left(end: impl Future<Output = ()>, halt: &Halt, stop: &Cancellation
     left
 }
 
-/// A message that cannot be read or received, after tables have failed, tells of both: the client will not hear of those otherwise.
+/// If a message cannot be read or received after tables have failed, the status reports both, since the client would not learn of the failures
+/// otherwise.
 fn after_failures(write: &Write, refusal: Refusal) -> Refusal {
     let failures = write.failures();
     if failures.is_empty() { refusal } else { Refusal::AfterFailures(Box::new(refusal), failures) }
@@ -446,7 +446,7 @@ async fn pass_on(write: &mut Write, message: write::request::Message) -> Result<
     }
 }
 
-/// The spec as text. A spec that is missing altogether is an empty one, and is told what it lacks.
+/// The spec as text. A missing spec counts as an empty one, whose validation reports what is required.
 fn spec_text(bytes: &[u8]) -> Result<&str, OpenError> {
     let text = str::from_utf8(bytes)
         .map_err(|error| OpenError::Unexpected(format!("failed to unmarshal s3 spec: not UTF-8 after byte {}", error.valid_up_to())))?;
@@ -471,7 +471,7 @@ impl Plugin for Server {
     }
 
     async fn get_spec_schema(&self, request: Request<get_spec_schema::Request>) -> Result<Response<get_spec_schema::Response>, Status> {
-        let _at_work = at_work(request.extensions());
+        let _at_work = active_call(request.extensions());
         let ask = async { self.destination().await?.spec_schema().await.map_err(|error| Refusal::NotReady(format!("{error:#}"))) };
         let schema = self.until_stopped(ask).await?;
         Ok(Response::new(get_spec_schema::Response { json_schema: Some(schema.to_string()) }))
@@ -503,7 +503,7 @@ impl Plugin for Server {
     async fn write(&self, request: Request<Streaming<write::Request>>) -> Result<Response<write::Response>, Status> {
         let (_, connection, messages) = request.into_parts();
         let report = self.write_all(&connection, messages).await?;
-        // Each failure is in the log already, whole; the status may have room for a few.
+        // Each failure is already in the log; the status may only have space for a few.
         of_report(&report)?;
         Ok(Response::new(write::Response {}))
     }
@@ -527,7 +527,7 @@ impl Plugin for Server {
     }
 
     async fn test_connection(&self, request: Request<test_connection::Request>) -> Result<Response<test_connection::Response>, Status> {
-        let _at_work = at_work(request.extensions());
+        let _at_work = active_call(request.extensions());
         let request = request.into_inner();
         let test = async {
             Ok(match spec_text(&request.spec) {
@@ -540,9 +540,9 @@ impl Plugin for Server {
     }
 }
 
-/// The host is at work for a connection, which keeps its place meanwhile.
-fn at_work(connection: &Extensions) -> Option<AtWork> {
-    connection.get().map(|ConnectionSlot(state)| state.call())
+/// Marks a connection as active, so that it keeps its slot.
+fn active_call(connection: &Extensions) -> Option<ActiveCall> {
+    connection.get().map(|ConnectionHandle(state)| state.call())
 }
 
 /// A failed test is an answer, not an error of the call.
@@ -557,12 +557,12 @@ fn test_answer(outcome: Result<(), OpenError>) -> test_connection::Response {
     test_connection::Response { success: false, failure_code: code.to_owned(), failure_description: error.to_string() }
 }
 
-/// A destination that is there already.
+/// A destination that already exists.
 pub fn ready(destination: Destination) -> Pending {
     futures::future::ready(Ok(destination)).boxed().shared()
 }
 
-/// Something that a thread of its own is making, so that the server can listen meanwhile.
+/// Runs `make` on a separate thread, so that the server can already listen.
 pub fn compiling<T: Clone + Send + Sync + 'static>(make: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> Made<T> {
     let made = tokio::task::spawn_blocking(make);
     async move {

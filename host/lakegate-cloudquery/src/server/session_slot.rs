@@ -1,14 +1,14 @@
-//! What the last Init of a connection, or of a single user's process, has made.
+//! The result of the last Init of a connection, or of a single user's process.
 
 use lakegate::Session;
 
-/// What Init made.
+/// The result of Init.
 #[derive(Debug, Default)]
 pub(super) enum SessionSlot {
-    /// No Init yet, or a Close since, or the last Init failed.
+    /// There was no Init, a Close since then, or the last Init failed.
     #[default]
     Empty,
-    /// Init was told not to connect: it has looked at nothing.
+    /// Init was told not to connect, and has checked nothing.
     Unconnected,
     Open(Session),
 }

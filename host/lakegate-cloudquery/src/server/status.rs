@@ -1,4 +1,4 @@
-//! What goes wrong, as gRPC says it. The texts are those of the reference plugin, since clients print them as they are.
+//! Errors as gRPC statuses. The texts are those of the reference plugin, since clients print them as they are.
 
 use super::half_close::GIVEN_UP;
 use lakegate::{Failure, OpenError, WriteReport};
@@ -7,14 +7,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tonic::{Code, Status};
 
-/// A status travels in a header after percent-encoding. C-core clients drop headers beyond 8 KiB, some proxies beyond 4 KiB.
+/// Limit of a status message after percent-encoding, since it is sent as a header. C-core clients drop headers larger than 8 KiB, some proxies larger
+/// than 4 KiB.
 const MAX_ENCODED_BYTES: usize = 3_500;
-/// Kept free for the words that say how much was left out.
+/// Reserved for the text that says how many failures were left out.
 const OMISSION_BYTES: usize = 100;
-/// What the gRPC stack encodes in a status text; everything outside ASCII too.
+/// The characters that gRPC percent-encodes in a status message, besides non-ASCII.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'`').add(b'?').add(b'{').add(b'}');
 
-/// Why a call is refused or failed.
+/// Why a call was refused or failed.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// The spec, the credentials or the connection.
@@ -96,7 +97,7 @@ impl From<Refusal> for Status {
     }
 }
 
-/// A status as Go prints it inside another.
+/// A status as Go prints it inside another message.
 fn go_text(status: &Status) -> String {
     let code = match status.code() {
         Code::InvalidArgument => "InvalidArgument",
@@ -105,21 +106,21 @@ fn go_text(status: &Status) -> String {
     format!("rpc error: code = {code} desc = {}", status.message())
 }
 
-/// How a Write ended: OK, or every failed table.
+/// The status of a Write: OK, or all failed tables.
 pub(super) fn of_report(report: &WriteReport) -> Result<(), Status> {
     let failures: Vec<(&str, &str)> = report.failures().map(|(table, failure)| (table, failure.message.as_str())).collect();
     if failures.is_empty() { Ok(()) } else { Err(Status::internal(failure_text(&failures))) }
 }
 
-/// One table's failure, as the reference words it.
+/// One table's failure, worded as in the reference.
 fn failure_line(table: &str, message: &str) -> String {
     format!("handler failed on {table}: {message}")
 }
 
-/// Every failure if they fit; else the first of each cause, as many as fit, and how many more there are.
+/// All failures if they fit; otherwise the first one of each cause, as many as fit, and the number of others.
 fn failure_text(failures: &[(&str, &str)]) -> String {
     const PREFIX: &str = "write failed: ";
-    // Line by line, and no further than there is room: of a hundred thousand failures all would have some hundred megabytes.
+    // Line by line, and only as far as there is space: a hundred thousand failures would need hundreds of megabytes.
     let lines = failures.iter().map(|(table, message)| failure_line(table, message));
     if let Some(all) = joined(PREFIX, lines, MAX_ENCODED_BYTES) {
         return all;
@@ -159,7 +160,7 @@ fn joined(prefix: &str, lines: impl Iterator<Item = String>, max_encoded_bytes: 
     Some(text)
 }
 
-/// The longest beginning that fits, ending at a character.
+/// The longest prefix that fits, ending at a character boundary.
 fn cut(text: &str, max_encoded_bytes: usize) -> String {
     const ELLIPSIS: &str = "...";
     if encoded_bytes(text) <= max_encoded_bytes {

@@ -1,10 +1,10 @@
-//! TLS on both sides: a listener that knows its clients by their certificates.
+//! Mutual TLS: a listener that authenticates its clients by their certificates.
 //!
-//! A client is let in if an authority of the listener has signed its certificate, the certificate is valid now, and it is one of those the
-//! listener knows by their fingerprint. The last is what binds a listener to one tenant, even where all tenants share an authority.
-//! Whoever else connects gets nothing: the handshake fails before a byte of HTTP is read.
+//! A client is accepted if its certificate is signed by an authority of the listener, valid now, and one of those that the listener knows by
+//! fingerprint. The fingerprint binds a listener to one tenant, even if all tenants share an authority. Any other client gets nothing: the handshake
+//! fails before a byte of HTTP is read.
 
-use super::connection::{Places, SessionConnection};
+use super::connection::{ConnectionSlots, SessionConnection};
 use futures::stream::{self, Stream};
 use lakegate::serving::Clock;
 use lakegate::serving::{HostMeter, spawn_metered};
@@ -30,25 +30,25 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
-/// A handshake that takes longer is given up: a client that says nothing must not hold a socket.
+/// Time limit of a handshake: a silent client must not hold a socket.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connections between their handshake and their first use.
 const READY_CONNECTIONS: usize = 16;
 
-/// Connections in their handshake at once.
+/// Maximum number of concurrent handshakes.
 const MAX_HANDSHAKES: usize = 64;
 
-/// Bytes of a PEM file; those of all the world's authorities have a few hundred kilobytes.
+/// Maximum size of a PEM file; all public authorities together have a few hundred kilobytes.
 const MAX_PEM_BYTES: u64 = 4 << 20;
 
-/// Lines in a second about clients that are not let in; the rest is counted.
-const MAX_REFUSALS_TOLD: u32 = 5;
+/// Log lines per second about rejected clients; the rest is counted.
+const MAX_REFUSALS_LOGGED: u32 = 5;
 
 /// The SHA-256 of a certificate's DER.
 pub type Fingerprint = [u8; 32];
 
-/// A fingerprint from 64 hexadecimal digits, with or without colons.
+/// Parses a fingerprint of 64 hexadecimal digits, with or without colons.
 pub fn fingerprint(text: &str) -> Option<Fingerprint> {
     let digits: Vec<u8> =
         text.chars().filter(|digit| *digit != ':').map(|digit| digit.to_digit(16).map(|value| value as u8)).collect::<Option<_>>()?;
@@ -56,10 +56,10 @@ pub fn fingerprint(text: &str) -> Option<Fingerprint> {
     if digits.len() == 64 { bytes.try_into().ok() } else { None }
 }
 
-/// What a listener shows its clients, and which of them it lets in.
+/// The certificate files of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
-    /// The server's certificate and what leads to its authority, PEM.
+    /// The server's certificate chain, PEM.
     pub certificate: &'a Path,
     /// The server's key, PEM.
     pub key: &'a Path,
@@ -67,10 +67,10 @@ pub struct Files<'a> {
     pub client_authority: &'a Path,
 }
 
-/// A connection of a client that was let in.
+/// A connection of an accepted client.
 type Connection = SessionConnection<TlsStream<TcpStream>>;
 
-/// The TLS side of a listener. Clones share it, so that it can be renewed while the listener is at work.
+/// The TLS acceptor of a listener. Clones share it, so that it can be renewed while the listener is running.
 #[derive(Clone)]
 pub struct TlsAcceptorHandle(Arc<RwLock<TlsAcceptor>>);
 
@@ -81,28 +81,28 @@ impl std::fmt::Debug for TlsAcceptorHandle {
 }
 
 impl TlsAcceptorHandle {
-    /// A gate for clients with these certificates.
+    /// Creates an acceptor for clients with these certificates.
     ///
     /// # Errors
-    /// A file cannot be read or holds something else; names the file.
+    /// A file cannot be read or is invalid; the error names it.
     pub fn new(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(RwLock::new(acceptor(files, clients)?))))
     }
 
-    /// Lets in by these certificates from now on; connections that are there stay.
+    /// Uses these certificates from now on; existing connections stay open.
     ///
     /// # Errors
-    /// As [`TlsAcceptorHandle::new`]; it goes on with those it has.
+    /// As [`TlsAcceptorHandle::new`]; the current certificates then stay in use.
     pub fn renew(&self, files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<()> {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor(files, clients)?;
         Ok(())
     }
 
-    /// The connections of clients that were let in. Handshakes are work for whom they come to.
-    pub(super) fn accept(self, listener: TcpListener, places: Places, meter: Option<HostMeter>) -> impl Stream<Item = Connection> {
+    /// The connections of accepted clients. Handshakes are charged to the listener's tenant.
+    pub(super) fn accept(self, listener: TcpListener, slots: ConnectionSlots, meter: Option<HostMeter>) -> impl Stream<Item = Connection> {
         let (ready, connections) = mpsc::channel(READY_CONNECTIONS);
-        let accepting = self.accept_all(listener, places, ready, meter.clone());
-        // The listener goes when nobody takes connections any more.
+        let accepting = self.accept_all(listener, slots, ready, meter.clone());
+        // The listener is closed when the stream is dropped.
         let accepting = AbortOnDropHandle::new(match meter {
             Some(meter) => tokio::spawn(meter.metered(accepting)),
             None => tokio::spawn(accepting),
@@ -113,10 +113,9 @@ impl TlsAcceptorHandle {
         })
     }
 
-    /// A handshake costs a stranger nothing: where too many are under way, the oldest makes room, so that those who say nothing keep nobody
-    /// out.
-    async fn accept_all(self, listener: TcpListener, places: Places, ready: mpsc::Sender<Connection>, meter: Option<HostMeter>) {
-        let refusals = Arc::new(Mutex::new(LogLimiter::new(MAX_REFUSALS_TOLD)));
+    /// A handshake costs an attacker nothing: if too many are in progress, the oldest is dropped, so that silent clients keep no one out.
+    async fn accept_all(self, listener: TcpListener, slots: ConnectionSlots, ready: mpsc::Sender<Connection>, meter: Option<HostMeter>) {
+        let refusals = Arc::new(Mutex::new(LogLimiter::new(MAX_REFUSALS_LOGGED)));
         let mut handshakes: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             let socket = super::accept::accept_one(&listener).await;
@@ -125,20 +124,20 @@ impl TlsAcceptorHandle {
                 && let Some(oldest) = handshakes.pop_front()
             {
                 oldest.abort();
-                tell(&refusals, None, "its handshake is not done, and others have come since");
+                log_refusal(&refusals, None, "its handshake is not done, and others have come since");
             }
-            let gate = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let (places, ready, refusals) = (places.clone(), ready.clone(), refusals.clone());
+            let acceptor = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let (slots, ready, refusals) = (slots.clone(), ready.clone(), refusals.clone());
             let handshake = async move {
                 let peer = socket.peer_addr().ok();
-                match tokio::time::timeout(HANDSHAKE_LIMIT, gate.accept(socket)).await {
+                match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(socket)).await {
                     Ok(Ok(stream)) => {
-                        if let Some(line) = places.seat(stream) {
+                        if let Some(line) = slots.admit(stream) {
                             let _nobody_listens = ready.send(line).await;
                         }
                     }
-                    Ok(Err(error)) => tell(&refusals, peer, &error.to_string()),
-                    Err(_) => tell(&refusals, peer, "its handshake takes too long"),
+                    Ok(Err(error)) => log_refusal(&refusals, peer, &error.to_string()),
+                    Err(_) => log_refusal(&refusals, peer, "its handshake takes too long"),
                 }
             };
             handshakes.push_back(spawn_metered(&tokio::runtime::Handle::current(), meter.as_ref(), handshake));
@@ -146,10 +145,10 @@ impl TlsAcceptorHandle {
     }
 }
 
-/// Tells of a client that is not let in; anybody can bring it about, so not of each.
-fn tell(refusals: &Mutex<LogLimiter>, peer: Option<SocketAddr>, error: &str) {
+/// Logs a rejected client, at a limited rate, since anyone can cause this.
+fn log_refusal(refusals: &Mutex<LogLimiter>, peer: Option<SocketAddr>, error: &str) {
     if let Admission::Passes(more) = refusals.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
-        tracing::warn!(?peer, error, more, "A client is not let in.");
+        tracing::warn!(?peer, error, more, "A client was rejected.");
     }
 }
 
@@ -172,7 +171,7 @@ fn acceptor(files: &Files<'_>, clients: Vec<Fingerprint>) -> anyhow::Result<TlsA
         .with_single_cert(chain, key)
         .map_err(|error| named(files.certificate, error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    // A session that is resumed shows no certificate: one that has expired since would get in by it.
+    // No resumption: a resumed session presents no certificate, so an expired one would still be accepted.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
@@ -186,7 +185,7 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
-/// Signed by a known authority, valid, and known itself.
+/// Accepts certificates that are signed by a known authority, valid, and known by fingerprint.
 #[derive(Debug)]
 struct KnownClients {
     signed: Arc<dyn ClientCertVerifier>,

@@ -1,9 +1,9 @@
-//! Unpacks gzip'ed messages in pieces, so that one that is small on the wire and large in memory is work like any other: done on the account of
-//! whoever sends it, with others between.
+//! Decompresses gzip messages in pieces, so that a message that is small on the wire but large in memory is work like any other: charged to its
+//! sender, and interleaved with that of others.
 //!
-//! tonic unpacks a message in one go, on the thread that serves every connection. So a request's body is rewritten before tonic sees it: each
-//! compressed message goes on as one that is not. What it unpacks to is told by gzip's own last four bytes, and held to that; so the pieces
-//! need not be gathered here.
+//! tonic decompresses a message in one go, on a thread that serves all connections. So a request's body is rewritten before tonic sees it: each
+//! compressed message is passed on uncompressed. Its length is known from gzip's last four bytes and checked against them, so the pieces need not be
+//! collected here.
 
 use bytes::buf::{Buf as _, Reader};
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -19,22 +19,22 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-/// Bytes that are read and made at a time: less than a millisecond of work.
+/// Bytes read and produced at a time: less than a millisecond of work.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The flag (1) and the length (4) before each message.
 const HEAD_BYTES: usize = 5;
 
-/// How a client says how its messages are compressed.
+/// The header with a client's message compression.
 const ENCODING: &str = "grpc-encoding";
 
-/// A service whose gzip'ed requests are unpacked in pieces.
+/// A service whose gzip-compressed requests are decompressed in pieces.
 #[derive(Debug, Clone)]
 pub(super) struct Unpack<S> {
     pub(super) inner: S,
-    /// Bytes of a message, packed or not.
+    /// Maximum bytes of a message, compressed or not.
     pub(super) most_bytes: usize,
-    /// How long the body of a request may take; [`None`] is no bound.
+    /// Time limit for the body of a request, if there is one.
     pub(super) limit: Option<Duration>,
 }
 
@@ -65,41 +65,41 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Unpack<S>
     }
 }
 
-/// See [`Unpack`].
+/// A request body that is being decompressed, see [`Unpack`].
 struct UnpackedBody<B> {
     body: B,
     state: State,
-    /// What has come and was not looked at yet.
+    /// Received bytes that were not processed yet.
     input: Bytes,
     most_bytes: usize,
     limit: Option<(Pin<Box<Sleep>>, Duration)>,
-    /// Bytes of work since others have had a turn.
+    /// Bytes processed since the last yield.
     worked: usize,
-    /// An error was told, or the end.
+    /// An error or the end was returned.
     ended: bool,
 }
 
 enum State {
-    /// Nothing is compressed, or nothing is understood: everything passes.
+    /// Nothing is compressed, or the encoding is unknown: everything passes.
     AsItIs,
-    /// Before and in a message's head.
+    /// At the header of a message.
     Head(BytesMut),
-    /// So many bytes of a message that is not compressed.
+    /// In an uncompressed message with this many bytes left.
     Plain(usize),
-    /// A compressed message, of which so many bytes are missing.
+    /// A compressed message with this many bytes missing.
     Packed(BytesMut, usize),
-    /// A compressed message that is there.
+    /// A complete compressed message.
     Unpacking(Box<Unpacking>),
 }
 
-/// A message that is being unpacked.
+/// A message that is being decompressed.
 struct Unpacking {
     from: GzDecoder<InPieces>,
-    /// Bytes that are still to come, as the message itself has said.
+    /// Remaining bytes, according to the message.
     left: usize,
 }
 
-/// Gives out so many bytes, and then makes its reader wait.
+/// A reader that provides a limited number of bytes and then blocks.
 struct InPieces {
     all: Reader<Bytes>,
     allowed: usize,
@@ -135,7 +135,7 @@ fn corrupt(why: impl std::fmt::Display) -> Status {
     Status::internal(format!("Error decompressing: {why}, while sending request"))
 }
 
-/// What is before a message that is not compressed.
+/// The header of an uncompressed message.
 fn head(length: u32) -> Bytes {
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     head.put_u8(0);
@@ -144,7 +144,7 @@ fn head(length: u32) -> Bytes {
 }
 
 impl Unpacking {
-    /// A message that is there whole, and what it says that it unpacks to.
+    /// A complete message, and its decompressed length.
     fn new(packed: Bytes) -> Result<(Self, u32), Status> {
         let length = packed.last_chunk::<4>().map(|length| u32::from_le_bytes(*length));
         let length = length.ok_or_else(|| corrupt("the gzip stream is cut off"))?;
@@ -152,14 +152,14 @@ impl Unpacking {
         Ok((Self { from, left: length as usize }, length))
     }
 
-    /// The next piece, and whether it is the last. It may be empty: what is packed may be longer than what is in it.
+    /// The next piece, and whether it is the last. It may be empty, since compressed data may be longer than its content.
     fn piece(&mut self) -> Result<(Bytes, bool), Status> {
-        // One more than is to come: its end is the stream's, with its checksum.
+        // Ask for one more byte than remains, so that the end of the stream and its checksum are read.
         let mut piece = BytesMut::zeroed(PIECE_BYTES.min(self.left + 1));
         let mut count = 0;
         let ended = loop {
             match self.from.read(piece.get_mut(count..).unwrap_or_default()) {
-                // Without room it reads nothing, either.
+                // Without buffer space it reads nothing.
                 Ok(0) => break count < piece.len(),
                 Ok(more) => count += more,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
@@ -176,7 +176,7 @@ impl Unpacking {
 }
 
 impl<B> UnpackedBody<B> {
-    /// Goes on with what is there; `None` if more must come.
+    /// Processes the received bytes; `None` if more are needed.
     fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             match &mut self.state {
@@ -193,7 +193,7 @@ impl<B> UnpackedBody<B> {
                             self.state = State::Packed(BytesMut::new(), length);
                             continue;
                         }
-                        // As one of that length that is not compressed, which is refused in the same words.
+                        // Pass it on as an uncompressed message of that length, which is refused with the same message.
                         1 => {
                             self.state = State::AsItIs;
                             return Ok(Some(head(u32::from_be_bytes([a, b, c, d]))));
@@ -220,7 +220,7 @@ impl<B> UnpackedBody<B> {
                         return Ok(None);
                     }
                     let (unpacking, length) = Unpacking::new(packed.split().freeze())?;
-                    // One that is too long is refused by its head alone.
+                    // A message that is too long is refused because of its header alone.
                     self.state = if length as usize > self.most_bytes { State::AsItIs } else { State::Unpacking(Box::new(unpacking)) };
                     return Ok(Some(head(length)));
                 }
@@ -260,12 +260,12 @@ impl<B: HttpBody<Data = Bytes, Error = Status> + Unpin> HttpBody for UnpackedBod
             && limit.as_mut().poll(cx).is_ready()
         {
             this.ended = true;
-            let words = format!("the message of this call has not come within {} s", length.as_secs());
-            return Poll::Ready(Some(Err(Status::deadline_exceeded(words))));
+            let message = format!("the message of this call has not come within {} s", length.as_secs());
+            return Poll::Ready(Some(Err(Status::deadline_exceeded(message))));
         }
         loop {
             if this.worked >= PIECE_BYTES {
-                // Others have their turn, and this one is held to its share.
+                // Yield to others, and charge this one for its share.
                 this.worked = 0;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -317,7 +317,7 @@ mod tests {
         encoder.finish().expect("in memory")
     }
 
-    /// A message in its frame.
+    /// A message with its header.
     fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
         [&[flag], &(message.len() as u32).to_be_bytes()[..], message].concat()
     }
@@ -328,7 +328,7 @@ mod tests {
         UnpackedBody { body, state: State::Head(BytesMut::new()), input: Bytes::new(), most_bytes, limit: None, worked: 0, ended: false }
     }
 
-    /// What comes out: all bytes, or why not.
+    /// The output: all bytes, or the error.
     fn unpacked(sent: &[u8], pieces: usize, most_bytes: usize) -> Result<Vec<u8>, Status> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a run time");
         runtime.block_on(body(sent, pieces, most_bytes).collect()).map(|all| all.to_bytes().to_vec())
@@ -361,15 +361,15 @@ mod tests {
     fn what_a_message_says_of_itself_is_held_to() {
         let good = packed(b"words");
         let said = |length: u32| [&good[..good.len() - 4], &length.to_le_bytes()].concat();
-        for (message, words) in [
+        for (message, expected) in [
             (said(4), "longer than its last bytes say"),
             (said(6), "corrupt gzip"),
             (good[..good.len() - 1].to_vec(), "Error decompressing"),
             (vec![], "the gzip stream is cut off"),
             (b"plain words, and 0 bytes of them: \0\0\0\0".to_vec(), "Error decompressing"),
         ] {
-            let status = unpacked(&framed(1, &message), 1_000, 1 << 20).expect_err(words);
-            assert!(status.message().contains(words), "{words:?}: {status:?}");
+            let status = unpacked(&framed(1, &message), 1_000, 1 << 20).expect_err(expected);
+            assert!(status.message().contains(expected), "{expected:?}: {status:?}");
         }
         let status = unpacked(&framed(1, &good)[..12], 3, 1 << 20).expect_err("cut off");
         assert_eq!(status.message(), "Unexpected EOF decoding stream.");
@@ -377,16 +377,16 @@ mod tests {
 
     #[test]
     fn what_is_too_long_goes_on_as_its_head_alone() {
-        // Packed it is too long, or unpacked.
+        // Too long compressed, or too long decompressed.
         let random: Vec<u8> = (0..2_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         for (message, most) in [(packed(&random), 1_000), (packed(&[7; 2_000]), 1_000)] {
-            let told = if message.len() > most { message.len() } else { 2_000 };
+            let claimed = if message.len() > most { message.len() } else { 2_000 };
             let out = unpacked(&framed(1, &message), 100, most).expect("refused above");
-            assert_eq!(out[..5], head(told as u32)[..], "{told}");
+            assert_eq!(out[..5], head(claimed as u32)[..], "{claimed}");
         }
     }
 
-    /// However much a message unpacks to, and however long it is for what is in it, others have their turn in between.
+    /// Whatever a message decompresses to, and however long it is for its content, others get their turn in between.
     #[tokio::test]
     async fn unpacking_is_done_in_pieces() {
         // Blocks of nothing: a byte order of flate that says "stored, 0 bytes".

@@ -1,5 +1,5 @@
-//! A column's pages on their way to their decoder, each looked at once it is unpacked: some encodings stand for far more than their bytes, and
-//! the decoder asks for what they claim.
+//! Checks each decompressed page of a column before it reaches its decoder: some encodings expand to far more than their bytes, and the decoder
+//! allocates what they claim.
 
 use super::lengths::lengths;
 use parquet::basic::{Encoding, Type};
@@ -11,18 +11,18 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that a page may grow by unnoticed: no more than a batch may have in any case.
+/// Growth of a page that is not checked, since a batch may have as many bytes in any case.
 const UNNOTICED_BYTES: u64 = 64 << 20;
 
-/// Bytes that all pages of a batch may grow by.
+/// Total growth allowed for all pages of a batch.
 const MAX_GROWN_BYTES: u64 = 1 << 30;
 
-/// Bytes that the pages of a batch stand for beyond what they have.
+/// Tracks by how much the pages of a batch expand.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Grown(Arc<AtomicU64>);
 
 impl Grown {
-    /// A batch begins.
+    /// Starts a new batch.
     pub(super) fn begin(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
@@ -88,13 +88,13 @@ impl Guarded {
             }
             Encoding::DELTA_LENGTH_BYTE_ARRAY => {
                 let values = self.values(page).ok_or_else(|| broken("its levels are cut off"))?;
-                if Delta::of(values).is_some_and(|delta| delta.count > claimed) {
+                if Delta::parse(values).is_some_and(|delta| delta.count > claimed) {
                     return Err(broken("a page claims more lengths than it has values"));
                 }
             }
             Encoding::DELTA_BYTE_ARRAY => {
                 let values = self.values(page).ok_or_else(|| broken("its levels are cut off"))?;
-                // A page of nulls need have none.
+                // A page of nulls need not have any.
                 let bytes = if values.is_empty() { Some(0) } else { shared_bytes(values, claimed) };
                 let bytes = bytes.ok_or_else(|| broken("the lengths of a page are cut off or too many"))?;
                 self.grown.take(bytes, &self.column)?;
@@ -104,7 +104,7 @@ impl Guarded {
         Ok(())
     }
 
-    /// What stands behind the levels of a page.
+    /// The bytes after the levels of a page.
     fn values<'a>(&self, page: &'a Page) -> Option<&'a [u8]> {
         match page {
             Page::DataPageV2 { buf, def_levels_byte_len, rep_levels_byte_len, .. } => {
@@ -133,7 +133,7 @@ impl Guarded {
     }
 }
 
-/// Bytes of the values that places in a dictionary name: the hybrid of runs and packed groups of eight.
+/// Total bytes of the dictionary values referenced by indices, which are encoded as a hybrid of runs and packed groups of eight.
 fn named_bytes(places: &[u8], mut most: u64, lengths: &[u32]) -> u64 {
     let Some((width, mut rest)) = places.split_first() else { return 0 };
     let width = usize::from(*width).min(32);
@@ -160,7 +160,7 @@ fn named_bytes(places: &[u8], mut most: u64, lengths: &[u32]) -> u64 {
     bytes
 }
 
-/// The number of `width` bits that stands behind `at` others; 0 where there is none.
+/// The number of `width` bits at index `at`; 0 if there is none.
 fn bits(packed: &[u8], at: u64, width: usize) -> u64 {
     let first = at.saturating_mul(width as u64);
     let byte = usize::try_from(first / 8).unwrap_or(usize::MAX);
@@ -183,17 +183,17 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// Bytes of values of which each begins as the one before it; [`None`] if there are more lengths than values.
+/// Total bytes of values that share a prefix with their predecessor; [`None`] if there are more lengths than values.
 fn shared_bytes(values: &[u8], claimed: u64) -> Option<u64> {
-    let prefixes = Delta::of(values).filter(|delta| delta.count <= claimed)?;
+    let prefixes = Delta::parse(values).filter(|delta| delta.count <= claimed)?;
     let (shared, rest) = prefixes.sum()?;
     // The crate reads as many of each.
-    let suffixes = Delta::of(rest).filter(|delta| delta.count <= claimed)?;
+    let suffixes = Delta::parse(rest).filter(|delta| delta.count <= claimed)?;
     let (own, _) = suffixes.sum()?;
     Some(shared.saturating_add(own))
 }
 
-/// Numbers of which each is the difference to the one before, in blocks.
+/// Delta-encoded numbers, in blocks.
 struct Delta<'a> {
     block: u64,
     parts: u64,
@@ -203,7 +203,7 @@ struct Delta<'a> {
 }
 
 impl<'a> Delta<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (block, rest) = varint(bytes)?;
         let (parts, rest) = varint(rest)?;
         let (count, rest) = varint(rest)?;
@@ -211,7 +211,7 @@ impl<'a> Delta<'a> {
         (parts > 0 && block.is_multiple_of(parts) && block > 0).then_some(Self { block, parts, count, first: zigzag(first), rest })
     }
 
-    /// The sum of the numbers, none of which counts for less than none; and what stands behind them.
+    /// The sum of the numbers, counting negative ones as 0; and the bytes after them.
     fn sum(&self) -> Option<(u64, &'a [u8])> {
         let positive = |number: i64| u64::try_from(number).unwrap_or_default();
         let (mut rest, mut left, mut last) = (self.rest, self.count, self.first);
@@ -228,20 +228,20 @@ impl<'a> Delta<'a> {
                 }
                 // Lengths have 32 bits.
                 let bytes = usize::try_from(of_part.checked_mul(width as u64)? / 8).ok().filter(|_| width <= 32)?;
-                // The last part may be cut off behind its last value.
+                // The last part may end after its last value.
                 let (part, behind) = rest.split_at(bytes.min(rest.len()));
                 rest = behind;
-                let here = left.min(of_part);
+                let in_part = left.min(of_part);
                 if width == 0 && zigzag(least) == 0 {
-                    sum = sum.saturating_add(positive(last).saturating_mul(here));
+                    sum = sum.saturating_add(positive(last).saturating_mul(in_part));
                 } else {
-                    for at in 0..here {
+                    for at in 0..in_part {
                         // The decoder counts in 32 bits.
                         last = i64::from((last as i32).wrapping_add(zigzag(least) as i32).wrapping_add(bits(part, at, width) as i32));
                         sum = sum.saturating_add(positive(last));
                     }
                 }
-                left -= here;
+                left -= in_part;
             }
         }
         Some((sum, rest))

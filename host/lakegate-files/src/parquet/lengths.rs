@@ -1,6 +1,6 @@
-//! Byte arrays as Parquet writes them plainly: each behind its length.
+//! Lengths of plainly encoded Parquet byte arrays, each of which is preceded by its length.
 
-/// The lengths of byte arrays that each stand behind theirs. What is cut off is for the reader to say.
+/// The lengths of byte arrays that are each preceded by their length. Truncated data is reported by the reader.
 pub(super) fn lengths(mut rest: &[u8]) -> impl Iterator<Item = u32> + '_ {
     std::iter::from_fn(move || {
         let (length, values) = rest.split_first_chunk()?;

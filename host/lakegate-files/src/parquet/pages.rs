@@ -1,7 +1,7 @@
-//! The pages of a row group: what their headers claim is held against bounds before memory is asked for, and says how many rows make a batch.
+//! Checks the claims in the page headers of a row group before memory is allocated, and derives from them how many rows a batch may have.
 //!
-//! Reading a row group takes, of each column, its dictionary and one page, unpacked, and the values of a batch. A few kilobytes may claim
-//! gigabytes of each, and the footer may say something else than the pages do, so it is the pages that are asked.
+//! Reading a row group needs, for each column, its dictionary and one page, decompressed, and the values of a batch. A few kilobytes may claim
+//! gigabytes of each, and the footer may contradict the pages, so the pages themselves are inspected.
 
 use super::guard::{Grown, Guarded};
 use super::lengths::lengths;
@@ -19,40 +19,40 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Most rows of a batch.
+/// Maximum rows of a batch.
 const BATCH_ROWS: u64 = 8_192;
-/// Bytes that a batch should have by what its row group holds (uncompressed): wide rows come fewer at a time.
+/// Target size of a batch, by the uncompressed size of its row group: batches of wide rows have fewer rows.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Bytes that a batch may have in memory if each of its rows has the longest value that its columns' types and dictionaries allow, or all
-/// that the pages hold which its rows may come from (a single row may have more).
+/// Maximum size of a batch in memory, assuming that each row has the longest value that types and dictionaries allow, or everything in the pages that
+/// its rows may come from (a single row may be larger).
 const DECODED_BYTES: u64 = 64 << 20;
 
-/// Bytes that the pages which are in memory at once may take: the dictionary and the largest page of each column. Or [`MOST_GROWTH`] times
-/// what they are compressed, if that is more: a wide table may have large pages, a small file may not.
+/// Maximum bytes of pages in memory at once: the dictionary and the largest page of each column. Or [`MOST_GROWTH`] times their compressed size, if
+/// that is more: a wide table may have large pages, a small file may not.
 const MAX_PAGES_BYTES: u64 = 512 << 20;
 /// See [`MAX_PAGES_BYTES`].
 const MOST_GROWTH: u64 = 8;
 
-/// Values of lists that a column chunk may have beyond eight for each byte of its pages: each takes a dozen bytes while it is read, and
-/// runs of nulls take next to nothing in a file.
+/// List values that a column chunk may have on top of eight per byte of its pages: each takes a dozen bytes while it is read, and runs of nulls take
+/// almost nothing in a file.
 const MAX_WEIGHTLESS_VALUES: u64 = 1 << 25;
 
-/// Bytes of a gzip'ed page that may unpack to more than it claims: a thousand times as many is what gzip can do.
+/// Compressed bytes of a gzip page above which its decompressed size is verified, since gzip can expand a thousandfold.
 const MAX_UNSEEN_GZIP_BYTES: u64 = 256 << 10;
 
 /// Bytes of the widest number.
 const WIDEST_NUMBER_BYTES: u64 = 12;
 
-/// Bytes that are read for the header of a page; four times as many while they do not hold all of it, up to [`MAX_HEADER_BYTES`].
+/// Bytes read for a page header; quadrupled while the header is incomplete, up to [`MAX_HEADER_BYTES`].
 const HEADER_BYTES: usize = 1 << 10;
-/// See [`HEADER_BYTES`]: a header repeats the least and the largest value of its page, and some writers do not cut them.
+/// See [`HEADER_BYTES`]: a header contains the minimum and maximum value of its page, which some writers do not truncate.
 const MAX_HEADER_BYTES: usize = 16 << 20;
 
-/// Why a row group is not read.
+/// A row group that is refused.
 pub(super) enum Refused {
-    /// It contradicts itself, or its reader says so.
+    /// It is corrupt.
     Corrupt(String),
-    /// It would take too much.
+    /// It would need too much memory.
     TooMuch(String),
 }
 
@@ -67,21 +67,21 @@ pub(super) struct Group {
     input: Arc<File>,
     metadata: Arc<ParquetMetaData>,
     at: usize,
-    /// Rows that are read at a time.
+    /// Rows per batch.
     pub(super) batch_rows: usize,
-    /// Bytes that pages have grown by since the batch was begun.
+    /// By how much pages have expanded since the batch was started.
     grown: Grown,
 }
 
 impl Group {
-    /// Looks at a row group; `at` is in the metadata.
+    /// Inspects the row group with index `at`.
     pub(super) fn look(input: Arc<File>, metadata: Arc<ParquetMetaData>, at: usize, grown: Grown) -> Result<Self, Refused> {
         let mut group = Self { input, metadata, at, batch_rows: 1, grown };
         group.batch_rows = group.judge()?;
         Ok(group)
     }
 
-    /// A row group of which one column alone is read; only that is looked at.
+    /// Inspects only one column of a row group, which is the only one to be read.
     pub(super) fn of_column(input: Arc<File>, metadata: Arc<ParquetMetaData>, at: usize, column: usize) -> Result<Self, Refused> {
         let group = Self { input, metadata, at, batch_rows: 1, grown: Grown::default() };
         let chunk = group.chunk(group.group().column(column))?;
@@ -91,14 +91,14 @@ impl Group {
 
     fn chunk(&self, column: &ColumnChunkMetaData) -> Result<Chunk, Refused> {
         let file_bytes = self.input.metadata().map_err(ParquetError::from)?.len();
-        Chunk::of(&self.input, file_bytes, column, number(self.group().num_rows()).max(1))
+        Chunk::new(&self.input, file_bytes, column, number(self.group().num_rows()).max(1))
     }
 
     fn group(&self) -> &RowGroupMetaData {
         self.metadata.row_group(self.at)
     }
 
-    /// The pages of a column, each looked at as it is unpacked.
+    /// The pages of a column, each checked as it is decompressed.
     pub(super) fn pages(&self, column: usize) -> ParquetResult<Guarded> {
         let chunk = self.group().column(column);
         let rows = usize::try_from(self.group().num_rows()).unwrap_or(usize::MAX);
@@ -106,14 +106,14 @@ impl Group {
         Ok(Guarded::new(pages, chunk, self.grown.clone()))
     }
 
-    /// Refuses what takes too much; else answers how many rows make a batch.
+    /// Refuses a row group that needs too much memory; otherwise returns the rows per batch.
     fn judge(&self) -> Result<usize, Refused> {
         let group = self.group();
         let rows = number(group.num_rows()).max(1);
         let chunks = group.columns().iter().map(|column| self.chunk(column)).collect::<Result<Vec<_>, _>>()?;
         check_memory(&chunks)?;
         let values = chunks.iter().map(Chunk::page_bytes).fold(0, u64::saturating_add);
-        // Each row is in some page: of all of them, one is at least as large as they are on average.
+        // At least one row is as large as the average row.
         let most = MAX_MESSAGE_BYTES as u64;
         if values / rows > most + most / 8 {
             let average = values / rows;
@@ -126,11 +126,11 @@ impl Group {
                 Type::FIXED_LEN_BYTE_ARRAY => number(column.column_descr().type_length().into()),
                 Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::INT96 | Type::FLOAT | Type::DOUBLE => WIDEST_NUMBER_BYTES,
             };
-            // Of a list a row has several values.
+            // In a list, a row has several values.
             longest_row = longest_row.saturating_add(longest.saturating_mul(number(column.num_values()).div_ceil(rows)));
         }
         let mut batch_rows = BATCH_ROWS.min(BATCH_BYTES / (values / rows).max(1)).min(DECODED_BYTES / longest_row.max(1)).max(1);
-        // Rows need not be alike: as many as that may come from pages of few large ones.
+        // Rows differ in size: this many rows may come from pages with few large ones.
         let page_bytes = |rows: u64| chunks.iter().map(|chunk| chunk.most_bytes_of(rows)).fold(0, u64::saturating_add);
         let most = DECODED_BYTES.max(page_bytes(1).saturating_mul(2));
         while batch_rows > 1 && page_bytes(batch_rows) > most {
@@ -139,7 +139,7 @@ impl Group {
         Ok(usize::try_from(batch_rows).unwrap_or(1))
     }
 
-    /// Bytes of the longest value of a column's dictionary; 0 without one.
+    /// Length of the longest value in a column's dictionary; 0 without one.
     fn longest_of_dictionary(&self, column: usize) -> ParquetResult<u64> {
         let mut pages = self.pages(column)?;
         if !pages.peek_next_page()?.is_some_and(|page| page.is_dict) {
@@ -150,7 +150,7 @@ impl Group {
     }
 }
 
-/// Refuses columns of which a page each and the dictionaries take too much.
+/// Refuses columns whose dictionaries and largest pages need too much memory.
 fn check_memory(chunks: &[Chunk]) -> Result<(), Refused> {
     let unpacked = chunks.iter().map(Chunk::held_bytes).fold(0, u64::saturating_add);
     let packed = chunks.iter().map(|chunk| chunk.packed).fold(0, u64::saturating_add);
@@ -169,24 +169,24 @@ fn number(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
-/// What the headers of a column chunk claim.
+/// The claims in the page headers of a column chunk.
 struct Chunk {
     path: String,
     dictionary_bytes: u64,
     largest_page: u64,
-    /// Bytes of the dictionary and of the largest page as they are in the file.
+    /// Bytes of the dictionary and of the largest page in the file.
     packed: u64,
-    /// Of each page: about how many rows, and how many bytes.
+    /// For each page: the approximate number of rows, and the number of bytes.
     pages: Vec<(u64, u64)>,
 }
 
 impl Chunk {
-    fn of(input: &File, file_bytes: u64, column: &ColumnChunkMetaData, group_rows: u64) -> Result<Self, Refused> {
+    fn new(input: &File, file_bytes: u64, column: &ColumnChunkMetaData, group_rows: u64) -> Result<Self, Refused> {
         let path = column.column_path().string();
         let corrupt = |problem: &str| Refused::Corrupt(format!("column `{path}`: {problem}"));
         let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
         let (start, length) = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok()).ok_or_else(|| {
-            // Negative numbers, on which the crate would give up.
+            // Negative numbers, which would make the crate panic.
             corrupt("it lies outside of the file")
         })?;
         let end = start.checked_add(length).filter(|end| *end <= file_bytes).ok_or_else(|| corrupt("it lies outside of the file"))?;
@@ -194,7 +194,7 @@ impl Chunk {
         let mut chunk = Self { path: path.clone(), dictionary_bytes: 0, largest_page: 0, packed: 0, pages: Vec::new() };
         let (mut dictionary_packed, mut largest_packed, mut claimed_values, mut at) = (0, 0, 0_u64, start);
         while at < end {
-            // Behind the last value there may be anything.
+            // Anything may follow the last value.
             let Some(page) = read_header(input, at, end)? else {
                 if chunk.pages.is_empty() {
                     return Err(corrupt("the header of a page is broken or cut off"));
@@ -222,7 +222,7 @@ impl Chunk {
             let rows = match page.rows {
                 Some(rows) => rows,
                 None if column.column_descr().max_rep_level() == 0 => page.values,
-                // Of lists of version 1 nobody says; as many as there are on average.
+                // For lists in version 1 this is not recorded, so the average is used.
                 None => u64::try_from(u128::from(page.values) * u128::from(group_rows) / u128::from(values)).unwrap_or(u64::MAX),
             };
             claimed_values = claimed_values.saturating_add(page.values);
@@ -242,7 +242,7 @@ impl Chunk {
         Ok(chunk)
     }
 
-    /// Bytes that are in memory at once.
+    /// Bytes in memory at once.
     fn held_bytes(&self) -> u64 {
         self.dictionary_bytes.saturating_add(self.largest_page)
     }
@@ -251,11 +251,11 @@ impl Chunk {
         self.pages.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add)
     }
 
-    /// Bytes of the pages that so many rows in a row may come from, at most.
+    /// Maximum bytes of the pages that this many consecutive rows may come from.
     fn most_bytes_of(&self, rows: u64) -> u64 {
         let (mut most, mut bytes, mut covered, mut end) = (0, 0_u64, 0_u64, 0);
         for (start, (_, page_bytes)) in self.pages.iter().enumerate() {
-            // The first row is the last of this page, `covered` is of the pages behind it.
+            // The first row is the last one of this page; `covered` counts the rows of the pages after it.
             if end <= start {
                 (bytes, covered, end) = (*page_bytes, 0, start + 1);
             }
@@ -265,7 +265,7 @@ impl Chunk {
                 (bytes, covered, end) = (bytes.saturating_add(*next_bytes), covered.saturating_add(*next_rows), end + 1);
             }
             most = most.max(bytes);
-            // The next page becomes the first; without one the window begins anew.
+            // The next page becomes the first; without one, the window starts over.
             bytes = bytes.saturating_sub(*page_bytes);
             covered = covered.saturating_sub(self.pages.get(start + 1).map_or(0, |(rows, _)| *rows));
         }
@@ -273,7 +273,7 @@ impl Chunk {
     }
 }
 
-/// Unpacks a page to nowhere: the crate would unpack all there is before it compares that with what the header claims.
+/// Decompresses a page without keeping it: the crate would decompress everything before comparing it with the header's claim.
 fn check_gzip(input: &File, body: u64, page: &PageHeader) -> Result<(), String> {
     let packed = usize::try_from(page.compressed.saturating_sub(page.level_bytes)).map_err(|error| error.to_string())?;
     let mut bytes = vec![0; packed];
@@ -284,7 +284,7 @@ fn check_gzip(input: &File, body: u64, page: &PageHeader) -> Result<(), String> 
     if unpacked > claimed { Err(format!("a page unpacks to more than the {claimed} bytes that it claims")) } else { Ok(()) }
 }
 
-/// Bytes that a value of a dictionary takes at least.
+/// Minimum bytes of a dictionary value.
 fn least_bytes(column: &ColumnChunkMetaData) -> u64 {
     match column.column_type() {
         Type::BOOLEAN => 0,
@@ -295,14 +295,14 @@ fn least_bytes(column: &ColumnChunkMetaData) -> u64 {
     }
 }
 
-/// The header of a page at an offset; [`None`] if there is none that ends before `end`.
+/// The page header at an offset; [`None`] if there is none that ends before `end`.
 fn read_header(input: &File, at: u64, end: u64) -> Result<Option<PageHeader>, Refused> {
     let rest = usize::try_from(end - at).unwrap_or(usize::MAX).min(MAX_HEADER_BYTES);
     let mut bytes = rest.min(HEADER_BYTES);
     loop {
         let mut buffer = vec![0; bytes];
         input.read_exact_at(&mut buffer, at).map_err(ParquetError::from)?;
-        match PageHeader::of(&buffer) {
+        match PageHeader::parse(&buffer) {
             Some(page) => return Ok(Some(page)),
             None if bytes == rest => return Ok(None),
             None => bytes = rest.min(bytes * 4),

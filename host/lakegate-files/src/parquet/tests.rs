@@ -1,4 +1,4 @@
-//! What Parquet files hold, column by column, and what they may claim.
+//! Tests of the Parquet reader: column types and values, and corrupt or hostile files.
 
 use super::super::tests::{Files, refuse, show};
 use ::parquet::data_type::{ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int64Type, Int96, Int96Type};
@@ -77,8 +77,8 @@ fn int96_keeps_its_moment_in_the_finest_unit_that_holds_all() {
 fn int96_that_no_unit_holds_is_refused_by_row() {
     let far = [moment(0, 0), moment(0, 1)];
     let groups: [Values<'_, Int96>; 2] = [(&far, &[1, 1], &[]), (&[moment(YEAR_9999, 0)], &[0, 1], &[])];
-    let words = ["t.parquet, row 4, column `v`: ", "INT96", "1677 to 2262"];
-    refuse("t.parquet", &file::<Int96Type>(INT96, &groups, plain()), &[], &words);
+    let message = ["t.parquet, row 4, column `v`: ", "INT96", "1677 to 2262"];
+    refuse("t.parquet", &file::<Int96Type>(INT96, &groups, plain()), &[], &message);
     // In lists, too: the third row.
     let groups: [Values<'_, Int96>; 1] = [(&[moment(0, 1), moment(0, 2), moment(YEAR_1, 0)], &[3, 3, 1, 3], &[0, 1, 0, 0])];
     refuse("t.parquet", &file::<Int96Type>(INT96_LIST, &groups, plain()), &[], &["row 3, column `v.list.element`: "]);
@@ -117,20 +117,20 @@ fn intervals_keep_months_days_and_milliseconds() {
     let expected =
         arrow_array::IntervalMonthDayNanoArray::from(vec![Some(arrow_buffer::IntervalMonthDayNano::new(14, 3, 1_000_000_000)), None]);
     assert_eq!(batch.column(0).as_ref(), &expected as &dyn Array);
-    let words = sent(&one(interval(1 << 31, 0, 0), plain())).unwrap_err();
-    assert!(words.contains("row 1, column `v`: the interval has more than 2147483647 months"), "{words}");
+    let message = sent(&one(interval(1 << 31, 0, 0), plain())).unwrap_err();
+    assert!(message.contains("row 1, column `v`: the interval has more than 2147483647 months"), "{message}");
     // A writer of Arrow says what it has written, and must not have written more.
     use arrow_schema::{DataType, IntervalUnit};
     let as_months = || with_arrow_schema(DataType::Interval(IntervalUnit::YearMonth));
     let as_days = || with_arrow_schema(DataType::Interval(IntervalUnit::DayTime));
     let batch = &sent(&one(interval(-14_i32 as u32, 0, 0), as_months())).unwrap()[0];
     assert_eq!(batch.column(0).as_ref(), &arrow_array::IntervalYearMonthArray::from(vec![Some(-14), None]) as &dyn Array);
-    for (value, properties, words) in [
+    for (value, properties, message) in [
         (interval(14, 3, 0), as_months(), "row 1, column `v`: the interval has days or milliseconds"),
         (interval(14, 3, 0), as_days(), "row 1, column `v`: the interval has months"),
     ] {
         let refused = sent(&one(value, properties)).unwrap_err();
-        assert!(refused.contains(words), "{refused}");
+        assert!(refused.contains(message), "{refused}");
     }
 }
 
@@ -144,8 +144,8 @@ fn intervals_in_lists_and_structs_keep_their_months() {
     assert_eq!(shown, "[1 mons, 2 mons]");
     let record = "message m { optional group v { optional fixed_len_byte_array(12) a (INTERVAL); } }";
     let content = file::<FixedLenByteArrayType>(record, &[(&[interval(0, 0, 0), interval(1 << 31, 0, 0)], &[2, 2], &[])], plain());
-    let words = super::super::tests::sent(&Files::new().file("t.parquet", &content)).unwrap_err();
-    assert!(words.contains("row 2, column `v.a`: "), "{words}");
+    let message = super::super::tests::sent(&Files::new().file("t.parquet", &content)).unwrap_err();
+    assert!(message.contains("row 2, column `v.a`: "), "{message}");
 }
 
 #[test]
@@ -188,9 +188,9 @@ fn text_that_is_none_is_refused_however_it_is_declared() {
         bytes("message m { optional binary v; }", with_arrow_schema(arrow_schema::DataType::Utf8)),
     ] {
         // With debug assertions the crate gives up on it; else it is ours to notice.
-        let words = super::super::tests::sent(&Files::new().file("t.parquet", &content)).unwrap_err();
-        let expected = if cfg!(debug_assertions) { "its decoder gave up" } else { "row 2, column `v`: the value is declared as text" };
-        assert!(words.contains(expected), "{words}");
+        let message = super::super::tests::sent(&Files::new().file("t.parquet", &content)).unwrap_err();
+        let expected = if cfg!(debug_assertions) { "its decoder failed" } else { "row 2, column `v`: the value is declared as text" };
+        assert!(message.contains(expected), "{message}");
     }
     refuse("t.parquet", &bytes("message m { optional binary v (UTF8); }", plain()), &[], &["row group 1"]);
 }

@@ -1,11 +1,13 @@
-//! As much of Thrift's compact protocol as says what a page claims and whether a file is encrypted: numbers, and what to pass over.
+//! A minimal reader for Thrift's compact protocol: enough to read what a page header claims and whether a file is encrypted, and to skip everything
+//! else.
 //!
-//! The `parquet` crate reads both too, but a page's header only together with the page, and of encrypted files only that it cannot.
+//! The `parquet` crate reads both too, but it only reads a page's header together with the page, and it only says of encrypted files that it cannot
+//! read them.
 
-/// How deep structs and lists may lie in each other; Parquet's own go to seven.
+/// Maximum nesting of structs and lists; Parquet's own structures have seven levels.
 const MAX_DEPTH: usize = 24;
 
-/// Types on the wire.
+/// Wire types.
 pub(super) const LIST: u8 = 9;
 pub(super) const STRUCT: u8 = 12;
 const BOOLEAN_TRUE: u8 = 1;
@@ -18,7 +20,7 @@ const BINARY: u8 = 8;
 const SET: u8 = 10;
 const MAP: u8 = 11;
 
-/// Reads bytes in order. [`None`] where they end too early, or are no Thrift.
+/// Reads bytes in order. [`None`] if they end too early or are not Thrift.
 #[derive(Debug, Clone)]
 pub(super) struct Compact<'a> {
     bytes: &'a [u8],
@@ -30,7 +32,7 @@ impl<'a> Compact<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// Bytes read so far.
+    /// Number of bytes read so far.
     pub(super) fn read(&self) -> usize {
         self.at
     }
@@ -53,13 +55,13 @@ impl<'a> Compact<'a> {
         None
     }
 
-    /// A whole number of any width but a byte's.
+    /// An integer of any width except a byte.
     pub(super) fn number(&mut self) -> Option<i64> {
         let number = self.varint()?;
         Some((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
-    /// Bytes behind their length.
+    /// Length-prefixed bytes.
     pub(super) fn binary(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.varint()?).ok()?;
         let bytes = self.bytes.get(self.at..)?.get(..length)?;
@@ -67,7 +69,7 @@ impl<'a> Compact<'a> {
         Some(bytes)
     }
 
-    /// The type and the number of the elements of a list.
+    /// Element type and length of a list.
     pub(super) fn list(&mut self) -> Option<(u8, u64)> {
         let head = self.byte()?;
         let count = match head >> 4 {
@@ -77,7 +79,7 @@ impl<'a> Compact<'a> {
         Some((head & 0x0f, count))
     }
 
-    /// Reads a struct: `field` is asked for each field by its number and type, and either takes its value or answers that it has not.
+    /// Reads a struct: `field` is called with the number and type of each field, and either reads its value or returns that it has not.
     pub(super) fn fields(&mut self, mut field: impl FnMut(&mut Self, i16, u8) -> Option<Taken>) -> Option<()> {
         self.fields_at(0, &mut field)
     }
@@ -100,7 +102,7 @@ impl<'a> Compact<'a> {
         }
     }
 
-    /// Passes over a value.
+    /// Skips a value.
     pub(super) fn pass(&mut self, wire_type: u8) -> Option<()> {
         self.skip(wire_type, 1, false)
     }
@@ -110,7 +112,7 @@ impl<'a> Compact<'a> {
             return None;
         }
         match wire_type {
-            // Within a struct the type is the value.
+            // In a struct, the type is the value.
             BOOLEAN_TRUE | BOOLEAN_FALSE if !in_list => {}
             BOOLEAN_TRUE | BOOLEAN_FALSE | BYTE => drop(self.byte()?),
             I16..=I64 => drop(self.varint()?),
@@ -140,14 +142,14 @@ impl<'a> Compact<'a> {
     }
 }
 
-/// Has a field's value been read?
+/// Whether a field's value has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
     Yes,
     No,
 }
 
-/// What a page says of itself.
+/// A page header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PageHeader {
     /// Bytes of the header itself.
@@ -156,16 +158,16 @@ pub(super) struct PageHeader {
     pub(super) uncompressed: u64,
     pub(super) compressed: u64,
     pub(super) values: u64,
-    /// Of pages of version 2 alone.
+    /// Only in pages of version 2.
     pub(super) rows: Option<u64>,
-    /// Of pages of version 2 alone: bytes that stand before what is compressed.
+    /// Only in pages of version 2: uncompressed bytes before the compressed ones.
     pub(super) level_bytes: u64,
     pub(super) is_compressed: bool,
 }
 
 impl PageHeader {
-    /// The header that the bytes begin with; [`None`] if they hold none, or not all of it.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    /// Parses the header at the beginning of the bytes; [`None`] if it is invalid or incomplete.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut page = Self { is_compressed: true, ..Self::default() };
         let mut compact = Compact::new(bytes);
         let number = |compact: &mut Compact<'_>| compact.number().and_then(|number| u64::try_from(number).ok());
@@ -193,11 +195,11 @@ impl PageHeader {
     }
 }
 
-/// The first encrypted column of a footer, by its path; [`None`] if there is none.
+/// The path of the first encrypted column in a footer, if there is one.
 pub(super) fn encrypted_column(footer: &[u8]) -> Option<String> {
     let mut found = None;
     let mut compact = Compact::new(footer);
-    // A footer that breaks off is for its reader to refuse.
+    // A truncated footer is refused by the reader.
     let _ = compact.fields(|compact, field, wire_type| {
         if (field, wire_type) != (4, LIST) {
             return Some(Taken::No);
@@ -228,14 +230,14 @@ fn each(compact: &mut Compact<'_>, mut element: impl FnMut(&mut Compact<'_>) -> 
     Some(())
 }
 
-/// Reads a column chunk; if it says how it is encrypted, answers its path.
+/// Reads a column chunk; returns its path if it is encrypted.
 fn encrypted_path(compact: &mut Compact<'_>) -> Option<Option<String>> {
     let (mut is_encrypted, mut path) = (false, None);
     compact.fields(|compact, field, wire_type| {
         match (field, wire_type) {
-            // The metadata, and in it the path.
+            // The metadata, which contains the path.
             (3, STRUCT) => compact.fields(|compact, field, wire_type| path_field(compact, (field, wire_type) == (3, LIST), &mut path))?,
-            // How it is encrypted: with the footer's key, or with one of its own for the path.
+            // The encryption: with the footer's key, or with a separate key for the path.
             (8, STRUCT) => {
                 is_encrypted = true;
                 compact.fields(|compact, field, wire_type| {

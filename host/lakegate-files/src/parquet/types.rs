@@ -1,12 +1,12 @@
-//! The columns of a Parquet file as Arrow types that lose nothing.
+//! The Arrow types as which the columns of a Parquet file are read without loss.
 //!
-//! The types of Parquet decide. The Arrow schema that a writer may have left in the file is followed where it says more (which zone, a unit
-//! that Parquet has no name for) and not where it contradicts, or where the `parquet` crate would lose something by it: dictionaries are
-//! read as their values, decimals as declared by Parquet. Two types of old need more than the schema:
+//! Parquet's types decide. An Arrow schema in the file is followed where it adds something (a time zone, a unit that Parquet cannot express), but not
+//! where it contradicts Parquet, or where the `parquet` crate would lose something because of it: dictionaries are read as their values, decimals as
+//! declared by Parquet. Two legacy types need more than the schema:
 //!
-//! - INT96 counts days and nanoseconds. As nanoseconds since 1970 in 64 bits, which the crate makes of it, it ends in 2262, and year 9999 is
-//!   a favourite of those who write it. The finest unit that holds every value of the column is chosen; that takes a look at each.
-//! - INTERVAL is months, days and milliseconds, of which Arrow's oldest intervals hold a part. It is read as bytes, see `plain`.
+//! - INT96 counts days and nanoseconds. As 64-bit nanoseconds since 1970, which the crate produces, it ends in 2262, while
+//!   year 9999 is a popular sentinel. The finest unit that can represent all values of the column is chosen, which means reading them.
+//! - INTERVAL has months, days and milliseconds, of which Arrow's older intervals only have some. It is read as bytes, see `plain`.
 
 use super::super::InputError;
 use super::super::caught::caught;
@@ -26,27 +26,27 @@ use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 use std::fs::File;
 use std::sync::Arc;
 
-/// Bytes of an INTERVAL.
+/// Size of an INTERVAL.
 pub(super) const INTERVAL_BYTES: i32 = 12;
 
 /// The Julian day of 1970-01-01.
 const JULIAN_DAY_OF_EPOCH: i128 = 2_440_588;
 const NANOSECONDS_OF_DAY: i128 = 86_400_000_000_000;
 
-/// Values of INT96 that are looked at together.
+/// INT96 values that are inspected together.
 const INT96_VALUES: usize = 8_192;
 
-/// How a file is read, and what comes of it.
+/// How a file is read, and the resulting columns.
 pub(super) struct Columns {
-    /// What the reader makes.
+    /// The types that the reader produces.
     pub(super) levels: FieldLevels,
-    /// The same, with intervals where the reader makes bytes.
+    /// The resulting types, with intervals where the reader produces bytes.
     pub(super) schema: SchemaRef,
 }
 
 impl Columns {
-    /// Decides on the types of a file's columns.
-    pub(super) fn of(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, file: &str) -> Result<Self, InputError> {
+    /// Chooses the types of a file's columns.
+    pub(super) fn new(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, file: &str) -> Result<Self, InputError> {
         let descr = metadata.file_metadata().schema_descr_ptr();
         let of_parquet = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_skip_arrow_metadata(true));
         let of_parquet = of_parquet.map_err(|error| unreadable(&descr, file, &error))?.schema().fields().clone();
@@ -68,7 +68,7 @@ impl Columns {
     }
 }
 
-/// Why a file's types cannot be read: the first column that has none in Arrow, or what the crate says of the schema as a whole.
+/// Why a file's types cannot be read: the first column without an Arrow type, or the crate's error about the whole schema.
 fn unreadable(descr: &SchemaDescPtr, file: &str, error: &ParquetError) -> InputError {
     for leaf in 0..descr.num_columns() {
         let alone = parquet_to_arrow_field_levels(descr, ProjectionMask::leaves(descr, [leaf]), None);
@@ -80,7 +80,7 @@ fn unreadable(descr: &SchemaDescPtr, file: &str, error: &ParquetError) -> InputE
     refused(file, &format!("the types of its columns cannot be read: {}", one_line(error)))
 }
 
-/// A file's columns without any rows: what they are read as is only told by a reader.
+/// A file's columns without rows, since the resulting types are only known from a reader.
 struct NoRows(Arc<ParquetMetaData>);
 
 impl RowGroups for NoRows {
@@ -113,7 +113,7 @@ impl Iterator for NoPages {
 
 impl PageIterator for NoPages {}
 
-/// The types with what the file's Arrow schema says, if it has one that can be read.
+/// The types, refined by the file's Arrow schema if it has a readable one.
 fn hinted(metadata: &Arc<ParquetMetaData>) -> Option<Fields> {
     let pairs = metadata.file_metadata().key_value_metadata()?;
     pairs.iter().find(|pair| pair.key == ARROW_SCHEMA_META_KEY)?;
@@ -121,12 +121,12 @@ fn hinted(metadata: &Arc<ParquetMetaData>) -> Option<Fields> {
     Some(read.ok()?.schema().fields().clone())
 }
 
-/// The leaves of a file in their order.
+/// Describes the leaf columns of a file, in order.
 struct Leaves {
     at: usize,
-    /// Has a writer of Arrow said which interval it means? Its numbers then have signs, which Parquet's have not.
+    /// Whether an Arrow writer has declared the kind of interval. Its numbers are then signed, unlike Parquet's.
     signed: bool,
-    /// Of each leaf of INT96: the units that hold it.
+    /// For each INT96 leaf, the units that can represent it.
     units: Vec<Option<Units>>,
 }
 
@@ -177,11 +177,11 @@ impl Leaves {
                 DataType::Interval(*unit)
             }
             (DataType::Interval(_), _) => DataType::Interval(IntervalUnit::MonthDayNano),
-            // What Parquet has no name for.
+            // Units that Parquet cannot express.
             (DataType::Int32, Some(DataType::Time32(_) | DataType::Timestamp(..))) => kept(),
             (DataType::Int64, Some(DataType::Time64(_) | DataType::Timestamp(..) | DataType::Duration(_) | DataType::Date64)) => kept(),
             (DataType::Binary, Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)) => DataType::Utf8,
-            // In which zone an instant is to be shown; without one in Parquet it is no instant.
+            // The zone in which a timestamp is shown; without one in Parquet it is a local time.
             (DataType::Timestamp(unit, Some(_)), Some(DataType::Timestamp(same, Some(_)))) if unit == same => kept(),
             _ => parquet.clone(),
         }
@@ -199,7 +199,7 @@ fn item_of(list: &DataType) -> Option<&FieldRef> {
     }
 }
 
-/// The schema of the file in which an INTERVAL is so many bytes; itself, if it has none.
+/// The schema of the file with INTERVALs as fixed-size bytes; unchanged if there are none.
 fn without_intervals(descr: &SchemaDescPtr) -> ParquetResult<SchemaDescPtr> {
     if descr.columns().iter().all(|column| column.converted_type() != ConvertedType::INTERVAL) {
         return Ok(descr.clone());
@@ -226,7 +226,7 @@ fn without_interval(of: &TypePtr) -> ParquetResult<TypePtr> {
     Ok(Arc::new(group.build()?))
 }
 
-/// What is read, with the intervals that are wanted where it is bytes.
+/// The types that are read, with intervals in place of bytes.
 fn with_intervals(read: &Fields, wanted: &Fields) -> Fields {
     read.iter().zip(wanted).map(|(read, wanted)| with_interval(read, wanted)).collect()
 }
@@ -242,7 +242,7 @@ fn with_interval(read: &FieldRef, wanted: &FieldRef) -> FieldRef {
     Arc::new(read.as_ref().clone().with_data_type(data_type))
 }
 
-/// Which units hold every value of a column.
+/// Which units can represent every value of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Units {
     nanoseconds: bool,
@@ -252,9 +252,9 @@ struct Units {
 }
 
 impl Units {
-    /// The units that hold a moment: it is a whole number of them, and of 64 bits.
-    fn of(value: &Int96) -> Self {
-        // As the crate reads them: both numbers have signs.
+    /// The units that can represent a point in time as a 64-bit integer.
+    fn new(value: &Int96) -> Self {
+        // As in the crate, both numbers are signed.
         let [low, high, day] = *value.data() else {
             return Self { nanoseconds: true, microseconds: true, milliseconds: true, seconds: true };
         };
@@ -286,13 +286,13 @@ impl Units {
         [TimeUnit::Nanosecond, TimeUnit::Microsecond, TimeUnit::Millisecond, TimeUnit::Second].into_iter().find(|unit| self.hold(*unit))
     }
 
-    /// The unit that is wished for if it holds the values, else the finest that does.
+    /// The preferred unit if it can represent the values, otherwise the finest one that can.
     fn chosen(self, wished: Option<TimeUnit>) -> TimeUnit {
         wished.filter(|unit| self.hold(*unit)).or(self.finest()).unwrap_or(TimeUnit::Nanosecond)
     }
 }
 
-/// The units that hold every value of a column of INT96.
+/// The units that can represent every value of an INT96 column.
 fn finest_unit(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, leaf: usize, file: &str) -> Result<Units, InputError> {
     let descr = metadata.file_metadata().schema_descr().column(leaf);
     let column = descr.path().string();
@@ -324,7 +324,7 @@ fn finest_unit(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, leaf: usize, 
                     continue;
                 }
                 let Some(value) = found.next() else { continue };
-                units = units.and(Units::of(value));
+                units = units.and(Units::new(value));
                 if units.finest().is_none() {
                     let problem = "with it the moments of this column of INT96 fit no unit of 64 bits: it lies outside of 1677 to 2262, which is \
                                    what nanoseconds reach, or has nanoseconds where others lie outside";

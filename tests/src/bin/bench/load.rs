@@ -1,7 +1,7 @@
-//! `lakegate load` as a whole, process start and store included, beside polars' streaming sinks: lineitem, from a Parquet file, into one
-//! object (one lane encodes) and into objects of a hundred thousand rows (all do).
+//! `lakegate load` as a whole, including process start and store, next to polars' streaming sinks: lineitem from a Parquet file into one object (one
+//! lane encodes) and into objects of a hundred thousand rows (all lanes do).
 //!
-//! The store is MinIO, or what `S3_ENDPOINT` names; without one the embedded store alone. Runs are interleaved, and medians are shown.
+//! The store is MinIO, or what `S3_ENDPOINT` names; otherwise the embedded store. Runs are interleaved, and medians are shown.
 
 use crate::format_of;
 use anyhow::{Context, Result, ensure};
@@ -14,12 +14,12 @@ use std::process::{Command, Stdio};
 
 const BUCKET: &str = "bench";
 
-/// What objects are called, the end of their path, and the options that make them so.
+/// Label of the objects, end of their path, and the options for it.
 type Shape = (&'static str, &'static str, &'static [&'static str]);
 
 const SHAPES: [Shape; 2] = [("one", "", &["--no-rotate"]), ("100,000 rows", "/{{UUID}}", &["--batch-size", "100000"])];
 
-/// What one run of a program cost.
+/// The cost of one run of a program.
 #[derive(Clone, Copy)]
 struct Cost {
     wall_seconds: f64,
@@ -27,7 +27,7 @@ struct Cost {
     peak_mebibytes: f64,
 }
 
-/// Prints it, or why it cannot.
+/// Prints the table, or why it cannot be measured.
 ///
 /// # Errors
 /// A load failed.
@@ -56,7 +56,7 @@ pub(super) fn table(arguments: &Arguments) -> Result<()> {
     for (format, shape) in arguments.formats.iter().flat_map(|format| SHAPES.map(|shape| (format, shape))) {
         let local = folder.path().join("store");
         let embedded = || {
-            // Made anew each time: an object that is replaced costs more.
+            // Created again each time, since replacing an object costs more.
             let _none_yet = std::fs::remove_dir_all(&local);
             let mut command = load(&file, format, shape)?;
             command.arg("--local").arg(&local);

@@ -1,5 +1,5 @@
-//! Throughput of the encoders on one core: the guest natively, the guest in wasm (the whole path: Arrow IPC in, chunks out), and polars,
-//! pyarrow and duckdb beside them in the same run; then what a guest's memory depends on, and `lakegate load` as a whole beside polars.
+//! Throughput of the encoders on one core: the guest natively, the guest in wasm (the whole path: Arrow IPC in, chunks out), and polars, pyarrow and
+//! duckdb in the same run; then what a guest's memory depends on, and `lakegate load` as a whole next to polars.
 //!
 //! MB are bytes of Arrow buffers. Runs are interleaved and the median is shown, because a shared machine is noisy: compare ratios.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table")]
@@ -59,7 +59,7 @@ const SMALL_RECORD_ROWS: usize = 50;
 /// Rows that are enough to see what a small record costs.
 const SMALL_RECORDS_TABLE_ROWS: usize = 60_000;
 
-/// What small records cost beside those of the size asked for.
+/// Cost of small records relative to those of the requested size.
 fn small_records(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Table) -> Result<()> {
     let large = table.with_record_rows(SMALL_RECORDS_TABLE_ROWS, arguments.record_rows)?;
     let small = table.with_record_rows(SMALL_RECORDS_TABLE_ROWS, SMALL_RECORD_ROWS)?;
@@ -75,7 +75,7 @@ fn small_records(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Tabl
     Ok(())
 }
 
-/// What one format cost.
+/// The cost of one format.
 struct Row {
     native_seconds: f64,
     wasm_seconds: f64,
@@ -131,7 +131,7 @@ fn spec_with(format: &str, path: &str, no_rotate: bool) -> Result<Spec> {
 
 const LIMITS: SessionLimits = SessionLimits { encoder_bytes: 128 << 20, open_objects: 4_096 };
 
-/// A host that counts and forgets.
+/// A host that only counts bytes.
 #[derive(Clone, Default)]
 struct Discard(Rc<Cell<u64>>);
 

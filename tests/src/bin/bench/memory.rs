@@ -1,4 +1,4 @@
-//! What a guest's memory depends on: the number of objects that it has open, and not their size.
+//! Memory of a guest by number of open objects and by their size.
 
 use crate::sandbox::Sandbox;
 use crate::spec_with;
@@ -17,7 +17,7 @@ const RECORD_ROWS: usize = 100;
 /// How often the rows of the table are written into one object.
 const TIMES: [usize; 3] = [1, 4, 16];
 
-/// Prints both.
+/// Prints both tables.
 ///
 /// # Errors
 /// The guest refused a table.

@@ -1,4 +1,4 @@
-//! The component in a wasmtime of the program's own, with an object store that counts and forgets: what another runner would do.
+//! The component in a plain wasmtime, with an object store that only counts bytes, as another runner would use it.
 
 use super::LIMITS;
 use anyhow::{Result, anyhow, ensure};
@@ -21,7 +21,7 @@ use bindings::lakegate::destination::{log, object_store};
 use bindings::wasi::{clocks::wall_clock, random::random};
 use bindings::{Destination, DestinationPre};
 
-/// An upload: nothing to keep.
+/// An upload, without state.
 #[derive(Debug)]
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
 pub struct Open;
@@ -100,7 +100,7 @@ pub(super) struct Sandbox {
     threads: tokio::runtime::Runtime,
 }
 
-/// What a run cost.
+/// The cost of a run.
 pub(super) struct Run {
     pub(super) seconds: f64,
     pub(super) bytes_out: u64,
@@ -136,7 +136,7 @@ impl Sandbox {
             let sink = guest.lakegate_destination_sink().session();
             let limits = SessionLimits { encoder_bytes: LIMITS.encoder_bytes, open_objects: LIMITS.open_objects };
             let session = sink.call_open(&mut store, settings, limits).await?.map_err(|error| anyhow!(error))?;
-            // What makes the messages is not measured.
+            // Creating the messages is not measured.
             let mut seconds = 0.0;
             for (number, message) in messages.into_iter().enumerate() {
                 let (message, start) = (message?, thread_seconds());

@@ -1,4 +1,4 @@
-//! What comes out is read back with Arrow's own reader: whatever it accepts and shows is what a destination will.
+//! Reads the output back with Arrow's own reader: what it accepts and shows is what a destination will see.
 
 use super::*;
 use arrow_array::cast::AsArray;
@@ -36,9 +36,9 @@ fn read(ipc: &Bytes) -> (SchemaRef, Vec<RecordBatch>) {
     (reader.schema(), reader.map(Result::unwrap).collect())
 }
 
-/// The one record that a message of one batch becomes.
+/// The single record made from a message of one batch.
 #[track_caller]
-fn stamped(columns: SyncColumns, batch: RecordBatch) -> Record {
+fn extended(columns: SyncColumns, batch: RecordBatch) -> Record {
     let rows = SyncColumnWriter::new(columns).rows(&stream(&batch.schema(), &[batch], None)).unwrap();
     let [record] = rows.records.try_into().unwrap();
     record
@@ -58,12 +58,12 @@ fn a_record_gets_the_columns_and_keeps_its_own() {
         let ipc = stream(&first.schema(), &[first.clone(), second.clone()], compression);
         let mut columns = sync_columns(Keys::Removed);
         columns.sync_group_id = Some("group".to_owned());
-        let stamped = SyncColumnWriter::new(columns).rows(&ipc).unwrap();
-        assert_eq!((stamped.rows(), stamped.table.name.as_str()), (103, "t"));
-        assert_eq!((stamped.table.parent.as_deref(), stamped.table.incremental), (Some("p"), true));
-        // Each batch is a message of its own: a destination that reads the first of a message sees them all.
-        assert_eq!(stamped.records.iter().map(|record| record.rows).collect::<Vec<_>>(), [100, 3]);
-        for (record, original) in stamped.records.iter().zip([first, second]) {
+        let extended = SyncColumnWriter::new(columns).rows(&ipc).unwrap();
+        assert_eq!((extended.rows(), extended.table.name.as_str()), (103, "t"));
+        assert_eq!((extended.table.parent.as_deref(), extended.table.incremental), (Some("p"), true));
+        // Each batch becomes a separate message, so a destination that only reads the first batch of a message sees them all.
+        assert_eq!(extended.records.iter().map(|record| record.rows).collect::<Vec<_>>(), [100, 3]);
+        for (record, original) in extended.records.iter().zip([first, second]) {
             let (schema, batches) = read(&record.ipc);
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             assert_eq!(names, [SYNC_TIME, SOURCE_NAME, SYNC_GROUP_ID, "id", "name"]);
@@ -83,7 +83,7 @@ fn a_record_gets_the_columns_and_keeps_its_own() {
 fn the_columns_may_be_declared_as_never_null() {
     for not_null in [false, true] {
         let columns = SyncColumns { not_null, ..sync_columns(Keys::Removed) };
-        let (schema, batches) = read(&stamped(columns, rows(2)).ipc);
+        let (schema, batches) = read(&extended(columns, rows(2)).ipc);
         let nullable: Vec<bool> = schema.fields().iter().map(|field| field.is_nullable()).collect();
         assert_eq!((nullable, batches[0].num_rows()), (vec![!not_null, !not_null, true, true], 2));
     }
@@ -93,7 +93,7 @@ fn the_columns_may_be_declared_as_never_null() {
 fn everything_in_a_message_is_aligned() {
     let decimals = Decimal128Array::from_iter_values(0..7);
     let batch = RecordBatch::try_new(schema(vec![Field::new("d", decimals.data_type().clone(), true)]), vec![Arc::new(decimals)]).unwrap();
-    let record = stamped(sync_columns(Keys::Removed), batch);
+    let record = extended(sync_columns(Keys::Removed), batch);
     let mut messages = Messages::new(&record.ipc);
     messages.next().unwrap().unwrap();
     let metadata = messages.next().unwrap().unwrap();
@@ -105,24 +105,24 @@ fn everything_in_a_message_is_aligned() {
 }
 
 #[test]
-fn a_schema_alone_and_an_empty_record_are_stamped_too() {
-    let mut stamp = SyncColumnWriter::new(sync_columns(Keys::Removed));
+fn a_schema_alone_and_an_empty_record_are_extended_too() {
+    let mut writer = SyncColumnWriter::new(sync_columns(Keys::Removed));
     let batch = rows(0);
-    let migrated = stamp.schema(&stream(&batch.schema(), &[], None)).unwrap();
-    let inserted = stamp.rows(&stream(&batch.schema(), std::slice::from_ref(&batch), None)).unwrap();
+    let migrated = writer.schema(&stream(&batch.schema(), &[], None)).unwrap();
+    let inserted = writer.rows(&stream(&batch.schema(), std::slice::from_ref(&batch), None)).unwrap();
     let ((announced, none), (sent, one)) = (read(&migrated.ipc), read(&inserted.records[0].ipc));
     assert_eq!((announced, none.len(), one.len(), one[0].num_rows(), inserted.rows()), (sent, 0, 1, 0, 0));
-    // A message without a batch has nothing to be sent on.
-    assert!(stamp.rows(&stream(&batch.schema(), &[], None)).unwrap().records.is_empty());
-    // The later ones were known by their bytes.
-    assert_eq!(stamp.known.len(), 1);
+    // A message without a batch has nothing to pass on.
+    assert!(writer.rows(&stream(&batch.schema(), &[], None)).unwrap().records.is_empty());
+    // The later schemas were recognised by their bytes.
+    assert_eq!(writer.known.len(), 1);
 }
 
 #[test]
 fn columns_that_are_there_are_left_alone() {
     let names = StringArray::from(vec!["mine"]);
     let batch = RecordBatch::try_new(schema(vec![Field::new(SOURCE_NAME, DataType::Utf8, true)]), vec![Arc::new(names)]).unwrap();
-    let record = stamped(sync_columns(Keys::Removed), batch);
+    let record = extended(sync_columns(Keys::Removed), batch);
     let (schema, batches) = read(&record.ipc);
     assert_eq!(schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), [SYNC_TIME, SOURCE_NAME]);
     assert_eq!(batches[0].column(1).as_string::<i32>().value(0), "mine");
@@ -147,13 +147,13 @@ fn dictionaries_and_invalid_text_come_through() {
     let values: DictionaryArray<Int8Type> = vec![Some("a"), None, Some("a")].into_iter().collect();
     let batch =
         RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values.clone())]).unwrap();
-    let record = stamped(sync_columns(Keys::Removed), batch);
+    let record = extended(sync_columns(Keys::Removed), batch);
     let (_, batches) = read(&record.ipc);
     assert_eq!((batches[0].column(2).as_ref(), record.rows), (&values as &dyn Array, 3));
-    // Text that is no UTF-8, as a Go source may send it: the bytes pass.
+    // Text that is not UTF-8, as a Go source may send it: the bytes pass unchanged.
     let bytes = arrow_array::BinaryArray::from(vec![b"\xff\xfe".as_slice()]);
     let binary = RecordBatch::try_new(schema(vec![Field::new("s", DataType::Binary, true)]), vec![Arc::new(bytes)]).unwrap();
-    let binary = stamped(sync_columns(Keys::Removed), binary);
+    let binary = extended(sync_columns(Keys::Removed), binary);
     assert!(binary.ipc.windows(2).any(|window| window == b"\xff\xfe"));
 }
 
@@ -165,13 +165,13 @@ fn each_batch_has_its_dictionaries_with_it() {
     };
     let (first, second) = (batch("a"), batch("b"));
     let ipc = stream(&first.schema(), &[first, second], None);
-    let stamped = SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(&ipc).unwrap();
-    for (record, text) in stamped.records.iter().zip(["a", "b"]) {
+    let extended = SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(&ipc).unwrap();
+    for (record, text) in extended.records.iter().zip(["a", "b"]) {
         let (_, batches) = read(&record.ipc);
         let values = batches[0].column(2).as_dictionary::<Int8Type>().downcast_dict::<StringArray>().unwrap();
         assert_eq!((values.into_iter().collect::<Vec<_>>(), record.rows), (vec![Some(text)], 1));
     }
-    assert_eq!(stamped.records.len(), 2);
+    assert_eq!(extended.records.len(), 2);
 }
 
 #[test]
@@ -181,11 +181,11 @@ fn a_compressed_buffer_that_claims_too_much_is_refused_before_memory_is_asked_fo
     let batch = RecordBatch::try_new(schema(vec![Field::new("d", values.data_type().clone(), true)]), vec![Arc::new(values)]).unwrap();
     for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
         let ipc = stream(&batch.schema(), std::slice::from_ref(&batch), Some(compression));
-        let stamp = |ipc: Bytes| SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(&ipc);
-        assert_eq!(stamp(ipc.clone()).unwrap().rows(), 1);
-        for (claim, words) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (1 << 20, "corrupt")] {
-            let error = stamp(lakegate_files::testing::lying(&ipc, 10_000, claim).into()).expect_err(words);
-            assert!(error.0.contains("with dictionaries") && (words == "corrupt" || error.0.contains(words)), "{error}");
+        let extend = |ipc: Bytes| SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(&ipc);
+        assert_eq!(extend(ipc.clone()).unwrap().rows(), 1);
+        for (claim, expected) in [(1_i64 << 46, "which cannot be"), (i64::MAX, "which cannot be"), (1 << 20, "corrupt")] {
+            let error = extend(lakegate_files::testing::lying(&ipc, 10_000, claim).into()).expect_err(expected);
+            assert!(error.0.contains("with dictionaries") && (expected == "corrupt" || error.0.contains(expected)), "{error}");
         }
     }
 }
@@ -195,15 +195,15 @@ fn nested_columns_are_not_looked_into() {
     let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None]), None, Some(vec![])]);
     let batch =
         RecordBatch::try_new(schema(vec![Field::new("l", lists.data_type().clone(), true)]), vec![Arc::new(lists.clone())]).unwrap();
-    let record = stamped(sync_columns(Keys::Removed), batch);
+    let record = extended(sync_columns(Keys::Removed), batch);
     assert_eq!(read(&record.ipc).1[0].column(2).as_ref(), &lists as &dyn Array);
 }
 
 #[test]
 fn what_is_no_table_is_refused() {
-    let check = |ipc: Bytes, words: &str| {
-        let error = SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(&ipc).expect_err(words);
-        assert!(error.0.contains(words), "{error}");
+    let check = |ipc: Bytes, expected: &str| {
+        let error = SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(&ipc).expect_err(expected);
+        assert!(error.0.contains(expected), "{error}");
     };
     check(Bytes::new(), "no schema");
     check(Bytes::from_static(b"garbage!"), "cut off");
@@ -227,7 +227,7 @@ fn a_header_that_claims_rows_beyond_all_bounds_is_refused_before_memory_is_asked
     }
 }
 
-/// A stream of the schema, and the message of a batch in it, which may come any number of times.
+/// A stream with the schema, and the message of one batch repeated any number of times.
 fn repeated(batch: &RecordBatch, count: usize) -> Bytes {
     let (none, one) = (stream(&batch.schema(), &[], None), stream(&batch.schema(), std::slice::from_ref(batch), None));
     let end = END_OF_STREAM.len();
@@ -235,7 +235,7 @@ fn repeated(batch: &RecordBatch, count: usize) -> Bytes {
     [&none[..none.len() - end], &message.repeat(count), &END_OF_STREAM].concat().into()
 }
 
-/// A batch of rows that take no bytes.
+/// A batch of rows without bytes.
 fn nothings(rows: usize) -> RecordBatch {
     let column = Arc::new(arrow_array::NullArray::new(rows));
     RecordBatch::try_new(schema(vec![Field::new("v", DataType::Null, true)]), vec![column]).unwrap()
@@ -243,22 +243,22 @@ fn nothings(rows: usize) -> RecordBatch {
 
 #[test]
 fn what_is_added_to_all_batches_of_a_message_is_bounded_before_it_is_written() {
-    let stamp = |ipc: &Bytes| SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(ipc).map(|stamped| stamped.rows());
+    let extend = |ipc: &Bytes| SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(ipc).map(|extended| extended.rows());
     // Eight bytes of time, four of an offset, three of a name.
     let most = MAX_ADDED_BYTES / 15;
-    assert_eq!(stamp(&repeated(&nothings(1_000), 50)), Ok(50_000));
+    assert_eq!(extend(&repeated(&nothings(1_000), 50)), Ok(50_000));
     for (rows, count) in [(most + 1, 1), (most / 2 + 1, 2), (most / 8, 9), (8_000_000, 40), (usize::MAX >> 8, 300)] {
         let ipc = repeated(&nothings(rows), count);
         assert!(ipc.len() < 100_000);
-        let error = stamp(&ipc).expect_err("too many rows").0;
+        let error = extend(&ipc).expect_err("too many rows").0;
         assert!(error.contains("table \"t\" claims ") && error.contains(&format!(" in {count} record batches")), "{error}");
     }
-    // The schema goes before each batch, so it counts as often.
+    // The schema precedes each batch, so it counts for each.
     let long = RecordBatch::new_empty(schema(vec![Field::new("n".repeat(100_000), DataType::Null, true)]));
-    assert_eq!(stamp(&repeated(&long, 1_000)), Ok(0));
-    let error = stamp(&repeated(&long, 2_500)).expect_err("a quarter of a gigabyte of schemas").0;
+    assert_eq!(extend(&repeated(&long, 1_000)), Ok(0));
+    let error = extend(&repeated(&long, 2_500)).expect_err("a quarter of a gigabyte of schemas").0;
     assert!(error.contains("the schema before each batch (100"), "{error}");
-    let error = stamp(&repeated(&nothings(0), MAX_STREAM_BATCHES + 1)).expect_err("too many batches").0;
+    let error = extend(&repeated(&nothings(0), MAX_STREAM_BATCHES + 1)).expect_err("too many batches").0;
     assert!(error.contains("more than 65536 record batches"), "{error}");
 }
 
@@ -281,15 +281,15 @@ fn dictionaries_that_go_with_each_batch_are_bounded_together() {
     let ipc = |count: usize| -> Bytes {
         [&none[..none.len() - end], &body[..first], &body[first..].repeat(count), &END_OF_STREAM].concat().into()
     };
-    let stamp = |ipc: &Bytes| SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(ipc).map(|stamped| stamped.rows());
-    assert_eq!(stamp(&ipc(10)), Ok(10));
-    let error = stamp(&ipc(MAX_DECODED_BYTES >> 20)).expect_err("400 MiB of one MiB").0;
+    let extend = |ipc: &Bytes| SyncColumnWriter::new(sync_columns(Keys::Removed)).rows(ipc).map(|extended| extended.rows());
+    assert_eq!(extend(&ipc(10)), Ok(10));
+    let error = extend(&ipc(MAX_DECODED_BYTES >> 20)).expect_err("400 MiB of one MiB").0;
     assert!(error.contains("table \"t\" with dictionaries") && error.contains("each with its dictionaries"), "{error}");
 }
 
 #[test]
 fn a_schema_that_stands_for_more_than_its_bytes_is_refused() {
-    // What is written once and named often: 2 KiB of text, two hundred thousand times.
+    // Text that is stored once and referenced often: 2 KiB, two hundred thousand times.
     let mut it = FlatBufferBuilder::new();
     let (key, value) = (it.create_string("cq:table_name"), it.create_string(&"n".repeat(2_048)));
     let pairs: Vec<_> = (0..200_000)
@@ -313,7 +313,7 @@ fn a_schema_that_stands_for_more_than_its_bytes_is_refused() {
     let header = it.finished_data();
     let ipc: Bytes = [&CONTINUATION, &(header.len() as u32).to_le_bytes()[..], header].concat().into();
     let error = schema_of(&ipc).expect_err("too large").0;
-    // Here already by the verifier, which lets sixteen bytes through for each.
+    // Already refused by the verifier, which allows sixteen bytes for each.
     assert!(error.contains("malformed") || error.contains("at most 33554432 are accepted"), "{error}");
 }
 

@@ -1,8 +1,8 @@
-//! As much of HPACK as the repair needs: the bounds of each field, which fields are `:authority`, and whether its value holds a path.
+//! The parts of HPACK that the repair needs: where fields begin and end, which ones are `:authority`, and whether the value holds a path.
 
 use std::collections::VecDeque;
 
-/// Not HPACK.
+/// The bytes are not valid HPACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -17,7 +17,7 @@ const STATIC_ENTRIES: usize = 61;
 const MAX_DYNAMIC_ENTRIES: usize = 4096 / 32;
 /// Longer integers than any header block.
 const MAX_INTEGER: usize = 1 << 24;
-/// What a path becomes; shorter if the path is.
+/// The replacement of a path; truncated if the path is shorter.
 const REPLACEMENT: &[u8] = b"localhost";
 
 /// Which entries of the dynamic table have the name `:authority`, newest first. Values and sizes do not matter: the sender refers only to
@@ -42,7 +42,7 @@ impl Names {
 /// The fields of one header block, repaired; `None` when nothing needed it.
 pub(super) fn repair(fields: &[u8], names: &mut Names) -> Result<Option<Vec<u8>>, Malformed> {
     let mut reader = Reader { rest: fields };
-    // Made at the first repair: what lies before it, then everything.
+    // Allocated at the first repair: the bytes before it, then all others.
     let mut repaired: Option<Vec<u8>> = None;
     while !reader.rest.is_empty() {
         let start = reader.rest;
@@ -77,7 +77,7 @@ struct Text<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Passes one field; answers the value if it is the literal value of an `:authority`.
+    /// Skips one field; returns the value if it is a literal `:authority`.
     fn field(&mut self, names: &mut Names) -> Result<Option<Text<'a>>, Malformed> {
         let &first = self.rest.first().ok_or(Malformed)?;
         let (prefix_bits, indexed) = match first {

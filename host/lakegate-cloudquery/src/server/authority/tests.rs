@@ -1,7 +1,7 @@
-//! Against frames made and read by hand, and against a real server.
+//! Tests of the `:authority` repair with hand-made frames, and with a real server.
 
 use super::*;
-use crate::server::connection::Places;
+use crate::server::connection::ConnectionSlots;
 use crate::server::listen::Serving;
 use crate::server::service::Server;
 use proptest::prelude::*;
@@ -260,12 +260,12 @@ async fn served(repair: bool) -> Vec<(u8, u8, Vec<u8>)> {
     let (mut client, socket) = tokio::net::UnixStream::pair().expect("a pair");
     let stop = CancellationToken::new();
     let server = Server::new(crate::server::service::compiling(|| anyhow::bail!("not needed")), stop.clone());
-    let places = Places::new(1, stop.clone(), false);
+    let slots = ConnectionSlots::new(1, stop.clone(), false);
     let serving = Serving::new(&server, stop.clone());
     if repair {
-        serving.all(futures::stream::iter(places.seat(super::repaired(socket)))).await;
+        serving.all(futures::stream::iter(slots.admit(super::repaired(socket)))).await;
     } else {
-        serving.all(futures::stream::iter(places.seat(socket))).await;
+        serving.all(futures::stream::iter(slots.admit(socket))).await;
     }
     client.write_all(&captured_request()).await.expect("sent");
     let frames = tokio::time::timeout(Duration::from_secs(20), answers(&mut client, 2)).await.expect("answered in time");

@@ -1,5 +1,5 @@
-//! The repair against a sender and a receiver of their own: connections in every form that HTTP/2 and HPACK allow go through it, and what
-//! a frame parser and a decoder with a table of its own read behind it is what was sent, but for the authorities that are paths.
+//! Property tests of the `:authority` repair with an independent HTTP/2 sender and receiver: connections in every form that HTTP/2 and HPACK allow
+//! pass through the repair, and the receiver must decode what was sent, except for authorities that are paths.
 
 use super::*;
 use proptest::prelude::*;
@@ -314,7 +314,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         .prop_map(|(fields, resize, padding, priority, cuts, others)| Sent { fields, resize, padding, priority, cuts, others })
 }
 
-/// What all of it looks like on the wire.
+/// The bytes on the wire.
 fn wire(requests: &[Sent]) -> Vec<u8> {
     let (mut out, mut table) = (PREFACE.to_vec(), Entries::new());
     for (number, request) in requests.iter().enumerate() {
@@ -353,7 +353,7 @@ fn wire(requests: &[Sent]) -> Vec<u8> {
     out
 }
 
-/// What the server is to see of a field.
+/// The field that the server should see.
 fn expected((name, value): Field) -> Field {
     let is_path = name == ":authority" && value.contains(['%', '/']);
     let value = if is_path { "localhost".chars().take(value.len()).collect() } else { value };

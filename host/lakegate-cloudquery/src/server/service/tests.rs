@@ -1,4 +1,4 @@
-//! What the plugin answers before, or without, a destination.
+//! What the plugin answers before a destination exists, or without one.
 
 use super::*;
 use tonic::Code;
@@ -26,7 +26,7 @@ async fn a_write_before_init_that_says_nothing_is_in_nobodys_way() {
         let refused = silent.write_all(&Extensions::default(), futures::stream::pending()).await;
         refused.map(|_| ()).expect_err("refused")
     });
-    // It has looked at the slot.
+    // It has checked the slot.
     tokio::task::yield_now().await;
     server.init(Request::new(init::Request { no_connection: true, ..Default::default() })).await.expect("the slot is free");
     server.stop.cancel();
@@ -73,19 +73,19 @@ fn an_empty_spec_is_an_empty_object() {
     assert!(spec_text(b"\xff").is_err());
 }
 
-/// A tenant's: there is no end of what its client can send, and only a session has reserved for it.
+/// A tenant's client can send any amount of data, and only a session has memory reserved for it.
 #[test]
 fn a_tenants_write_without_a_session_is_refused_unread() {
     let tenant = Arc::new(Tenant::new("acme", lakegate::Grant::default()));
     let server = Server::for_tenant(std::future::pending().boxed().shared(), CancellationToken::new(), tenant);
     let mut connection = Extensions::default();
-    connection.insert(ConnectionSlot(Arc::default()));
+    connection.insert(ConnectionHandle(Arc::default()));
     let said = server.write_all(&connection, futures::stream::pending()).now_or_never().expect("at once");
     let status = said.expect_err("refused");
     assert_eq!(status.message(), "write failed: plugin is not initialized. call Init first");
 }
 
-/// Connections outlive their listener by a while; the grant that they came under may be gone.
+/// Connections outlive their listener for a while; their grant may be gone.
 #[tokio::test]
 async fn a_server_that_was_told_to_stop_answers_nothing_that_needs_a_destination() {
     let stop = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! Who is let in, and who gets nothing.
+//! Tests of which TLS clients are accepted.
 
 use super::*;
 use crate::proto::plugin::get_name;
@@ -67,12 +67,12 @@ fn with_files<T>(server: &Identity, clients: &Authority, then: impl FnOnce(&File
     then(&Files { certificate: &certificate, key: &key, client_authority: &client_authority })
 }
 
-async fn serve(gate: TlsAcceptorHandle) -> SocketAddr {
+async fn serve(acceptor: TlsAcceptorHandle) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    // GetName needs no destination; this one never comes.
+    // GetName needs no destination; this one never becomes ready.
     let plugin = Server::new(std::future::pending().boxed().shared(), CancellationToken::new());
-    tokio::spawn(async move { Listener::Tls(listener, gate).serve(&plugin, CancellationToken::new()).await });
+    tokio::spawn(async move { Listener::Tls(listener, acceptor).serve(&plugin, CancellationToken::new()).await });
     address
 }
 
@@ -81,7 +81,7 @@ async fn listen(server: &Identity, clients: &Authority, client: &Identity) -> So
     serve(with_files(server, clients, |files| TlsAcceptorHandle::new(files, vec![client.fingerprint()])).expect("good files")).await
 }
 
-/// Trusts the server's authority, and shows `identity` if there is one.
+/// Trusts the server's authority, and presents `identity` if there is one.
 fn client_config(servers: &Authority, identity: Option<&Identity>) -> Arc<ClientConfig> {
     client_config_of(rustls::DEFAULT_VERSIONS, servers, identity)
 }
@@ -132,7 +132,7 @@ impl tower_service::Service<Uri> for Dialer {
     }
 }
 
-/// The plugin's name, or what went wrong on the way to it.
+/// The plugin's name, or the error.
 async fn name_of(address: SocketAddr, config: Arc<ClientConfig>) -> Result<String, String> {
     let channel: Channel = Endpoint::from_static("http://lakegate.example").connect_with_connector_lazy(Dialer(address, config));
     let answer = tokio::time::timeout(Duration::from_secs(20), PluginClient::new(channel).get_name(get_name::Request {})).await;
@@ -154,7 +154,7 @@ async fn only_the_listeners_own_client_is_let_in() {
         let said = name_of(address, client_config(&servers, identity)).await;
         assert!(said.is_err(), "{who}: {said:?}");
     }
-    // The listener is none the worse.
+    // The listener still works.
     assert_eq!(name_of(address, client_config(&servers, Some(&acme))).await.as_deref(), Ok(PLUGIN_NAME));
 }
 
@@ -170,7 +170,7 @@ async fn an_expired_certificate_is_refused_though_it_is_known() {
     }
 }
 
-/// A client that remembers everything is asked for its certificate each time: whether it has expired is looked at, then.
+/// A client with session tickets is asked for its certificate each time, so that an expired one is noticed.
 #[tokio::test]
 async fn no_client_gets_in_by_an_earlier_handshake() {
     let (servers, clients) = (authority("servers"), authority("clients"));
@@ -180,7 +180,7 @@ async fn no_client_gets_in_by_an_earlier_handshake() {
         let config = client_config_of(versions, &servers, Some(&acme));
         for dialled in 0..3 {
             let mut stream = dial(address, config.clone()).await.expect("let in");
-            // A ticket comes with the first data.
+            // A ticket is sent with the first data.
             stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
             stream.read_u8().await.expect("the server's greeting");
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full), "{dialled} of {versions:?}");
@@ -209,16 +209,16 @@ async fn a_renewed_gate_lets_in_by_its_new_certificates() {
     let (servers, clients) = (authority("servers"), authority("clients"));
     let [before, after] = [(); 2].map(|()| identity("acme", &clients, 2099));
     let server = identity(NAME, &servers, 2099);
-    let gate = with_files(&server, &clients, |files| TlsAcceptorHandle::new(files, vec![before.fingerprint()])).expect("good files");
-    let address = serve(gate.clone()).await;
+    let acceptor = with_files(&server, &clients, |files| TlsAcceptorHandle::new(files, vec![before.fingerprint()])).expect("good files");
+    let address = serve(acceptor.clone()).await;
     let is_let_in = async |who: &Identity| name_of(address, client_config(&servers, Some(who))).await.is_ok();
     assert!(is_let_in(&before).await && !is_let_in(&after).await);
     let renewed = identity(NAME, &servers, 2099);
-    with_files(&renewed, &clients, |files| gate.renew(files, vec![after.fingerprint()])).expect("good files");
+    with_files(&renewed, &clients, |files| acceptor.renew(files, vec![after.fingerprint()])).expect("good files");
     assert!(!is_let_in(&before).await && is_let_in(&after).await);
-    // A mistake changes nothing.
+    // An error changes nothing.
     let broken = Identity { pem: "no certificate".to_owned(), ..renewed };
-    assert!(with_files(&broken, &clients, |files| gate.renew(files, vec![before.fingerprint()])).is_err());
+    assert!(with_files(&broken, &clients, |files| acceptor.renew(files, vec![before.fingerprint()])).is_err());
     assert!(!is_let_in(&before).await && is_let_in(&after).await);
 }
 

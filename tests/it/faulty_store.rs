@@ -1,4 +1,4 @@
-//! A destination of the real component before a store that misbehaves: the embedded store over HTTP, a fault proxy, a client.
+//! A fixture: a destination with the real component and a faulty store, which is the embedded store over HTTP behind a fault proxy.
 
 use crate::support::runtime;
 use aws_credential_types::Credentials;
@@ -16,21 +16,21 @@ pub(crate) const BUCKET: &str = "faulty";
 const KEY: &str = "lakegate-test";
 const SECRET: &str = "lakegate-test-secret";
 
-/// Bytes of a part here: small, so that small tables need many.
+/// Part size: small, so that small tables need many parts.
 pub(crate) const PART_BYTES: u64 = 4_096;
 
-/// A store behind a proxy. Both end with it.
-pub(crate) struct Rig {
+/// A store behind a proxy. Both are stopped when it is dropped.
+pub(crate) struct FaultyStore {
     pub(crate) proxy: Proxy,
     pub(crate) store: LocalStore,
-    /// To be changed before [`Rig::open`].
+    /// May be changed before [`FaultyStore::open`].
     pub(crate) options: Options,
     server: ServerHandle,
     _folder: tempfile::TempDir,
 }
 
-impl Rig {
-    /// A store with one bucket, whose faults follow `rules`; parts of [`PART_BYTES`], two lanes, all else by default.
+impl FaultyStore {
+    /// A store with one bucket and faults by `rules`; parts of [`PART_BYTES`], two lanes, other options by default.
     pub(crate) async fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = LocalStore::open_with_min_part_bytes(folder.path(), 1).expect("a store in it");
@@ -44,7 +44,7 @@ impl Rig {
         Self { proxy, store, options, server, _folder: folder }
     }
 
-    /// A session of the real component. `extra` is laid over a spec of rotating CSV objects without a test object.
+    /// Opens a session of the real component. `extra` overrides fields of a spec for rotating CSV objects without a test object.
     pub(crate) async fn open(&self, extra: Value) -> Session {
         let mut spec = json!({
             "bucket": BUCKET, "region": "us-east-1", "format": "csv", "path": "{{TABLE}}/{{UUID}}.csv", "test_write": false,
@@ -56,18 +56,18 @@ impl Rig {
         Destination::new(runtime(), self.options.clone()).open(&spec, "sync").await.expect("the session opens")
     }
 
-    /// Ends proxy and store: nobody listens any more, and what connections there are break.
+    /// Stops proxy and store: nothing listens any more, and open connections break.
     pub(crate) async fn vanish(self) {
         drop(self.proxy);
         self.server.stop().await;
     }
 
-    /// The uploads that were begun and neither completed nor aborted.
+    /// The uploads that were created and neither completed nor aborted.
     pub(crate) fn unfinished(&self) -> Vec<(String, String)> {
         self.store.unfinished_uploads(BUCKET).expect("the store can be read")
     }
 
-    /// Waits until there is an unfinished upload: only then does its absence later on say anything.
+    /// Waits until there is an unfinished upload, so that its later absence is meaningful.
     pub(crate) async fn wait_for_unfinished(&self) {
         for _ in 0..1_000 {
             if !self.unfinished().is_empty() {
@@ -83,8 +83,8 @@ impl Rig {
         self.store.records(BUCKET, "").expect("the store can be read").into_iter().map(|record| record.key).collect()
     }
 
-    /// Compares books and store: no table failed; each receipt is that of an object that is there, with its bytes, ETag and rows; no
-    /// object is there without a receipt; each table has exactly the ids from 0 on, each once.
+    /// Compares report and store: no table failed; each receipt matches an existing object with its bytes, ETag and rows; no object lacks a receipt;
+    /// each table has exactly the ids from 0 on, each once.
     pub(crate) fn check_all_landed(&self, name: &str, report: &WriteReport, rows: &BTreeMap<String, i64>) {
         assert_eq!(report.failures().collect::<Vec<_>>(), [], "{name}");
         assert_eq!(report.tables.len(), rows.len(), "{name}");

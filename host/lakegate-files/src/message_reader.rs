@@ -1,5 +1,5 @@
-//! Inputs as a stream of messages: a thread of its own reads and encodes, a small channel hands over, so that reading overlaps with the
-//! work behind it and memory holds a few messages at most.
+//! Reads inputs as a stream of messages. A separate thread reads and encodes, and passes messages through a small channel, so that reading overlaps
+//! with the work on them and only a few messages are in memory.
 
 use super::caught::caught;
 use super::expand::Pieces;
@@ -16,46 +16,46 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Rows of a message at most.
+/// Maximum rows of a message.
 const MESSAGE_ROWS: usize = 10_000;
-/// Bytes of Arrow data that a message should have at most (a single row may have more).
+/// Target maximum of Arrow bytes of a message (a single row may be larger).
 const MESSAGE_BYTES: usize = 16 << 20;
 /// Messages read ahead.
 const MESSAGES_AHEAD: usize = 2;
-/// Alignment of buffers within a message: what the widest type (decimal128) needs.
+/// Alignment of buffers within a message, as required by the widest type (decimal128).
 const ALIGNMENT_BYTES: usize = 16;
 
-/// A message of the feed, as Arrow IPC.
+/// A message, as Arrow IPC.
 #[derive(Debug, Clone)]
 pub enum Message {
-    /// A table begins.
+    /// A table starts, with this schema.
     Migrate(Bytes),
-    /// Rows of the table that began last.
+    /// Rows of the table that started last.
     Insert(Bytes),
 }
 
-/// The receiving end. Dropping it ends the reading.
+/// The receiving end. Dropping it stops the reader.
 #[derive(Debug)]
 pub struct MessageReader {
-    messages: mpsc::Receiver<Word>,
-    /// Has the end been heard, good or bad?
+    messages: mpsc::Receiver<Event>,
+    /// Has the end been received, whether success or failure?
     ended: bool,
 }
 
-/// What the reading thread says: a message, why it ends early, or, as its last word, [`None`] once every input has been read well.
-type Word = Option<Result<Message, InputError>>;
+/// What the reading thread sends: messages, an error if it ends early, and finally [`None`] once every input has been read successfully.
+type Event = Option<Result<Message, InputError>>;
 
 impl MessageReader {
     /// Starts reading.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// The thread cannot be started.
     pub fn start(inputs: Vec<Input>, options: ReadOptions) -> std::io::Result<Self> {
-        Self::of(move |sender| Feeder { sender, options, most_bytes: MAX_MESSAGE_BYTES }.run(&inputs))
+        Self::spawn(move |sender| Worker { sender, options, most_bytes: MAX_MESSAGE_BYTES }.run(&inputs))
     }
 
-    /// The feed of a reader, which gets a thread of its own.
-    fn of(read: impl FnOnce(mpsc::Sender<Word>) -> Result<(), Stop> + Send + 'static) -> std::io::Result<Self> {
+    /// Runs `read` on a thread of its own.
+    fn spawn(read: impl FnOnce(mpsc::Sender<Event>) -> Result<(), Stop> + Send + 'static) -> std::io::Result<Self> {
         let (sender, messages) = mpsc::channel(MESSAGES_AHEAD);
         std::thread::Builder::new().name("lakegate-read".to_owned()).spawn(move || {
             let last = match read(sender.clone()) {
@@ -63,13 +63,13 @@ impl MessageReader {
                 Err(Stop::Failed(error)) => Some(Err(*error)),
                 Err(Stop::Closed) => return,
             };
-            // Nobody to tell means that nobody waits for it either.
+            // If the receiver is gone, the result does not matter.
             let _ = sender.blocking_send(last);
         })?;
         Ok(Self { messages, ended: false })
     }
 
-    /// The schema message of every table, in order; reads no rows.
+    /// The schema messages of all tables, in order; no rows are sent.
     ///
     /// # Errors
     /// An input is refused.
@@ -91,21 +91,21 @@ impl MessageReader {
         Ok(schemas)
     }
 
-    /// The next message; [`None`] when every input has been read well. Nothing follows an error.
+    /// The next message; [`None`] once every input has been read successfully. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Message, InputError>> {
         if self.ended {
             return None;
         }
-        // A thread that ends without a last word has panicked: what it has sent is not all there is.
-        let word = self.messages.recv().await.unwrap_or(Some(Err(InputError::ReaderLost)));
-        self.ended = !matches!(word, Some(Ok(_)));
-        word
+        // A thread that ends without a final event has panicked, so not everything was sent.
+        let event = self.messages.recv().await.unwrap_or(Some(Err(InputError::ReaderLost)));
+        self.ended = !matches!(event, Some(Ok(_)));
+        event
     }
 }
 
 /// Why reading ends early.
 enum Stop {
-    /// Nobody listens any more.
+    /// The receiver is gone.
     Closed,
     /// An input is refused.
     Failed(Box<InputError>),
@@ -117,14 +117,14 @@ impl From<InputError> for Stop {
     }
 }
 
-struct Feeder {
-    sender: mpsc::Sender<Word>,
+struct Worker {
+    sender: mpsc::Sender<Event>,
     options: ReadOptions,
-    /// Bytes of a message at most.
+    /// Maximum bytes of a message.
     most_bytes: usize,
 }
 
-/// A table that has begun: its columns, and the schema of the messages.
+/// The current table: its columns, and the schema of its messages.
 struct Table {
     name: String,
     like: Like,
@@ -132,8 +132,8 @@ struct Table {
     sent: SchemaRef,
 }
 
-/// What the files of a table show of its columns. What gives its bytes only once is looked at when it is read, and so is a file that has its
-/// table for itself.
+/// What the files of a table tell about its columns. Inputs that can only be read once are not opened for this, and neither is the only file of a
+/// table.
 fn survey(same: &[Input], options: &ReadOptions) -> Result<Like, InputError> {
     let mut like = Like::unknown();
     for input in same.iter().filter(|input| same.len() > 1 && !input.location.is_stream()) {
@@ -143,7 +143,7 @@ fn survey(same: &[Input], options: &ReadOptions) -> Result<Like, InputError> {
     Ok(like)
 }
 
-/// An input, and its columns as they are sent.
+/// Opens an input; also returns its columns as they are sent.
 fn opened(input: &Input, options: &ReadOptions, like: Option<&Like>) -> Result<(Opened, SchemaRef), InputError> {
     let file = input.location.name();
     let opened = guarded(&file, || open_like(&input.location, options, like))?;
@@ -151,7 +151,7 @@ fn opened(input: &Input, options: &ReadOptions, like: Option<&Like>) -> Result<(
     Ok((opened, plain))
 }
 
-impl Feeder {
+impl Worker {
     /// Files of one table are compared before anything is sent.
     fn run(&self, inputs: &[Input]) -> Result<(), Stop> {
         let of_one_table = || inputs.chunk_by(|a, b| a.table == b.table);
@@ -188,11 +188,11 @@ impl Feeder {
         Ok(Table { name: input.table.clone(), like, columns, sent })
     }
 
-    /// `fit`: the columns of the file, and how they become the table's.
+    /// Sends the rows of a file; `fit` describes how its columns become the table's.
     fn insert_all(&self, mut rows: Rows, table: &Table, fit: (&SchemaRef, &Fit), file: &str) -> Result<(), Stop> {
         let mut sent = 0;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
-            let mut pieces = guarded(file, || Pieces::of(batch, file, sent, self.most_bytes))?;
+            let mut pieces = guarded(file, || Pieces::new(batch, file, sent, self.most_bytes))?;
             while let Some(piece) = guarded(file, || pieces.next().transpose())? {
                 sent = self.insert(&piece, table, fit, file, sent)?;
             }
@@ -200,7 +200,7 @@ impl Feeder {
         Ok(())
     }
 
-    /// Sends the rows of a piece, before which so many of the file were sent; answers how many are.
+    /// Sends the rows of a piece, which follow `sent` rows of the file; returns how many they are.
     fn insert(&self, piece: &RecordBatch, table: &Table, (plain, fit): (&SchemaRef, &Fit), file: &str, mut sent: u64) -> Result<u64, Stop> {
         let batch = guarded(file, || plain_batch(piece, plain, file))?;
         guarded(file, || exact::check(&batch, file, sent))?;
@@ -228,10 +228,10 @@ fn unencodable(file: &str, error: &ArrowError) -> InputError {
     InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem }
 }
 
-/// The decoders check what they read, but a file made to harm may still find a panic in one: that is a corrupt file, not a crash.
+/// Decoders validate their input, but a crafted file may still make one panic: that is reported as a corrupt file.
 fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, InputError>) -> Result<T, InputError> {
     caught(read).unwrap_or_else(|| {
-        Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem: "corrupt: its decoder gave up".to_owned() })
+        Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem: "corrupt: its decoder failed".to_owned() })
     })
 }
 
@@ -241,7 +241,7 @@ fn sent_schema(plain: &Schema, table: &str) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(plain.fields().clone(), metadata))
 }
 
-/// The batch under the schema that says whose it is.
+/// The batch with the schema that names its table.
 fn named(batch: RecordBatch, table: &Table) -> Result<RecordBatch, ArrowError> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(table.sent.clone(), batch.columns().to_vec(), &options)
@@ -255,7 +255,7 @@ struct Slice {
 }
 
 impl Slice {
-    fn of(rows: RecordBatch) -> Self {
+    fn new(rows: RecordBatch) -> Self {
         let bytes = rows.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
         Self { rows, bytes }
     }
@@ -267,7 +267,7 @@ fn slices(batch: RecordBatch) -> Vec<Slice> {
     let mut open = vec![batch];
     while let Some(rows) = open.pop() {
         let length = rows.num_rows();
-        // The first piece takes what fits the row bound, or half of what is too heavy; the rest is looked at after it.
+        // The first piece takes as many rows as allowed, or half of a batch that is too large; the rest is processed after it.
         let mut cut = |rows: RecordBatch, first: usize| {
             open.push(rows.slice(first, length - first));
             open.push(rows.slice(0, first));
@@ -276,7 +276,7 @@ fn slices(batch: RecordBatch) -> Vec<Slice> {
             cut(rows, MESSAGE_ROWS);
             continue;
         }
-        let slice = Slice::of(rows);
+        let slice = Slice::new(rows);
         if length > 1 && slice.bytes > MESSAGE_BYTES {
             cut(slice.rows, length / 2);
         } else if length > 0 {
@@ -286,15 +286,15 @@ fn slices(batch: RecordBatch) -> Vec<Slice> {
     slices
 }
 
-/// Bytes of a message beside its buffers: headers, and what aligns the buffers of a column.
+/// Bytes of a message besides its buffers: headers, and padding of the buffers of a column.
 const HEADER_BYTES: usize = 4 << 10;
-/// See [`HEADER_BYTES`].
+/// Padding and header bytes per column, see [`HEADER_BYTES`].
 const COLUMN_BYTES: usize = 512;
 
-/// One IPC stream: the schema, and the rows if there are any.
+/// Encodes one IPC stream: the schema, and rows if there are any.
 fn encode(schema: &Schema, slice: Option<&Slice>) -> Result<Bytes, ArrowError> {
     let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, arrow_ipc::MetadataVersion::V5)?;
-    // Room for all of it at once: a buffer that doubles leaves gaps behind that nothing later fits into.
+    // Allocated in one go: a growing buffer would leave gaps in the heap that are too small for later buffers.
     let bytes = slice.map_or(0, |slice| slice.bytes) + HEADER_BYTES + COLUMN_BYTES * schema.fields().len();
     let mut writer = StreamWriter::try_new_with_options(Vec::with_capacity(bytes), schema, options)?;
     if let Some(slice) = slice {
@@ -308,42 +308,44 @@ fn encode(schema: &Schema, slice: Option<&Slice>) -> Result<Bytes, ArrowError> {
 mod tests {
     use super::*;
 
-    /// What a feed says, to its end.
-    async fn heard(mut feed: MessageReader) -> Vec<Result<Message, String>> {
-        let mut heard = Vec::new();
-        while let Some(word) = feed.next().await {
-            heard.push(word.map_err(|error| error.to_string()));
+    /// All messages of a reader.
+    async fn received(mut reader: MessageReader) -> Vec<Result<Message, String>> {
+        let mut received = Vec::new();
+        while let Some(message) = reader.next().await {
+            received.push(message.map_err(|error| error.to_string()));
         }
-        heard
+        received
     }
 
     #[tokio::test]
     async fn a_reader_that_is_lost_is_no_good_end() {
-        let feed = MessageReader::of(|sender| {
+        let reader = MessageReader::spawn(|sender| {
             let _ = sender.blocking_send(Some(Ok(Message::Migrate(Bytes::new()))));
             panic!("a bug");
         });
-        let heard = heard(feed.unwrap()).await;
-        assert!(matches!(heard.as_slice(), [Ok(Message::Migrate(_)), Err(problem)] if problem.contains("not all")), "{heard:?}");
+        let received = received(reader.unwrap()).await;
+        assert!(matches!(received.as_slice(), [Ok(Message::Migrate(_)), Err(problem)] if problem.contains("not all")), "{received:?}");
     }
 
     #[tokio::test]
     async fn a_row_that_no_message_holds_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t.ndjson");
-        // The types are chosen from the first 10,000 rows, which are a message; the row after them is one of its own.
+        // Types are inferred from the first 10,000 rows, which are one message; the row after them is another.
         let first = "{\"a\":\"x\"}\n".repeat(super::super::SAMPLE_ROWS);
         std::fs::write(&file, format!("{first}{{\"a\":\"{}\"}}\n", "x".repeat(300_000))).unwrap();
         let inputs = vec![Input { location: crate::Location::File(file), table: "t".to_owned() }];
         let options = ReadOptions::default();
-        let feed = MessageReader::of(move |sender| Feeder { sender, options, most_bytes: 200_000 }.run(&inputs));
-        let heard = heard(feed.unwrap()).await;
-        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = heard.as_slice() else { panic!("{} words", heard.len()) };
+        let reader = MessageReader::spawn(move |sender| Worker { sender, options, most_bytes: 200_000 }.run(&inputs));
+        let received = received(reader.unwrap()).await;
+        let [Ok(Message::Migrate(_)), Ok(Message::Insert(_)), Err(problem)] = received.as_slice() else {
+            panic!("{} messages", received.len())
+        };
         assert!(problem.contains("t.ndjson, row 10001: ") && problem.ends_with("at most 200000 are accepted"), "{problem}");
     }
 
     #[tokio::test]
     async fn a_reader_that_has_read_everything_says_so() {
-        assert!(heard(MessageReader::of(|_| Ok(())).unwrap()).await.is_empty());
+        assert!(received(MessageReader::spawn(|_| Ok(())).unwrap()).await.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! A store for a plugin in a process of its own: the embedded one over HTTP, behind a proxy that can make it slow or broken.
+//! A fixture: a store for a plugin in a separate process, which is the embedded store over HTTP behind a proxy that can make it slow or faulty.
 
 use lakegate_local_store::{AccessKey, LocalStore, ServerHandle};
 use lakegate_tests::faults::{Proxy, Rule};
@@ -14,19 +14,19 @@ pub(crate) const PLUGIN: &str = env!("CARGO_BIN_EXE_plugin");
 pub(crate) const BUCKET: &str = "served";
 pub(crate) const KEY: &str = "lakegate-test";
 pub(crate) const SECRET: &str = "lakegate-test-secret";
-/// How long something that must happen may take on a busy machine.
+/// How long an expected event may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The store, and all that keeps it up.
-pub(crate) struct Place {
+/// The store with its server and proxy.
+pub(crate) struct ProxiedStore {
     pub(crate) proxy: Proxy,
     pub(crate) store: LocalStore,
     _server: ServerHandle,
     _folder: tempfile::TempDir,
 }
 
-impl Place {
-    /// A store with one bucket, whose faults follow `rules`.
+impl ProxiedStore {
+    /// A store with one bucket and faults by `rules`.
     pub(crate) async fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = LocalStore::open(folder.path()).expect("a store in it");
@@ -37,12 +37,12 @@ impl Place {
         Self { proxy, store, _server: server, _folder: folder }
     }
 
-    /// The plugin with the store's key, and two lanes whatever the machine.
+    /// The plugin with the store's key, and always two lanes.
     pub(crate) fn launch(&self, network: Network) -> Launch {
         Launch::new(Path::new(PLUGIN), network).keys(KEY, SECRET).with("--lanes 2")
     }
 
-    /// A spec of rotating CSV objects without a test object; `extra` is laid over it.
+    /// A spec for rotating CSV objects without a test object; `extra` overrides fields.
     pub(crate) fn spec(&self, extra: Value) -> Value {
         let spec = json!({
             "bucket": BUCKET, "region": "us-east-1", "format": "csv", "path": "{{TABLE}}/{{UUID}}.csv", "test_write": false,
@@ -51,12 +51,12 @@ impl Place {
         laid_over(spec, extra)
     }
 
-    /// A spec of one object a table.
+    /// A spec for one object per table.
     pub(crate) fn whole_spec(&self) -> Value {
         self.spec(json!({"path": "{{TABLE}}.csv", "no_rotate": true}))
     }
 
-    /// How many uploads were begun and neither completed nor aborted.
+    /// Number of uploads that were created and neither completed nor aborted.
     pub(crate) fn unfinished(&self) -> usize {
         self.store.unfinished_uploads(BUCKET).expect("the store can be read").len()
     }
@@ -71,7 +71,7 @@ impl Place {
         std::fs::read(self.store.object_path(BUCKET, key)).expect("the object is there")
     }
 
-    /// Waits for an upload to be under way: only then does the absence of one say anything later on.
+    /// Waits until there is an unfinished upload, so that its later absence is meaningful.
     pub(crate) async fn wait_for_unfinished(&self) {
         eventually("an upload is begun", || self.unfinished() > 0).await;
     }
@@ -84,12 +84,12 @@ pub(crate) fn laid_over(mut spec: Value, extra: Value) -> Value {
     spec
 }
 
-/// Waits until something is so.
-pub(crate) async fn eventually(what: &str, so: impl Fn() -> bool) {
+/// Waits until a condition holds.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let waiting = async {
-        while !so() {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "it is not so in time: {what}");
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "not in time: {what}");
 }
