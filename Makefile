@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup, make and a C compiler must be there.
-.PHONY: demo test lint bench cost peaks tenants chaos dist setup peers
+.PHONY: demo test lint bench cost peaks tenants chaos kills dist setup peers
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -51,6 +51,10 @@ tenants: setup
 chaos: setup
 	$(CARGO) build --release --workspace --bin plugin --bin chaos
 	target/release/chaos $(ARGS)
+
+## Loads that are killed forty times each and repeated to their end, in every format. CI kills each four times.
+kills: setup
+	LAKEGATE_KILLS=40 $(CARGO) test --workspace --test it exactly_once::a_load_that_is_killed -- --nocapture
 
 ## A stripped binary and its checksum in target/dist.
 dist: setup

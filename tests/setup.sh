@@ -2,6 +2,7 @@
 # Sets up what the integration tests use beside Rust: a Python environment and a MinIO server. Safe to run again; does nothing when done.
 #
 #   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
+#   target/tools/moto-*       older versions of moto, which ignore conditions of writes
 #   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #   target/tools/javascript-source  a source on the CloudQuery SDK for JavaScript (tests/fixtures/javascript-source), with the SDK
@@ -25,6 +26,15 @@ if [ "$(cat .venv/lakegate-packages 2>/dev/null)" != "$PACKAGES" ]; then
         MISSING="$MISSING python-packages"
     fi
 fi
+
+# Stores that get conditional writes wrong: the tests see that they are found out. Their dependencies are those of the moto above.
+for VERSION in 5.0.13 5.1.5; do
+    if [ ! -d "target/tools/moto-$VERSION" ]; then
+        mkdir -p target/tools
+        .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --target "target/tools/moto-$VERSION.part" "moto==$VERSION" &&
+            mv "target/tools/moto-$VERSION.part" "target/tools/moto-$VERSION" || MISSING="$MISSING moto-$VERSION"
+    fi
+done
 
 if ! command -v minio >/dev/null 2>&1 && [ ! -x target/tools/bin/minio ]; then
     if command -v go >/dev/null 2>&1; then

@@ -18,7 +18,7 @@ mod bindings {
 
 use crate::host::{self, Host, Level, WallTime};
 use crate::sink::{self, Sink};
-use crate::spec::{Settings, Spec, json_schema};
+use crate::spec::{OnExisting, Settings, Spec, SyncContext, json_schema};
 use bindings::exports::lakegate::destination::sink as exports;
 use bindings::lakegate::destination::{log, object_store};
 use bindings::wasi::{clocks::wall_clock, random::random};
@@ -41,9 +41,27 @@ impl exports::Guest for Component {
         json_schema()
     }
 
+    fn commit_keys_of(settings: String, tables: Vec<String>) -> Vec<Result<exports::CommitKeys, String>> {
+        install_panic_hook();
+        let settings = Settings::from_json(&settings);
+        let keys = |table: String| {
+            let settings = settings.as_ref().map_err(Clone::clone)?;
+            let sink::CommitKeys { manifest, symlink_list, success_marker } = sink::commit_keys(settings, &table)?;
+            Ok(exports::CommitKeys { manifest, symlink_list, success_marker })
+        };
+        tables.into_iter().map(keys).collect()
+    }
+
     fn configure(spec: String, context: exports::SyncContext) -> Result<exports::Configuration, Vec<exports::SpecProblem>> {
         install_panic_hook();
-        Spec::parse(&spec, &context.sync_id).and_then(configuration).map_err(problems)
+        let sync = SyncContext {
+            sync_id: context.sync_id,
+            commit_id: context.commit_id,
+            commit_time: context.commit_time,
+            repeatable: context.repeatable,
+            shard: context.shard.map(|shard| (shard.number, shard.count)),
+        };
+        Spec::parse(&spec, sync).and_then(configuration).map_err(problems)
     }
 }
 
@@ -59,11 +77,29 @@ fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::
         test_object: test_object.map(attributes),
         format: settings.format.name().to_owned(),
         content_type: settings.content_type.clone(),
-        splittable: settings.rotation.is_splittable(),
+        splittable: settings.is_splittable(),
+        commit: commit_plan(&settings),
         settings: settings.to_json(),
         warnings: problems(warnings),
         target: crate::storage_target!(target, exports),
     })
+}
+
+fn commit_plan(settings: &Settings) -> exports::CommitPlan {
+    let commit = &settings.commit;
+    let create_only = commit.create_only.map(|on_existing| match on_existing {
+        OnExisting::Verify => exports::OnExisting::Verify,
+        OnExisting::Trust => exports::OnExisting::Trust,
+        OnExisting::Fail => exports::OnExisting::Fail,
+    });
+    let probes = if create_only.is_some() || commit.deferred { sink::probe_objects(settings) } else { Vec::new() };
+    exports::CommitPlan {
+        id: commit.id.clone(),
+        create_only,
+        pending: commit.deferred.then(|| sink::pending_key(settings)),
+        manifest: commit.manifest.as_ref().map(|manifest| exports::ManifestPlan { extra: manifest.extra }),
+        probes: probes.into_iter().map(attributes).collect(),
+    }
 }
 
 /// A session behind the handle: the calls of one lane come one at a time.
@@ -135,7 +171,13 @@ fn put_error(error: object_store::PutError) -> host::PutError {
 }
 
 fn attributes(attributes: host::ObjectAttributes) -> object_store::ObjectAttributes {
-    object_store::ObjectAttributes { key: attributes.key, content_type: attributes.content_type }
+    object_store::ObjectAttributes {
+        key: attributes.key,
+        content_type: attributes.content_type,
+        content_encoding: None,
+        partition: Vec::new(),
+        role: object_store::ObjectRole::Data,
+    }
 }
 
 /// The host, as the component's imports lend it.
@@ -176,7 +218,8 @@ impl Host for Imports {
         upload.write(chunk).map_err(put_error)
     }
 
-    fn finish(&self, upload: Self::Upload, rows: u64) -> Result<(), host::PutError> {
-        object_store::Upload::finish(upload, rows).map_err(put_error)
+    fn finish(&self, upload: Self::Upload, facts: &host::ObjectFacts) -> Result<(), host::PutError> {
+        let facts = object_store::ObjectFacts { rows: facts.rows, columns: Vec::new(), split_offsets: facts.split_offsets.clone() };
+        object_store::Upload::finish(upload, &facts).map_err(put_error)
     }
 }

@@ -1,7 +1,7 @@
 //! The one seam of the crate: what the outside lends a session.
 
 /// A moment of wall time, counted from 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime {
     /// Whole seconds.
     pub seconds: u64,
@@ -27,6 +27,15 @@ pub struct ObjectAttributes {
     pub key: String,
     /// The `Content-Type`.
     pub content_type: String,
+}
+
+/// What a finished object holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// Rows.
+    pub rows: u64,
+    /// Where it can be split for reading: the offsets of its row groups.
+    pub split_offsets: Vec<u64>,
 }
 
 /// Why the host did not take something. The text is the host's; see `wit/destination.wit`.
@@ -77,9 +86,9 @@ pub trait Host {
     /// [`PutError`], as the host decides.
     fn write(&self, upload: &Self::Upload, chunk: &[u8]) -> Result<(), PutError>;
 
-    /// Hands a finished object over, which holds `rows` rows.
+    /// Hands a finished object over.
     ///
     /// # Errors
     /// [`PutError`], as the host decides.
-    fn finish(&self, upload: Self::Upload, rows: u64) -> Result<(), PutError>;
+    fn finish(&self, upload: Self::Upload, facts: &ObjectFacts) -> Result<(), PutError>;
 }

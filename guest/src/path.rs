@@ -30,6 +30,12 @@ pub struct KeyContext<'a> {
     pub sync_id: &'a str,
     /// `{{YEAR}}` to `{{MINUTE}}`, in UTC.
     pub time: WallTime,
+    /// `{{COMMIT_ID}}`.
+    pub commit_id: &'a str,
+    /// `{{SEQ}}`: the object's number among those of its table and partition, from 1.
+    pub sequence: u64,
+    /// `{{SHARD}}`: which part of the sync this is, from 1.
+    pub shard: u32,
 }
 
 /// A key that was refused.
@@ -97,10 +103,13 @@ pub(crate) enum Placeholder {
     Day,
     Hour,
     Minute,
+    CommitId,
+    Sequence,
+    Shard,
 }
 
 /// As written in a path. Anything else between braces is fixed text, as in the reference.
-pub(crate) const PLACEHOLDERS: [(&str, Placeholder); 10] = [
+pub(crate) const PLACEHOLDERS: [(&str, Placeholder); 13] = [
     ("{{TABLE}}", Placeholder::Table),
     ("{{TABLE_HYPHEN}}", Placeholder::TableHyphen),
     ("{{FORMAT}}", Placeholder::Format),
@@ -111,6 +120,9 @@ pub(crate) const PLACEHOLDERS: [(&str, Placeholder); 10] = [
     ("{{DAY}}", Placeholder::Day),
     ("{{HOUR}}", Placeholder::Hour),
     ("{{MINUTE}}", Placeholder::Minute),
+    ("{{COMMIT_ID}}", Placeholder::CommitId),
+    ("{{SEQ}}", Placeholder::Sequence),
+    ("{{SHARD}}", Placeholder::Shard),
 ];
 
 impl PathTemplate {
@@ -139,9 +151,67 @@ impl PathTemplate {
         self.has(Placeholder::Table)
     }
 
+    /// Does a key name its table with hyphens (`{{TABLE_HYPHEN}}`)?
+    pub fn has_table_hyphen(&self) -> bool {
+        self.has(Placeholder::TableHyphen)
+    }
+
     /// Does a key name its sync (`{{SYNC_ID}}`)?
     pub fn has_sync_id(&self) -> bool {
         self.has(Placeholder::SyncId)
+    }
+
+    /// Does a key name its commit (`{{COMMIT_ID}}`)?
+    pub fn has_commit_id(&self) -> bool {
+        self.has(Placeholder::CommitId)
+    }
+
+    /// Are the objects of a table numbered (`{{SEQ}}`)?
+    pub fn has_sequence(&self) -> bool {
+        self.has(Placeholder::Sequence)
+    }
+
+    /// Do keys depend on the clock?
+    pub fn has_clock(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Placeholder(placeholder) if placeholder.is_clock()))
+    }
+
+    /// May the objects of a table have keys of their own (`{{UUID}}` or `{{SEQ}}`)?
+    pub fn tells_objects_apart(&self) -> bool {
+        self.has_uuid() || self.has_sequence()
+    }
+
+    /// The folder that is the same for all objects: the fixed text up to the last slash before any placeholder. Empty, or with a slash at its
+    /// end.
+    pub fn fixed_folder(&self) -> &str {
+        let fixed = match self.segments.first() {
+            Some(Segment::Literal(text)) => text.as_str(),
+            _ => "",
+        };
+        fixed.get(..fixed.rfind('/').map_or(0, |slash| slash + 1)).unwrap_or_default()
+    }
+
+    /// The folder that is the same for all objects of a table in a commit: up to the last slash before what tells objects apart, be it a
+    /// placeholder or the time. Empty, or with a slash at its end.
+    ///
+    /// # Errors
+    /// [`KeyError`] if no key below it would be valid.
+    pub fn table_folder(&self, context: &KeyContext<'_>) -> Result<String, KeyError> {
+        let time = CivilTime::from_unix_seconds(context.time.seconds);
+        let mut folder = String::new();
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => folder.push_str(text),
+                Segment::Placeholder(Placeholder::Uuid | Placeholder::Sequence) => break,
+                Segment::Placeholder(placeholder) if placeholder.is_clock() => break,
+                Segment::Placeholder(placeholder) => placeholder.substitute(context, &time, &mut folder),
+            }
+        }
+        folder.truncate(folder.rfind('/').map_or(0, |slash| slash + 1));
+        match folder.strip_suffix('/').and_then(broken_rule) {
+            None => Ok(folder),
+            Some(rule) => Err(KeyError { table: context.table.to_owned(), rule }),
+        }
     }
 
     /// Makes one object's key.
@@ -181,7 +251,14 @@ impl Placeholder {
             Self::Day => key.push_str(&format!("{:02}", time.date.day)),
             Self::Hour => key.push_str(&format!("{:02}", time.hour)),
             Self::Minute => key.push_str(&format!("{:02}", time.minute)),
+            Self::CommitId => key.push_str(context.commit_id),
+            Self::Sequence => key.push_str(&format!("{:06}", context.sequence)),
+            Self::Shard => key.push_str(&context.shard.to_string()),
         }
+    }
+
+    fn is_clock(self) -> bool {
+        matches!(self, Self::Year | Self::Month | Self::Day | Self::Hour | Self::Minute)
     }
 }
 
@@ -273,7 +350,16 @@ mod tests {
     const TIME: WallTime = WallTime { seconds: 1_614_834_367, nanoseconds: 999_999_999 };
 
     fn context(table: &str) -> KeyContext<'_> {
-        KeyContext { table, format_extension: "csv.gz", uuid: UUID, sync_id: "sync-1", time: TIME }
+        KeyContext {
+            table,
+            format_extension: "csv.gz",
+            uuid: UUID,
+            sync_id: "sync-1",
+            time: TIME,
+            commit_id: "commit-1",
+            sequence: 7,
+            shard: 2,
+        }
     }
 
     fn template(path: &str) -> PathTemplate {
@@ -291,11 +377,27 @@ mod tests {
         check("{{TABLE}}/{{UUID}}-{{UUID}}", "t", &format!("t/{UUID}-{UUID}"));
         check("{{SYNC_ID}}/{{TABLE}}", "t", "sync-1/t");
         check("{{YEAR}}/{{MONTH}}/{{DAY}}/{{HOUR}}/{{MINUTE}}", "t", "2021/03/04/05/06");
+        check("{{COMMIT_ID}}/{{TABLE}}/{{SHARD}}-{{SEQ}}.{{FORMAT}}", "t", "commit-1/t/2-000007.csv.gz");
         check("{{{TABLE}}}", "t", "{t}");
         check("{{table}}/{{NOPE}}/{{ TABLE }}/{{TABLE", "t", "{{table}}/{{NOPE}}/{{ TABLE }}/{{TABLE");
         check("é/{{TABLE}}/日", "ü", "é/ü/日");
         // Dots are only special as whole segments.
         check("..a/b../.../{{TABLE}}", ".hidden", "..a/b../.../.hidden");
+    }
+
+    #[test]
+    fn folders_end_before_what_tells_objects_apart() {
+        let check = |path: &str, fixed: &str, of_table: &str| {
+            let template = template(path);
+            assert_eq!((template.fixed_folder(), template.table_folder(&context("t")).as_deref()), (fixed, Ok(of_table)), "{path}");
+        };
+        check("raw/{{TABLE}}/{{COMMIT_ID}}/{{SEQ}}.csv", "raw/", "raw/t/commit-1/");
+        check("raw/{{TABLE}}.{{UUID}}.csv", "raw/", "raw/");
+        check("{{TABLE}}/{{YEAR}}/{{SEQ}}", "", "t/");
+        check("a/b-{{TABLE}}/x", "a/", "a/b-t/");
+        check("{{TABLE}}.csv", "", "");
+        check("a/b/fixed", "a/b/", "a/b/");
+        assert!(template("x/{{TABLE}}/{{UUID}}").table_folder(&context("..")).is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod partition;
 use crate::athena;
 use crate::batch::{Counters, Limits};
 use crate::encode::{Encode, EncodeError, Encoders, Output};
-use crate::host::{Host, Level, ObjectAttributes, PutError};
+use crate::host::{Host, Level, ObjectAttributes, ObjectFacts, PutError, WallTime};
 use crate::ipc::expansion::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
 use crate::limits::{MAX_OPEN_FIELDS, MAX_OPEN_OBJECTS, PIECE_BYTES};
@@ -90,6 +90,8 @@ pub struct Sink<H: Host> {
     ages: BTreeSet<(Instant, TablePartition)>,
     /// Empty objects, for the first rows of their partition: the key, and the schema it was written with.
     reserved: BTreeMap<TablePartition, (String, Rc<TableSchema>)>,
+    /// How many objects each partition has had, where their keys are numbered.
+    sequences: BTreeMap<TablePartition, u64>,
     /// Tables whose failure no call could report yet.
     failed: Vec<(String, WriteError)>,
     /// Counts uses of objects, to know the one unused for longest.
@@ -142,7 +144,8 @@ impl<H: Host> Sink<H> {
             Rotation::Never => None,
             Rotation::Every { age, .. } => age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
         };
-        let encoders = Encoders::new(settings.format.clone(), settings.compression);
+        let encoders = if settings.commit.replay { Encoders::for_replay } else { Encoders::new };
+        let encoders = encoders(settings.format.clone(), settings.compression);
         let batching = settings.rotation.into();
         Self {
             host,
@@ -155,6 +158,7 @@ impl<H: Host> Sink<H> {
             open: BTreeMap::new(),
             ages: BTreeSet::new(),
             reserved: BTreeMap::new(),
+            sequences: BTreeMap::new(),
             failed: Vec::new(),
             uses: 0,
             held: EncoderMemory::default(),
@@ -170,14 +174,17 @@ impl<H: Host> Sink<H> {
     pub fn migrate_table(&mut self, ipc: &[u8], _now: Instant) -> Result<Option<Instant>, WriteError> {
         let schema = self.decoder.schema(ipc)?;
         let whole = TablePartition::whole(&schema.table);
-        let reserved = self.reserved.get(&whole);
-        let is_known = reserved.is_some_and(|(_, written)| changed_column(&written.logical, &schema.logical).is_none());
+        let reserved = self.reserved.get(&whole).cloned();
+        let is_known = reserved.as_ref().is_some_and(|(_, written)| changed_column(&written.logical, &schema.logical).is_none());
         if self.settings.empty_objects && !self.open.contains_key(&whole) && !is_known {
-            let key = reserved.map_or_else(|| self.render_key(&whole), |(key, _)| Ok(key.clone()))?;
+            let key = match reserved {
+                Some((key, _)) => key,
+                None => self.render_key(&whole)?,
+            };
             let encoder = self.encoders.open(&schema)?;
             let upload = self.host.open(&self.attributes(&key))?;
             encoder.finish(&mut Pipe { host: &self.host, upload: &upload })?;
-            self.host.finish(upload, 0)?;
+            self.host.finish(upload, &ObjectFacts::default())?;
             self.reserved.insert(whole, (key, schema));
         }
         Ok(self.deadline())
@@ -233,9 +240,9 @@ impl<H: Host> Sink<H> {
         self.failed.retain(|(failed, _)| failed != table);
     }
 
-    /// True if nothing is open and no key is reserved.
+    /// True if nothing is open, no key is reserved, and no numbers are counted that another instance would not know.
     pub fn idle(&self) -> bool {
-        self.open.is_empty() && self.reserved.is_empty() && self.failed.is_empty()
+        self.sequences.is_empty() && self.open.is_empty() && self.reserved.is_empty() && self.failed.is_empty()
     }
 
     /// The open object of a partition, which then is open no longer.
@@ -359,15 +366,17 @@ impl<H: Host> Sink<H> {
         })
     }
 
-    fn render_key(&self, partition: &TablePartition) -> Result<String, WriteError> {
+    fn render_key(&mut self, partition: &TablePartition) -> Result<String, WriteError> {
         let uuid = uuid::Builder::from_random_bytes(self.host.random()).into_uuid().to_string();
-        let context = KeyContext {
-            table: &partition.table,
-            format_extension: self.settings.format_extension(),
-            uuid: &uuid,
-            sync_id: &self.settings.sync_id,
-            time: self.host.wall_time(),
+        let sequence = if self.settings.path.has_sequence() {
+            let count = self.sequences.entry(partition.clone()).or_default();
+            *count += 1;
+            *count
+        } else {
+            0
         };
+        let time = commit_time(&self.settings).unwrap_or_else(|| self.host.wall_time());
+        let context = KeyContext { uuid: &uuid, sequence, ..key_context(&self.settings, &partition.table, time) };
         self.settings.path.render(&context).map_err(|error| WriteError::Data(error.to_string()))
     }
 
@@ -378,14 +387,14 @@ impl<H: Host> Sink<H> {
     /// Finishes a partition's object, if it has one.
     fn finish(&mut self, partition: &TablePartition) -> Result<(), WriteError> {
         let Some(object) = self.take_open(partition) else { return Ok(()) };
-        object.encoder.finish(&mut Pipe { host: &self.host, upload: &object.upload })?;
+        let split_offsets = object.encoder.finish(&mut Pipe { host: &self.host, upload: &object.upload })?;
         let replaced = object.replaced + self.encoders.take_replaced_text();
         if replaced > 0 {
             let line =
                 format!("table {:?}: {replaced} texts that are not UTF-8 had their invalid bytes replaced by U+FFFD", partition.table);
             self.host.log(Level::Warn, &line);
         }
-        Ok(self.host.finish(object.upload, object.rows)?)
+        Ok(self.host.finish(object.upload, &ObjectFacts { rows: object.rows, split_offsets })?)
     }
 
     /// Finishes objects; goes on after a failure, but for the table that has failed.
@@ -400,8 +409,26 @@ impl<H: Host> Sink<H> {
         Progress { deadline: self.deadline(), failures }
     }
 
-    /// Brings what encoders hold back under its bounds: what the most can be given up of first, of equals the one unused for longest.
+    /// Brings what encoders hold back under its bounds, unless bytes must not depend on what other tables hold: then what is too much fails.
     fn relieve(&mut self) {
+        if !self.settings.commit.replay {
+            return self.relieve_largest();
+        }
+        while self.held.kept.saturating_add(self.held.relief) > self.limits.encoder_bytes {
+            let largest = self.open.iter().max_by_key(|(_, object)| (object.held.kept + object.held.relief, Reverse(object.used)));
+            let Some((partition, _)) = largest else { return };
+            let table = partition.table.clone();
+            let message = format!(
+                "the open objects of this lane hold more than {} bytes of memory, and this one most of all; with `delivery: exactly_once` none of \
+                 it can be given up, since the object would have other bytes: use more lanes, fewer tables at once, or smaller objects",
+                self.limits.encoder_bytes
+            );
+            self.fail(&table, WriteError::Data(message));
+        }
+    }
+
+    /// Brings what encoders hold back under its bounds: what the most can be given up of first, of equals the one unused for longest.
+    fn relieve_largest(&mut self) {
         let most = self.limits.encoder_bytes;
         while self.held.kept > most {
             let largest = self.open.iter().max_by_key(|(_, object)| (object.held.kept, Reverse(object.used)));
@@ -454,20 +481,77 @@ impl<H: Host> Sink<H> {
     }
 }
 
+/// What the keys of a table are made of, but for what tells its objects apart.
+fn key_context<'a>(settings: &'a Settings, table: &'a str, time: WallTime) -> KeyContext<'a> {
+    KeyContext {
+        table,
+        format_extension: settings.format_extension(),
+        uuid: "",
+        sync_id: &settings.sync_id,
+        time,
+        commit_id: &settings.commit.id,
+        sequence: 0,
+        shard: settings.commit.shard,
+    }
+}
+
+/// What clock placeholders stand for, if it is the same for all objects.
+fn commit_time(settings: &Settings) -> Option<WallTime> {
+    settings.commit.time.map(|seconds| WallTime { seconds, nanoseconds: 0 })
+}
+
+/// The content type of objects that hold no rows.
+const OPAQUE: &str = "application/octet-stream";
+
 /// The object that shows, before anything else, that the bucket can be written: the path with the reference's names in it.
 ///
 /// # Errors
 /// The key that the path renders is refused.
-pub fn test_object(settings: &Settings, time: crate::host::WallTime) -> Result<ObjectAttributes, String> {
-    let context = KeyContext {
-        table: "TEST_TABLE",
-        format_extension: settings.format_extension(),
-        uuid: "TEST_UUID",
-        sync_id: &settings.sync_id,
-        time,
-    };
+pub fn test_object(settings: &Settings, time: WallTime) -> Result<ObjectAttributes, String> {
+    let time = commit_time(settings).unwrap_or(time);
+    let context = KeyContext { uuid: "TEST_UUID", ..key_context(settings, "TEST_TABLE", time) };
     let key = settings.path.render(&context).map_err(|error| error.to_string())?;
-    Ok(ObjectAttributes { key, content_type: "application/octet-stream".to_owned() })
+    Ok(ObjectAttributes { key, content_type: OPAQUE.to_owned() })
+}
+
+/// The objects that show that the store creates without replacing: names that readers of tables skip, in the folder that all keys share.
+pub fn probe_objects(settings: &Settings) -> Vec<ObjectAttributes> {
+    let folder = settings.path.fixed_folder();
+    let probe = |name| ObjectAttributes { key: format!("{folder}_lakegate/create-only-{name}"), content_type: OPAQUE.to_owned() };
+    vec![probe("put"), probe("upload")]
+}
+
+/// The record of a commit that is about to be seen, in the folder that all keys share.
+pub fn pending_key(settings: &Settings) -> String {
+    format!("{}_lakegate/pending/{}.json", settings.path.fixed_folder(), settings.commit.id)
+}
+
+/// Where the records of a commit go that concern one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitKeys {
+    /// The manifest.
+    pub manifest: Option<String>,
+    /// The list of URLs: alone in its folder, as readers want it.
+    pub symlink_list: Option<String>,
+    /// The marker of success of the table's folder.
+    pub success_marker: Option<String>,
+}
+
+/// Where the records of a commit go that concern one table.
+///
+/// # Errors
+/// A key would be refused.
+pub fn commit_keys(settings: &Settings, table: &str) -> Result<CommitKeys, String> {
+    let Some(manifest) = &settings.commit.manifest else { return Ok(CommitKeys::default()) };
+    // No path of a manifest has the time in it.
+    let context = key_context(settings, table, commit_time(settings).unwrap_or_default());
+    let key = manifest.path.render(&context).map_err(|error| error.to_string())?;
+    let symlink_list = manifest.symlink_list.then(|| {
+        let stem = key.rsplit_once('.').map_or(key.as_str(), |(stem, ending)| if ending.contains('/') { &key } else { stem });
+        format!("{stem}.symlink/manifest")
+    });
+    let folder = manifest.success_marker.then(|| settings.path.table_folder(&context)).transpose().map_err(|error| error.to_string())?;
+    Ok(CommitKeys { manifest: Some(key), symlink_list, success_marker: folder.map(|folder| format!("{folder}_SUCCESS")) })
 }
 
 /// An object's upload as the output of its encoder.

@@ -3,7 +3,7 @@
 #[cfg(feature = "testing")]
 pub mod fuzz;
 
-use crate::host::{Host, Level, ObjectAttributes, PutError, WallTime};
+use crate::host::{Host, Level, ObjectAttributes, ObjectFacts, PutError, WallTime};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -16,6 +16,8 @@ pub struct Recorded {
     pub body: Vec<u8>,
     /// The rows it was finished with; `None` if it never was.
     pub rows: Option<u64>,
+    /// Where it can be split.
+    pub split_offsets: Vec<u64>,
 }
 
 /// Keeps objects in memory; the time is always 2020-09-13T12:26:40Z, and random bytes count up. Cheap to clone: the clones share all.
@@ -64,7 +66,7 @@ impl Host for FakeHost {
 
     fn open(&self, attributes: &ObjectAttributes) -> Result<usize, PutError> {
         let mut objects = self.objects.borrow_mut();
-        objects.push(Recorded { attributes: attributes.clone(), body: Vec::new(), rows: None });
+        objects.push(Recorded { attributes: attributes.clone(), body: Vec::new(), rows: None, split_offsets: Vec::new() });
         Ok(objects.len() - 1)
     }
 
@@ -77,8 +79,9 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn finish(&self, upload: usize, rows: u64) -> Result<(), PutError> {
-        self.objects.borrow_mut()[upload].rows = Some(rows);
+    fn finish(&self, upload: usize, facts: &ObjectFacts) -> Result<(), PutError> {
+        let object = &mut self.objects.borrow_mut()[upload];
+        (object.rows, object.split_offsets) = (Some(facts.rows), facts.split_offsets.clone());
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ fn written(message: &[u8], format: &Format) -> Result<Vec<u8>, String> {
         for rows in &batches {
             encoder.write(&rows.batch, 0..rows.batch.num_rows(), &mut out)?;
         }
-        encoder.finish(&mut out)
+        encoder.finish(&mut out).map(drop)
     };
     write().map_err(|error| error.to_string())?;
     Ok(out.0)

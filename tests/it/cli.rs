@@ -511,7 +511,7 @@ mod interrupt {
         signal(child.id());
         let mut line = String::new();
         std::io::BufRead::read_line(&mut said, &mut line).expect("words");
-        assert!(line.starts_with("Interrupted: aborting what is open."), "{line}");
+        assert!(line.starts_with("Interrupted: aborting open uploads."), "{line}");
         // The abort is not answered, so the first interrupt does not end the program yet.
         std::thread::sleep(Duration::from_millis(300));
         assert!(child.try_wait().expect("its state").is_none(), "there was nothing to wait for: the test shows nothing");

@@ -157,16 +157,16 @@ fn loaded(name: &str, content: &[u8], format: &Format) -> Result<String, String>
         for rows in batches {
             let encoder = match &mut encoder {
                 Some(encoder) => encoder,
-                None => encoder.insert(Encoders::new(format.clone(), Compression::None).open(&schema).map_err(message)?),
+                None => encoder.insert(Encoders::new(format.clone(), Compression::None).open(&schema).map_err(refusal)?),
             };
-            encoder.write(&rows.batch, 0..rows.batch.num_rows(), &mut out).map_err(message)?;
+            encoder.write(&rows.batch, 0..rows.batch.num_rows(), &mut out).map_err(refusal)?;
         }
     }
-    encoder.into_iter().try_for_each(|encoder| encoder.finish(&mut out)).map_err(message)?;
+    encoder.into_iter().try_for_each(|encoder| encoder.finish(&mut out).map(drop)).map_err(refusal)?;
     Ok(String::from_utf8(out.0).expect("text"))
 }
 
-fn message(error: EncodeError) -> String {
+fn refusal(error: EncodeError) -> String {
     error.to_string()
 }
 

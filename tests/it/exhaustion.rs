@@ -414,7 +414,7 @@ async fn a_file_that_is_cut_short_takes_nothing_from_anybody() -> Result<()> {
     std::fs::write(&file, text.get(..text.len() / 2).context("ASCII")?)?;
     signal(&served, "-HUP").await?;
     let said = answered("Tenants stay as they were").await?;
-    assert!(said.contains("cut short"), "{said}");
+    assert!(said.contains("truncated"), "{said}");
     let checked = Command::new(crate::proxied_store::PLUGIN).args(["policy", "check"]).arg(&file).output().await?;
     assert_eq!(checked.status.code(), Some(3));
     std::fs::write(&file, text)?;

@@ -10,6 +10,7 @@ mod component;
 mod configuration;
 mod endings;
 mod exact_values;
+mod exactly_once;
 mod exhaustion;
 mod faults;
 mod faulty_store;

@@ -12,7 +12,7 @@ use lakegate_tests::test_dir::TestDir;
 use lakegate_tests::tiers::{self, Unavailable, repository};
 use lakegate_tests::{minio, process};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const BUCKET: &str = "demo";

@@ -1,6 +1,8 @@
 //! The bodies of the host's fuzz targets, as plain functions, so that seeds can be replayed and mutated without a fuzzer.
 
-use lakegate::{Configuration, CredentialSource, Encryption, Grant, ObjectKey, Policy, PutObject, StorageTarget, Tenant};
+use lakegate::spec::{self as world, CommitPlan, Configuration, CredentialSource, Encryption, StorageTarget};
+use lakegate::store::{ObjectKey, PutObject};
+use lakegate::{Grant, Policy, Tenant};
 use lakegate_files::{MessageReader, ReadOptions, resolve};
 use lakegate_guest::host::WallTime;
 use lakegate_guest::path::KeyContext;
@@ -89,6 +91,9 @@ pub fn grant(data: &[u8]) -> Reached {
             uuid: "00000000-0000-4000-8000-000000000000",
             sync_id: "id",
             time: WallTime { seconds: 1_700_000_000, nanoseconds: 0 },
+            commit_id: &spec.settings.commit.id,
+            sequence: 1,
+            shard: spec.settings.commit.shard,
         };
         if let Ok(key) = spec.settings.path.render(&context) {
             decide(&policy, &tenant.grant, &key, &spec.settings.content_type, &mut reached);
@@ -192,8 +197,9 @@ fn configuration(spec: &Spec) -> Configuration {
         format: spec.settings.format.name().to_owned(),
         content_type: spec.settings.content_type.clone(),
         splittable: true,
+        commit: CommitPlan::default(),
         settings: String::new(),
         warnings: Vec::new(),
-        target: storage_target!(spec.target.clone(), lakegate),
+        target: storage_target!(spec.target.clone(), world),
     }
 }

@@ -45,17 +45,35 @@ pub async fn with_user() -> Result<(Store, [&'static str; 2]), Unavailable> {
     Ok((store, USER))
 }
 
+/// A MinIO of the test's own, and a user of it who may put objects and abort uploads, and do nothing else.
+///
+/// # Errors
+/// As [`with_user`].
+pub async fn with_writer() -> Result<(Store, [&'static str; 2]), Unavailable> {
+    let python = Python::find()?;
+    let store = own(&[]).await?;
+    let host = store.endpoint.trim_start_matches("http://").to_owned();
+    let arguments = [host.as_str(), ACCESS_KEY, SECRET_KEY, USER[0], USER[1], WRITE_ONLY];
+    python.run(MAKE_USER, arguments).await.map_err(|error| Unavailable(format!("no user can be made: {error:#}")))?;
+    Ok((store, USER))
+}
+
+const WRITE_ONLY: &str = r#"{"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": ["arn:aws:s3:::*"]}]}"#;
+
 const USER: [&str; 2] = ["lakegate-user", "lakegate-user-secret"];
 
 /// MinIO's admin protocol uses its own encryption, which MinIO's Python library supports.
 const MAKE_USER: &str = "
-import sys
+import json, sys
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
-host, owner, secret, user, user_secret = sys.argv[1:]
+host, owner, secret, user, user_secret, *policy = sys.argv[1:]
 admin = MinioAdmin(endpoint=host, credentials=StaticProvider(owner, secret), secure=False)
 admin.user_add(access_key=user, secret_key=user_secret)
-admin.policy_set(policy_name='readwrite', user=user)
+for text in policy:
+    admin.policy_add(policy_name='own', policy=json.loads(text))
+admin.policy_set(policy_name='own' if policy else 'readwrite', user=user)
 ";
 
 async fn own(environment: &[(&str, &str)]) -> Result<Store, Unavailable> {

@@ -46,9 +46,10 @@ pub trait Encode {
     /// [`EncodeError`]; the object must be dropped then.
     fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError>;
 
-    /// Writes what is left. Nothing may be written after.
+    /// Writes what is left. Nothing may be written after. Answers where the object can be split for reading: the offsets of its row groups, if
+    /// it has any.
     ///
     /// # Errors
-    /// [`EncodeError`]; the object must be dropped then.
-    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<(), EncodeError>;
+    /// [`EncodeError`]; the object is then to be dropped.
+    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<Vec<u64>, EncodeError>;
 }

@@ -17,6 +17,9 @@ use crate::ipc::TableSchema;
 use crate::spec::{Compression, CsvOptions, Format};
 use std::rc::Rc;
 
+/// Bytes of encoded and buffered data at which a row group ends in a replay: eight objects fit the memory of a lane.
+const REPLAY_ROW_GROUP_BYTES: usize = 16 << 20;
+
 /// What encoders of one format share within a session: options, plans per schema, scratch buffers.
 pub struct Encoders {
     format: Shared,
@@ -42,6 +45,16 @@ impl Encoders {
             Format::Json => Self { format: Shared::Json(text::TextShared::default()), gzip },
             Format::Parquet(options) => Self { format: Shared::Parquet(parquet::ParquetShared::new(options)), gzip: None },
         }
+    }
+
+    /// The same where what an object is made of must depend on its rows alone: row groups are smaller, so that several objects can be open without
+    /// giving any of them up.
+    pub fn for_replay(format: Format, compression: Compression) -> Self {
+        let mut encoders = Self::new(format, compression);
+        if let Shared::Parquet(shared) = &mut encoders.format {
+            shared.end_row_groups_at(REPLAY_ROW_GROUP_BYTES);
+        }
+        encoders
     }
 
     /// Begins an object for rows of this schema.

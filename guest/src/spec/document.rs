@@ -174,6 +174,11 @@ impl Document {
         }
     }
 
+    /// A list of texts.
+    pub(super) fn texts(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<Vec<String>> {
+        self.read(name, LIST, problems, |raw| serde_json::from_str(raw.get()).ok())
+    }
+
     fn read<T>(
         &mut self,
         name: &'static str,
@@ -225,6 +230,7 @@ const STRING: Wanted = Wanted { kind: Kind::String, description: "a string", fla
 const BOOLEAN: Wanted = Wanted { kind: Kind::Bool, description: "true or false", flaw: "another word" };
 const INTEGER: Wanted =
     Wanted { kind: Kind::Number, description: "a whole number", flaw: "one with a fraction, an exponent or more than 64 bits" };
+const LIST: Wanted = Wanted { kind: Kind::Array, description: "a list of strings", flaw: "one with something else in it" };
 const OBJECT: Wanted = Wanted { kind: Kind::Object, description: "an object", flaw: "one with half a surrogate pair in a name" };
 
 /// A problem of decoding one field.

@@ -175,6 +175,40 @@ pub(super) fn options() -> Options {
     Options
 }
 
+/// Texts in a list, each of them one of these; none when left out.
+pub(super) fn texts(allowed: &'static [&'static str]) -> Texts {
+    Texts { allowed }
+}
+
+/// See [`texts`].
+pub(super) struct Texts {
+    allowed: &'static [&'static str],
+}
+
+impl Row for Texts {
+    type Written = Vec<String>;
+
+    fn read(&self, name: &'static str, document: &mut Document, findings: &mut Findings) -> Field<Vec<String>> {
+        document.texts(name, &mut findings.problems).with_default(Some(Vec::new()))
+    }
+
+    fn check(&self, name: &str, field: &Field<Vec<String>>, problems: &mut Vec<SpecProblem>) {
+        let texts = field.given().map_or(&[][..], Vec::as_slice);
+        if let Some(text) = texts.iter().find(|text| !self.allowed.contains(&text.as_str())) {
+            let allowed = self.allowed.join(", ");
+            refuse(problems, name, format!("invalid `{name}` value: {}. Allowed values are {allowed}", preview(text)));
+        }
+    }
+
+    fn schema(&self, _: &mut Definitions) -> Map<String, Value> {
+        let mut keywords = Map::new();
+        keywords.insert("items".to_owned(), json!({"type": "string", "enum": self.allowed}));
+        keywords.insert("uniqueItems".to_owned(), json!(true));
+        keywords.insert("default".to_owned(), json!([]));
+        typed("array", true, keywords)
+    }
+}
+
 /// See [`text`].
 #[derive(Default)]
 pub(super) struct Text {

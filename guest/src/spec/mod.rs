@@ -5,6 +5,7 @@
 //! formats, `schema` says all of it as a JSON Schema. What is checked is split in two: [`Target`] goes to the host, [`Settings`] to the session,
 //! and neither holds anything of the other.
 
+mod commit;
 mod document;
 mod duration;
 mod endpoint;
@@ -20,6 +21,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use commit::{Commit, Manifest, OnExisting, SyncContext};
 pub use format::{Compression, CsvOptions, FORMATS, Format, FormatFacts, ParquetOptions, ParquetVersion, RootRepetition};
 pub use problem::SpecProblem;
 pub use schema::json_schema;
@@ -61,9 +63,17 @@ pub struct Settings {
     pub empty_objects: bool,
     /// The `Content-Type` of every object.
     pub content_type: String,
+    /// What makes the objects one commit.
+    pub commit: Commit,
 }
 
 impl Settings {
+    /// True if a table's rows may go into several objects at the same time: they have different keys, objects end by themselves, and no other
+    /// attempt has to make the same ones.
+    pub fn is_splittable(&self) -> bool {
+        self.rotation.is_splittable() && self.path.has_uuid()
+    }
+
     /// `{{FORMAT}}`: the format's name, `.gz` added under gzip.
     pub fn format_extension(&self) -> &'static str {
         self.format.facts().extension(self.compression)
@@ -73,9 +83,9 @@ impl Settings {
 /// When an object is finished and the next one begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
-    /// The path has no `{{UUID}}`: one object a table, finished at the end of the write.
+    /// The path has neither `{{UUID}}` nor `{{SEQ}}`: one object a table, finished at the end of the write.
     Never,
-    /// The path has `{{UUID}}`: an object ends at the first limit it reaches, at a change of message type, or at the end of the write.
+    /// The path has one of them: an object ends at the first limit it reaches, at a change of message type, or at the end of the write.
     Every {
         /// Rows of an object.
         rows: Option<NonZeroU64>,
@@ -87,8 +97,8 @@ pub enum Rotation {
 }
 
 impl Rotation {
-    /// True if a table's rows may go into several objects at the same time: they have different keys, and objects end by themselves.
-    pub fn is_splittable(&self) -> bool {
+    /// Do objects end by themselves, by their size?
+    fn is_splittable(&self) -> bool {
         matches!(self, Self::Every { rows, bytes, .. } if rows.is_some() || bytes.is_some())
     }
 }

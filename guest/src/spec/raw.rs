@@ -4,7 +4,7 @@
 //! The JSON Schema is stricter than the reader in a few places, as the reference's own schema is.
 
 use super::document::{Document, Field};
-use super::fields::{Findings, Form, FormSchema, Row, Rules, flag, form, integer, object, options, text};
+use super::fields::{Findings, Form, FormSchema, Row, Rules, flag, form, integer, object, options, text, texts};
 use super::format::{FORMATS, ParquetOptions, ParquetVersion, RootRepetition};
 use super::problem::SpecProblem;
 
@@ -48,6 +48,17 @@ const CLEAN_PATH: &str = {
     r"^([^/\x00-\x1f\x7f-\x9f]*[^/.\x00-\x1f\x7f-\x9f]/)*([^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.[^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.\.[^/\x00-\x1f\x7f-\x9f]+)$"
 };
 
+/// Ways of delivery.
+const DELIVERIES: &[&str] = &["at_least_once", EXACTLY_ONCE];
+pub(super) const EXACTLY_ONCE: &str = "exactly_once";
+
+/// When objects can be seen.
+const VISIBILITIES: &[&str] = &["immediate", ON_COMMIT];
+pub(super) const ON_COMMIT: &str = "on_commit";
+
+/// The list of a manifest that can be asked for.
+const SYMLINK: &str = "symlink";
+
 form! {
     /// The spec of the S3 destination.
     RawSpec as "S3Destination" {
@@ -56,7 +67,7 @@ form! {
         /// AWS region of the bucket. Requests are signed for it, also with `endpoint`.
         region: String = text().required().schema("pattern", r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$"),
         /// Where objects go within the bucket. Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}},
-        /// {{DAY}}, {{HOUR}}, {{MINUTE}}. A path without {{TABLE}} gets `/{{TABLE}}.<format>` appended, and `.{{UUID}}` unless `no_rotate` is set.
+        /// {{DAY}}, {{HOUR}}, {{MINUTE}}, {{COMMIT_ID}}, {{SEQ}}, {{SHARD}}. A path without {{TABLE}} gets `/{{TABLE}}.<format>` appended, and `.{{UUID}}` unless `no_rotate` is set.
         path: String = text().required().schema("pattern", CLEAN_PATH),
         /// Put an object without rows for each table at its migration. Parquet only.
         write_empty_objects_for_empty_tables: bool = flag(false),
@@ -105,6 +116,47 @@ form! {
         checksum_algorithm: String = text().one_of(CHECKSUM_ALGORITHMS),
         /// Log every request at debug level, without headers and bodies.
         aws_debug: bool = flag(false),
+        /// How often the rows of a commit land. `exactly_once`: objects are created and never replaced, so that a repeated sync writes nothing
+        /// twice; needs a store that honours conditional writes, and `commit.id`.
+        delivery: String = text().one_of(DELIVERIES).defaults_to(DELIVERIES[0]),
+        /// When objects can be seen. `on_commit`: only once every table of the sync has succeeded; until then each is an unfinished upload. Needs
+        /// `commit.id`, and a lifecycle rule that keeps uploads for longer than the longest sync.
+        visibility: String = text().one_of(VISIBILITIES).defaults_to(VISIBILITIES[0]),
+        /// What the sync is an attempt at.
+        commit: RawCommit = object(),
+        /// A file for each table and commit that names its objects, written last.
+        manifest: RawManifest = object(),
+    }
+}
+
+form! {
+    /// What a sync is an attempt at.
+    RawCommit as "Commit" {
+        /// Name of the commit, the same in every attempt at it, and {{COMMIT_ID}}: 1 to 200 letters, digits and - _ . : + @ = ~ , signs. Not set: what
+        /// the client calls it, or the id of the sync.
+        id: String = text().one_line(),
+        /// What {{YEAR}} to {{MINUTE}} stand for in every attempt, as in 2026-11-29T12:00:00Z.
+        time: String = text().one_line(),
+        /// What counts as written where a key has an object already: one with the same bytes (`verify`, which needs s3:GetObject), any (`trust`),
+        /// or none (`fail`).
+        on_existing: String = text().one_of(ON_EXISTING).defaults_to(ON_EXISTING[0]),
+    }
+}
+
+/// See [`OnExisting`](super::commit::OnExisting).
+const ON_EXISTING: &[&str] = &["verify", "trust", "fail"];
+
+form! {
+    /// The manifests of a commit.
+    RawManifest as "Manifest" {
+        /// Where the manifest of each table goes, such as _manifests/{{TABLE}}/{{COMMIT_ID}}.json.
+        path: String = text().required(),
+        /// Say more of the objects than Redshift's COPY asks for: checksums, partitions, commit and attempt.
+        extra: bool = flag(true),
+        /// Write `_SUCCESS` into the folder of each table once every table has succeeded.
+        success_marker: bool = flag(false),
+        /// Lists of the objects for other readers: `symlink`, one URL a line, for Athena, Trino and BigQuery.
+        lists: Vec<String> = texts(&[SYMLINK]),
     }
 }
 

@@ -3,11 +3,13 @@
 //! Like the reference, rules look at what was written, before any default is filled in: `a/b.csv` alone breaks the rule that batching needs
 //! `{{UUID}}`, since batching is on unless switched off.
 
+use super::commit::{Commit, SyncContext};
 use super::document::{Document, Field, preview, undecodable};
 use super::fields::{Findings, Form, refuse};
 use super::problem::SpecProblem;
 use super::raw::{
-    ACLS, AES256, ENCRYPTION_ALGORITHMS, MAX_CONTENT_TYPE_BYTES, RawCredentials, RawCsv, RawEncryption, RawJson, RawParquet, RawSpec,
+    ACLS, AES256, ENCRYPTION_ALGORITHMS, EXACTLY_ONCE, MAX_CONTENT_TYPE_BYTES, RawCredentials, RawCsv, RawEncryption, RawJson, RawParquet,
+    RawSpec,
 };
 use super::{
     Compression, CsvOptions, FORMATS, Format, ParquetOptions, ParquetVersion, RootRepetition, Rotation, Settings, Spec, Target, duration,
@@ -21,20 +23,22 @@ use std::time::Duration;
 const MAX_KMS_KEY_ID_BYTES: usize = 2_048;
 
 const UUID: &str = "{{UUID}}";
+const SEQUENCE: &str = "{{SEQ}}";
 const SYNC_ID: &str = "{{SYNC_ID}}";
 
 impl Spec {
-    /// Checks a spec, as JSON; nothing at all and `null` mean `{}`. `sync_id` is the invocation's, perhaps empty.
+    /// Checks a spec, as JSON; nothing at all and `null` mean `{}`. `sync` is what is known of the sync, perhaps no more than its id.
     ///
     /// # Errors
     /// Every problem there is, in the reference's order: wrong types first, then rules. One problem has the reference's text.
-    pub fn parse(json: &str, sync_id: &str) -> Result<Self, Vec<SpecProblem>> {
+    pub fn parse(json: &str, sync: impl Into<SyncContext>) -> Result<Self, Vec<SpecProblem>> {
+        let sync = sync.into();
         let mut document = Document::parse(json).map_err(|problem| vec![problem])?;
         let mut findings = Findings::default();
         let raw = RawSpec::read(&mut document, &mut findings);
         let Findings { mut problems, warnings } = findings;
         let batching = Batching::read(&raw, &mut problems);
-        let mut format = None;
+        let (mut format, mut commit) = (None, Commit::default());
         // Rules that a row of the table cannot state, each in its place among the rows.
         raw.check("", &mut problems, &mut |row, problems| match row {
             "bucket" => bucket(&raw, problems),
@@ -49,10 +53,11 @@ impl Spec {
             "content_type" => content_type(&raw, problems),
             "endpoint" => endpoint(&raw, problems),
             "server_side_encryption_configuration" => encryption(&raw, problems),
+            "manifest" => commit = Commit::from_raw(&raw, &sync, problems),
             _ => {}
         });
-        sync_id_in_path(&raw, sync_id, &mut problems);
-        match checked(&raw, format, &batching, sync_id, warnings) {
+        sync_id_in_path(&raw, &sync.sync_id, &mut problems);
+        match checked(&raw, format, &batching, sync.sync_id, commit, warnings) {
             Some(spec) if problems.is_empty() => Ok(spec),
             _ => Err(problems),
         }
@@ -60,7 +65,14 @@ impl Spec {
 }
 
 /// The checked spec of a form. [`None`]: a field without which there is none is missing or wrong, which was reported.
-fn checked(raw: &RawSpec, format: Option<Format>, batching: &Batching, sync_id: &str, warnings: Vec<SpecProblem>) -> Option<Spec> {
+fn checked(
+    raw: &RawSpec,
+    format: Option<Format>,
+    batching: &Batching,
+    sync_id: String,
+    commit: Commit,
+    warnings: Vec<SpecProblem>,
+) -> Option<Spec> {
     let format = format?;
     let compression = if raw.compression.filled().is_some() { Compression::Gzip } else { Compression::None };
     let path = complete_path(raw.path.filled()?, &format, raw.no_rotate.is_true())?;
@@ -68,14 +80,15 @@ fn checked(raw: &RawSpec, format: Option<Format>, batching: &Batching, sync_id: 
         target: Target::from_raw(raw)?,
         test_write: raw.test_write.is_true(),
         settings: Settings {
-            rotation: if path.has_uuid() { batching.limits() } else { Rotation::Never },
+            rotation: if path.tells_objects_apart() { batching.limits(commit.replay) } else { Rotation::Never },
             path,
-            sync_id: sync_id.to_owned(),
+            sync_id,
             content_type: raw.content_type.text().unwrap_or_else(|| format.facts().content_type(compression).to_owned()),
             format,
             compression,
             athena: raw.athena.is_true(),
             empty_objects: raw.write_empty_objects_for_empty_tables.is_true(),
+            commit,
         },
         warnings,
     })
@@ -120,16 +133,18 @@ fn credentials(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
 
 fn rotation(raw: &RawSpec, batching: &Batching, problems: &mut Vec<SpecProblem>) {
     const BATCHING: &str = "non-zero `batch_size`, `batch_size_bytes` or `batch_timeout_ms`";
-    let has_uuid = raw.path.filled().map(|path| path.contains(UUID));
+    let path = raw.path.filled();
+    let has = |placeholder: &str| path.map(|path| path.contains(placeholder));
     if raw.no_rotate.is_true() {
-        if has_uuid == Some(true) {
-            refuse(problems, "path", "`path` should not contain {{UUID}} when `no_rotate` = true");
+        for placeholder in [UUID, SEQUENCE].into_iter().filter(|it| has(it) == Some(true)) {
+            refuse(problems, "path", format!("`path` should not contain {placeholder} when `no_rotate` = true"));
         }
         if batching.asked_for() {
             refuse(problems, "no_rotate", format!("`no_rotate` cannot be used with {BATCHING}"));
         }
-    } else if has_uuid == Some(false) && batching.on() && !raw.no_rotate.is_wrong() {
-        refuse(problems, "path", format!("`path` should contain {{{{UUID}}}} when using a {BATCHING}"));
+    } else if has(UUID) == Some(false) && has(SEQUENCE) == Some(false) && batching.on() && !raw.no_rotate.is_wrong() {
+        let wanted = if raw.delivery.filled() == Some(EXACTLY_ONCE) { SEQUENCE } else { UUID };
+        refuse(problems, "path", format!("`path` should contain {wanted} when using a {BATCHING}"));
     }
 }
 
@@ -300,12 +315,13 @@ impl Batching {
         self.asked_for() || self.fields().into_iter().any(Field::is_absent)
     }
 
-    fn limits(&self) -> Rotation {
+    /// In a replay no object ends by its age, which no other attempt would have.
+    fn limits(&self, replay: bool) -> Rotation {
         let limit = |field: &Field<i64>| field.value().copied().and_then(positive);
         Rotation::Every {
             rows: limit(&self.rows),
             bytes: limit(&self.bytes),
-            age: limit(&self.nanoseconds).map(|it| Duration::from_nanos(it.get())),
+            age: limit(&self.nanoseconds).filter(|_| !replay).map(|it| Duration::from_nanos(it.get())),
         }
     }
 }
@@ -316,7 +332,7 @@ fn complete_path(path: &str, format: &Format, no_rotate: bool) -> Option<PathTem
     if template.has_table() {
         return Some(template);
     }
-    let uuid = if no_rotate { "" } else { ".{{UUID}}" };
+    let uuid = if no_rotate || template.has_sequence() { "" } else { ".{{UUID}}" };
     // The format's bare name, even with gzip: so does the reference.
     PathTemplate::parse(&format!("{path}/{{{{TABLE}}}}.{}{uuid}", format.name())).ok()
 }

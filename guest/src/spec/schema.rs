@@ -31,7 +31,7 @@ pub fn json_schema() -> String {
 /// The rules across fields.
 fn rules(options: &[(&str, Value)]) -> Value {
     let no_rotate = json!({"properties": {"no_rotate": {"const": true}}, "required": ["no_rotate"]});
-    let has_uuid = json!({"properties": {"path": {"pattern": r"\{\{UUID\}\}"}}});
+    let has_uuid = json!({"properties": {"path": {"pattern": r"\{\{(UUID|SEQ)\}\}"}}});
     let absent = |field: &str| json!({"properties": {field: {"type": "null"}}});
     let profile = json!({"properties": {"local_profile": {"type": "string", "minLength": 1}}, "required": ["local_profile"]});
     let empty = json!({"const": ""});
@@ -53,6 +53,11 @@ fn rules(options: &[(&str, Value)]) -> Value {
             "$comment": format!("only {} has an object without rows", names(|format| format.has_empty_object).join(", ")),
             "if": {"properties": {"write_empty_objects_for_empty_tables": {"const": true}}, "required": ["write_empty_objects_for_empty_tables"]},
             "then": is_format(&names(|format| format.has_empty_object))
+        }),
+        json!({
+            "$comment": "an empty object is replaced by the first rows, and exactly-once delivery replaces nothing",
+            "if": {"properties": {"delivery": {"const": "exactly_once"}}, "required": ["delivery"]},
+            "then": {"properties": {"write_empty_objects_for_empty_tables": {"const": false}}}
         }),
     ];
     rules.extend(names(|format| !format.is_compressible()).into_iter().map(|name| {
@@ -111,7 +116,7 @@ mod tests {
             assert!(problems.iter().any(|it| it.field == *name && it.message.contains("not an array")), "{name} is unknown to the reader");
         }
         assert_eq!(schema["required"], json!(["bucket", "region", "path", "format"]));
-        for nested in ["Credentials", "ServerSideEncryption", "CsvSpec", "JsonSpec", "ParquetSpec"] {
+        for nested in ["Credentials", "ServerSideEncryption", "Commit", "Manifest", "CsvSpec", "JsonSpec", "ParquetSpec"] {
             assert_eq!(schema["$defs"][nested]["additionalProperties"], json!(false), "{nested}");
         }
     }

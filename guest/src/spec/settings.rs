@@ -3,7 +3,9 @@
 //! The text passes through the host, so it is checked again on arrival: whatever is read here keeps the promises of the types.
 
 use super::rules::{check_content_type, is_delimiter};
-use super::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Rotation, Settings};
+use super::{
+    Commit, Compression, CsvOptions, Format, Manifest, OnExisting, ParquetOptions, ParquetVersion, RootRepetition, Rotation, Settings,
+};
 use crate::path::PathTemplate;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU64;
@@ -22,6 +24,28 @@ struct Wire {
     athena: bool,
     empty_objects: bool,
     content_type: String,
+    commit: WireCommit,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireCommit {
+    id: String,
+    time: Option<u64>,
+    shard: u32,
+    create_only: Option<String>,
+    deferred: bool,
+    replay: bool,
+    manifest: Option<WireManifest>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireManifest {
+    path: String,
+    extra: bool,
+    symlink_list: bool,
+    success_marker: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +85,20 @@ impl Settings {
             athena: self.athena,
             empty_objects: self.empty_objects,
             content_type: self.content_type.clone(),
+            commit: WireCommit {
+                id: self.commit.id.clone(),
+                time: self.commit.time,
+                shard: self.commit.shard,
+                create_only: self.commit.create_only.map(|it| it.name().to_owned()),
+                deferred: self.commit.deferred,
+                replay: self.commit.replay,
+                manifest: self.commit.manifest.as_ref().map(|it| WireManifest {
+                    path: it.path.as_str().to_owned(),
+                    extra: it.extra,
+                    symlink_list: it.symlink_list,
+                    success_marker: it.success_marker,
+                }),
+            },
         };
         serde_json::to_string(&wire).unwrap_or_default()
     }
@@ -77,8 +115,11 @@ impl Settings {
 
 impl Wire {
     fn check(self) -> Result<Settings, String> {
-        let path =
-            PathTemplate::parse(&self.path).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))?;
+        let path = template(&self.path)?;
+        let commit = self.commit.check()?;
+        if commit.id.is_empty() && (path.has_commit_id() || commit.manifest.as_ref().is_some_and(|it| it.path.has_commit_id())) {
+            return Err("a path has {{COMMIT_ID}} and there is no commit id".to_owned());
+        }
         if path.has_sync_id() && self.sync_id.is_empty() {
             return Err("the path has {{SYNC_ID}} and there is no sync id".to_owned());
         }
@@ -91,12 +132,12 @@ impl Wire {
         if self.empty_objects && !facts.has_empty_object {
             return Err(format!("empty objects of {}", facts.name));
         }
-        let rotation = if path.has_uuid() {
+        let rotation = if path.tells_objects_apart() {
             Rotation::Every { rows: self.rows, bytes: self.bytes, age: self.age_nanoseconds.map(|it| Duration::from_nanos(it.get())) }
         } else if (self.rows, self.bytes, self.age_nanoseconds) == (None, None, None) {
             Rotation::Never
         } else {
-            return Err("limits of an object, and no {{UUID}} in the path".to_owned());
+            return Err("limits of an object, and no {{UUID}} or {{SEQ}} in the path".to_owned());
         };
         Ok(Settings {
             path,
@@ -107,8 +148,36 @@ impl Wire {
             athena: self.athena,
             empty_objects: self.empty_objects,
             content_type: self.content_type,
+            commit,
         })
     }
+}
+
+impl WireCommit {
+    fn check(self) -> Result<Commit, String> {
+        let create_only =
+            self.create_only.map(|name| OnExisting::parse(&name).ok_or("an unknown way with existing objects")).transpose()?;
+        if self.replay && create_only.is_none() {
+            return Err("a replay whose objects may replace others".to_owned());
+        }
+        let manifest = self.manifest.map(|it| {
+            let WireManifest { path, extra, symlink_list, success_marker } = it;
+            template(&path).map(|path| Manifest { path, extra, symlink_list, success_marker })
+        });
+        Ok(Commit {
+            id: self.id,
+            time: self.time,
+            shard: self.shard,
+            create_only,
+            deferred: self.deferred,
+            replay: self.replay,
+            manifest: manifest.transpose()?,
+        })
+    }
+}
+
+fn template(path: &str) -> Result<PathTemplate, String> {
+    PathTemplate::parse(path).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 impl WireFormat {

@@ -73,6 +73,7 @@ fn the_least_spec_has_the_defaults() {
                 athena: false,
                 empty_objects: false,
                 content_type: "text/csv".into(),
+                commit: Commit { shard: 1, ..Commit::default() },
             },
             warnings: vec![],
         }
@@ -129,6 +130,7 @@ fn every_field_arrives() {
             athena: true,
             empty_objects: true,
             content_type: "a/b".into(),
+            commit: Commit { shard: 1, ..Commit::default() },
         }
     );
 }
@@ -499,4 +501,70 @@ proptest! {
             Err(problems) => prop_assert!(!problems.is_empty() && problems.iter().all(|it| !it.message.is_empty())),
         }
     }
+}
+
+fn commit_spec(extra: &Value) -> String {
+    let mut spec = json!({
+        "bucket": "b", "region": "r", "path": "{{TABLE}}/{{SEQ}}", "format": "csv", "delivery": "exactly_once", "commit": {"id": "c"},
+    });
+    for (name, value) in extra.as_object().unwrap() {
+        spec[name] = value.clone();
+    }
+    spec.to_string()
+}
+
+fn repeatable() -> SyncContext {
+    SyncContext { repeatable: true, ..SyncContext::from("sync-1") }
+}
+
+#[test]
+fn a_replay_is_made_of_the_commit_alone() {
+    let spec = Spec::parse(&commit_spec(&json!({})), repeatable()).unwrap();
+    let Settings { commit, rotation, .. } = &spec.settings;
+    assert_eq!((commit.id.as_str(), commit.create_only, commit.replay), ("c", Some(OnExisting::Verify), true));
+    assert!(matches!(rotation, Rotation::Every { age: None, rows: Some(_), .. }), "{rotation:?}");
+    assert!(!spec.settings.is_splittable(), "a table stays on its lane");
+    assert_eq!(Settings::from_json(&spec.settings.to_json()).as_ref(), Ok(&spec.settings));
+    let check = |extra: Value, field: &str, message: &str| {
+        let problems = Spec::parse(&commit_spec(&extra), repeatable()).expect_err(message);
+        assert!(problems.iter().any(|it| it.field == field && it.message.contains(message)), "{extra}: {problems:?}");
+    };
+    check(json!({"path": "{{TABLE}}/{{UUID}}"}), "path", "{{SEQ}} instead of {{UUID}}");
+    check(json!({"path": "{{YEAR}}/{{TABLE}}/{{SEQ}}"}), "commit.time", "`commit.time` is required");
+    check(json!({"path": "{{TABLE}}"}), "path", "should contain {{SEQ}} when using");
+    check(json!({"batch_timeout": "5s"}), "batch_timeout", "cannot be used with `delivery: exactly_once`");
+    check(json!({"commit": {}}), "commit.id", "`commit.id` is required");
+    check(json!({"commit": {"id": "a/b"}}), "commit.id", "must be 1 to 200 letters");
+    check(json!({"commit": {"id": ".."}}), "commit.id", "must be 1 to 200 letters");
+    check(json!({"commit": {"id": "c", "time": "yesterday"}}), "commit.time", "must be a time such as");
+    check(json!({"commit": {"id": "c", "on_existing": "hope"}}), "commit.on_existing", "verify, trust, fail");
+    check(
+        json!({"format": "parquet", "write_empty_objects_for_empty_tables": true}),
+        "write_empty_objects_for_empty_tables",
+        "exactly_once",
+    );
+    check(json!({"manifest": {}}), "manifest.path", "`manifest.path` is required");
+    check(json!({"manifest": {"path": "{{COMMIT_ID}}"}}), "manifest.path", "should contain {{TABLE}}");
+    check(json!({"manifest": {"path": "{{TABLE}}"}}), "manifest.path", "should contain {{COMMIT_ID}}");
+    check(json!({"manifest": {"path": "{{TABLE}}/{{COMMIT_ID}}/{{UUID}}"}}), "manifest.path", "should not contain");
+    check(json!({"manifest": {"path": "/{{TABLE}}/{{COMMIT_ID}}"}}), "manifest.path", "`manifest.path` should not start");
+    check(json!({"manifest": {"path": "{{TABLE}}/{{COMMIT_ID}}", "lists": ["csv"]}}), "manifest.lists", "Allowed values are symlink");
+    let with_time = json!({"path": "{{YEAR}}/{{TABLE}}/{{SEQ}}", "commit": {"id": "c", "time": "2026-11-29T12:00:00Z"}});
+    assert_eq!(Spec::parse(&commit_spec(&with_time), repeatable()).unwrap().settings.commit.time, Some(1_795_953_600));
+}
+
+/// What another attempt does differently anyway may have random names, and a clock.
+#[test]
+fn attempts_that_differ_may_have_other_keys() {
+    let extra = json!({"path": "{{YEAR}}/{{TABLE}}/{{UUID}}", "batch_timeout": "5s", "commit": {}});
+    let spec = Spec::parse(&commit_spec(&extra), "sync-1").unwrap();
+    assert_eq!((spec.settings.commit.id.as_str(), spec.settings.commit.replay), ("sync-1", false));
+    assert!(spec.settings.is_splittable());
+}
+
+#[test]
+fn the_id_of_a_sync_may_be_anything_where_no_commit_depends_on_it() {
+    let spec = |path: &str| json!({"bucket": "b", "region": "r", "path": path, "format": "csv"}).to_string();
+    assert_eq!(Spec::parse(&spec("{{TABLE}}/{{UUID}}"), "any/thing é").unwrap().settings.commit.id, "");
+    assert!(Spec::parse(&spec("{{COMMIT_ID}}/{{TABLE}}/{{UUID}}"), "any/thing é").is_err());
 }

@@ -102,7 +102,16 @@ pub fn path(data: &[u8]) {
     let Ok(template) = PathTemplate::parse(path) else { return };
     let seconds = data.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(257).wrapping_add(u64::from(*byte)));
     let time = WallTime { seconds: seconds % (1 << 36), nanoseconds: 0 };
-    let context = KeyContext { table, format_extension: "csv.gz", uuid: "00000000-0000-4000-8000-000000000000", sync_id: "id", time };
+    let context = KeyContext {
+        table,
+        format_extension: "csv.gz",
+        uuid: "00000000-0000-4000-8000-000000000000",
+        sync_id: "id",
+        time,
+        commit_id: "commit",
+        sequence: 1,
+        shard: 1,
+    };
     let Ok(key) = template.render(&context) else { return };
     assert!(!key.is_empty() && key.len() <= MAX_KEY_BYTES && !key.chars().any(char::is_control), "{key:?}");
     assert!(key.split('/').all(|segment| !matches!(segment, "" | "." | "..")), "{key:?}");

@@ -1,7 +1,7 @@
 //! The wall clock, clamped to the years 1970 to 9998. Libraries that sign, format dates and check certificates panic at a time before 1970, and write
 //! five-digit years after 9999. On a machine whose clock is that wrong, the store reports it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The beginning of the year 9999, in seconds: times computed from it (the end of an hour's session) still have four-digit years.
@@ -20,6 +20,11 @@ pub fn utc() -> DateTime<Utc> {
 /// Clamps a time to those years.
 pub fn bounded(time: SystemTime) -> SystemTime {
     time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(LATEST_SECONDS))
+}
+
+/// A time in the form of RFC 3339, in UTC and whole seconds: `2026-11-29T12:00:00Z`.
+pub fn rfc3339(time: SystemTime) -> String {
+    DateTime::<Utc>::from(bounded(time)).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

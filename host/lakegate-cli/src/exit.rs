@@ -66,7 +66,10 @@ impl From<StoreErrorKind> for Exit {
             | StoreErrorKind::Unavailable
             | StoreErrorKind::Rejected
             | StoreErrorKind::Unknown
+            | StoreErrorKind::Exists
             | StoreErrorKind::Quota => Self::Storage,
+            // The spec asks for what this store cannot do.
+            StoreErrorKind::Unsupported => Self::Spec,
         }
     }
 }
@@ -113,7 +116,9 @@ impl From<OpenError> for CliError {
         let exit = match &error {
             OpenError::Spec(_) => Exit::Spec,
             OpenError::Denied(_) => Exit::Denied,
-            OpenError::Connect(StoreError { kind, .. }) | OpenError::TestWrite(StoreError { kind, .. }) => (*kind).into(),
+            OpenError::Connect(StoreError { kind, .. })
+            | OpenError::Probe(StoreError { kind, .. })
+            | OpenError::TestWrite(StoreError { kind, .. }) => (*kind).into(),
             OpenError::Unexpected(_) => Exit::Unexpected,
         };
         Self::new(exit, error.to_string())
@@ -186,13 +191,8 @@ mod tests {
     fn report(classes: &[Option<FailureClass>]) -> WriteReport {
         let table = |class: &Option<FailureClass>| TableReport {
             table: "t".into(),
-            rows_in: 0,
-            rows_confirmed: 0,
-            objects: 0,
-            bytes: 0,
-            receipts: Vec::new(),
             failure: class.map(|class| Failure { class, message: "m".into() }),
-            failed_as: 0,
+            ..TableReport::default()
         };
         WriteReport { tables: classes.iter().map(table).collect() }
     }

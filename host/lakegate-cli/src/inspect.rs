@@ -12,7 +12,8 @@ use super::plugins::{Plugins, Wanted};
 use super::sync::inputs::chosen;
 use super::sync_id::sync_id;
 use super::target::{Documents, NamedSpec, Unreadable, read_documents};
-use lakegate::{OpenError, Runtime, SpecProblem, StoreError, component_bytes};
+use lakegate::spec::SpecProblem;
+use lakegate::{Destination, OpenError, Runtime, StoreError, component_bytes};
 use lakegate_cloudquery::client::{Kind, TestOutcome};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -42,6 +43,21 @@ pub struct ConfigurationArgs {
     #[command(flatten)]
     pub output: OutputArgs,
 }
+
+/// Tests the sources and destinations of configurations.
+#[derive(Debug, clap::Args)]
+pub struct TestConnectionArgs {
+    /// What is tested, and how.
+    #[command(flatten)]
+    pub configuration: ConfigurationArgs,
+    /// Also have 16 writers create one object at once, by puts and by uploads, at the stores of specs with `delivery: exactly_once` or
+    /// `visibility: on_commit`: exactly one of each may succeed.
+    #[arg(long)]
+    pub conditional: bool,
+}
+
+/// Writers of a race.
+const WRITERS: usize = 16;
 
 /// Prints the JSON Schema of the spec.
 #[derive(Debug, Clone, clap::Args)]
@@ -279,16 +295,17 @@ impl Tests {
 }
 
 /// Tests all sources and destinations and prints the results. Ends with the highest exit code.
-pub(crate) async fn test_connection(mut args: ConfigurationArgs) -> Result<Exit, CliError> {
+pub(crate) async fn test_connection(args: TestConnectionArgs) -> Result<Exit, CliError> {
+    let TestConnectionArgs { configuration: mut args, conditional } = args;
     let console = args.cloudquery.console(&mut args.output);
     let mut tests = Tests { console, tested: Vec::new(), exit: Exit::Done };
-    let ended = test(&args, &mut tests).await.map(|()| tests.exit);
+    let ended = test(&args, conditional, &mut tests).await.map(|()| tests.exit);
     let failure = ended.as_ref().err().map(|error| error.message.clone());
     let printed = print_json(&args, &ended, failure, ("connections", json!(tests.tested)));
     exit_code_after(ended, printed)
 }
 
-async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliError> {
+async fn test(args: &ConfigurationArgs, conditional: bool, tests: &mut Tests) -> Result<(), CliError> {
     let interrupted = interrupt::listen()?;
     let Documents { specs, config } = documents(args, &interrupted).await??;
     if !specs.is_empty() {
@@ -297,7 +314,14 @@ async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliErro
         for NamedSpec { name, json } in specs {
             let destination = destination.clone();
             // A failure is recorded and the others are tested; an interruption ends the command.
-            let outcome = async move { Ok(destination.test_connection(&json).await.map_err(CliError::from)) };
+            let outcome = async move {
+                let object = match destination.test_connection(&json).await {
+                    Ok(object) => object,
+                    Err(error) => return Ok(Err(CliError::from(error))),
+                };
+                let raced = if conditional { race(&destination, &json).await } else { Ok(()) };
+                Ok(raced.map(|()| object))
+            };
             tests.record(Kind::Destination, &name, interrupt::unless(&interrupted, outcome).await?);
         }
     }
@@ -313,6 +337,19 @@ async fn test(args: &ConfigurationArgs, tests: &mut Tests) -> Result<(), CliErro
     };
     plugins.stop().await;
     tested
+}
+
+/// Sees that of many writers one creates.
+async fn race(destination: &Destination, spec: &str) -> Result<(), CliError> {
+    let [puts, uploads] = destination.race(spec, WRITERS).await?;
+    if [puts, uploads] == [1, 1] {
+        return Ok(());
+    }
+    let message = format!(
+        "of {WRITERS} writers of one key, {puts} created it by a put, and {uploads} of as many by an upload; one of each is right: this store is not \
+         fit for `delivery: exactly_once`"
+    );
+    Err(CliError::new(Exit::Spec, message))
 }
 
 async fn test_plugins(config: &Config, plugins: &Plugins, tests: &mut Tests) {

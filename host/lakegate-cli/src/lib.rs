@@ -4,8 +4,10 @@
 
 mod allocator;
 pub mod args;
+mod bucket;
 mod choices;
 pub mod cloudquery_flags;
+pub mod commit;
 pub mod config;
 mod console;
 mod destination_write;
@@ -14,7 +16,8 @@ pub mod inspect;
 mod interrupt;
 pub mod load;
 pub mod logging;
-pub mod migrate;
+pub mod manifest;
+mod migrate;
 mod output_args;
 mod plugins;
 pub mod policy;
@@ -79,10 +82,14 @@ pub enum Command {
     Serve(ServeCommand),
     /// Check a tenants file, or explain what a tenant's spec may do.
     Policy(policy::PolicyArgs),
+    /// Finish a commit that was interrupted.
+    Commit(Box<commit::CommitArgs>),
+    /// Check what a manifest says against what is in the bucket.
+    Manifest(Box<manifest::ManifestArgs>),
     /// Check configurations and specs, and report all errors. Nothing is sent.
     ValidateConfig(inspect::ConfigurationArgs),
     /// Test the sources and destinations of configurations. The S3 destination puts an empty test object.
-    TestConnection(inspect::ConfigurationArgs),
+    TestConnection(inspect::TestConnectionArgs),
     /// Print the JSON Schema of the S3 destination's spec.
     Schema(inspect::SchemaArgs),
     /// Write out the WebAssembly component in this program, or list its imports.
@@ -209,6 +216,8 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
             served.map(|()| Exit::Done).map_err(to_cli_error)
         }
         Command::Policy(args) => interrupt::unless(&interrupt::listen()?, policy::run(args)).await,
+        Command::Commit(args) => commit::run(*args).await,
+        Command::Manifest(args) => manifest::run(*args).await,
         Command::ValidateConfig(args) => inspect::validate(args).await,
         Command::TestConnection(args) => inspect::test_connection(args).await,
         Command::Schema(args) => interrupt::unless(&interrupt::listen()?, inspect::schema(args)).await,
@@ -310,7 +319,7 @@ mod tests {
         let examples: Vec<Vec<&str>> = lines
             .map(|(_, line)| std::iter::once("lakegate").chain(line.split(' ').map(|word| word.trim_matches('\''))).collect())
             .collect();
-        assert_eq!(examples.len(), 5, "{examples:?}");
+        assert_eq!(examples.len(), 6, "{examples:?}");
         for example in examples {
             assert!(Cli::try_parse_from(&example).is_ok(), "{example:?}");
         }

@@ -10,8 +10,10 @@ use super::output_args::{OUTPUT, OutputArgs};
 use super::summary::Summary;
 use super::sync_id::sync_id;
 use super::target::Target;
-use lakegate::{Session, Write, WriteReport};
+use chrono::DateTime;
+use lakegate::{Session, SyncContext, Write, WriteReport};
 use lakegate_files::{ColumnType, Delimiter, Input, InputFormat, Message, MessageReader, ReadOptions, parse_override, resolve};
+use std::str::FromStr;
 use std::time::Instant;
 
 /// The arguments of `load`.
@@ -45,6 +47,12 @@ pub struct LoadArgs {
     /// Derive the UUIDs in keys from this number, so that a run can be repeated exactly. For tests.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+    /// What this load is an attempt at, {{COMMIT_ID}} in paths: the same in every attempt. A spec file may name another.
+    #[arg(long, value_name = "ID")]
+    pub commit_id: Option<String>,
+    /// What {{YEAR}} to {{MINUTE}} stand for, the same in every attempt: 2026-11-29T12:00:00Z [default: when each object is opened].
+    #[arg(long, value_name = "TIME")]
+    pub commit_time: Option<CommitTime>,
     /// Put an empty test object before any rows.
     #[arg(long)]
     pub test_write: bool,
@@ -62,6 +70,19 @@ pub struct LoadArgs {
     pub output: OutputArgs,
 }
 
+/// A moment, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitTime(pub u64);
+
+impl FromStr for CommitTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = DateTime::parse_from_rfc3339(text).ok().and_then(|time| u64::try_from(time.timestamp()).ok());
+        time.map(Self).ok_or_else(|| format!("{text:?} is not a time; write one such as 2026-11-29T12:00:00Z"))
+    }
+}
+
 /// Lines have at most 100 characters, since longer ones would be wrapped.
 const EXAMPLES: &str = "\
 Examples:
@@ -70,6 +91,9 @@ Examples:
 
   Many files, one table, one object:
   lakegate load 'orders-*.json.gz' --table orders --to 's3://bucket/{{TABLE}}.json' --format json
+
+  Again and again until it succeeds, and no row twice:
+  lakegate load 'orders-*.csv' --table orders --spec exactly-once.yml --commit-id 2026-11-29
 
   Standard input, with the type of a column and a spec file:
   generate | lakegate load - --table events --column id=int64 --spec s3.yml
@@ -128,7 +152,15 @@ async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Re
 async fn open(args: LoadArgs) -> Result<(Vec<Input>, Session), CliError> {
     let inputs = resolve(&args.inputs, args.table.as_deref())?;
     let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
-    let session = args.machine.destination(args.seed).await?.open(&spec, &sync_id()?).await?;
+    let sync = SyncContext {
+        sync_id: sync_id()?,
+        commit_id: args.commit_id.clone().unwrap_or_default(),
+        commit_time: args.commit_time.map(|time| time.0),
+        // Files are read in their order, and give the same rows each time; what comes through a pipe does so if its writer does.
+        repeatable: true,
+        shard: None,
+    };
+    let session = args.machine.destination(args.seed).await?.open(&spec, sync).await?;
     Ok((inputs, session))
 }
 

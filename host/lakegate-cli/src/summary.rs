@@ -43,6 +43,15 @@ pub(crate) struct Table {
     objects: u64,
     bytes: u64,
     keys: Vec<String>,
+    /// Objects that were there already, with the same bytes.
+    #[serde(skip_serializing_if = "is_none")]
+    were_there: u64,
+    /// The manifest that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<String>,
+    /// The attempt that has committed the table before, so that none of its rows were written; empty if nothing names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    committed_before: Option<String>,
     /// Number of objects whose keys are not listed for lack of memory.
     #[serde(skip_serializing_if = "is_none")]
     keys_left_out: u64,
@@ -106,7 +115,15 @@ impl Summary {
             if self.objects == 1 { "" } else { "s" },
             HumanBytes(self.bytes),
             self.seconds
-        )
+        ) + &self.before()
+    }
+
+    /// What was there before.
+    fn before(&self) -> String {
+        let committed = self.tables.iter().filter(|table| table.committed_before.is_some()).count();
+        let objects: u64 = self.tables.iter().map(|table| table.were_there).sum();
+        let tables = if committed > 0 { format!(" Already committed: {committed} of the tables.") } else { String::new() };
+        if objects > 0 { format!(" {} of the objects were there already.{tables}", HumanCount(objects)) } else { tables }
     }
 
     /// A line for each of the first failed tables.
@@ -146,6 +163,9 @@ impl Table {
             objects: report.objects,
             bytes: report.bytes,
             keys: keys(&report.receipts),
+            were_there: report.receipts.iter().filter(|receipt| receipt.was_there).count() as u64,
+            manifest: report.manifest.clone(),
+            committed_before: report.committed_before.clone(),
             keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
             failure: report.failure.as_ref().map(TableFailure::new),
             first_rows: report.receipts.iter().take(OBJECTS_SHOWN).map(|receipt| receipt.rows).collect(),
@@ -190,8 +210,9 @@ fn class(class: FailureClass) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lakegate::ObjectKey;
     use lakegate::Receipt;
+    use lakegate::spec::ObjectFacts;
+    use lakegate::store::ObjectKey;
 
     fn report() -> WriteReport {
         let receipt = |key: &str| Receipt {
@@ -201,6 +222,9 @@ mod tests {
             rows: 2,
             etag: "e".into(),
             checksum: None,
+            was_there: false,
+            partition: Vec::new(),
+            facts: ObjectFacts::default(),
         };
         let failure = Failure { class: FailureClass::Storage, message: "no such bucket".into() };
         WriteReport {
@@ -212,8 +236,7 @@ mod tests {
                     objects: 2,
                     bytes: 20,
                     receipts: vec![receipt("a/1"), receipt("a/2")],
-                    failure: None,
-                    failed_as: 0,
+                    ..TableReport::default()
                 },
                 TableReport {
                     table: "b".into(),
@@ -223,7 +246,7 @@ mod tests {
                     bytes: 0,
                     receipts: vec![],
                     failure: Some(failure),
-                    failed_as: 0,
+                    ..TableReport::default()
                 },
             ],
         }

@@ -12,29 +12,10 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// Environment variables for the region, in order of precedence.
 const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
-/// The destination options of `load`: `--spec`, or `--to` and its companions.
+/// Which store, and as whom.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Destination")]
-pub struct Target {
-    /// A file with a spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
-    #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
-        "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
-        "part_size", "checksum_algorithm", "profile", "role_arn",
-    ])]
-    pub spec: Option<PathBuf>,
-    /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
-    ///
-    /// Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}. With
-    /// {{UUID}}, a table is split into many objects; without it, there is one object per table. A path without {{TABLE}} gets `/{{TABLE}}.FORMAT`
-    /// appended.
-    #[arg(long, value_name = "s3://BUCKET/PATH", requires = "format")]
-    pub to: Option<String>,
-    /// Format of the objects: csv, json (one JSON object per line) or parquet.
-    #[arg(long)]
-    pub format: Option<String>,
-    /// Compression of csv and json.
-    #[arg(long, value_name = "gzip")]
-    pub compression: Option<String>,
+#[command(next_help_heading = "Store")]
+pub struct StoreArgs {
     /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1].
     #[arg(long)]
     pub region: Option<String>,
@@ -47,6 +28,56 @@ pub struct Target {
     /// Accept any TLS certificate of the endpoint. Insecure; only for tests.
     #[arg(long)]
     pub skip_tls_verify: bool,
+    /// A profile of the AWS config and credentials files.
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// An IAM role to assume.
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+}
+
+impl StoreArgs {
+    /// The region: the option, else the environment, else the default.
+    ///
+    /// # Errors
+    /// The environment names none that could be one.
+    pub(crate) fn region(&self, variable: impl Fn(&str) -> Option<String>) -> Result<String, CliError> {
+        let set = |name: &'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
+        match (&self.region, REGION_VARIABLES.into_iter().find_map(set)) {
+            (Some(region), _) => Ok(region.clone()),
+            // The spec's check would name a field `region` that is not in the spec.
+            (None, Some((name, region))) if !is_region(&region) => {
+                Err(CliError::new(Exit::Spec, format!("{name} must be the code of a region such as eu-central-1, not {region:?}")))
+            }
+            (None, found) => Ok(found.map_or_else(|| DEFAULT_REGION.to_owned(), |(_, region)| region)),
+        }
+    }
+}
+
+/// The destination options of `load`: `--spec`, or `--to` and its companions.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Destination")]
+pub struct Target {
+    /// A file with a spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
+    #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
+        "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
+        "part_size", "checksum_algorithm", "profile", "role_arn", "delivery", "visibility", "on_existing", "manifest", "bare_manifest", "success_marker",
+        "symlink_list",
+    ])]
+    pub spec: Option<PathBuf>,
+    /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
+    ///
+    /// Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}, {{COMMIT_ID}}, {{SEQ}}, {{SHARD}}. With
+    /// {{UUID}}, a table is split into many objects; without it, there is one object per table. A path without {{TABLE}} gets `/{{TABLE}}.FORMAT`
+    /// appended.
+    #[arg(long, value_name = "s3://BUCKET/PATH", requires = "format")]
+    pub to: Option<String>,
+    /// Format of the objects: csv, json (one JSON object per line) or parquet.
+    #[arg(long)]
+    pub format: Option<String>,
+    /// Compression of csv and json.
+    #[arg(long, value_name = "gzip")]
+    pub compression: Option<String>,
     /// Write one object per table, as is the case without {{UUID}} in the path anyway.
     #[arg(long)]
     pub no_rotate: bool,
@@ -63,12 +94,32 @@ pub struct Target {
     /// AWS_REQUEST_CHECKSUM_CALCULATION is when_required].
     #[arg(long, value_name = "crc32|none")]
     pub checksum_algorithm: Option<String>,
-    /// A profile of the AWS config and credentials files.
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-    /// An IAM role to assume.
-    #[arg(long, value_name = "ARN")]
-    pub role_arn: Option<String>,
+    /// Which store, and as whom.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// How often the rows of a commit land: at_least_once, or exactly_once, which creates objects, replaces none, and needs --commit-id and
+    /// {{SEQ}} instead of {{UUID}} [default: at_least_once].
+    #[arg(long, value_name = "WAY")]
+    pub delivery: Option<String>,
+    /// When objects can be seen: immediate, or on_commit, which waits until every table has succeeded and needs --commit-id [default: immediate].
+    #[arg(long, value_name = "MOMENT")]
+    pub visibility: Option<String>,
+    /// With exactly_once, which object counts as written where a key has one: verify (one with the same bytes), trust (any), fail (none)
+    /// [default: verify].
+    #[arg(long, value_name = "verify|trust|fail", requires = "delivery")]
+    pub on_existing: Option<String>,
+    /// Write a manifest of each table, such as _manifests/{{TABLE}}/{{COMMIT_ID}}.json.
+    #[arg(long, value_name = "PATH")]
+    pub manifest: Option<String>,
+    /// Leave out of the manifest what Redshift's COPY does not read.
+    #[arg(long, requires = "manifest")]
+    pub bare_manifest: bool,
+    /// Write _SUCCESS into the folder of each table once every table has succeeded.
+    #[arg(long, requires = "manifest")]
+    pub success_marker: bool,
+    /// Write the URLs of the objects beside the manifest, one a line, for Athena, Trino and BigQuery.
+    #[arg(long, requires = "manifest")]
+    pub symlink_list: bool,
 }
 
 impl Target {
@@ -94,15 +145,7 @@ impl Target {
         if bucket.is_empty() || path.is_empty() {
             return Err(usage());
         }
-        let set = |name: &'static str| variable(name).filter(|value| !value.is_empty()).map(|value| (name, value));
-        let region = match (&self.region, REGION_VARIABLES.into_iter().find_map(set)) {
-            (Some(region), _) => Some(region.clone()),
-            // The spec's validation would blame a field `region` that the user has not written.
-            (None, Some((name, region))) if !is_region(&region) => {
-                return Err(CliError::new(Exit::Spec, format!("{name} must be the code of a region such as eu-central-1, not {region:?}")));
-            }
-            (None, found) => found.map(|(_, region)| region),
-        };
+        let region = self.store.region(variable)?;
         let mut spec = Map::new();
         let mut put = |key: &str, value: Value| {
             if !value.is_null() && value != Value::Bool(false) {
@@ -111,19 +154,24 @@ impl Target {
         };
         put("bucket", bucket.into());
         put("path", path.into());
-        put("region", region.unwrap_or_else(|| DEFAULT_REGION.to_owned()).into());
+        put("region", region.into());
         put("format", json!(self.format));
         put("compression", json!(self.compression));
-        put("endpoint", json!(self.endpoint));
-        put("use_path_style", self.path_style.into());
-        put("endpoint_skip_tls_verify", self.skip_tls_verify.into());
+        put("endpoint", json!(self.store.endpoint));
+        put("use_path_style", self.store.path_style.into());
+        put("endpoint_skip_tls_verify", self.store.skip_tls_verify.into());
         // `--batch-size` implies rotation: the spec's validation then reports that the path lacks `{{UUID}}`.
-        put("no_rotate", (self.no_rotate || !path.contains("{{UUID}}") && self.batch_size.is_none()).into());
+        let rotates = ["{{UUID}}", "{{SEQ}}"].into_iter().any(|placeholder| path.contains(placeholder));
+        put("no_rotate", (self.no_rotate || !rotates && self.batch_size.is_none()).into());
         put("content_type", json!(self.content_type));
         put("batch_size", json!(self.batch_size));
         put("part_size", json!(self.part_size.map(|size| size.0)));
         put("checksum_algorithm", json!(self.checksum_algorithm));
-        match (&self.profile, &self.role_arn) {
+        put("delivery", json!(self.delivery));
+        put("visibility", json!(self.visibility));
+        put("commit", self.on_existing.as_ref().map_or(Value::Null, |on_existing| json!({ "on_existing": on_existing })));
+        put("manifest", self.manifest.as_ref().map_or(Value::Null, |path| self.manifest(path)));
+        match (&self.store.profile, &self.store.role_arn) {
             (profile, Some(role)) => {
                 let mut credentials = json!({ "role_arn": role });
                 if let (Some(profile), Some(fields)) = (profile, credentials.as_object_mut()) {
@@ -134,6 +182,11 @@ impl Target {
             (profile, None) => put("local_profile", json!(profile)),
         }
         Ok(spec)
+    }
+
+    fn manifest(&self, path: &str) -> Value {
+        let lists: &[&str] = if self.symlink_list { &["symlink"] } else { &[] };
+        json!({"path": path, "extra": !self.bare_manifest, "success_marker": self.success_marker, "lists": lists})
     }
 }
 
@@ -260,7 +313,8 @@ mod tests {
         assert_eq!(spec(&target("s3://b/x"), &[("AWS_REGION", "")]).unwrap()["region"], "us-east-1");
         let error = spec(&target("s3://b/x"), &[("AWS_REGION", "eu-central-1\n")]).unwrap_err();
         assert!(error.exit == Exit::Spec && error.message.starts_with("AWS_REGION must be the code of a region"), "{error}");
-        let with_region = Target { region: Some("sa-east-1".to_owned()), ..target("s3://b/x") };
+        let with_region =
+            Target { store: StoreArgs { region: Some("sa-east-1".to_owned()), ..StoreArgs::default() }, ..target("s3://b/x") };
         assert_eq!(spec(&with_region, &environment).unwrap()["region"], "sa-east-1");
     }
 

@@ -37,6 +37,8 @@ mod text_fuzz;
 mod text_promises;
 pub mod unpack;
 
+pub mod parquet_footer;
+
 pub use columns::{ColumnType, TYPE_NAMES, parse_override};
 pub use delimiter::Delimiter;
 pub use error::{InputError, Position};

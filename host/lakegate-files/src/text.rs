@@ -295,7 +295,7 @@ impl TextRows {
     }
 
     /// Converts the next rows; [`None`] if there are none (or the types are not chosen).
-    fn take(&mut self) -> Result<Option<RecordBatch>, InputError> {
+    pub(crate) fn take(&mut self) -> Result<Option<RecordBatch>, InputError> {
         let Some(types) = self.types.clone() else { return Ok(None) };
         // Batches of wide rows have fewer rows: a column takes a few bytes per row even without a value.
         let most = (BATCH_CELLS / self.columns.len().max(1)).max(1);

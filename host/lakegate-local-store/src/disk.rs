@@ -63,11 +63,15 @@ pub(super) struct Disk {
 }
 
 /// The turn of one writer; ends when it is dropped.
-pub(super) struct Turn<'a>(MutexGuard<'a, Option<fs::File>>);
+pub(super) struct Turn<'a> {
+    file: MutexGuard<'a, Option<fs::File>>,
+    /// Do other processes see it?
+    is_shared: bool,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(file) = self.0.as_ref() {
+        if let Some(file) = self.file.as_ref() {
             // It cannot fail where locking has not; if it did, the file would have to go.
             let _ = file.unlock();
         }
@@ -198,10 +202,18 @@ impl Disk {
     pub(super) fn put(&self, bucket: &str, bytes: TempFile, mut record: ObjectRecord, overwrite: Overwrite) -> S3Result<ObjectRecord> {
         check_key(&record.key)?;
         let key = record.key.clone();
-        let _turn = self.lock(bucket, &key);
+        let turn = self.lock(bucket, &key);
         self.require_bucket(bucket)?;
-        if overwrite == Overwrite::Refused && self.record(bucket, &key)?.is_some() {
-            return Err(s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"));
+        if overwrite == Overwrite::Refused {
+            if !turn.is_shared {
+                return Err(s3_error!(
+                    NotImplemented,
+                    "The file system of this folder has no locks, so that two processes could both create an object"
+                ));
+            }
+            if self.record(bucket, &key)?.is_some() {
+                return Err(s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"));
+            }
         }
         let metadata = fs::metadata(bytes.path()).map_err(io_error)?;
         record.modified_unix_nanos = unix_nanos(metadata.modified().map_err(io_error)?);
@@ -357,11 +369,18 @@ impl Disk {
         if turn.is_none() {
             *turn = self.lock_file(number).inspect_err(|error| tracing::debug!(%error, "No lock is seen by other processes.")).ok();
         }
+        let mut is_shared = false;
         if let Some(file) = turn.as_ref() {
             // What fails is a file system without locks: then the turn is one among the writers of this process.
-            while file.lock().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
+            let locked = loop {
+                match file.lock() {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    locked => break locked,
+                }
+            };
+            is_shared = locked.is_ok();
         }
-        Turn(turn)
+        Turn { file: turn, is_shared }
     }
 
     fn lock_file(&self, number: usize) -> io::Result<fs::File> {

@@ -55,6 +55,7 @@
 //! with one guest. The guest's bytes come back through the object-store import, are cut into parts by an upload, decided on by the [`Policy`],
 //! sent by the store, and written down in the ledger.
 
+mod commit;
 mod cpu;
 mod delivery;
 pub mod limits;
@@ -65,14 +66,14 @@ mod s3;
 mod sandbox;
 mod session;
 mod storage;
-mod store;
+pub mod store;
 
+pub use commit::pending::{ResumeError, resume_commit};
 pub use delivery::context::MemoryUsage;
 pub use delivery::ledger::{Failure, FailureClass, Ledger, Receipt, TableReport, Totals, WriteReport};
 pub use message::InvalidMessage;
-pub use payload::body::Payload;
 pub use payload::spill::Spill;
-pub use policy::authorize::{Authorized, Policy};
+pub use policy::authorize::Policy;
 pub use policy::denied::Denied;
 pub use policy::grant::Grant;
 pub use policy::resources::Resources;
@@ -81,18 +82,22 @@ pub use s3::options::{Checksums, ConnectOptions, InProcessStore, MakeBucket, Tim
 pub use sandbox::compile::{CompileLimits, Compiler};
 pub use sandbox::component_file::ComponentError;
 pub use sandbox::embedded::{allowed_imports, component_bytes};
-pub use sandbox::memory::guest_high_water_bytes;
 pub use sandbox::runtime::Runtime;
 pub use session::destination::{Destination, OpenError};
 pub use session::options::Options;
 pub use session::write::{Halt, InUse, Session, Write};
 pub use storage::endpoint::is_region;
-pub use storage::object::{ContentType, InvalidObject, ObjectKey, PutObject};
-pub use storage::target::{Configuration, CredentialSource, Encryption, ObjectAttributes, SpecProblem, StorageTarget};
-pub use store::answer::{Part, StoreError, StoreErrorKind, Stored};
-pub use store::faulty::{Fault, FaultyStore, Operation};
-pub use store::memory::{MemoryObject, MemoryStore};
-pub use store::traits::{Connect, Multipart, Store};
+pub use storage::target::SyncContext;
+pub use store::answer::{StoreError, StoreErrorKind};
+pub use store::memory::MemoryStore;
+
+/// What a spec says, once the component has checked it.
+pub mod spec {
+    pub use crate::storage::target::{
+        ColumnFacts, CommitPlan, Configuration, CredentialSource, Encryption, ManifestPlan, ObjectAttributes, ObjectFacts, SpecProblem,
+        StorageTarget,
+    };
+}
 
 /// For programs that serve many tenants with this library, as `lakegate serve` does: work that is charged to a tenant's processor account, what
 /// a tenant has used, and its audit log.
@@ -102,6 +107,7 @@ pub mod serving {
     pub use crate::policy::audit::{self, AUDIT, Room, Waiting};
     pub use crate::policy::metrics::{PUT_SECONDS, Snapshot, TenantMetrics};
     pub use crate::s3::clock::Clock;
+    pub use crate::sandbox::memory::guest_high_water_bytes;
 }
 
 /// The headers of Arrow IPC streams: whose rows, and how many.

@@ -139,6 +139,9 @@ pub const MAX_FAILURES_BYTES: u64 = 16 << 20;
 /// Bytes of the receipts of a write that are kept, unless set otherwise: those of some hundred thousand objects. What is beyond is counted.
 pub const RECEIPT_BYTES: u64 = 64 << 20;
 
+/// The same where they make a manifest: some 400,000 objects of a write. A tenant's are also on its account.
+pub(crate) const MANIFEST_RECEIPT_BYTES: u64 = 256 << 20;
+
 /// Bytes that the host needs for an open object besides its parts: the handle, its job, and copies of its key.
 pub const OPEN_OBJECT_BYTES: u64 = 4 << 10;
 

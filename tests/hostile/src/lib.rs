@@ -21,11 +21,11 @@ mod bindings {
 }
 
 use bindings::exports::lakegate::destination::sink::{
-    Configuration, CredentialSource, Guest, GuestSession, Progress, Session, SessionLimits, SpecProblem, StorageTarget, SyncContext,
-    TableFailure, WriteError,
+    CommitKeys, CommitPlan, Configuration, CredentialSource, Guest, GuestSession, Progress, Session, SessionLimits, SpecProblem,
+    StorageTarget, SyncContext, TableFailure, WriteError,
 };
 use bindings::lakegate::destination::log;
-use bindings::lakegate::destination::object_store::{ObjectAttributes, PutError, Upload};
+use bindings::lakegate::destination::object_store::{ObjectAttributes, ObjectFacts, ObjectRole, PutError, Upload};
 use std::cell::{Cell, RefCell};
 
 struct Hostile;
@@ -58,7 +58,12 @@ fn word(ipc: &[u8], key: &str) -> Option<String> {
 }
 
 fn attributes(key: String) -> ObjectAttributes {
-    ObjectAttributes { key, content_type: "text/plain".into() }
+    let (partition, role) = (Vec::new(), ObjectRole::Data);
+    ObjectAttributes { key, content_type: "text/plain".into(), content_encoding: None, partition, role }
+}
+
+fn finish(upload: Upload, rows: u64) -> Result<(), PutError> {
+    Upload::finish(upload, &ObjectFacts { rows, columns: Vec::new(), split_offsets: Vec::new() })
 }
 
 #[expect(unconditional_recursion, reason = "the attack")]
@@ -103,12 +108,12 @@ impl State {
             Some("ok") => {
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(format!("{rows} rows of {table}").as_bytes())?;
-                Upload::finish(upload, rows)
+                finish(upload, rows)
             }
             Some("stale") => {
                 let upload = Upload::open(&attributes(key))?;
                 let handle = upload.handle();
-                Upload::finish(upload, rows)?;
+                finish(upload, rows)?;
                 // SAFETY: a number for the host to judge; nothing of this guest is touched by it.
                 #[expect(unsafe_code, reason = "the attack: the handle was given away")]
                 let stale = core::mem::ManuallyDrop::new(unsafe { Upload::from_handle(handle) });
@@ -147,12 +152,12 @@ impl State {
                 for _ in 0..1_000_000 {
                     upload.write(b"x")?;
                 }
-                Upload::finish(upload, rows)
+                finish(upload, rows)
             }
             Some("huge") => {
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(&vec![0; (16 << 20) + 1])?;
-                Upload::finish(upload, rows)
+                finish(upload, rows)
             }
             Some("beyond") => {
                 let upload = Upload::open(&attributes(key))?;
@@ -160,17 +165,17 @@ impl State {
                 #[expect(unsafe_code, reason = "the attack: nearly 2 GiB, of which most are not there")]
                 let bytes = unsafe { core::slice::from_raw_parts(somewhere(), i32::MAX as usize) };
                 upload.write(bytes)?;
-                Upload::finish(upload, rows)
+                finish(upload, rows)
             }
             Some("fuel") => {
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(&vec![0; 20 << 20])?;
-                Upload::finish(upload, rows)
+                finish(upload, rows)
             }
             Some("lie") => {
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(b"lies")?;
-                Upload::finish(upload, rows + 1)
+                finish(upload, rows + 1)
             }
             Some("swallow") => Ok(()),
             Some("insist") => {
@@ -178,7 +183,7 @@ impl State {
                 let refused = Upload::open(&attributes("/refused".into())).map(drop);
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(b"all the same")?;
-                Upload::finish(upload, rows).and(refused)
+                finish(upload, rows).and(refused)
             }
             Some("shout") => {
                 for line in 0..100_000 {
@@ -186,7 +191,7 @@ impl State {
                 }
                 let upload = Upload::open(&attributes(key))?;
                 upload.write(b"hoarse")?;
-                Upload::finish(upload, rows)
+                finish(upload, rows)
             }
             other => panic!("unknown behaviour {other:?}"),
         }
@@ -206,6 +211,10 @@ impl Guest for Hostile {
             return "x".repeat((1 << 20) + 1);
         }
         text.into()
+    }
+
+    fn commit_keys_of(_settings: String, tables: Vec<String>) -> Vec<Result<CommitKeys, String>> {
+        tables.into_iter().map(|_| Ok(CommitKeys { manifest: None, symlink_list: None, success_marker: None })).collect()
     }
 
     fn configure(spec: String, _context: SyncContext) -> Result<Configuration, Vec<SpecProblem>> {
@@ -233,6 +242,7 @@ impl Guest for Hostile {
             format: "csv".into(),
             content_type: "text/plain".into(),
             splittable: false,
+            commit: CommitPlan { id: String::new(), create_only: None, pending: None, manifest: None, probes: Vec::new() },
             warnings: if spec.contains("warn.") {
                 vec![SpecProblem { field: "f".repeat(3_000), message: "m".repeat(10_000) }; 1_000]
             } else {
@@ -274,7 +284,7 @@ impl GuestSession for State {
             Some("hurry") => return Ok(Some(0)),
             Some("ticks") => {
                 let upload = Upload::open(&attributes(format!("{}-ticks", self.ticks.get()))).map_err(WriteError::Store)?;
-                return Upload::finish(upload, word(&ipc, "rows").and_then(|rows| rows.parse().ok()).unwrap_or(0))
+                return finish(upload, word(&ipc, "rows").and_then(|rows| rows.parse().ok()).unwrap_or(0))
                     .map(|()| None)
                     .map_err(WriteError::Store);
             }
@@ -298,7 +308,7 @@ impl GuestSession for State {
         self.pass("end-write");
         for held in self.held.borrow_mut().extract_if(.., |held| !held.for_good) {
             // The host reports a failure by itself.
-            let _ = Upload::finish(held.upload, held.rows);
+            let _ = finish(held.upload, held.rows);
         }
         let failed = |table: String| TableFailure { table, error: WriteError::Data("slander".into()) };
         let strangers = if self.settings.contains("slander.") {

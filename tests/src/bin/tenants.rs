@@ -322,9 +322,12 @@ struct Crowd {
 impl Crowd {
     async fn start(others: usize) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let free = || Ok::<_, std::io::Error>(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string());
-        let (status, honest) = (free()?, free()?);
-        let others = (0..others).map(|_| free()).collect::<Result<Vec<_>, _>>()?;
+        // All held at once, so that none is given out twice.
+        let held = (0..others + 2).map(|_| std::net::TcpListener::bind(("127.0.0.1", 0))).collect::<Result<Vec<_>, _>>()?;
+        let addresses = held.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect::<std::io::Result<Vec<_>>>()?;
+        drop(held);
+        let [status, honest, others @ ..] = addresses.as_slice() else { unreachable!("two at least") };
+        let (status, honest, others) = (status.clone(), honest.clone(), others.to_vec());
         let mut file = String::new();
         let named = others.iter().enumerate().map(|(number, address)| (format!("evil{number}"), "evil", address, 1));
         for (name, prefix, address, weight) in named.chain([("honest".to_owned(), "honest", &honest, 100)]) {

@@ -31,6 +31,7 @@ use budget::ConversionBudget;
 use buffered::{BufferedRows, weight};
 use flat::PageCompressor;
 use parquet::arrow::arrow_writer::compute_leaves;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::writer::SerializedFileWriter;
 use shape::{ColumnWriter, Shape, failed};
 use shared_buffer::SharedBuffer;
@@ -59,7 +60,7 @@ const PLANNED_LEAVES: usize = 20_000;
 /// What the Parquet objects of a session share: options, plans, a staging buffer, and the count of replaced text.
 pub struct ParquetShared {
     options: ParquetOptions,
-    /// [`ROW_GROUP_BYTES`], but in tests.
+    /// Bytes at which a row group ends: [`ROW_GROUP_BYTES`], unless it is told otherwise.
     most_bytes: usize,
     plans: Vec<(Rc<TableSchema>, Rc<Shape>)>,
     staging: SharedBuffer,
@@ -78,6 +79,11 @@ impl ParquetShared {
             compressor: Rc::default(),
             replaced: Rc::default(),
         }
+    }
+
+    /// Ends row groups at so many bytes of encoded and buffered data.
+    pub fn end_row_groups_at(&mut self, bytes: usize) {
+        self.most_bytes = bytes;
     }
 
     /// Begins an object for rows of this schema.
@@ -117,6 +123,9 @@ impl ParquetShared {
         Ok(shape)
     }
 }
+
+/// Row groups of an object whose offsets are told, as many as the world takes.
+const MAX_SPLIT_OFFSETS: usize = 10_000;
 
 /// Writes one object.
 struct Parquet {
@@ -171,15 +180,18 @@ impl Encode for Parquet {
         self.cut(out)
     }
 
-    fn finish(mut self: Box<Self>, out: &mut dyn Output) -> Result<(), EncodeError> {
+    fn finish(mut self: Box<Self>, out: &mut dyn Output) -> Result<Vec<u64>, EncodeError> {
         self.cut(out)?;
         self.staging.clear();
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.new_file()?,
         };
+        let offset = |group: &RowGroupMetaData| u64::try_from(group.file_offset()?).ok();
+        let split_offsets = file.flushed_row_groups().iter().filter_map(offset).take(MAX_SPLIT_OFFSETS).collect();
         file.finish().map_err(failed)?;
-        Ok(self.staging.hand_on(out)?)
+        self.staging.hand_on(out)?;
+        Ok(split_offsets)
     }
 }
 

@@ -288,7 +288,7 @@ fn a_nested_row_too_large_for_the_writers_is_refused_by_name() {
         let mut encoder = shared(u64::MAX).open(&schema).expect("a list");
         let mut out = Collected::default();
         encoder.write(&batch(&schema, vec![Arc::new(lists)]), 0..cells.len(), &mut out)?;
-        encoder.finish(&mut out).map(|()| group_rows(&out.bytes).iter().sum::<i64>())
+        encoder.finish(&mut out).map(|_| group_rows(&out.bytes).iter().sum::<i64>())
     };
     // A list and its value count 8 bytes each.
     assert_eq!(written(&[MOST - 16]).expect("it just fits"), 1);
@@ -325,7 +325,7 @@ fn what_conversion_makes_of_a_row_is_bounded_and_refused_by_name() {
         let mut encoder = shared(u64::MAX).open(&schema).expect("a plain column");
         let mut out = Collected::default();
         encoder.write(&batch(&schema, vec![physical.clone()]), 0..physical.len(), &mut out)?;
-        encoder.finish(&mut out).map(|()| group_rows(&out.bytes).iter().sum::<i64>())
+        encoder.finish(&mut out).map(|_| group_rows(&out.bytes).iter().sum::<i64>())
     };
     let large = |bytes: usize| written(DataType::LargeBinary, Arc::new(arrow_array::LargeBinaryArray::from_iter_values([vec![0; bytes]])));
     let text = |cells: &[usize]| {
@@ -466,7 +466,7 @@ fn decimals_beyond_their_bytes_are_refused_and_others_kept() {
         let mut out = Collected::default();
         let result = encoder.write(&rows, 0..2, &mut out).and_then(|()| encoder.finish(&mut out));
         match result {
-            Ok(()) => assert!(fits, "{value}"),
+            Ok(_) => assert!(fits, "{value}"),
             Err(error) => assert!(!fits && error.to_string().contains("\"price\"") && !error.to_string().contains("8388608"), "{error}"),
         }
     };

@@ -85,8 +85,8 @@ impl Encode for TextEncoder {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, _: &mut dyn Output) -> Result<(), EncodeError> {
-        Ok(())
+    fn finish(self: Box<Self>, _: &mut dyn Output) -> Result<Vec<u64>, EncodeError> {
+        Ok(Vec::new())
     }
 }
 

@@ -149,7 +149,7 @@ mod tests {
         let all: Vec<Input> = ["a", "b", "c", "d", "e"].map(input).into();
         for total in 1..=7 {
             let shard = |number| share(all.clone(), Some(Shard { number, total }));
-            let shares: Vec<Vec<Input>> = (1..=total).map(of).collect();
+            let shares: Vec<Vec<Input>> = (1..=total).map(shard).collect();
             let mut together = shares.concat();
             together.sort_by_key(|input| input.location.name());
             assert_eq!(together, all, "{total}");

@@ -69,8 +69,8 @@ fn what_is_wrong_is_said() {
     let tls = "tls = \"[::]:1\", certificate = \"c\", key = \"k\", client_authority = \"a\"";
     refused(&format!("listen = {{ {tls}, client_sha256 = [] }}"), "no client could connect");
     refused(&format!("listen = {{ {tls}, client_sha256 = [\"00\"] }}"), "\"00\" is not the SHA-256 of a certificate");
-    refused("listen = { socket = \"s\", socket_mode = \"0999\" }", "no mode such as");
-    refused("listen = { socket = \"s\", socket_mode = \"7777\" }", "no mode such as");
+    refused("listen = { socket = \"s\", socket_mode = \"0999\" }", "is not a mode such as");
+    refused("listen = { socket = \"s\", socket_mode = \"7777\" }", "is not a mode such as");
     refused("listen = { socket = \"s\", socket_owner = \"root\" }", "not USER:GROUP");
     refused("listen = { socket = \"s\" }\ncredentials = { access_key_id_env = \"A\" }", "go together");
     for conflicting in ["profile", "file"] {
@@ -244,7 +244,7 @@ fn every_field_that_the_page_names_is_one() {
         parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{entry}"))
             .is_err_and(|errors| errors.join("\n").contains("unknown field"))
     };
-    for (section, of, fields) in [("`grant`", "grant", 25), ("`machine`", "machine", 7), ("Credentials", "credentials", 9)] {
+    for (section, of, fields) in [("`grant`", "grant", 28), ("`machine`", "machine", 7), ("Credentials", "credentials", 9)] {
         assert!(is_unknown(of, "no_such_field"), "{of}");
         let named = named(section);
         let unknown: Vec<_> = named.iter().filter(|field| is_unknown(of, field)).collect();

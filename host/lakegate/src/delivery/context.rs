@@ -1,16 +1,20 @@
 //! What the uploads of one session share: the policy, the store, and the budgets.
 
+use super::deferred::{Deferred, DeferredObject};
 use super::in_flight::InFlight;
-use super::keys::Keys;
-use super::ledger::Ledger;
+use super::keys::{Keys, Repetition};
+use super::ledger::{Failure, FailureClass, Ledger};
 use super::staging::{NoRoom, Staging};
 use crate::cpu::scheduler::HostMeter;
 use crate::limits::MAX_REQUESTS;
+use crate::payload::body::{Payload, Piece};
 use crate::policy::authorize::Policy;
+use crate::policy::denied::Denied;
 use crate::policy::resources::MemoryHold;
 use crate::policy::tenant::{RateKind, Tenant};
+use crate::storage::object::{IfExists, ObjectKey, PutObject};
 use crate::storage::target::PutError;
-use crate::store::answer::{StoreError, StoreErrorKind};
+use crate::store::answer::{ObjectInfo, StoreError, StoreErrorKind, Stored};
 use crate::store::traits::Store;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +39,26 @@ pub(super) fn still_wanted(table: &str, ledger: &Ledger) -> Result<(), PutError>
     }
 }
 
+/// What holds for all objects of a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ObjectRules {
+    /// Whether keys may come again.
+    pub(crate) repetition: Repetition,
+    /// What happens to objects that are there.
+    pub(crate) if_exists: IfExists,
+    /// Whether nothing is seen before the commit.
+    pub(crate) deferred: bool,
+}
+
+/// Why a record of a commit was not put.
+#[derive(Debug)]
+pub(crate) enum RecordError {
+    /// The key has another object.
+    Exists,
+    /// Anything else.
+    Failed(Failure),
+}
+
 /// Bytes that a session holds on the host's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryUsage {
@@ -57,6 +81,10 @@ pub struct UploadContext {
     pub(super) books: MemoryHold,
     pub(super) requests: Semaphore,
     pub(super) keys: Arc<Keys>,
+    /// What happens to objects that are there.
+    pub(super) if_exists: IfExists,
+    /// The objects that wait for the commit, where nothing may be seen before it.
+    pub(super) deferred: Option<Deferred>,
     pub(super) io: tokio::runtime::Handle,
     pub(super) meter: Option<HostMeter>,
     pub(super) halt: CancellationToken,
@@ -66,22 +94,23 @@ pub struct UploadContext {
 impl UploadContext {
     /// A way out to `store` under `policy`; jobs run on `io`.
     ///
-    /// `keys_repeat`: keys may come again within the session, so those confirmed are remembered. What grows takes its memory from the budget
-    /// of `books`.
+    /// What grows takes its memory from the budget of `books`.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         policy: Policy,
         staging: Arc<Staging>,
         in_flight: Arc<InFlight>,
-        keys_repeat: bool,
+        rules: ObjectRules,
         books: MemoryHold,
         io: tokio::runtime::Handle,
     ) -> Arc<Self> {
-        let keys = Arc::new(Keys::new(keys_repeat, books.another()));
+        let ObjectRules { repetition, if_exists, deferred } = rules;
+        let keys = Arc::new(Keys::new(repetition, books.another()));
         let requests = Semaphore::new(MAX_REQUESTS);
+        let deferred = deferred.then(Deferred::default);
         let meter = policy.tenant().map(|tenant| HostMeter::new(tenant.share.account.clone()));
         let [halt, left] = [(); 2].map(|()| CancellationToken::new());
-        Arc::new(Self { store, policy, staging, in_flight, books, requests, keys, io, meter, halt, left })
+        Arc::new(Self { store, policy, staging, in_flight, books, requests, keys, if_exists, deferred, io, meter, halt, left })
     }
 
     /// The process ends: what the store has not confirmed is aborted, finished or not.
@@ -146,6 +175,67 @@ impl UploadContext {
         Ok(done)
     }
 
+    /// The objects that wait for the commit.
+    pub(crate) fn take_deferred(&self) -> Vec<Box<dyn DeferredObject>> {
+        self.deferred.as_ref().map(Deferred::take).unwrap_or_default()
+    }
+
+    /// Puts a record of the commit, on the account of the tenant as any object.
+    ///
+    /// # Errors
+    /// The policy, a quota, or the store.
+    pub(crate) async fn put_record(&self, request: PutObject, bytes: Vec<u8>) -> Result<Stored, RecordError> {
+        let key = request.key.clone();
+        let denied = |denied: Denied| {
+            self.policy.audit_denial(&denied, Some(key.as_str()));
+            RecordError::Failed(Failure::new(FailureClass::Denied, denied.message))
+        };
+        let length = bytes.len() as u64;
+        let mut books = self.books.another();
+        books.grow_for("a record of the commit", length).map_err(denied)?;
+        let put = self.policy.authorize_record(request).map_err(denied)?;
+        let reservation = self.tenant().map(|tenant| tenant.quota.reserve()).transpose().map_err(denied)?;
+        self.pace(RateKind::Objects, 1).await;
+        let body = Payload::new(vec![Piece::Memory(bytes.into())]);
+        let sent = async {
+            let _request = self.request().await;
+            Box::pin(self.timed(self.store.put(&put, body))).await
+        };
+        match self.unless_halted(sent).await {
+            Ok(stored) => {
+                if let Some(reservation) = reservation {
+                    reservation.landed();
+                }
+                self.policy.audit_object(key.as_str(), length, 0, self.halt.cancelled()).await;
+                Ok(stored)
+            }
+            Err(error) if error.kind == StoreErrorKind::Exists => Err(RecordError::Exists),
+            Err(error) => Err(RecordError::Failed(Failure::new(FailureClass::Storage, self.words_of(error)))),
+        }
+    }
+
+    /// What is known of a record of the commit.
+    ///
+    /// # Errors
+    /// The policy or the store.
+    pub(crate) async fn head_record(&self, key: ObjectKey) -> Result<Option<ObjectInfo>, StoreError> {
+        let key = self.policy.authorize_read(key).map_err(|denied| StoreError { kind: StoreErrorKind::Denied, message: denied.message })?;
+        let _request = self.request().await;
+        self.unless_halted(self.store.head(&key)).await
+    }
+
+    /// Does `work`, unless there is no time left for it.
+    pub(super) async fn unless_halted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::select! {
+            biased;
+            () = self.halt.cancelled() => {
+                let who = if self.is_left() { "client left" } else { "process ended" };
+                Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the {who} before the store had confirmed the object") })
+            }
+            done = work => done,
+        }
+    }
+
     /// Where jobs run.
     pub(crate) fn io(&self) -> &tokio::runtime::Handle {
         &self.io
@@ -153,7 +243,7 @@ impl UploadContext {
 
     /// The words for a failure of the store: a tenant hears the host's, since the store's name the operator's account, role and keys, and
     /// whatever else it likes.
-    pub(super) fn words_of(&self, error: StoreError) -> String {
+    pub(crate) fn words_of(&self, error: StoreError) -> String {
         match self.tenant() {
             // What is a limit of ours is in our words.
             Some(tenant) if error.kind != StoreErrorKind::Quota => tenant.refer(error.kind.words(), STORE_FAILED, &error.message),

@@ -1,6 +1,7 @@
 //! The task that brings one object home: it follows the commands of an upload, awaits the store, writes the receipt, and owes the abort.
 
 use super::context::UploadContext;
+use super::deferred::{DeferredObject, PendingObject};
 use super::in_flight::InFlightBytes;
 use super::keys::KeyTurn;
 use super::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
@@ -9,10 +10,13 @@ use crate::limits::PART_BYTES;
 use crate::payload::body::Payload;
 use crate::policy::authorize::Authorized;
 use crate::policy::quota::Reservation;
+use crate::policy::resources::MemoryHold;
 use crate::policy::tenant_log::Line;
 use crate::storage::object::{ObjectKey, PutObject};
+use crate::storage::target::ObjectFacts;
 use crate::store::answer::{Part, StoreError, StoreErrorKind, Stored};
 use crate::store::traits::Multipart;
+use async_trait::async_trait;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -21,11 +25,13 @@ use tokio::task::JoinSet;
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) put: Authorized<PutObject>,
+    pub(super) partition: Vec<(String, Option<String>)>,
     pub(super) table: Arc<str>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) turn: KeyTurn,
     pub(super) reservation: Option<Arc<Reservation>>,
-    pub(super) _unsettled: Unsettled,
+    /// Until the object is confirmed, has failed, or waits for the commit.
+    pub(super) unsettled: Option<Unsettled>,
 }
 
 /// What a handle tells its job; the end of the channel means: abort.
@@ -33,8 +39,26 @@ pub(super) struct Start {
 pub(super) enum Command {
     /// A full part.
     Part(Payload, InFlightBytes),
-    /// The rest, and how many rows the object holds. What the job itself takes is on its way until it ends.
-    Finish { payload: Payload, share: InFlightBytes, job: InFlightBytes, rows: u64 },
+    /// The rest, and what the object holds. What the job itself takes is on its way until it ends.
+    Finish { payload: Payload, share: InFlightBytes, job: InFlightBytes, facts: ObjectFacts },
+}
+
+/// How an object is finished.
+enum Finished {
+    /// The store has confirmed it.
+    Stored(Done),
+    /// All of it is at the store, and the last request is for the commit to send.
+    Waiting(Box<Waiting>),
+}
+
+/// An upload with all its parts.
+struct Waiting {
+    upload: Arc<dyn Multipart>,
+    parts: Vec<Part>,
+    bytes: u64,
+    facts: ObjectFacts,
+    /// What the parts take of the tenant's memory.
+    books: MemoryHold,
 }
 
 /// The task that brings one object home.
@@ -48,7 +72,7 @@ pub(super) struct Job {
 struct Done {
     stored: Stored,
     bytes: u64,
-    rows: u64,
+    facts: ObjectFacts,
     /// Until it is written down that the object has landed.
     _job: Option<InFlightBytes>,
 }
@@ -59,7 +83,8 @@ impl Job {
         self.start.turn.wait().await;
         let mut unfinished = None;
         match self.drive(&mut inbox, &mut unfinished).await {
-            Ok(Some(done)) => self.confirm(done).await,
+            Ok(Some(Finished::Stored(done))) => self.confirm(done).await,
+            Ok(Some(Finished::Waiting(waiting))) => return self.defer(*waiting, unfinished),
             Ok(None) => {}
             Err(error) => self.fail(error),
         }
@@ -80,35 +105,62 @@ impl Job {
         &self,
         inbox: &mut mpsc::UnboundedReceiver<Command>,
         unfinished: &mut Option<AbortGuard>,
-    ) -> Result<Option<Done>, StoreError> {
+    ) -> Result<Option<Finished>, StoreError> {
         match inbox.recv().await {
             None => Ok(None),
-            Some(Command::Finish { payload, share: _share, job, rows }) => {
+            // Even the smallest object is an upload where nothing may be seen yet.
+            Some(Command::Finish { payload, share, job, facts }) if self.uploads.deferred.is_some() => {
+                let upload = self.begin(unfinished).await?;
+                let bytes = payload.length();
+                let part = self.uploads.unless_halted(send_part(self.uploads.clone(), upload.clone(), 1, payload, share)).await?;
+                drop(job);
+                let mut books = self.uploads.books.another();
+                account_for(&mut books, &part)?;
+                Ok(Some(Finished::Waiting(Box::new(Waiting { upload, parts: vec![part], bytes, facts, books }))))
+            }
+            Some(Command::Finish { payload, share: _share, job, facts }) => {
                 let bytes = payload.length();
                 // Boxed, here and below: what a request needs is large, and most jobs wait.
                 let put = async {
                     let _request = self.uploads.request().await;
                     Box::pin(self.uploads.timed(self.uploads.store.put(&self.start.put, payload))).await
                 };
-                let stored = self.unless_halted(put).await?;
-                Ok(Some(Done { stored, bytes, rows, _job: Some(job) }))
+                let stored = self.uploads.unless_halted(put).await?;
+                Ok(Some(Finished::Stored(Done { stored, bytes, facts, _job: Some(job) })))
             }
             Some(Command::Part(payload, share)) => {
-                let create = async {
-                    let _request = self.uploads.request().await;
-                    Box::pin(self.uploads.store.create(&self.start.put)).await
-                };
-                let upload = self.unless_halted(create).await?;
-                unfinished.replace(AbortGuard::new(upload.clone(), self));
-                let done = Box::pin(self.unless_halted(self.drive_parts(&upload, (payload, share), inbox))).await;
-                if matches!(done, Ok(Some(_)))
+                let upload = self.begin(unfinished).await?;
+                let finished = Box::pin(self.uploads.unless_halted(self.drive_parts(&upload, (payload, share), inbox))).await;
+                if matches!(finished, Ok(Some(Finished::Stored(_))))
                     && let Some(mut completed) = unfinished.take()
                 {
                     completed.disarm();
                 }
-                done
+                finished
             }
         }
+    }
+
+    /// Begins an upload, which from here on is to be completed or aborted.
+    async fn begin(&self, unfinished: &mut Option<AbortGuard>) -> Result<Arc<dyn Multipart>, StoreError> {
+        let create = async {
+            let _request = self.uploads.request().await;
+            Box::pin(self.uploads.store.create(&self.start.put)).await
+        };
+        let upload = self.uploads.unless_halted(create).await?;
+        unfinished.replace(AbortGuard::new(upload.clone(), self));
+        Ok(upload)
+    }
+
+    /// The object waits for the commit; the write need not wait for the object.
+    fn defer(mut self, waiting: Waiting, unfinished: Option<AbortGuard>) {
+        let uploads = self.uploads.clone();
+        let settled = self.start.unsettled.take();
+        if let (Some(deferred), Some(guard)) = (&uploads.deferred, unfinished) {
+            let Waiting { upload, parts, bytes, facts, books } = waiting;
+            deferred.add(Box::new(WaitingJob { job: self, upload, parts, bytes, facts, guard, _books: books }));
+        }
+        drop(settled);
     }
 
     /// The store's words are the cause, so they (or what a tenant hears of them) are in the books before the guest hears of the failure and tells of it in its own.
@@ -127,7 +179,7 @@ impl Job {
         upload: &Arc<dyn Multipart>,
         first: (Payload, InFlightBytes),
         inbox: &mut mpsc::UnboundedReceiver<Command>,
-    ) -> Result<Option<Done>, StoreError> {
+    ) -> Result<Option<Finished>, StoreError> {
         let mut sending = JoinSet::new();
         let (mut parts, mut bytes, mut count) = (Vec::new(), 0, 0);
         let mut send = |sending: &mut JoinSet<_>, payload: Payload, share: InFlightBytes| {
@@ -140,15 +192,15 @@ impl Job {
             };
         };
         send(&mut sending, first.0, first.1);
-        let (mut rows, mut _job) = (None, None);
+        let (mut finished, mut _job) = (None, None);
         let mut books = self.uploads.books.another();
         // Ends when the handle has finished or given up, and every part has been answered; at the first failure at once.
         let outcome = loop {
             tokio::select! {
-                command = inbox.recv(), if rows.is_none() => match command {
+                command = inbox.recv(), if finished.is_none() => match command {
                     Some(Command::Part(payload, share)) => send(&mut sending, payload, share),
-                    Some(Command::Finish { payload, share, job, rows: claimed }) => {
-                        (rows, _job) = (Some(claimed), Some(job));
+                    Some(Command::Finish { payload, share, job, facts }) => {
+                        (finished, _job) = (Some(facts), Some(job));
                         if payload.length() > 0 {
                             send(&mut sending, payload, share);
                         }
@@ -157,60 +209,114 @@ impl Job {
                 },
                 Some(sent) = sending.join_next() => match sent {
                     Ok(Ok(part)) => {
-                        if let Err(denied) = books.grow_for("another part of an upload", PART_BYTES + part.named_bytes()) {
-                            break Err(StoreError { kind: StoreErrorKind::Quota, message: denied.message });
+                        if let Err(error) = account_for(&mut books, &part) {
+                            break Err(error);
                         }
                         parts.push(part);
                     }
                     Ok(Err(error)) => break Err(error),
                     Err(panic) => break Err(StoreError { kind: StoreErrorKind::Unknown, message: format!("sending a part failed: {panic}") }),
                 },
-                else => break Ok(rows),
+                else => break Ok(finished),
             }
         };
         // Parts on their way are cut off, so that none lands after the abort.
         sending.shutdown().await;
-        let Some(rows) = outcome? else { return Ok(None) };
+        let Some(facts) = outcome? else { return Ok(None) };
         parts.sort_unstable_by_key(|part: &Part| part.number);
+        if self.uploads.deferred.is_some() {
+            return Ok(Some(Finished::Waiting(Box::new(Waiting { upload: upload.clone(), parts, bytes, facts, books }))));
+        }
         let _request = self.uploads.request().await;
         let stored = upload.complete(parts, bytes).await?;
-        Ok(Some(Done { stored, bytes, rows, _job }))
-    }
-
-    /// Does `work`, unless there is no time left for it.
-    async fn unless_halted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        tokio::select! {
-            biased;
-            () = self.uploads.halt.cancelled() => {
-                let who = if self.uploads.is_left() { "client left" } else { "process ended" };
-                Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the {who} before the store had confirmed the object") })
-            }
-            done = work => done,
-        }
+        Ok(Some(Finished::Stored(Done { stored, bytes, facts, _job })))
     }
 
     async fn confirm(&self, done: Done) {
-        let Start { put, table, ledger, turn, reservation, .. } = &self.start;
+        let Start { put, partition, table, ledger, turn, reservation, .. } = &self.start;
+        let rows = done.facts.rows;
         let key = put.get().key.clone();
         if let Some(reservation) = reservation {
             reservation.landed();
         }
-        self.uploads.policy.audit_object(key.as_str(), done.bytes, done.rows, self.uploads.halt.cancelled()).await;
+        self.uploads.policy.audit_object(key.as_str(), done.bytes, rows, self.uploads.halt.cancelled()).await;
         let owner = self.uploads.tenant().map(|tenant| &**tenant);
         if let Some(Line { tenant, more }) = Line::detail_of(owner) {
-            let (table, key, rows, bytes) = (&**table, key.as_str(), done.rows, done.bytes);
-            tracing::debug!(tenant, more, table, key, rows, bytes, "An object is confirmed.");
+            let (table, key, bytes, was_there) = (&**table, key.as_str(), done.bytes, done.stored.was_there);
+            tracing::debug!(tenant, more, table, key, rows, bytes, was_there, "An object is confirmed.");
         }
-        if let Some(rows) = turn.confirmed(table, done.rows)
-            && rows > 0
+        if let Some(replaced) = turn.confirmed(table, rows)
+            && replaced > 0
             && let Some(Line { tenant, more }) = Line::of(owner)
         {
             let (table, key) = (&**table, key.as_str());
-            tracing::warn!(tenant, more, table, key, rows, "An object written earlier in this sync was overwritten.");
+            tracing::warn!(tenant, more, table, key, rows = replaced, "An object written earlier in this sync was overwritten.");
         }
-        let Stored { etag, checksum } = done.stored;
-        ledger.confirm(table, Receipt { table: table.to_string(), key, bytes: done.bytes, rows: done.rows, etag, checksum });
+        let Stored { etag, checksum, was_there } = done.stored;
+        let (table_name, partition, facts) = (table.to_string(), partition.clone(), done.facts);
+        ledger.confirm(table, Receipt { table: table_name, key, bytes: done.bytes, rows, etag, checksum, was_there, partition, facts });
     }
+}
+
+/// A job whose object waits for the commit.
+struct WaitingJob {
+    job: Job,
+    upload: Arc<dyn Multipart>,
+    parts: Vec<Part>,
+    bytes: u64,
+    facts: ObjectFacts,
+    guard: AbortGuard,
+    _books: MemoryHold,
+}
+
+#[async_trait]
+impl DeferredObject for WaitingJob {
+    fn table(&self) -> &Arc<str> {
+        &self.job.start.table
+    }
+
+    fn key(&self) -> &ObjectKey {
+        &self.job.start.put.get().key
+    }
+
+    fn record(&self) -> PendingObject {
+        let put = self.job.start.put.get();
+        PendingObject {
+            key: put.key.as_str().to_owned(),
+            content_type: put.content_type.as_str().to_owned(),
+            upload: self.upload.handle(),
+            parts: self.parts.clone(),
+            bytes: self.bytes,
+            rows: self.facts.rows,
+            partition: self.job.start.partition.clone(),
+            split_offsets: self.facts.split_offsets.clone(),
+        }
+    }
+
+    async fn complete(self: Box<Self>) {
+        let Self { job, upload, parts, bytes, facts, mut guard, _books } = *self;
+        let request = async {
+            let _request = job.uploads.request().await;
+            upload.complete(parts, bytes).await
+        };
+        let completed = job.uploads.unless_halted(request).await;
+        // Where that is not certain, it is there, or can be completed from the record: an abort would lose it.
+        guard.disarm();
+        match completed {
+            Ok(stored) => job.confirm(Done { stored, bytes, facts, _job: None }).await,
+            Err(error) => job.fail(error),
+        }
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        self.guard.abort().await;
+    }
+}
+
+/// Takes what a part needs of the tenant's memory.
+fn account_for(books: &mut MemoryHold, part: &Part) -> Result<(), StoreError> {
+    let taken = books.grow_for("another part of an upload", PART_BYTES + part.named_bytes());
+    taken.map_err(|denied| StoreError { kind: StoreErrorKind::Quota, message: denied.message })
 }
 
 async fn send_part(
@@ -280,7 +386,7 @@ async fn abort(uploads: &UploadContext, upload: &dyn Multipart, key: &ObjectKey)
 
 fn not_aborted(uploads: &UploadContext, upload: &dyn Multipart, key: &ObjectKey, error: &str) {
     let Some(Line { tenant, more }) = Line::of(uploads.tenant().map(|tenant| &**tenant)) else { return };
-    let (key, upload) = (key.as_str(), upload.id());
+    let (key, upload) = (key.as_str(), upload.handle().id);
     tracing::warn!(
         tenant,
         more,

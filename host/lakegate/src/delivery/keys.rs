@@ -3,19 +3,54 @@
 use crate::limits::{MAX_TABLE_NAMES_BYTES, MAX_TABLES, REMEMBERED_TABLE_BYTES};
 use crate::policy::resources::MemoryHold;
 use crate::storage::object::ObjectKey;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
+
+/// Whether a key may come again within a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// None does: each has a UUID. Nothing is remembered.
+    Never,
+    /// It may, and the object is replaced: who does so is warned.
+    Replaces,
+    /// It must not, since nothing is replaced: at the store, an object of ours would look like one of an earlier attempt.
+    Refused,
+}
+
+/// Why a key cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyTaken {
+    #[error("is being written by the table {0:?}")]
+    Open(Arc<str>),
+    #[error("was written before in this sync, and nothing is replaced: tables, or the objects of one, need keys of their own")]
+    Written,
+    #[error("cannot be remembered: {0}")]
+    NoMemory(String),
+}
 
 /// The keys of a session: which are being written, and which uploads are not settled.
 #[derive(Debug)]
 pub(super) struct Keys {
-    remember: bool,
+    repetition: Repetition,
     states: Mutex<HashMap<ObjectKey, KeyState>>,
     /// The last key that each table's rows were confirmed under, where keys may come again. Others are forgotten: what tells a table's keys
     /// apart is time, which does not come again, or a UUID, and of these there is no end.
     last: Mutex<LastKeys>,
+    /// The digests of all keys so far, where none may come again.
+    written: Mutex<Written>,
 }
+
+/// See [`Repetition::Refused`]. By 128 bits of each key: a meeting of two would fail a table that need not, and is not to be expected.
+#[derive(Debug, Default)]
+struct Written {
+    digests: HashSet<u128>,
+    hold: MemoryHold,
+}
+
+/// Memory of a key that must not come again.
+const WRITTEN_KEY_BYTES: u64 = 32;
 
 /// See [`Keys`].
 #[derive(Debug, Default)]
@@ -65,9 +100,24 @@ pub(super) struct KeyTurn {
 }
 
 impl Keys {
-    pub(super) fn new(remember: bool, hold: MemoryHold) -> Self {
+    pub(super) fn new(repetition: Repetition, hold: MemoryHold) -> Self {
+        let written = Written { hold: hold.another(), ..Written::default() };
         let last = LastKeys { hold, ..LastKeys::default() };
-        Self { remember, states: Mutex::default(), last: Mutex::new(last) }
+        Self { repetition, states: Mutex::default(), last: Mutex::new(last), written: Mutex::new(written) }
+    }
+
+    /// Remembers a key that must not come again.
+    fn write_once(&self, key: &ObjectKey) -> Result<(), KeyTaken> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let [low, high] = [0_u8, 1].map(|half| {
+            let mut hasher = DefaultHasher::new();
+            (half, key).hash(&mut hasher);
+            u128::from(hasher.finish())
+        });
+        if !written.digests.insert(high << 64 | low) {
+            return Err(KeyTaken::Written);
+        }
+        written.hold.grow_for("another key of the sync", WRITTEN_KEY_BYTES).map_err(|denied| KeyTaken::NoMemory(denied.message))
     }
 
     /// The table's rows are under this key now.
@@ -101,12 +151,23 @@ impl Keys {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place. The error is the table that is writing this key now.
-    pub(super) fn open(self: &Arc<Self>, key: &ObjectKey, table: &Arc<str>) -> Result<(OpenKey, KeyTurn), Arc<str>> {
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// Another has it, or has had it and the key must not come again.
+    pub(super) fn open(self: &Arc<Self>, key: &ObjectKey, table: &Arc<str>) -> Result<(OpenKey, KeyTurn), KeyTaken> {
         let mut states = self.states();
         let state = states.entry(key.clone()).or_default();
         if let Some(other) = &state.open {
-            return Err(other.clone());
+            return Err(KeyTaken::Open(other.clone()));
+        }
+        if self.repetition == Repetition::Refused
+            && let Err(taken) = self.write_once(key)
+        {
+            if state.unsettled == 0 {
+                states.remove(key);
+            }
+            return Err(taken);
         }
         state.open = Some(table.clone());
         state.unsettled += 1;
@@ -146,7 +207,7 @@ impl KeyTurn {
     /// The object is there. Answers how many rows the one it replaced had.
     pub(super) fn confirmed(&self, table: &Arc<str>, rows: u64) -> Option<u64> {
         let replaced = self.keys.states().get_mut(&self.key)?.confirmed.replace(rows);
-        if self.keys.remember {
+        if self.keys.repetition == Repetition::Replaces {
             self.keys.remember(table, &self.key);
         }
         replaced
@@ -166,23 +227,31 @@ mod tests {
     use crate::policy::resources::Resources;
     use std::num::NonZeroU32;
 
-    fn keys(remember: bool) -> (Arc<Keys>, ObjectKey, Arc<str>) {
-        (Arc::new(Keys::new(remember, MemoryHold::default())), ObjectKey::parse("k").unwrap(), "t".into())
+    fn keys(repetition: Repetition) -> (Arc<Keys>, ObjectKey, Arc<str>) {
+        (Arc::new(Keys::new(repetition, MemoryHold::default())), ObjectKey::parse("k").unwrap(), "t".into())
     }
 
     #[test]
     fn a_key_has_one_writer_at_a_time() {
-        let (keys, key, table) = keys(true);
+        let (keys, key, table) = keys(Repetition::Replaces);
         let (open, turn) = keys.open(&key, &table).unwrap();
-        assert_eq!(&*keys.open(&key, &"u".into()).unwrap_err(), "t");
+        assert_eq!(keys.open(&key, &"u".into()).unwrap_err(), KeyTaken::Open("t".into()));
         drop(open);
         assert!(keys.open(&key, &"u".into()).is_ok(), "handed over, though not settled");
         drop(turn);
     }
 
+    #[test]
+    fn where_nothing_is_replaced_a_key_comes_once() {
+        let (keys, key, table) = keys(Repetition::Refused);
+        drop(keys.open(&key, &table).unwrap());
+        assert_eq!(keys.open(&key, &table).unwrap_err(), KeyTaken::Written);
+        assert!(keys.open(&ObjectKey::parse("other").unwrap(), &table).is_ok());
+    }
+
     #[tokio::test]
     async fn an_upload_waits_for_the_one_before() {
-        let (keys, key, table) = keys(true);
+        let (keys, key, table) = keys(Repetition::Replaces);
         let (open, first) = keys.open(&key, &table).unwrap();
         drop(open);
         let (_open, second) = keys.open(&key, &table).unwrap();
@@ -199,20 +268,20 @@ mod tests {
 
     #[test]
     fn keys_are_forgotten_unless_they_may_repeat() {
-        for remember in [false, true] {
-            let (keys, key, table) = keys(remember);
+        for (repetition, remembered) in [(Repetition::Never, 0), (Repetition::Refused, 0), (Repetition::Replaces, 1)] {
+            let (keys, key, table) = keys(repetition);
             let (open, turn) = keys.open(&key, &table).unwrap();
             drop(open);
             turn.confirmed(&table, 1);
             drop(turn);
-            assert_eq!(keys.states().len(), usize::from(remember));
+            assert_eq!(keys.states().len(), remembered, "{repetition:?}");
         }
     }
 
     #[test]
     fn keys_are_remembered_as_far_as_there_is_memory() {
         let budget = Resources::new(NonZeroU32::MIN, Some(2_000)).budget;
-        let keys = Arc::new(Keys::new(true, budget.hold()));
+        let keys = Arc::new(Keys::new(Repetition::Replaces, budget.hold()));
         let confirm = |table: &str, key: &str| {
             let (open, turn) = keys.open(&ObjectKey::parse(key).unwrap(), &table.into()).unwrap();
             drop(open);
@@ -238,7 +307,7 @@ mod tests {
     /// Without a limit of rows a key with a UUID looks like one that may come again.
     #[test]
     fn one_key_a_table_is_remembered() {
-        let (keys, key, table) = keys(true);
+        let (keys, key, table) = keys(Repetition::Replaces);
         let confirm = |key: &ObjectKey, table: &Arc<str>| {
             let (open, turn) = keys.open(key, table).unwrap();
             drop(open);

@@ -9,6 +9,7 @@ use crate::policy::resources::MemoryHold;
 use crate::policy::tenant::Tenant;
 use crate::policy::tenant_log::Line;
 use crate::storage::object::ObjectKey;
+use crate::storage::target::{ColumnFacts, ObjectFacts};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -29,7 +30,16 @@ pub struct Receipt {
     pub etag: String,
     /// CRC32 as base64, where known.
     pub checksum: Option<String>,
+    /// Whether the object was there before this sync, with the same bytes.
+    pub was_there: bool,
+    /// The partition of its rows: names and values.
+    pub partition: Vec<(String, Option<String>)>,
+    /// What the component says of its content.
+    pub facts: ObjectFacts,
 }
+
+/// Memory of a partition's value beside its texts.
+const PARTITION_VALUE_BYTES: usize = 48;
 
 /// The calls of a guest that concern one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +88,7 @@ impl Failure {
 }
 
 /// How one table fared in a write.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TableReport {
     /// The table.
     pub table: String,
@@ -96,6 +106,10 @@ pub struct TableReport {
     pub failure: Option<Failure>,
     /// Its place among the failures.
     pub failed_as: u64,
+    /// The attempt that has committed the table before this write, which took none of its rows: empty if nothing names it.
+    pub committed_before: Option<String>,
+    /// The key of the manifest that this write has made of it.
+    pub manifest: Option<String>,
 }
 
 /// How a write fared, table by table, in the order the tables first appeared.
@@ -111,6 +125,16 @@ impl WriteReport {
         let mut failed: Vec<_> = self.tables.iter().filter(|table| table.failure.is_some()).collect();
         failed.sort_by_key(|table| table.failed_as);
         failed.into_iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?)))
+    }
+}
+
+impl WriteReport {
+    /// A table fails after the books were closed.
+    pub(crate) fn fail(&mut self, number: usize, failure: Failure) {
+        let failures = self.tables.iter().filter(|table| table.failure.is_some()).map(|table| table.failed_as + 1).max();
+        if let Some(table) = self.tables.get_mut(number).filter(|table| table.failure.is_none()) {
+            (table.failed_as, table.failure) = (failures.unwrap_or_default(), Some(failure));
+        }
     }
 }
 
@@ -174,6 +198,7 @@ struct Account {
     stopped: bool,
     abandoned: bool,
     opened: bool,
+    committed_before: Option<String>,
 }
 
 impl Books {
@@ -263,8 +288,22 @@ impl Ledger {
         // What headers claim may add up to anything.
         books.totals.rows = books.totals.rows.saturating_add(rows);
         let account = books.account(table);
+        if account.committed_before.is_some() {
+            return Ok(false);
+        }
         account.rows_in = account.rows_in.saturating_add(rows);
         Ok(!account.stopped)
+    }
+
+    /// The table was committed before: none of its rows are wanted, and none are missing.
+    ///
+    /// # Errors
+    /// There are too many tables.
+    pub(crate) fn skip(&self, table: &Arc<str>, attempt: String) -> Result<(), InvalidMessage> {
+        let mut books = self.books();
+        books.make_room(table)?;
+        books.account(table).committed_before = Some(attempt);
+        Ok(())
     }
 
     /// The write will end badly: nothing more of it is wanted, and what waits for the store need not.
@@ -325,7 +364,8 @@ impl Ledger {
         let mut books = self.books();
         books.totals.bytes += receipt.bytes;
         books.totals.objects += 1;
-        let kept = books.receipt_room.checked_sub(receipt.kept_bytes());
+        let bytes = receipt.kept_bytes();
+        let kept = books.receipt_room.checked_sub(bytes).filter(|_| books.hold.grow(bytes));
         books.receipt_room = kept.unwrap_or(books.receipt_room);
         let account = books.account(table);
         account.confirmed += receipt.rows;
@@ -410,6 +450,21 @@ impl Ledger {
         WriteReport { tables }
     }
 
+    /// The tables that were not committed before, and the rows that came in of each; one whose objects do not claim all of them has failed.
+    pub(crate) fn claimed_tables(&self) -> Vec<(Arc<str>, u64)> {
+        let accounts: Vec<(Arc<str>, u64, u64)> = {
+            let books = self.books();
+            let account = |table: &Arc<str>| books.accounts.get(table).map(|account| (table.clone(), account.rows_in, account.claimed));
+            let is_wanted = |table: &&Arc<str>| books.accounts.get(*table).is_some_and(|account| account.committed_before.is_none());
+            books.order.iter().filter(is_wanted).filter_map(account).collect()
+        };
+        for (table, rows_in, claimed) in accounts.iter().filter(|(_, rows_in, claimed)| rows_in != claimed) {
+            let message = format!("the books do not add up: {rows_in} rows in, {claimed} claimed");
+            self.fail(table, Failure::new(FailureClass::Unexpected, message));
+        }
+        accounts.into_iter().map(|(table, rows_in, _)| (table, rows_in)).collect()
+    }
+
     /// Closes the books: a table whose rows do not add up has failed.
     pub(crate) fn audit(&self) -> WriteReport {
         let mut books = self.books();
@@ -432,7 +487,12 @@ impl Receipt {
     /// Bytes that it takes in memory, about.
     fn kept_bytes(&self) -> u64 {
         let texts = self.table.len() + self.key.as_str().len() + self.etag.len() + self.checksum.as_ref().map_or(0, String::len);
-        (size_of::<Self>() + texts) as u64
+        let partition =
+            self.partition.iter().map(|(name, value)| PARTITION_VALUE_BYTES + name.len() + value.as_ref().map_or(0, String::len));
+        let bound = |bound: &Option<Vec<u8>>| bound.as_ref().map_or(0, Vec::len);
+        let column = |it: &ColumnFacts| size_of::<ColumnFacts>() + it.path.len() + bound(&it.lower) + bound(&it.upper);
+        let facts = self.facts.columns.iter().map(column).sum::<usize>() + self.facts.split_offsets.len() * size_of::<u64>();
+        (size_of::<Self>() + texts + partition.sum::<usize>() + facts) as u64
     }
 }
 
@@ -448,6 +508,8 @@ impl Account {
             receipts: self.receipts,
             failure,
             failed_as,
+            committed_before: self.committed_before,
+            manifest: None,
         }
     }
 }
@@ -470,7 +532,17 @@ mod tests {
     use std::num::NonZeroU32;
 
     fn receipt(rows: u64) -> Receipt {
-        Receipt { table: "t".into(), key: ObjectKey::parse("t/1").unwrap(), bytes: 10, rows, etag: "e".into(), checksum: None }
+        Receipt {
+            table: "t".into(),
+            key: ObjectKey::parse("t/1").unwrap(),
+            bytes: 10,
+            rows,
+            etag: "e".into(),
+            checksum: None,
+            was_there: false,
+            partition: Vec::new(),
+            facts: ObjectFacts::default(),
+        }
     }
 
     #[track_caller]

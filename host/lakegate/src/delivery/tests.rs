@@ -1,15 +1,17 @@
 //! Uploads, their jobs and aborts, halting, and the order of one key, against a store in memory whose calls go wrong: every call that a small
 //! object makes, with every fault, and every way for a guest to end.
 
-use super::context::UploadContext;
+use super::context::{ObjectRules, UploadContext};
 use super::in_flight::InFlight;
+use super::keys::Repetition;
 use super::ledger::{Call, Ledger, WriteReport};
 use super::staging::Staging;
 use super::upload::{TableCall, Upload};
 use crate::payload::spill::Spill;
 use crate::policy::authorize::Policy;
 use crate::policy::resources::MemoryHold;
-use crate::storage::target::{ObjectAttributes, PutError, StorageTarget};
+use crate::storage::object::IfExists;
+use crate::storage::target::{ObjectAttributes, ObjectFacts, PutError, StorageTarget};
 use crate::store::answer::StoreErrorKind;
 use crate::store::faulty::{Fault, FaultyStore, Operation};
 use crate::store::memory::MemoryStore;
@@ -66,7 +68,8 @@ impl World {
         let bucket = faulty.connect(&target).await.expect("a bucket");
         let (staging, in_flight) = (Staging::new(1 << 20, Spill::None, None), InFlight::new(1 << 20));
         let hold = MemoryHold::default;
-        let uploads = UploadContext::new(bucket, Policy::of_user(), staging.clone(), in_flight.clone(), true, hold(), Handle::current());
+        let rules = ObjectRules { repetition: Repetition::Replaces, if_exists: IfExists::Replace, deferred: false };
+        let uploads = UploadContext::new(bucket, Policy::of_user(), staging.clone(), in_flight.clone(), rules, hold(), Handle::current());
         Self { store, faulty, uploads, staging, in_flight, ledger: Arc::new(Ledger::new(None, hold(), u64::MAX)) }
     }
 
@@ -75,7 +78,7 @@ impl World {
         let table: Arc<str> = table.into();
         assert_eq!(self.ledger.admit(&table, ROWS), Ok(true));
         let call = TableCall { table, ledger: self.ledger.clone(), call: Call::Insert };
-        let attributes = ObjectAttributes { key: key.into(), content_type: "text/plain".into() };
+        let attributes = ObjectAttributes { key: key.into(), content_type: "text/plain".into(), ..ObjectAttributes::default() };
         let mut upload = Upload::open(&self.uploads, &attributes, &call, 0)?;
         for chunk in content.chunks(3) {
             upload.write(chunk.to_vec().into()).await?;
@@ -153,13 +156,13 @@ async fn one_object(bytes: usize, operation: Operation, nth: u32, fault: Fault, 
     if let Ok(upload) = world.upload("t", "k", &content).await {
         match end {
             End::Dropped => drop(upload),
-            End::Finished => drop(upload.finish(ROWS)),
+            End::Finished => drop(upload.finish(ObjectFacts { rows: ROWS, ..ObjectFacts::default() })),
             End::Halted => {
-                let _ = upload.finish(ROWS);
+                let _ = upload.finish(ObjectFacts { rows: ROWS, ..ObjectFacts::default() });
                 world.uploads.halt();
             }
             End::Left => {
-                let _ = upload.finish(ROWS);
+                let _ = upload.finish(ObjectFacts { rows: ROWS, ..ObjectFacts::default() });
                 world.uploads.leave();
             }
         }
@@ -197,7 +200,7 @@ fn without_a_fault_every_object_is_there() {
         in_virtual_time(async {
             let world = World::new().await;
             let upload = world.upload("t", "k", &content(bytes)).await.expect("taken");
-            upload.finish(ROWS).expect("taken");
+            upload.finish(ObjectFacts { rows: ROWS, ..ObjectFacts::default() }).expect("taken");
             let report = world.report().await;
             assert_eq!(report.tables[0].failure, None, "{bytes}");
             assert_eq!(&world.store.objects(BUCKET)[0].bytes[..], &content(bytes)[..]);
@@ -232,7 +235,7 @@ async fn two_objects(first: usize, second: usize, operation: Operation, nth: u32
     world.faulty.inject(operation, nth, fault);
     for (table, bytes) in [("t1", first), ("t2", second)] {
         if let Ok(upload) = world.upload(table, "k", &content(bytes)).await {
-            let _ = upload.finish(ROWS);
+            let _ = upload.finish(ObjectFacts { rows: ROWS, ..ObjectFacts::default() });
         }
     }
     let report = world.report().await;
@@ -258,7 +261,7 @@ fn a_key_that_is_being_written_is_refused_to_another_table() {
         let upload = world.upload("t", "k", b"abc").await.expect("taken");
         let refused = world.upload("u", "k", b"abc").await.expect_err("two writers of one key");
         assert_eq!(refused, PutError::Invalid(r#"the key "k" is being written by the table "t""#.into()));
-        upload.finish(ROWS).expect("taken");
+        upload.finish(ObjectFacts { rows: ROWS, ..ObjectFacts::default() }).expect("taken");
         let failed: Vec<bool> = world.report().await.tables.iter().map(|table| table.failure.is_some()).collect();
         assert_eq!(failed, [false, true]);
     });

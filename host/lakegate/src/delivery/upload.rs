@@ -15,7 +15,7 @@ use crate::policy::quota::{OpenObject, Reservation};
 use crate::policy::resources::MemoryHold;
 use crate::policy::tenant_log::Line;
 use crate::storage::object::{ObjectKey, PutObject};
-use crate::storage::target::{ObjectAttributes, PutError};
+use crate::storage::target::{ObjectAttributes, ObjectFacts, PutError};
 use crate::store::answer::StoreErrorKind;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
@@ -74,8 +74,12 @@ impl Upload {
             ledger.fail(table, Failure::new(class, error.message()));
             error
         };
+        if let Some(problem) = attributes.problem() {
+            return Err(refuse(FailureClass::Unexpected, PutError::Invalid(problem)));
+        }
         let request = PutObject::parse(&attributes.key, &attributes.content_type);
-        let request = request.map_err(|error| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
+        let mut request = request.map_err(|error| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
+        request.if_exists = uploads.if_exists;
         let key = request.key.clone();
         let deny = |denied: Denied| {
             uploads.policy.audit_denial(&denied, Some(key.as_str()));
@@ -87,10 +91,10 @@ impl Upload {
         let reservation = quota.map(|quota| quota.reserve()).transpose().map_err(deny)?.map(Arc::new);
         let mut books = uploads.books.another();
         books.grow_for("another open object", OPEN_OBJECT_BYTES).map_err(deny)?;
-        let (open, turn) = uploads.keys.open(&put.get().key, table).map_err(|other| {
-            let message = format!("the key {:?} is being written by the table {other:?}", put.get().key.as_str());
-            refuse(FailureClass::Data, PutError::Invalid(message))
-        })?;
+        let (open, turn) = uploads
+            .keys
+            .open(&put.get().key, table)
+            .map_err(|taken| refuse(FailureClass::Data, PutError::Invalid(format!("the key {:?} {taken}", put.get().key.as_str()))))?;
         let unsettled = ledger.begin_upload(table, *call);
         if let Some(Line { tenant, more }) = Line::detail_of(uploads.tenant().map(|tenant| &**tenant)) {
             tracing::debug!(lane, tenant, more, table = &**table, key = put.get().key.as_str(), "An object is opened.");
@@ -101,7 +105,15 @@ impl Upload {
             staged: uploads.staging.part(),
             failed: Arc::default(),
             reservation: reservation.clone(),
-            state: State::Small(Start { put, table: table.clone(), ledger: ledger.clone(), turn, reservation, _unsettled: unsettled }),
+            state: State::Small(Start {
+                put,
+                partition: attributes.partition.clone(),
+                table: table.clone(),
+                ledger: ledger.clone(),
+                turn,
+                reservation,
+                unsettled: Some(unsettled),
+            }),
             _open: open,
             _open_object: open_object,
             _books: books,
@@ -160,15 +172,18 @@ impl Upload {
     /// # Errors
     /// The claim is refused, a part has failed already, or nobody wants the object any more: encoders with nothing left to write would not
     /// hear of that otherwise.
-    pub(crate) fn finish(mut self, rows: u64) -> Result<(), PutError> {
+    pub(crate) fn finish(mut self, facts: ObjectFacts) -> Result<(), PutError> {
         self.check()?;
+        if let Some(problem) = facts.problem() {
+            return Err(self.refuse(FailureClass::Unexpected, PutError::Invalid(problem)));
+        }
         let (table, ledger) = self.account();
-        ledger.claim(&table, rows).map_err(|failure| PutError::Invalid(failure.message))?;
+        ledger.claim(&table, facts.rows).map_err(|failure| PutError::Invalid(failure.message))?;
         let payload = self.staged.take();
         let share = self.uploads.in_flight.take(payload.length());
         // Not before: only a job that is complete comes to its end without the guest.
         let job = self.uploads.in_flight.take(JOB_BYTES);
-        self.send(Command::Finish { payload, share, job, rows });
+        self.send(Command::Finish { payload, share, job, facts });
         Ok(())
     }
 
@@ -231,6 +246,8 @@ fn put_error(kind: StoreErrorKind) -> PutError {
         StoreErrorKind::Unavailable => PutError::Unavailable("the store did not take the object in time".into()),
         StoreErrorKind::Rejected => PutError::Rejected("the store refused the object".into()),
         StoreErrorKind::Unknown => PutError::Unavailable("the store left the outcome open".into()),
+        StoreErrorKind::Exists => PutError::Rejected("the key has another object".into()),
+        StoreErrorKind::Unsupported => PutError::Rejected("the store lacks an ability".into()),
         StoreErrorKind::Quota => PutError::Quota("a limit of the store is reached".into()),
     }
 }

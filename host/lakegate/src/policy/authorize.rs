@@ -3,7 +3,7 @@
 use super::audit::AUDIT;
 use super::denied::Denied;
 use super::tenant::Tenant;
-use crate::storage::object::PutObject;
+use crate::storage::object::{ObjectKey, PutObject};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,6 +48,29 @@ impl Policy {
         match &self.tenant {
             None => Ok(Authorized(request)),
             Some(tenant) => tenant.grant.check(&request).map(|()| Authorized(request)),
+        }
+    }
+
+    /// Decides on an object that the host itself writes beside the tables' objects: a manifest, a list, a marker. Its content type is the
+    /// host's.
+    ///
+    /// # Errors
+    /// [`Denied`], naming the rule and the value.
+    pub fn authorize_record(&self, request: PutObject) -> Result<Authorized<PutObject>, Denied> {
+        match &self.tenant {
+            None => Ok(Authorized(request)),
+            Some(tenant) => tenant.grant.check_record(&request.key).map(|()| Authorized(request)),
+        }
+    }
+
+    /// Decides on a look at an object that is, or may be, one of the session's own.
+    ///
+    /// # Errors
+    /// [`Denied`], naming the rule and the value.
+    pub fn authorize_read(&self, key: ObjectKey) -> Result<Authorized<ObjectKey>, Denied> {
+        match &self.tenant {
+            None => Ok(Authorized(key)),
+            Some(tenant) => tenant.grant.check_record(&key).map(|()| Authorized(key)),
         }
     }
 

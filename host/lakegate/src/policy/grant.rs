@@ -53,6 +53,15 @@ pub struct Grant {
     /// Checksums that a spec may ask for: `crc32`, `none`; unless granted, it may not speak of them.
     #[serde(default)]
     pub checksum_algorithms: Vec<String>,
+    /// Ways of delivery that a spec may ask for beside `at_least_once`: `exactly_once`. The role of a tenant that has it may read its objects.
+    #[serde(default)]
+    pub delivery: Vec<String>,
+    /// Moments at which objects may become visible beside `immediate`: `on_commit`.
+    #[serde(default)]
+    pub visibility: Vec<String>,
+    /// Beginnings of the keys of manifests, lists and markers, beside `key_prefixes`; unless granted, a spec may not ask for a manifest.
+    #[serde(default)]
+    pub manifest_prefixes: Vec<String>,
     /// Whether requests may be logged (`aws_debug`).
     #[serde(default)]
     pub request_log: bool,
@@ -107,8 +116,15 @@ impl Grant {
         for key in self.kms_keys.iter().filter(|key| !is_kms_key(key)) {
             problems.push(format!("`kms_keys`: {key:?} is neither the ARN of a key nor its id (an alias may come to mean another key)"));
         }
-        for prefix in self.key_prefixes.iter().filter(|prefix| !is_whole(prefix)) {
-            problems.push(format!("`key_prefixes`: {prefix:?} is neither empty nor made of whole segments that end in `/`"));
+        for (name, list) in [("key_prefixes", &self.key_prefixes), ("manifest_prefixes", &self.manifest_prefixes)] {
+            for prefix in list.iter().filter(|prefix| !is_whole(prefix)) {
+                problems.push(format!("`{name}`: {prefix:?} is neither empty nor made of whole segments that end in `/`"));
+            }
+        }
+        for (name, list, known) in [("delivery", &self.delivery, "exactly_once"), ("visibility", &self.visibility, "on_commit")] {
+            for value in list.iter().filter(|value| *value != known) {
+                problems.push(format!("`{name}`: {value:?} is not {known}, which is all that can be granted"));
+            }
         }
         for format in self.formats.iter().filter(|format| !is_format_name(format)) {
             let wanted = format!("1 to {MAX_FORMAT_NAME_BYTES} bytes without control characters");
@@ -159,6 +175,21 @@ impl Grant {
             return Err(Denied::new("key_prefixes", text));
         }
         is_granted("content_types", &self.content_types, request.content_type.as_str())
+    }
+
+    /// Decides on the key of a manifest, a list or a marker, and on a look at an object.
+    ///
+    /// # Errors
+    /// `manifest_prefixes`.
+    pub(super) fn check_record(&self, key: &ObjectKey) -> Result<(), Denied> {
+        let key = key.as_str();
+        let granted = || self.key_prefixes.iter().chain(&self.manifest_prefixes);
+        if granted().any(|prefix| is_whole(prefix) && key.starts_with(prefix.as_str())) {
+            return Ok(());
+        }
+        let granted: Vec<&String> = granted().collect();
+        let text = format!("the key {:?} is outside the granted prefixes {granted:?}", cut(key, MAX_QUOTED_BYTES));
+        Err(Denied::new("manifest_prefixes", text))
     }
 
     /// Decides on the size that an object would have.
@@ -226,6 +257,12 @@ impl Grant {
         rules.push(bound("max_part_bytes", target.part_size_bytes, self.max_part_bytes));
         let checksum = target.checksum_algorithm.as_ref();
         rules.push(checksum.map_or(Ok(()), |name| is_granted("checksum_algorithms", &self.checksum_algorithms, name)));
+        let commit = &configuration.commit;
+        let way = commit.create_only.map(|_| "exactly_once");
+        rules.push(way.map_or(Ok(()), |way| is_granted("delivery", &self.delivery, way)));
+        rules.push(if commit.pending.is_some() { is_granted("visibility", &self.visibility, "on_commit") } else { Ok(()) });
+        let manifests = (commit.manifest.is_some() || commit.pending.is_some()) && self.manifest_prefixes.is_empty();
+        rules.push(refuse(manifests, "manifest_prefixes", "`manifest` and `visibility: on_commit` are not granted"));
         rules.push(refuse(target.log_requests && !self.request_log, "request_log", "`aws_debug` is not granted"));
         rules.into_iter().filter_map(Result::err).collect()
     }

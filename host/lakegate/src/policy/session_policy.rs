@@ -27,9 +27,30 @@ impl Grant {
             json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects}),
             json!({"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": [format!("arn:{partition}:s3:::*")], "Condition": other_mode}),
         ];
+        statements.extend(self.record_statements(partition, &objects));
         statements.extend(self.acl_statement(&objects));
         statements.extend(self.kms_statement(partition));
         in_latin(&json!({"Version": "2012-10-17", "Statement": statements}).to_string())
+    }
+
+    /// Manifests are put under prefixes of their own; exactly-once delivery looks at the objects that have a key already.
+    fn record_statements(&self, partition: &str, objects: &[String]) -> Vec<Value> {
+        let records: Vec<String> = self
+            .buckets
+            .iter()
+            .flat_map(|bucket| {
+                self.manifest_prefixes.iter().map(move |prefix| format!("arn:{partition}:s3:::{bucket}/{}*", literal(prefix)))
+            })
+            .collect();
+        let mut statements = Vec::new();
+        if !records.is_empty() {
+            statements.push(json!({"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": records}));
+        }
+        if !self.delivery.is_empty() {
+            let read = [objects, records.as_slice()].concat();
+            statements.push(json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": read}));
+        }
+        statements
     }
 
     /// Canned ACLs as granted, and no grants in headers of their own, which name none. Other stores know no such condition.

@@ -9,13 +9,17 @@ use super::request_log::RequestLog;
 use super::retry::{Attempt, Retry, watched};
 use super::sizes::PartSizes;
 use crate::payload::body::{Payload, Progress};
-use crate::storage::object::PutObject;
-use crate::store::answer::{StoreError, StoreErrorKind, Stored};
+use crate::storage::object::{IfExists, PutObject};
+use crate::store::answer::{ObjectInfo, StoreError, StoreErrorKind, Stored};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 use aws_smithy_types::body::SdkBody;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use std::collections::HashMap;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,10 +60,10 @@ impl Bucket {
         token: Option<&String>,
         attempt: &Attempt,
     ) -> Result<Option<Stored>, Failure> {
-        let PutObject { key, content_type } = put;
+        let PutObject { key, content_type, .. } = put;
         let limits = self.retry.timeouts;
         let (progress, exchange) = (Arc::new(Progress::default()), Exchange::of(attempt));
-        let mut request = self
+        let request = self
             .sdk
             .put_object()
             .bucket(&self.place.bucket)
@@ -68,11 +72,10 @@ impl Bucket {
             .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
             .set_checksum_crc32(digest.crc32.clone())
             .set_content_md5(digest.md5.clone())
+            .set_if_none_match(if_none_match(put))
+            .set_metadata(metadata(put, token))
             .body(stream(body, &progress));
-        request = self.options.on_put(request);
-        if let Some(token) = token {
-            request = request.metadata(TOKEN_KEY, token);
-        }
+        let request = self.options.on_put(request);
         let request = request.customize().interceptor(self.log(key.as_str(), attempt.number)).interceptor(exchange.clone());
         let send = async {
             match request.send().await {
@@ -88,9 +91,9 @@ impl Bucket {
         same_checksum(ours, theirs)?;
         let checksum = digest.crc32.clone();
         match answer.e_tag().filter(|etag| !etag.is_empty()) {
-            Some(etag) => Ok(Some(Stored { etag: self::etag(Some(etag))?, checksum })),
+            Some(etag) => Ok(Some(Stored { etag: self::etag(Some(etag))?, checksum, was_there: false })),
             // Who knows the checksum of the bytes has them.
-            None if ours.is_some() && ours == theirs => Ok(Some(Stored { etag: String::new(), checksum })),
+            None if ours.is_some() && ours == theirs => Ok(Some(Stored { etag: String::new(), checksum, was_there: false })),
             None => Ok(None),
         }
     }
@@ -101,7 +104,7 @@ impl Bucket {
         match self.head(put.key.as_str(), token, body.length(), &Attempt::first()).await {
             Ok(etag) => {
                 self.nameless.store(true, Ordering::Relaxed);
-                Ok(Stored { etag, checksum: digest.crc32.clone() })
+                Ok(Stored { etag, checksum: digest.crc32.clone(), was_there: false })
             }
             Err(head) => Err(Failure::doubtful(200, &format!("{NAMELESS}, and HEAD does not show the object either: {}", head.text()))),
         }
@@ -109,18 +112,70 @@ impl Bucket {
 
     /// Asks for an object of ours of so many bytes. Answers its ETag, perhaps empty.
     pub(super) async fn head(&self, key: &str, token: &str, bytes: u64, attempt: &Attempt) -> Result<String, Failure> {
+        let found = self.info(key, false, attempt).await?;
+        if found.bytes == Some(bytes) && found.metadata.get(TOKEN_KEY).is_some_and(|theirs| theirs == token) {
+            return Ok(found.etag);
+        }
+        Err(Failure::lasting(StoreErrorKind::Unknown, "another object has the key"))
+    }
+
+    /// What the store says of an object, with its checksum if asked to.
+    pub(super) async fn info(&self, key: &str, with_checksum: bool, attempt: &Attempt) -> Result<ObjectInfo, Failure> {
         let exchange = Exchange::of(attempt);
-        let request = self.sdk.head_object().bucket(&self.place.bucket).key(key).customize();
+        let mode = with_checksum.then_some(ChecksumMode::Enabled);
+        let request = self.sdk.head_object().bucket(&self.place.bucket).key(key).set_checksum_mode(mode).customize();
         let request = request.interceptor(self.log(key, attempt.number)).interceptor(exchange.clone());
         let send = async { request.send().await.map_err(|error| exchange.failed(&error, &self.place).of_head()) };
         let answer = self.answer_within(self.retry.timeouts.answer, send).await?;
-        let theirs = answer.metadata().and_then(|metadata| metadata.get(TOKEN_KEY)).map(String::as_str);
-        let same_size = answer.content_length().and_then(|length| u64::try_from(length).ok()) == Some(bytes);
-        if same_size && theirs == Some(token) {
-            let etag = answer.e_tag().unwrap_or_default();
-            return Ok(if etag.len() <= MAX_NAMED_BYTES { etag.to_owned() } else { String::new() });
+        let etag = answer.e_tag().filter(|etag| etag.len() <= MAX_NAMED_BYTES).unwrap_or_default().to_owned();
+        Ok(ObjectInfo {
+            bytes: answer.content_length().and_then(|length| u64::try_from(length).ok()),
+            etag,
+            crc32: answer.checksum_crc32().filter(|sum| sum.len() <= MAX_NAMED_BYTES).map(str::to_owned),
+            content_type: answer.content_type().map(str::to_owned),
+            is_kms_encrypted: answer.server_side_encryption().is_some_and(|kind| *kind != ServerSideEncryption::Aes256),
+            metadata: answer.metadata.unwrap_or_default().into_iter().collect(),
+        })
+    }
+
+    /// As [`Self::info`], tried again as long as that may help. [`None`] if there is no such object.
+    pub(super) async fn find(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
+        let attempt = |attempt: Attempt| async move {
+            match self.info(key, true, &attempt).await {
+                Ok(found) => Ok(Some(found)),
+                Err(failure) if failure.status == Some(404) && !failure.is("NoSuchBucket") => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        };
+        self.retry.run("HeadObject", attempt).await
+    }
+
+    /// A part of the object that has this ETag.
+    pub(super) async fn read(&self, key: &str, etag: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
         }
-        Err(Failure::lasting(StoreErrorKind::Unknown, "another object has the key"))
+        let attempt = |attempt: Attempt| self.try_read(key, etag, range.clone(), attempt);
+        self.retry.run("GetObject", attempt).await
+    }
+
+    async fn try_read(&self, key: &str, etag: &str, range: Range<u64>, attempt: Attempt) -> Result<Bytes, Failure> {
+        let exchange = Exchange::of(&attempt);
+        let same = Some(etag).filter(|etag| !etag.is_empty()).map(str::to_owned);
+        let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+        let request = self.sdk.get_object().bucket(&self.place.bucket).key(key).range(bytes).set_if_match(same);
+        let request = request.customize().interceptor(self.log(key, attempt.number)).interceptor(exchange.clone());
+        let read = async {
+            let answer = request.send().await.map_err(|error| exchange.failed(&error, &self.place))?;
+            let body = answer.body.collect().await.map_err(|error| Failure::transient(format!("the object cannot be read: {error}")))?;
+            Ok(body.into_bytes())
+        };
+        let bytes = self.answer_within(self.retry.timeouts.answer, read).await?;
+        let wanted = range.end - range.start;
+        if bytes.len() as u64 == wanted {
+            return Ok(bytes);
+        }
+        Err(Failure::doubtful(206, &format!("the answer has {} bytes instead of {wanted}", bytes.len())))
     }
 
     /// What a body is sent with.
@@ -143,6 +198,18 @@ impl Bucket {
     pub(super) async fn answer_within<T>(&self, limit: Duration, send: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         watched(send, &Progress::default(), 0, self.retry.timeouts.stall.min(limit), limit).await
     }
+}
+
+/// The condition of a put that replaces nothing.
+pub(super) fn if_none_match(put: &PutObject) -> Option<String> {
+    matches!(put.if_exists, IfExists::Keep(_)).then(|| "*".to_owned())
+}
+
+/// The user metadata of an object: the put's own, and the token.
+pub(super) fn metadata(put: &PutObject, token: Option<&String>) -> Option<HashMap<String, String>> {
+    let token = token.map(|token| (TOKEN_KEY.to_owned(), token.clone()));
+    let all: HashMap<String, String> = put.metadata.clone().into_iter().chain(token).collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// The body of a request, readable again if the SDK has to.

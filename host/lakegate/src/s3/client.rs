@@ -2,20 +2,24 @@
 
 use super::bucket::{Bucket, random_token};
 use super::connect::{self, Connection};
+use super::create_only;
 use super::failure::Failure;
 use super::multipart;
 use super::object_options::ObjectOptions;
 use super::options::ConnectOptions;
+use super::probe;
 use super::retry::{Attempt, Budget, Retry};
 use super::sizes::{MAX_PART_BYTES, PartSizes};
 use crate::payload::body::Payload;
 use crate::policy::authorize::Authorized;
-use crate::storage::object::PutObject;
+use crate::storage::object::{IfExists, ObjectKey, PutObject};
 use crate::storage::target::StorageTarget;
-use crate::store::answer::{StoreError, StoreErrorKind, Stored};
+use crate::store::answer::{ObjectInfo, StoreError, StoreErrorKind, Stored, UploadHandle};
 use crate::store::traits::{Connect, Multipart, Store};
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -90,6 +94,9 @@ impl Store for S3Client {
     async fn put(&self, put: &Authorized<PutObject>, body: Payload) -> Result<Stored, StoreError> {
         let bucket = &*self.0;
         let put = put.get();
+        if let IfExists::Keep(on_existing) = put.if_exists {
+            return create_only::put(bucket, put, &body, on_existing).await;
+        }
         let digest = bucket.digest("PutObject", &body).await?;
         // Set at the first answer without an ETag; a dying store gives one as well as one that never names any.
         let token: OnceLock<String> = OnceLock::new();
@@ -118,6 +125,22 @@ impl Store for S3Client {
 
     async fn create(&self, put: &Authorized<PutObject>) -> Result<Arc<dyn Multipart>, StoreError> {
         Ok(Arc::new(multipart::Upload::create(self.0.clone(), put.get()).await?))
+    }
+
+    fn resume(&self, put: &Authorized<PutObject>, upload: &UploadHandle) -> Arc<dyn Multipart> {
+        Arc::new(multipart::Upload::resume(self.0.clone(), put.get(), upload))
+    }
+
+    async fn head(&self, key: &Authorized<ObjectKey>) -> Result<Option<ObjectInfo>, StoreError> {
+        self.0.find(key.get().as_str()).await
+    }
+
+    async fn read(&self, key: &Authorized<ObjectKey>, object: &ObjectInfo, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.0.read(key.get().as_str(), &object.etag, range).await
+    }
+
+    async fn probe_create_only(&self, by_put: &Authorized<PutObject>, by_upload: &Authorized<PutObject>) -> Result<(), StoreError> {
+        probe::create_only(&self.0, by_put.get(), by_upload.get()).await
     }
 
     fn part_bytes(&self, number: u32) -> Option<u64> {

@@ -3,14 +3,16 @@
 //! The completion is the one request whose lost answer matters: the object may be there, and the upload no longer is. A random token in
 //! the object's metadata tells our object from another of the same key and size.
 
-use super::bucket::{Bucket, TOKEN_KEY, etag, named, random_token, same_checksum, stream};
+use super::bucket::{Bucket, etag, if_none_match, metadata, named, random_token, same_checksum, stream};
+use super::create_only::{self, Completion, Identity};
 use super::exchange::Exchange;
 use super::failure::{Failure, RetryClass};
 use super::options::Checksums;
 use super::retry::{Attempt, watched};
 use crate::payload::body::{Payload, Progress};
-use crate::storage::object::PutObject;
-use crate::store::answer::{Part, StoreError, StoreErrorKind, Stored};
+use crate::storage::object::{IfExists, OnExisting, PutObject};
+use crate::store::answer::{Part, StoreError, StoreErrorKind, Stored, UploadHandle};
+use crate::store::create_only::CreateOnly;
 use crate::store::traits::Multipart;
 use async_trait::async_trait;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
@@ -26,15 +28,17 @@ const ABORT_ATTEMPTS: u32 = 3;
 
 /// A multipart upload in progress.
 pub(super) struct Upload {
-    bucket: Arc<Bucket>,
-    key: String,
+    pub(super) bucket: Arc<Bucket>,
+    pub(super) put: PutObject,
     id: String,
-    token: String,
+    pub(super) token: String,
+    /// Whether another process may have completed it.
+    pub(super) is_resumed: bool,
 }
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upload").field("key", &self.key).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Upload").field("key", &self.key()).field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -52,7 +56,7 @@ impl Upload {
                 .key(key)
                 .content_type(put.content_type.as_str())
                 .set_checksum_algorithm(algorithm.clone())
-                .metadata(TOKEN_KEY, &token)
+                .set_metadata(metadata(put, Some(&token)))
                 .customize()
                 .interceptor(bucket.log(key, attempt.number))
                 .interceptor(exchange.clone());
@@ -80,32 +84,62 @@ impl Upload {
         if lost > 0 {
             tracing::warn!(key, answers = lost, "Answers to the creation of an upload were lost; {LEFT_BEHIND}.");
         }
-        Ok(Self { key: key.to_owned(), bucket, id, token })
+        Ok(Self { put: put.clone(), bucket, id, token, is_resumed: false })
     }
 
-    async fn try_complete(&self, parts: &CompletedMultipartUpload, attempt: &Attempt) -> Result<Stored, Failure> {
+    /// An upload that was begun elsewhere.
+    pub(super) fn resume(bucket: Arc<Bucket>, put: &PutObject, handle: &UploadHandle) -> Self {
+        Self { bucket, put: put.clone(), id: handle.id.clone(), token: handle.token.clone(), is_resumed: true }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        self.put.key.as_str()
+    }
+
+    pub(super) async fn try_complete(&self, parts: &CompletedMultipartUpload, attempt: &Attempt) -> Result<Stored, Failure> {
         let (bucket, exchange) = (&*self.bucket, Exchange::of(attempt));
         let request = bucket
             .sdk
             .complete_multipart_upload()
             .bucket(&bucket.place.bucket)
-            .key(&self.key)
+            .key(self.key())
             .upload_id(&self.id)
             .multipart_upload(parts.clone())
+            .set_if_none_match(if_none_match(&self.put))
             .customize()
-            .interceptor(bucket.log(&self.key, attempt.number))
+            .interceptor(bucket.log(self.key(), attempt.number))
             .interceptor(exchange.clone());
         let send = async { request.send().await.map_err(|error| exchange.failed(&error, &bucket.place)) };
         let answer = bucket.answer_within(bucket.retry.timeouts.complete, send).await?;
-        Ok(Stored { etag: etag(answer.e_tag())?, checksum: None })
+        Ok(Stored { etag: etag(answer.e_tag())?, checksum: None, was_there: false })
+    }
+
+    /// Completes it, unless the key has an object.
+    async fn complete_where_nothing_is(
+        &self,
+        parts: &CompletedMultipartUpload,
+        identity: Identity,
+        on_existing: OnExisting,
+    ) -> Result<Stored, StoreError> {
+        let decisions = if self.is_resumed { CreateOnly::resumed(on_existing) } else { CreateOnly::completion(on_existing) };
+        let completion = LastRequest { upload: self, parts };
+        let stored = create_only::complete(&self.bucket, (&self.put, &self.token), &completion, identity, decisions).await?;
+        if stored.was_there
+            && let Err(error) = self.abort().await
+        {
+            // A refused completion leaves the upload at the store.
+            let (key, error) = (self.key(), error.message);
+            tracing::warn!(key, error, "The upload of an object that was there already could not be aborted; {LEFT_BEHIND}.");
+        }
+        Ok(stored)
     }
 
     /// The last attempt ended with `last`, and one went unanswered: is the object there, and is it ours?
     async fn settle(&self, bytes: u64, last: StoreError) -> Result<Stored, StoreError> {
         let bucket = &*self.bucket;
         let attempt = |attempt: Attempt| async move {
-            let etag = bucket.head(&self.key, &self.token, bytes, &attempt).await?;
-            Ok(Stored { etag, checksum: None })
+            let etag = bucket.head(self.key(), &self.token, bytes, &attempt).await?;
+            Ok(Stored { etag, checksum: None, was_there: false })
         };
         bucket.retry.run("HeadObject", attempt).await.map_err(|head| StoreError {
             kind: StoreErrorKind::Unknown,
@@ -114,6 +148,19 @@ impl Upload {
                 last.message, head.message
             ),
         })
+    }
+}
+
+/// The completion of an upload, as often as it is sent.
+struct LastRequest<'a> {
+    upload: &'a Upload,
+    parts: &'a CompletedMultipartUpload,
+}
+
+#[async_trait]
+impl Completion for LastRequest<'_> {
+    async fn send(&self, attempt: &Attempt) -> Result<Stored, Failure> {
+        self.upload.try_complete(self.parts, attempt).await
     }
 }
 
@@ -131,7 +178,7 @@ impl Multipart for Upload {
                     .sdk
                     .upload_part()
                     .bucket(&bucket.place.bucket)
-                    .key(&self.key)
+                    .key(self.key())
                     .upload_id(&self.id)
                     .part_number(i32::try_from(number).unwrap_or(i32::MAX))
                     .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
@@ -139,7 +186,7 @@ impl Multipart for Upload {
                     .set_content_md5(digest.md5)
                     .body(stream(body, &progress))
                     .customize()
-                    .interceptor(bucket.log(&self.key, attempt.number))
+                    .interceptor(bucket.log(self.key(), attempt.number))
                     .interceptor(exchange.clone());
                 let send = async {
                     match request.send().await {
@@ -163,6 +210,7 @@ impl Multipart for Upload {
     }
 
     async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError> {
+        let identity = Identity::of_parts(bytes, &parts);
         let parts = parts.into_iter().map(|part| {
             CompletedPart::builder()
                 .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
@@ -171,9 +219,12 @@ impl Multipart for Upload {
                 .build()
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
+        if let IfExists::Keep(on_existing) = self.put.if_exists {
+            return self.complete_where_nothing_is(&parts, identity, on_existing).await;
+        }
         let mut course = self.bucket.retry.course();
         // True once an attempt may have taken effect without our hearing of it.
-        let mut unanswered = false;
+        let mut unanswered = self.is_resumed;
         // The same, and no answer at all; until the store has been asked for the object.
         let mut lost = false;
         loop {
@@ -186,8 +237,8 @@ impl Multipart for Upload {
             unanswered |= failure.may_have_happened();
             // RADOS Gateway has nothing but server errors for an upload that is complete.
             if lost && failure.status.is_some_and(|status| status >= 500) {
-                if let Ok(etag) = self.bucket.head(&self.key, &self.token, bytes, &Attempt::first()).await {
-                    return Ok(Stored { etag, checksum: None });
+                if let Ok(etag) = self.bucket.head(self.key(), &self.token, bytes, &Attempt::first()).await {
+                    return Ok(Stored { etag, checksum: None, was_there: false });
                 }
                 lost = false;
             }
@@ -208,10 +259,10 @@ impl Multipart for Upload {
                 .sdk
                 .abort_multipart_upload()
                 .bucket(&bucket.place.bucket)
-                .key(&self.key)
+                .key(self.key())
                 .upload_id(&self.id)
                 .customize()
-                .interceptor(bucket.log(&self.key, attempt.number))
+                .interceptor(bucket.log(self.key(), attempt.number))
                 .interceptor(exchange.clone());
             let send = async { request.send().await.map_err(|error| exchange.failed(&error, &bucket.place)) };
             match bucket.answer_within(bucket.retry.timeouts.answer, send).await {
@@ -226,8 +277,8 @@ impl Multipart for Upload {
         }
     }
 
-    fn id(&self) -> &str {
-        &self.id
+    fn handle(&self) -> UploadHandle {
+        UploadHandle { id: self.id.clone(), token: self.token.clone() }
     }
 }
 

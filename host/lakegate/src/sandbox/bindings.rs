@@ -1,7 +1,7 @@
 //! The generated bindings of `wit/destination.wit`, and the way from its records to the host's own types.
 #![allow(unsafe_code, clippy::allow_attributes, reason = "generated")]
 
-use crate::storage::target;
+use crate::storage::{object, target};
 
 wasmtime::component::bindgen!({
     path: "../../wit",
@@ -17,19 +17,20 @@ wasmtime::component::bindgen!({
 });
 
 pub(crate) use self::exports::lakegate::destination::sink::{
-    Configuration, Progress, SessionLimits, SpecProblem, StorageTarget, SyncContext, WriteError,
+    CommitKeys, CommitPlan, Configuration, OnExisting, Progress, SessionLimits, Shard, SpecProblem, StorageTarget, SyncContext, WriteError,
 };
-pub(crate) use self::lakegate::destination::object_store::{ObjectAttributes, PutError};
+pub(crate) use self::lakegate::destination::object_store::{ColumnFacts, ObjectAttributes, ObjectFacts, ObjectRole, PutError};
 
 impl From<Configuration> for target::Configuration {
     fn from(it: Configuration) -> Self {
-        let Configuration { target, test_object, format, content_type, splittable, settings, warnings } = it;
+        let Configuration { target, test_object, format, content_type, splittable, commit, settings, warnings } = it;
         Self {
             target: target.into(),
             test_object: test_object.map(Into::into),
             format,
             content_type,
             splittable,
+            commit: commit.into(),
             settings,
             warnings: warnings.into_iter().map(Into::into).collect(),
         }
@@ -42,9 +43,58 @@ impl From<StorageTarget> for target::StorageTarget {
     }
 }
 
+impl From<CommitPlan> for target::CommitPlan {
+    fn from(CommitPlan { id, create_only, pending, manifest, probes }: CommitPlan) -> Self {
+        Self {
+            id,
+            create_only: create_only.map(|on_existing| match on_existing {
+                OnExisting::Verify => object::OnExisting::Verify,
+                OnExisting::Trust => object::OnExisting::Trust,
+                OnExisting::Fail => object::OnExisting::Fail,
+            }),
+            pending,
+            manifest: manifest.map(|plan| target::ManifestPlan { extra: plan.extra }),
+            probes: probes.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<CommitKeys> for target::CommitKeys {
+    fn from(CommitKeys { manifest, symlink_list, success_marker }: CommitKeys) -> Self {
+        Self { manifest, symlink_list, success_marker }
+    }
+}
+
+impl SyncContext {
+    /// What a component hears of a sync.
+    pub(crate) fn new(sync: &target::SyncContext, attempt: &str) -> Self {
+        Self {
+            sync_id: sync.sync_id.clone(),
+            commit_id: sync.commit_id.clone(),
+            commit_time: sync.commit_time,
+            attempt: attempt.to_owned(),
+            repeatable: sync.repeatable,
+            shard: sync.shard.map(|(number, count)| Shard { number, count }),
+        }
+    }
+}
+
 impl From<ObjectAttributes> for target::ObjectAttributes {
-    fn from(ObjectAttributes { key, content_type }: ObjectAttributes) -> Self {
-        Self { key, content_type }
+    fn from(ObjectAttributes { key, content_type, content_encoding, partition, role }: ObjectAttributes) -> Self {
+        let partition = partition.into_iter().map(|it| (it.name, it.value)).collect();
+        Self { key, content_type, content_encoding, partition, is_quarantine: role == ObjectRole::Quarantine }
+    }
+}
+
+impl From<ObjectFacts> for target::ObjectFacts {
+    fn from(ObjectFacts { rows, columns, split_offsets }: ObjectFacts) -> Self {
+        Self { rows, columns: columns.into_iter().map(Into::into).collect(), split_offsets }
+    }
+}
+
+impl From<ColumnFacts> for target::ColumnFacts {
+    fn from(ColumnFacts { path, values, nulls, nans, lower, upper, encoded_bytes }: ColumnFacts) -> Self {
+        Self { path, values, nulls, nans, lower, upper, encoded_bytes }
     }
 }
 

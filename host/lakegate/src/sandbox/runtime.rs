@@ -10,7 +10,7 @@ use super::bindings::{Destination, DestinationPre, SyncContext};
 use super::cache;
 use super::compile::{self, Compiler};
 use super::component_file::{self, ComponentError, words};
-use super::embedded::{component_bytes, is_allowed};
+use super::embedded::{WORLD_VERSION, component_bytes, is_allowed, other_version};
 use super::imports::clock::WallClock;
 use super::imports::log::GuestLogger;
 use super::imports::object_store::ObjectStore;
@@ -19,7 +19,7 @@ use super::settings::config;
 use super::state::{LaneContext, State};
 use crate::cpu::scheduler::{GuestSlot, Scheduler};
 use crate::limits;
-use crate::storage::target::{Configuration, SpecProblem};
+use crate::storage::target::{CommitKeys, Configuration, SpecProblem};
 use anyhow::{Context, Result};
 use std::fmt;
 use std::path::Path;
@@ -125,7 +125,12 @@ impl Runtime {
         let world = |error: wasmtime::Error| ComponentError::World(words(&format!("{error:#}")));
         let engine = &shared.engine;
         let component = cache::load_or_compile(engine, wasm, || compile(engine))?;
-        if let Some(name) = imports(engine, &component).into_iter().find(|name| !is_allowed(name)) {
+        let imports = imports(engine, &component);
+        if let Some(version) = imports.iter().find_map(|name| other_version(name)) {
+            let reason = format!("it is made for version {version} of that world, and this program runs {WORLD_VERSION}");
+            return Err(ComponentError::World(words(&reason)));
+        }
+        if let Some(name) = imports.into_iter().find(|name| !is_allowed(name)) {
             return Err(ComponentError::Import { name: words(&name) });
         }
         let mut linker = Linker::new(engine);
@@ -214,15 +219,37 @@ impl Runtime {
     pub async fn configure(
         self: &Arc<Self>,
         spec: &str,
-        sync_id: &str,
+        context: SyncContext,
         lane: LaneContext,
     ) -> Result<Result<Configuration, Vec<SpecProblem>>> {
-        let (this, spec, context) = (self.clone(), spec.to_owned(), SyncContext { sync_id: sync_id.to_owned() });
+        let (this, spec) = (self.clone(), spec.to_owned());
         self.on_a_guest_thread(async move {
             let (mut store, guest) = this.instantiate(lane, CONFIGURE_MEMORY_BYTES).await?;
             let sink = guest.lakegate_destination_sink();
             let checked = sink.call_configure(&mut store, &spec, &context).await.map_err(|trap| store.data().explain(&trap))?;
             Ok(checked.map(Configuration::from).map_err(|problems| problems.into_iter().map(SpecProblem::from).collect()))
+        })
+        .await
+    }
+
+    /// Where the records of a commit go, of each table in turn, as a throw-away instance says.
+    ///
+    /// # Errors
+    /// The guest failed, or answers for more or fewer tables.
+    pub async fn commit_keys(
+        self: &Arc<Self>,
+        settings: &str,
+        tables: Vec<String>,
+        lane: LaneContext,
+    ) -> Result<Vec<Result<CommitKeys, String>>> {
+        let (this, settings) = (self.clone(), settings.to_owned());
+        self.on_a_guest_thread(async move {
+            let (mut store, guest) = this.instantiate(lane, CONFIGURE_MEMORY_BYTES).await?;
+            let sink = guest.lakegate_destination_sink();
+            let keys = sink.call_commit_keys_of(&mut store, &settings, &tables).await.map_err(|trap| store.data().explain(&trap))?;
+            let (wanted, said) = (tables.len(), keys.len());
+            anyhow::ensure!(wanted == said, "the component names the records of {said} tables, and was asked for {wanted}");
+            Ok(keys.into_iter().map(|keys| keys.map(CommitKeys::from)).collect())
         })
         .await
     }

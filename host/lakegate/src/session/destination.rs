@@ -1,14 +1,17 @@
 //! A destination, which opens sessions: the spec is checked, the grant asked, the store found, the test object put, and the lanes started.
 
+use super::commit::SessionCommit;
 use super::lane::{self, Lane, LaneShared};
 use super::options::Options;
 use super::write::{Room, Session};
+use crate::commit::stage::CommitStage;
 use crate::cpu::scheduler::HostMeter;
-use crate::delivery::context::{STORE_FAILED, UploadContext};
+use crate::delivery::context::{ObjectRules, STORE_FAILED, UploadContext};
 use crate::delivery::in_flight::InFlight;
+use crate::delivery::keys::Repetition;
 use crate::delivery::staging::Staging;
-use crate::limits::{MAX_SETTINGS_BYTES, MAX_WARNINGS};
-use crate::payload::body::Payload;
+use crate::limits::{MANIFEST_RECEIPT_BYTES, MAX_SETTINGS_BYTES, MAX_WARNINGS};
+use crate::payload::body::{Payload, Piece};
 use crate::payload::spill::Spill;
 use crate::policy::authorize::Policy;
 use crate::policy::denied::Denied;
@@ -16,13 +19,15 @@ use crate::policy::resources::Resources;
 use crate::policy::tenant::{RateKind, Tenant};
 use crate::policy::tenant_log::Line;
 use crate::s3::options::ConnectOptions;
+use crate::sandbox::bindings as world;
 use crate::sandbox::imports::log::cut;
 use crate::sandbox::runtime::Runtime;
 use crate::sandbox::state::LaneContext;
-use crate::storage::object::PutObject;
-use crate::storage::target::{Configuration, SpecProblem, StorageTarget};
-use crate::store::answer::StoreError;
+use crate::storage::object::{IfExists, OnExisting, PutObject};
+use crate::storage::target::{CommitPlan, Configuration, ObjectAttributes, SpecProblem, StorageTarget, SyncContext};
+use crate::store::answer::{StoreError, StoreErrorKind, Stored};
 use crate::store::traits::{Connect, Store};
+use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -38,6 +43,9 @@ pub enum OpenError {
     /// Credentials or connection.
     #[error(transparent)]
     Connect(StoreError),
+    /// The store could not be seen to create without replacing.
+    #[error("the store was asked whether it creates objects without replacing any: {0}")]
+    Probe(StoreError),
     /// The test object could not be put.
     #[error("failed to write test file to S3: {0}")]
     TestWrite(StoreError),
@@ -75,22 +83,22 @@ impl Destination {
     ///
     /// # Errors
     /// [`OpenError::Spec`], or [`OpenError::Unexpected`].
-    pub async fn configure(&self, spec: &str, sync_id: &str) -> Result<Configuration, OpenError> {
-        self.configure_within(spec, sync_id, self.share()).await
+    pub async fn configure(&self, spec: &str, sync: impl Into<SyncContext>) -> Result<Configuration, OpenError> {
+        self.configure_within(spec, world::SyncContext::new(&sync.into(), ""), self.share()).await
     }
 
     /// Checks a spec, and as far as that is possible without a request the place that it names: on this machine, in this environment.
     ///
     /// # Errors
     /// As [`Self::configure`], or [`OpenError::Connect`].
-    pub async fn check(&self, spec: &str, sync_id: &str) -> Result<Configuration, OpenError> {
-        let configuration = self.configure(spec, sync_id).await?;
+    pub async fn check(&self, spec: &str, sync: impl Into<SyncContext>) -> Result<Configuration, OpenError> {
+        let configuration = self.configure(spec, sync).await?;
         self.stores().check(&configuration.target).await.map_err(OpenError::Connect)?;
         Ok(configuration)
     }
 
-    async fn configure_within(&self, spec: &str, sync_id: &str, share: Arc<Resources>) -> Result<Configuration, OpenError> {
-        let checked = self.runtime.configure(spec, sync_id, self.detached(share)).await.map_err(|error| {
+    async fn configure_within(&self, spec: &str, context: world::SyncContext, share: Arc<Resources>) -> Result<Configuration, OpenError> {
+        let checked = self.runtime.configure(spec, context, self.detached(share)).await.map_err(|error| {
             self.trapped();
             OpenError::Unexpected(format!("{error:#}"))
         })?;
@@ -114,12 +122,13 @@ impl Destination {
         self.options.tenant.as_ref().map(|tenant| tenant.share.clone()).unwrap_or_default()
     }
 
-    /// Checks the spec, resolves credentials, puts the test object, and starts the lanes.
+    /// Checks the spec, resolves credentials, sees what the store can do where that matters, puts the test object, and starts the lanes. `sync`
+    /// is a sync's id, or all that there is to say of it.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn open(&self, spec: &str, sync_id: &str) -> Result<Session, OpenError> {
-        let connected = self.connect(spec, sync_id).await?;
+    pub async fn open(&self, spec: &str, sync: impl Into<SyncContext>) -> Result<Session, OpenError> {
+        let connected = self.connect(spec, sync.into()).await?;
         log_warnings(&connected.configuration.warnings, self.options.tenant.as_deref());
         self.start(connected).await.map_err(|error| OpenError::Unexpected(format!("{error:#}")))
     }
@@ -130,18 +139,66 @@ impl Destination {
     /// # Errors
     /// [`OpenError`].
     pub async fn test_connection(&self, spec: &str) -> Result<Option<String>, OpenError> {
-        let sync_id =
-            uuid::Builder::from_random_bytes(random_bytes().map_err(|error| OpenError::Unexpected(error.to_string()))?).into_uuid();
-        let connected = self.connect(spec, &sync_id.to_string()).await?;
+        let connected = self.connect(spec, SyncContext { sync_id: random_uuid()?, ..SyncContext::default() }).await?;
         Ok(connected.configuration.test_object.map(|object| object.key))
     }
 
-    async fn connect(&self, spec: &str, sync_id: &str) -> Result<Connected, OpenError> {
+    /// Has so many writers create one object at once, by puts and then by uploads: how many of each did. One each is what a store promises that
+    /// creates without replacing. The two objects stay in the bucket.
+    ///
+    /// # Errors
+    /// [`OpenError`]; also if the spec does not depend on that promise.
+    pub async fn race(&self, spec: &str, writers: usize) -> Result<[usize; 2], OpenError> {
+        let connected = self.connect(spec, SyncContext { sync_id: random_uuid()?, ..SyncContext::default() }).await?;
+        let Some(probe) = connected.configuration.commit.probes.first() else {
+            let message =
+                "conditional writes matter to `delivery: exactly_once` and `visibility: on_commit`, and the spec asks for neither";
+            return Err(OpenError::Spec(vec![SpecProblem { field: "delivery".to_owned(), message: message.to_owned() }]));
+        };
+        let name = random_uuid()?;
+        let put = |kind: &str| {
+            let key = format!("{}-race-{kind}-{name}", probe.key);
+            let put = PutObject::parse(&key, &probe.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
+            let put = connected.policy.authorize_record(put.keeping(OnExisting::Fail));
+            put.map_err(|denied| deny(&connected.policy, &[denied], Some(&key)))
+        };
+        let (by_put, by_upload) = (put("put")?, put("upload")?);
+        let store = &connected.store;
+        let body = || Payload::new(vec![Piece::Memory(Bytes::from_static(b"\n"))]);
+        let puts = (0..writers).map(|_| store.put(&by_put, body()));
+        let puts = futures::future::join_all(puts).await;
+        let uploads = (0..writers).map(|_| async {
+            let upload = store.create(&by_upload).await?;
+            let part = upload.put_part(1, body()).await?;
+            Ok::<_, StoreError>((upload, part))
+        });
+        let uploads = futures::future::try_join_all(uploads).await.map_err(|error| OpenError::Probe(self.said_of_store(error)))?;
+        let completions = uploads.into_iter().map(|(upload, part)| async move {
+            let completed = upload.complete(vec![part], 1).await;
+            if completed.is_err() {
+                // What cannot be aborted is left to the bucket's lifecycle rule.
+                let _ = upload.abort().await;
+            }
+            completed
+        });
+        let completions = futures::future::join_all(completions).await;
+        let created = |answers: Vec<Result<Stored, StoreError>>| {
+            answers.into_iter().try_fold(0, |created, answer| match answer {
+                Ok(stored) => Ok(created + usize::from(!stored.was_there)),
+                Err(error) if error.kind == StoreErrorKind::Exists => Ok(created),
+                Err(error) => Err(OpenError::Probe(self.said_of_store(error))),
+            })
+        };
+        Ok([created(puts)?, created(completions)?])
+    }
+
+    async fn connect(&self, spec: &str, sync: SyncContext) -> Result<Connected, OpenError> {
+        let attempt = random_uuid()?;
         let policy = self.options.tenant.clone().map_or_else(Policy::of_user, Policy::of_tenant);
         let share = self.share();
         policy.audit_has_room().await;
         let mut room = self.enter(&share).map_err(|denied| deny(&policy, &[denied], None))?;
-        let configuration = self.configure_within(spec, sync_id, share.clone()).await?;
+        let configuration = self.configure_within(spec, world::SyncContext::new(&sync, &attempt), share.clone()).await?;
         let settings = configuration.settings.len();
         if settings > MAX_SETTINGS_BYTES {
             let text = format!("the component's settings have {settings} bytes; up to {MAX_SETTINGS_BYTES} are accepted");
@@ -150,6 +207,7 @@ impl Destination {
         room.memory.grow_for("what the component makes of the spec", settings as u64).map_err(|denied| deny(&policy, &[denied], None))?;
         let target = self.admit(&configuration).map_err(|denials| deny(&policy, &denials, None))?;
         let store = self.stores().connect(&target).await.map_err(|error| self.not_connected(error))?;
+        self.probe(&configuration, &policy, &*store).await?;
         if let Some(object) = &configuration.test_object {
             let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
             let deny = |denied| deny(&policy, &[denied], Some(&object.key));
@@ -166,7 +224,26 @@ impl Destination {
             }
             policy.audit_object(&object.key, 0, 0, std::future::pending()).await;
         }
-        Ok(Connected { configuration, store, policy, share, room })
+        Ok(Connected { configuration, sync, attempt, target, store, policy, share, room })
+    }
+
+    /// Sees whether the store creates without replacing, where the spec depends on it.
+    async fn probe(&self, configuration: &Configuration, policy: &Policy, store: &dyn Store) -> Result<(), OpenError> {
+        let CommitPlan { create_only, pending, probes, .. } = &configuration.commit;
+        if create_only.is_none() && pending.is_none() {
+            return Ok(());
+        }
+        let [by_put, by_upload] = probes.as_slice() else {
+            let text = format!("the component names {} objects to probe the store with, and two are needed", probes.len());
+            return Err(OpenError::Unexpected(text));
+        };
+        let authorized = |object: &ObjectAttributes| {
+            let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
+            let request = request.keeping(OnExisting::Trust);
+            policy.authorize_record(request).map_err(|denied| deny(policy, &[denied], Some(&object.key)))
+        };
+        let (by_put, by_upload) = (authorized(by_put)?, authorized(by_upload)?);
+        store.probe_create_only(&by_put, &by_upload).await.map_err(|error| OpenError::Probe(self.said_of_store(error)))
     }
 
     /// Where stores come from: S3, unless the options have others.
@@ -224,13 +301,26 @@ impl Destination {
     }
 
     async fn start(&self, connected: Connected) -> anyhow::Result<Session> {
-        let Connected { configuration, store, policy, share, room } = connected;
+        let Connected { configuration, sync, attempt, target, store, policy, share, room } = connected;
         let options = &self.options;
         let books = || share.budget.hold();
         let staging = Staging::within(options.memory_bytes, options.spill.clone(), options.spill_bytes, books());
         let in_flight = InFlight::new(options.in_flight_bytes);
         let io = tokio::runtime::Handle::current();
-        let uploads = UploadContext::new(store, policy, staging, in_flight, !configuration.splittable, books(), io);
+        let plan = configuration.commit;
+        let (if_exists, repetition) = match plan.create_only {
+            Some(on_existing) => (IfExists::Keep(on_existing), Repetition::Refused),
+            None => (IfExists::Replace, if configuration.splittable { Repetition::Never } else { Repetition::Replaces }),
+        };
+        let rules = ObjectRules { repetition, if_exists, deferred: plan.pending.is_some() };
+        let uploads = UploadContext::new(store, policy, staging, in_flight, rules, books(), io);
+        let receipt_bytes = if plan.manifest.is_some() || plan.pending.is_some() { MANIFEST_RECEIPT_BYTES } else { options.receipt_bytes };
+        let commit = (plan.manifest.is_some() || plan.pending.is_some()).then(|| SessionCommit {
+            runtime: self.runtime.clone(),
+            settings: configuration.settings.clone(),
+            context: self.detached(share.clone()),
+            stage: CommitStage::new(plan, sync, attempt, (target.bucket, configuration.format), uploads.clone()),
+        });
         let shared = Arc::new(LaneShared {
             runtime: self.runtime.clone(),
             settings: configuration.settings,
@@ -248,7 +338,7 @@ impl Destination {
         });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(shared.clone(), context))).await?;
         let _ = shared.lanes.set(lanes.iter().map(Lane::peer).collect());
-        Ok(Session::new(lanes, configuration.splittable, uploads, options.receipt_bytes, room))
+        Ok(Session::new(lanes, configuration.splittable, uploads, receipt_bytes, commit, room))
     }
 }
 
@@ -272,6 +362,9 @@ fn log_warnings(warnings: &[SpecProblem], tenant: Option<&Tenant>) {
 /// What an Init has found out and taken.
 struct Connected {
     configuration: Configuration,
+    sync: SyncContext,
+    attempt: String,
+    target: StorageTarget,
     store: Arc<dyn Store>,
     policy: Policy,
     share: Arc<Resources>,
@@ -284,8 +377,8 @@ fn deny(policy: &Policy, denials: &[Denied], key: Option<&str>) -> OpenError {
     OpenError::Denied(denials.iter().map(|denied| denied.message.as_str()).collect::<Vec<_>>().join("\n"))
 }
 
-fn random_bytes() -> Result<[u8; 16], getrandom::Error> {
+fn random_uuid() -> Result<String, OpenError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
+    getrandom::fill(&mut bytes).map_err(|error| OpenError::Unexpected(error.to_string()))?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }

@@ -1,5 +1,6 @@
 //! A session and its writes: messages are routed to lanes, and the books are closed at the end.
 
+use super::commit::SessionCommit;
 use super::lane::{Lane, Work};
 use crate::delivery::context::{MemoryUsage, UploadContext};
 use crate::delivery::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
@@ -7,6 +8,7 @@ use crate::limits::{MAX_TABLE_NAME_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES, REM
 use crate::message::{Inspector, InvalidMessage, name_too_long};
 use crate::policy::metrics::OpenSession;
 use crate::policy::resources::MemoryHold;
+use crate::policy::tenant_log::Line;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,6 +36,7 @@ struct Inner {
     uploads: Arc<UploadContext>,
     homes: Mutex<Homes>,
     receipt_bytes: u64,
+    commit: Option<SessionCommit>,
     writing: AtomicBool,
     room: Room,
 }
@@ -89,9 +92,16 @@ pub struct InUse;
 
 impl Session {
     /// A session on these lanes. `splittable`: rows of one table may go into several objects at the same time.
-    pub(super) fn new(lanes: Vec<Lane>, splittable: bool, uploads: Arc<UploadContext>, receipt_bytes: u64, room: Room) -> Self {
+    pub(super) fn new(
+        lanes: Vec<Lane>,
+        splittable: bool,
+        uploads: Arc<UploadContext>,
+        receipt_bytes: u64,
+        commit: Option<SessionCommit>,
+        room: Room,
+    ) -> Self {
         let homes = Mutex::new(Homes { hold: room.memory.another(), ..Homes::default() });
-        Self { inner: Arc::new(Inner { lanes, splittable, uploads, homes, receipt_bytes, writing: AtomicBool::new(false), room }) }
+        Self { inner: Arc::new(Inner { lanes, splittable, uploads, homes, receipt_bytes, commit, writing: AtomicBool::new(false), room }) }
     }
 
     /// Begins a write. One at a time.
@@ -184,6 +194,7 @@ impl Write {
         self.check_size(&ipc)?;
         let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Migrate);
+        self.skip_if_committed(&header.table).await?;
         if self.ledger.admit(&header.table, 0)? {
             let lane = self.home(&header.table);
             let message = lane.message(&header.table, ipc).await;
@@ -200,6 +211,7 @@ impl Write {
         self.check_size(&ipc)?;
         let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Insert);
+        self.skip_if_committed(&header.table).await?;
         if !self.ledger.admit(&header.table, header.rows)? {
             return Ok(());
         }
@@ -258,8 +270,17 @@ impl Write {
     pub async fn finish(mut self) -> WriteReport {
         self.ask_all(Work::End).await;
         self.ledger.settled().await;
+        if let Some(commit) = &self.inner.commit {
+            if self.ledger.is_given_up() { commit.discard().await } else { commit.publish(&self.ledger).await }
+        }
+        let mut report = self.ledger.audit();
+        if let Some(commit) = &self.inner.commit
+            && !self.ledger.is_given_up()
+        {
+            commit.conclude(&mut report).await;
+        }
         self.end();
-        self.ledger.audit()
+        report
     }
 
     /// The input has ended badly: aborts every open object, awaits the finished ones, claims nothing.
@@ -268,7 +289,29 @@ impl Write {
         self.ledger.give_up();
         self.ask_all(Work::Abort).await;
         self.ledger.settled().await;
+        if let Some(commit) = &self.inner.commit {
+            commit.discard().await;
+        }
         self.end();
+    }
+
+    /// Looks, at the first message of a table, whether an earlier attempt has committed it.
+    async fn skip_if_committed(&self, table: &Arc<str>) -> Result<(), InvalidMessage> {
+        let Some(commit) = self.inner.commit.as_ref().filter(|_| !self.ledger.knows(table)) else { return Ok(()) };
+        match commit.earlier(table).await {
+            Ok(None) => Ok(()),
+            Ok(Some(attempt)) => {
+                if let Some(Line { tenant, more }) = Line::of(self.inner.uploads.tenant().map(|tenant| &**tenant)) {
+                    tracing::info!(tenant, more, table = &**table, attempt, "The table is already committed: its rows are left out.");
+                }
+                self.ledger.skip(table, attempt)
+            }
+            Err(failure) => {
+                self.ledger.admit(table, 0)?;
+                self.ledger.fail(table, failure);
+                Ok(())
+            }
+        }
     }
 
     /// Holds a tenant to its grant; a user's messages are bounded by the protocol, and by the guest.
@@ -328,6 +371,9 @@ impl Drop for Write {
         self.inner.uploads.io().spawn(async move {
             futures::future::join_all(inner.lanes.iter().map(|lane| lane.ask(Work::Abort))).await;
             ledger.settled().await;
+            if let Some(commit) = &inner.commit {
+                commit.discard().await;
+            }
             inner.writing.store(false, Ordering::Release);
         });
     }

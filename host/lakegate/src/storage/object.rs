@@ -3,6 +3,8 @@
 //! The guest checks the same rules for the sake of better messages; the host never relies on it. A value of these types cannot climb out
 //! of a prefix, split a header or name something that two stores would understand differently.
 
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -101,6 +103,28 @@ fn preview(value: &str) -> String {
     format!("{start:?}{more}")
 }
 
+/// What a put does where its key has an object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IfExists {
+    /// It replaces the object.
+    #[default]
+    Replace,
+    /// It replaces nothing.
+    Keep(OnExisting),
+}
+
+/// Which objects count as written by a put that replaces nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExisting {
+    /// One with the same bytes. To see that takes `s3:GetObject`.
+    Verify,
+    /// Any.
+    Trust,
+    /// None but the put's own.
+    Fail,
+}
+
 /// A request to put one object, as rendered: everything a policy decides on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutObject {
@@ -108,15 +132,26 @@ pub struct PutObject {
     pub key: ObjectKey,
     /// As what.
     pub content_type: ContentType,
+    /// What happens to an object that is there.
+    pub if_exists: IfExists,
+    /// User metadata: names and values that make headers, of the host alone.
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl PutObject {
-    /// Checks key and content type.
+    /// Checks key and content type of a put that replaces what is there.
     ///
     /// # Errors
     /// [`InvalidObject`], of the first that is wrong.
     pub fn parse(key: &str, content_type: &str) -> Result<Self, InvalidObject> {
-        Ok(Self { key: ObjectKey::parse(key)?, content_type: ContentType::parse(content_type)? })
+        let (key, content_type) = (ObjectKey::parse(key)?, ContentType::parse(content_type)?);
+        Ok(Self { key, content_type, if_exists: IfExists::Replace, metadata: BTreeMap::new() })
+    }
+
+    /// The same put, which replaces nothing.
+    #[must_use]
+    pub fn keeping(self, on_existing: OnExisting) -> Self {
+        Self { if_exists: IfExists::Keep(on_existing), ..self }
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a checked spec says, in types of the host's own: those of the world are generated, and known to the sandbox alone.
 
+use super::object::OnExisting;
+use serde::{Deserialize, Serialize};
+
 /// Where objects go, as a spec asks for it. A grant decides whether it may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StorageTarget {
@@ -98,10 +101,74 @@ pub struct Configuration {
     pub content_type: String,
     /// Whether rows of one table may go into several objects at the same time.
     pub splittable: bool,
+    /// How the objects become one commit.
+    pub commit: CommitPlan,
     /// What the component opens a session with; the host does not look into it.
     pub settings: String,
     /// What the spec says and nobody heeds.
     pub warnings: Vec<SpecProblem>,
+}
+
+/// How the objects of a sync become one commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitPlan {
+    /// The name of the commit, the same in every attempt at it; empty where nothing depends on it.
+    pub id: String,
+    /// For exactly-once delivery: objects are created and never replaced, and which count as written where there is one already.
+    pub create_only: Option<OnExisting>,
+    /// Where nothing is to be seen before every table has succeeded: the key of the record that is created then.
+    pub pending: Option<String>,
+    /// For a manifest of each table.
+    pub manifest: Option<ManifestPlan>,
+    /// Objects by which is seen whether the store creates without replacing: one by a put, one by an upload.
+    pub probes: Vec<ObjectAttributes>,
+}
+
+/// What is written about the objects of a commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ManifestPlan {
+    /// Whether the manifest may say more than Redshift's COPY asks for.
+    pub extra: bool,
+}
+
+/// Where the records of a commit go that concern one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitKeys {
+    /// The manifest.
+    pub manifest: Option<String>,
+    /// The list of the objects' URLs.
+    pub symlink_list: Option<String>,
+    /// The marker of success, which several tables may share.
+    pub success_marker: Option<String>,
+}
+
+/// What a sync is an attempt at.
+///
+/// A text stands for a sync with that id and nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncContext {
+    /// The identity of the sync (`{{SYNC_ID}}`); empty if there is none.
+    pub sync_id: String,
+    /// What the client calls the commit; empty if it has no name for it. A spec may name another.
+    pub commit_id: String,
+    /// What clock placeholders stand for in every attempt, in seconds since 1970.
+    pub commit_time: Option<u64>,
+    /// Whether another attempt would bring the same rows in the same order: files do, plugins do not.
+    pub repeatable: bool,
+    /// Which part of the sync this is, of how many, from 1.
+    pub shard: Option<(u32, u32)>,
+}
+
+impl From<&str> for SyncContext {
+    fn from(sync_id: &str) -> Self {
+        Self { sync_id: sync_id.to_owned(), ..Self::default() }
+    }
+}
+
+impl From<&String> for SyncContext {
+    fn from(sync_id: &String) -> Self {
+        Self::from(sync_id.as_str())
+    }
 }
 
 /// What a component says of an object that it opens. The host checks all of it.
@@ -111,6 +178,96 @@ pub struct ObjectAttributes {
     pub key: String,
     /// The `Content-Type`.
     pub content_type: String,
+    /// The `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// The partition of its rows: names and values.
+    pub partition: Vec<(String, Option<String>)>,
+    /// Whether it holds rows that could not be written.
+    pub is_quarantine: bool,
+}
+
+/// What a component says of an object that it has finished.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// Rows in it.
+    pub rows: u64,
+    /// Facts of its columns, as many as there are.
+    pub columns: Vec<ColumnFacts>,
+    /// Offsets at which it can be split.
+    pub split_offsets: Vec<u64>,
+}
+
+/// What a component says of a column of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnFacts {
+    /// The names down to the field, joined with dots.
+    pub path: String,
+    /// Values, null ones included.
+    pub values: u64,
+    /// Values that are null.
+    pub nulls: u64,
+    /// Values that are not a number.
+    pub nans: Option<u64>,
+    /// A bound that no value is below.
+    pub lower: Option<Vec<u8>>,
+    /// A bound that no value is above.
+    pub upper: Option<Vec<u8>>,
+    /// Bytes that the column takes in the object.
+    pub encoded_bytes: Option<u64>,
+}
+
+/// Columns of an object's facts at most.
+const MAX_FACT_COLUMNS: usize = 1_000;
+
+/// Bytes of a bound, and of a column's path.
+const MAX_BOUND_BYTES: usize = 64;
+const MAX_PATH_BYTES: usize = 4_096;
+
+/// Offsets at which an object can be split, at most.
+const MAX_SPLIT_OFFSETS: usize = 10_000;
+
+/// Values of a partition, and bytes of each, at most.
+const MAX_PARTITION_VALUES: usize = 16;
+const MAX_PARTITION_BYTES: usize = 1_024;
+
+impl ObjectAttributes {
+    /// What is wrong with what is no key and no type.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.partition.len() > MAX_PARTITION_VALUES {
+            return Some(format!("a partition has {} values; at most {MAX_PARTITION_VALUES} are accepted", self.partition.len()));
+        }
+        let bytes = |(name, value): &(String, Option<String>)| name.len().max(value.as_ref().map_or(0, String::len));
+        if self.partition.iter().any(|value| bytes(value) > MAX_PARTITION_BYTES) {
+            return Some(format!("a partition has a value of more than {MAX_PARTITION_BYTES} bytes"));
+        }
+        self.content_encoding.as_ref().map(|_| "an object has a content encoding, which is not supported".to_owned())
+    }
+}
+
+impl ObjectFacts {
+    /// What makes no sense, or is too much.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.columns.len() > MAX_FACT_COLUMNS {
+            return Some(format!("facts of {} columns; at most {MAX_FACT_COLUMNS} are accepted", self.columns.len()));
+        }
+        if self.split_offsets.len() > MAX_SPLIT_OFFSETS || !self.split_offsets.is_sorted() {
+            return Some(format!("{} split offsets; at most {MAX_SPLIT_OFFSETS} are accepted, rising", self.split_offsets.len()));
+        }
+        self.columns.iter().find_map(ColumnFacts::problem)
+    }
+}
+
+impl ColumnFacts {
+    fn problem(&self) -> Option<String> {
+        let bounds = [&self.lower, &self.upper];
+        if self.path.len() > MAX_PATH_BYTES || bounds.into_iter().flatten().any(|bound| bound.len() > MAX_BOUND_BYTES) {
+            return Some(format!(
+                "facts of a column whose path has more than {MAX_PATH_BYTES} bytes or whose bound more than {MAX_BOUND_BYTES}"
+            ));
+        }
+        (self.nulls.saturating_add(self.nans.unwrap_or_default()) > self.values)
+            .then(|| "facts of a column with more nulls and NaNs than values".to_owned())
+    }
 }
 
 /// One thing wrong with a spec.

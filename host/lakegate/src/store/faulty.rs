@@ -1,14 +1,16 @@
 //! A store that fails where it is told to.
 
-use super::answer::{Part, StoreError, StoreErrorKind, Stored};
+use super::answer::{ObjectInfo, Part, StoreError, StoreErrorKind, Stored, UploadHandle};
 use super::traits::{Connect, Multipart, Store};
 use crate::payload::body::Payload;
 use crate::policy::authorize::Authorized;
-use crate::storage::object::PutObject;
+use crate::storage::object::{ObjectKey, PutObject};
 use crate::storage::target::StorageTarget;
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is asked of a store.
@@ -16,6 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Operation {
     /// [`Store::put`].
     Put,
+    /// [`Store::head`].
+    Head,
+    /// [`Store::read`].
+    Read,
     /// [`Store::create`].
     Create,
     /// [`Multipart::put_part`].
@@ -42,7 +48,8 @@ pub enum Fault {
 /// Another store, some calls of which go wrong: for tests of what an embedder does then.
 ///
 /// ```
-/// use lakegate::{Fault, FaultyStore, MemoryStore, Operation, StoreErrorKind};
+/// use lakegate::{MemoryStore, StoreErrorKind};
+/// use lakegate::store::{Fault, FaultyStore, Operation};
 ///
 /// let store = FaultyStore::new(MemoryStore::default());
 /// // The second put fails; all others reach the store behind it.
@@ -135,6 +142,22 @@ impl Store for FaultyBucket {
         Ok(Arc::new(FaultyUpload { behind, plan: self.plan.clone() }))
     }
 
+    fn resume(&self, put: &Authorized<PutObject>, upload: &UploadHandle) -> Arc<dyn Multipart> {
+        Arc::new(FaultyUpload { behind: self.behind.resume(put, upload), plan: self.plan.clone() })
+    }
+
+    async fn head(&self, key: &Authorized<ObjectKey>) -> Result<Option<ObjectInfo>, StoreError> {
+        self.plan.call(Operation::Head, self.behind.head(key)).await
+    }
+
+    async fn read(&self, key: &Authorized<ObjectKey>, object: &ObjectInfo, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.plan.call(Operation::Read, self.behind.read(key, object, range)).await
+    }
+
+    async fn probe_create_only(&self, by_put: &Authorized<PutObject>, by_upload: &Authorized<PutObject>) -> Result<(), StoreError> {
+        self.behind.probe_create_only(by_put, by_upload).await
+    }
+
     fn part_bytes(&self, number: u32) -> Option<u64> {
         self.behind.part_bytes(number)
     }
@@ -164,7 +187,7 @@ impl Multipart for FaultyUpload {
         self.plan.call(Operation::Abort, self.behind.abort()).await
     }
 
-    fn id(&self) -> &str {
-        self.behind.id()
+    fn handle(&self) -> UploadHandle {
+        self.behind.handle()
     }
 }

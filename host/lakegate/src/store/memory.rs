@@ -1,14 +1,17 @@
 //! A store in memory.
 
-use super::answer::{Part, StoreError, StoreErrorKind, Stored};
+use super::answer::{ObjectInfo, Part, StoreError, StoreErrorKind, Stored, UploadHandle};
+use super::create_only::Cause;
 use super::traits::{Connect, Multipart, Store};
 use crate::payload::body::Payload;
 use crate::policy::authorize::Authorized;
-use crate::storage::object::PutObject;
+use crate::storage::object::{IfExists, ObjectKey, OnExisting, PutObject};
 use crate::storage::target::StorageTarget;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a part: the least that S3 takes.
@@ -19,7 +22,8 @@ const MAX_PARTS: u32 = 10_000;
 
 /// Buckets in memory: for tests, and for embedders who want to look at the objects before they are sent anywhere.
 ///
-/// It keeps what a store promises: an object is seen whole or not at all, an upload only once it is complete, and the last writer of a key wins.
+/// It keeps what a store promises: an object is seen whole or not at all, an upload only once it is complete, and the last writer of a key wins, unless it may
+/// replace nothing.
 /// Every bucket exists. Clones share one content.
 ///
 /// ```
@@ -48,6 +52,8 @@ pub struct MemoryObject {
     pub key: String,
     /// The `Content-Type`.
     pub content_type: String,
+    /// User metadata.
+    pub metadata: BTreeMap<String, String>,
     /// The content.
     pub bytes: Bytes,
 }
@@ -57,6 +63,8 @@ struct Content {
     /// By bucket and key.
     objects: BTreeMap<(String, String), MemoryObject>,
     uploads: BTreeMap<u64, Begun>,
+    /// Of uploads that are complete, what was answered.
+    completed: BTreeMap<u64, Stored>,
     next_upload: u64,
 }
 
@@ -108,19 +116,31 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn keep(&self, put: &PutObject, bytes: Bytes) -> Stored {
+    fn keep(&self, put: &PutObject, bytes: Bytes) -> Result<Stored, StoreError> {
         let etag = etag(&bytes);
         let (key, content_type) = (put.key.as_str().to_owned(), put.content_type.as_str().to_owned());
-        let object = MemoryObject { key: key.clone(), content_type, bytes };
-        self.store.content().objects.insert((self.name.clone(), key), object);
-        Stored { etag, checksum: None }
+        let object = MemoryObject { key: key.clone(), content_type, metadata: put.metadata.clone(), bytes };
+        let mut content = self.store.content();
+        match (content.objects.entry((self.name.clone(), key)), put.if_exists) {
+            (Entry::Occupied(there), IfExists::Keep(on_existing)) => {
+                let cause = match on_existing {
+                    OnExisting::Fail => Cause::Taken,
+                    OnExisting::Verify if there.get().bytes != object.bytes => Cause::Different,
+                    OnExisting::Verify | OnExisting::Trust => return Ok(Stored { etag, checksum: None, was_there: true }),
+                };
+                return Err(StoreError { kind: StoreErrorKind::Exists, message: cause.message().to_owned() });
+            }
+            (Entry::Occupied(mut there), IfExists::Replace) => drop(there.insert(object)),
+            (Entry::Vacant(free), _) => drop(free.insert(object)),
+        }
+        Ok(Stored { etag, checksum: None, was_there: false })
     }
 }
 
 #[async_trait]
 impl Store for Bucket {
     async fn put(&self, put: &Authorized<PutObject>, body: Payload) -> Result<Stored, StoreError> {
-        Ok(self.keep(put.get(), read(&body).await?))
+        self.keep(put.get(), read(&body).await?)
     }
 
     async fn create(&self, put: &Authorized<PutObject>) -> Result<Arc<dyn Multipart>, StoreError> {
@@ -130,7 +150,36 @@ impl Store for Bucket {
         content.next_upload += 1;
         let begun = Begun { bucket: self.name.clone(), key: put.key.as_str().to_owned(), parts: BTreeMap::new() };
         content.uploads.insert(number, begun);
-        Ok(Arc::new(Upload { bucket, put, number, id: format!("upload-{number}") }))
+        Ok(Arc::new(Upload { bucket, put, number }))
+    }
+
+    fn resume(&self, put: &Authorized<PutObject>, upload: &UploadHandle) -> Arc<dyn Multipart> {
+        let bucket = Self { store: self.store.clone(), name: self.name.clone() };
+        // What is no number is an upload of another store, and not there.
+        Arc::new(Upload { bucket, put: put.get().clone(), number: upload.id.parse().unwrap_or(u64::MAX) })
+    }
+
+    async fn head(&self, key: &Authorized<ObjectKey>) -> Result<Option<ObjectInfo>, StoreError> {
+        let place = (self.name.clone(), key.get().as_str().to_owned());
+        Ok(self.store.content().objects.get(&place).map(|object| ObjectInfo {
+            bytes: Some(object.bytes.len() as u64),
+            etag: etag(&object.bytes),
+            content_type: Some(object.content_type.clone()),
+            metadata: object.metadata.clone(),
+            ..ObjectInfo::default()
+        }))
+    }
+
+    async fn read(&self, key: &Authorized<ObjectKey>, object: &ObjectInfo, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let place = (self.name.clone(), key.get().as_str().to_owned());
+        let there = self.store.content().objects.get(&place).map(|object| object.bytes.clone());
+        let there = there.filter(|bytes| etag(bytes) == object.etag && range.end <= bytes.len() as u64);
+        let [from, to] = [range.start, range.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        there.filter(|_| from <= to).map(|bytes| bytes.slice(from..to)).ok_or_else(|| rejected("the object has changed".to_owned()))
+    }
+
+    async fn probe_create_only(&self, _by_put: &Authorized<PutObject>, _by_upload: &Authorized<PutObject>) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn part_bytes(&self, number: u32) -> Option<u64> {
@@ -147,7 +196,6 @@ struct Upload {
     bucket: Bucket,
     put: PutObject,
     number: u64,
-    id: String,
 }
 
 #[async_trait]
@@ -163,7 +211,13 @@ impl Multipart for Upload {
     }
 
     async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError> {
-        let Some(begun) = self.bucket.store.content().uploads.remove(&self.number) else { return Err(no_such_upload()) };
+        let begun = {
+            let mut content = self.bucket.store.content();
+            if let Some(stored) = content.completed.get(&self.number) {
+                return Ok(stored.clone());
+            }
+            content.uploads.remove(&self.number).ok_or_else(no_such_upload)?
+        };
         let mut whole = BytesMut::new();
         for part in &parts {
             let kept = begun.parts.get(&part.number).filter(|kept| etag(kept) == part.etag);
@@ -172,7 +226,9 @@ impl Multipart for Upload {
         if whole.len() as u64 != bytes {
             return Err(rejected(format!("the parts have {} bytes instead of {bytes}", whole.len())));
         }
-        Ok(self.bucket.keep(&self.put, whole.freeze()))
+        let stored = self.bucket.keep(&self.put, whole.freeze())?;
+        self.bucket.store.content().completed.insert(self.number, stored.clone());
+        Ok(stored)
     }
 
     async fn abort(&self) -> Result<(), StoreError> {
@@ -180,8 +236,8 @@ impl Multipart for Upload {
         Ok(())
     }
 
-    fn id(&self) -> &str {
-        &self.id
+    fn handle(&self) -> UploadHandle {
+        UploadHandle { id: self.number.to_string(), token: String::new() }
     }
 }
 

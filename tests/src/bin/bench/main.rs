@@ -9,7 +9,7 @@ mod memory;
 mod sandbox;
 
 use anyhow::{Context, Result, ensure};
-use lakegate_guest::host::{Host, Level, ObjectAttributes, PutError, WallTime};
+use lakegate_guest::host::{Host, Level, ObjectAttributes, ObjectFacts, PutError, WallTime};
 use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::Spec;
 use lakegate_tests::bench::{Arguments, Table, median, tables, thread_seconds};
@@ -161,7 +161,7 @@ impl Host for Discard {
         Ok(())
     }
 
-    fn finish(&self, (): (), _rows: u64) -> Result<(), PutError> {
+    fn finish(&self, (): (), _: &ObjectFacts) -> Result<(), PutError> {
         Ok(())
     }
 }

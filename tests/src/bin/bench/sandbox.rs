@@ -84,7 +84,7 @@ impl object_store::HostUpload for State {
         Ok(Ok(()))
     }
 
-    fn finish(&mut self, _: Resource<Open>, _: u64) -> wasmtime::Result<Result<(), object_store::PutError>> {
+    fn finish(&mut self, _: Resource<Open>, _: object_store::ObjectFacts) -> wasmtime::Result<Result<(), object_store::PutError>> {
         Ok(Ok(()))
     }
 

@@ -4,8 +4,7 @@ use super::super::authorize::Policy;
 use super::super::denied::MAX_WORDS_BYTES;
 use super::super::tenant::{MAX_DENIALS_TOLD, RateKind, Tenant};
 use super::*;
-use crate::storage::target::Encryption;
-use crate::storage::target::StorageTarget;
+use crate::storage::target::{CommitPlan, Encryption, ManifestPlan, StorageTarget};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,6 +48,7 @@ fn configuration() -> Configuration {
         format: "csv".into(),
         content_type: "text/csv".into(),
         splittable: true,
+        commit: CommitPlan::default(),
         settings: String::new(),
         warnings: Vec::new(),
     }
@@ -364,4 +364,33 @@ fn keys_of_kms_are_named_to_aws_alone() {
         let grant = Grant { endpoint: endpoint.map(str::to_owned), encryption: vec!["aws:kms".into()], ..grant() };
         assert_eq!(grant.session_policy().contains("kms:GenerateDataKey"), at_aws, "{endpoint:?}");
     }
+}
+
+#[test]
+fn a_commit_is_granted_by_its_parts() {
+    let exact = CommitPlan { create_only: Some(crate::storage::object::OnExisting::Verify), ..CommitPlan::default() };
+    let manifest = CommitPlan { manifest: Some(ManifestPlan { extra: true }), ..CommitPlan::default() };
+    let deferred = CommitPlan { pending: Some("p".into()), ..CommitPlan::default() };
+    let bare = grant();
+    let check = |grant: &Grant, commit: &CommitPlan, expected: &[&str]| {
+        let denials = grant.denials(&Configuration { commit: commit.clone(), ..configuration() });
+        assert_eq!(denials.iter().map(|denied| denied.rule).collect::<Vec<_>>(), expected, "{commit:?}");
+    };
+    check(&bare, &exact, &["delivery"]);
+    check(&bare, &manifest, &["manifest_prefixes"]);
+    check(&bare, &deferred, &["visibility", "manifest_prefixes"]);
+    let granted = Grant {
+        delivery: vec!["exactly_once".into()],
+        visibility: vec!["on_commit".into()],
+        manifest_prefixes: vec!["m/".into()],
+        ..bare.clone()
+    };
+    for commit in [&exact, &manifest, &deferred] {
+        check(&granted, commit, &[]);
+    }
+    let key = |key: &str| ObjectKey::parse(key).unwrap();
+    assert!(granted.check_record(&key("m/t.json")).is_ok() && granted.check_record(&key("n/t.json")).is_err());
+    assert!(granted.session_policy().contains("s3:GetObject") && !bare.session_policy().contains("s3:GetObject"));
+    let wrong = Grant { delivery: vec!["twice".into()], visibility: vec!["later".into()], manifest_prefixes: vec!["m".into()], ..bare };
+    assert_eq!(wrong.problems().len(), 3, "{:?}", wrong.problems());
 }

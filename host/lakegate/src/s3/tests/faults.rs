@@ -11,7 +11,7 @@ async fn a_put_says_what_was_asked_for() {
     target.encryption = Some(crate::storage::target::Encryption { algorithm: "aws:kms".into(), kms_key_id: Some("key-1".into()) });
     let stored = put(&target, &options(KEYS)).await.expect("the server takes it");
     let crc = STANDARD.encode(crc32fast::hash(b"1,2\n").to_be_bytes());
-    assert_eq!(stored, Stored { etag: "\"e\"".into(), checksum: Some(crc.clone()) });
+    assert_eq!(stored, Stored { etag: "\"e\"".into(), checksum: Some(crc.clone()), was_there: false });
     let seen = &server.seen()[0];
     let check = |header: &str, expected: &str| assert_eq!(seen.header(header), expected, "{header}");
     check("content-type", "text/csv");
@@ -169,7 +169,7 @@ async fn complete(
     .await;
     let client = S3Client::connect(&target(format!("http://{address}")), &options(KEYS)).await.expect("keys are there");
     let upload = client.create(&put_of("t/a.csv")).await.expect("created");
-    assert_eq!(upload.id(), "u1");
+    assert_eq!(upload.handle().id, "u1");
     let part = upload.put_part(1, Payload::from(bytes::Bytes::from_static(b"12345"))).await.expect("taken");
     let result = upload.complete(vec![part], 5).await;
     if result.is_err() {

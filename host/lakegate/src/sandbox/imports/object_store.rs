@@ -4,7 +4,7 @@ use crate::cpu::scheduler::GuestSlot;
 use crate::delivery::context::UploadContext;
 use crate::delivery::upload::{TableCall, Upload};
 use crate::limits::{MAX_CHUNK_BYTES, MAX_OPEN_OBJECTS, MAX_RESOURCES};
-use crate::sandbox::bindings::lakegate::destination::object_store::{Host, HostUpload, ObjectAttributes, PutError};
+use crate::sandbox::bindings::lakegate::destination::object_store::{Host, HostUpload, ObjectAttributes, ObjectFacts, PutError};
 use std::sync::Arc;
 use wasmtime::component::{Resource, ResourceTable};
 
@@ -82,10 +82,10 @@ impl HostUpload for ObjectStore {
         Ok(slot.without_permit(self.handles.get_mut(&this)?.write(chunk.into())).await.map_err(Into::into))
     }
 
-    async fn finish(&mut self, this: Resource<Upload>, rows: u64) -> wasmtime::Result<Result<(), PutError>> {
+    async fn finish(&mut self, this: Resource<Upload>, facts: ObjectFacts) -> wasmtime::Result<Result<(), PutError>> {
         let upload = self.handles.delete(this)?;
         self.open -= 1;
-        Ok(upload.finish(rows).map_err(Into::into))
+        Ok(upload.finish(facts.into()).map_err(Into::into))
     }
 
     async fn drop(&mut self, this: Resource<Upload>) -> wasmtime::Result<()> {
