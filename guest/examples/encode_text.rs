@@ -8,7 +8,7 @@ use lakegate_guest::encode::text::TextShared;
 use lakegate_guest::encode::{Encode, EncodeError, Output, csv, json};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::TableSchema;
-use lakegate_guest::spec::CsvOptions;
+use lakegate_guest::spec::{CsvOptions, JsonOptions};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,6 +101,6 @@ fn measure(name: &str, batch: &RecordBatch, open: &dyn Fn() -> Result<Box<dyn En
 fn main() -> Result<(), EncodeError> {
     let (schema, batch) = record();
     let shared = TextShared::default();
-    measure("csv", &batch, &|| csv::open(&schema, CsvOptions { delimiter: b',', skip_header: false }, &shared))?;
-    measure("json", &batch, &|| json::open(&schema, &shared))
+    measure("csv", &batch, &|| csv::open(&schema, CsvOptions::default(), &shared))?;
+    measure("json", &batch, &|| json::open(&schema, JsonOptions::default(), &shared))
 }

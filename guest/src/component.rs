@@ -171,11 +171,12 @@ fn put_error(error: object_store::PutError) -> host::PutError {
 }
 
 fn attributes(attributes: host::ObjectAttributes) -> object_store::ObjectAttributes {
+    let partition = attributes.partition.into_iter().map(|(name, value)| object_store::PartitionValue { name, value });
     object_store::ObjectAttributes {
         key: attributes.key,
         content_type: attributes.content_type,
         content_encoding: None,
-        partition: Vec::new(),
+        partition: partition.collect(),
         role: object_store::ObjectRole::Data,
     }
 }
@@ -219,7 +220,11 @@ impl Host for Imports {
     }
 
     fn finish(&self, upload: Self::Upload, facts: &host::ObjectFacts) -> Result<(), host::PutError> {
-        let facts = object_store::ObjectFacts { rows: facts.rows, columns: Vec::new(), split_offsets: facts.split_offsets.clone() };
+        let columns = facts.columns.iter().cloned().map(|column| {
+            let host::ColumnFacts { path, values, nulls, nans, lower, upper, encoded_bytes } = column;
+            object_store::ColumnFacts { path, values, nulls, nans, lower, upper, encoded_bytes }
+        });
+        let facts = object_store::ObjectFacts { rows: facts.rows, columns: columns.collect(), split_offsets: facts.split_offsets.clone() };
         object_store::Upload::finish(upload, &facts).map_err(put_error)
     }
 }

@@ -27,6 +27,8 @@ pub struct ObjectAttributes {
     pub key: String,
     /// The `Content-Type`.
     pub content_type: String,
+    /// The partition of its rows: name and value of each field of the path.
+    pub partition: Vec<(String, Option<String>)>,
 }
 
 /// What a finished object holds.
@@ -36,6 +38,27 @@ pub struct ObjectFacts {
     pub rows: u64,
     /// Where it can be split for reading: the offsets of its row groups.
     pub split_offsets: Vec<u64>,
+    /// Of each column, if they are wanted and the format knows them.
+    pub columns: Vec<ColumnFacts>,
+}
+
+/// What a finished object says of a column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnFacts {
+    /// The names from the column down to the field, joined with dots.
+    pub path: String,
+    /// Values, null ones included.
+    pub values: u64,
+    /// Values that are null.
+    pub nulls: u64,
+    /// Values that are not a number, where they were counted.
+    pub nans: Option<u64>,
+    /// A bound that no value is below, and one that no value is above, as Iceberg writes single values.
+    pub lower: Option<Vec<u8>>,
+    /// See `lower`.
+    pub upper: Option<Vec<u8>>,
+    /// Bytes that the column takes in the object.
+    pub encoded_bytes: Option<u64>,
 }
 
 /// Why the host did not take something. The text is the host's; see `wit/destination.wit`.

@@ -8,6 +8,7 @@
 
 mod error;
 pub(crate) mod expansion;
+mod fingerprint;
 mod flat;
 mod frame;
 mod schema;

@@ -18,6 +18,7 @@ mod excerpt;
 pub mod host;
 pub mod ipc;
 pub mod limits;
+pub mod partition;
 pub mod path;
 pub mod sink;
 pub mod spec;

@@ -39,6 +39,24 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of an object key: the limit of S3.
 pub const MAX_KEY_BYTES: usize = 1_024;
 
+/// Columns of an object whose facts the world takes.
+pub const MAX_FACT_COLUMNS: usize = 1_000;
+
+/// Bytes of a bound among those facts.
+pub const MAX_BOUND_BYTES: usize = 64;
+
+/// Values of rows that a key may be made of: as many as the world takes with an object.
+pub const MAX_PARTITION_FIELDS: usize = 16;
+
+/// Bytes of a column's name in a path: with the suffix of a part the world takes it as the name of a value.
+pub const MAX_PARTITION_COLUMN_BYTES: usize = 1_000;
+
+/// Partitions of a table that may be open at once, whatever the spec says.
+pub const MAX_OPEN_PARTITIONS: u32 = MAX_OPEN_OBJECTS;
+
+/// Bytes that a session keeps to number the objects of partitions (`{{SEQ}}`): some 150,000 partitions.
+pub const MAX_NUMBERING_BYTES: usize = 16 << 20;
+
 /// Rows a batch may have beyond eight for each byte of its body. Only columns without buffers (all null, or of width 0) need none, so a few
 /// bytes could otherwise ask for 2^63 lines of text.
 pub const MAX_WEIGHTLESS_ROWS: u64 = 1 << 20;

@@ -2,19 +2,25 @@
 //!
 //! A [`PathTemplate`] is parsed once, into literals and placeholders; rendering walks over them, so a substituted value is never expanded
 //! again, whatever it looks like. A rendered key is well formed or refused: no leading slash, no empty, `.` or `..` segment, no control
-//! character, at most [`MAX_KEY_BYTES`] bytes. Names of tables are untrusted input, so the refusal names the table and the rule.
+//! character, at most [`MAX_KEY_BYTES`] bytes. Names of tables are untrusted input, so the refusal names the table and the rule. So are the values
+//! that [`crate::partition`] takes from rows: they are escaped, and cannot add a segment.
 
 use crate::calendar::CivilTime;
 use crate::excerpt::quoted;
 use crate::host::WallTime;
-use crate::limits::MAX_KEY_BYTES;
+use crate::limits::{MAX_KEY_BYTES, MAX_PARTITION_COLUMN_BYTES, MAX_PARTITION_FIELDS};
+use crate::partition::{self, Part, PartitionField};
+use std::collections::VecDeque;
 use std::fmt;
+use std::rc::Rc;
 
 /// A path, parsed once. A substituted value is never expanded again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathTemplate {
     text: String,
     segments: Vec<Segment>,
+    /// What it takes from rows, each once, in the order of the path.
+    fields: Vec<PartitionField>,
 }
 
 /// What one object's key is made of, beside the template.
@@ -36,6 +42,12 @@ pub struct KeyContext<'a> {
     pub sequence: u64,
     /// `{{SHARD}}`: which part of the sync this is, from 1.
     pub shard: u32,
+    /// `{{SCHEMA}}`: the fingerprint of the table's columns.
+    pub schema: u32,
+    /// The values of the path's [fields](PathTemplate::partition_fields), in their order; one that is missing or null has the text below.
+    pub partition: &'a [Option<Rc<str>>],
+    /// What stands in a key for a null.
+    pub null_name: &'a str,
 }
 
 /// A key that was refused.
@@ -83,12 +95,61 @@ pub enum PathProblem {
     /// Its fixed text alone is longer than a key may be.
     #[error("`path` has {0} bytes of fixed text; an object key has at most {MAX_KEY_BYTES}")]
     TooLong(usize),
+    /// A placeholder that takes its text from a column names none.
+    #[error("`path` has {0} without the name of a column, without braces, and }}}}}} after it")]
+    NoColumn(&'static str),
+    /// More values of rows than a partition may have.
+    #[error("`path` takes {0} values from rows; at most {MAX_PARTITION_FIELDS} are possible")]
+    TooManyFields(usize),
+    /// Two values have one name.
+    #[error("`path` gives two values of rows the same name; put `name=` in front of one of them")]
+    SameName,
+    /// Two partitions could have one key, and one would take the place of the other.
+    #[error(
+        "`path` should have a \"/\" between {{{{COLUMN:…}}}} and other placeholders, or {{{{UUID}}}}: else two partitions can have the same key"
+    )]
+    Ambiguous,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Segment {
     Literal(String),
     Placeholder(Placeholder),
+    /// A value of the rows: the field with this number.
+    Field(usize),
+    /// The value of one of Hive's folders `name=value/`, which is made of values of the rows. The name and `=` are in the text before.
+    Folder(Folder),
+}
+
+/// A value of Hive's, made of values of the rows. If all of these are null, so is it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Folder {
+    name: String,
+    /// Literals and fields alone.
+    parts: Vec<Segment>,
+}
+
+impl Folder {
+    /// The value: unescaped, or as it is in a key.
+    fn value(&self, values: &[Option<Rc<str>>], null_name: &str, is_escaped: bool) -> Option<String> {
+        let (mut text, mut is_null) = (String::new(), true);
+        for part in &self.parts {
+            match part {
+                Segment::Literal(literal) => text.push_str(literal),
+                Segment::Field(field) => {
+                    let value = values.get(*field).and_then(Option::as_deref);
+                    is_null &= value.is_none();
+                    if is_escaped {
+                        partition::push_escaped(&mut text, value, null_name);
+                    } else {
+                        text.push_str(value.unwrap_or(null_name));
+                    }
+                }
+                Segment::Placeholder(_) | Segment::Folder(_) => {}
+            }
+        }
+        (!is_null).then_some(text)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +167,11 @@ pub(crate) enum Placeholder {
     CommitId,
     Sequence,
     Shard,
+    Schema,
 }
 
 /// As written in a path. Anything else between braces is fixed text, as in the reference.
-pub(crate) const PLACEHOLDERS: [(&str, Placeholder); 13] = [
+pub(crate) const PLACEHOLDERS: [(&str, Placeholder); 14] = [
     ("{{TABLE}}", Placeholder::Table),
     ("{{TABLE_HYPHEN}}", Placeholder::TableHyphen),
     ("{{FORMAT}}", Placeholder::Format),
@@ -123,6 +185,7 @@ pub(crate) const PLACEHOLDERS: [(&str, Placeholder); 13] = [
     ("{{COMMIT_ID}}", Placeholder::CommitId),
     ("{{SEQ}}", Placeholder::Sequence),
     ("{{SHARD}}", Placeholder::Shard),
+    ("{{SCHEMA}}", Placeholder::Schema),
 ];
 
 impl PathTemplate {
@@ -131,9 +194,75 @@ impl PathTemplate {
     /// # Errors
     /// Everything that is wrong with it, in the order of [`PathProblem`].
     pub fn parse(text: &str) -> Result<Self, Vec<PathProblem>> {
-        let segments = split(text);
-        let problems = problems_of(text, &segments);
-        if problems.is_empty() { Ok(Self { text: text.to_owned(), segments }) } else { Err(problems) }
+        let Split { segments, fields, unnamed } = Split::of(text);
+        let mut problems = problems_of(text, &segments);
+        problems.extend(unnamed.map(PathProblem::NoColumn));
+        if fields.len() > MAX_PARTITION_FIELDS {
+            problems.push(PathProblem::TooManyFields(fields.len()));
+        }
+        let path = Self { text: text.to_owned(), segments, fields };
+        let mut names: Vec<String> = path.partition(&[], "").into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+            problems.push(PathProblem::SameName);
+        }
+        if path.is_ambiguous() {
+            problems.push(PathProblem::Ambiguous);
+        }
+        if problems.is_empty() { Ok(path) } else { Err(problems) }
+    }
+
+    /// What keys take from rows (`{{COLUMN:name}}`, `{{YEAR:name}}` …): each value once, in the order of the path. A table's rows that differ
+    /// in one of them are in different objects.
+    pub fn partition_fields(&self) -> &[PartitionField] {
+        &self.fields
+    }
+
+    /// What a partition is called in manifests and catalogs: the name and value of each of Hive's folders, and of each value that is in none of them.
+    pub fn partition(&self, values: &[Option<Rc<str>>], null_name: &str) -> Vec<(String, Option<String>)> {
+        let mut named = Vec::new();
+        let mut is_in_folder = vec![false; self.fields.len()];
+        for folder in self.segments.iter().filter_map(|segment| if let Segment::Folder(folder) = segment { Some(folder) } else { None }) {
+            named.push((folder.name.clone(), folder.value(values, null_name, false)));
+            for part in &folder.parts {
+                if let Segment::Field(field) = part
+                    && let Some(known) = is_in_folder.get_mut(*field)
+                {
+                    *known = true;
+                }
+            }
+        }
+        let others = self.fields.iter().enumerate().filter(|(at, _)| is_in_folder.get(*at) == Some(&false));
+        named.extend(others.map(|(at, field)| (field.name(), values.get(at).and_then(Option::as_deref).map(str::to_owned))));
+        named
+    }
+
+    /// Could two partitions have one key? A value never has a slash or another of the characters that are escaped, so between two of those it can
+    /// be told from what is beside it only if that does not vary.
+    fn is_ambiguous(&self) -> bool {
+        if self.has_uuid() {
+            return false;
+        }
+        let (mut values, mut varying) = (0, 0);
+        let in_folders = self.segments.iter().flat_map(|segment| match segment {
+            Segment::Folder(folder) => folder.parts.as_slice(),
+            other => std::slice::from_ref(other),
+        });
+        for segment in in_folders {
+            match segment {
+                Segment::Literal(text) if text.chars().any(partition::is_escaped) => (values, varying) = (0, 0),
+                Segment::Literal(_) | Segment::Folder(_) => {}
+                Segment::Placeholder(placeholder) => varying += usize::from(placeholder.varies()),
+                Segment::Field(field) => {
+                    varying += 1;
+                    values += usize::from(self.fields.get(*field).is_some_and(|field| field.part == Part::Value));
+                }
+            }
+            if values > 0 && varying > 1 {
+                return true;
+            }
+        }
+        false
     }
 
     /// The path as written.
@@ -171,6 +300,11 @@ impl PathTemplate {
         self.has(Placeholder::Sequence)
     }
 
+    /// Do keys name the columns of their table (`{{SCHEMA}}`)?
+    pub fn has_schema(&self) -> bool {
+        self.has(Placeholder::Schema)
+    }
+
     /// Do keys depend on the clock?
     pub fn has_clock(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::Placeholder(placeholder) if placeholder.is_clock()))
@@ -192,7 +326,7 @@ impl PathTemplate {
     }
 
     /// The folder that is the same for all objects of a table in a commit: up to the last slash before what tells objects apart, be it a
-    /// placeholder or the time. Empty, or with a slash at its end.
+    /// placeholder, a value of their rows or the time. Empty, or with a slash at its end.
     ///
     /// # Errors
     /// [`KeyError`] if no key below it would be valid.
@@ -202,8 +336,9 @@ impl PathTemplate {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => folder.push_str(text),
-                Segment::Placeholder(Placeholder::Uuid | Placeholder::Sequence) => break,
+                Segment::Placeholder(Placeholder::Uuid | Placeholder::Sequence | Placeholder::Schema) => break,
                 Segment::Placeholder(placeholder) if placeholder.is_clock() => break,
+                Segment::Field(_) | Segment::Folder(_) => break,
                 Segment::Placeholder(placeholder) => placeholder.substitute(context, &time, &mut folder),
             }
         }
@@ -225,6 +360,14 @@ impl PathTemplate {
             match segment {
                 Segment::Literal(text) => key.push_str(text),
                 Segment::Placeholder(placeholder) => placeholder.substitute(context, &time, &mut key),
+                Segment::Field(field) => {
+                    let value = context.partition.get(*field).and_then(Option::as_deref);
+                    partition::push_escaped(&mut key, value, context.null_name);
+                }
+                Segment::Folder(folder) => {
+                    let value = folder.value(context.partition, context.null_name, true);
+                    key.push_str(value.as_deref().unwrap_or(context.null_name));
+                }
             }
         }
         match broken_rule(&key) {
@@ -254,11 +397,17 @@ impl Placeholder {
             Self::CommitId => key.push_str(context.commit_id),
             Self::Sequence => key.push_str(&format!("{:06}", context.sequence)),
             Self::Shard => key.push_str(&context.shard.to_string()),
+            Self::Schema => key.push_str(&format!("{:08x}", context.schema)),
         }
     }
 
     fn is_clock(self) -> bool {
         matches!(self, Self::Year | Self::Month | Self::Day | Self::Hour | Self::Minute)
+    }
+
+    /// May it stand for different texts within a sync?
+    fn varies(self) -> bool {
+        matches!(self, Self::Table | Self::TableHyphen | Self::Uuid | Self::Sequence | Self::Schema) || self.is_clock()
     }
 }
 
@@ -282,27 +431,113 @@ impl fmt::Display for KeyRule {
     }
 }
 
-/// Cuts a path at its placeholders. Leftmost first: `{{{TABLE}}}` is a table between single braces.
-fn split(text: &str) -> Vec<Segment> {
-    let mut segments = Vec::new();
-    let mut literal = String::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if let Some((after, placeholder)) = PLACEHOLDERS.iter().find_map(|(name, it)| Some((rest.strip_prefix(name)?, *it))) {
-            if !literal.is_empty() {
-                segments.push(Segment::Literal(std::mem::take(&mut literal)));
+/// A path, cut at its placeholders.
+#[derive(Default)]
+struct Split {
+    segments: Vec<Segment>,
+    fields: Vec<PartitionField>,
+    /// The first placeholder of a column that names none.
+    unnamed: Option<&'static str>,
+}
+
+impl Split {
+    /// Leftmost first: `{{{TABLE}}}` is a table between single braces.
+    fn of(text: &str) -> Self {
+        let mut split = Self::default();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            if let Some((after, segment)) = split.placeholder(rest) {
+                if !literal.is_empty() {
+                    split.segments.push(Segment::Literal(std::mem::take(&mut literal)));
+                }
+                split.segments.push(segment);
+                rest = after;
+            } else {
+                literal.push(first);
+                rest = rest.strip_prefix(first).unwrap_or_default();
             }
-            segments.push(Segment::Placeholder(placeholder));
-            rest = after;
-        } else {
-            literal.push(first);
-            rest = rest.strip_prefix(first).unwrap_or_default();
         }
+        if !literal.is_empty() {
+            split.segments.push(Segment::Literal(literal));
+        }
+        split.segments = with_folders(split.segments);
+        split
     }
-    if !literal.is_empty() {
-        segments.push(Segment::Literal(literal));
+
+    /// The placeholder that a text begins with, and what is after it.
+    fn placeholder<'a>(&mut self, text: &'a str) -> Option<(&'a str, Segment)> {
+        if let Some((after, placeholder)) = PLACEHOLDERS.iter().find_map(|(name, it)| Some((text.strip_prefix(name)?, *it))) {
+            return Some((after, Segment::Placeholder(placeholder)));
+        }
+        let (inside, prefix, part) =
+            partition::PARTS.iter().find_map(|(prefix, part)| Some((text.strip_prefix(prefix)?, *prefix, *part)))?;
+        let Some((column, after)) = inside.split_once("}}").filter(|(column, _)| is_column(column)) else {
+            self.unnamed.get_or_insert(prefix);
+            return None;
+        };
+        let field = PartitionField { column: column.to_owned(), part };
+        let known = self.fields.iter().position(|it| *it == field);
+        let number = known.unwrap_or_else(|| {
+            self.fields.push(field);
+            self.fields.len() - 1
+        });
+        Some((after, Segment::Field(number)))
     }
-    segments
+}
+
+/// Finds Hive's folders: `name=`, values of rows and fixed text, and a slash. Hive knows names in lower case alone, and finds no others again: so
+/// they become.
+fn with_folders(segments: Vec<Segment>) -> Vec<Segment> {
+    let mut found: Vec<Segment> = Vec::with_capacity(segments.len());
+    let mut segments = VecDeque::from(segments);
+    while let Some(segment) = segments.pop_front() {
+        let name = match (&segment, segments.front()) {
+            (Segment::Literal(text), Some(Segment::Field(_))) => hive_name(text, found.is_empty()),
+            _ => None,
+        };
+        let length = name.as_ref().and_then(|_| folder_length(&segments));
+        let (Segment::Literal(text), Some((start, name)), Some(length)) = (&segment, name, length) else {
+            found.push(segment);
+            continue;
+        };
+        let mut parts: Vec<Segment> = segments.drain(..length).collect();
+        // What ends the folder begins with its last text, and may end with the name of the next.
+        if let Some(Segment::Literal(end)) = segments.front_mut() {
+            let next = end.split_off(end.find('/').unwrap_or_default());
+            let last = std::mem::replace(end, next);
+            parts.extend((!last.is_empty()).then_some(Segment::Literal(last)));
+        }
+        found.push(Segment::Literal(format!("{}{name}=", text.get(..start).unwrap_or_default())));
+        found.push(Segment::Folder(Folder { name, parts }));
+    }
+    found
+}
+
+/// How many values and texts the folder has before a text with a slash ends it. [`None`]: something else is in it, or it is the object's own name.
+fn folder_length(segments: &VecDeque<Segment>) -> Option<usize> {
+    let length = segments.iter().position(|segment| match segment {
+        Segment::Literal(text) => text.contains('/'),
+        Segment::Placeholder(_) | Segment::Folder(_) => true,
+        Segment::Field(_) => false,
+    })?;
+    matches!(segments.get(length), Some(Segment::Literal(_))).then_some(length)
+}
+
+/// The name of one of Hive's folders that a text ends with, in lower case, and where it begins.
+fn hive_name(text: &str, is_first: bool) -> Option<(usize, String)> {
+    let start = match text.rfind('/') {
+        Some(slash) => slash + 1,
+        None if is_first => 0,
+        None => return None,
+    };
+    let name = text.get(start..)?.strip_suffix('=').filter(|name| !name.is_empty())?;
+    Some((start, name.to_lowercase()))
+}
+
+/// A name that can stand in a placeholder.
+fn is_column(name: &str) -> bool {
+    (1..=MAX_PARTITION_COLUMN_BYTES).contains(&name.len()) && !name.contains(['{', '}'])
 }
 
 fn problems_of(text: &str, segments: &[Segment]) -> Vec<PathProblem> {
@@ -359,6 +594,9 @@ mod tests {
             commit_id: "commit-1",
             sequence: 7,
             shard: 2,
+            schema: 0xbeef,
+            partition: &[],
+            null_name: "NULL",
         }
     }
 
@@ -378,11 +616,70 @@ mod tests {
         check("{{SYNC_ID}}/{{TABLE}}", "t", "sync-1/t");
         check("{{YEAR}}/{{MONTH}}/{{DAY}}/{{HOUR}}/{{MINUTE}}", "t", "2021/03/04/05/06");
         check("{{COMMIT_ID}}/{{TABLE}}/{{SHARD}}-{{SEQ}}.{{FORMAT}}", "t", "commit-1/t/2-000007.csv.gz");
+        check("{{TABLE}}/{{SCHEMA}}", "t", "t/0000beef");
         check("{{{TABLE}}}", "t", "{t}");
         check("{{table}}/{{NOPE}}/{{ TABLE }}/{{TABLE", "t", "{{table}}/{{NOPE}}/{{ TABLE }}/{{TABLE");
         check("é/{{TABLE}}/日", "ü", "é/ü/日");
         // Dots are only special as whole segments.
         check("..a/b../.../{{TABLE}}", ".hidden", "..a/b../.../.hidden");
+    }
+
+    #[test]
+    fn values_of_rows_are_escaped_and_named() {
+        let check = |path: &str, values: &[Option<&str>], expected: &str, named: &[(&str, Option<&str>)]| {
+            let template = template(path);
+            let partition: Vec<Option<Rc<str>>> = values.iter().map(|value| value.map(Into::into)).collect();
+            let context = KeyContext { partition: &partition, ..context("t") };
+            assert_eq!(template.render(&context).as_deref(), Ok(expected), "{path}");
+            let named: Vec<_> = named.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect();
+            assert_eq!(template.partition(&partition, "NULL"), named, "{path}");
+        };
+        check("{{TABLE}}/{{COLUMN:c}}/{{SEQ}}", &[Some("a/b")], "t/a%2Fb/000007", &[("c", Some("a/b"))]);
+        check("x/Land={{COLUMN:Land Code}}/{{SEQ}}", &[None], "x/land=NULL/000007", &[("land", None)]);
+        // A folder may be made of several values; it is null if all of them are.
+        let day = "Day={{YEAR:At}}-{{MONTH:At}}-{{DAY:At}}/x";
+        check(day, &[Some("2021"), Some("03"), Some("04")], "day=2021-03-04/x", &[("day", Some("2021-03-04"))]);
+        check(day, &[None, None, None], "day=NULL/x", &[("day", None)]);
+        let mixed = "d={{YEAR:a}}-{{YEAR:b}}/x";
+        check(mixed, &[None, Some("2021")], "d=NULL-2021/x", &[("d", Some("NULL-2021"))]);
+        check("{{MONTH:At}}-{{DAY:At}}/x", &[Some("03"), Some("04")], "03-04/x", &[("at_month", Some("03")), ("at_day", Some("04"))]);
+        check("a={{COLUMN:a}}/B={{COLUMN:b}}-x/c", &[Some("1"), Some("2")], "a=1/b=2-x/c", &[("a", Some("1")), ("b", Some("2-x"))]);
+        // The name of an object is none of a folder, and neither is what follows another placeholder.
+        check("A={{TABLE}}B={{COLUMN:C}}.{{UUID}}", &[Some("v")], &format!("A=tB=v.{UUID}"), &[("c", Some("v"))]);
+        check("a/B={{COLUMN:C}}.csv", &[Some("v")], "a/B=v.csv", &[("c", Some("v"))]);
+        check("={{HOUR:t}}{{MINUTE:t}}/x", &[Some("05"), Some("06")], "=0506/x", &[("t_hour", Some("05")), ("t_minute", Some("06"))]);
+        // One value, in two places.
+        check("{{COLUMN:c}}/{{COLUMN:c}}", &[Some("v")], "v/v", &[("c", Some("v"))]);
+        // A value is never a placeholder, and the folder of a table ends before it.
+        check("{{COLUMN:c}}/{{TABLE}}", &[Some("{{TABLE}}")], "%7B%7BTABLE}}/t", &[("c", Some("{{TABLE}}"))]);
+        assert_eq!(template("a/{{TABLE}}/{{DAY:t}}/{{SEQ}}").table_folder(&context("t")).as_deref(), Ok("a/t/"));
+        assert_eq!(template("a/{{TABLE}}/d={{DAY:t}}/{{SEQ}}").table_folder(&context("t")).as_deref(), Ok("a/t/"));
+    }
+
+    #[test]
+    fn two_partitions_never_have_one_key() {
+        let check = |path: &str, is_ambiguous: bool| {
+            let problems = PathTemplate::parse(path).err().unwrap_or_default();
+            assert_eq!(problems, if is_ambiguous { vec![PathProblem::Ambiguous] } else { Vec::new() }, "{path}");
+        };
+        for path in [
+            "{{COLUMN:a}}{{COLUMN:b}}",
+            "{{COLUMN:a}}-{{COLUMN:b}}",
+            "{{TABLE}}_{{COLUMN:a}}",
+            "{{COLUMN:a}}.{{SEQ}}",
+            "{{COLUMN:a}}{{YEAR:b}}",
+        ] {
+            check(path, true);
+            check(&format!("{path}/{{{{UUID}}}}"), false);
+        }
+        for path in [
+            "{{COLUMN:a}}/{{COLUMN:b}}",
+            "{{TABLE}}/a={{COLUMN:a}}.{{FORMAT}}",
+            "{{COLUMN:a}}={{COLUMN:b}}",
+            "{{YEAR:a}}{{MONTH:a}}-{{DAY:b}}",
+        ] {
+            check(path, false);
+        }
     }
 
     #[test]
@@ -451,7 +748,16 @@ mod tests {
         let check = |path: &str, expected: &[PathProblem]| {
             assert_eq!(PathTemplate::parse(path).err().unwrap_or_default(), expected, "{path}");
         };
-        use PathProblem::{Absolute, ControlCharacter, Missing, NotClean, TooLong};
+        use PathProblem::{Absolute, ControlCharacter, Missing, NoColumn, NotClean, SameName, TooLong, TooManyFields};
+        check("{{COLUMN:}}", &[NoColumn("{{COLUMN:")]);
+        check("a/{{YEAR:t", &[NoColumn("{{YEAR:")]);
+        check("a/{{DAY:{{TABLE}}}}", &[NoColumn("{{DAY:")]);
+        check(&format!("{{{{COLUMN:{}}}}}", "n".repeat(MAX_PARTITION_COLUMN_BYTES + 1)), &[NoColumn("{{COLUMN:")]);
+        check("x={{COLUMN:a}}/X={{COLUMN:b}}/y", &[SameName]);
+        check("{{COLUMN:t_year}}/{{YEAR:t}}", &[SameName]);
+        let fields = |count: usize| (0..count).map(|at| format!("{{{{COLUMN:c{at}}}}}")).collect::<Vec<_>>().join("/");
+        check(&fields(MAX_PARTITION_FIELDS), &[]);
+        check(&fields(MAX_PARTITION_FIELDS + 1), &[TooManyFields(MAX_PARTITION_FIELDS + 1)]);
         check("", &[Missing]);
         check("/", &[Absolute]);
         check("/x/{{TABLE}}", &[Absolute]);
@@ -513,18 +819,20 @@ mod tests {
     proptest! {
         #[test]
         fn a_rendered_key_is_well_formed_or_refused(
-            path in "(a|b|/|\\.|\\{\\{TABLE\\}\\}|\\{\\{TABLE_HYPHEN\\}\\}|\\{\\{UUID\\}\\}|\\{\\{YEAR\\}\\}|\\{|\\}){1,12}",
+            path in "(a|b|/|\\.|\\{\\{TABLE\\}\\}|\\{\\{TABLE_HYPHEN\\}\\}|\\{\\{UUID\\}\\}|\\{\\{YEAR\\}\\}|\\{\\{COLUMN:c\\}\\}|\\{|\\}){1,12}",
             table in "(a|_|/|\\.|\n|é|\\{\\{UUID\\}\\}|\\PC){0,8}",
+            value in prop::option::of("(a|/|\\.|\n|é|\\PC){0,8}"),
             seconds in any::<u64>(),
         ) {
             if let Ok(template) = PathTemplate::parse(&path) {
                 prop_assert!(well_formed(&path));
                 let time = WallTime { seconds, nanoseconds: 0 };
-                match template.render(&KeyContext { time, ..context(&table) }) {
+                let partition = [value.as_deref().map(Into::into)];
+                match template.render(&KeyContext { time, partition: &partition, ..context(&table) }) {
                     Ok(key) => prop_assert!(well_formed(&key), "{:?}", key),
                     Err(error) => prop_assert_eq!(error.table, table),
                 }
-            } else {
+            } else if !path.contains("{{COLUMN:c}}") {
                 prop_assert!(!well_formed(&path));
             }
         }

@@ -6,19 +6,24 @@
 //! past it the object with most of that ends, or, where it may not, fails.
 
 mod partition;
+mod per_schema;
+mod router;
 
 use crate::athena;
 use crate::batch::{Counters, Limits};
 use crate::encode::{Encode, EncodeError, Encoders, Output};
+use crate::excerpt::quoted;
 use crate::host::{Host, Level, ObjectAttributes, ObjectFacts, PutError, WallTime};
 use crate::ipc::expansion::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
-use crate::limits::{MAX_OPEN_FIELDS, MAX_OPEN_OBJECTS, PIECE_BYTES};
+use crate::limits::{MAX_NUMBERING_BYTES, MAX_OPEN_FIELDS, MAX_OPEN_OBJECTS, PIECE_BYTES};
 use crate::path::KeyContext;
-use crate::spec::{Rotation, Settings};
+use crate::spec::{Partitioning, Rotation, SchemaChange, Settings};
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
-use partition::TablePartition;
+use partition::{Partition, Recency, TablePartition};
+use per_schema::PerSchema;
+use router::{Routed, Router};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -90,8 +95,21 @@ pub struct Sink<H: Host> {
     ages: BTreeSet<(Instant, TablePartition)>,
     /// Empty objects, for the first rows of their partition: the key, and the schema it was written with.
     reserved: BTreeMap<TablePartition, (String, Rc<TableSchema>)>,
-    /// How many objects each partition has had, where their keys are numbered.
+    /// How many objects each partition has had, where their keys are numbered; and what that takes in memory.
     sequences: BTreeMap<TablePartition, u64>,
+    sequence_bytes: usize,
+    /// Finds the partitions of rows, where keys take values from them.
+    router: Router,
+    /// The order in which open partitions were written to, where there are any.
+    recency: Recency,
+    /// How many objects of each table ended because too many partitions were open.
+    ended_early: BTreeMap<Rc<str>, u64>,
+    /// Of the schemas seen, where anything depends on it.
+    fingerprints: PerSchema<u32>,
+    /// The columns that each table had first in this write, where it must have no others.
+    first_columns: BTreeMap<Rc<str>, u32>,
+    /// A table that lacks a column of the path was seen, and said so.
+    has_warned_of_missing: bool,
     /// Tables whose failure no call could report yet.
     failed: Vec<(String, WriteError)>,
     /// Counts uses of objects, to know the one unused for longest.
@@ -145,8 +163,12 @@ impl<H: Host> Sink<H> {
             Rotation::Every { age, .. } => age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
         };
         let encoders = if settings.commit.replay { Encoders::for_replay } else { Encoders::new };
-        let encoders = encoders(settings.format.clone(), settings.compression);
+        let mut encoders = encoders(settings.format.clone(), settings.compression);
+        if settings.commit.manifest.as_ref().is_some_and(|manifest| manifest.columns) {
+            encoders.gather_column_facts();
+        }
         let batching = settings.rotation.into();
+        let router = Router::new(settings.path.partition_fields(), settings.partitioning.keep_columns);
         Self {
             host,
             settings,
@@ -159,6 +181,13 @@ impl<H: Host> Sink<H> {
             ages: BTreeSet::new(),
             reserved: BTreeMap::new(),
             sequences: BTreeMap::new(),
+            sequence_bytes: 0,
+            router,
+            recency: Recency::default(),
+            ended_early: BTreeMap::new(),
+            fingerprints: PerSchema::default(),
+            first_columns: BTreeMap::new(),
+            has_warned_of_missing: false,
             failed: Vec::new(),
             uses: 0,
             held: EncoderMemory::default(),
@@ -173,16 +202,16 @@ impl<H: Host> Sink<H> {
     /// [`WriteError`]; the table has then failed.
     pub fn migrate_table(&mut self, ipc: &[u8], _now: Instant) -> Result<Option<Instant>, WriteError> {
         let schema = self.decoder.schema(ipc)?;
-        let whole = TablePartition::whole(&schema.table);
+        let whole = self.table_partition(&schema, Partition::default());
         let reserved = self.reserved.get(&whole).cloned();
         let is_known = reserved.as_ref().is_some_and(|(_, written)| changed_column(&written.logical, &schema.logical).is_none());
         if self.settings.empty_objects && !self.open.contains_key(&whole) && !is_known {
             let key = match reserved {
                 Some((key, _)) => key,
-                None => self.render_key(&whole)?,
+                None => self.render_key(&whole, &schema)?,
             };
             let encoder = self.encoders.open(&schema)?;
-            let upload = self.host.open(&self.attributes(&key))?;
+            let upload = self.host.open(&self.attributes(&key, &whole))?;
             encoder.finish(&mut Pipe { host: &self.host, upload: &upload })?;
             self.host.finish(upload, &ObjectFacts::default())?;
             self.reserved.insert(whole, (key, schema));
@@ -199,14 +228,63 @@ impl<H: Host> Sink<H> {
         if let Some(at) = self.failed.iter().position(|(table, _)| *table == schema.table) {
             return Err(self.failed.swap_remove(at).1);
         }
-        let whole = TablePartition::whole(&schema.table);
-        for rows in &batches {
-            if let Err(error) = self.insert_rows(&whole, &schema, rows, now) {
-                self.abandon(&schema.table);
-                return Err(error);
-            }
+        let inserted = if self.router.is_off() {
+            let whole = self.table_partition(&schema, Partition::default());
+            batches.iter().try_for_each(|rows| self.insert_rows(&whole, &schema, (&rows.batch, 0..rows.batch.num_rows(), rows.bytes), now))
+        } else {
+            self.insert_partitioned(&schema, batches, now)
+        };
+        if let Err(error) = inserted {
+            self.abandon(&schema.table);
+            return Err(error);
         }
         Ok(self.deadline())
+    }
+
+    /// Rows of a table, each into the object of its partition.
+    fn insert_partitioned(&mut self, schema: &Rc<TableSchema>, batches: Vec<Rows>, now: Instant) -> Result<(), WriteError> {
+        let route = self.router.route(schema).map_err(WriteError::Data)?;
+        if let Some(column) = &route.missing {
+            self.allow_missing(&schema.table, column)?;
+        }
+        let whole = self.table_partition(schema, Partition::default());
+        let written = route.written(schema);
+        for rows in batches {
+            route.divide(rows, |Routed { partition, batch, rows, bytes }| {
+                let partition = TablePartition { partition, ..whole.clone() };
+                self.insert_rows(&partition, written, (&batch, rows, bytes), now)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Where rows of this schema go.
+    fn table_partition(&mut self, schema: &Rc<TableSchema>, partition: Partition) -> TablePartition {
+        let is_told_apart = self.settings.on_schema_change == SchemaChange::NewPath;
+        let schema_part = is_told_apart.then(|| self.fingerprint(schema));
+        TablePartition { partition, schema: schema_part, ..TablePartition::whole(&schema.table) }
+    }
+
+    fn fingerprint(&mut self, schema: &Rc<TableSchema>) -> u32 {
+        let Ok(fingerprint) = self.fingerprints.get(schema, || Ok::<_, std::convert::Infallible>(schema.fingerprint()));
+        fingerprint
+    }
+
+    /// A table lacks a column that keys take values from. One spec serves hundreds of tables, most of which may lack it: that is said once.
+    fn allow_missing(&mut self, table: &str, column: &str) -> Result<(), WriteError> {
+        let (table, column) = (quoted(table), quoted(column));
+        if self.settings.partitioning.fails_where_missing {
+            let message = format!("the table has no column {column}, which `path` takes into keys, and `partition.missing` is `fail`");
+            return Err(WriteError::Data(message));
+        }
+        if !std::mem::replace(&mut self.has_warned_of_missing, true) {
+            let null = &self.settings.partitioning.null_name;
+            let line = format!(
+                "table {table} has no column {column}, which `path` takes into keys: there it is {null}, as it is for every other table without it"
+            );
+            self.host.log(Level::Warn, &line);
+        }
+        Ok(())
     }
 
     /// Finishes the objects whose age limit has passed.
@@ -227,6 +305,8 @@ impl<H: Host> Sink<H> {
 
     /// The write ends: finishes every open object. The session lives on.
     pub fn end_write(&mut self, _now: Instant) -> Progress {
+        self.report_ended_early();
+        self.first_columns.clear();
         self.close(self.open.keys().cloned().collect())
     }
 
@@ -250,24 +330,31 @@ impl<H: Host> Sink<H> {
         let (partition, object) = self.open.remove_entry(partition)?;
         self.held.replace(object.held, EncoderMemory::default());
         self.open_fields -= object.fields;
+        self.recency.forget(&partition, object.used);
         if self.age.is_some() {
             self.ages.remove(&(object.since, partition));
         }
         Some(object)
     }
 
-    fn insert_rows(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>, rows: &Rows, now: Instant) -> Result<(), WriteError> {
-        let count = rows.batch.num_rows();
-        if count == 0 {
+    /// Rows of one partition, and their bytes as batching counts them.
+    fn insert_rows(
+        &mut self,
+        partition: &TablePartition,
+        schema: &Rc<TableSchema>,
+        (batch, rows, bytes): (&RecordBatch, Range<usize>, u64),
+        now: Instant,
+    ) -> Result<(), WriteError> {
+        if rows.is_empty() {
             return Ok(());
         }
         self.fit_schema(partition, schema)?;
         let mut counters = self.open.get(partition).map(|object| object.counters).unwrap_or_default();
-        let mut start = 0;
-        for piece in self.batching.cut(&mut counters, count as u64, rows.bytes) {
+        let mut start = rows.start;
+        for piece in self.batching.cut(&mut counters, rows.len() as u64, bytes) {
             let end = start + piece.rows as usize;
             if end > start {
-                self.encode(partition, schema, &rows.batch, start..end, now)?;
+                self.encode(partition, schema, batch, start..end, now)?;
             }
             if piece.ends {
                 self.finish(partition)?;
@@ -289,6 +376,7 @@ impl<H: Host> Sink<H> {
         }
         let Some(column) = changed_column(&object.schema.logical, &schema.logical) else { return Ok(()) };
         match self.settings.rotation {
+            _ if self.settings.on_schema_change == SchemaChange::Fail => Err(columns_have_changed(&column)),
             Rotation::Every { .. } => self.finish(partition),
             Rotation::Never => Err(WriteError::Data(format!(
                 "the column {column:?} is not what it was in the object's first rows; columns may change only where the path has {{{{UUID}}}}"
@@ -306,6 +394,7 @@ impl<H: Host> Sink<H> {
         now: Instant,
     ) -> Result<(), WriteError> {
         if !self.open.contains_key(partition) {
+            self.make_room(&partition.table, schema.logical.flattened_fields().len())?;
             let object = self.open_object(partition, schema, now)?;
             if self.age.is_some() {
                 self.ages.insert((object.since, partition.clone()));
@@ -315,6 +404,9 @@ impl<H: Host> Sink<H> {
         }
         self.uses += 1;
         let Some(object) = self.open.get_mut(partition) else { return Ok(()) };
+        if !self.router.is_off() {
+            self.recency.touch(partition, object.used, self.uses);
+        }
         object.used = self.uses;
         object.rows += rows.len() as u64;
         let out = &mut Pipe { host: &self.host, upload: &object.upload };
@@ -335,7 +427,71 @@ impl<H: Host> Sink<H> {
         Ok(())
     }
 
+    /// Ends the partition that was not written to for longest where one more would be too many: of the table, by the spec; or of all, by the
+    /// bounds of a lane, unless objects must not depend on what other tables hold.
+    fn make_room(&mut self, table: &Rc<str>, fields: usize) -> Result<(), WriteError> {
+        let Partitioning { max_open, closes_oldest, .. } = self.settings.partitioning;
+        if self.router.is_off() {
+            return Ok(());
+        }
+        if self.recency.open_of(table) >= max_open as usize {
+            let why = match self.settings.rotation {
+                _ if !closes_oldest => "and `partition.overflow` is `fail`",
+                Rotation::Never => "and none can end before its last row, since `path` has neither {{UUID}} nor {{SEQ}}",
+                Rotation::Every { .. } => return self.end_oldest(self.recency.oldest_of(table).cloned()),
+            };
+            return Err(WriteError::Data(format!(
+                "the rows are of more than {max_open} partitions at once (`partition.max_open`), {why}: sort them by partition, or raise it"
+            )));
+        }
+        let may_end = closes_oldest && !self.settings.commit.replay && self.settings.rotation != Rotation::Never;
+        while may_end && self.is_full(fields) {
+            let Some(oldest) = self.recency.oldest().cloned() else { break };
+            match self.end_oldest(Some(oldest.clone())) {
+                Err(error) if oldest.table == *table => return Err(error),
+                Err(error) => self.fail(&oldest.table, error),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Would an object with so many fields be one too many for the lane?
+    fn is_full(&self, fields: usize) -> bool {
+        self.open.len() >= self.limits.open_objects as usize || self.open_fields + fields > MAX_OPEN_FIELDS
+    }
+
+    fn end_oldest(&mut self, oldest: Option<TablePartition>) -> Result<(), WriteError> {
+        let Some(partition) = oldest else { return Ok(()) };
+        *self.ended_early.entry(partition.table.clone()).or_default() += 1;
+        self.finish(&partition)
+    }
+
+    /// Says which tables had more partitions than can be open at once: they have small objects.
+    fn report_ended_early(&mut self) {
+        for (table, objects) in std::mem::take(&mut self.ended_early) {
+            let line = format!(
+                "table {}: {objects} objects ended before their limits, since its rows change between more partitions than can be open at once \
+                 (`partition.max_open`: {}); rows sorted by partition make fewer and larger ones",
+                quoted(&table),
+                self.settings.partitioning.max_open
+            );
+            self.host.log(Level::Warn, &line);
+        }
+    }
+
+    /// In a write in which columns must not change, the first object of a table says which they are.
+    fn keep_columns(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>) -> Result<(), WriteError> {
+        if self.settings.on_schema_change != SchemaChange::Fail {
+            return Ok(());
+        }
+        let fingerprint = self.fingerprint(schema);
+        let first = *self.first_columns.entry(partition.table.clone()).or_insert(fingerprint);
+        if first == fingerprint { Ok(()) } else { Err(columns_have_changed("")) }
+    }
+
     fn open_object(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>, now: Instant) -> Result<OpenObject<H>, WriteError> {
+        self.keep_columns(partition, schema)?;
         let refuse =
             |what: String| Err(WriteError::Data(format!("{what}, which is the limit of a lane; use more lanes or a rotating path")));
         if self.open.len() >= self.limits.open_objects as usize {
@@ -349,9 +505,9 @@ impl<H: Host> Sink<H> {
         let encoder = self.encoders.open(schema)?;
         let key = match self.reserved.remove(partition) {
             Some((key, _)) => key,
-            None => self.render_key(partition)?,
+            None => self.render_key(partition, schema)?,
         };
-        let upload = self.host.open(&self.attributes(&key))?;
+        let upload = self.host.open(&self.attributes(&key, partition))?;
         Ok(OpenObject {
             schema: schema.clone(),
             fields,
@@ -366,35 +522,58 @@ impl<H: Host> Sink<H> {
         })
     }
 
-    fn render_key(&mut self, partition: &TablePartition) -> Result<String, WriteError> {
+    fn render_key(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>) -> Result<String, WriteError> {
+        let fingerprint = if self.settings.path.has_schema() { self.fingerprint(schema) } else { 0 };
         let uuid = uuid::Builder::from_random_bytes(self.host.random()).into_uuid().to_string();
-        let sequence = if self.settings.path.has_sequence() {
-            let count = self.sequences.entry(partition.clone()).or_default();
-            *count += 1;
-            *count
-        } else {
-            0
-        };
+        let sequence = if self.settings.path.has_sequence() { self.next_number(partition)? } else { 0 };
         let time = commit_time(&self.settings).unwrap_or_else(|| self.host.wall_time());
-        let context = KeyContext { uuid: &uuid, sequence, ..key_context(&self.settings, &partition.table, time) };
+        let context = KeyContext {
+            uuid: &uuid,
+            sequence,
+            schema: fingerprint,
+            partition: &partition.partition.0,
+            ..key_context(&self.settings, &partition.table, time)
+        };
         self.settings.path.render(&context).map_err(|error| WriteError::Data(error.to_string()))
     }
 
-    fn attributes(&self, key: &str) -> ObjectAttributes {
-        ObjectAttributes { key: key.to_owned(), content_type: self.settings.content_type.clone() }
+    /// The number of a partition's next object. It must outlive the object, however many partitions there are: what that takes is bounded.
+    fn next_number(&mut self, partition: &TablePartition) -> Result<u64, WriteError> {
+        if let Some(count) = self.sequences.get_mut(partition) {
+            *count += 1;
+            return Ok(*count);
+        }
+        self.sequence_bytes += partition.memory_bytes();
+        if self.sequence_bytes > MAX_NUMBERING_BYTES {
+            return Err(WriteError::Data(format!(
+                "the objects of {} partitions are numbered on this lane, and no more than {MAX_NUMBERING_BYTES} bytes are there for that: use \
+                 {{{{UUID}}}} in `path`, fewer partitions, or more lanes",
+                self.sequences.len()
+            )));
+        }
+        self.sequences.insert(partition.clone(), 1);
+        Ok(1)
+    }
+
+    fn attributes(&self, key: &str, partition: &TablePartition) -> ObjectAttributes {
+        ObjectAttributes {
+            key: key.to_owned(),
+            content_type: self.settings.content_type.clone(),
+            partition: self.settings.path.partition(&partition.partition.0, &self.settings.partitioning.null_name),
+        }
     }
 
     /// Finishes a partition's object, if it has one.
     fn finish(&mut self, partition: &TablePartition) -> Result<(), WriteError> {
         let Some(object) = self.take_open(partition) else { return Ok(()) };
-        let split_offsets = object.encoder.finish(&mut Pipe { host: &self.host, upload: &object.upload })?;
+        let facts = object.encoder.finish(&mut Pipe { host: &self.host, upload: &object.upload })?;
         let replaced = object.replaced + self.encoders.take_replaced_text();
         if replaced > 0 {
             let line =
                 format!("table {:?}: {replaced} texts that are not UTF-8 had their invalid bytes replaced by U+FFFD", partition.table);
             self.host.log(Level::Warn, &line);
         }
-        Ok(self.host.finish(object.upload, &ObjectFacts { rows: object.rows, split_offsets })?)
+        Ok(self.host.finish(object.upload, &ObjectFacts { rows: object.rows, ..facts })?)
     }
 
     /// Finishes objects; goes on after a failure, but for the table that has failed.
@@ -481,6 +660,16 @@ impl<H: Host> Sink<H> {
     }
 }
 
+/// Columns are not what they were, and must not change.
+fn columns_have_changed(column: &str) -> WriteError {
+    let which = if column.is_empty() {
+        "the columns are not what they were".to_owned()
+    } else {
+        format!("the column {column:?} is not what it was")
+    };
+    WriteError::Data(format!("{which} in the table's first rows, and `on_schema_change` is `fail`"))
+}
+
 /// What the keys of a table are made of, but for what tells its objects apart.
 fn key_context<'a>(settings: &'a Settings, table: &'a str, time: WallTime) -> KeyContext<'a> {
     KeyContext {
@@ -492,6 +681,9 @@ fn key_context<'a>(settings: &'a Settings, table: &'a str, time: WallTime) -> Ke
         commit_id: &settings.commit.id,
         sequence: 0,
         shard: settings.commit.shard,
+        schema: 0,
+        partition: &[],
+        null_name: &settings.partitioning.null_name,
     }
 }
 
@@ -500,8 +692,10 @@ fn commit_time(settings: &Settings) -> Option<WallTime> {
     settings.commit.time.map(|seconds| WallTime { seconds, nanoseconds: 0 })
 }
 
-/// The content type of objects that hold no rows.
-const OPAQUE: &str = "application/octet-stream";
+/// An object that holds no rows.
+fn opaque(key: String) -> ObjectAttributes {
+    ObjectAttributes { key, content_type: "application/octet-stream".to_owned(), partition: Vec::new() }
+}
 
 /// The object that shows, before anything else, that the bucket can be written: the path with the reference's names in it.
 ///
@@ -511,13 +705,13 @@ pub fn test_object(settings: &Settings, time: WallTime) -> Result<ObjectAttribut
     let time = commit_time(settings).unwrap_or(time);
     let context = KeyContext { uuid: "TEST_UUID", ..key_context(settings, "TEST_TABLE", time) };
     let key = settings.path.render(&context).map_err(|error| error.to_string())?;
-    Ok(ObjectAttributes { key, content_type: OPAQUE.to_owned() })
+    Ok(opaque(key))
 }
 
 /// The objects that show that the store creates without replacing: names that readers of tables skip, in the folder that all keys share.
 pub fn probe_objects(settings: &Settings) -> Vec<ObjectAttributes> {
     let folder = settings.path.fixed_folder();
-    let probe = |name| ObjectAttributes { key: format!("{folder}_lakegate/create-only-{name}"), content_type: OPAQUE.to_owned() };
+    let probe = |name| opaque(format!("{folder}_lakegate/create-only-{name}"));
     vec![probe("put"), probe("upload")]
 }
 
@@ -600,5 +794,7 @@ fn same_type(old: &DataType, new: &DataType) -> bool {
     }
 }
 
+#[cfg(test)]
+mod partitioned_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 #[cfg(feature = "testing")]
 pub mod fuzz;
 
-use crate::host::{Host, Level, ObjectAttributes, ObjectFacts, PutError, WallTime};
+use crate::host::{ColumnFacts, Host, Level, ObjectAttributes, ObjectFacts, PutError, WallTime};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -18,6 +18,8 @@ pub struct Recorded {
     pub rows: Option<u64>,
     /// Where it can be split.
     pub split_offsets: Vec<u64>,
+    /// What was said of its columns.
+    pub columns: Vec<ColumnFacts>,
 }
 
 /// Keeps objects in memory; the time is always 2020-09-13T12:26:40Z, and random bytes count up. Cheap to clone: the clones share all.
@@ -66,7 +68,13 @@ impl Host for FakeHost {
 
     fn open(&self, attributes: &ObjectAttributes) -> Result<usize, PutError> {
         let mut objects = self.objects.borrow_mut();
-        objects.push(Recorded { attributes: attributes.clone(), body: Vec::new(), rows: None, split_offsets: Vec::new() });
+        objects.push(Recorded {
+            attributes: attributes.clone(),
+            body: Vec::new(),
+            rows: None,
+            split_offsets: Vec::new(),
+            columns: Vec::new(),
+        });
         Ok(objects.len() - 1)
     }
 
@@ -81,7 +89,7 @@ impl Host for FakeHost {
 
     fn finish(&self, upload: usize, facts: &ObjectFacts) -> Result<(), PutError> {
         let object = &mut self.objects.borrow_mut()[upload];
-        (object.rows, object.split_offsets) = (Some(facts.rows), facts.split_offsets.clone());
+        (object.rows, object.split_offsets, object.columns) = (Some(facts.rows), facts.split_offsets.clone(), facts.columns.clone());
         Ok(())
     }
 }

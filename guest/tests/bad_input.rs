@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::Decoder;
-use lakegate_guest::spec::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition};
+use lakegate_guest::spec::{Compression, CsvOptions, Format, JsonOptions, ParquetOptions, ParquetVersion, RootRepetition};
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn formats() -> [Format; 3] {
         root_repetition: RootRepetition::Repeated,
         max_row_group_rows: NonZeroU64::MAX,
     };
-    [Format::Csv(CsvOptions { delimiter: b',', skip_header: true }), Format::Json, Format::Parquet(parquet)]
+    [Format::Csv(CsvOptions { skip_header: true, ..CsvOptions::default() }), Format::Json(JsonOptions::default()), Format::Parquet(parquet)]
 }
 
 /// Decodes and encodes; the error's text if there is one.

@@ -6,7 +6,7 @@ use lakegate_guest::encode::text::TextShared;
 use lakegate_guest::encode::{Encode, EncodeError, Output, csv, json};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::{Decoder, Rows, TableSchema};
-use lakegate_guest::spec::CsvOptions;
+use lakegate_guest::spec::{CsvOptions, JsonOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -32,11 +32,11 @@ fn golden() -> PathBuf {
 fn open(schema: &Rc<TableSchema>, spec: &serde_json::Value, shared: &TextShared) -> Option<Result<Box<dyn Encode>, EncodeError>> {
     let options = &spec["format_spec"];
     match spec["format"].as_str() {
-        Some("json") => Some(json::open(schema, shared)),
+        Some("json") => Some(json::open(schema, JsonOptions::default(), shared)),
         Some("csv") => {
             let delimiter = options["delimiter"].as_str().map_or(b',', |text| text.as_bytes()[0]);
             let skip_header = options["skip_header"].as_bool().unwrap_or(false);
-            Some(csv::open(schema, CsvOptions { delimiter, skip_header }, shared))
+            Some(csv::open(schema, CsvOptions { delimiter, skip_header, ..CsvOptions::default() }, shared))
         }
         _ => None,
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use lakegate_files::{Message, MessageReader, ReadOptions, resolve};
 use lakegate_guest::encode::{EncodeError, Encoders};
 use lakegate_guest::ipc::Decoder;
-use lakegate_guest::spec::{Compression, CsvOptions, Format};
+use lakegate_guest::spec::{Compression, CsvOptions, Format, JsonOptions};
 use lakegate_tests::output::CollectedOutput;
 use parquet::arrow::ArrowWriter;
 use std::sync::Arc;
@@ -236,13 +236,13 @@ fn days(text: &str) -> Option<i128> {
 /// The field of the one row of an object in a format.
 fn value<'a>(format: &Format, text: &'a str) -> Option<&'a str> {
     match format {
-        Format::Json => text.trim_end().strip_prefix("{\"v\":")?.strip_suffix('}').map(|value| value.trim_matches('"')),
+        Format::Json(_) => text.trim_end().strip_prefix("{\"v\":")?.strip_suffix('}').map(|value| value.trim_matches('"')),
         _ => text.trim_end().strip_prefix("v\n"),
     }
 }
 
 fn formats() -> [Format; 2] {
-    [Format::Csv(CsvOptions { delimiter: b',', skip_header: false }), Format::Json]
+    [Format::Csv(CsvOptions::default()), Format::Json(JsonOptions::default())]
 }
 
 #[test]
@@ -252,7 +252,11 @@ fn every_value_comes_out_as_it_went_in_or_the_load_is_refused() {
         let data_type = case.array.data_type();
         for (name, content) in files(&case.array) {
             for format in formats() {
-                let what = format!("{} of {data_type} in {name} as {}", case.number, if format == Format::Json { "json" } else { "csv" });
+                let what = format!(
+                    "{} of {data_type} in {name} as {}",
+                    case.number,
+                    if matches!(format, Format::Json(_)) { "json" } else { "csv" }
+                );
                 match loaded(name, &content, &format) {
                     Ok(text) => {
                         let found = value(&format, &text).and_then(|value| number(data_type, value));
@@ -298,13 +302,13 @@ fn what_is_nested_is_refused_by_its_row_and_its_way() {
         (Arc::new(fixed) as ArrayRef, "row 2, column `v[]`: "),
     ] {
         for (name, content) in files(&array).into_iter().take(2) {
-            let message = loaded(name, &content, &Format::Json).expect_err("a value is no time of day");
+            let message = loaded(name, &content, &Format::Json(JsonOptions::default())).expect_err("a value is no time of day");
             assert!(message.contains(place), "{name}: {message}");
         }
     }
     let hidden = list(Some(vec![true, false, true].into()));
     for (name, content) in files(&hidden).into_iter().take(2) {
-        let text = loaded(name, &content, &Format::Json).expect("what lies below a null is nothing");
+        let text = loaded(name, &content, &Format::Json(JsonOptions::default())).expect("what lies below a null is nothing");
         assert_eq!(text, "{\"v\":[\"00:00:00\"]}\n{\"v\":null}\n{\"v\":[\"00:00:03\"]}\n", "{name}");
     }
 }

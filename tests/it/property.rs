@@ -11,7 +11,7 @@ use lakegate::{Destination, WriteReport};
 use lakegate_guest::encode::{EncodeError, Encoders};
 use lakegate_guest::ipc::Decoder;
 use lakegate_guest::sink::{SessionLimits, Sink};
-use lakegate_guest::spec::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Spec};
+use lakegate_guest::spec::{Compression, CsvOptions, Format, JsonOptions, ParquetOptions, ParquetVersion, RootRepetition, Spec};
 use lakegate_guest::testing::FakeHost;
 use lakegate_tests::generate::{Dice, Generated, Types, asked};
 use lakegate_tests::output::CollectedOutput;
@@ -197,7 +197,7 @@ fn slices_are_encoded_as_their_rows() {
         root_repetition: RootRepetition::Repeated,
         max_row_group_rows: NonZeroU64::MAX,
     };
-    let formats = [Format::Csv(CsvOptions { delimiter: b',', skip_header: false }), Format::Json, Format::Parquet(parquet)];
+    let formats = [Format::Csv(CsvOptions::default()), Format::Json(JsonOptions::default()), Format::Parquet(parquet)];
     for seed in seeds("slices") {
         for format in &formats {
             let types = if matches!(format, Format::Parquet(_)) { Types::Parquet } else { Types::Text };

@@ -138,6 +138,24 @@ impl Table {
         Self::new(&self.name, &batches, record_rows)
     }
 
+    /// The same table with one column more, whose values are given for all rows.
+    ///
+    /// # Errors
+    /// There are too few values, or the rows cannot be encoded.
+    pub fn with_column(&self, name: &str, values: ArrayRef, record_rows: usize) -> Result<Self> {
+        let mut start = 0;
+        let mut widened = |batch: &RecordBatch| {
+            let part = values.slice(start, batch.num_rows());
+            start += batch.num_rows();
+            let old = batch.schema();
+            let field = Arc::new(Field::new(name, part.data_type().clone(), false));
+            let fields: Vec<_> = old.fields().iter().cloned().chain([field]).collect();
+            let columns = batch.columns().iter().cloned().chain([part]).collect();
+            RecordBatch::try_new(Arc::new(Schema::new_with_metadata(fields, old.metadata().clone())), columns)
+        };
+        Self::new(&self.name, &self.batches.iter().map(&mut widened).collect::<Result<Vec<_>, _>>()?, record_rows)
+    }
+
     /// Bytes of its Arrow buffers, in millions.
     pub fn megabytes(&self) -> f64 {
         self.bytes as f64 / 1e6

@@ -85,6 +85,8 @@ pub fn grant(data: &[u8]) -> Reached {
             reached.admitted = true;
             is_granted(&tenant.grant, &configuration, &target);
         }
+        // A value of the rows is as hostile as the name of their table.
+        let partition = vec![Some(table.into()); spec.settings.path.partition_fields().len()];
         let context = KeyContext {
             table,
             format_extension: spec.settings.format_extension(),
@@ -94,6 +96,9 @@ pub fn grant(data: &[u8]) -> Reached {
             commit_id: &spec.settings.commit.id,
             sequence: 1,
             shard: spec.settings.commit.shard,
+            schema: 1,
+            partition: &partition,
+            null_name: &spec.settings.partitioning.null_name,
         };
         if let Ok(key) = spec.settings.path.render(&context) {
             decide(&policy, &tenant.grant, &key, &spec.settings.content_type, &mut reached);

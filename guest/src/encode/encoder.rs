@@ -1,6 +1,6 @@
 //! What an encoder is: rows come in, the bytes of one object go out.
 
-use crate::host::PutError;
+use crate::host::{ObjectFacts, PutError};
 use arrow_array::RecordBatch;
 use std::ops::Range;
 
@@ -46,10 +46,10 @@ pub trait Encode {
     /// [`EncodeError`]; the object must be dropped then.
     fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError>;
 
-    /// Writes what is left. Nothing may be written after. Answers where the object can be split for reading: the offsets of its row groups, if
-    /// it has any.
+    /// Writes what is left. Nothing may be written after. Answers what is known of the object: where it can be split, and of its columns what was
+    /// asked for. The rows are left to whoever counts them.
     ///
     /// # Errors
     /// [`EncodeError`]; the object is then to be dropped.
-    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<Vec<u64>, EncodeError>;
+    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<ObjectFacts, EncodeError>;
 }

@@ -5,7 +5,7 @@
 //! refer to nothing before it. One input always gives one output: no time, no name, no operating system in the header.
 
 use super::{Encode, EncodeError, Output};
-use crate::host::PutError;
+use crate::host::{ObjectFacts, PutError};
 use arrow_array::RecordBatch;
 use flate2::{Compress, Compression, FlushCompress, Status};
 use std::cell::RefCell;
@@ -105,14 +105,14 @@ impl Encode for Gzip {
         })
     }
 
-    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<Vec<u64>, EncodeError> {
+    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
         let Self { inner, mut member, shared } = *self;
         let mut packer = Packer::new(&mut member, &shared, out);
         inner.finish(&mut packer)?;
         packer.end()?;
         packer.hand_on()?;
         // Offsets within what is compressed are none of the object's.
-        Ok(Vec::new())
+        Ok(ObjectFacts::default())
     }
 }
 
@@ -265,9 +265,9 @@ mod tests {
         fn relieve(&mut self, _: &mut dyn Output) -> Result<(), EncodeError> {
             Ok(())
         }
-        fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<Vec<u64>, EncodeError> {
+        fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
             out.write(b"end")?;
-            Ok(Vec::new())
+            Ok(ObjectFacts::default())
         }
     }
 

@@ -14,7 +14,7 @@ pub mod text;
 pub use encoder::{Encode, EncodeError, Output};
 
 use crate::ipc::TableSchema;
-use crate::spec::{Compression, CsvOptions, Format};
+use crate::spec::{Compression, CsvOptions, Format, JsonOptions};
 use std::rc::Rc;
 
 /// Bytes of encoded and buffered data at which a row group ends in a replay: eight objects fit the memory of a lane.
@@ -29,7 +29,7 @@ pub struct Encoders {
 
 enum Shared {
     Csv(CsvOptions, text::TextShared),
-    Json(text::TextShared),
+    Json(JsonOptions, text::TextShared),
     Parquet(parquet::ParquetShared),
 }
 
@@ -42,7 +42,7 @@ impl Encoders {
         };
         match format {
             Format::Csv(options) => Self { format: Shared::Csv(options, text::TextShared::default()), gzip },
-            Format::Json => Self { format: Shared::Json(text::TextShared::default()), gzip },
+            Format::Json(options) => Self { format: Shared::Json(options, text::TextShared::default()), gzip },
             Format::Parquet(options) => Self { format: Shared::Parquet(parquet::ParquetShared::new(options)), gzip: None },
         }
     }
@@ -57,6 +57,13 @@ impl Encoders {
         encoders
     }
 
+    /// Gathers facts of the columns of each object, where the format knows them.
+    pub fn gather_column_facts(&mut self) {
+        if let Shared::Parquet(shared) = &mut self.format {
+            shared.gather_column_facts();
+        }
+    }
+
     /// Begins an object for rows of this schema.
     ///
     /// # Errors
@@ -64,7 +71,7 @@ impl Encoders {
     pub fn open(&mut self, schema: &Rc<TableSchema>) -> Result<Box<dyn Encode>, EncodeError> {
         let encoder = match &mut self.format {
             Shared::Csv(options, shared) => csv::open(schema, *options, shared)?,
-            Shared::Json(shared) => json::open(schema, shared)?,
+            Shared::Json(options, shared) => json::open(schema, *options, shared)?,
             Shared::Parquet(shared) => shared.open(schema)?,
         };
         Ok(match &self.gzip {
@@ -77,7 +84,7 @@ impl Encoders {
     /// reference does, without counting.
     pub fn take_replaced_text(&mut self) -> u64 {
         match &self.format {
-            Shared::Csv(..) | Shared::Json(_) => 0,
+            Shared::Csv(..) | Shared::Json(..) => 0,
             Shared::Parquet(shared) => shared.take_replaced(),
         }
     }

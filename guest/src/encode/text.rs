@@ -34,9 +34,9 @@ pub(crate) use digits::push_unsigned;
 pub(crate) use drain::Drain;
 #[cfg(test)]
 pub(crate) use drain::Whole;
-pub(crate) use frame::{Frame, Separators};
+pub(crate) use frame::{CsvStyle, Frame, Separators};
 pub(crate) use plan::{ValueKind, sorted_keys};
 pub use shared::TextShared;
-pub(crate) use string::{Html, push_csv_field, sequence_length};
+pub(crate) use string::{Html, push_csv_field, push_csv_quoted, sequence_length};
 pub(crate) use value::TextFormat;
 pub(crate) use writer::TextEncoder;

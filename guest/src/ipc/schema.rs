@@ -1,6 +1,6 @@
 //! A schema, checked: within the bounds, of types that can be decoded, extension types stored as they must be. And its physical twin.
 
-use super::IpcError;
+use super::{IpcError, fingerprint};
 use crate::excerpt::quoted;
 use crate::limits::{MAX_COLUMNS, MAX_DEPTH, MAX_FIELDS, MAX_METADATA_BYTES, MAX_NAME_BYTES, MAX_NAMES_BYTES};
 use arrow_schema::Metadata;
@@ -26,6 +26,13 @@ pub struct TableSchema {
     /// entries and keys may be null, because what a source declares and what it sends are two things. Which nulls can be held depends on
     /// the format.
     pub physical: SchemaRef,
+}
+
+impl TableSchema {
+    /// A short name of its columns: names, types, nullability, extension types. Equal in every version.
+    pub fn fingerprint(&self) -> u32 {
+        fingerprint::of(&self.logical)
+    }
 }
 
 /// Checks a schema and makes its physical twin.

@@ -1,22 +1,72 @@
-//! What rows share an open object: those of one partition of one table.
+//! What rows share an open object: those of one partition of one table. And in what order partitions were written to.
 
+use std::collections::BTreeMap;
+use std::mem::size_of;
 use std::rc::Rc;
 
-/// A part of a table's rows that has objects of its own. There is one yet, the whole table, since no placeholder of a path takes its text from
-/// rows; a path that does will have here what distinguishes its parts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Partition;
+/// The values that a path takes from rows, in the path's order; none at all where it takes none: then the partition is the whole table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Partition(pub(super) Rc<[Option<Rc<str>>]>);
 
 /// What a session keys open objects by, and all that goes with them. Ordered by table, so that equal input gives equal output.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TablePartition {
     pub(super) table: Rc<str>,
     pub(super) partition: Partition,
+    /// The fingerprint of the columns, where tables with others have other paths.
+    pub(super) schema: Option<u32>,
 }
 
 impl TablePartition {
     /// The whole of a table.
     pub(super) fn whole(table: &str) -> Self {
-        Self { table: table.into(), partition: Partition }
+        Self { table: table.into(), partition: Partition::default(), schema: None }
+    }
+
+    /// About what one takes in memory as a key.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let text =
+            |value: &Option<Rc<str>>| size_of::<Option<Rc<str>>>() + value.as_ref().map_or(0, |text| text.len() + 2 * size_of::<usize>());
+        2 * size_of::<Self>() + self.partition.0.iter().map(text).sum::<usize>()
+    }
+}
+
+/// The open partitions of each table, by when they were last written to.
+#[derive(Debug, Default)]
+pub(super) struct Recency {
+    tables: BTreeMap<Rc<str>, BTreeMap<u64, TablePartition>>,
+}
+
+impl Recency {
+    /// A partition is written to, for the first time or after `before`. Uses are counted over all partitions, from 1.
+    pub(super) fn touch(&mut self, partition: &TablePartition, before: u64, now: u64) {
+        let of_table = self.tables.entry(partition.table.clone()).or_default();
+        let known = of_table.remove(&before);
+        of_table.insert(now, known.unwrap_or_else(|| partition.clone()));
+    }
+
+    /// A partition is open no longer.
+    pub(super) fn forget(&mut self, partition: &TablePartition, used: u64) {
+        if let Some(of_table) = self.tables.get_mut(&partition.table) {
+            of_table.remove(&used);
+            if of_table.is_empty() {
+                self.tables.remove(&partition.table);
+            }
+        }
+    }
+
+    /// How many partitions of a table are open.
+    pub(super) fn open_of(&self, table: &str) -> usize {
+        self.tables.get(table).map_or(0, BTreeMap::len)
+    }
+
+    /// The partition of a table that was not written to for longest.
+    pub(super) fn oldest_of(&self, table: &str) -> Option<&TablePartition> {
+        self.tables.get(table)?.values().next()
+    }
+
+    /// The partition of any table that was not written to for longest.
+    pub(super) fn oldest(&self) -> Option<&TablePartition> {
+        self.tables.values().filter_map(BTreeMap::first_key_value).min_by_key(|(used, _)| **used).map(|(_, partition)| partition)
     }
 }

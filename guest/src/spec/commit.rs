@@ -70,6 +70,8 @@ pub struct Manifest {
     pub path: PathTemplate,
     /// May it say more than Redshift's COPY asks for?
     pub extra: bool,
+    /// Does it say what the columns of each object hold?
+    pub columns: bool,
     /// A list of the objects' URLs beside it?
     pub symlink_list: bool,
     /// A marker of success in the folder of each table?
@@ -93,6 +95,9 @@ impl OnExisting {
     }
 }
 
+/// The format that knows what columns hold.
+const PARQUET: &str = "parquet";
+
 /// Bytes of a commit's name. It stands in keys.
 const MAX_COMMIT_ID_BYTES: usize = 200;
 
@@ -107,7 +112,7 @@ impl Commit {
         let id = id(written, sync);
         let time = time(written, problems).or(sync.commit_time);
         let on_existing = written.and_then(|it| it.on_existing.filled()).and_then(OnExisting::parse).unwrap_or(OnExisting::Verify);
-        let manifest = raw.manifest.given().and_then(|it| manifest(it, problems));
+        let manifest = raw.manifest.given().and_then(|it| manifest(it, raw.format.filled(), problems));
         let mut commit = Self {
             id,
             time,
@@ -204,7 +209,7 @@ fn time(written: Option<&RawCommit>, problems: &mut Vec<SpecProblem>) -> Option<
     seconds.and_then(|seconds| u64::try_from(seconds).ok())
 }
 
-fn manifest(raw: &RawManifest, problems: &mut Vec<SpecProblem>) -> Option<Manifest> {
+fn manifest(raw: &RawManifest, format: Option<&str>, problems: &mut Vec<SpecProblem>) -> Option<Manifest> {
     const FIELD: &str = "manifest.path";
     let path = match PathTemplate::parse(raw.path.filled()?) {
         Ok(path) => path,
@@ -219,13 +224,25 @@ fn manifest(raw: &RawManifest, problems: &mut Vec<SpecProblem>) -> Option<Manife
     if !path.has_commit_id() && !path.has_sync_id() {
         refuse(problems, FIELD, "`manifest.path` should contain {{COMMIT_ID}}: each commit has manifests of its own");
     }
-    if path.has_uuid() || path.has_sequence() || path.has_clock() {
+    if path.has_uuid() || path.has_sequence() || path.has_clock() || path.has_schema() || !path.partition_fields().is_empty() {
         refuse(
             problems,
             FIELD,
-            "`manifest.path` should not contain {{UUID}}, {{SEQ}} or the time: a commit has one manifest for each table",
+            "`manifest.path` should not contain {{UUID}}, {{SEQ}}, {{SCHEMA}}, the time or values of columns: a commit has one manifest for each table",
         );
     }
     let lists: &[String] = raw.lists.given().map_or(&[], Vec::as_slice);
-    Some(Manifest { path, extra: raw.extra.is_true(), symlink_list: !lists.is_empty(), success_marker: raw.success_marker.is_true() })
+    if raw.columns.is_true() && !raw.extra.is_true() {
+        refuse(problems, "manifest.columns", "`manifest.columns` cannot be used with `manifest.extra: false`, which leaves them out");
+    }
+    if raw.columns.is_true() && format.is_some_and(|format| format != PARQUET) {
+        refuse(problems, "manifest.columns", "`manifest.columns` can only be used with `parquet` format");
+    }
+    Some(Manifest {
+        path,
+        extra: raw.extra.is_true(),
+        columns: raw.columns.is_true(),
+        symlink_list: !lists.is_empty(),
+        success_marker: raw.success_marker.is_true(),
+    })
 }

@@ -79,7 +79,7 @@ pub enum Format {
     /// Comma-separated values.
     Csv(CsvOptions),
     /// One JSON object a line.
-    Json,
+    Json(JsonOptions),
     /// Apache Parquet.
     Parquet(ParquetOptions),
 }
@@ -89,7 +89,7 @@ impl Format {
     pub fn facts(&self) -> &'static FormatFacts {
         match self {
             Self::Csv(_) => &CSV,
-            Self::Json => &JSON,
+            Self::Json(_) => &JSON,
             Self::Parquet(_) => &PARQUET,
         }
     }
@@ -107,11 +107,83 @@ pub struct CsvOptions {
     pub delimiter: u8,
     /// Leave the line of column names out?
     pub skip_header: bool,
+    /// What stands for a null; absent: nothing.
+    pub null_value: Option<NullText>,
+    /// Is every value in quotes?
+    pub quotes_all: bool,
+    /// What ends a line.
+    pub line_ending: LineEnding,
+}
+
+/// What stands for a null in CSV: a short text that needs no quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NullText {
+    bytes: [u8; Self::MOST_BYTES],
+    length: u8,
+}
+
+impl NullText {
+    /// Its length at most.
+    pub const MOST_BYTES: usize = 16;
+
+    /// A text of 1 to 16 signs of ASCII that cannot be taken for a quote, the delimiter, or the end of the data (`\.`).
+    pub fn new(text: &str, delimiter: u8) -> Option<Self> {
+        let mut bytes = [0; Self::MOST_BYTES];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        let is_good = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != delimiter;
+        (!text.is_empty() && text != r"\." && text.bytes().all(is_good)).then_some(Self { bytes, length: text.len() as u8 })
+    }
+
+    /// The text.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
+
+/// What ends a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LineEnding {
+    /// `\n`.
+    #[default]
+    Lf,
+    /// `\r\n`.
+    CrLf,
+}
+
+impl LineEnding {
+    pub(super) const ALL: [Self; 2] = [Self::Lf, Self::CrLf];
+
+    /// As the spec names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lf => "lf",
+            Self::CrLf => "crlf",
+        }
+    }
+
+    /// As it is written.
+    pub fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Lf => b"\n",
+            Self::CrLf => b"\r\n",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// Options of JSON lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JsonOptions {
+    /// Are members that are null left out? (Of a row; not those of objects in it.)
+    pub omit_nulls: bool,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { delimiter: b',', skip_header: false }
+        Self { delimiter: b',', skip_header: false, null_value: None, quotes_all: false, line_ending: LineEnding::Lf }
     }
 }
 

@@ -12,6 +12,7 @@ mod endpoint;
 mod fields;
 mod format;
 mod names;
+mod partition;
 mod problem;
 mod raw;
 mod rules;
@@ -22,7 +23,11 @@ mod target;
 mod tests;
 
 pub use commit::{Commit, Manifest, OnExisting, SyncContext};
-pub use format::{Compression, CsvOptions, FORMATS, Format, FormatFacts, ParquetOptions, ParquetVersion, RootRepetition};
+pub use format::{
+    Compression, CsvOptions, FORMATS, Format, FormatFacts, JsonOptions, LineEnding, NullText, ParquetOptions, ParquetVersion,
+    RootRepetition,
+};
+pub use partition::Partitioning;
 pub use problem::SpecProblem;
 pub use schema::json_schema;
 pub use target::{CredentialSource, Encryption, Target};
@@ -65,13 +70,48 @@ pub struct Settings {
     pub content_type: String,
     /// What makes the objects one commit.
     pub commit: Commit,
+    /// How rows are divided, where the path takes values from them.
+    pub partitioning: Partitioning,
+    /// What becomes of rows whose columns are not those of the rows before.
+    pub on_schema_change: SchemaChange,
+}
+
+/// What becomes of rows whose columns are not those of the table's rows before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SchemaChange {
+    /// The object ends, and the next one has the new columns; without `{{UUID}}` and `{{SEQ}}` in the path the table fails.
+    #[default]
+    NextObject,
+    /// The table fails.
+    Fail,
+    /// They go to another path, which `{{SCHEMA}}` tells from the first.
+    NewPath,
+}
+
+impl SchemaChange {
+    const ALL: [Self; 3] = [Self::NextObject, Self::Fail, Self::NewPath];
+
+    /// As the spec names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NextObject => "next_object",
+            Self::Fail => "fail",
+            Self::NewPath => "new_path",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
 }
 
 impl Settings {
     /// True if a table's rows may go into several objects at the same time: they have different keys, objects end by themselves, and no other
-    /// attempt has to make the same ones.
+    /// attempt has to make the same ones. Partitions stay on one lane: each lane more would have an object of its own for each of them. So do
+    /// tables whose columns must not change: no lane sees what the others do.
     pub fn is_splittable(&self) -> bool {
-        self.rotation.is_splittable() && self.path.has_uuid()
+        let stays = !self.path.partition_fields().is_empty() || self.on_schema_change == SchemaChange::Fail;
+        self.rotation.is_splittable() && self.path.has_uuid() && !stays
     }
 
     /// `{{FORMAT}}`: the format's name, `.gz` added under gzip.

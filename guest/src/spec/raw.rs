@@ -5,8 +5,10 @@
 
 use super::document::{Document, Field};
 use super::fields::{Findings, Form, FormSchema, Row, Rules, flag, form, integer, object, options, text, texts};
-use super::format::{FORMATS, ParquetOptions, ParquetVersion, RootRepetition};
+use super::format::{FORMATS, NullText, ParquetOptions, ParquetVersion, RootRepetition};
+use super::partition::{DEFAULT_MAX_OPEN, HIVE_NULL};
 use super::problem::SpecProblem;
+use crate::limits::MAX_OPEN_PARTITIONS;
 
 /// The canned ACLs of S3.
 pub(super) const ACLS: [&str; 7] = [
@@ -56,6 +58,9 @@ pub(super) const EXACTLY_ONCE: &str = "exactly_once";
 const VISIBILITIES: &[&str] = &["immediate", ON_COMMIT];
 pub(super) const ON_COMMIT: &str = "on_commit";
 
+/// See [`SchemaChange`](super::SchemaChange).
+const SCHEMA_CHANGES: &[&str] = &["next_object", FAIL, "new_path"];
+
 /// The list of a manifest that can be asked for.
 const SYMLINK: &str = "symlink";
 
@@ -67,7 +72,8 @@ form! {
         /// AWS region of the bucket. Requests are signed for it, also with `endpoint`.
         region: String = text().required().schema("pattern", r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$"),
         /// Where objects go within the bucket. Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}},
-        /// {{DAY}}, {{HOUR}}, {{MINUTE}}, {{COMMIT_ID}}, {{SEQ}}, {{SHARD}}. A path without {{TABLE}} gets `/{{TABLE}}.<format>` appended, and `.{{UUID}}` unless `no_rotate` is set.
+        /// {{DAY}}, {{HOUR}}, {{MINUTE}}, {{COMMIT_ID}}, {{SEQ}}, {{SHARD}}, {{SCHEMA}}, and of the rows {{COLUMN:name}}, {{YEAR:name}}, {{MONTH:name}},
+        /// {{DAY:name}}, {{HOUR:name}}, {{MINUTE:name}}. A path without {{TABLE}} gets `/{{TABLE}}.<format>` appended, and `.{{UUID}}` unless `no_rotate` is set.
         path: String = text().required().schema("pattern", CLEAN_PATH),
         /// Put an object without rows for each table at its migration. Parquet only.
         write_empty_objects_for_empty_tables: bool = flag(false),
@@ -126,6 +132,11 @@ form! {
         commit: RawCommit = object(),
         /// A file for each table and commit that names its objects, written last.
         manifest: RawManifest = object(),
+        /// How rows are divided where `path` takes values from them.
+        partition: RawPartition = object(),
+        /// Rows whose columns are not those of the table's rows before: they begin the next object (`next_object`), the table does `fail`, or they
+        /// go to the path that {{SCHEMA}} makes of their columns (`new_path`).
+        on_schema_change: String = text().one_of(SCHEMA_CHANGES).defaults_to(SCHEMA_CHANGES[0]),
     }
 }
 
@@ -153,10 +164,37 @@ form! {
         path: String = text().required(),
         /// Say more of the objects than Redshift's COPY asks for: checksums, partitions, commit and attempt.
         extra: bool = flag(true),
+        /// Say of each column of an object how many values and nulls it has, their bounds and bytes. Parquet only.
+        columns: bool = flag(false),
         /// Write `_SUCCESS` into the folder of each table once every table has succeeded.
         success_marker: bool = flag(false),
         /// Lists of the objects for other readers: `symlink`, one URL a line, for Athena, Trino and BigQuery.
         lists: Vec<String> = texts(&[SYMLINK]),
+    }
+}
+
+/// What happens to the open partitions of a table when there are too many.
+const OVERFLOWS: &[&str] = &[CLOSE_OLDEST, FAIL];
+pub(super) const CLOSE_OLDEST: &str = "close_oldest";
+
+/// What becomes of a table without the column. YAML's `null` is the same as the text.
+const MISSING: &[&str] = &["null", FAIL];
+pub(super) const FAIL: &str = "fail";
+
+form! {
+    /// How rows are divided into partitions.
+    RawPartition as "Partition" {
+        /// Partitions of a table that are open at once.
+        max_open: i64 = integer().or_null().between(1, MAX_OPEN_PARTITIONS as i64).defaults_to(DEFAULT_MAX_OPEN),
+        /// When there are more: end the object that was not written to for longest (`close_oldest`; needs {{UUID}} or {{SEQ}} in `path`), or
+        /// `fail` the table.
+        overflow: String = text().one_of(OVERFLOWS).defaults_to(OVERFLOWS[0]),
+        /// A table that lacks the column: its value is `null`, or the table does `fail`.
+        missing: String = text().or_null().one_of(MISSING).defaults_to(MISSING[0]),
+        /// What stands in a key for a null and for an empty text.
+        null: String = text().defaults_to(HIVE_NULL),
+        /// Write columns to the objects, too, whose values are in the key by {{COLUMN:name}}.
+        keep_columns: bool = flag(true),
     }
 }
 
@@ -184,6 +222,13 @@ form! {
     }
 }
 
+/// Which values of csv are in quotes.
+const QUOTES: &[&str] = &["minimal", ALL];
+pub(super) const ALL: &str = "all";
+
+/// See [`LineEnding`](super::LineEnding).
+const LINE_ENDINGS: &[&str] = &["lf", "crlf"];
+
 form! {
     /// Options of csv.
     RawCsv as "CsvSpec" {
@@ -191,6 +236,13 @@ form! {
         delimiter: String = text().defaults_to(",").schema("pattern", r"^[\x01-\x09\x0b\x0c\x0e-!#-\x7f]$"),
         /// Leave the line of column names out.
         skip_header: bool = flag(false),
+        /// What stands for a null, such as `\N`: 1 to 16 characters of ASCII that need no quotes. A text that is equal to it is written in quotes. Not
+        /// set: nothing, as for an empty text.
+        null_value: String = text().schema("maxLength", NullText::MOST_BYTES),
+        /// Which values are in quotes: those that need it (`minimal`), or `all` but nulls.
+        quote: String = text().one_of(QUOTES).defaults_to(QUOTES[0]),
+        /// What ends a line: `lf` or `crlf`.
+        line_ending: String = text().one_of(LINE_ENDINGS).defaults_to(LINE_ENDINGS[0]),
     }
 }
 
@@ -207,19 +259,10 @@ form! {
     }
 }
 
-/// Options of json: there are none.
-pub(super) struct RawJson;
-
-impl Form for RawJson {
-    const DEFINITION: &'static str = "JsonSpec";
-    const ABOUT: &'static str = "Options of json: there are none.";
-
-    fn read(document: &mut Document, findings: &mut Findings) -> Self {
-        document.report_unknown(&mut findings.problems, &mut findings.warnings);
-        Self
+form! {
+    /// Options of json.
+    RawJson as "JsonSpec" {
+        /// Leave out of each row what is null.
+        omit_nulls: bool = flag(false),
     }
-
-    fn check(&self, _: &str, _: &mut Vec<SpecProblem>, _: Rules<'_>) {}
-
-    fn describe(_: &mut FormSchema<'_>) {}
 }

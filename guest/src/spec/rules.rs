@@ -8,12 +8,12 @@ use super::document::{Document, Field, preview, undecodable};
 use super::fields::{Findings, Form, refuse};
 use super::problem::SpecProblem;
 use super::raw::{
-    ACLS, AES256, ENCRYPTION_ALGORITHMS, EXACTLY_ONCE, MAX_CONTENT_TYPE_BYTES, RawCredentials, RawCsv, RawEncryption, RawJson, RawParquet,
-    RawSpec,
+    ACLS, AES256, ALL, ENCRYPTION_ALGORITHMS, EXACTLY_ONCE, MAX_CONTENT_TYPE_BYTES, RawCredentials, RawCsv, RawEncryption, RawJson,
+    RawParquet, RawSpec,
 };
 use super::{
-    Compression, CsvOptions, FORMATS, Format, ParquetOptions, ParquetVersion, RootRepetition, Rotation, Settings, Spec, Target, duration,
-    endpoint, names,
+    Compression, CsvOptions, FORMATS, Format, JsonOptions, LineEnding, NullText, ParquetOptions, ParquetVersion, Partitioning,
+    RootRepetition, Rotation, SchemaChange, Settings, Spec, Target, duration, endpoint, names,
 };
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;
@@ -24,6 +24,7 @@ const MAX_KMS_KEY_ID_BYTES: usize = 2_048;
 
 const UUID: &str = "{{UUID}}";
 const SEQUENCE: &str = "{{SEQ}}";
+const SCHEMA: &str = "{{SCHEMA}}";
 const SYNC_ID: &str = "{{SYNC_ID}}";
 
 impl Spec {
@@ -38,7 +39,7 @@ impl Spec {
         let raw = RawSpec::read(&mut document, &mut findings);
         let Findings { mut problems, warnings } = findings;
         let batching = Batching::read(&raw, &mut problems);
-        let (mut format, mut commit) = (None, Commit::default());
+        let (mut format, mut commit, mut partitioning) = (None, Commit::default(), Partitioning::default());
         // Rules that a row of the table cannot state, each in its place among the rows.
         raw.check("", &mut problems, &mut |row, problems| match row {
             "bucket" => bucket(&raw, problems),
@@ -54,10 +55,12 @@ impl Spec {
             "endpoint" => endpoint(&raw, problems),
             "server_side_encryption_configuration" => encryption(&raw, problems),
             "manifest" => commit = Commit::from_raw(&raw, &sync, problems),
+            "on_schema_change" => schema_change(&raw, problems),
+            "partition" => partitioning = Partitioning::from_raw(&raw, problems),
             _ => {}
         });
         sync_id_in_path(&raw, &sync.sync_id, &mut problems);
-        match checked(&raw, format, &batching, sync.sync_id, commit, warnings) {
+        match checked(&raw, format, &batching, sync.sync_id, (commit, partitioning), warnings) {
             Some(spec) if problems.is_empty() => Ok(spec),
             _ => Err(problems),
         }
@@ -70,7 +73,7 @@ fn checked(
     format: Option<Format>,
     batching: &Batching,
     sync_id: String,
-    commit: Commit,
+    (commit, partitioning): (Commit, Partitioning),
     warnings: Vec<SpecProblem>,
 ) -> Option<Spec> {
     let format = format?;
@@ -89,6 +92,8 @@ fn checked(
             athena: raw.athena.is_true(),
             empty_objects: raw.write_empty_objects_for_empty_tables.is_true(),
             commit,
+            partitioning,
+            on_schema_change: raw.on_schema_change.filled().and_then(SchemaChange::parse).unwrap_or_default(),
         },
         warnings,
     })
@@ -164,8 +169,8 @@ fn format_with_options(raw: &RawSpec, problems: &mut Vec<SpecProblem>) -> Option
             Some(Format::Csv(csv(&options, problems)))
         }
         "json" => {
-            format_options::<RawJson>(raw, problems);
-            Some(Format::Json)
+            let options = format_options::<RawJson>(raw, problems);
+            Some(Format::Json(JsonOptions { omit_nulls: options.omit_nulls.is_true() }))
         }
         "parquet" => {
             let options = format_options::<RawParquet>(raw, problems);
@@ -198,7 +203,25 @@ fn csv(raw: &RawCsv, problems: &mut Vec<SpecProblem>) -> CsvOptions {
             default.delimiter
         }
     };
-    CsvOptions { delimiter, skip_header: raw.skip_header.is_true() }
+    let null_value = raw.null_value.filled().and_then(|text| {
+        let null = NullText::new(text, delimiter);
+        if null.is_none() {
+            let message = format!(
+                "invalid `null_value`: {}. It must be 1 to {} signs of ASCII, no blanks, quotes or delimiters among them",
+                preview(text),
+                NullText::MOST_BYTES
+            );
+            refuse(problems, "format_spec.null_value", message);
+        }
+        null
+    });
+    CsvOptions {
+        delimiter,
+        skip_header: raw.skip_header.is_true(),
+        null_value,
+        quotes_all: raw.quote.filled() == Some(ALL),
+        line_ending: raw.line_ending.filled().and_then(LineEnding::parse).unwrap_or_default(),
+    }
 }
 
 fn parquet(raw: &RawParquet, problems: &mut Vec<SpecProblem>) -> ParquetOptions {
@@ -269,6 +292,13 @@ fn encryption(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
         refuse(problems, ALGORITHM, message);
     } else if algorithm != AES256 && key.filled().is_none() && !key.is_wrong() {
         refuse(problems, KEY, format!("`sse_kms_key_id` is required with {algorithm}"));
+    }
+}
+
+fn schema_change(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
+    let is_new_path = raw.on_schema_change.filled() == Some(SchemaChange::NewPath.name());
+    if is_new_path && raw.path.filled().is_some_and(|path| !path.contains(SCHEMA)) {
+        refuse(problems, "path", "`path` should contain {{SCHEMA}} with `on_schema_change: new_path`");
     }
 }
 

@@ -99,6 +99,7 @@ fn is_format(names: &[&str]) -> Value {
 mod tests {
     use super::super::Spec;
     use super::*;
+    use crate::partition::PARTS;
     use crate::path::PLACEHOLDERS;
 
     fn schema() -> Value {
@@ -116,7 +117,7 @@ mod tests {
             assert!(problems.iter().any(|it| it.field == *name && it.message.contains("not an array")), "{name} is unknown to the reader");
         }
         assert_eq!(schema["required"], json!(["bucket", "region", "path", "format"]));
-        for nested in ["Credentials", "ServerSideEncryption", "Commit", "Manifest", "CsvSpec", "JsonSpec", "ParquetSpec"] {
+        for nested in ["Credentials", "ServerSideEncryption", "Commit", "Manifest", "Partition", "CsvSpec", "JsonSpec", "ParquetSpec"] {
             assert_eq!(schema["$defs"][nested]["additionalProperties"], json!(false), "{nested}");
         }
     }
@@ -201,7 +202,9 @@ mod tests {
             assert!(is_quoted(format.name, &row("format")), "the row of format does not name {}", format.name);
         }
         let described = schema["properties"]["path"]["description"].as_str().unwrap();
-        for (placeholder, _) in PLACEHOLDERS {
+        let of_columns = PARTS.map(|(prefix, _)| format!("{prefix}name}}}}"));
+        for placeholder in PLACEHOLDERS.map(|(name, _)| name.to_owned()).into_iter().chain(of_columns) {
+            let placeholder = placeholder.as_str();
             assert!(is_quoted(placeholder, &row("path")) && described.contains(placeholder), "{placeholder} is not explained");
         }
     }

@@ -4,7 +4,8 @@
 
 use super::rules::{check_content_type, is_delimiter};
 use super::{
-    Commit, Compression, CsvOptions, Format, Manifest, OnExisting, ParquetOptions, ParquetVersion, RootRepetition, Rotation, Settings,
+    Commit, Compression, CsvOptions, Format, JsonOptions, LineEnding, Manifest, NullText, OnExisting, ParquetOptions, ParquetVersion,
+    Partitioning, RootRepetition, Rotation, SchemaChange, Settings,
 };
 use crate::path::PathTemplate;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ struct Wire {
     empty_objects: bool,
     content_type: String,
     commit: WireCommit,
+    partitioning: WirePartitioning,
+    on_schema_change: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,9 +44,20 @@ struct WireCommit {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct WirePartitioning {
+    max_open: u32,
+    closes_oldest: bool,
+    fails_where_missing: bool,
+    null_name: String,
+    keep_columns: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireManifest {
     path: String,
     extra: bool,
+    columns: bool,
     symlink_list: bool,
     success_marker: bool,
 }
@@ -51,8 +65,8 @@ struct WireManifest {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
 enum WireFormat {
-    Csv { delimiter: u8, skip_header: bool },
-    Json {},
+    Csv { delimiter: u8, skip_header: bool, null_value: Option<String>, quotes_all: bool, line_ending: String },
+    Json { omit_nulls: bool },
     Parquet { version: String, root_repetition: String, max_row_group_rows: NonZeroU64 },
 }
 
@@ -69,8 +83,14 @@ impl Settings {
             path: self.path.as_str().to_owned(),
             sync_id: self.sync_id.clone(),
             format: match &self.format {
-                Format::Csv(it) => WireFormat::Csv { delimiter: it.delimiter, skip_header: it.skip_header },
-                Format::Json => WireFormat::Json {},
+                Format::Csv(it) => WireFormat::Csv {
+                    delimiter: it.delimiter,
+                    skip_header: it.skip_header,
+                    null_value: it.null_value.map(|null| String::from_utf8_lossy(null.as_bytes()).into_owned()),
+                    quotes_all: it.quotes_all,
+                    line_ending: it.line_ending.name().to_owned(),
+                },
+                Format::Json(it) => WireFormat::Json { omit_nulls: it.omit_nulls },
                 Format::Parquet(it) => WireFormat::Parquet {
                     version: it.version.name().to_owned(),
                     root_repetition: it.root_repetition.name().to_owned(),
@@ -95,10 +115,19 @@ impl Settings {
                 manifest: self.commit.manifest.as_ref().map(|it| WireManifest {
                     path: it.path.as_str().to_owned(),
                     extra: it.extra,
+                    columns: it.columns,
                     symlink_list: it.symlink_list,
                     success_marker: it.success_marker,
                 }),
             },
+            partitioning: WirePartitioning {
+                max_open: self.partitioning.max_open,
+                closes_oldest: self.partitioning.closes_oldest,
+                fails_where_missing: self.partitioning.fails_where_missing,
+                null_name: self.partitioning.null_name.clone(),
+                keep_columns: self.partitioning.keep_columns,
+            },
+            on_schema_change: self.on_schema_change.name().to_owned(),
         };
         serde_json::to_string(&wire).unwrap_or_default()
     }
@@ -132,6 +161,15 @@ impl Wire {
         if self.empty_objects && !facts.has_empty_object {
             return Err(format!("empty objects of {}", facts.name));
         }
+        if self.empty_objects && !path.partition_fields().is_empty() {
+            return Err("empty objects of partitions".to_owned());
+        }
+        let WirePartitioning { max_open, closes_oldest, fails_where_missing, null_name, keep_columns } = self.partitioning;
+        let partitioning = Partitioning { max_open, closes_oldest, fails_where_missing, null_name, keep_columns }.check()?;
+        let on_schema_change = SchemaChange::parse(&self.on_schema_change).ok_or("an unknown way with columns that change")?;
+        if on_schema_change == SchemaChange::NewPath && !path.has_schema() {
+            return Err("columns that change make a new path, and there is no {{SCHEMA}} in it".to_owned());
+        }
         let rotation = if path.tells_objects_apart() {
             Rotation::Every { rows: self.rows, bytes: self.bytes, age: self.age_nanoseconds.map(|it| Duration::from_nanos(it.get())) }
         } else if (self.rows, self.bytes, self.age_nanoseconds) == (None, None, None) {
@@ -149,6 +187,8 @@ impl Wire {
             empty_objects: self.empty_objects,
             content_type: self.content_type,
             commit,
+            partitioning,
+            on_schema_change,
         })
     }
 }
@@ -161,8 +201,8 @@ impl WireCommit {
             return Err("a replay whose objects may replace others".to_owned());
         }
         let manifest = self.manifest.map(|it| {
-            let WireManifest { path, extra, symlink_list, success_marker } = it;
-            template(&path).map(|path| Manifest { path, extra, symlink_list, success_marker })
+            let WireManifest { path, extra, columns, symlink_list, success_marker } = it;
+            template(&path).map(|path| Manifest { path, extra, columns, symlink_list, success_marker })
         });
         Ok(Commit {
             id: self.id,
@@ -183,9 +223,18 @@ fn template(path: &str) -> Result<PathTemplate, String> {
 impl WireFormat {
     fn check(self) -> Result<Format, String> {
         match self {
-            Self::Csv { delimiter, skip_header } if is_delimiter(delimiter) => Ok(Format::Csv(CsvOptions { delimiter, skip_header })),
+            Self::Csv { delimiter, skip_header, null_value, quotes_all, line_ending } if is_delimiter(delimiter) => {
+                let null = |text: String| NullText::new(&text, delimiter).ok_or("a null that would need quotes");
+                Ok(Format::Csv(CsvOptions {
+                    delimiter,
+                    skip_header,
+                    null_value: null_value.map(null).transpose()?,
+                    quotes_all,
+                    line_ending: LineEnding::parse(&line_ending).ok_or("an unknown end of lines")?,
+                }))
+            }
             Self::Csv { delimiter, .. } => Err(format!("byte {delimiter} as a delimiter")),
-            Self::Json {} => Ok(Format::Json),
+            Self::Json { omit_nulls } => Ok(Format::Json(JsonOptions { omit_nulls })),
             Self::Parquet { version, root_repetition, max_row_group_rows } => Ok(Format::Parquet(ParquetOptions {
                 version: ParquetVersion::parse(&version).ok_or("an unknown parquet version")?,
                 root_repetition: RootRepetition::parse(&root_repetition).ok_or("an unknown root repetition")?,
@@ -209,7 +258,10 @@ mod tests {
     fn come_back_as_they_were() {
         for spec in [
             r#"{"bucket":"b","region":"r","path":"{{TABLE}}/{{UUID}}","format":"csv"}"#,
-            r#"{"bucket":"b","region":"r","path":"x","format":"csv","no_rotate":true,"compression":"gzip","format_spec":{"delimiter":"\t","skip_header":true}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{TABLE}}/C={{COLUMN:C}}/{{DAY:t}}/{{UUID}}","format":"csv","on_schema_change":"fail","partition":{"max_open":7,"overflow":"fail","missing":"fail","null":"none","keep_columns":false}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{SCHEMA}}/{{UUID}}","format":"csv","on_schema_change":"new_path"}"#,
+            r#"{"bucket":"b","region":"r","path":"x","format":"csv","no_rotate":true,"compression":"gzip","format_spec":{"delimiter":"\t","skip_header":true,"null_value":"\\N","quote":"all","line_ending":"crlf"}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"json","format_spec":{"omit_nulls":true}}"#,
             r#"{"bucket":"b","region":"r","path":"{{SYNC_ID}}/{{UUID}}","format":"json","athena":true,"batch_size":1,"batch_size_bytes":0,"batch_timeout":"1ns"}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","write_empty_objects_for_empty_tables":true,"content_type":"x/y","format_spec":{"version":"v1.0","root_repetition":"undefined","max_row_group_length":7}}"#,
             r#"{"bucket":"b","region":"r","path":"{{TABLE}}","format":"json","batch_size":0,"batch_size_bytes":0,"batch_timeout":"0"}"#,
@@ -244,9 +296,17 @@ mod tests {
         check("text/csv", "text/\\u0000csv", "`content_type`");
         check("\"empty_objects\":false", "\"empty_objects\":true", "empty objects");
         check("\"rows\":10000", "\"rows\":0", "cannot be read");
+        check("next_object", "new_path", "no {{SCHEMA}} in it");
+        check("next_object", "guess", "an unknown way");
+        check("\"max_open\":100", "\"max_open\":0", "0 open partitions");
+        check("__HIVE_DEFAULT_PARTITION__", "..", "`partition.null`");
         check("\"athena\":", "\"thing\":1,\"athena\":", "unknown field `thing`");
         let parquet = r#"{"parquet":{"version":"v9","root_repetition":"repeated","max_row_group_rows":1}}"#;
-        check(r#"{"csv":{"delimiter":44,"skip_header":false}}"#, parquet, "unknown parquet version");
+        check(
+            r#"{"csv":{"delimiter":44,"skip_header":false,"null_value":null,"quotes_all":false,"line_ending":"lf"}}"#,
+            parquet,
+            "unknown parquet version",
+        );
         assert!(Settings::from_json("").is_err() && Settings::from_json("null").is_err() && Settings::from_json("[]").is_err());
     }
 }

@@ -63,7 +63,7 @@ fn the_least_spec_has_the_defaults() {
             settings: Settings {
                 path: PathTemplate::parse("{{TABLE}}/{{UUID}}.{{FORMAT}}").unwrap(),
                 sync_id: "sync-1".into(),
-                format: Format::Csv(CsvOptions { delimiter: b',', skip_header: false }),
+                format: Format::Csv(CsvOptions::default()),
                 compression: Compression::None,
                 rotation: Rotation::Every {
                     rows: NonZeroU64::new(10_000),
@@ -74,6 +74,8 @@ fn the_least_spec_has_the_defaults() {
                 empty_objects: false,
                 content_type: "text/csv".into(),
                 commit: Commit { shard: 1, ..Commit::default() },
+                partitioning: Partitioning::default(),
+                on_schema_change: SchemaChange::NextObject,
             },
             warnings: vec![],
         }
@@ -131,6 +133,8 @@ fn every_field_arrives() {
             empty_objects: true,
             content_type: "a/b".into(),
             commit: Commit { shard: 1, ..Commit::default() },
+            partitioning: Partitioning::default(),
+            on_schema_change: SchemaChange::NextObject,
         }
     );
 }
@@ -194,12 +198,12 @@ fn format_spec_is_strict() {
 #[test]
 fn format_spec_has_defaults() {
     let check = |changes: Value, expected: Format| assert_eq!(accepted(changes).settings.format, expected);
-    let csv = |delimiter, skip_header| Format::Csv(CsvOptions { delimiter, skip_header });
+    let csv = |delimiter, skip_header| Format::Csv(CsvOptions { delimiter, skip_header, ..CsvOptions::default() });
     check(json!({"format_spec": null}), csv(b',', false));
     check(json!({"format_spec": {}}), csv(b',', false));
     check(json!({"format_spec": {"delimiter": ""}}), csv(b',', false));
     check(json!({"format_spec": {"delimiter": "\t", "Skip_Header": true}}), csv(b'\t', true));
-    check(json!({"format": "json", "format_spec": {}}), Format::Json);
+    check(json!({"format": "json", "format_spec": {}}), Format::Json(JsonOptions::default()));
     let default = Format::Parquet(ParquetOptions::default());
     check(json!({"format": "parquet"}), default.clone());
     check(json!({"format": "parquet", "format_spec": {"version": "", "root_repetition": null, "max_row_group_length": 0}}), default);
@@ -548,6 +552,11 @@ fn a_replay_is_made_of_the_commit_alone() {
     check(json!({"manifest": {"path": "{{TABLE}}"}}), "manifest.path", "should contain {{COMMIT_ID}}");
     check(json!({"manifest": {"path": "{{TABLE}}/{{COMMIT_ID}}/{{UUID}}"}}), "manifest.path", "should not contain");
     check(json!({"manifest": {"path": "/{{TABLE}}/{{COMMIT_ID}}"}}), "manifest.path", "`manifest.path` should not start");
+    let columns = json!({"path": "{{TABLE}}/{{COMMIT_ID}}", "columns": true});
+    check(json!({"manifest": columns.clone()}), "manifest.columns", "can only be used with `parquet` format");
+    let bare = json!({"path": "{{TABLE}}/{{COMMIT_ID}}", "columns": true, "extra": false});
+    check(json!({"manifest": bare, "format": "parquet"}), "manifest.columns", "which leaves them out");
+    assert!(Spec::parse(&commit_spec(&json!({"manifest": columns, "format": "parquet"})), repeatable()).is_ok());
     check(json!({"manifest": {"path": "{{TABLE}}/{{COMMIT_ID}}", "lists": ["csv"]}}), "manifest.lists", "Allowed values are symlink");
     let with_time = json!({"path": "{{YEAR}}/{{TABLE}}/{{SEQ}}", "commit": {"id": "c", "time": "2026-11-29T12:00:00Z"}});
     assert_eq!(Spec::parse(&commit_spec(&with_time), repeatable()).unwrap().settings.commit.time, Some(1_795_953_600));
@@ -567,4 +576,68 @@ fn the_id_of_a_sync_may_be_anything_where_no_commit_depends_on_it() {
     let spec = |path: &str| json!({"bucket": "b", "region": "r", "path": path, "format": "csv"}).to_string();
     assert_eq!(Spec::parse(&spec("{{TABLE}}/{{UUID}}"), "any/thing é").unwrap().settings.commit.id, "");
     assert!(Spec::parse(&spec("{{COMMIT_ID}}/{{TABLE}}/{{UUID}}"), "any/thing é").is_err());
+}
+
+#[test]
+fn text_has_options_of_its_own() {
+    let format = |format: &str, options: Value| {
+        let spec = json!({"bucket": "b", "region": "r", "path": "{{UUID}}", "format": format, "format_spec": options});
+        Spec::parse(&spec.to_string(), "s").map(|spec| spec.settings.format)
+    };
+    let null_value = NullText::new("\\N", b';');
+    let expected = CsvOptions { delimiter: b';', null_value, quotes_all: true, line_ending: LineEnding::CrLf, ..CsvOptions::default() };
+    let written = json!({"delimiter": ";", "null_value": "\\N", "quote": "all", "line_ending": "crlf"});
+    assert_eq!(format("csv", written), Ok(Format::Csv(expected)));
+    assert_eq!(format("csv", json!({"quote": "minimal", "line_ending": "lf", "null_value": ""})), Ok(Format::Csv(CsvOptions::default())));
+    assert_eq!(format("json", json!({"omit_nulls": true})), Ok(Format::Json(JsonOptions { omit_nulls: true })));
+    let check = |options: Value, field: &str, message: &str| {
+        let problems = format("csv", options.clone()).expect_err(message);
+        assert!(problems.iter().any(|it| it.field == field && it.message.contains(message)), "{options}: {problems:?}");
+    };
+    check(json!({"null_value": "a b"}), "format_spec.null_value", "1 to 16 signs of ASCII");
+    check(json!({"delimiter": "-", "null_value": "-"}), "format_spec.null_value", "invalid `null_value`: -");
+    check(json!({"quote": "none"}), "format_spec.quote", "minimal, all");
+    check(json!({"line_ending": "cr"}), "format_spec.line_ending", "lf, crlf");
+}
+
+#[test]
+fn partitions_have_rules_of_their_own() {
+    let spec = |path: &str, extra: Value| {
+        let mut spec = json!({"bucket": "b", "region": "r", "path": path, "format": "parquet"});
+        for (name, value) in extra.as_object().into_iter().flatten() {
+            spec[name] = value.clone();
+        }
+        spec.to_string()
+    };
+    const PATH: &str = "{{TABLE}}/c={{COLUMN:c}}/{{UUID}}";
+    let read = |extra: Value| Spec::parse(&spec(PATH, extra), "s").unwrap().settings;
+    let settings = read(json!({}));
+    assert_eq!(settings.partitioning, Partitioning::default());
+    assert!(!settings.is_splittable(), "a partition would have an object on each lane");
+    let written = json!({"partition": {"max_open": 4_096, "overflow": "fail", "missing": "fail", "null": "none", "keep_columns": false}});
+    let expected =
+        Partitioning { max_open: 4_096, closes_oldest: false, fails_where_missing: true, null_name: "none".into(), keep_columns: false };
+    assert_eq!(read(written).partitioning, expected);
+    // YAML's null is the default, as is its text.
+    for nothing in [json!(null), json!("null"), json!("")] {
+        assert!(!read(json!({"partition": {"missing": nothing, "max_open": null}})).partitioning.fails_where_missing);
+    }
+    let check = |path: &str, extra: Value, field: &str, message: &str| {
+        let problems = Spec::parse(&spec(path, extra.clone()), "s").expect_err(message);
+        assert!(problems.iter().any(|it| it.field == field && it.message.contains(message)), "{extra}: {problems:?}");
+    };
+    check(PATH, json!({"partition": {"max_open": 0}}), "partition.max_open", "between 1 and 4096, not 0");
+    check(PATH, json!({"partition": {"max_open": 4_097}}), "partition.max_open", "between 1 and 4096, not 4097");
+    check(PATH, json!({"partition": {"overflow": "hope"}}), "partition.overflow", "close_oldest, fail");
+    check(PATH, json!({"partition": {"missing": "skip"}}), "partition.missing", "null, fail");
+    check(PATH, json!({"partition": {"null": "2024"}}), "partition.null", "with a letter among them");
+    check("{{TABLE}}/{{UUID}}", json!({"partition": {"max_open": 7}}), "partition", "this one has none of them");
+    let empty = "write_empty_objects_for_empty_tables";
+    check(PATH, json!({empty: true}), empty, "an empty table has no values");
+    check("{{COLUMN:a}}{{COLUMN:b}}/{{SEQ}}", json!({}), "path", "two partitions can have the same key");
+    check("{{COLUMN:}}/{{UUID}}", json!({}), "path", "`path` has {{COLUMN: without the name of a column");
+    check(PATH, json!({"on_schema_change": "new_path"}), "path", "should contain {{SCHEMA}}");
+    check(PATH, json!({"on_schema_change": "hope"}), "on_schema_change", "next_object, fail, new_path");
+    let manifest = json!({"commit": {"id": "c"}, "manifest": {"path": "{{TABLE}}/{{COMMIT_ID}}/{{COLUMN:c}}"}});
+    check(PATH, manifest, "manifest.path", "values of columns");
 }

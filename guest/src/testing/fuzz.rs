@@ -9,7 +9,7 @@ use crate::host::{PutError, WallTime};
 use crate::ipc::{Decoder, Rows, TableSchema};
 use crate::limits::MAX_KEY_BYTES;
 use crate::path::{KeyContext, PathTemplate};
-use crate::spec::{Compression, CsvOptions, Format, ParquetOptions, ParquetVersion, RootRepetition, Settings, Spec};
+use crate::spec::{Compression, CsvOptions, Format, JsonOptions, ParquetOptions, ParquetVersion, RootRepetition, Settings, Spec};
 use arrow_array::cast::AsArray;
 use arrow_array::{BinaryArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
@@ -40,7 +40,7 @@ const TOO_DEEP: &str = "recursion limit exceeded";
 /// # Panics
 /// The law is broken.
 pub fn ipc_csv(data: &[u8]) {
-    encoded_alike(data, &Format::Csv(CsvOptions { delimiter: b',', skip_header: false }));
+    encoded_alike(data, &Format::Csv(CsvOptions::default()));
 }
 
 /// IPC to JSON lines: cutting the rows changes nothing, and each line is JSON.
@@ -48,7 +48,7 @@ pub fn ipc_csv(data: &[u8]) {
 /// # Panics
 /// The law is broken.
 pub fn ipc_json(data: &[u8]) {
-    if let Some(text) = encoded_alike(data, &Format::Json) {
+    if let Some(text) = encoded_alike(data, &Format::Json(JsonOptions::default())) {
         for line in text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             if let Err(error) = serde_json::from_slice::<IgnoredAny>(line) {
                 assert!(error.to_string().starts_with(TOO_DEEP), "a line is not JSON: {error}");
@@ -102,6 +102,8 @@ pub fn path(data: &[u8]) {
     let Ok(template) = PathTemplate::parse(path) else { return };
     let seconds = data.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(257).wrapping_add(u64::from(*byte)));
     let time = WallTime { seconds: seconds % (1 << 36), nanoseconds: 0 };
+    // A value is as hostile as the name of a table.
+    let partition = vec![Some(table.into()); template.partition_fields().len()];
     let context = KeyContext {
         table,
         format_extension: "csv.gz",
@@ -111,6 +113,9 @@ pub fn path(data: &[u8]) {
         commit_id: "commit",
         sequence: 1,
         shard: 1,
+        schema: 1,
+        partition: &partition,
+        null_name: "null",
     };
     let Ok(key) = template.render(&context) else { return };
     assert!(!key.is_empty() && key.len() <= MAX_KEY_BYTES && !key.chars().any(char::is_control), "{key:?}");

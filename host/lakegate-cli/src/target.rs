@@ -61,15 +61,16 @@ pub struct Target {
     /// A file with a spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
     #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
         "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
-        "part_size", "checksum_algorithm", "profile", "role_arn", "delivery", "visibility", "on_existing", "manifest", "bare_manifest", "success_marker",
-        "symlink_list",
+        "part_size", "checksum_algorithm", "profile", "role_arn", "delivery", "visibility", "on_existing", "manifest", "bare_manifest", "manifest_columns", "success_marker",
+        "symlink_list", "max_open_partitions", "missing_partition_column", "omit_partition_columns",
     ])]
     pub spec: Option<PathBuf>,
     /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
     ///
-    /// Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}, {{COMMIT_ID}}, {{SEQ}}, {{SHARD}}. With
-    /// {{UUID}}, a table is split into many objects; without it, there is one object per table. A path without {{TABLE}} gets `/{{TABLE}}.FORMAT`
-    /// appended.
+    /// Placeholders: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{UUID}}, {{SYNC_ID}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}, {{COMMIT_ID}}, {{SEQ}}, {{SHARD}}, {{SCHEMA}}; and
+    /// of the rows, which are divided by it: {{COLUMN:name}}, {{YEAR:name}}, {{MONTH:name}}, {{DAY:name}}, {{HOUR:name}}, {{MINUTE:name}}. With
+    /// {{UUID}}, a table is split into many objects; without it, there is one object per table and partition. A path without {{TABLE}} gets
+    /// `/{{TABLE}}.FORMAT` appended.
     #[arg(long, value_name = "s3://BUCKET/PATH", requires = "format")]
     pub to: Option<String>,
     /// Format of the objects: csv, json (one JSON object per line) or parquet.
@@ -114,12 +115,25 @@ pub struct Target {
     /// Leave out of the manifest what Redshift's COPY does not read.
     #[arg(long, requires = "manifest")]
     pub bare_manifest: bool,
+    /// Say in the manifest of each column of an object how many values and nulls it has, their bounds and bytes; parquet only.
+    #[arg(long, requires = "manifest", conflicts_with = "bare_manifest")]
+    pub manifest_columns: bool,
     /// Write _SUCCESS into the folder of each table once every table has succeeded.
     #[arg(long, requires = "manifest")]
     pub success_marker: bool,
     /// Write the URLs of the objects beside the manifest, one a line, for Athena, Trino and BigQuery.
     #[arg(long, requires = "manifest")]
     pub symlink_list: bool,
+    /// Partitions of a table that are open at once, where the path takes values from rows; the one not written to for longest ends when there are more
+    /// [default: 100].
+    #[arg(long, value_name = "N")]
+    pub max_open_partitions: Option<u32>,
+    /// A table without a column that the path takes values from: null (the value is null) or fail [default: null].
+    #[arg(long, value_name = "null|fail")]
+    pub missing_partition_column: Option<String>,
+    /// Do not write columns to the objects whose values are in the key by {{COLUMN:name}}.
+    #[arg(long)]
+    pub omit_partition_columns: bool,
 }
 
 impl Target {
@@ -171,6 +185,7 @@ impl Target {
         put("visibility", json!(self.visibility));
         put("commit", self.on_existing.as_ref().map_or(Value::Null, |on_existing| json!({ "on_existing": on_existing })));
         put("manifest", self.manifest.as_ref().map_or(Value::Null, |path| self.manifest(path)));
+        put("partition", self.partition());
         match (&self.store.profile, &self.store.role_arn) {
             (profile, Some(role)) => {
                 let mut credentials = json!({ "role_arn": role });
@@ -184,9 +199,21 @@ impl Target {
         Ok(spec)
     }
 
+    /// What is said of partitions; nothing, if nothing is.
+    fn partition(&self) -> Value {
+        let fields = [
+            ("max_open", json!(self.max_open_partitions)),
+            ("missing", json!(self.missing_partition_column)),
+            ("keep_columns", if self.omit_partition_columns { Value::Bool(false) } else { Value::Null }),
+        ];
+        let given: Map<String, Value> =
+            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect();
+        if given.is_empty() { Value::Null } else { Value::Object(given) }
+    }
+
     fn manifest(&self, path: &str) -> Value {
         let lists: &[&str] = if self.symlink_list { &["symlink"] } else { &[] };
-        json!({"path": path, "extra": !self.bare_manifest, "success_marker": self.success_marker, "lists": lists})
+        json!({"path": path, "extra": !self.bare_manifest, "columns": self.manifest_columns, "success_marker": self.success_marker, "lists": lists})
     }
 }
 
@@ -301,6 +328,9 @@ mod tests {
             json!({"bucket": "b", "path": "x/{{TABLE}}/{{UUID}}.csv", "format": "csv", "region": "us-east-1", "test_write": false});
         assert_eq!(rotating, expected);
         assert_eq!(spec(&target("s3://b/x.csv"), &[]).unwrap()["no_rotate"], true);
+        let missing_partition_column = Some("fail".to_owned());
+        let divided = Target { max_open_partitions: Some(7), missing_partition_column, omit_partition_columns: true, ..target("s3://b/x") };
+        assert_eq!(spec(&divided, &[]).unwrap()["partition"], json!({"max_open": 7, "missing": "fail", "keep_columns": false}));
         let batched = spec(&Target { batch_size: Some(1_000), ..target("s3://b/x.csv") }, &[]).unwrap();
         assert_eq!((batched.get("no_rotate"), &batched["batch_size"]), (None, &1_000.into()));
     }

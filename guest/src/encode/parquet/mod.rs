@@ -13,6 +13,7 @@ mod buffered;
 mod cells;
 mod choice;
 mod convert;
+mod facts;
 mod flat;
 mod plan;
 mod shape;
@@ -22,10 +23,13 @@ mod size;
 mod tests;
 
 use super::{Encode, EncodeError, Output};
+use crate::host::ObjectFacts;
 use crate::ipc::TableSchema;
 use crate::ipc::expansion::{Spent, light_rows, shares, weigh};
 use crate::limits::{MAX_NESTED_ROW_BYTES, PIECE_BYTES};
 use crate::spec::ParquetOptions;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use budget::ConversionBudget;
 use buffered::{BufferedRows, weight};
@@ -62,6 +66,8 @@ pub struct ParquetShared {
     options: ParquetOptions,
     /// Bytes at which a row group ends: [`ROW_GROUP_BYTES`], unless it is told otherwise.
     most_bytes: usize,
+    /// Are facts of the columns wanted?
+    has_column_facts: bool,
     plans: Vec<(Rc<TableSchema>, Rc<Shape>)>,
     staging: SharedBuffer,
     compressor: Rc<RefCell<PageCompressor>>,
@@ -74,6 +80,7 @@ impl ParquetShared {
         Self {
             options,
             most_bytes: ROW_GROUP_BYTES,
+            has_column_facts: false,
             plans: Vec::new(),
             staging: SharedBuffer::default(),
             compressor: Rc::default(),
@@ -84,6 +91,11 @@ impl ParquetShared {
     /// Ends row groups at so many bytes of encoded and buffered data.
     pub fn end_row_groups_at(&mut self, bytes: usize) {
         self.most_bytes = bytes;
+    }
+
+    /// Gathers facts of the columns of each object.
+    pub fn gather_column_facts(&mut self) {
+        self.has_column_facts = true;
     }
 
     /// Begins an object for rows of this schema.
@@ -102,6 +114,7 @@ impl ParquetShared {
             group: None,
             file: None,
             footer_bytes: 0,
+            nans: self.has_column_facts.then(Vec::new),
         }))
     }
 
@@ -142,6 +155,8 @@ struct Parquet {
     file: Option<SerializedFileWriter<SharedBuffer>>,
     /// Memory of what the footer will say of the row groups that have left.
     footer_bytes: usize,
+    /// The NaNs of each column so far, if facts of the columns are wanted; none of what is nested.
+    nans: Option<Vec<Option<u64>>>,
 }
 
 /// A row group that is being encoded.
@@ -180,7 +195,7 @@ impl Encode for Parquet {
         self.cut(out)
     }
 
-    fn finish(mut self: Box<Self>, out: &mut dyn Output) -> Result<Vec<u64>, EncodeError> {
+    fn finish(mut self: Box<Self>, out: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
         self.cut(out)?;
         self.staging.clear();
         let mut file = match self.file.take() {
@@ -188,10 +203,12 @@ impl Encode for Parquet {
             None => self.new_file()?,
         };
         let offset = |group: &RowGroupMetaData| u64::try_from(group.file_offset()?).ok();
-        let split_offsets = file.flushed_row_groups().iter().filter_map(offset).take(MAX_SPLIT_OFFSETS).collect();
+        let groups = file.flushed_row_groups();
+        let split_offsets = groups.iter().filter_map(offset).take(MAX_SPLIT_OFFSETS).collect();
+        let columns = self.nans.take().map(|nans| facts::of_columns(groups, &self.shape.by_leaf(&nans))).unwrap_or_default();
         file.finish().map_err(failed)?;
         self.staging.hand_on(out)?;
-        Ok(split_offsets)
+        Ok(ObjectFacts { split_offsets, columns, ..ObjectFacts::default() })
     }
 }
 
@@ -247,6 +264,10 @@ impl Parquet {
         let columns = plan.columns.iter().zip(batch.columns());
         let columns = columns.map(|(column, array)| convert::convert(column, array, &mut budget)).collect::<Result<Vec<_>, _>>()?;
         self.replaced.set(self.replaced.get() + budget.replaced);
+        if let Some(nans) = &mut self.nans {
+            nans.resize(columns.len(), Some(0));
+            nans.iter_mut().zip(&columns).for_each(|(total, column)| *total = total.zip(nans_in(column)).map(|(total, more)| total + more));
+        }
 
         let mut group = match self.group.take() {
             Some(group) => group,
@@ -318,6 +339,17 @@ impl Parquet {
     fn new_file(&self) -> Result<SerializedFileWriter<SharedBuffer>, EncodeError> {
         let shape = &self.shape;
         SerializedFileWriter::new(self.staging.clone(), shape.plan.parquet.clone(), shape.file_properties.clone()).map_err(failed)
+    }
+}
+
+/// How many values of a column are not a number; [`None`] for types that have none such, and for what is nested.
+fn nans_in(column: &ArrayRef) -> Option<u64> {
+    let count = |nans: usize| Some(nans as u64);
+    if let Some(values) = column.as_primitive_opt::<Float32Type>() {
+        count(values.iter().flatten().filter(|value| value.is_nan()).count())
+    } else {
+        let values = column.as_primitive_opt::<Float64Type>()?;
+        count(values.iter().flatten().filter(|value| value.is_nan()).count())
     }
 }
 

@@ -59,6 +59,13 @@ pub(super) struct Nested {
 }
 
 impl Shape {
+    /// What is known of columns, for each of their leaves: nothing of those of a nested column.
+    pub(super) fn by_leaf<T: Copy>(&self, of_columns: &[Option<T>]) -> Vec<Option<T>> {
+        let leaves = self.leaves.iter().enumerate();
+        let known = |at: usize, count: usize| of_columns.get(at).copied().flatten().filter(|_| count == 1);
+        leaves.flat_map(|(at, leaves)| std::iter::repeat_n(known(at, leaves.len()), leaves.len())).collect()
+    }
+
     pub(super) fn new(plan: Plan, version: ParquetVersion, expands: bool) -> Result<Self, EncodeError> {
         // This is the number in the footer. Pages and encodings are those of version 1 (see `factory`), as the reference writes them.
         let version = match version {

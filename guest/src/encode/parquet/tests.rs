@@ -247,6 +247,64 @@ fn decimals_of_every_precision_come_back() {
     }
 }
 
+/// Over two row groups, against the rows themselves.
+#[test]
+fn facts_of_columns_are_those_of_their_rows() {
+    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)));
+    let schema = table(vec![
+        Field::new("n", DataType::Int64, true),
+        Field::new("f", DataType::Float64, true),
+        Field::new("s", DataType::Utf8, true),
+        Field::new("d", DataType::Decimal128(9, 2), true),
+        Field::new("none", DataType::Int32, true),
+        Field::new("l", list, true),
+    ]);
+    let long = "x".repeat(100);
+    let mut lists = ListBuilder::new(arrow_array::builder::Int32Builder::new());
+    lists.append_value([Some(7), None]);
+    lists.append_null();
+    lists.append_value([Some(-3)]);
+    let rows = batch(
+        &schema,
+        vec![
+            Arc::new(Int64Array::from(vec![Some(5), None, Some(-300)])),
+            Arc::new(Float64Array::from(vec![Some(1.5), Some(f64::NAN), None])),
+            Arc::new(BinaryArray::from_opt_vec(vec![Some(b"b"), Some(long.as_bytes()), None])),
+            Arc::new(Decimal128Array::from(vec![Some(-129), Some(0), None]).with_precision_and_scale(9, 2).expect("a decimal")),
+            Arc::new(Int32Array::from(vec![None, None, None])),
+            Arc::new(lists.finish()),
+        ],
+    );
+    let mut out = Collected::default();
+    let mut shared = shared(2);
+    let open_and_finish = |shared: &mut ParquetShared, out: &mut Collected| {
+        let mut encoder = shared.open(&schema).expect("columns of Parquet");
+        encoder.write(&rows, 0..3, out).expect("collected");
+        encoder.finish(out).expect("collected")
+    };
+    assert_eq!(open_and_finish(&mut shared, &mut Collected::default()).columns, [], "nobody has asked");
+    shared.gather_column_facts();
+    let facts = open_and_finish(&mut shared, &mut out);
+    assert_eq!((group_rows(&out.bytes), facts.split_offsets.len()), (vec![2, 1], 2));
+    let long_upper = [&[b'x'; 63][..], b"y"].concat();
+    let expected: [(&str, u64, u64, Option<u64>, Option<Vec<u8>>, Option<Vec<u8>>); 6] = [
+        ("n", 3, 1, None, Some((-300_i64).to_le_bytes().into()), Some(5_i64.to_le_bytes().into())),
+        ("f", 3, 1, Some(1), Some(1.5_f64.to_le_bytes().into()), Some(1.5_f64.to_le_bytes().into())),
+        ("s", 3, 1, None, Some(b"b".to_vec()), Some(long_upper)),
+        ("d", 3, 1, None, Some(vec![0xff, 0x7f]), Some(vec![0])),
+        ("none", 3, 3, None, None, None),
+        ("l.list.element", 4, 2, None, Some((-3_i32).to_le_bytes().into()), Some(7_i32.to_le_bytes().into())),
+    ];
+    for (found, (path, values, nulls, nans, lower, upper)) in facts.columns.iter().zip(expected) {
+        assert_eq!((found.path.as_str(), found.values, found.nulls, found.nans), (path, values, nulls, nans));
+        assert_eq!((&found.lower, &found.upper), (&lower, &upper), "{path}");
+    }
+    assert_eq!(facts.columns.len(), 6);
+    let bytes: u64 = facts.columns.iter().map(|column| column.encoded_bytes.expect("Parquet knows")).sum();
+    let of_file: i64 = metadata(&out.bytes).row_groups().iter().map(|group| group.compressed_size()).sum();
+    assert_eq!(bytes, of_file as u64);
+}
+
 #[test]
 fn dictionaries_are_looked_up() {
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values([&b"x"[..], b"y"]));

@@ -8,9 +8,10 @@ use super::cells::{CellSource, ColumnCells, STORE_BYTES};
 use super::digits::{DATES, FRACTIONS, HUNDREDTHS, INTEGERS, LISTED, LISTED_DAYS};
 use super::digits::{EIGHT_DIGITS, FOUR_DIGIT_YEARS, ZEROS, clock_text, date_text, digits, leading_zeros, short_int, trailing_zeros};
 use super::drain::ValueError;
-use super::frame::Separators;
+use super::frame::{CsvStyle, Separators};
 use super::number::DecimalType;
-use super::string::{Html, begins_with_space, is_ascii_space, is_odd, is_plain_csv, is_plain_json, mark_csv_specials, push_csv_field};
+use super::string::{Html, begins_with_space, csv_needs_quotes, is_ascii_space, is_odd, is_plain_csv, is_plain_json};
+use super::string::{mark_csv_specials, push_csv_field, push_csv_quoted};
 use super::string::{needs_no_csv_escape, push_json_string};
 use super::time::ticks_per_second;
 use super::value::{TextFormat, may_need_quotes};
@@ -31,7 +32,7 @@ pub(crate) fn fill(
     separators: Separators,
     spare: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
-    let odd = matches!(separators, Separators::Csv { delimiter } if is_odd(delimiter));
+    let odd = matches!(separators, Separators::Csv { delimiter, style } if is_odd(delimiter) || !style.is_plain());
     let nulls = Nulls::new(reader.nulls, &rows, separators);
     let filled = !odd
         && match &reader.values {
@@ -415,7 +416,7 @@ fn fill_spans<O: Copy>(
             match (separators, nulls.is_null(row)) {
                 (Separators::Json, false) => push_json_string(&mut lane.text, value, Html::Raw),
                 (Separators::Json, true) => lane.text.extend_from_slice(b"null"),
-                (Separators::Csv { delimiter }, false) => push_csv_field(&mut lane.text, value, delimiter),
+                (Separators::Csv { delimiter, .. }, false) => push_csv_field(&mut lane.text, value, delimiter),
                 (Separators::Csv { .. }, true) => {}
             }
             lane.end_cell(start);
@@ -432,7 +433,7 @@ fn fill_spans<O: Copy>(
     }
     match separators {
         Separators::Json => lane.quoted = true,
-        Separators::Csv { delimiter } => flag_fields(lane, data, region, delimiter),
+        Separators::Csv { delimiter, .. } => flag_fields(lane, data, region, delimiter),
     }
     true
 }
@@ -516,7 +517,16 @@ pub(crate) fn general(
         let start = lane.text.len();
         match separators {
             Separators::Json => reader.push(&mut lane.text, row, TextFormat::Json(Html::Raw))?,
-            Separators::Csv { delimiter } if may_need_quotes(&reader.values, delimiter) => {
+            Separators::Csv { style: CsvStyle { null: Some(null), .. }, .. } if reader.is_null(row) => {
+                lane.text.extend_from_slice(null.as_bytes());
+            }
+            Separators::Csv { delimiter, style } if !style.is_plain() && !reader.is_null(row) => {
+                spare.clear();
+                reader.push(spare, row, TextFormat::Csv)?;
+                let quotes = style.quotes(spare) || csv_needs_quotes(spare, delimiter);
+                if quotes { push_csv_quoted(&mut lane.text, spare) } else { lane.text.extend_from_slice(spare) }
+            }
+            Separators::Csv { delimiter, .. } if may_need_quotes(&reader.values, delimiter) => {
                 spare.clear();
                 reader.push(spare, row, TextFormat::Csv)?;
                 push_csv_field(&mut lane.text, spare, delimiter);
@@ -537,8 +547,11 @@ mod tests {
     use proptest::prelude::*;
     use std::rc::Rc;
 
-    const SEPARATORS: [Separators; 4] =
-        [Separators::Json, Separators::Csv { delimiter: b',' }, Separators::Csv { delimiter: b';' }, Separators::Csv { delimiter: b'-' }];
+    const fn csv(delimiter: u8) -> Separators {
+        Separators::Csv { delimiter, style: CsvStyle { quotes_all: false, null: None } }
+    }
+
+    const SEPARATORS: [Separators; 4] = [Separators::Json, csv(b','), csv(b';'), csv(b'-')];
 
     /// The cells of a lane with the quotes that belong to them.
     fn cells(lane: &ColumnCells, reader: &ColumnReader<'_>) -> Vec<Vec<u8>> {

@@ -6,8 +6,8 @@
 
 use super::bind::ColumnReader;
 use super::drain::{Drain, NotJson, ValueError};
-use super::frame::Separators;
-use super::string::{Html, csv_needs_quotes, is_plain_csv, push_csv_doubled, push_csv_field};
+use super::frame::{CsvStyle, Separators};
+use super::string::{Html, csv_needs_quotes, is_plain_csv, push_csv_doubled, push_csv_field, push_csv_quoted};
 use super::value::{TextFormat, may_need_quotes};
 use crate::encode::EncodeError;
 
@@ -57,17 +57,24 @@ pub(crate) fn write_cell(
     stage: &mut Stage<'_>,
 ) -> Result<(), LongError> {
     text.clear();
-    let delimiter = match separators {
-        Separators::Csv { delimiter } if may_need_quotes(&reader.values, delimiter) => delimiter,
+    let (delimiter, style) = match separators {
+        Separators::Csv { style: CsvStyle { null: Some(null), .. }, .. } if reader.is_null(row) => return Ok(stage(null.as_bytes())?),
+        Separators::Csv { delimiter, style } if !style.is_plain() && !reader.is_null(row) => (delimiter, style),
+        Separators::Csv { delimiter, style } if may_need_quotes(&reader.values, delimiter) => (delimiter, style),
         Separators::Csv { .. } => return pass(reader, row, TextFormat::Csv, text, stage),
         Separators::Json => return pass(reader, row, TextFormat::Json(Html::Raw), text, stage),
     };
-    let mut look = Look { delimiter, begun: false, needs_quotes: false };
+    let is_value = !reader.is_null(row);
+    let mut look = Look { delimiter, begun: false, needs_quotes: style.quotes_all && is_value };
     reader.push_draining(text, row, TextFormat::Csv, &mut look)?;
     if !look.begun {
         // It is here as a whole.
         let mut field = Vec::new();
-        push_csv_field(&mut field, text, delimiter);
+        if style.quotes(text) && is_value {
+            push_csv_quoted(&mut field, text)
+        } else {
+            push_csv_field(&mut field, text, delimiter)
+        }
         return Ok(stage(&field)?);
     }
     look.look(text);

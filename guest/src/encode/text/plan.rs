@@ -104,6 +104,16 @@ pub(crate) fn plan(schema: &Schema, zones: &mut Zones) -> Result<Vec<Column>, En
     Ok(columns)
 }
 
+impl ValueKind {
+    /// What the values of a field are.
+    ///
+    /// # Errors
+    /// Why they are none that can be written, with the name of the column.
+    pub(crate) fn of(field: &Field) -> Result<Self, String> {
+        kind_of_field(field, &mut Zones::new(), 1).map_err(|problem| format!("column `{}`: {problem}", field.name()))
+    }
+}
+
 fn kind_of_field(field: &Field, zones: &mut Zones, depth: usize) -> Result<ValueKind, String> {
     if depth > MAX_DEPTH {
         return Err(format!("the type is nested deeper than {MAX_DEPTH} levels"));

@@ -217,7 +217,7 @@ pub(crate) fn push_csv_field(out: &mut Vec<u8>, field: &[u8], delimiter: u8) {
 }
 
 /// Appends a field in quotes, the quotes in it doubled.
-fn push_csv_quoted(out: &mut Vec<u8>, field: &[u8]) {
+pub(crate) fn push_csv_quoted(out: &mut Vec<u8>, field: &[u8]) {
     out.push(b'"');
     push_csv_doubled(out, field);
     out.push(b'"');

@@ -2,13 +2,14 @@
 
 use super::bind::ColumnReader;
 use super::long::LONG_ROW_BYTES;
+use super::string::csv_needs_quotes;
 use super::value::TextFormat;
 use super::{Html, TextShared, push_csv_field, sorted_keys};
 use crate::encode::{Encode, Output, csv, json};
 use crate::host::PutError;
 use crate::ipc::TableSchema;
 use crate::limits::CHUNK_BYTES;
-use crate::spec::CsvOptions;
+use crate::spec::{CsvOptions, Format, JsonOptions, LineEnding, NullText};
 use arrow_array::types::Int8Type;
 use arrow_array::*;
 use arrow_buffer::{NullBuffer, OffsetBuffer};
@@ -146,30 +147,52 @@ fn array(shape: &Shape, rows: usize, nulls: bool, dice: &mut Dice) -> (DataType,
 
 /// The rows by the general path alone.
 fn plainly(schema: &Rc<TableSchema>, batch: &RecordBatch, rows: std::ops::Range<usize>, delimiter: Option<u8>) -> Vec<u8> {
+    plainly_with(schema, batch, rows, &delimiter.map_or(Format::Json(JsonOptions::default()), |delimiter| Format::Csv(csv_of(delimiter))))
+}
+
+fn csv_of(delimiter: u8) -> CsvOptions {
+    CsvOptions { delimiter, skip_header: true, ..CsvOptions::default() }
+}
+
+fn plainly_with(schema: &Rc<TableSchema>, batch: &RecordBatch, rows: std::ops::Range<usize>, format: &Format) -> Vec<u8> {
     let plan = TextShared::default().plan(schema).expect("every type has a text");
     let bounds: Vec<ColumnReader<'_>> =
         plan.iter().zip(batch.columns()).map(|(column, array)| ColumnReader::new(&column.kind, array.as_ref()).expect("fits")).collect();
     let keys = sorted_keys(schema.logical.fields().iter().map(|field| field.name().as_str()), Html::Raw);
     let mut out = Vec::new();
     for row in rows {
-        match delimiter {
-            Some(delimiter) => {
+        match format {
+            Format::Csv(options) => {
                 for (at, bound) in bounds.iter().enumerate() {
                     let mut field = Vec::new();
                     bound.push(&mut field, row, TextFormat::Csv).expect("a text");
-                    out.extend((at > 0).then_some(delimiter));
-                    push_csv_field(&mut out, &field, delimiter);
+                    out.extend((at > 0).then_some(options.delimiter));
+                    match (bound.is_null(row), options.null_value) {
+                        (true, Some(null)) => out.extend_from_slice(null.as_bytes()),
+                        (true, None) => push_csv_field(&mut out, &field, options.delimiter),
+                        (false, null) if options.quotes_all || null.is_some_and(|null| null.as_bytes() == field) => {
+                            out.push(b'"');
+                            field
+                                .iter()
+                                .for_each(|byte| out.extend_from_slice(if *byte == b'"' { b"\"\"" } else { std::slice::from_ref(byte) }));
+                            out.push(b'"');
+                        }
+                        (false, _) => push_csv_field(&mut out, &field, options.delimiter),
+                    }
                 }
-                out.push(b'\n');
+                out.extend_from_slice(options.line_ending.bytes());
             }
-            None => {
-                for (at, key) in keys.iter().enumerate() {
-                    out.push(if at == 0 { b'{' } else { b',' });
+            Format::Json(options) => {
+                let mut separator = b'{';
+                for key in keys.iter().filter(|key| !(options.omit_nulls && bounds[key.child].is_null(row))) {
+                    out.push(separator);
                     out.extend_from_slice(&key.text);
                     bounds[key.child].push(&mut out, row, TextFormat::Json(Html::Raw)).expect("a text");
+                    separator = b',';
                 }
-                out.extend_from_slice(b"}\n");
+                out.extend_from_slice(if separator == b'{' { b"{}\n" } else { b"}\n" });
             }
+            Format::Parquet(_) => unreachable!("it is no text"),
         }
     }
     out
@@ -318,8 +341,80 @@ fn long_keys_leave_piece_by_piece() {
 
 fn encoder(schema: &Rc<TableSchema>, shared: &TextShared, delimiter: Option<u8>) -> Box<dyn Encode> {
     match delimiter {
-        None => json::open(schema, shared),
-        Some(delimiter) => csv::open(schema, CsvOptions { delimiter, skip_header: true }, shared),
+        None => json::open(schema, JsonOptions::default(), shared),
+        Some(delimiter) => csv::open(schema, csv_of(delimiter), shared),
+    }
+    .expect("every type has a text")
+}
+
+#[test]
+fn nulls_quotes_and_ends_of_lines_are_as_the_spec_says() {
+    let text: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"a"), None, Some(b""), Some(b"\\N"), Some(b"x,\"y\"")]));
+    let (schema, batch) = table(Field::new("c", DataType::Utf8, true), text);
+    let null_value = NullText::new("\\N", b',');
+    let check = |options: CsvOptions, expected: &str| {
+        let mut out = Collected::default();
+        csv::open(&schema, options, &TextShared::default()).expect("a text").write(&batch, 0..5, &mut out).expect("a text");
+        assert_eq!(String::from_utf8_lossy(&out.0), expected, "{options:?}");
+    };
+    let plain = CsvOptions::default();
+    check(plain, "c\na\n\n\n\\N\n\"x,\"\"y\"\"\"\n");
+    check(CsvOptions { null_value, ..plain }, "c\na\n\\N\n\n\"\\N\"\n\"x,\"\"y\"\"\"\n");
+    check(CsvOptions { quotes_all: true, ..plain }, "\"c\"\n\"a\"\n\n\"\"\n\"\\N\"\n\"x,\"\"y\"\"\"\n");
+    check(CsvOptions { line_ending: LineEnding::CrLf, ..plain }, "c\r\na\r\n\r\n\r\n\\N\r\n\"x,\"\"y\"\"\"\r\n");
+    let mut out = Collected::default();
+    let options = JsonOptions { omit_nulls: true };
+    json::open(&schema, options, &TextShared::default()).expect("a text").write(&batch, 0..3, &mut out).expect("a text");
+    assert_eq!(String::from_utf8_lossy(&out.0), "{\"c\":\"a\"}\n{}\n{\"c\":\"\"}\n");
+    for good in ["NULL", "\\N", "-", "<none>"] {
+        let null = NullText::new(good, b',').expect(good);
+        assert!(!csv_needs_quotes(null.as_bytes(), b','), "{good}");
+    }
+    for bad in ["", "a b", "\"", ",", "\\.", "é", "\n", "12345678901234567"] {
+        assert_eq!(NullText::new(bad, b','), None, "{bad}");
+    }
+}
+
+/// A cell that is long by itself, and short ones beside it.
+#[test]
+fn long_rows_have_the_same_style() {
+    let long = "x\"".repeat(LONG_ROW_BYTES);
+    let columns: [(&str, ArrayRef); 3] = [
+        ("a", Arc::new(BinaryArray::from_opt_vec(vec![Some(long.as_bytes())]))),
+        ("b", Arc::new(BinaryArray::from_opt_vec(vec![None]))),
+        ("c", Arc::new(BinaryArray::from_opt_vec(vec![Some(b"NULL")]))),
+    ];
+    let fields = |ty: &DataType| columns.iter().map(|(name, _)| Field::new(*name, ty.clone(), true)).collect::<Vec<_>>();
+    let physical = Arc::new(Schema::new(fields(&DataType::Binary)));
+    let logical = Arc::new(Schema::new(fields(&DataType::Utf8)));
+    let batch = RecordBatch::try_new(physical.clone(), columns.iter().map(|(_, array)| array.clone()).collect()).expect("columns");
+    let schema = Rc::new(TableSchema { table: "t".into(), logical, physical });
+    for format in styles(b',') {
+        let mut out = Collected::default();
+        open(&schema, &format).write(&batch, 0..1, &mut out).expect("a text");
+        assert!(out.0 == plainly_with(&schema, &batch, 0..1, &format), "{format:?}");
+    }
+}
+
+/// Every style of text there is.
+fn styles(delimiter: u8) -> Vec<Format> {
+    let plain = csv_of(delimiter);
+    let null_value = NullText::new("NULL", delimiter);
+    vec![
+        Format::Csv(CsvOptions { null_value, line_ending: LineEnding::CrLf, ..plain }),
+        Format::Csv(CsvOptions { quotes_all: true, ..plain }),
+        Format::Csv(CsvOptions { null_value: NullText::new("5", delimiter), quotes_all: true, ..plain }),
+        Format::Csv(CsvOptions { null_value: NullText::new("true", delimiter), ..plain }),
+        Format::Json(JsonOptions { omit_nulls: true }),
+    ]
+}
+
+fn open(schema: &Rc<TableSchema>, format: &Format) -> Box<dyn Encode> {
+    let shared = TextShared::default();
+    match format {
+        Format::Csv(options) => csv::open(schema, *options, &shared),
+        Format::Json(options) => json::open(schema, *options, &shared),
+        Format::Parquet(_) => unreachable!("it is no text"),
     }
     .expect("every type has a text")
 }
@@ -344,6 +439,12 @@ proptest! {
             encoder(&schema, &shared, delimiter).write(&batch, range.clone(), &mut out).expect("a text");
             let expected = plainly(&schema, &batch, range.clone(), delimiter);
             prop_assert_eq!(String::from_utf8_lossy(&out.0), String::from_utf8_lossy(&expected));
+        }
+        for format in styles(b';') {
+            let mut out = Collected::default();
+            open(&schema, &format).write(&batch, range.clone(), &mut out).expect("a text");
+            let expected = plainly_with(&schema, &batch, range.clone(), &format);
+            prop_assert_eq!(String::from_utf8_lossy(&out.0), String::from_utf8_lossy(&expected), "{:?}", format);
         }
     }
 }

@@ -8,6 +8,7 @@ use super::long::{self, LONG_ROW_BYTES, LongError};
 use super::plan::Column;
 use super::shared::{Scratch, TextShared};
 use crate::encode::{Encode, EncodeError, Output};
+use crate::host::ObjectFacts;
 use crate::ipc::TableSchema;
 use crate::limits::CHUNK_BYTES;
 use arrow_array::RecordBatch;
@@ -85,8 +86,8 @@ impl Encode for TextEncoder {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, _: &mut dyn Output) -> Result<Vec<u64>, EncodeError> {
-        Ok(Vec::new())
+    fn finish(self: Box<Self>, _: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
+        Ok(ObjectFacts::default())
     }
 }
 
@@ -127,8 +128,14 @@ impl Job<'_> {
     fn long_row(&mut self, row: usize) -> Result<(), EncodeError> {
         let (frame, readers, plan) = (self.frame, self.readers, self.plan);
         let mut text = std::mem::take(&mut self.scratch.spare);
+        let mut cells = Cells::of(frame);
         for (prefix, column) in &frame.pieces {
-            self.stage(prefix)?;
+            if frame.omits_nulls && readers[*column].is_null(row) {
+                continue;
+            }
+            for part in cells.before(prefix) {
+                self.stage(part)?;
+            }
             long::write_cell(&readers[*column], row, frame.separators, &mut text, &mut |bytes| self.stage(bytes)).map_err(|error| {
                 match error {
                     LongError::Value(error) => EncodeError::Data(format!("column `{}`: {error}", plan[*column].name)),
@@ -137,7 +144,10 @@ impl Job<'_> {
             })?;
         }
         self.scratch.spare = text;
-        self.stage(&frame.end)
+        for part in cells.end() {
+            self.stage(part)?;
+        }
+        Ok(())
     }
 
     /// Encodes a few rows: every column to its lane, every lane to its place.
@@ -158,8 +168,8 @@ impl Job<'_> {
             constant += prefix.len() + 2 * usize::from(lane.quoted);
         }
         let total = self.scratch.at.iter().fold(count * constant, |sum, length| sum.saturating_add(*length));
-        if total > MAX_END {
-            return self.stream(count);
+        if total > MAX_END || self.frame.omits_nulls {
+            return self.stream(rows);
         }
         if self.scratch.staged + total > MAX_END {
             self.flush()?;
@@ -203,25 +213,34 @@ impl Job<'_> {
         target.end_rows(prefix);
     }
 
-    /// Writes a block that is larger than the staging buffer, row by row and piece by piece.
-    fn stream(&mut self, count: usize) -> Result<(), EncodeError> {
+    /// Writes a block that is larger than the staging buffer, or whose rows are of different cells, row by row and piece by piece.
+    fn stream(&mut self, rows: Range<usize>) -> Result<(), EncodeError> {
         let lanes = std::mem::take(&mut self.scratch.lanes);
-        let result = self.stream_rows(&lanes, count);
+        let result = self.stream_rows(&lanes, rows);
         self.scratch.lanes = lanes;
         result
     }
 
-    fn stream_rows(&mut self, lanes: &[ColumnCells], count: usize) -> Result<(), EncodeError> {
-        for row in 0..count {
-            for (prefix, column) in &self.frame.pieces {
+    fn stream_rows(&mut self, lanes: &[ColumnCells], rows: Range<usize>) -> Result<(), EncodeError> {
+        let frame = self.frame;
+        for row in 0..rows.len() {
+            let mut cells = Cells::of(frame);
+            for (prefix, column) in &frame.pieces {
                 let lane = &lanes[*column];
+                if frame.omits_nulls && self.readers[*column].is_null(rows.start + row) {
+                    continue;
+                }
                 let quote: &[u8] = if lane.has_quotes(row) { b"\"" } else { b"" };
-                self.stage(prefix)?;
+                for part in cells.before(prefix) {
+                    self.stage(part)?;
+                }
                 self.stage(quote)?;
                 self.stage(lane.cell(row, borrowed(lane, &self.readers[*column])))?;
                 self.stage(quote)?;
             }
-            self.stage(&self.frame.end)?;
+            for part in cells.end() {
+                self.stage(part)?;
+            }
         }
         Ok(())
     }
@@ -248,6 +267,33 @@ impl Job<'_> {
             self.out.write(&self.scratch.staging[..staged])?;
         }
         Ok(())
+    }
+}
+
+/// The cells of a row, one after the other.
+struct Cells<'a> {
+    frame: &'a Frame,
+    is_first: bool,
+}
+
+impl<'a> Cells<'a> {
+    fn of(frame: &'a Frame) -> Self {
+        Self { frame, is_first: true }
+    }
+
+    /// What stands before the next cell, in two parts: where cells are left out, another may be the first.
+    fn before<'b>(&mut self, prefix: &'b [u8]) -> [&'b [u8]; 2] {
+        let is_first = std::mem::take(&mut self.is_first);
+        match prefix.split_first() {
+            Some((_, name)) if self.frame.omits_nulls => [if is_first { b"{" } else { b"," }, name],
+            _ => [prefix, b""],
+        }
+    }
+
+    /// What stands after the last cell, also where there was none.
+    fn end(&self) -> [&'a [u8]; 2] {
+        let is_empty = self.is_first && self.frame.omits_nulls && !self.frame.pieces.is_empty();
+        [if is_empty { b"{" } else { b"" }, &self.frame.end]
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the records of a commit say: pure functions of the receipts, so that equal attempts write equal bytes.
 
 use crate::delivery::ledger::{Receipt, TableReport};
+use crate::storage::target::ColumnFacts;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lakegate_base::clock::rfc3339;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -61,6 +64,39 @@ pub(crate) struct EntryExtra {
     pub(crate) partition: BTreeMap<String, Option<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) split_offsets: Vec<u64>,
+    /// By the path of the column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) columns: BTreeMap<String, ColumnEntry>,
+}
+
+/// What the component says of a column of an object. Nothing is decided by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ColumnEntry {
+    pub(crate) values: u64,
+    pub(crate) nulls: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nans: Option<u64>,
+    /// As Iceberg writes single values, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lower: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upper: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+}
+
+impl From<&ColumnFacts> for ColumnEntry {
+    fn from(facts: &ColumnFacts) -> Self {
+        let base64 = |bound: &Option<Vec<u8>>| bound.as_ref().map(|bytes| STANDARD.encode(bytes));
+        Self {
+            values: facts.values,
+            nulls: facts.nulls,
+            nans: facts.nans,
+            lower: base64(&facts.lower),
+            upper: base64(&facts.upper),
+            bytes: facts.encoded_bytes,
+        }
+    }
 }
 
 impl CommitInfo {
@@ -73,6 +109,7 @@ impl CommitInfo {
             crc32: receipt.checksum.clone(),
             partition: receipt.partition.iter().cloned().collect(),
             split_offsets: receipt.facts.split_offsets.clone(),
+            columns: receipt.facts.columns.iter().map(|facts| (facts.path.clone(), facts.into())).collect(),
         };
         Entry {
             url: self.url(receipt.key.as_str()),
@@ -203,7 +240,19 @@ mod tests {
             checksum: Some("AAAAAA==".into()),
             was_there: false,
             partition: vec![("country".into(), Some("DE".into())), ("none".into(), None)],
-            facts: ObjectFacts { rows, split_offsets: vec![4, 100], ..ObjectFacts::default() },
+            facts: ObjectFacts {
+                rows,
+                split_offsets: vec![4, 100],
+                columns: vec![ColumnFacts {
+                    path: "a.b".into(),
+                    values: rows,
+                    nulls: 1,
+                    nans: Some(0),
+                    lower: Some(vec![0, 255]),
+                    upper: None,
+                    encoded_bytes: Some(77),
+                }],
+            },
         }
     }
 
@@ -237,7 +286,8 @@ mod tests {
         assert_eq!(manifest["entries"][1]["meta"], json!({"content_length": 20, "record_count": 2}));
         assert_eq!(
             manifest["entries"][0]["lakegate"],
-            json!({"crc32": "AAAAAA==", "partition": {"country": "DE", "none": null}, "split_offsets": [4, 100]})
+            json!({"crc32": "AAAAAA==", "partition": {"country": "DE", "none": null}, "split_offsets": [4, 100],
+                "columns": {"a.b": {"values": 1, "nulls": 1, "nans": 0, "lower": "AP8=", "bytes": 77}}})
         );
         assert_eq!(manifest["meta"], json!({"content_length": 30, "record_count": 3}));
         assert_eq!((&manifest["lakegate"]["commit_id"], &manifest["lakegate"]["rows_in"]), (&json!("c1"), &json!(3)));

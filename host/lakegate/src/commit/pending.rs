@@ -16,7 +16,7 @@ use crate::payload::spill::Spill;
 use crate::policy::authorize::Policy;
 use crate::policy::resources::MemoryHold;
 use crate::storage::object::{IfExists, ObjectKey, OnExisting, PutObject};
-use crate::storage::target::{CommitKeys, CommitPlan, ManifestPlan, ObjectFacts, SyncContext};
+use crate::storage::target::{CommitKeys, CommitPlan, ManifestPlan, SyncContext};
 use crate::store::answer::{StoreError, StoreErrorKind};
 use crate::store::traits::{Store, read_whole};
 use futures::StreamExt;
@@ -219,12 +219,12 @@ async fn complete(
         table,
         key: put.get().key.clone(),
         bytes: object.bytes,
-        rows: object.rows,
+        rows: object.facts.rows,
         etag: stored.etag,
         checksum: stored.checksum,
         was_there: stored.was_there,
         partition: object.partition,
-        facts: ObjectFacts { rows: object.rows, split_offsets: object.split_offsets, columns: Vec::new() },
+        facts: object.facts,
     })
 }
 

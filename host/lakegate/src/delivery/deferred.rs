@@ -1,6 +1,7 @@
 //! Objects that are at the store but for the last request: nothing of them can be seen until the whole sync has succeeded.
 
 use crate::storage::object::ObjectKey;
+use crate::storage::target::ObjectFacts;
 use crate::store::answer::{Part, UploadHandle};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,6 @@ pub(crate) struct PendingObject {
     pub(crate) upload: UploadHandle,
     pub(crate) parts: Vec<Part>,
     pub(crate) bytes: u64,
-    pub(crate) rows: u64,
     pub(crate) partition: Vec<(String, Option<String>)>,
-    pub(crate) split_offsets: Vec<u64>,
+    pub(crate) facts: ObjectFacts,
 }

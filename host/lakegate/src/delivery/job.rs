@@ -287,9 +287,8 @@ impl DeferredObject for WaitingJob {
             upload: self.upload.handle(),
             parts: self.parts.clone(),
             bytes: self.bytes,
-            rows: self.facts.rows,
             partition: self.job.start.partition.clone(),
-            split_offsets: self.facts.split_offsets.clone(),
+            facts: self.facts.clone(),
         }
     }
 

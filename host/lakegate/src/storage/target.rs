@@ -187,7 +187,7 @@ pub struct ObjectAttributes {
 }
 
 /// What a component says of an object that it has finished.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectFacts {
     /// Rows in it.
     pub rows: u64,
@@ -198,7 +198,7 @@ pub struct ObjectFacts {
 }
 
 /// What a component says of a column of an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnFacts {
     /// The names down to the field, joined with dots.
     pub path: String,

@@ -6,6 +6,7 @@
 
 mod load;
 mod memory;
+mod partitions;
 mod sandbox;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +15,7 @@ use lakegate_guest::sink::{SessionLimits, Sink};
 use lakegate_guest::spec::Spec;
 use lakegate_tests::bench::{Arguments, Table, median, tables, thread_seconds};
 use lakegate_tests::chart::Group;
+use sandbox::Sandbox;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -21,7 +23,7 @@ use std::rc::Rc;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse()?;
-    let sandbox = sandbox::Sandbox::new()?;
+    let sandbox = Sandbox::new()?;
     println!("one core; median of {} interleaved runs; seconds are of computing; MB = bytes of Arrow buffers", arguments.repeats);
     let mut drawn = Vec::new();
     for table in tables(&arguments)? {
@@ -37,6 +39,9 @@ fn main() -> Result<()> {
             drawn.push(bars(&table, format, &row, &peers));
         }
         small_records(&sandbox, &arguments, &table)?;
+        if table.name == "lineitem" {
+            partitions::table(&sandbox, &arguments, &table)?;
+        }
     }
     if let Some(path) = &arguments.svg {
         let title = "Encoding on one core: Lakegate in its sandbox beside native peers";
@@ -60,7 +65,7 @@ const SMALL_RECORD_ROWS: usize = 50;
 const SMALL_RECORDS_TABLE_ROWS: usize = 60_000;
 
 /// Cost of small records relative to those of the requested size.
-fn small_records(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Table) -> Result<()> {
+fn small_records(sandbox: &Sandbox, arguments: &Arguments, table: &Table) -> Result<()> {
     let large = table.with_record_rows(SMALL_RECORDS_TABLE_ROWS, arguments.record_rows)?;
     let small = table.with_record_rows(SMALL_RECORDS_TABLE_ROWS, SMALL_RECORD_ROWS)?;
     for format in arguments.formats.iter().filter(|format| ["csv", "json"].contains(&format.as_str())) {
@@ -83,7 +88,7 @@ struct Row {
     guest_bytes: u64,
 }
 
-fn measure(sandbox: &sandbox::Sandbox, arguments: &Arguments, table: &Table, format: &str) -> Result<Row> {
+fn measure(sandbox: &Sandbox, arguments: &Arguments, table: &Table, format: &str) -> Result<Row> {
     let (mut natives, mut wasms, mut bytes_out, mut guest_bytes) = (Vec::new(), Vec::new(), 0, 0);
     for _ in 0..arguments.repeats {
         let (seconds, bytes) = native(table, format)?;
@@ -119,10 +124,13 @@ fn spec(format: &str) -> Result<Spec> {
 
 fn spec_with(format: &str, path: &str, no_rotate: bool) -> Result<Spec> {
     let (format, compression) = format_of(format);
-    let mut text = serde_json::json!({
-        "bucket": "b", "region": "r", "path": path, "format": format, "compression": compression, "no_rotate": no_rotate,
-    });
-    if !no_rotate {
+    spec_of(serde_json::json!({"path": path, "format": format, "compression": compression, "no_rotate": no_rotate}))
+}
+
+/// A spec with these fields, whose objects end at the default 10,000 rows if they rotate.
+fn spec_of(mut text: serde_json::Value) -> Result<Spec> {
+    (text["bucket"], text["region"]) = ("b".into(), "r".into());
+    if text["no_rotate"] != true {
         text["batch_timeout"] = "0s".into();
         text["batch_size_bytes"] = 0.into();
     }
