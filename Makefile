@@ -52,9 +52,9 @@ chaos: setup
 	$(CARGO) build --release --workspace --bin plugin --bin chaos
 	target/release/chaos $(ARGS)
 
-## Loads that are killed forty times each and repeated to their end, in every format. CI kills each four times.
-kills: setup
-	LAKEGATE_KILLS=40 $(CARGO) test --workspace --test it exactly_once::a_load_that_is_killed -- --nocapture
+## Loads of 200 files that are killed forty times each and repeated to their end, in every format, at the embedded store and MinIO. CI has a short form.
+kills: setup peers
+	LAKEGATE_KILLS=40 $(CARGO) test --workspace --test it exactly_once::kills -- --nocapture
 
 ## A stripped binary and its checksum in target/dist.
 dist: setup
@@ -66,6 +66,6 @@ dist: setup
 setup:
 	@rustup target list --installed | grep -q '^wasm32-unknown-unknown$$' || rustup target add wasm32-unknown-unknown
 
-## The programs that some tests compare with or talk to: MinIO, moto, pyarrow, polars, duckdb, grpcio, source plugins, Chromium.
+## The programs that some tests compare with or talk to: MinIO, SeaweedFS, versitygw, moto, pyarrow, polars, duckdb, Spark, grpcio, source plugins, Chromium.
 peers:
 	@sh tests/setup.sh || [ -z "$$LAKEGATE_REQUIRE_ALL" ]

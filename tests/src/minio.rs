@@ -27,6 +27,14 @@ pub async fn start() -> Result<Store, Unavailable> {
     own(&[]).await
 }
 
+/// A MinIO of the test's own, with nothing in it.
+///
+/// # Errors
+/// As [`start`].
+pub async fn empty() -> Result<Store, Unavailable> {
+    own(&[]).await
+}
+
 /// The name of the key that [`with_user`]'s store encrypts with.
 pub const KMS_KEY: &str = "lakegate-test-key";
 

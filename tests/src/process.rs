@@ -52,7 +52,7 @@ pub async fn start(program: &Path, arguments: impl Fn(&mut Command, SocketAddr, 
 }
 
 /// A loopback address that nothing listens on at this moment.
-async fn free_address() -> std::io::Result<SocketAddr> {
+pub(crate) async fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()
 }
 
