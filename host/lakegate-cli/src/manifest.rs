@@ -6,8 +6,7 @@ use super::console::{data, error_line};
 use super::exit::{CliError, Exit};
 use super::interrupt;
 use super::target::StoreArgs;
-use bytes::Bytes;
-use lakegate::store::{Authorized, ObjectInfo, ObjectKey, read_whole};
+use lakegate::store::{Authorized, ObjectInfo, ObjectKey, read_range, read_whole};
 use lakegate_files::parquet_footer;
 use serde::Deserialize;
 use serde_json::json;
@@ -223,7 +222,7 @@ async fn footer_rows(bucket: &Bucket, key: &Authorized<ObjectKey>, info: &Object
     let mut wanted = FOOTER_BYTES;
     loop {
         let from = bytes.saturating_sub(wanted);
-        let tail = tail(bucket, key, info, from..bytes).await?;
+        let tail = read_range(&*bucket.store, key, info, from..bytes).await.map_err(store_failed)?;
         match parquet_footer::rows(&tail) {
             Err(parquet_footer::Unreadable::TooShort { needed }) if needed > wanted && needed <= bytes.min(MAX_MANIFEST_BYTES) => {
                 wanted = needed
@@ -231,15 +230,4 @@ async fn footer_rows(bucket: &Bucket, key: &Authorized<ObjectKey>, info: &Object
             rows => return Ok(rows.map_err(|error| error.to_string())),
         }
     }
-}
-
-async fn tail(bucket: &Bucket, key: &Authorized<ObjectKey>, info: &ObjectInfo, range: std::ops::Range<u64>) -> Result<Bytes, CliError> {
-    let mut tail = Vec::new();
-    let mut from = range.start;
-    while from < range.end {
-        let to = range.end.min(from + lakegate::store::MAX_READ_BYTES);
-        tail.extend_from_slice(&bucket.store.read(key, info, from..to).await.map_err(store_failed)?);
-        from = to;
-    }
-    Ok(tail.into())
 }

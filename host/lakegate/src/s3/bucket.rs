@@ -17,6 +17,7 @@ use aws_smithy_types::body::SdkBody;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use lakegate_base::hex::to_hex;
 use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Range;
@@ -222,7 +223,7 @@ pub(super) fn stream(body: &Payload, progress: &Arc<Progress>) -> ByteStream {
 pub(super) fn random_token() -> Result<String, StoreError> {
     let mut random = [0; 16];
     match getrandom::fill(&mut random) {
-        Ok(()) => Ok(random.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Ok(()) => Ok(to_hex(&random)),
         Err(error) => {
             Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the machine gives no random numbers: {error}") })
         }

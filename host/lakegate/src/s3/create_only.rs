@@ -10,6 +10,7 @@ use crate::store::create_only::{Answer, Cause, CreateOnly, Outcome, Seen, Step};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lakegate_base::hex::{from_hex, to_hex};
 use md5::{Digest as _, Md5};
 
 /// What the bytes of an object are known by.
@@ -48,22 +49,10 @@ impl Identity {
         let etags = self.etag.as_deref().map(|ours| (ours, theirs_etag)).filter(|(ours, theirs)| comparable(ours, theirs));
         let is_md5 =
             !theirs.is_kms_encrypted && from_hex(theirs_etag.split('-').next().unwrap_or_default()).is_some_and(|it| it.len() == 16);
-        match (same_size, sums, etags.filter(|_| is_md5)) {
-            (true, Some((ours, theirs)), _) => {
-                if ours == theirs {
-                    Seen::Equal
-                } else {
-                    Seen::Different
-                }
-            }
-            (true, None, Some((ours, theirs))) => {
-                if ours == theirs {
-                    Seen::Equal
-                } else {
-                    Seen::Different
-                }
-            }
-            _ => Seen::Incomparable,
+        match sums.or(etags.filter(|_| is_md5)).filter(|_| same_size) {
+            Some((ours, theirs)) if ours == theirs => Seen::Equal,
+            Some(_) => Seen::Different,
+            None => Seen::Incomparable,
         }
     }
 }
@@ -144,7 +133,7 @@ impl Creation<'_> {
                     Ok(None) => decisions.answered(Answer::Unclear, false),
                     Err(mut failure) => {
                         let answer = answer_of(&failure);
-                        if failure.status == Some(409) {
+                        if failure.is_conflict() {
                             // What was in the way is soon over.
                             failure.class = RetryClass::Transient;
                         }
@@ -203,14 +192,13 @@ impl Creation<'_> {
 
 /// What a failed attempt says.
 fn answer_of(failure: &Failure) -> Answer {
-    if failure.status == Some(412) || failure.is("PreconditionFailed") {
+    if failure.is_precondition() {
         return Answer::Exists;
     }
     if failure.is("NoSuchUpload") {
         return Answer::NoSuchUpload;
     }
-    // A delete of the key, or another put of it, was under way.
-    if failure.status == Some(409) {
+    if failure.is_conflict() {
         return Answer::Postponed;
     }
     match failure.class {
@@ -232,17 +220,6 @@ fn error(operation: &str, cause: Cause, last: Option<StoreError>) -> StoreError 
     };
     let after = last.filter(|_| cause == Cause::Unknown).map(|last| format!(" ({})", last.message)).unwrap_or_default();
     StoreError { kind, message: format!("operation error S3: {operation}, {}{after}", cause.message()) }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    (digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit))
-        .then(|| digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect())
-        .flatten()
 }
 
 #[cfg(test)]

@@ -210,7 +210,10 @@ impl Multipart for Upload {
     }
 
     async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError> {
-        let identity = Identity::of_parts(bytes, &parts);
+        let on_existing = match self.put.if_exists {
+            IfExists::Keep(on_existing) => Some((on_existing, Identity::of_parts(bytes, &parts))),
+            IfExists::Replace => None,
+        };
         let parts = parts.into_iter().map(|part| {
             CompletedPart::builder()
                 .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
@@ -219,7 +222,7 @@ impl Multipart for Upload {
                 .build()
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
-        if let IfExists::Keep(on_existing) = self.put.if_exists {
+        if let Some((on_existing, identity)) = on_existing {
             return self.complete_where_nothing_is(&parts, identity, on_existing).await;
         }
         let mut course = self.bucket.retry.course();

@@ -105,12 +105,12 @@ async fn abort(upload: &Upload) {
 fn condition<T>(answer: Result<T, Failure>) -> Result<Condition, Failure> {
     match answer {
         Ok(_) => Ok(Condition::Taken),
-        Err(failure) if failure.status == Some(412) || failure.is("PreconditionFailed") => Ok(Condition::Honoured),
+        Err(failure) if failure.is_precondition() => Ok(Condition::Honoured),
         // It was taken by an attempt whose answer was lost.
         Err(failure) if failure.is("NoSuchUpload") => Ok(Condition::Taken),
         Err(failure) if matches!(failure.status, Some(400 | 501)) => Ok(Condition::Refused),
         // Another probe of the same objects is under way.
-        Err(mut failure) if failure.status == Some(409) => {
+        Err(mut failure) if failure.is_conflict() => {
             failure.class = RetryClass::Transient;
             Err(failure)
         }

@@ -13,7 +13,7 @@ pub(crate) mod traits;
 pub use self::answer::{ObjectInfo, Part, Stored, UploadHandle};
 pub use self::faulty::{Fault, FaultyStore, Operation};
 pub use self::memory::MemoryObject;
-pub use self::traits::{Connect, MAX_READ_BYTES, Multipart, Store, read_whole};
+pub use self::traits::{Connect, MAX_READ_BYTES, Multipart, Store, read_range, read_whole};
 pub use crate::payload::body::Payload;
 pub use crate::policy::authorize::Authorized;
 pub use crate::storage::object::{ContentType, IfExists, InvalidObject, ObjectKey, OnExisting, PutObject};
