@@ -11,6 +11,7 @@ mod duration;
 mod endpoint;
 mod fields;
 mod format;
+mod headers;
 mod names;
 mod problem;
 mod raw;
@@ -25,7 +26,7 @@ pub use commit::{Commit, Manifest, OnExisting, SyncContext};
 pub use format::{Compression, CsvOptions, FORMATS, Format, FormatFacts, ParquetOptions, ParquetVersion, RootRepetition};
 pub use problem::SpecProblem;
 pub use schema::json_schema;
-pub use target::{CredentialSource, Encryption, Target};
+pub use target::{CredentialSource, Encryption, ObjectLock, Retention, Target};
 
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;

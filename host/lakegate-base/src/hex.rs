@@ -7,7 +7,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
 
 /// The bytes of digits in either case. [`None`] for anything else, and for half a byte.
 pub fn from_hex(digits: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = digits.as_bytes().as_chunks();
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let byte = |&[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
     if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }

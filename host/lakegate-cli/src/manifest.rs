@@ -6,10 +6,11 @@ use super::console::{data, error_line};
 use super::exit::{CliError, Exit};
 use super::interrupt;
 use super::target::StoreArgs;
-use lakegate::store::{Authorized, ObjectInfo, ObjectKey, read_range, read_whole};
+use lakegate::store::{Authorized, ChecksumAlgorithm, ObjectInfo, ObjectKey, read_range, read_whole};
 use lakegate_files::parquet_footer;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Bytes of a file of a manifest: 100,000 objects with long keys and many partitions fit.
 const MAX_MANIFEST_BYTES: u64 = 256 << 20;
@@ -31,7 +32,7 @@ pub struct ManifestArgs {
 /// The subcommands of `manifest`.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum ManifestCommand {
-    /// Check that every object of a manifest is there as the manifest says: size, CRC32 where the store shows one, and the rows in the footers of
+    /// Check that every object of a manifest is there as the manifest says: size, checksum where the store shows it, and the rows in the footers of
     /// Parquet files.
     Verify(VerifyArgs),
 }
@@ -132,7 +133,15 @@ struct Meta {
 
 #[derive(Debug, Deserialize)]
 struct EntryExtra {
-    crc32: Option<String>,
+    /// Checksums by the names of their algorithms, among others.
+    #[serde(flatten)]
+    fields: BTreeMap<String, Value>,
+}
+
+impl EntryExtra {
+    fn checksum(&self, algorithm: ChecksumAlgorithm) -> Option<&str> {
+        self.fields.get(algorithm.name())?.as_str()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -200,10 +209,12 @@ async fn check(bucket: &Bucket, entry: &Entry, is_parquet: bool, found: &mut Fou
         found.problem(format!("{url} has {} bytes instead of {}", info.bytes.unwrap_or_default(), meta.content_length));
         return Ok(());
     }
-    if let (Some(expected), Some(shown)) = (lakegate.as_ref().and_then(|extra| extra.crc32.as_ref()), &info.crc32) {
-        found.checksums += 1;
-        if expected != shown {
-            found.problem(format!("{url} has the CRC32 {shown} instead of {expected}"));
+    for (algorithm, shown) in &info.checksums {
+        if let Some(expected) = lakegate.as_ref().and_then(|extra| extra.checksum(*algorithm)) {
+            found.checksums += 1;
+            if expected != shown {
+                found.problem(format!("{url} has the {} {shown} instead of {expected}", algorithm.name().to_uppercase()));
+            }
         }
     }
     if is_parquet && let Some(rows) = meta.record_count {

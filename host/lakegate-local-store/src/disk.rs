@@ -32,6 +32,7 @@ use super::receive::TempFile;
 use super::record::{Attributes, ObjectRecord, from_unix_nanos, read_plain, unix_nanos};
 use super::session::Session;
 use lakegate_base::file;
+use lakegate_base::hex::to_hex;
 
 /// The folder for all that is not an object. No bucket's name begins with a dot.
 const PRIVATE_FOLDER: &str = ".lakegate";

@@ -55,8 +55,9 @@ pub(crate) struct Meta {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct EntryExtra {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) crc32: Option<String>,
+    /// By the name of its algorithm.
+    #[serde(flatten)]
+    pub(crate) checksum: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) partition: BTreeMap<String, Option<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +71,7 @@ impl CommitInfo {
 
     fn entry(&self, receipt: &Receipt) -> Entry {
         let extra = || EntryExtra {
-            crc32: receipt.checksum.clone(),
+            checksum: receipt.checksum.iter().map(|sum| (sum.algorithm.name(), sum.value.clone())).collect(),
             partition: receipt.partition.iter().cloned().collect(),
             split_offsets: receipt.facts.split_offsets.clone(),
         };
@@ -190,6 +191,7 @@ fn json_of(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::checksum::{Checksum, ChecksumAlgorithm};
     use crate::storage::object::ObjectKey;
     use crate::storage::target::ObjectFacts;
 
@@ -200,7 +202,7 @@ mod tests {
             bytes: 10 * rows,
             rows,
             etag: "e".into(),
-            checksum: Some("AAAAAA==".into()),
+            checksum: Some(Checksum { algorithm: ChecksumAlgorithm::Crc32, value: "AAAAAA==".into() }),
             was_there: false,
             partition: vec![("country".into(), Some("DE".into())), ("none".into(), None)],
             facts: ObjectFacts { rows, split_offsets: vec![4, 100], ..ObjectFacts::default() },

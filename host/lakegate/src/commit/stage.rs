@@ -4,7 +4,7 @@ use super::manifest::{CommitInfo, Record};
 use crate::delivery::context::{RecordError, UploadContext};
 use crate::delivery::ledger::{Failure, FailureClass, TABLES, TableReport, WriteReport};
 use crate::policy::tenant_log::Line;
-use crate::storage::object::{IfExists, ObjectKey, OnExisting, PutObject};
+use crate::storage::object::{IfExists, ObjectKey, OnExisting, Purpose, PutObject};
 use crate::storage::target::{CommitKeys, CommitPlan, SyncContext};
 use crate::store::answer::StoreErrorKind;
 use lakegate_base::clock;
@@ -240,5 +240,6 @@ fn object_key(key: &str) -> Result<ObjectKey, Failure> {
 }
 
 pub(super) fn put_object(key: &str, content_type: &str) -> Result<PutObject, Failure> {
-    PutObject::parse(key, content_type).map_err(|error| Failure::new(FailureClass::Data, error.0))
+    let put = PutObject::parse(key, content_type).map_err(|error| Failure::new(FailureClass::Data, error.0))?;
+    Ok(put.with_purpose(Purpose::Record))
 }

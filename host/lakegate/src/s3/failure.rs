@@ -387,7 +387,8 @@ fn permission_hint(answer: &Answer, place: &StoreLocation) -> Option<String> {
     }
     let bucket = &place.bucket;
     Some(format!(
-        "these credentials may not write to the bucket {bucket:?}: they need s3:PutObject, and with a KMS key kms:GenerateDataKey"
+        "these credentials may not write to the bucket {bucket:?}: they need s3:PutObject{}, and with a KMS key kms:GenerateDataKey",
+        place.needs
     ))
 }
 
@@ -518,6 +519,7 @@ mod tests {
             region: "eu-west-1".into(),
             host: "store.example".into(),
             is_endpoint: true,
+            needs: String::new(),
             secrets: Secrets::default(),
         }
     }

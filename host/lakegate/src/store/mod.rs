@@ -16,4 +16,5 @@ pub use self::memory::MemoryObject;
 pub use self::traits::{Connect, MAX_READ_BYTES, Multipart, Store, read_range, read_whole};
 pub use crate::payload::body::Payload;
 pub use crate::policy::authorize::Authorized;
-pub use crate::storage::object::{ContentType, IfExists, InvalidObject, ObjectKey, OnExisting, PutObject};
+pub use crate::storage::checksum::{Checksum, ChecksumAlgorithm};
+pub use crate::storage::object::{ContentType, IfExists, InvalidObject, ObjectKey, OnExisting, Purpose, PutObject};
