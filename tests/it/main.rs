@@ -21,6 +21,7 @@ mod isolation;
 mod layout;
 mod limits;
 mod local_store;
+mod object_headers;
 mod other_users;
 mod outside;
 mod partitions;

@@ -9,7 +9,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption};
 use base64::Engine as _;
 use lakegate::Grant;
 use lakegate_tests::minio::{self, KMS_KEY};
@@ -163,6 +163,36 @@ async fn the_store_holds_a_session_to_its_modes_of_encryption() -> Result<()> {
                 assert_eq!(landed.server_side_encryption(), mode.as_ref(), "{granted:?}");
             }
         }
+    }
+    Ok(())
+}
+
+/// Locks each need a permission of their own, which only a grant of them gives. So do tags at AWS; MinIO asks for none, and takes the policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_holds_a_session_to_its_locks() -> Result<()> {
+    let Some((store, user)) = store().await else { return Ok(()) };
+    let locking = "locking";
+    store.client().create_bucket().bucket(locking).object_lock_enabled_for_bucket(true).send().await.context("a bucket")?;
+    let bare = Grant { buckets: vec![locking.into()], ..grant(&[]) };
+    let tags = Grant { tags: vec!["team".into()], ..bare.clone() };
+    let lock = |lock: &str| Grant { object_lock: vec![lock.into()], max_retain_days: Some(1), ..bare.clone() };
+    let (retention, hold) = (lock("GOVERNANCE"), lock("legal_hold"));
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    for (grant, allowed) in
+        [(&bare, [true, false, false]), (&tags, [true, false, false]), (&retention, [true, true, false]), (&hold, [true, false, true])]
+    {
+        let held = session(&store, user, Some(&grant.session_policy())).await?;
+        let put = || held.put_object().bucket(locking).key("acme/x").body(ByteStream::from_static(b"1"));
+        let asked = [
+            put().tagging("team=a"),
+            put().object_lock_mode(ObjectLockMode::Governance).object_lock_retain_until_date(soon.into()),
+            put().object_lock_legal_hold_status(ObjectLockLegalHoldStatus::On),
+        ];
+        for (number, put) in asked.into_iter().enumerate() {
+            let expected = if allowed[number] { Ok(()) } else { denied() };
+            assert_eq!(done(put.send().await).map(|_| ()), expected, "{number} under {grant:?}");
+        }
+        assert_eq!(done(put().send().await).map(|_| ()), Ok(()), "neither tagged nor locked");
     }
     Ok(())
 }

@@ -76,7 +76,23 @@ fn accepts() {
     check(json!({"max_retries": 0, "max_backoff": 0, "part_size": 5_242_880}));
     check(json!({"max_retries": null, "max_backoff": null, "part_size": null}));
     check(json!({"checksum_algorithm": "none"}));
-    check(json!({"checksum_algorithm": "crc32"}));
+    for algorithm in ["crc32", "crc32c", "crc64nvme", "sha256"] {
+        check(json!({"checksum_algorithm": algorithm}));
+    }
+    let key = |enabled: Value| json!({"server_side_encryption": "aws:kms", "sse_kms_key_id": "k", "bucket_key_enabled": enabled});
+    for enabled in [json!(true), json!(false), json!(null)] {
+        check(json!({"server_side_encryption_configuration": key(enabled)}));
+    }
+    for class in ["", "STANDARD", "GLACIER_IR", "MY_COLD_1"] {
+        check(json!({"storage_class": class}));
+    }
+    check(json!({"tags": {"team": "a b+-=._:/@", "größe": "数据", "empty": ""}, "metadata": {"a-b_c.d~": "x  y", "b": "~"}}));
+    check(json!({"tags": null, "metadata": null, "object_lock": null}));
+    check(json!({"tags": {}, "metadata": {}}));
+    check(json!({"object_lock": {"mode": "GOVERNANCE", "retain_days": 1}}));
+    check(json!({"object_lock": {"mode": "COMPLIANCE", "retain_days": 36_500, "legal_hold": true}}));
+    check(json!({"object_lock": {"legal_hold": true}}));
+    check(json!({"expected_bucket_owner": "123456789012", "request_payer": "requester"}));
 }
 
 #[test]
@@ -180,6 +196,32 @@ fn refuses() {
     }
     check(json!({"checksum_algorithm": "auto"}));
     check(json!({"checksum_algorithm": false}));
+    for algorithm in ["AES256", "aws:kms:dsse"] {
+        let encryption = json!({"server_side_encryption": algorithm, "sse_kms_key_id": "k", "bucket_key_enabled": true});
+        check(json!({"server_side_encryption_configuration": encryption}));
+    }
+    for class in ["standard", "STANDARD-IA", "A\n"] {
+        check(json!({"storage_class": class}));
+    }
+    for tags in [json!({"a&b": "x"}), json!({"": "x"}), json!({"a": "x*"}), json!({"a": 1}), json!([]), json!({"a": "{{TABLE}}"})] {
+        check(json!({"tags": tags}));
+    }
+    check(json!({"tags": (0..11).map(|number| (number.to_string(), json!("x"))).collect::<serde_json::Map<_, _>>()}));
+    for metadata in [json!({"A": "x"}), json!({"a b": "x"}), json!({"a": ""}), json!({"a": " x"}), json!({"a": "ä"}), json!({"a": null})] {
+        check(json!({"metadata": metadata}));
+    }
+    for lock in [
+        json!({}),
+        json!({"legal_hold": false}),
+        json!({"mode": "GOVERNANCE"}),
+        json!({"retain_days": 1, "legal_hold": true}),
+        json!({"mode": "governance", "retain_days": 1}),
+        json!({"mode": "GOVERNANCE", "retain_days": 0}),
+    ] {
+        check(json!({"object_lock": lock}));
+    }
+    check(json!({"expected_bucket_owner": "me"}));
+    check(json!({"request_payer": "me"}));
     check(json!({"max_retries": -1}));
     check(json!({"max_backoff": -1}));
     check(json!({"test_write": "yes"}));

@@ -1,6 +1,6 @@
 //! The bodies of the host's fuzz targets, as plain functions, so that seeds can be replayed and mutated without a fuzzer.
 
-use lakegate::spec::{self as world, CommitPlan, Configuration, CredentialSource, Encryption, StorageTarget};
+use lakegate::spec::{self as world, CommitPlan, Configuration, CredentialSource, Encryption, ObjectLock, Retention, StorageTarget};
 use lakegate::store::{ObjectKey, PutObject};
 use lakegate::{Grant, Policy, Tenant};
 use lakegate_files::{MessageReader, ReadOptions, resolve};
@@ -152,6 +152,7 @@ fn walked(path: &str) -> Vec<&str> {
 fn is_granted(grant: &Grant, configuration: &Configuration, target: &StorageTarget) {
     let StorageTarget { bucket, region, endpoint, skip_tls_verify, path_style, acl, encryption, credentials, .. } = target;
     let StorageTarget { max_retries, max_backoff_seconds, part_size_bytes, checksum_algorithm, log_requests, .. } = target;
+    let StorageTarget { storage_class, tags, metadata, object_lock, expected_bucket_owner, requester_pays, .. } = target;
     let one_of = |list: &[String], value: &String| assert!(list.contains(value), "{value:?} under {grant:?}");
     one_of(&grant.buckets, bucket);
     one_of(&grant.formats, &configuration.format);
@@ -163,10 +164,23 @@ fn is_granted(grant: &Grant, configuration: &Configuration, target: &StorageTarg
     acl.iter().for_each(|acl| one_of(&grant.acls, acl));
     checksum_algorithm.iter().for_each(|algorithm| one_of(&grant.checksum_algorithms, algorithm));
     assert!(encryption.is_some() || !grant.encryption_required, "{grant:?}");
-    if let Some(Encryption { algorithm, kms_key_id }) = encryption {
+    if let Some(Encryption { algorithm, kms_key_id, bucket_key }) = encryption {
         one_of(&grant.encryption, algorithm);
         kms_key_id.iter().for_each(|key| one_of(&grant.kms_keys, key));
+        assert!(bucket_key.is_none() || grant.bucket_keys, "{grant:?}");
     }
+    storage_class.iter().for_each(|class| one_of(&grant.storage_classes, class));
+    tags.iter().for_each(|(key, _)| one_of(&grant.tags, key));
+    metadata.iter().for_each(|(name, _)| one_of(&grant.metadata, name));
+    if let Some(ObjectLock { retention, legal_hold }) = object_lock {
+        assert!(!legal_hold || grant.object_lock.iter().any(|lock| lock == "legal_hold"), "{grant:?}");
+        if let Some(Retention { mode, days }) = retention {
+            one_of(&grant.object_lock, mode);
+            assert!(grant.max_retain_days.is_some_and(|most| *days <= most), "{days} under {grant:?}");
+        }
+    }
+    expected_bucket_owner.iter().for_each(|owner| one_of(&grant.bucket_owners, owner));
+    assert!(!requester_pays || grant.requester_pays, "{grant:?}");
     let CredentialSource { profile, role_arn, role_session_name, external_id } = credentials;
     assert!([profile, role_arn, role_session_name, external_id].into_iter().all(Option::is_none), "the tenant has none of its own");
     assert!(max_retries.is_none_or(|asked| grant.max_retries.is_some_and(|most| asked <= most)), "{max_retries:?} under {grant:?}");

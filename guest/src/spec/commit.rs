@@ -122,24 +122,29 @@ impl Commit {
             replay: is_exact && sync.repeatable,
             manifest,
         };
-        commit.check(raw, sync, problems);
-        if !commit.depends_on_id(raw) {
+        let path = raw.path.filled().and_then(|path| PathTemplate::parse(path).ok());
+        let depends_on_id = commit.depends_on_id(raw, path.as_ref());
+        if depends_on_id && !commit.id.is_empty() && !is_commit_id(&commit.id) {
+            let rule = format!("1 to {MAX_COMMIT_ID_BYTES} letters and digits of ASCII and - _ . : + @ = ~ ,");
+            refuse(problems, "commit.id", format!("`commit.id` must be {rule}, not {:?}", preview(&commit.id)));
+        }
+        commit.check(raw, path.as_ref(), sync, problems);
+        if !depends_on_id {
             commit.id.clear();
         }
         commit
     }
 
     /// Does anything depend on the name of the commit? The id of a sync may be anything else.
-    fn depends_on_id(&self, raw: &RawSpec) -> bool {
-        let is_in_path = raw.path.filled().and_then(|path| PathTemplate::parse(path).ok()).is_some_and(|path| path.has_commit_id());
+    fn depends_on_id(&self, raw: &RawSpec, path: Option<&PathTemplate>) -> bool {
+        let is_in_path = path.is_some_and(PathTemplate::has_commit_id);
         let is_written = raw.commit.given().is_some_and(|written| written.id.filled().is_some());
         self.create_only.is_some() || self.deferred || self.manifest.is_some() || is_in_path || is_written
     }
 
     /// The rules across fields.
-    fn check(&self, raw: &RawSpec, sync: &SyncContext, problems: &mut Vec<SpecProblem>) {
-        let path = raw.path.filled().and_then(|path| PathTemplate::parse(path).ok());
-        let of_path = |question: fn(&PathTemplate) -> bool| path.as_ref().is_some_and(question);
+    fn check(&self, raw: &RawSpec, path: Option<&PathTemplate>, sync: &SyncContext, problems: &mut Vec<SpecProblem>) {
+        let of_path = |question: fn(&PathTemplate) -> bool| path.is_some_and(question);
         let manifest = self.manifest.as_ref().map(|manifest| &manifest.path);
         let id_is_wanted = of_path(PathTemplate::has_commit_id) || manifest.is_some_and(PathTemplate::has_commit_id);
         let who = match (self.create_only, self.deferred) {
@@ -147,10 +152,6 @@ impl Commit {
             (None, true) => Some("`visibility: on_commit`"),
             (None, false) => id_is_wanted.then_some("{{COMMIT_ID}} in a path"),
         };
-        if self.depends_on_id(raw) && !self.id.is_empty() && !is_commit_id(&self.id) {
-            let rule = format!("1 to {MAX_COMMIT_ID_BYTES} letters and digits of ASCII and - _ . : + @ = ~ ,");
-            refuse(problems, "commit.id", format!("`commit.id` must be {rule}, not {:?}", preview(&self.id)));
-        }
         if let Some(who) = who.filter(|_| self.id.is_empty()) {
             refuse(problems, "commit.id", format!("`commit.id` is required with {who}: it is the same in every attempt at a commit"));
         }

@@ -8,6 +8,7 @@ use crate::excerpt::beginning;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What precedes an error of decoding, in the reference as here.
@@ -179,6 +180,11 @@ impl Document {
         self.read(name, LIST, problems, |raw| serde_json::from_str(raw.get()).ok())
     }
 
+    /// Texts by names of the user's own. Of several values of one name the last counts.
+    pub(super) fn pairs(&mut self, name: &'static str, problems: &mut Vec<SpecProblem>) -> Field<BTreeMap<String, String>> {
+        self.read(name, PAIRS, problems, |raw| serde_json::from_str(raw.get()).ok())
+    }
+
     fn read<T>(
         &mut self,
         name: &'static str,
@@ -232,6 +238,8 @@ const INTEGER: Wanted =
     Wanted { kind: Kind::Number, description: "a whole number", flaw: "one with a fraction, an exponent or more than 64 bits" };
 const LIST: Wanted = Wanted { kind: Kind::Array, description: "a list of strings", flaw: "one with something else in it" };
 const OBJECT: Wanted = Wanted { kind: Kind::Object, description: "an object", flaw: "one with half a surrogate pair in a name" };
+
+const PAIRS: Wanted = Wanted { kind: Kind::Object, description: "an object of strings", flaw: "one with something else in it" };
 
 /// A problem of decoding one field.
 pub(super) fn undecodable(field: &str, reason: &str) -> SpecProblem {

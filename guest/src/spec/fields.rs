@@ -1,11 +1,12 @@
 //! What a form is made of: rows, one for each field of the spec.
 //!
-//! A row says once what a field is ([`text`], [`flag`], [`integer`], [`object`], [`options`]), what bounds it has and what it is when left out.
+//! A row says once what a field is ([`text`], [`flag`], [`integer`], [`pairs`], [`object`], [`options`]), what bounds it has and what it is when left out.
 //! Reader, check and JSON Schema all follow from it. [`form!`](form) makes a struct of a table of rows; the tables are in [`super::raw`].
 
 use super::document::{Document, Field, preview};
 use super::problem::SpecProblem;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// What reading a form finds.
 #[derive(Debug, Default)]
@@ -157,7 +158,17 @@ pub(super) fn text() -> Text {
 
 /// `true` or `false`, and what it is when left out.
 pub(super) fn flag(default: bool) -> Flag {
-    Flag { default, or_null: false }
+    Flag { default: Some(default), or_null: false }
+}
+
+/// `true` or `false`; what it is when left out is not for the spec to say.
+pub(super) fn choice() -> Flag {
+    Flag { default: None, or_null: true }
+}
+
+/// Texts by names of the user's own; none when left out.
+pub(super) fn pairs() -> Pairs {
+    Pairs::default()
 }
 
 /// A whole number.
@@ -300,7 +311,7 @@ impl Row for Text {
 
 /// See [`flag`].
 pub(super) struct Flag {
-    default: bool,
+    default: Option<bool>,
     or_null: bool,
 }
 
@@ -315,15 +326,55 @@ impl Row for Flag {
     type Written = bool;
 
     fn read(&self, name: &'static str, document: &mut Document, findings: &mut Findings) -> Field<bool> {
-        document.flag(name, &mut findings.problems).with_default(Some(self.default))
+        document.flag(name, &mut findings.problems).with_default(self.default)
     }
 
     fn check(&self, _: &str, _: &Field<bool>, _: &mut Vec<SpecProblem>) {}
 
     fn schema(&self, _: &mut Definitions) -> Map<String, Value> {
-        let mut keywords = Map::new();
-        keywords.insert("default".to_owned(), json!(self.default));
-        typed("boolean", self.or_null, keywords)
+        let default = self.default.map(|default| ("default".to_owned(), json!(default)));
+        typed("boolean", self.or_null, default.into_iter().collect())
+    }
+}
+
+/// See [`pairs`]. What its rows say is for the JSON Schema alone; the reader is held to it by a rule.
+#[derive(Default)]
+pub(super) struct Pairs {
+    keywords: Map<String, Value>,
+}
+
+impl Pairs {
+    /// How many there are at most.
+    pub(super) fn at_most(mut self, most: usize) -> Self {
+        self.keywords.insert("maxProperties".to_owned(), json!(most));
+        self
+    }
+
+    /// What names look like.
+    pub(super) fn names(mut self, pattern: &str, most_characters: usize) -> Self {
+        self.keywords.insert("propertyNames".to_owned(), json!({"pattern": pattern, "minLength": 1, "maxLength": most_characters}));
+        self
+    }
+
+    /// What values look like.
+    pub(super) fn values(mut self, pattern: &str, most_characters: usize) -> Self {
+        let value = json!({"type": "string", "pattern": pattern, "maxLength": most_characters});
+        self.keywords.insert("additionalProperties".to_owned(), value);
+        self
+    }
+}
+
+impl Row for Pairs {
+    type Written = BTreeMap<String, String>;
+
+    fn read(&self, name: &'static str, document: &mut Document, findings: &mut Findings) -> Field<BTreeMap<String, String>> {
+        document.pairs(name, &mut findings.problems)
+    }
+
+    fn check(&self, _: &str, _: &Field<BTreeMap<String, String>>, _: &mut Vec<SpecProblem>) {}
+
+    fn schema(&self, _: &mut Definitions) -> Map<String, Value> {
+        typed("object", true, self.keywords.clone())
     }
 }
 

@@ -11,6 +11,7 @@ mod duration;
 mod endpoint;
 mod fields;
 mod format;
+mod headers;
 mod names;
 mod partition;
 mod problem;
@@ -30,7 +31,7 @@ pub use format::{
 pub use partition::Partitioning;
 pub use problem::SpecProblem;
 pub use schema::json_schema;
-pub use target::{CredentialSource, Encryption, Target};
+pub use target::{CredentialSource, Encryption, ObjectLock, Retention, Target};
 
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;

@@ -4,11 +4,15 @@
 //! The JSON Schema is stricter than the reader in a few places, as the reference's own schema is.
 
 use super::document::{Document, Field};
-use super::fields::{Findings, Form, FormSchema, Row, Rules, flag, form, integer, object, options, text, texts};
+use super::fields::{Findings, Form, FormSchema, Row, Rules, choice, flag, form, integer, object, options, pairs, text, texts};
 use super::format::{FORMATS, NullText, ParquetOptions, ParquetVersion, RootRepetition};
+use super::headers::{
+    LOCK_MODES, MAX_METADATA_BYTES, MAX_RETAIN_DAYS, MAX_STORAGE_CLASS_BYTES, MAX_TAG_KEY_CHARACTERS, MAX_TAG_VALUE_CHARACTERS, MAX_TAGS,
+};
 use super::partition::{DEFAULT_MAX_OPEN, HIVE_NULL};
 use super::problem::SpecProblem;
 use crate::limits::MAX_OPEN_PARTITIONS;
+use std::collections::BTreeMap;
 
 /// The canned ACLs of S3.
 pub(super) const ACLS: [&str; 7] = [
@@ -22,11 +26,12 @@ pub(super) const ACLS: [&str; 7] = [
 ];
 
 /// The algorithms of S3's server-side encryption. The first needs no key.
-pub(super) const ENCRYPTION_ALGORITHMS: [&str; 3] = [AES256, "aws:kms", "aws:kms:dsse"];
+pub(super) const ENCRYPTION_ALGORITHMS: [&str; 3] = [AES256, KMS, "aws:kms:dsse"];
 pub(super) const AES256: &str = "AES256";
+pub(super) const KMS: &str = "aws:kms";
 
-/// The checksums that objects can be sent with; the second is for stores that refuse requests with checksum headers.
-const CHECKSUM_ALGORITHMS: &[&str] = &["crc32", "none"];
+/// The checksums that objects can be sent with; the last is for stores that refuse requests with checksum headers.
+const CHECKSUM_ALGORITHMS: &[&str] = &["crc32", "crc32c", "crc64nvme", "sha256", "none"];
 
 /// Bytes of a `Content-Type`, as the world of the component has it.
 pub(super) const MAX_CONTENT_TYPE_BYTES: usize = 256;
@@ -49,6 +54,16 @@ const CLEAN_PATH: &str = {
     // Segments and a slash after each, no dot in front of it. The last: no dot in front; or one dot and then none; or two and then something.
     r"^([^/\x00-\x1f\x7f-\x9f]*[^/.\x00-\x1f\x7f-\x9f]/)*([^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.[^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.\.[^/\x00-\x1f\x7f-\x9f]+)$"
 };
+
+/// What tags are made of, as far as a pattern can say that every validator knows. Keys of AWS are told by the reader.
+const TAG: &str = r##"^[^\x00-\x1f\x7f-\x9f!"#$%&'()*,;<>?\[\\\]^`{|}~]*$"##;
+
+/// A name and a value of user metadata. A name of ours is told by the reader.
+const METADATA_NAME: &str = r"^[a-z0-9!#$%&'*+.^_`|~-]+$";
+const METADATA_VALUE: &str = r"^[!-~]([ -~]*[!-~])?$";
+
+/// Who may pay for requests beside the owner of the bucket.
+const REQUEST_PAYERS: &[&str] = &["requester"];
 
 /// Ways of delivery.
 const DELIVERIES: &[&str] = &["at_least_once", EXACTLY_ONCE];
@@ -111,13 +126,27 @@ form! {
         use_path_style: bool = flag(false),
         /// Server-side encryption of every object.
         server_side_encryption_configuration: RawEncryption = object(),
+        /// Storage class of the objects with rows, such as STANDARD_IA. Manifests and markers have that of the bucket.
+        storage_class: String = text().schema("pattern", "^[A-Z0-9_]*$").schema("maxLength", MAX_STORAGE_CLASS_BYTES),
+        /// Tags of every object: at most 10 keys and values.
+        tags: BTreeMap<String, String> =
+            pairs().at_most(MAX_TAGS).names(TAG, MAX_TAG_KEY_CHARACTERS).values(TAG, MAX_TAG_VALUE_CHARACTERS),
+        /// User metadata of every object: names in lower case, without x-amz-meta-, and values of printable ASCII.
+        metadata: BTreeMap<String, String> =
+            pairs().names(METADATA_NAME, MAX_METADATA_BYTES).values(METADATA_VALUE, MAX_METADATA_BYTES),
+        /// Lock of the objects with rows, of manifests and of markers, in a bucket with object lock.
+        object_lock: RawObjectLock = object(),
+        /// The account that has to own the bucket, twelve digits: the store refuses every request if another does.
+        expected_bucket_owner: String = text().schema("pattern", "^([0-9]{12})?$"),
+        /// Who pays for requests, where the bucket asks that of who sends them.
+        request_payer: String = text().one_of(REQUEST_PAYERS),
         /// Retries of a request after its first attempt. Not set: transient failures are retried for up to two minutes.
         max_retries: i64 = integer().or_null().between(0, MAX_RETRIES),
         /// Longest wait between two attempts, in seconds.
         max_backoff: i64 = integer().or_null().between(0, MAX_BACKOFF_SECONDS).defaults_to(30),
         /// Size of a part of a multipart upload, in bytes. Not set: as the store allows.
         part_size: i64 = integer().or_null().between(MIN_PART_SIZE_BYTES, MAX_PART_SIZE_BYTES),
-        /// Checksum that objects and parts are sent with. Not set: crc32, unless AWS_REQUEST_CHECKSUM_CALCULATION or the profile's
+        /// Checksum that objects and parts are sent with, and that the store's answers are held to. Not set: crc32, unless AWS_REQUEST_CHECKSUM_CALCULATION or the profile's
         /// request_checksum_calculation is when_required. `none` is for stores that refuse checksum headers; they get a Content-MD5.
         checksum_algorithm: String = text().one_of(CHECKSUM_ALGORITHMS),
         /// Log every request at debug level, without headers and bodies.
@@ -219,6 +248,21 @@ form! {
         sse_kms_key_id: String = text(),
         /// Algorithm.
         server_side_encryption: String = text().required_by_rule().schema("enum", ENCRYPTION_ALGORITHMS),
+        /// Whether the bucket has a key of its own, made with the one of KMS, for fewer requests to KMS. Only with aws:kms. Not set: as the bucket
+        /// is configured.
+        bucket_key_enabled: bool = choice(),
+    }
+}
+
+form! {
+    /// What keeps a version of an object from being deleted or replaced.
+    RawObjectLock as "ObjectLock" {
+        /// How an object is locked: GOVERNANCE, which who has the permission may lift, or COMPLIANCE, which nobody may.
+        mode: String = text().one_of(LOCK_MODES),
+        /// Days from the put for which it is locked.
+        retain_days: i64 = integer().or_null().between(1, MAX_RETAIN_DAYS),
+        /// Lock it until someone lifts that.
+        legal_hold: bool = flag(false),
     }
 }
 

@@ -8,12 +8,12 @@ use super::document::{Document, Field, preview, undecodable};
 use super::fields::{Findings, Form, refuse};
 use super::problem::SpecProblem;
 use super::raw::{
-    ACLS, AES256, ALL, ENCRYPTION_ALGORITHMS, EXACTLY_ONCE, MAX_CONTENT_TYPE_BYTES, RawCredentials, RawCsv, RawEncryption, RawJson,
+    ACLS, AES256, ALL, ENCRYPTION_ALGORITHMS, EXACTLY_ONCE, KMS, MAX_CONTENT_TYPE_BYTES, RawCredentials, RawCsv, RawEncryption, RawJson,
     RawParquet, RawSpec,
 };
 use super::{
     Compression, CsvOptions, FORMATS, Format, JsonOptions, LineEnding, NullText, ParquetOptions, ParquetVersion, Partitioning,
-    RootRepetition, Rotation, SchemaChange, Settings, Spec, Target, duration, endpoint, names,
+    RootRepetition, Rotation, SchemaChange, Settings, Spec, Target, duration, endpoint, headers, names,
 };
 use crate::path::PathTemplate;
 use std::num::NonZeroU64;
@@ -54,6 +54,11 @@ impl Spec {
             "content_type" => content_type(&raw, problems),
             "endpoint" => endpoint(&raw, problems),
             "server_side_encryption_configuration" => encryption(&raw, problems),
+            "storage_class" => headers::storage_class(&raw, problems),
+            "tags" => headers::tags(&raw, problems),
+            "metadata" => headers::metadata(&raw, problems),
+            "object_lock" => headers::object_lock(&raw, problems),
+            "expected_bucket_owner" => headers::expected_bucket_owner(&raw, problems),
             "manifest" => commit = Commit::from_raw(&raw, &sync, problems),
             "on_schema_change" => schema_change(&raw, problems),
             "partition" => partitioning = Partitioning::from_raw(&raw, problems),
@@ -274,7 +279,9 @@ fn endpoint(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
 fn encryption(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
     const ALGORITHM: &str = "server_side_encryption_configuration.server_side_encryption";
     const KEY: &str = "server_side_encryption_configuration.sse_kms_key_id";
-    let Some(RawEncryption { sse_kms_key_id: key, server_side_encryption: algorithm }) = raw.server_side_encryption_configuration.given()
+    const BUCKET_KEY: &str = "server_side_encryption_configuration.bucket_key_enabled";
+    let Some(RawEncryption { sse_kms_key_id: key, server_side_encryption: algorithm, bucket_key_enabled }) =
+        raw.server_side_encryption_configuration.given()
     else {
         return;
     };
@@ -292,6 +299,9 @@ fn encryption(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
         refuse(problems, ALGORITHM, message);
     } else if algorithm != AES256 && key.filled().is_none() && !key.is_wrong() {
         refuse(problems, KEY, format!("`sse_kms_key_id` is required with {algorithm}"));
+    }
+    if bucket_key_enabled.given().is_some() && algorithm != KMS {
+        refuse(problems, BUCKET_KEY, format!("`bucket_key_enabled` can only be used with {KMS}, not with {}", preview(algorithm)));
     }
 }
 

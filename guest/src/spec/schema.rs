@@ -82,6 +82,24 @@ fn rules(options: &[(&str, Value)]) -> Value {
             "required": ["sse_kms_key_id"]
         }}}
     }));
+    rules.push(json!({
+        "$comment": "a bucket's own key is made with one of KMS",
+        "properties": {"server_side_encryption_configuration": {
+            "if": {"properties": {"bucket_key_enabled": {"type": "boolean"}}, "required": ["bucket_key_enabled"]},
+            "then": {"properties": {"server_side_encryption": {"const": "aws:kms"}}}
+        }}
+    }));
+    rules.push(json!({
+        "$comment": "something is locked; for some time by mode and days",
+        "properties": {"object_lock": {
+            "dependentRequired": {"mode": ["retain_days"], "retain_days": ["mode"]},
+            "anyOf": [
+                {"type": "null"},
+                {"required": ["mode"]},
+                {"properties": {"legal_hold": {"const": true}}, "required": ["legal_hold"]}
+            ]
+        }}
+    }));
     Value::Array(rules)
 }
 
@@ -117,7 +135,9 @@ mod tests {
             assert!(problems.iter().any(|it| it.field == *name && it.message.contains("not an array")), "{name} is unknown to the reader");
         }
         assert_eq!(schema["required"], json!(["bucket", "region", "path", "format"]));
-        for nested in ["Credentials", "ServerSideEncryption", "Commit", "Manifest", "Partition", "CsvSpec", "JsonSpec", "ParquetSpec"] {
+        let nested =
+            ["Credentials", "ServerSideEncryption", "ObjectLock", "Commit", "Manifest", "Partition", "CsvSpec", "JsonSpec", "ParquetSpec"];
+        for nested in nested {
             assert_eq!(schema["$defs"][nested]["additionalProperties"], json!(false), "{nested}");
         }
     }

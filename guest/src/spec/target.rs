@@ -1,6 +1,9 @@
 //! What a spec says of the storage: the part of it that goes to the host.
 
-use super::raw::{RawCredentials, RawSpec};
+use super::document::Field;
+use super::headers;
+use super::raw::{RawCredentials, RawEncryption, RawSpec};
+use std::collections::BTreeMap;
 
 /// The storage a spec asks for. Mirrors `storage-target` of `wit/destination.wit`, where the fields are explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,12 @@ pub struct Target {
     pub path_style: bool,
     pub acl: Option<String>,
     pub encryption: Option<Encryption>,
+    pub storage_class: Option<String>,
+    pub tags: Vec<(String, String)>,
+    pub metadata: Vec<(String, String)>,
+    pub object_lock: Option<ObjectLock>,
+    pub expected_bucket_owner: Option<String>,
+    pub requester_pays: bool,
     pub credentials: CredentialSource,
     pub max_retries: Option<u32>,
     pub max_backoff_seconds: u32,
@@ -28,6 +37,26 @@ pub struct Encryption {
     pub algorithm: String,
     /// Absent only for `AES256`.
     pub kms_key_id: Option<String>,
+    /// Absent: as the bucket is configured.
+    pub bucket_key: Option<bool>,
+}
+
+/// What keeps a version of an object from being deleted or replaced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectLock {
+    /// For some time.
+    pub retention: Option<Retention>,
+    /// Until someone lifts it.
+    pub legal_hold: bool,
+}
+
+/// A lock for some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// `GOVERNANCE` or `COMPLIANCE`.
+    pub mode: String,
+    /// Days from the put.
+    pub days: u32,
 }
 
 /// How requests are signed; absent fields leave the choice to the host's default chain.
@@ -43,10 +72,14 @@ pub struct CredentialSource {
 impl Target {
     /// Takes the fields of a checked form. [`None`]: one that has to be there is missing, which was reported.
     pub(super) fn from_raw(raw: &RawSpec) -> Option<Self> {
-        let encryption = raw
-            .server_side_encryption_configuration
-            .given()
-            .map(|it| Some(Encryption { algorithm: it.server_side_encryption.text()?, kms_key_id: it.sse_kms_key_id.text() }));
+        let encryption = raw.server_side_encryption_configuration.given().map(|it| {
+            let RawEncryption { sse_kms_key_id, server_side_encryption, bucket_key_enabled } = it;
+            let bucket_key = bucket_key_enabled.given().copied();
+            Some(Encryption { algorithm: server_side_encryption.text()?, kms_key_id: sse_kms_key_id.text(), bucket_key })
+        });
+        let pairs = |field: &Field<BTreeMap<String, String>>| {
+            field.given().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
         Some(Self {
             bucket: raw.bucket.text()?,
             region: raw.region.text()?,
@@ -55,6 +88,12 @@ impl Target {
             path_style: raw.use_path_style.is_true(),
             acl: raw.acl.text(),
             encryption: encryption.flatten(),
+            storage_class: raw.storage_class.text(),
+            tags: pairs(&raw.tags),
+            metadata: pairs(&raw.metadata),
+            object_lock: headers::locked(&raw.object_lock),
+            expected_bucket_owner: raw.expected_bucket_owner.text(),
+            requester_pays: raw.request_payer.filled().is_some(),
             credentials: CredentialSource::from_raw(raw),
             max_retries: raw.max_retries.number(),
             max_backoff_seconds: raw.max_backoff.number()?,
@@ -95,6 +134,12 @@ macro_rules! storage_target {
             path_style,
             acl,
             encryption,
+            storage_class,
+            tags,
+            metadata,
+            object_lock,
+            expected_bucket_owner,
+            requester_pays,
             credentials,
             max_retries,
             max_backoff_seconds,
@@ -110,7 +155,20 @@ macro_rules! storage_target {
             skip_tls_verify,
             path_style,
             acl,
-            encryption: encryption.map(|$crate::spec::Encryption { algorithm, kms_key_id }| $types::Encryption { algorithm, kms_key_id }),
+            encryption: encryption.map(|$crate::spec::Encryption { algorithm, kms_key_id, bucket_key }| $types::Encryption {
+                algorithm,
+                kms_key_id,
+                bucket_key,
+            }),
+            storage_class,
+            tags,
+            metadata,
+            object_lock: object_lock.map(|$crate::spec::ObjectLock { retention, legal_hold }| $types::ObjectLock {
+                retention: retention.map(|$crate::spec::Retention { mode, days }| $types::Retention { mode, days }),
+                legal_hold,
+            }),
+            expected_bucket_owner,
+            requester_pays,
             credentials: $types::CredentialSource { profile, role_arn, role_session_name, external_id },
             max_retries,
             max_backoff_seconds,

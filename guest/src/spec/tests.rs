@@ -52,6 +52,12 @@ fn the_least_spec_has_the_defaults() {
                 path_style: false,
                 acl: None,
                 encryption: None,
+                storage_class: None,
+                tags: vec![],
+                metadata: vec![],
+                object_lock: None,
+                expected_bucket_owner: None,
+                requester_pays: false,
                 credentials: CredentialSource::default(),
                 max_retries: None,
                 max_backoff_seconds: 30,
@@ -90,7 +96,10 @@ fn every_field_arrives() {
         "batch_size": 7, "batch_size_bytes": 8, "batch_timeout": "1m1.5s", "acl": "bucket-owner-read",
         "format_spec": {"version": "v2.4", "root_repetition": "required", "max_row_group_length": 9},
         "compression": "", "athena": true, "test_write": false, "content_type": "a/b", "endpoint": "http://h:1", "endpoint_skip_tls_verify": true,
-        "use_path_style": true, "server_side_encryption_configuration": {"sse_kms_key_id": "k", "server_side_encryption": "aws:kms"},
+        "use_path_style": true, "server_side_encryption_configuration": {"sse_kms_key_id": "k", "server_side_encryption": "aws:kms", "bucket_key_enabled": false},
+        "storage_class": "GLACIER_IR", "tags": {"team": "data eng", "a:b": ""}, "metadata": {"owner": "me", "x-1": "a  b"},
+        "object_lock": {"mode": "COMPLIANCE", "retain_days": 30, "legal_hold": true}, "expected_bucket_owner": "123456789012",
+        "request_payer": "requester",
         "max_retries": 0, "max_backoff": 5, "part_size": 5_242_880, "checksum_algorithm": "none", "aws_debug": true
     }));
     assert_eq!(
@@ -102,7 +111,13 @@ fn every_field_arrives() {
             skip_tls_verify: true,
             path_style: true,
             acl: Some("bucket-owner-read".into()),
-            encryption: Some(Encryption { algorithm: "aws:kms".into(), kms_key_id: Some("k".into()) }),
+            encryption: Some(Encryption { algorithm: "aws:kms".into(), kms_key_id: Some("k".into()), bucket_key: Some(false) }),
+            storage_class: Some("GLACIER_IR".into()),
+            tags: vec![("a:b".into(), String::new()), ("team".into(), "data eng".into())],
+            metadata: vec![("owner".into(), "me".into()), ("x-1".into(), "a  b".into())],
+            object_lock: Some(ObjectLock { retention: Some(Retention { mode: "COMPLIANCE".into(), days: 30 }), legal_hold: true }),
+            expected_bucket_owner: Some("123456789012".into()),
+            requester_pays: true,
             credentials: CredentialSource {
                 profile: Some("p".into()),
                 role_arn: Some("arn:aws:iam::1:role/x".into()),
@@ -275,11 +290,12 @@ fn our_own_rules_name_field_value_and_what_would_do() {
     refused(json!({"part_size": 5_242_879}), &["`part_size` must be between 5242880 and 5368709120, not 5242879"]);
     refused(json!({"part_size": 5_368_709_121_i64}), &["`part_size` must be between 5242880 and 5368709120, not 5368709121"]);
     assert_eq!(accepted(json!({"part_size": 5_368_709_120_i64, "max_retries": 1_000})).target.max_retries, Some(1_000));
-    for (value, shown) in [("CRC32", "CRC32"), ("auto", "auto"), ("sha256", "sha256")] {
-        let message = format!("invalid `checksum_algorithm` value: {shown}. Allowed values are crc32, none");
+    for (value, shown) in [("CRC32", "CRC32"), ("auto", "auto"), ("md5", "md5")] {
+        let message = format!("invalid `checksum_algorithm` value: {shown}. Allowed values are crc32, crc32c, crc64nvme, sha256, none");
         refused(json!({"checksum_algorithm": value}), &[&message]);
     }
-    for (value, expected) in [("", None), ("crc32", Some("crc32")), ("none", Some("none"))] {
+    for value in ["", "crc32", "crc32c", "crc64nvme", "sha256", "none"] {
+        let expected = Some(value).filter(|value| !value.is_empty());
         assert_eq!(accepted(json!({"checksum_algorithm": value})).target.checksum_algorithm.as_deref(), expected);
     }
     refused(json!({"endpoint": "localhost:9000"}), &["`endpoint` must be a URL such as https://host:9000, not \"localhost:9000\""]);
@@ -331,7 +347,11 @@ fn encryption_is_checked() {
     );
     let check = |value: Value, expected: Option<(&str, Option<&str>)>| {
         let found = accepted(sse(value)).target.encryption;
-        let expected = expected.map(|(algorithm, key)| Encryption { algorithm: algorithm.into(), kms_key_id: key.map(str::to_owned) });
+        let expected = expected.map(|(algorithm, key)| Encryption {
+            algorithm: algorithm.into(),
+            kms_key_id: key.map(str::to_owned),
+            bucket_key: None,
+        });
         assert_eq!(found, expected);
     };
     check(json!(null), None);
@@ -640,4 +660,104 @@ fn partitions_have_rules_of_their_own() {
     check(PATH, json!({"on_schema_change": "hope"}), "on_schema_change", "next_object, fail, new_path");
     let manifest = json!({"commit": {"id": "c"}, "manifest": {"path": "{{TABLE}}/{{COMMIT_ID}}/{{COLUMN:c}}"}});
     check(PATH, manifest, "manifest.path", "values of columns");
+}
+
+#[test]
+fn headers_of_objects_are_what_s3_takes() {
+    let classes = "STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, GLACIER, DEEP_ARCHIVE, REDUCED_REDUNDANCY, \
+                   EXPRESS_ONEZONE, OUTPOSTS, SNOW";
+    for class in ["glacier", "STANDARD-IA", "A B", "ST\u{c4}"] {
+        let wanted = format!("A storage class is made of capital letters, digits and _, such as {classes}");
+        refused(json!({"storage_class": class}), &[&format!("invalid `storage_class` value: {class}. {wanted}")]);
+    }
+    for class in classes.split(", ").chain(["MY_COLD_1"]) {
+        assert_eq!(accepted(json!({"storage_class": class})).target.storage_class.as_deref(), Some(class));
+    }
+    assert_eq!(accepted(json!({"storage_class": ""})).target.storage_class, None);
+
+    let tag = |key: &str, value: &str| json!({"tags": {key: value}});
+    let characters = "letters, digits, spaces and + - = . _ : / @";
+    for key in ["", "a&b", "a\n", &"k".repeat(129)] {
+        let shown = super::document::preview(key);
+        refused(tag(key, "v"), &[&format!("`tags` has the key {shown:?}; a key has 1 to 128 {characters}")]);
+    }
+    refused(tag("AWS:x", "v"), &["`tags` has the key \"AWS:x\"; keys that begin with aws: are AWS's"]);
+    for value in ["a*b", "{{TABLE}}", "\t", &"v".repeat(257)] {
+        let shown = super::document::preview(value);
+        refused(tag("k", value), &[&format!("`tags` has {shown:?} as the value of \"k\"; a value has at most 256 {characters}")]);
+    }
+    for (key, value) in [("größe", ""), ("a b+-=._:/@", "数据 7"), (&"ä".repeat(128), &"ä".repeat(256))] {
+        assert_eq!(accepted(tag(key, value)).target.tags, [(key.to_owned(), value.to_owned())]);
+    }
+    let many = |count: usize| json!({"tags": (0..count).map(|number| (number.to_string(), json!("v"))).collect::<serde_json::Map<_, _>>()});
+    assert_eq!(accepted(many(10)).target.tags.len(), 10);
+    refused(many(11), &["`tags` has 11 tags; an object can have 10"]);
+    for empty in [json!({}), Value::Null] {
+        assert_eq!(accepted(json!({"tags": empty, "metadata": empty})).target.tags, []);
+    }
+
+    let metadata = |name: &str, value: &str| json!({"metadata": {name: value}});
+    let ours = "names that begin with lakegate- are Lakegate's";
+    refused(metadata("lakegate-upload", "x"), &[&format!("`metadata` has the name \"lakegate-upload\"; {ours}")]);
+    for name in ["", "Owner", "a b", "a:b", "\u{e4}"] {
+        let wanted = "a name is made of lower-case letters and digits of ASCII and - _ . and other signs of header names";
+        refused(metadata(name, "x"), &[&format!("`metadata` has the name {name:?}; {wanted}")]);
+    }
+    for value in ["", " x", "x ", "\u{e4}"] {
+        let wanted = "a value is made of printable characters of ASCII, with no space at either end";
+        refused(metadata("a", value), &[&format!("`metadata` has {value:?} as the value of \"a\"; {wanted}")]);
+    }
+    refused(metadata("a", "{{TABLE}}"), &["`metadata` has \"{{TABLE}}\" as the value of \"a\"; placeholders are for paths alone"]);
+    let most = "x".repeat(1_664 - 11 - 1);
+    assert_eq!(accepted(metadata("a", &most)).target.metadata[0].1, most);
+    refused(metadata("ab", &most), &["`metadata` has 1665 bytes; at most 1664 are possible, each name counted with x-amz-meta-"]);
+    assert_eq!(
+        parsed(&with(json!({})).replacen('{', r#"{"metadata": {"a": "1", "a": "2"}, "#, 1)).target.metadata,
+        [("a".into(), "2".into())]
+    );
+
+    let lock = |lock: Value| json!({"object_lock": lock});
+    let retention = |days| Some(ObjectLock { retention: Some(Retention { mode: "GOVERNANCE".into(), days }), legal_hold: false });
+    for days in [1, 36_500] {
+        assert_eq!(accepted(lock(json!({"mode": "GOVERNANCE", "retain_days": days}))).target.object_lock, retention(days));
+    }
+    let held = Some(ObjectLock { retention: None, legal_hold: true });
+    assert_eq!(accepted(lock(json!({"legal_hold": true}))).target.object_lock, held);
+    assert_eq!(accepted(lock(Value::Null)).target.object_lock, None);
+    for (written, expected) in [
+        (
+            json!({"mode": "governance", "retain_days": 1}),
+            "invalid `object_lock.mode` value: governance. Allowed values are GOVERNANCE, COMPLIANCE",
+        ),
+        (json!({"mode": "GOVERNANCE", "retain_days": 0}), "`object_lock.retain_days` must be between 1 and 36500, not 0"),
+        (json!({"mode": "GOVERNANCE", "retain_days": 36_501}), "`object_lock.retain_days` must be between 1 and 36500, not 36501"),
+        (json!({"mode": "GOVERNANCE"}), "`object_lock.retain_days` is required with `object_lock.mode`"),
+        (json!({"retain_days": 1}), "`object_lock.mode` (GOVERNANCE or COMPLIANCE) is required with `object_lock.retain_days`"),
+        (json!({}), "`object_lock` must have `mode` and `retain_days`, or `legal_hold: true`"),
+        (json!({"legal_hold": false}), "`object_lock` must have `mode` and `retain_days`, or `legal_hold: true`"),
+    ] {
+        refused(lock(written), &[expected]);
+    }
+
+    for account in ["123", "1234567890123", "12345678901a"] {
+        let message = format!("`expected_bucket_owner` must be the twelve digits of an account of AWS, not {account:?}");
+        refused(json!({"expected_bucket_owner": account}), &[&message]);
+    }
+    refused(json!({"request_payer": "me"}), &["invalid `request_payer` value: me. Allowed values are requester"]);
+    let encryption = |algorithm: &str| {
+        let encryption = json!({"server_side_encryption": algorithm, "sse_kms_key_id": "k", "bucket_key_enabled": true});
+        json!({"server_side_encryption_configuration": encryption})
+    };
+    assert_eq!(accepted(encryption("aws:kms")).target.encryption.and_then(|it| it.bucket_key), Some(true));
+    for algorithm in ["AES256", "aws:kms:dsse"] {
+        refused(encryption(algorithm), &[&format!("`bucket_key_enabled` can only be used with aws:kms, not with {algorithm}")]);
+    }
+    let unmarshal = |message: &str| format!("failed to unmarshal s3 spec: {message}");
+    for field in ["tags", "metadata"] {
+        refused(
+            json!({field: {"a": 1}}),
+            &[&unmarshal(&format!("`{field}` must be an object of strings, not one with something else in it"))],
+        );
+        refused(json!({field: "a=b"}), &[&unmarshal(&format!("`{field}` must be an object of strings, not a string"))]);
+    }
 }

@@ -1,7 +1,8 @@
-//! Utilities that the other crates of the host share: the clock, size-bounded file reading, log levels, and rate-limited logging.
+//! Utilities that the other crates of the host share: the clock, size-bounded file reading, hexadecimal digits, log levels, and rate-limited logging.
 
 pub mod clock;
 pub mod file;
+pub mod hex;
 pub mod log_level;
 pub mod log_limit;
 

@@ -6,11 +6,11 @@ use super::console::{data, error_line};
 use super::exit::{CliError, Exit};
 use super::interrupt;
 use super::target::StoreArgs;
-use bytes::Bytes;
-use lakegate::store::{Authorized, ObjectInfo, ObjectKey, read_whole};
+use lakegate::store::{Authorized, ChecksumAlgorithm, ObjectInfo, ObjectKey, read_range, read_whole};
 use lakegate_files::parquet_footer;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Bytes of a file of a manifest: 100,000 objects with long keys and many partitions fit.
 const MAX_MANIFEST_BYTES: u64 = 256 << 20;
@@ -32,7 +32,7 @@ pub struct ManifestArgs {
 /// The subcommands of `manifest`.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum ManifestCommand {
-    /// Check that every object of a manifest is there as the manifest says: size, CRC32 where the store shows one, and the rows in the footers of
+    /// Check that every object of a manifest is there as the manifest says: size, checksum where the store shows it, and the rows in the footers of
     /// Parquet files.
     Verify(VerifyArgs),
 }
@@ -133,7 +133,15 @@ struct Meta {
 
 #[derive(Debug, Deserialize)]
 struct EntryExtra {
-    crc32: Option<String>,
+    /// Checksums by the names of their algorithms, among others.
+    #[serde(flatten)]
+    fields: BTreeMap<String, Value>,
+}
+
+impl EntryExtra {
+    fn checksum(&self, algorithm: ChecksumAlgorithm) -> Option<&str> {
+        self.fields.get(algorithm.name())?.as_str()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -201,10 +209,12 @@ async fn check(bucket: &Bucket, entry: &Entry, is_parquet: bool, found: &mut Fou
         found.problem(format!("{url} has {} bytes instead of {}", info.bytes.unwrap_or_default(), meta.content_length));
         return Ok(());
     }
-    if let (Some(expected), Some(shown)) = (lakegate.as_ref().and_then(|extra| extra.crc32.as_ref()), &info.crc32) {
-        found.checksums += 1;
-        if expected != shown {
-            found.problem(format!("{url} has the CRC32 {shown} instead of {expected}"));
+    for (algorithm, shown) in &info.checksums {
+        if let Some(expected) = lakegate.as_ref().and_then(|extra| extra.checksum(*algorithm)) {
+            found.checksums += 1;
+            if expected != shown {
+                found.problem(format!("{url} has the {} {shown} instead of {expected}", algorithm.name().to_uppercase()));
+            }
         }
     }
     if is_parquet && let Some(rows) = meta.record_count {
@@ -223,7 +233,7 @@ async fn footer_rows(bucket: &Bucket, key: &Authorized<ObjectKey>, info: &Object
     let mut wanted = FOOTER_BYTES;
     loop {
         let from = bytes.saturating_sub(wanted);
-        let tail = tail(bucket, key, info, from..bytes).await?;
+        let tail = read_range(&*bucket.store, key, info, from..bytes).await.map_err(store_failed)?;
         match parquet_footer::rows(&tail) {
             Err(parquet_footer::Unreadable::TooShort { needed }) if needed > wanted && needed <= bytes.min(MAX_MANIFEST_BYTES) => {
                 wanted = needed
@@ -231,15 +241,4 @@ async fn footer_rows(bucket: &Bucket, key: &Authorized<ObjectKey>, info: &Object
             rows => return Ok(rows.map_err(|error| error.to_string())),
         }
     }
-}
-
-async fn tail(bucket: &Bucket, key: &Authorized<ObjectKey>, info: &ObjectInfo, range: std::ops::Range<u64>) -> Result<Bytes, CliError> {
-    let mut tail = Vec::new();
-    let mut from = range.start;
-    while from < range.end {
-        let to = range.end.min(from + lakegate::store::MAX_READ_BYTES);
-        tail.extend_from_slice(&bucket.store.read(key, info, from..to).await.map_err(store_failed)?);
-        from = to;
-    }
-    Ok(tail.into())
 }

@@ -98,6 +98,14 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
         format!("  as {} with content type {}", formats.join(", "), content_types.join(", ")),
         format!("  ACLs {acls:?}; encryption {encryption:?}{required}; KMS keys {kms_keys:?}"),
         format!(
+            "  storage classes {:?}; tags {:?}; metadata {:?}; locks {:?}, days at most: {}",
+            grant.storage_classes,
+            grant.tags,
+            grant.metadata,
+            grant.object_lock,
+            grant.max_retain_days.unwrap_or_default()
+        ),
+        format!(
             "  bytes per object: {}; objects per day: {}; bytes per day: {}",
             limit(grant.max_object_bytes),
             limit(grant.daily_objects),

@@ -91,9 +91,9 @@ pub struct Target {
     /// Size of the parts of a multipart upload, such as 16MiB [default: depends on the object].
     #[arg(long, value_name = "SIZE")]
     pub part_size: Option<Size>,
-    /// Checksum to send objects with: crc32, or none for stores that refuse checksum headers [default: crc32, unless
+    /// Checksum to send objects with: crc32, crc32c, crc64nvme, sha256, or none for stores that refuse checksum headers [default: crc32, unless
     /// AWS_REQUEST_CHECKSUM_CALCULATION is when_required].
-    #[arg(long, value_name = "crc32|none")]
+    #[arg(long, value_name = "NAME")]
     pub checksum_algorithm: Option<String>,
     /// Which store, and as whom.
     #[command(flatten)]

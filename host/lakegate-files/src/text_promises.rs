@@ -6,6 +6,7 @@ use super::tests::cell;
 use super::text::{Dialect, TextRows};
 use super::{InputError, parse_override};
 use arrow_array::{Array, RecordBatch};
+use lakegate_base::hex::to_hex;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
@@ -263,10 +264,6 @@ fn instant(text: &str) -> Option<(i64, u32)> {
     Some((read.timestamp(), read.timestamp_subsec_nanos()))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Is this what was written? `nearest`: a float may be the nearest one.
 fn same(column_type: &ColumnType, written: &str, shown: &str, nearest: bool) -> bool {
     match column_type {
@@ -283,10 +280,10 @@ fn same(column_type: &ColumnType, written: &str, shown: &str, nearest: bool) -> 
         ColumnType::Float(_) | ColumnType::Decimal(..) => number(written) == number(shown),
         ColumnType::Timestamp(_) | ColumnType::DateTime(_) => instant(written).is_some() && instant(written) == instant(shown),
         ColumnType::Time => instant(&format!("2000-01-01T{written}")) == instant(&format!("2000-01-01T{shown}")),
-        ColumnType::Json => hex(written.as_bytes()) == shown,
+        ColumnType::Json => to_hex(written.as_bytes()) == shown,
         ColumnType::Binary => {
             use base64::Engine;
-            base64::engine::general_purpose::STANDARD.decode(written).is_ok_and(|bytes| hex(&bytes) == shown)
+            base64::engine::general_purpose::STANDARD.decode(written).is_ok_and(|bytes| to_hex(&bytes) == shown)
         }
         ColumnType::Uuid => written.to_ascii_lowercase().replace('-', "") == shown,
         ColumnType::Integer(_) | ColumnType::Date | ColumnType::Utf8 => written == shown,

@@ -28,10 +28,11 @@ use s3s::{S3Result, s3_error};
 use super::error::io_error;
 use super::guard::Guard;
 use super::layout::{MAX_KEY_BYTES, key_to_path, path_to_key};
-use super::receive::{TempFile, hex};
+use super::receive::TempFile;
 use super::record::{Attributes, ObjectRecord, from_unix_nanos, read_plain, unix_nanos};
 use super::session::Session;
 use lakegate_base::file;
+use lakegate_base::hex::to_hex;
 
 /// The folder for all that is not an object. No bucket's name begins with a dot.
 const PRIVATE_FOLDER: &str = ".lakegate";
@@ -352,7 +353,7 @@ impl Disk {
             _ => Ok(Some(ObjectRecord {
                 key: key.to_owned(),
                 size: metadata.len(),
-                etag: hex(&md5_of(&path).map_err(io_error)?),
+                etag: to_hex(&md5_of(&path).map_err(io_error)?),
                 modified_unix_nanos,
                 attributes: Attributes::default(),
                 checksums: BTreeMap::new(),

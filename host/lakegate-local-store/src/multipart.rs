@@ -20,9 +20,10 @@ use s3s::{S3Error, S3Result, s3_error};
 
 use super::disk::{COPY_BYTES, Disk, Overwrite, check_key};
 use super::error::io_error;
-use super::receive::{Hasher, Received, TempFile, hex, random_name};
+use super::receive::{Hasher, Received, TempFile, random_name};
 use super::record::{ObjectRecord, PartRecord, UploadRecord, read_record, unix_nanos};
 use lakegate_base::file;
+use lakegate_base::hex::{from_hex, to_hex};
 
 /// The most parts an object may have.
 pub(super) const MAX_PARTS: u32 = 10_000;
@@ -89,7 +90,7 @@ impl Disk {
         let record = PartRecord {
             number,
             size: part.size,
-            etag: hex(&part.md5),
+            etag: to_hex(&part.md5),
             modified_unix_nanos: unix_nanos(lakegate_base::clock::now()),
             checksums: part.checksums,
         };
@@ -156,7 +157,7 @@ impl Disk {
         let record = ObjectRecord {
             key: key.to_owned(),
             size,
-            etag: format!("{}-{}", hex(&md5.finalize()), parts.len()),
+            etag: format!("{}-{}", to_hex(&md5.finalize()), parts.len()),
             modified_unix_nanos: 0,
             attributes: upload.attributes,
             checksums,
@@ -287,10 +288,7 @@ fn composite(algorithm: &str, parts: &[&PartRecord]) -> S3Result<Option<String>>
 }
 
 fn unhex(etag: &str) -> S3Result<Vec<u8>> {
-    (0..etag.len() / 2)
-        .map(|at| etag.get(at * 2..at * 2 + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
-        .collect::<Option<_>>()
-        .ok_or_else(|| s3_error!(InternalError, "The record of a part is damaged."))
+    from_hex(etag).ok_or_else(|| s3_error!(InternalError, "The record of a part is damaged."))
 }
 
 fn no_such_upload() -> S3Error {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::SeekFrom;
 use std::sync::Arc;
 
+use lakegate_base::hex::{from_hex, to_hex};
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use super::disk::{COPY_BYTES, Disk, Listed, Overwrite, Page, check_key, modified};
 use super::error::io_error;
 use super::multipart::{CompletedPart as ClaimedPart, Completion, MAX_PARTS};
-use super::receive::{Claims, Received, hex};
+use super::receive::{Claims, Received};
 use super::record::{Attributes, ObjectRecord, UploadRecord, from_unix_nanos, recorded_headers, unix_nanos};
 
 /// The most lines of one listing, as in S3.
@@ -133,7 +134,7 @@ impl S3 for Service {
         let record = self
             .blocking(move |disk| {
                 let Received { file, size, md5, checksums } = received;
-                let record = ObjectRecord { key, size, etag: hex(&md5), modified_unix_nanos: 0, attributes, checksums };
+                let record = ObjectRecord { key, size, etag: to_hex(&md5), modified_unix_nanos: 0, attributes, checksums };
                 disk.put(&bucket, file, record, overwrite)
             })
             .await?;
@@ -259,8 +260,8 @@ impl S3 for Service {
         let truncated = limit > 0 && lines.len() > limit;
         lines.truncate(limit);
         let next_token = lines.last().filter(|_| truncated).map(|line| match line {
-            Listed::Object(record) => hex(record.key.as_bytes()),
-            Listed::Prefix(prefix) => hex(prefix.as_bytes()),
+            Listed::Object(record) => to_hex(record.key.as_bytes()),
+            Listed::Prefix(prefix) => to_hex(prefix.as_bytes()),
         });
         let encode = encoder(input.encoding_type.as_ref());
         let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
@@ -586,7 +587,5 @@ fn encoder(encoding: Option<&EncodingType>) -> fn(&str) -> String {
 }
 
 fn unhex_text(token: &str) -> Option<String> {
-    let bytes: Option<Vec<u8>> =
-        (0..token.len().div_ceil(2)).map(|at| u8::from_str_radix(token.get(at * 2..at * 2 + 2)?, 16).ok()).collect();
-    String::from_utf8(bytes?).ok()
+    String::from_utf8(from_hex(token)?).ok()
 }

@@ -94,8 +94,8 @@ pub use store::memory::MemoryStore;
 /// What a spec says, once the component has checked it.
 pub mod spec {
     pub use crate::storage::target::{
-        ColumnFacts, CommitPlan, Configuration, CredentialSource, Encryption, ManifestPlan, ObjectAttributes, ObjectFacts, SpecProblem,
-        StorageTarget,
+        ColumnFacts, CommitPlan, Configuration, CredentialSource, Encryption, ManifestPlan, ObjectAttributes, ObjectFacts, ObjectLock,
+        Retention, SpecProblem, StorageTarget,
     };
 }
 

@@ -3,6 +3,7 @@
 //! The first line says that there is a seal, and the last one has a digest of all bytes before it. So a truncated sealed file is refused, and so is
 //! one that was changed since. A file without a seal is accepted as it is: nothing in it tells where it should end.
 
+use lakegate_base::hex::to_hex;
 use sha2::{Digest, Sha256};
 use std::fs::Permissions;
 use std::io::Write;
@@ -76,7 +77,7 @@ pub(super) fn replace(file: &Path, before: &str, sealed: &str) -> std::io::Resul
 }
 
 fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    to_hex(&Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

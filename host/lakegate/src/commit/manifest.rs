@@ -5,7 +5,7 @@ use crate::storage::target::ColumnFacts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lakegate_base::clock::rfc3339;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -41,28 +41,29 @@ pub(crate) struct Record {
 }
 
 /// An object as a manifest names it: Redshift's keys, and ours below `lakegate`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
     pub(crate) url: String,
     pub(crate) mandatory: bool,
     pub(crate) meta: Meta,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lakegate: Option<EntryExtra>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Meta {
     pub(crate) content_length: u64,
     pub(crate) record_count: u64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct EntryExtra {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) crc32: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    /// By the name of its algorithm.
+    #[serde(flatten)]
+    pub(crate) checksum: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) partition: BTreeMap<String, Option<String>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) split_offsets: Vec<u64>,
     /// By the path of the column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -106,7 +107,7 @@ impl CommitInfo {
 
     fn entry(&self, receipt: &Receipt) -> Entry {
         let extra = || EntryExtra {
-            crc32: receipt.checksum.clone(),
+            checksum: receipt.checksum.iter().map(|sum| (sum.algorithm.name(), sum.value.clone())).collect(),
             partition: receipt.partition.iter().cloned().collect(),
             split_offsets: receipt.facts.split_offsets.clone(),
             columns: receipt.facts.columns.iter().map(|facts| (facts.path.clone(), facts.into())).collect(),
@@ -227,6 +228,7 @@ fn json_of(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::checksum::{Checksum, ChecksumAlgorithm};
     use crate::storage::object::ObjectKey;
     use crate::storage::target::ObjectFacts;
 
@@ -237,7 +239,7 @@ mod tests {
             bytes: 10 * rows,
             rows,
             etag: "e".into(),
-            checksum: Some("AAAAAA==".into()),
+            checksum: Some(Checksum { algorithm: ChecksumAlgorithm::Crc32, value: "AAAAAA==".into() }),
             was_there: false,
             partition: vec![("country".into(), Some("DE".into())), ("none".into(), None)],
             facts: ObjectFacts {

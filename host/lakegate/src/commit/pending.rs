@@ -74,12 +74,16 @@ impl CommitStage {
         let Some(key) = &self.plan.pending else { return };
         match self.create_record(key, tables, keys, &objects).await {
             Ok(()) => futures::stream::iter(objects).for_each_concurrent(MAX_REQUESTS, |object| object.complete()).await,
-            Err(failure) => self.roll_back(ledger, objects, &failure).await,
+            Err(failure) => self.give_up(ledger, objects, &failure).await,
         }
     }
 
     /// Gives up what waits: no table is committed where one is not.
-    pub(crate) async fn roll_back(&self, ledger: &Ledger, objects: Vec<Box<dyn DeferredObject>>, failure: &Failure) {
+    pub(crate) async fn roll_back(&self, ledger: &Ledger, failure: &Failure) {
+        self.give_up(ledger, self.uploads.take_deferred(), failure).await;
+    }
+
+    async fn give_up(&self, ledger: &Ledger, objects: Vec<Box<dyn DeferredObject>>, failure: &Failure) {
         for object in &objects {
             let message = format!("nothing of the commit {:?} is in the bucket: {}", self.plan.id, failure.message);
             ledger.fail(object.table(), Failure::new(failure.class, message));

@@ -2,10 +2,9 @@
 
 use super::manifest::{CommitInfo, Record};
 use crate::delivery::context::{RecordError, UploadContext};
-use crate::delivery::deferred::DeferredObject;
 use crate::delivery::ledger::{Failure, FailureClass, TABLES, TableReport, WriteReport};
 use crate::policy::tenant_log::Line;
-use crate::storage::object::{IfExists, ObjectKey, OnExisting, PutObject};
+use crate::storage::object::{IfExists, ObjectKey, OnExisting, Purpose, PutObject};
 use crate::storage::target::{CommitKeys, CommitPlan, SyncContext};
 use crate::store::answer::StoreErrorKind;
 use lakegate_base::clock;
@@ -30,13 +29,6 @@ pub(crate) struct CommitStage {
     pub(super) uploads: Arc<UploadContext>,
     /// When the write ended, if that was in another process.
     finished: Option<SystemTime>,
-}
-
-/// What made a commit before this attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Earlier {
-    /// The attempt, if its manifest says.
-    pub(crate) attempt: Option<String>,
 }
 
 impl CommitStage {
@@ -71,25 +63,20 @@ impl CommitStage {
         self.plan.pending.is_some()
     }
 
-    /// The objects that wait for the commit.
-    pub(crate) fn take_deferred(&self) -> Vec<Box<dyn DeferredObject>> {
-        self.uploads.take_deferred()
-    }
-
     /// Whether a table's rows are only wanted if no earlier attempt has committed them. An attempt that would write the same does so again, to
     /// see that it is the same.
     pub(crate) fn skips_committed(&self) -> bool {
         self.plan.create_only.is_some() && self.plan.manifest.is_some() && !self.sync.repeatable
     }
 
-    /// The attempt that has committed a table. Who may not look hears of none, and finds out in the end.
+    /// The attempt that has committed a table: empty if its manifest names none. Who may not look hears of none, and finds out in the end.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub(crate) async fn earlier(&self, keys: &CommitKeys) -> Result<Option<Earlier>, Failure> {
+    pub(crate) async fn earlier(&self, keys: &CommitKeys) -> Result<Option<String>, Failure> {
         let Some(key) = keys.manifest.as_deref() else { return Ok(None) };
         match self.uploads.head_record(object_key(key)?).await {
-            Ok(found) => Ok(found.map(|info| Earlier { attempt: info.metadata.get(ATTEMPT_KEY).cloned() })),
+            Ok(found) => Ok(found.map(|info| info.metadata.get(ATTEMPT_KEY).cloned().unwrap_or_default())),
             Err(error) if error.kind == StoreErrorKind::Denied => Ok(None),
             Err(error) => Err(Failure::new(FailureClass::Storage, self.uploads.words_of(error))),
         }
@@ -253,5 +240,6 @@ fn object_key(key: &str) -> Result<ObjectKey, Failure> {
 }
 
 pub(super) fn put_object(key: &str, content_type: &str) -> Result<PutObject, Failure> {
-    PutObject::parse(key, content_type).map_err(|error| Failure::new(FailureClass::Data, error.0))
+    let put = PutObject::parse(key, content_type).map_err(|error| Failure::new(FailureClass::Data, error.0))?;
+    Ok(put.with_purpose(Purpose::Record))
 }

@@ -8,6 +8,7 @@ use crate::message::{InvalidMessage, invalid};
 use crate::policy::resources::MemoryHold;
 use crate::policy::tenant::Tenant;
 use crate::policy::tenant_log::Line;
+use crate::storage::checksum::Checksum;
 use crate::storage::object::ObjectKey;
 use crate::storage::target::{ColumnFacts, ObjectFacts};
 use std::collections::HashMap;
@@ -28,8 +29,8 @@ pub struct Receipt {
     pub rows: u64,
     /// The store's ETag.
     pub etag: String,
-    /// CRC32 as base64, where known.
-    pub checksum: Option<String>,
+    /// Where known.
+    pub checksum: Option<Checksum>,
     /// Whether the object was there before this sync, with the same bytes.
     pub was_there: bool,
     /// The partition of its rows: names and values.
@@ -486,7 +487,7 @@ impl Ledger {
 impl Receipt {
     /// Bytes that it takes in memory, about.
     fn kept_bytes(&self) -> u64 {
-        let texts = self.table.len() + self.key.as_str().len() + self.etag.len() + self.checksum.as_ref().map_or(0, String::len);
+        let texts = self.table.len() + self.key.as_str().len() + self.etag.len() + self.checksum.as_ref().map_or(0, |sum| sum.value.len());
         let partition =
             self.partition.iter().map(|(name, value)| PARTITION_VALUE_BYTES + name.len() + value.as_ref().map_or(0, String::len));
         let bound = |bound: &Option<Vec<u8>>| bound.as_ref().map_or(0, Vec::len);

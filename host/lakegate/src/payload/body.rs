@@ -4,6 +4,7 @@
 //! tell a slow connection from a dead one. The disk is never read on an asynchronous thread.
 
 use super::spill::Extent;
+use crate::storage::checksum::{Checksum, ChecksumAlgorithm, Hasher};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use md5::{Digest, Md5};
@@ -54,15 +55,15 @@ impl Payload {
         &self.pieces
     }
 
-    /// The CRC32 of all bytes. Spilled or long payloads are read on a blocking thread.
+    /// A checksum of all bytes. Spilled or long payloads are read on a blocking thread.
     ///
     /// # Errors
     /// The disk's.
-    pub async fn crc32(&self) -> io::Result<u32> {
-        self.worked_off(|payload| {
-            let mut hasher = crc32fast::Hasher::new();
+    pub async fn checksum(&self, algorithm: ChecksumAlgorithm) -> io::Result<Checksum> {
+        self.worked_off(move |payload| {
+            let mut hasher = Hasher::new(algorithm);
             payload.each(|bytes| hasher.update(bytes))?;
-            Ok(hasher.finalize())
+            Ok(hasher.finish())
         })
         .await
     }
@@ -131,7 +132,7 @@ impl Payload {
         .await
     }
 
-    async fn worked_off<T: Send + 'static>(&self, work: fn(&Self) -> io::Result<T>) -> io::Result<T> {
+    async fn worked_off<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static) -> io::Result<T> {
         if self.is_short() {
             return work(self);
         }
@@ -303,9 +304,15 @@ mod tests {
     #[tokio::test]
     async fn the_checksum_is_that_of_the_whole() {
         let (payload, whole) = payload();
-        assert_eq!(payload.crc32().await.expect("in memory"), crc32fast::hash(&whole));
-        assert_eq!(Payload::default().crc32().await.expect("nothing to read"), 0);
-        let long = Payload::new(vec![Piece::Memory(vec![7; 2 << 20].into())]);
-        assert_eq!(long.crc32().await.expect("in memory"), crc32fast::hash(&vec![7; 2 << 20]));
+        let long = vec![7; 2 << 20];
+        for algorithm in ChecksumAlgorithm::ALL {
+            for (payload, bytes) in
+                [(&payload, whole.as_slice()), (&Payload::default(), &[]), (&Payload::new(vec![Piece::Memory(long.clone().into())]), &long)]
+            {
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update(bytes);
+                assert_eq!(payload.checksum(algorithm).await.expect("in memory"), hasher.finish());
+            }
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! What one tenant may do, as the operator writes it down. Nothing is granted that is not named.
 
 use super::denied::{Denied, MAX_QUOTED_BYTES, cut};
+use crate::storage::checksum::ChecksumAlgorithm;
 use crate::storage::endpoint::{Endpoint, is_region};
+use crate::storage::headers::{self, LOCK_MODES, MAX_RETAIN_DAYS};
 use crate::storage::object::{ObjectKey, PutObject};
-use crate::storage::target::{Configuration, CredentialSource};
+use crate::storage::target::{Configuration, CredentialSource, ObjectLock, StorageTarget};
 use serde::Deserialize;
 
 /// Bytes of a format's name. Real ones have less than ten.
 const MAX_FORMAT_NAME_BYTES: usize = 64;
+
+/// What grants a lock without an end, beside the modes of those that have one.
+pub(super) const LEGAL_HOLD: &str = "legal_hold";
 
 /// What a tenant may ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -43,6 +48,29 @@ pub struct Grant {
     /// Whether a spec without encryption is refused.
     #[serde(default)]
     pub encryption_required: bool,
+    /// Whether a spec may say if the bucket has a key of its own (`bucket_key_enabled`).
+    #[serde(default)]
+    pub bucket_keys: bool,
+    /// Storage classes that may be asked for.
+    #[serde(default)]
+    pub storage_classes: Vec<String>,
+    /// Keys of tags that a spec may set, letter by letter.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Names of user metadata that a spec may set, letter by letter.
+    #[serde(default)]
+    pub metadata: Vec<String>,
+    /// Locks that may be asked for: `GOVERNANCE`, `COMPLIANCE`, `legal_hold`.
+    #[serde(default)]
+    pub object_lock: Vec<String>,
+    /// The most days that an object may be locked for.
+    pub max_retain_days: Option<u32>,
+    /// Accounts that may be named as the bucket's owner.
+    #[serde(default)]
+    pub bucket_owners: Vec<String>,
+    /// Whether a spec may have the operator pay for requests (`request_payer`).
+    #[serde(default)]
+    pub requester_pays: bool,
     /// The most retries that a spec may ask for; unless granted, it may not speak of them.
     pub max_retries: Option<u32>,
     /// The longest pause between retries that a spec may ask for, in seconds.
@@ -50,7 +78,7 @@ pub struct Grant {
     pub max_backoff_seconds: u32,
     /// The largest part that a spec may ask for, in bytes; unless granted, it may not speak of it.
     pub max_part_bytes: Option<u64>,
-    /// Checksums that a spec may ask for: `crc32`, `none`; unless granted, it may not speak of them.
+    /// Checksums that a spec may ask for: `crc32`, `crc32c`, `crc64nvme`, `sha256`, `none`; unless granted, it may not speak of them.
     #[serde(default)]
     pub checksum_algorithms: Vec<String>,
     /// Ways of delivery that a spec may ask for beside `at_least_once`: `exactly_once`. The role of a tenant that has it may read its objects.
@@ -133,9 +161,12 @@ impl Grant {
         for mode in self.encryption.iter().filter(|mode| !["AES256", "aws:kms", "aws:kms:dsse"].contains(&mode.as_str())) {
             problems.push(format!("`encryption`: {mode:?} is not one of AES256, aws:kms, aws:kms:dsse"));
         }
-        for name in self.checksum_algorithms.iter().filter(|name| !["crc32", "none"].contains(&name.as_str())) {
-            problems.push(format!("`checksum_algorithms`: {name:?} is not one of crc32, none"));
+        let is_known = |name: &str| name == "none" || ChecksumAlgorithm::parse(name).is_some();
+        for name in self.checksum_algorithms.iter().filter(|name| !is_known(name)) {
+            let known = ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::name).join(", ");
+            problems.push(format!("`checksum_algorithms`: {name:?} is not one of {known}, none"));
         }
+        self.header_problems(&mut problems);
         if self.region.is_empty() {
             problems.push("`region` is empty".to_owned());
         } else if !is_region(&self.region) {
@@ -162,6 +193,36 @@ impl Grant {
             problems.push("`skip_tls_verify` is for an `endpoint`, and none is named".to_owned());
         }
         problems
+    }
+
+    /// What is wrong with what it grants of the headers of objects.
+    fn header_problems(&self, problems: &mut Vec<String>) {
+        type Rule = fn(&str) -> bool;
+        let is_lock: Rule = |name| name == LEGAL_HOLD || LOCK_MODES.contains(&name);
+        for (name, list, is_good, wanted) in [
+            (
+                "storage_classes",
+                &self.storage_classes,
+                headers::is_storage_class as Rule,
+                "the name of a storage class, such as STANDARD_IA",
+            ),
+            ("tags", &self.tags, headers::is_tag_key, "the key of a tag as S3 takes it"),
+            ("metadata", &self.metadata, headers::is_metadata_name, "a name in lower case that can stand in a header and is none of ours"),
+            ("object_lock", &self.object_lock, is_lock, "one of GOVERNANCE, COMPLIANCE, legal_hold"),
+            ("bucket_owners", &self.bucket_owners, headers::is_account, "the twelve digits of an account"),
+        ] {
+            for value in list.iter().filter(|value| !is_good(value)) {
+                problems.push(format!("`{name}`: {:?} is not {wanted}", cut(value, MAX_QUOTED_BYTES)));
+            }
+        }
+        let retains = self.object_lock.iter().any(|lock| LOCK_MODES.contains(&lock.as_str()));
+        match self.max_retain_days {
+            None if retains => problems.push("`object_lock` with a mode and without `max_retain_days`: nothing could be locked".to_owned()),
+            Some(days) if !(1..=MAX_RETAIN_DAYS).contains(&days) => {
+                problems.push(format!("`max_retain_days` must be between 1 and {MAX_RETAIN_DAYS}, not {days}"));
+            }
+            _ => {}
+        }
     }
 
     /// Decides on a rendered request.
@@ -252,6 +313,7 @@ impl Grant {
         });
         let key = target.encryption.as_ref().and_then(|asked| asked.kms_key_id.as_ref());
         rules.push(key.map_or(Ok(()), |key| is_granted("kms_keys", &self.kms_keys, key)));
+        self.header_rules(target, &mut rules);
         rules.push(bound("max_retries", target.max_retries.map(u64::from), self.max_retries.map(u64::from)));
         rules.push(bound("max_backoff_seconds", Some(target.max_backoff_seconds.into()), Some(self.max_backoff_seconds.into())));
         rules.push(bound("max_part_bytes", target.part_size_bytes, self.max_part_bytes));
@@ -265,6 +327,25 @@ impl Grant {
         rules.push(refuse(manifests, "manifest_prefixes", "`manifest` and `visibility: on_commit` are not granted"));
         rules.push(refuse(target.log_requests && !self.request_log, "request_log", "`aws_debug` is not granted"));
         rules.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// What a spec asks of the headers of objects and requests.
+    fn header_rules(&self, target: &StorageTarget, rules: &mut Vec<Result<(), Denied>>) {
+        let StorageTarget { storage_class, tags, metadata, object_lock, expected_bucket_owner, requester_pays, .. } = target;
+        let asks_for_key = target.encryption.as_ref().is_some_and(|asked| asked.bucket_key.is_some());
+        rules.push(refuse(asks_for_key && !self.bucket_keys, "bucket_keys", "`bucket_key_enabled` is not granted"));
+        rules.extend(storage_class.iter().map(|class| is_granted("storage_classes", &self.storage_classes, class)));
+        // The first of many: how many there are is for the component to say.
+        rules.extend(tags.iter().map(|(key, _)| is_granted("tags", &self.tags, key)).find(Result::is_err));
+        rules.extend(metadata.iter().map(|(name, _)| is_granted("metadata", &self.metadata, name)).find(Result::is_err));
+        if let Some(ObjectLock { retention, legal_hold }) = object_lock {
+            let hold = legal_hold.then(|| is_granted("object_lock", &self.object_lock, LEGAL_HOLD));
+            rules.extend(retention.iter().map(|retention| is_granted("object_lock", &self.object_lock, &retention.mode)).chain(hold));
+            let days = retention.as_ref().map(|retention| retention.days.into());
+            rules.push(bound("max_retain_days", days, self.max_retain_days.map(u64::from)));
+        }
+        rules.extend(expected_bucket_owner.iter().map(|owner| is_granted("bucket_owners", &self.bucket_owners, owner)));
+        rules.push(refuse(*requester_pays && !self.requester_pays, "requester_pays", "`request_payer` is not granted"));
     }
 }
 

@@ -1,7 +1,8 @@
 //! A grant in the store's own terms: the policy that a tenant's role is assumed with.
 
-use super::grant::Grant;
+use super::grant::{Grant, LEGAL_HOLD};
 use crate::storage::endpoint::Endpoint;
+use crate::storage::headers::LOCK_MODES;
 use serde_json::{Value, json};
 
 impl Grant {
@@ -27,27 +28,31 @@ impl Grant {
             json!({"Effect": "Allow", "Action": ["s3:AbortMultipartUpload"], "Resource": objects}),
             json!({"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": [format!("arn:{partition}:s3:::*")], "Condition": other_mode}),
         ];
-        statements.extend(self.record_statements(partition, &objects));
+        let records = self.records(partition);
+        statements.extend(self.record_statements(&objects, &records));
         statements.extend(self.acl_statement(&objects));
+        statements.extend(self.header_statements(&[objects, records].concat()));
         statements.extend(self.kms_statement(partition));
         in_latin(&json!({"Version": "2012-10-17", "Statement": statements}).to_string())
     }
 
+    /// Where manifests may be.
+    fn records(&self, partition: &str) -> Vec<String> {
+        let of = |bucket: &String| {
+            let bucket = bucket.clone();
+            self.manifest_prefixes.iter().map(move |prefix| format!("arn:{partition}:s3:::{bucket}/{}*", literal(prefix)))
+        };
+        self.buckets.iter().flat_map(of).collect()
+    }
+
     /// Manifests are put under prefixes of their own; exactly-once delivery looks at the objects that have a key already.
-    fn record_statements(&self, partition: &str, objects: &[String]) -> Vec<Value> {
-        let records: Vec<String> = self
-            .buckets
-            .iter()
-            .flat_map(|bucket| {
-                self.manifest_prefixes.iter().map(move |prefix| format!("arn:{partition}:s3:::{bucket}/{}*", literal(prefix)))
-            })
-            .collect();
+    fn record_statements(&self, objects: &[String], records: &[String]) -> Vec<Value> {
         let mut statements = Vec::new();
         if !records.is_empty() {
             statements.push(json!({"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": records}));
         }
         if !self.delivery.is_empty() {
-            let read = [objects, records.as_slice()].concat();
+            let read = [objects, records].concat();
             statements.push(json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": read}));
         }
         statements
@@ -60,6 +65,34 @@ impl Grant {
             statement["Condition"] = json!({"StringEquals": {"s3:x-amz-acl": self.acls}});
         }
         (!self.acls.is_empty()).then_some(statement)
+    }
+
+    /// Tags and locks as granted: each needs a permission beside that to put. Other stores than AWS need not know the conditions. A day more
+    /// than granted leaves room for clocks that differ.
+    fn header_statements(&self, places: &[String]) -> Vec<Value> {
+        let allow = |action: &str, condition: Value| {
+            let mut statement = json!({"Effect": "Allow", "Action": [action], "Resource": places});
+            if self.is_at_aws() && !condition.is_null() {
+                statement["Condition"] = condition;
+            }
+            statement
+        };
+        let modes: Vec<&String> = self.object_lock.iter().filter(|lock| LOCK_MODES.contains(&lock.as_str())).collect();
+        let days = self.max_retain_days.unwrap_or_default().saturating_add(1).to_string();
+        let tagging = allow("s3:PutObjectTagging", json!({"ForAllValues:StringEquals": {"s3:RequestObjectTagKeys": self.tags}}));
+        let retention = json!({
+            "StringEquals": {"s3:object-lock-mode": modes},
+            "NumericLessThanEquals": {"s3:object-lock-remaining-retention-days": days},
+        });
+        let hold = allow("s3:PutObjectLegalHold", Value::Null);
+        [
+            (!self.tags.is_empty()).then_some(tagging),
+            (!modes.is_empty()).then(|| allow("s3:PutObjectRetention", retention)),
+            self.object_lock.iter().any(|lock| lock == LEGAL_HOLD).then_some(hold),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn kms_statement(&self, partition: &str) -> Option<Value> {

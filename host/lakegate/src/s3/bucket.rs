@@ -1,23 +1,25 @@
 //! One bucket: what the requests of a client have in common, and the single requests that more than one operation is made of.
 
+use super::digest::{Digest, shown_checksum, with_checksum};
 use super::exchange::Exchange;
 use super::failure::Failure;
-use super::object_options::ObjectOptions;
-use super::options::Checksums;
+use super::object_options::{ObjectOptions, TOKEN_KEY};
 use super::place::StoreLocation;
 use super::request_log::RequestLog;
 use super::retry::{Attempt, Retry, watched};
 use super::sizes::PartSizes;
 use crate::payload::body::{Payload, Progress};
+use crate::storage::checksum::{Checksum, ChecksumAlgorithm};
 use crate::storage::object::{IfExists, PutObject};
 use crate::store::answer::{ObjectInfo, StoreError, StoreErrorKind, Stored};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
+use aws_smithy_async::time::TimeSource;
 use aws_smithy_types::body::SdkBody;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use std::collections::HashMap;
+use lakegate_base::hex::to_hex;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,27 +29,18 @@ use std::time::Duration;
 /// Bytes of an ETag or an upload id. They are kept until an object is confirmed, an ETag with its receipt. Real ones have some dozens.
 const MAX_NAMED_BYTES: usize = 1 << 10;
 
-/// The metadata key of the token that tells an object of ours from another.
-pub(super) const TOKEN_KEY: &str = "lakegate-upload";
-
 /// What the requests of one client have in common.
 pub(super) struct Bucket {
     pub(super) sdk: aws_sdk_s3::Client,
     pub(super) place: StoreLocation,
     pub(super) options: ObjectOptions,
     pub(super) sizes: PartSizes,
-    pub(super) checksums: Checksums,
+    /// What bytes are sent with; [`None`]: a Content-MD5.
+    pub(super) checksum: Option<ChecksumAlgorithm>,
     pub(super) retry: Retry,
     pub(super) log_requests: bool,
     /// True once the store has confirmed an object without naming its ETag: from then on objects carry a token at once.
     pub(super) nameless: AtomicBool,
-}
-
-/// What a body is sent with, so that damage on its way is seen: base64, one of the two.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Digest {
-    pub(super) crc32: Option<String>,
-    pub(super) md5: Option<String>,
 }
 
 impl Bucket {
@@ -70,12 +63,11 @@ impl Bucket {
             .key(key.as_str())
             .content_type(content_type.as_str())
             .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
-            .set_checksum_crc32(digest.crc32.clone())
-            .set_content_md5(digest.md5.clone())
+            .set_content_md5(digest.md5().cloned())
             .set_if_none_match(if_none_match(put))
-            .set_metadata(metadata(put, token))
             .body(stream(body, &progress));
-        let request = self.options.on_put(request);
+        let request = with_checksum!(request, digest.checksum());
+        let request = self.options.on_put(request, put, token, self.retry.clock.now());
         let request = request.customize().interceptor(self.log(key.as_str(), attempt.number)).interceptor(exchange.clone());
         let send = async {
             match request.send().await {
@@ -87,13 +79,13 @@ impl Bucket {
         if let Err(failure) = exchange.confirm(&self.place) {
             return Err(failure.without_rows(body).await);
         }
-        let (ours, theirs) = (digest.crc32.as_deref(), answer.checksum_crc32());
-        same_checksum(ours, theirs)?;
-        let checksum = digest.crc32.clone();
+        let checksum = digest.checksum().cloned();
+        let theirs = checksum.as_ref().and_then(|ours| shown_checksum!(answer, ours.algorithm));
+        same_checksum(checksum.as_ref(), theirs)?;
         match answer.e_tag().filter(|etag| !etag.is_empty()) {
             Some(etag) => Ok(Some(Stored { etag: self::etag(Some(etag))?, checksum, was_there: false })),
             // Who knows the checksum of the bytes has them.
-            None if ours.is_some() && ours == theirs => Ok(Some(Stored { etag: String::new(), checksum, was_there: false })),
+            None if theirs.is_some() => Ok(Some(Stored { etag: String::new(), checksum, was_there: false })),
             None => Ok(None),
         }
     }
@@ -104,7 +96,7 @@ impl Bucket {
         match self.head(put.key.as_str(), token, body.length(), &Attempt::first()).await {
             Ok(etag) => {
                 self.nameless.store(true, Ordering::Relaxed);
-                Ok(Stored { etag, checksum: digest.crc32.clone(), was_there: false })
+                Ok(Stored { etag, checksum: digest.checksum().cloned(), was_there: false })
             }
             Err(head) => Err(Failure::doubtful(200, &format!("{NAMELESS}, and HEAD does not show the object either: {}", head.text()))),
         }
@@ -131,7 +123,11 @@ impl Bucket {
         Ok(ObjectInfo {
             bytes: answer.content_length().and_then(|length| u64::try_from(length).ok()),
             etag,
-            crc32: answer.checksum_crc32().filter(|sum| sum.len() <= MAX_NAMED_BYTES).map(str::to_owned),
+            checksums: ChecksumAlgorithm::ALL
+                .into_iter()
+                .filter_map(|algorithm| Some((algorithm, shown_checksum!(answer, algorithm).filter(|sum| sum.len() <= MAX_NAMED_BYTES)?)))
+                .map(|(algorithm, sum)| (algorithm, sum.to_owned()))
+                .collect(),
             content_type: answer.content_type().map(str::to_owned),
             is_kms_encrypted: answer.server_side_encryption().is_some_and(|kind| *kind != ServerSideEncryption::Aes256),
             metadata: answer.metadata.unwrap_or_default().into_iter().collect(),
@@ -180,9 +176,9 @@ impl Bucket {
 
     /// What a body is sent with.
     pub(super) async fn digest(&self, operation: &str, body: &Payload) -> Result<Digest, StoreError> {
-        let digest = match self.checksums {
-            Checksums::Auto => body.crc32().await.map(|crc| Digest { crc32: Some(STANDARD.encode(crc.to_be_bytes())), md5: None }),
-            Checksums::None => body.md5().await.map(|md5| Digest { crc32: None, md5: Some(STANDARD.encode(md5)) }),
+        let digest = match self.checksum {
+            Some(algorithm) => body.checksum(algorithm).await.map(Digest::Checksum),
+            None => body.md5().await.map(|md5| Digest::Md5(STANDARD.encode(md5))),
         };
         digest.map_err(|error| {
             let failure = Failure::lasting(StoreErrorKind::Unavailable, format!("the spill file cannot be read: {error}"));
@@ -205,13 +201,6 @@ pub(super) fn if_none_match(put: &PutObject) -> Option<String> {
     matches!(put.if_exists, IfExists::Keep(_)).then(|| "*".to_owned())
 }
 
-/// The user metadata of an object: the put's own, and the token.
-pub(super) fn metadata(put: &PutObject, token: Option<&String>) -> Option<HashMap<String, String>> {
-    let token = token.map(|token| (TOKEN_KEY.to_owned(), token.clone()));
-    let all: HashMap<String, String> = put.metadata.clone().into_iter().chain(token).collect();
-    (!all.is_empty()).then_some(all)
-}
-
 /// The body of a request, readable again if the SDK has to.
 pub(super) fn stream(body: &Payload, progress: &Arc<Progress>) -> ByteStream {
     let (body, progress) = (body.clone(), progress.clone());
@@ -222,7 +211,7 @@ pub(super) fn stream(body: &Payload, progress: &Arc<Progress>) -> ByteStream {
 pub(super) fn random_token() -> Result<String, StoreError> {
     let mut random = [0; 16];
     match getrandom::fill(&mut random) {
-        Ok(()) => Ok(random.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Ok(()) => Ok(to_hex(&random)),
         Err(error) => {
             Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the machine gives no random numbers: {error}") })
         }
@@ -246,9 +235,12 @@ pub(super) fn named(what: &str, value: Option<&str>) -> Result<String, Failure> 
     Err(Failure::doubtful(200, &wrong))
 }
 
-pub(super) fn same_checksum(ours: Option<&str>, theirs: Option<&str>) -> Result<(), Failure> {
+/// A store need not name a checksum; one that it names is that of the bytes sent.
+pub(super) fn same_checksum(ours: Option<&Checksum>, theirs: Option<&str>) -> Result<(), Failure> {
     match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours != theirs => Err(Failure::doubtful(200, "the store's checksum is not that of the bytes sent")),
+        (Some(ours), Some(theirs)) if ours.value != theirs => {
+            Err(Failure::doubtful(200, "the store's checksum is not that of the bytes sent"))
+        }
         _ => Ok(()),
     }
 }

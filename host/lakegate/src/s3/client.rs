@@ -41,7 +41,7 @@ impl S3Client {
     /// [`StoreError`] if no credentials can be had or the target cannot be used.
     pub(crate) async fn connect(target: &StorageTarget, options: &ConnectOptions) -> Result<Self, StoreError> {
         let sizes = part_sizes(target, options)?;
-        let Connection { sdk, place, checksums, credentials, clock } = connect::client(target, options).await?;
+        let Connection { sdk, place, checksum, credentials, clock } = connect::client(target, options).await?;
         // Other stores than AWS may demand equal parts.
         let sizes = if place.is_endpoint { sizes.equal() } else { sizes };
         Ok(Self(Arc::new(Bucket {
@@ -49,7 +49,7 @@ impl S3Client {
             place,
             options: ObjectOptions::from_target(target),
             sizes,
-            checksums,
+            checksum,
             retry: Retry {
                 budget: target
                     .max_retries

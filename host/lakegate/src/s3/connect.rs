@@ -2,8 +2,10 @@
 
 use super::clock::StoreClock;
 use super::credentials::Renewable;
+use super::every_request::EveryRequest;
 use super::failure::{Failure, credentials_failure};
 use super::inputs::{Checked, check_bucket_at, check_environment, check_target, refused};
+use super::object_options::ObjectOptions;
 use super::options::{Checksums, ConnectOptions, InProcessStore};
 use super::place::StoreLocation;
 use super::profiles::{self, Base, Roles};
@@ -11,6 +13,7 @@ use super::proxy::Proxies;
 use super::role::{AssumeRoleRequest, Role};
 use super::secrets::{Remembered, Secrets};
 use super::transport::{self, Verify, guarded};
+use crate::storage::checksum::ChecksumAlgorithm;
 use crate::storage::endpoint::Endpoint;
 use crate::storage::target::{CredentialSource, StorageTarget};
 use crate::store::answer::{StoreError, StoreErrorKind};
@@ -52,7 +55,8 @@ fn behavior() -> BehaviorVersion {
 pub(super) struct Connection {
     pub(super) sdk: Client,
     pub(super) place: StoreLocation,
-    pub(super) checksums: Checksums,
+    /// What bytes are sent with; [`None`]: a Content-MD5.
+    pub(super) checksum: Option<ChecksumAlgorithm>,
     /// Of any store but the embedded one.
     pub(super) credentials: Option<Renewable>,
     pub(super) clock: StoreClock,
@@ -62,10 +66,10 @@ pub(super) struct Connection {
 pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> Result<Connection, StoreError> {
     check_target(target)?;
     let clock = StoreClock::new(options.clock.clone());
-    let region = Region::new(target.region.clone());
     let secrets = Secrets::default();
     let place = |host: &str, is_endpoint| StoreLocation {
         secrets: secrets.clone(),
+        needs: ObjectOptions::needs(target),
         bucket: target.bucket.clone(),
         region: target.region.clone(),
         host: host.to_owned(),
@@ -85,16 +89,16 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
             .endpoint_url(endpoint)
             .force_path_style(true);
         return Ok(Connection {
-            sdk: Client::from_conf(common(builder, region, &clock).build()),
+            sdk: Client::from_conf(common(builder, target, &clock).build()),
             place: place("the embedded store", false),
-            checksums: checksums(target, options, None)?,
+            checksum: checksum(target, options, None)?,
             credentials: None,
             clock,
         });
     }
 
     let Found { sources, shared, endpoint, strict } = find(target, options).await?;
-    let checksums = checksums(target, options, Some(&sources.shared))?;
+    let checksum = checksum(target, options, Some(&sources.shared))?;
     let credentials = resolve(&sources, target, options, &secrets).await?;
     let mut builder = Builder::from(&shared)
         .http_client(strict)
@@ -121,9 +125,9 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
         Some(endpoint) => endpoint.authority().to_owned(),
     };
     Ok(Connection {
-        sdk: Client::from_conf(common(builder, region, &clock).build()),
+        sdk: Client::from_conf(common(builder, target, &clock).build()),
         place: place(&host, endpoint.is_some()),
-        checksums,
+        checksum,
         credentials: Some(credentials),
         clock,
     })
@@ -133,7 +137,7 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
 pub(super) async fn check(target: &StorageTarget, options: &ConnectOptions) -> Result<(), StoreError> {
     check_target(target)?;
     let found = if options.in_process.is_none() { Some(find(target, options).await?) } else { None };
-    checksums(target, options, found.as_ref().map(|found| &found.sources.shared)).map(drop)
+    checksum(target, options, found.as_ref().map(|found| &found.sources.shared)).map(drop)
 }
 
 /// A target that cannot be used, or a machine on which it cannot be.
@@ -207,22 +211,28 @@ async fn find(target: &StorageTarget, options: &ConnectOptions) -> Result<Found,
     Ok(Found { sources, shared, endpoint, strict })
 }
 
-/// Whether bytes are sent with a CRC32: as the spec says; else as the embedder says; else as environment and profile do.
-fn checksums(target: &StorageTarget, options: &ConnectOptions, shared: Option<&SdkConfig>) -> Result<Checksums, StoreError> {
+/// The checksum that bytes are sent with: as the spec says; else, and then CRC32 or none, as the embedder says; else as environment and profile do.
+fn checksum(target: &StorageTarget, options: &ConnectOptions, shared: Option<&SdkConfig>) -> Result<Option<ChecksumAlgorithm>, StoreError> {
     let refuse = |message: String| Err(StoreError { kind: StoreErrorKind::Rejected, message });
+    let default = |checksums| (checksums == Checksums::Auto).then_some(ChecksumAlgorithm::Crc32);
     match target.checksum_algorithm.as_deref() {
-        Some("crc32") => return Ok(Checksums::Auto),
-        Some("none") => return Ok(Checksums::None),
-        Some(other) => return refuse(format!("`checksum_algorithm: {other:?}` is not known; crc32 and none are")),
+        Some("none") => return Ok(None),
+        Some(name) => match ChecksumAlgorithm::parse(name) {
+            Some(algorithm) => return Ok(Some(algorithm)),
+            None => {
+                let known = ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::name).join(", ");
+                return refuse(format!("`checksum_algorithm: {name:?}` is not known; {known} and none are"));
+            }
+        },
         None => {}
     }
-    let (Checksums::Auto, Some(shared)) = (options.checksums, shared) else { return Ok(options.checksums) };
+    let (Checksums::Auto, Some(shared)) = (options.checksums, shared) else { return Ok(default(options.checksums)) };
     let variable = options.environment.get(CHECKSUM_VARIABLE).unwrap_or_default();
     if !variable.is_empty() && !["when_supported", "when_required"].iter().any(|known| variable.eq_ignore_ascii_case(known)) {
         return refuse(format!("{CHECKSUM_VARIABLE}: {variable:?} is neither when_supported nor when_required"));
     }
     let asked = shared.request_checksum_calculation();
-    Ok(if asked == Some(RequestChecksumCalculation::WhenRequired) { Checksums::None } else { Checksums::Auto })
+    Ok(default(if asked == Some(RequestChecksumCalculation::WhenRequired) { Checksums::None } else { Checksums::Auto }))
 }
 
 /// What the endpoint is called that environment or shared files name.
@@ -260,9 +270,10 @@ impl LoadServiceConfig for NothingConfigured {
 
 /// What every client has: no retries, checksums or time limits but ours. Connections that a server's fault came over are dropped by the
 /// transport.
-fn common(builder: Builder, region: Region, clock: &StoreClock) -> Builder {
+fn common(builder: Builder, target: &StorageTarget, clock: &StoreClock) -> Builder {
     builder
-        .region(region)
+        .region(Region::new(target.region.clone()))
+        .interceptor(EveryRequest::from_target(target))
         .time_source(clock.clone())
         // The SDK signs by whatever date any answer has; one of the year 9999 ends in a panic.
         .disable_clock_skew_correction(true)

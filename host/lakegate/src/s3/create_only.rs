@@ -1,15 +1,17 @@
 //! Puts and completions that replace nothing: the requests that [`CreateOnly`] decides on.
 
-use super::bucket::{Bucket, Digest, TOKEN_KEY, random_token};
+use super::bucket::{Bucket, random_token};
+use super::digest::Digest;
 use super::failure::{Failure, RetryClass};
+use super::object_options::TOKEN_KEY;
 use super::retry::Attempt;
 use crate::payload::body::Payload;
+use crate::storage::checksum::Checksum;
 use crate::storage::object::{OnExisting, PutObject};
 use crate::store::answer::{ObjectInfo, Part, StoreError, StoreErrorKind, Stored};
 use crate::store::create_only::{Answer, Cause, CreateOnly, Outcome, Seen, Step};
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use lakegate_base::hex::{from_hex, to_hex};
 use md5::{Digest as _, Md5};
 
 /// What the bytes of an object are known by.
@@ -17,19 +19,18 @@ use md5::{Digest as _, Md5};
 pub(super) struct Identity {
     bytes: u64,
     /// As a store shows it.
-    crc32: Option<String>,
+    checksum: Option<Checksum>,
     /// As a store names it that takes the MD5 of the bytes.
     etag: Option<String>,
 }
 
 impl Identity {
-    /// Of an object made of parts: the checksum of their checksums and the MD5 of their MD5s, with their number.
+    /// Of an object made of parts: its checksum by theirs, and the MD5 of their MD5s, with their number.
     pub(super) fn of_parts(bytes: u64, parts: &[Part]) -> Self {
-        let crc32 = parts.iter().map(|part| STANDARD.decode(part.checksum.as_ref()?).ok()).collect::<Option<Vec<_>>>();
-        let crc32 = crc32.map(|sums| format!("{}-{}", STANDARD.encode(crc32fast::hash(&sums.concat()).to_be_bytes()), parts.len()));
+        let checksum = Checksum::of_parts(parts.iter().map(|part| (part.checksum.as_ref(), part.bytes)));
         let md5s = parts.iter().map(|part| from_hex(part.etag.trim_matches('"'))).collect::<Option<Vec<_>>>();
         let etag = md5s.map(|md5s| format!("{}-{}", to_hex(&Md5::digest(md5s.concat())), parts.len()));
-        Self { bytes, crc32, etag }
+        Self { bytes, checksum, etag }
     }
 
     /// Whether an object is the one with our token, or has the same bytes.
@@ -43,27 +44,16 @@ impl Identity {
         }
         // Sums of parts are only comparable with sums of as many parts.
         let comparable = |ours: &str, theirs: &str| ours.split_once('-').map(|it| it.1) == theirs.split_once('-').map(|it| it.1);
-        let sums = self.crc32.as_deref().zip(theirs.crc32.as_deref()).filter(|(ours, theirs)| comparable(ours, theirs));
+        let sums = self.checksum.as_ref().and_then(|ours| Some((ours.value.as_str(), theirs.checksums.get(&ours.algorithm)?.as_str())));
+        let sums = sums.filter(|(ours, theirs)| comparable(ours, theirs));
         let theirs_etag = theirs.etag.trim_matches('"');
         let etags = self.etag.as_deref().map(|ours| (ours, theirs_etag)).filter(|(ours, theirs)| comparable(ours, theirs));
         let is_md5 =
             !theirs.is_kms_encrypted && from_hex(theirs_etag.split('-').next().unwrap_or_default()).is_some_and(|it| it.len() == 16);
-        match (same_size, sums, etags.filter(|_| is_md5)) {
-            (true, Some((ours, theirs)), _) => {
-                if ours == theirs {
-                    Seen::Equal
-                } else {
-                    Seen::Different
-                }
-            }
-            (true, None, Some((ours, theirs))) => {
-                if ours == theirs {
-                    Seen::Equal
-                } else {
-                    Seen::Different
-                }
-            }
-            _ => Seen::Incomparable,
+        match sums.or(etags.filter(|_| is_md5)).filter(|_| same_size) {
+            Some((ours, theirs)) if ours == theirs => Seen::Equal,
+            Some(_) => Seen::Different,
+            None => Seen::Incomparable,
         }
     }
 }
@@ -104,7 +94,7 @@ struct Creation<'a> {
 pub(super) async fn put(bucket: &Bucket, put: &PutObject, body: &Payload, on_existing: OnExisting) -> Result<Stored, StoreError> {
     let digest = bucket.digest("PutObject", body).await?;
     let token = random_token()?;
-    let identity = Identity { bytes: body.length(), crc32: digest.crc32.clone(), etag: None };
+    let identity = Identity { bytes: body.length(), checksum: digest.checksum().cloned(), etag: None };
     let request = Request::Put { body, digest: &digest };
     Creation { bucket, put, token: &token, identity, request }.run(CreateOnly::put(on_existing)).await
 }
@@ -144,7 +134,7 @@ impl Creation<'_> {
                     Ok(None) => decisions.answered(Answer::Unclear, false),
                     Err(mut failure) => {
                         let answer = answer_of(&failure);
-                        if failure.status == Some(409) {
+                        if failure.is_conflict() {
                             // What was in the way is soon over.
                             failure.class = RetryClass::Transient;
                         }
@@ -177,7 +167,7 @@ impl Creation<'_> {
                     decisions.looked(seen, again)
                 }
                 Step::Done(outcome) => {
-                    let checksum = self.identity.crc32.clone();
+                    let checksum = self.identity.checksum.clone();
                     return Ok(Stored { etag, checksum, was_there: outcome == Outcome::WasThere });
                 }
                 Step::Fail(cause) => return Err(error(operation, cause, last)),
@@ -203,14 +193,13 @@ impl Creation<'_> {
 
 /// What a failed attempt says.
 fn answer_of(failure: &Failure) -> Answer {
-    if failure.status == Some(412) || failure.is("PreconditionFailed") {
+    if failure.is_precondition() {
         return Answer::Exists;
     }
     if failure.is("NoSuchUpload") {
         return Answer::NoSuchUpload;
     }
-    // A delete of the key, or another put of it, was under way.
-    if failure.status == Some(409) {
+    if failure.is_conflict() {
         return Answer::Postponed;
     }
     match failure.class {
@@ -234,29 +223,24 @@ fn error(operation: &str, cause: Cause, last: Option<StoreError>) -> StoreError 
     StoreError { kind, message: format!("operation error S3: {operation}, {}{after}", cause.message()) }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    (digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit))
-        .then(|| digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect())
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::checksum::{ChecksumAlgorithm, Hasher};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
 
     fn part(bytes: &[u8], number: u32) -> Part {
-        let checksum = STANDARD.encode(crc32fast::hash(bytes).to_be_bytes());
-        Part { number, etag: format!("\"{}\"", to_hex(&Md5::digest(bytes))), checksum: Some(checksum) }
+        let mut hasher = Hasher::new(ChecksumAlgorithm::Crc32);
+        hasher.update(bytes);
+        let etag = format!("\"{}\"", to_hex(&Md5::digest(bytes)));
+        Part { number, bytes: bytes.len() as u64, etag, checksum: Some(hasher.finish()) }
     }
 
     fn info(bytes: u64, crc32: Option<&str>, etag: &str, token: Option<&str>) -> ObjectInfo {
         let metadata = token.map(|token| (TOKEN_KEY.to_owned(), token.to_owned())).into_iter().collect();
-        ObjectInfo { bytes: Some(bytes), crc32: crc32.map(str::to_owned), etag: etag.to_owned(), metadata, ..ObjectInfo::default() }
+        let checksums = crc32.map(|sum| (ChecksumAlgorithm::Crc32, sum.to_owned())).into_iter().collect();
+        ObjectInfo { bytes: Some(bytes), checksums, etag: etag.to_owned(), metadata, ..ObjectInfo::default() }
     }
 
     /// What S3 answers for an object of the parts `a` and `bc`.
@@ -264,17 +248,20 @@ mod tests {
     fn parts_are_known_by_the_sums_of_their_sums() {
         let identity = Identity::of_parts(3, &[part(b"a", 1), part(b"bc", 2)]);
         let sums = [crc32fast::hash(b"a").to_be_bytes(), crc32fast::hash(b"bc").to_be_bytes()].concat();
-        assert_eq!(identity.crc32, Some(format!("{}-2", STANDARD.encode(crc32fast::hash(&sums).to_be_bytes()))));
+        let expected = format!("{}-2", STANDARD.encode(crc32fast::hash(&sums).to_be_bytes()));
+        assert_eq!(identity.checksum.as_ref().map(|sum| sum.value.clone()), Some(expected));
         assert!(identity.etag.as_ref().is_some_and(|etag| etag.ends_with("-2") && etag.len() == 34), "{identity:?}");
         let nameless = Identity::of_parts(1, &[Part { checksum: None, etag: "opaque".into(), ..part(b"a", 1) }]);
-        assert_eq!((nameless.crc32, nameless.etag), (None, None));
+        assert_eq!((nameless.checksum, nameless.etag), (None, None));
     }
 
     #[test]
     fn an_object_is_ours_equal_different_or_not_to_be_compared() {
         let (etag, other) = ("900150983cd24fb0d6963f7d28e17f72", "00000000000000000000000000000000");
-        let ours = Identity { bytes: 3, crc32: Some("abc=".into()), etag: None };
-        let by_md5 = Identity { crc32: None, etag: Some(etag.into()), ..ours.clone() };
+        let sum = |algorithm| Some(Checksum { algorithm, value: "abc=".into() });
+        let ours = Identity { bytes: 3, checksum: sum(ChecksumAlgorithm::Crc32), etag: None };
+        let other_sum = Identity { checksum: sum(ChecksumAlgorithm::Sha256), ..ours.clone() };
+        let by_md5 = Identity { checksum: None, etag: Some(etag.into()), ..ours.clone() };
         let check = |identity: &Identity, theirs: &ObjectInfo, expected| assert_eq!(identity.compare(theirs, "t"), expected, "{theirs:?}");
         check(&ours, &info(3, None, "", Some("t")), Seen::Ours);
         check(&ours, &info(4, None, "", Some("t")), Seen::Different);
@@ -282,6 +269,7 @@ mod tests {
         check(&ours, &info(3, Some("xyz="), "", None), Seen::Different);
         check(&ours, &info(4, Some("abc="), "", None), Seen::Different);
         check(&ours, &info(3, Some("abc=-2"), "", None), Seen::Incomparable);
+        check(&other_sum, &info(3, Some("xyz="), "", None), Seen::Incomparable);
         check(&ours, &info(3, None, etag, None), Seen::Incomparable);
         check(&by_md5, &info(3, None, &format!("\"{etag}\""), None), Seen::Equal);
         check(&by_md5, &info(3, None, other, None), Seen::Different);

@@ -85,6 +85,16 @@ impl Failure {
         self.code.as_deref() == Some(code)
     }
 
+    /// True if the condition of the request did not hold: the key has an object.
+    pub(super) fn is_precondition(&self) -> bool {
+        self.status == Some(412) || self.is("PreconditionFailed")
+    }
+
+    /// True if another request for the key was under way: a put, or a delete.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.status == Some(409)
+    }
+
     /// Without what the store repeats of the bytes that it was sent: these are rows.
     pub(super) async fn without_rows(mut self, body: &Payload) -> Self {
         let Some(said) = self.said.take() else { return self };
@@ -377,7 +387,8 @@ fn permission_hint(answer: &Answer, place: &StoreLocation) -> Option<String> {
     }
     let bucket = &place.bucket;
     Some(format!(
-        "these credentials may not write to the bucket {bucket:?}: they need s3:PutObject, and with a KMS key kms:GenerateDataKey"
+        "these credentials may not write to the bucket {bucket:?}: they need s3:PutObject{}, and with a KMS key kms:GenerateDataKey",
+        place.needs
     ))
 }
 
@@ -508,6 +519,7 @@ mod tests {
             region: "eu-west-1".into(),
             host: "store.example".into(),
             is_endpoint: true,
+            needs: String::new(),
             secrets: Secrets::default(),
         }
     }

@@ -77,12 +77,7 @@ pub(super) fn check_target(target: &StorageTarget) -> Result<(), StoreError> {
             return Err(refused(format!("`{name}` must not have line ends or other control characters")));
         }
     }
-    for (name, text) in ObjectOptions::texts(target) {
-        if text.is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(refused(format!("`{name}` must be made of letters, digits and signs of ASCII")));
-        }
-    }
-    Ok(())
+    ObjectOptions::check(target).map_err(refused)
 }
 
 /// What no store could take for a bucket, nor a URL.

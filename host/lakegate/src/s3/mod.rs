@@ -13,6 +13,8 @@ mod codes;
 mod connect;
 mod create_only;
 mod credentials;
+mod digest;
+mod every_request;
 mod exchange;
 mod failure;
 mod inputs;

@@ -3,11 +3,11 @@
 //! The completion is the one request whose lost answer matters: the object may be there, and the upload no longer is. A random token in
 //! the object's metadata tells our object from another of the same key and size.
 
-use super::bucket::{Bucket, etag, if_none_match, metadata, named, random_token, same_checksum, stream};
+use super::bucket::{Bucket, etag, if_none_match, named, random_token, same_checksum, stream};
 use super::create_only::{self, Completion, Identity};
+use super::digest::{announced, shown_checksum, with_checksum};
 use super::exchange::Exchange;
 use super::failure::{Failure, RetryClass};
-use super::options::Checksums;
 use super::retry::{Attempt, watched};
 use crate::payload::body::{Payload, Progress};
 use crate::storage::object::{IfExists, OnExisting, PutObject};
@@ -15,7 +15,8 @@ use crate::store::answer::{Part, StoreError, StoreErrorKind, Stored, UploadHandl
 use crate::store::create_only::CreateOnly;
 use crate::store::traits::Multipart;
 use async_trait::async_trait;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_smithy_async::time::TimeSource;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,17 +47,16 @@ impl Upload {
     pub(super) async fn create(bucket: Arc<Bucket>, put: &PutObject) -> Result<Self, StoreError> {
         let key = put.key.as_str();
         let token = random_token()?;
-        let algorithm = (bucket.checksums == Checksums::Auto).then_some(ChecksumAlgorithm::Crc32);
+        let algorithm = bucket.checksum.map(announced);
         let attempt = |attempt: &Attempt| {
             let exchange = Exchange::of(attempt);
             let request = bucket
                 .options
-                .on_create(bucket.sdk.create_multipart_upload())
+                .on_create(bucket.sdk.create_multipart_upload(), put, &token, bucket.retry.clock.now())
                 .bucket(&bucket.place.bucket)
                 .key(key)
                 .content_type(put.content_type.as_str())
                 .set_checksum_algorithm(algorithm.clone())
-                .set_metadata(metadata(put, Some(&token)))
                 .customize()
                 .interceptor(bucket.log(key, attempt.number))
                 .interceptor(exchange.clone());
@@ -171,19 +171,16 @@ impl Multipart for Upload {
         let digest = bucket.digest("UploadPart", &body).await?;
         let limits = bucket.retry.timeouts;
         let attempt = |attempt: Attempt| {
-            let (body, digest) = (&body, digest.clone());
+            let (body, digest) = (&body, &digest);
             async move {
                 let (progress, exchange) = (Arc::new(Progress::default()), Exchange::of(&attempt));
-                let request = bucket
-                    .sdk
-                    .upload_part()
+                let request = with_checksum!(bucket.sdk.upload_part(), digest.checksum())
                     .bucket(&bucket.place.bucket)
                     .key(self.key())
                     .upload_id(&self.id)
                     .part_number(i32::try_from(number).unwrap_or(i32::MAX))
                     .content_length(i64::try_from(body.length()).unwrap_or(i64::MAX))
-                    .set_checksum_crc32(digest.crc32.clone())
-                    .set_content_md5(digest.md5)
+                    .set_content_md5(digest.md5().cloned())
                     .body(stream(body, &progress))
                     .customize()
                     .interceptor(bucket.log(self.key(), attempt.number))
@@ -198,28 +195,26 @@ impl Multipart for Upload {
                 if let Err(failure) = exchange.confirm(&bucket.place) {
                     return Err(failure.without_rows(body).await);
                 }
-                same_checksum(digest.crc32.as_deref(), answer.checksum_crc32())?;
+                let checksum = digest.checksum().cloned();
+                let theirs = checksum.as_ref().and_then(|ours| shown_checksum!(answer, ours.algorithm));
+                same_checksum(checksum.as_ref(), theirs)?;
                 let etag = etag(answer.e_tag()).map_err(|mut failure| {
                     failure.note(NAMELESS_PART);
                     failure
                 })?;
-                Ok(Part { number, etag, checksum: digest.crc32 })
+                Ok(Part { number, bytes: body.length(), etag, checksum })
             }
         };
         bucket.retry.run("UploadPart", attempt).await
     }
 
     async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError> {
-        let identity = Identity::of_parts(bytes, &parts);
-        let parts = parts.into_iter().map(|part| {
-            CompletedPart::builder()
-                .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
-                .e_tag(part.etag)
-                .set_checksum_crc32(part.checksum)
-                .build()
-        });
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
-        if let IfExists::Keep(on_existing) = self.put.if_exists {
+        let on_existing = match self.put.if_exists {
+            IfExists::Keep(on_existing) => Some((on_existing, Identity::of_parts(bytes, &parts))),
+            IfExists::Replace => None,
+        };
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.iter().map(completed).collect())).build();
+        if let Some((on_existing, identity)) = on_existing {
             return self.complete_where_nothing_is(&parts, identity, on_existing).await;
         }
         let mut course = self.bucket.retry.course();
@@ -280,6 +275,12 @@ impl Multipart for Upload {
     fn handle(&self) -> UploadHandle {
         UploadHandle { id: self.id.clone(), token: self.token.clone() }
     }
+}
+
+/// A part as the last request names it.
+pub(super) fn completed(part: &Part) -> CompletedPart {
+    let number = i32::try_from(part.number).unwrap_or(i32::MAX);
+    with_checksum!(CompletedPart::builder(), part.checksum.as_ref()).part_number(number).e_tag(&part.etag).build()
 }
 
 /// Why parts cannot do without.

@@ -11,6 +11,8 @@ pub(super) struct StoreLocation {
     pub(super) host: String,
     /// True if target, environment or shared files name an endpoint.
     pub(super) is_endpoint: bool,
+    /// What a put may be refused for beside its key, in the words of a hint; empty if nothing.
+    pub(super) needs: String,
     /// What the store knows of us and may repeat.
     pub(super) secrets: Secrets,
 }

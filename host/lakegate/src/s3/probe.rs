@@ -5,13 +5,13 @@
 
 use super::bucket::{Bucket, random_token};
 use super::failure::{Failure, RetryClass};
-use super::multipart::Upload;
+use super::multipart::{Upload, completed};
 use super::retry::Attempt;
 use crate::payload::body::{Payload, Piece};
 use crate::storage::object::PutObject;
 use crate::store::answer::{Part, StoreError, StoreErrorKind};
 use crate::store::traits::Multipart;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::CompletedMultipartUpload;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -60,8 +60,8 @@ async fn put(bucket: &Bucket, put: &PutObject) -> Result<bool, StoreError> {
 /// False if the answer says nothing of the condition.
 async fn without_part(bucket: &Arc<Bucket>, put: &PutObject) -> Result<bool, StoreError> {
     let upload = Upload::create(bucket.clone(), put).await?;
-    let parts = completed(NO_PART.to_owned(), None);
-    let answer = complete(bucket, &upload, &parts).await;
+    let never_sent = Part { number: 1, bytes: 0, etag: NO_PART.to_owned(), checksum: None };
+    let answer = complete(bucket, &upload, &never_sent).await;
     abort(&upload).await;
     Ok(answer? == Condition::Honoured)
 }
@@ -70,8 +70,8 @@ async fn without_part(bucket: &Arc<Bucket>, put: &PutObject) -> Result<bool, Sto
 async fn with_part(bucket: &Arc<Bucket>, put: &PutObject) -> Result<bool, StoreError> {
     let upload = Upload::create(bucket.clone(), put).await?;
     let answer = async {
-        let Part { etag, checksum, .. } = upload.put_part(1, Payload::new(vec![Piece::Memory(Bytes::from_static(PART))])).await?;
-        complete(bucket, &upload, &completed(etag, checksum)).await
+        let part = upload.put_part(1, Payload::new(vec![Piece::Memory(Bytes::from_static(PART))])).await?;
+        complete(bucket, &upload, &part).await
     };
     let answer = answer.await;
     // Never after it was taken: then there is no upload any more.
@@ -84,14 +84,10 @@ async fn with_part(bucket: &Arc<Bucket>, put: &PutObject) -> Result<bool, StoreE
 /// The content of the object that is made by an upload.
 const PART: &[u8] = b"\n";
 
-async fn complete(bucket: &Bucket, upload: &Upload, parts: &CompletedMultipartUpload) -> Result<Condition, StoreError> {
+async fn complete(bucket: &Bucket, upload: &Upload, part: &Part) -> Result<Condition, StoreError> {
+    let parts = &CompletedMultipartUpload::builder().parts(completed(part)).build();
     let attempt = |attempt: Attempt| async move { condition(upload.try_complete(parts, &attempt).await) };
     bucket.retry.run("CompleteMultipartUpload", attempt).await
-}
-
-fn completed(etag: String, checksum: Option<String>) -> CompletedMultipartUpload {
-    let part = CompletedPart::builder().part_number(1).e_tag(etag).set_checksum_crc32(checksum).build();
-    CompletedMultipartUpload::builder().parts(part).build()
 }
 
 /// Who may not abort leaves an empty upload behind, which the bucket's lifecycle rule removes; that is no reason to refuse the store.
@@ -105,12 +101,12 @@ async fn abort(upload: &Upload) {
 fn condition<T>(answer: Result<T, Failure>) -> Result<Condition, Failure> {
     match answer {
         Ok(_) => Ok(Condition::Taken),
-        Err(failure) if failure.status == Some(412) || failure.is("PreconditionFailed") => Ok(Condition::Honoured),
+        Err(failure) if failure.is_precondition() => Ok(Condition::Honoured),
         // It was taken by an attempt whose answer was lost.
         Err(failure) if failure.is("NoSuchUpload") => Ok(Condition::Taken),
         Err(failure) if matches!(failure.status, Some(400 | 501)) => Ok(Condition::Refused),
         // Another probe of the same objects is under way.
-        Err(mut failure) if failure.status == Some(409) => {
+        Err(mut failure) if failure.is_conflict() => {
             failure.class = RetryClass::Transient;
             Err(failure)
         }

@@ -100,6 +100,7 @@ mod tests {
             region: "r".into(),
             host: "h".into(),
             is_endpoint: true,
+            needs: String::new(),
             secrets: super::super::secrets::Secrets::default(),
         };
         let answer = Answer { status, location: Some(location.to_owned()), ..Answer::default() };

@@ -9,6 +9,7 @@ use super::component_file::{ComponentError, words};
 use super::embedded::{COMPONENT_DIGEST, component_bytes};
 use crate::limits::MAX_COMPILED_BYTES;
 use lakegate_base::file;
+use lakegate_base::hex::to_hex;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -93,11 +94,7 @@ fn stem(engine: &Engine, wasm: &[u8]) -> String {
 
 /// The digest of a component. That of the embedded one was taken when it was built: to read it brings all of it into memory.
 fn name_of(wasm: &[u8]) -> String {
-    if std::ptr::eq(wasm, component_bytes()) { COMPONENT_DIGEST.to_owned() } else { hex(&Sha256::digest(wasm)) }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    if std::ptr::eq(wasm, component_bytes()) { COMPONENT_DIGEST.to_owned() } else { to_hex(&Sha256::digest(wasm)) }
 }
 
 /// The first of the component's files that is whole and accepted.
@@ -107,7 +104,7 @@ fn load(engine: &Engine, folder: &Path, stem: &str) -> Option<Component> {
         let digest = name.strip_prefix(stem)?.strip_suffix(SUFFIX)?;
         // Neither a pipe, which would be waited for, nor more than can have been kept.
         let file = file::open(&path).ok().filter(|file| file.metadata().is_ok_and(|it| it.len() <= MAX_COMPILED_BYTES as u64))?;
-        if hex(&digest_of(file).ok()?) != digest {
+        if to_hex(&digest_of(file).ok()?) != digest {
             tracing::warn!(path = %path.display(), "A damaged compiled component was set aside.");
             return None;
         }
@@ -149,7 +146,7 @@ fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
 /// Whole or not at all: written beside, then renamed.
 fn keep(folder: &Path, stem: &str, code: &[u8]) -> io::Result<PathBuf> {
     sweep(folder);
-    let path = folder.join(format!("{stem}{}{SUFFIX}", hex(&Sha256::digest(code))));
+    let path = folder.join(format!("{stem}{}{SUFFIX}", to_hex(&Sha256::digest(code))));
     let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     code.chunks(PIECE_BYTES).try_for_each(|piece| file.write_all(piece))?;
     file.persist(&path).map_err(|error| error.error)?;
@@ -188,7 +185,7 @@ mod tests {
     fn a_pipe_in_the_folder_is_passed_over() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::new(&super::super::settings::config()).unwrap();
-        let pipe = folder.path().join(format!("stem-{}{SUFFIX}", hex(&Sha256::digest(b""))));
+        let pipe = folder.path().join(format!("stem-{}{SUFFIX}", to_hex(&Sha256::digest(b""))));
         assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
         assert!(load(&engine, folder.path(), "stem-").is_none());
     }

@@ -31,7 +31,7 @@ impl SessionCommit {
             // A key that cannot be is reported with the table's objects, whose keys have the same rules.
             return Ok(None);
         };
-        Ok(self.stage.earlier(&keys).await?.map(|earlier| earlier.attempt.unwrap_or_default()))
+        self.stage.earlier(&keys).await
     }
 
     /// Gives up what waits for the commit.
@@ -47,14 +47,14 @@ impl SessionCommit {
         let tables = ledger.claimed_tables();
         if let Some((table, failure)) = ledger.failures().first() {
             let failure = Failure::new(failure.class, format!("the table {table:?} has failed"));
-            return self.stage.roll_back(ledger, self.stage.take_deferred(), &failure).await;
+            return self.stage.roll_back(ledger, &failure).await;
         }
         let names = tables.iter().map(|(table, _)| table.to_string()).collect();
         match self.runtime.commit_keys(&self.settings, names, self.context.clone()).await {
             Ok(keys) => self.stage.publish(ledger, &tables, keys).await,
             Err(error) => {
                 let failure = Failure::new(FailureClass::Unexpected, format!("the records of the commit could not be named: {error:#}"));
-                self.stage.roll_back(ledger, self.stage.take_deferred(), &failure).await;
+                self.stage.roll_back(ledger, &failure).await;
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::sandbox::bindings as world;
 use crate::sandbox::imports::log::cut;
 use crate::sandbox::runtime::Runtime;
 use crate::sandbox::state::LaneContext;
-use crate::storage::object::{IfExists, OnExisting, PutObject};
+use crate::storage::object::{IfExists, OnExisting, Purpose, PutObject};
 use crate::storage::target::{CommitPlan, Configuration, ObjectAttributes, SpecProblem, StorageTarget, SyncContext};
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
 use crate::store::traits::{Connect, Store};
@@ -159,7 +159,7 @@ impl Destination {
         let put = |kind: &str| {
             let key = format!("{}-race-{kind}-{name}", probe.key);
             let put = PutObject::parse(&key, &probe.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
-            let put = connected.policy.authorize_record(put.keeping(OnExisting::Fail));
+            let put = connected.policy.authorize_record(put.with_purpose(Purpose::Probe).keeping(OnExisting::Fail));
             put.map_err(|denied| deny(&connected.policy, &[denied], Some(&key)))
         };
         let (by_put, by_upload) = (put("put")?, put("upload")?);
@@ -211,7 +211,7 @@ impl Destination {
         if let Some(object) = &configuration.test_object {
             let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
             let deny = |denied| deny(&policy, &[denied], Some(&object.key));
-            let put = policy.authorize(request).map_err(deny)?;
+            let put = policy.authorize(request.with_purpose(Purpose::Probe)).map_err(deny)?;
             let reservation = policy.tenant().map(|tenant| tenant.quota.reserve()).transpose().map_err(deny)?;
             if let Some(tenant) = policy.tenant() {
                 tenant.pace(RateKind::Objects, 1).await;
@@ -239,7 +239,7 @@ impl Destination {
         };
         let authorized = |object: &ObjectAttributes| {
             let request = PutObject::parse(&object.key, &object.content_type).map_err(|error| OpenError::Unexpected(error.0))?;
-            let request = request.keeping(OnExisting::Trust);
+            let request = request.with_purpose(Purpose::Probe).keeping(OnExisting::Trust);
             policy.authorize_record(request).map_err(|denied| deny(policy, &[denied], Some(&object.key)))
         };
         let (by_put, by_upload) = (authorized(by_put)?, authorized(by_upload)?);

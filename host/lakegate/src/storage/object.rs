@@ -125,6 +125,18 @@ pub enum OnExisting {
     Fail,
 }
 
+/// What an object is for, which decides on some of its headers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// It holds rows.
+    #[default]
+    Rows,
+    /// It tells of a commit. Whoever reads it has to get it at once: it has no storage class of its own.
+    Record,
+    /// It shows what the bucket allows, and is nobody's to keep: it is not locked either.
+    Probe,
+}
+
 /// A request to put one object, as rendered: everything a policy decides on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutObject {
@@ -136,6 +148,8 @@ pub struct PutObject {
     pub if_exists: IfExists,
     /// User metadata: names and values that make headers, of the host alone.
     pub metadata: BTreeMap<String, String>,
+    /// What the object is for.
+    pub purpose: Purpose,
 }
 
 impl PutObject {
@@ -145,7 +159,13 @@ impl PutObject {
     /// [`InvalidObject`], of the first that is wrong.
     pub fn parse(key: &str, content_type: &str) -> Result<Self, InvalidObject> {
         let (key, content_type) = (ObjectKey::parse(key)?, ContentType::parse(content_type)?);
-        Ok(Self { key, content_type, if_exists: IfExists::Replace, metadata: BTreeMap::new() })
+        Ok(Self { key, content_type, if_exists: IfExists::Replace, metadata: BTreeMap::new(), purpose: Purpose::Rows })
+    }
+
+    /// The same put for another purpose than rows.
+    #[must_use]
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
     }
 
     /// The same put, which replaces nothing.

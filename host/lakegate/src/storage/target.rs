@@ -20,6 +20,18 @@ pub struct StorageTarget {
     pub acl: Option<String>,
     /// Server-side encryption that every object asks for.
     pub encryption: Option<Encryption>,
+    /// The storage class of objects with rows; [`None`]: the store's own choice.
+    pub storage_class: Option<String>,
+    /// Tags of every object: keys and values.
+    pub tags: Vec<(String, String)>,
+    /// User metadata of every object: names without `x-amz-meta-`, and values.
+    pub metadata: Vec<(String, String)>,
+    /// How objects with rows, manifests and markers are locked; [`None`]: as the bucket is configured.
+    pub object_lock: Option<ObjectLock>,
+    /// The account that has to own the bucket, for any request to be served.
+    pub expected_bucket_owner: Option<String>,
+    /// Whether requests are paid for by who sends them.
+    pub requester_pays: bool,
     /// How requests are signed.
     pub credentials: CredentialSource,
     /// Retries after the first attempt; [`None`]: transient failures are retried for up to two minutes.
@@ -28,7 +40,8 @@ pub struct StorageTarget {
     pub max_backoff_seconds: u32,
     /// Bytes of a part of an upload; [`None`]: the host chooses.
     pub part_size_bytes: Option<u64>,
-    /// The checksum that objects and parts are sent with: `crc32`, or `none`; [`None`]: as the host is configured.
+    /// The checksum that objects and parts are sent with, by the name of a [`ChecksumAlgorithm`](super::checksum::ChecksumAlgorithm), or `none`;
+    /// [`None`]: as the host is configured.
     pub checksum_algorithm: Option<String>,
     /// Whether every request is logged at debug level.
     pub log_requests: bool,
@@ -49,7 +62,17 @@ macro_rules! from_record {
             encryption: record.encryption.map(|encryption| $crate::storage::target::Encryption {
                 algorithm: encryption.algorithm,
                 kms_key_id: encryption.kms_key_id,
+                bucket_key: encryption.bucket_key,
             }),
+            storage_class: record.storage_class,
+            tags: record.tags,
+            metadata: record.metadata,
+            object_lock: record.object_lock.map(|lock| $crate::storage::target::ObjectLock {
+                retention: lock.retention.map(|it| $crate::storage::target::Retention { mode: it.mode, days: it.days }),
+                legal_hold: lock.legal_hold,
+            }),
+            expected_bucket_owner: record.expected_bucket_owner,
+            requester_pays: record.requester_pays,
             credentials: $crate::storage::target::CredentialSource {
                 profile: record.credentials.profile,
                 role_arn: record.credentials.role_arn,
@@ -86,6 +109,26 @@ pub struct Encryption {
     pub algorithm: String,
     /// The key of KMS; empty or [`None`] for the account's own.
     pub kms_key_id: Option<String>,
+    /// Whether the bucket has a key of its own, made with that of KMS; [`None`]: as the bucket is configured.
+    pub bucket_key: Option<bool>,
+}
+
+/// What keeps a version of an object from being deleted or replaced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectLock {
+    /// For some time.
+    pub retention: Option<Retention>,
+    /// Until someone lifts it.
+    pub legal_hold: bool,
+}
+
+/// A lock for some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// `GOVERNANCE`, which who has the permission may lift, or `COMPLIANCE`, which nobody may.
+    pub mode: String,
+    /// Days from the put.
+    pub days: u32,
 }
 
 /// A checked spec: what the host needs of it, and what a session is opened with.

@@ -1,5 +1,6 @@
 //! What a store answers: an object or a part that it has taken, or why not.
 
+use crate::storage::checksum::{Checksum, ChecksumAlgorithm};
 use crate::storage::object::ObjectKey;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -9,8 +10,8 @@ use std::collections::BTreeMap;
 pub struct Stored {
     /// The store's ETag; empty if it names none.
     pub etag: String,
-    /// CRC32 of the object (single put) as base64, where known.
-    pub checksum: Option<String>,
+    /// Of the object, where known.
+    pub checksum: Option<Checksum>,
     /// True if the object was there before, and counts as written.
     pub was_there: bool,
 }
@@ -22,8 +23,8 @@ pub struct ObjectInfo {
     pub bytes: Option<u64>,
     /// The store's ETag; empty if it names none.
     pub etag: String,
-    /// CRC32 as base64, if shown; of an object made of parts the checksum of the parts' checksums, with their number (`…-3`).
-    pub crc32: Option<String>,
+    /// The checksums that are shown, as [`Checksum::value`] has them.
+    pub checksums: BTreeMap<ChecksumAlgorithm, String>,
     /// The `Content-Type`.
     pub content_type: Option<String>,
     /// User metadata, by its names without `x-amz-meta-`.
@@ -95,15 +96,17 @@ pub struct UploadHandle {
 pub struct Part {
     /// From 1.
     pub number: u32,
+    /// Bytes of it.
+    pub bytes: u64,
     /// The store's ETag of the part.
     pub etag: String,
-    /// CRC32 of the part, base64, where checksums are on.
-    pub checksum: Option<String>,
+    /// The checksum that the part was sent with, if any.
+    pub checksum: Option<Checksum>,
 }
 
 impl Part {
     /// Bytes of what the store has named.
     pub(crate) fn named_bytes(&self) -> u64 {
-        (self.etag.len() + self.checksum.as_ref().map_or(0, String::len)) as u64
+        (self.etag.len() + self.checksum.as_ref().map_or(0, |sum| sum.value.len())) as u64
     }
 }

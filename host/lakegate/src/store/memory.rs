@@ -201,13 +201,14 @@ struct Upload {
 #[async_trait]
 impl Multipart for Upload {
     async fn put_part(&self, number: u32, body: Payload) -> Result<Part, StoreError> {
+        let length = body.length();
         let bytes = read(&body).await?;
         let etag = etag(&bytes);
         match self.bucket.store.content().uploads.get_mut(&self.number) {
             Some(begun) => drop(begun.parts.insert(number, bytes)),
             None => return Err(no_such_upload()),
         }
-        Ok(Part { number, etag, checksum: None })
+        Ok(Part { number, bytes: length, etag, checksum: None })
     }
 
     async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError> {

@@ -21,12 +21,27 @@ pub const MAX_READ_BYTES: u64 = 512 << 10;
 pub async fn read_whole(store: &dyn Store, key: &Authorized<ObjectKey>, most_bytes: u64) -> Result<Option<Bytes>, StoreError> {
     let Some(object) = store.head(key).await? else { return Ok(None) };
     let bytes = object.bytes.filter(|bytes| *bytes <= most_bytes).ok_or_else(|| too_large(key.get(), most_bytes))?;
-    let mut whole = BytesMut::new();
-    while (whole.len() as u64) < bytes {
-        let from = whole.len() as u64;
-        whole.extend_from_slice(&store.read(key, &object, from..bytes.min(from + MAX_READ_BYTES)).await?);
+    read_range(store, key, &object, 0..bytes).await.map(Some)
+}
+
+/// Reads a part of an object, [`MAX_READ_BYTES`] at a time.
+///
+/// # Errors
+/// [`StoreError`]: also if the object has changed.
+pub async fn read_range(
+    store: &dyn Store,
+    key: &Authorized<ObjectKey>,
+    object: &ObjectInfo,
+    range: Range<u64>,
+) -> Result<Bytes, StoreError> {
+    let mut read = BytesMut::new();
+    let mut from = range.start;
+    while from < range.end {
+        let to = range.end.min(from + MAX_READ_BYTES);
+        read.extend_from_slice(&store.read(key, object, from..to).await?);
+        from = to;
     }
-    Ok(Some(whole.freeze()))
+    Ok(read.freeze())
 }
 
 /// A bucket that takes objects. It is told nothing of tenants, tables or rows, and takes only what a policy has authorised.

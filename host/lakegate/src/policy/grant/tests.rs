@@ -4,7 +4,7 @@ use super::super::authorize::Policy;
 use super::super::denied::MAX_WORDS_BYTES;
 use super::super::tenant::{MAX_DENIALS_TOLD, RateKind, Tenant};
 use super::*;
-use crate::storage::target::{CommitPlan, Encryption, ManifestPlan, StorageTarget};
+use crate::storage::target::{CommitPlan, Encryption, ManifestPlan, ObjectLock, Retention, StorageTarget};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,6 +37,12 @@ fn configuration() -> Configuration {
             path_style: false,
             acl: None,
             encryption: None,
+            storage_class: None,
+            tags: Vec::new(),
+            metadata: Vec::new(),
+            object_lock: None,
+            expected_bucket_owner: None,
+            requester_pays: false,
             credentials: CredentialSource { profile: None, role_arn: None, role_session_name: None, external_id: None },
             max_retries: None,
             max_backoff_seconds: 30,
@@ -144,7 +150,7 @@ fn check(change_grant: impl FnOnce(&mut Grant), change_spec: impl FnOnce(&mut Co
 }
 
 fn encryption(algorithm: &str, key: Option<&str>) -> Option<Encryption> {
-    Some(Encryption { algorithm: algorithm.into(), kms_key_id: key.map(str::to_owned) })
+    Some(Encryption { algorithm: algorithm.into(), kms_key_id: key.map(str::to_owned), bucket_key: None })
 }
 
 #[test]
@@ -186,6 +192,75 @@ fn each_field_on_both_sides_of_its_bound() {
     check(without, |spec| spec.target.checksum_algorithm = Some("crc32".into()), &["checksum_algorithms"]);
     check(as_it_is, |spec| spec.target.log_requests = true, &["request_log"]);
     check(|grant| grant.request_log = true, |spec| spec.target.log_requests = true, &[]);
+}
+
+#[test]
+fn each_header_of_objects_on_both_sides_of_its_bound() {
+    let nothing = |_: &mut Grant| {};
+    let pairs = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect::<Vec<_>>();
+    let lock = |mode: Option<(&str, u32)>, legal_hold| {
+        Some(ObjectLock { retention: mode.map(|(mode, days)| Retention { mode: mode.into(), days }), legal_hold })
+    };
+    let with_key = |spec: &mut Configuration| {
+        spec.target.encryption = Some(Encryption { bucket_key: Some(false), ..encryption("AES256", None).unwrap() });
+    };
+    check(nothing, with_key, &["bucket_keys"]);
+    check(|grant| grant.bucket_keys = true, with_key, &[]);
+    let classes = |grant: &mut Grant| grant.storage_classes = vec!["GLACIER_IR".into()];
+    check(nothing, |spec| spec.target.storage_class = Some("STANDARD".into()), &["storage_classes"]);
+    check(classes, |spec| spec.target.storage_class = Some("STANDARD".into()), &["storage_classes"]);
+    check(classes, |spec| spec.target.storage_class = Some("GLACIER_IR".into()), &[]);
+    let names = |grant: &mut Grant| (grant.tags, grant.metadata) = (vec!["team".into()], vec!["owner".into()]);
+    check(nothing, |spec| spec.target.tags = pairs(&["team"]), &["tags"]);
+    check(names, |spec| spec.target.tags = pairs(&["team"]), &[]);
+    check(names, |spec| spec.target.tags = pairs(&["team", "Team"]), &["tags"]);
+    check(nothing, |spec| spec.target.metadata = pairs(&["owner"]), &["metadata"]);
+    check(names, |spec| spec.target.metadata = pairs(&["owner"]), &[]);
+    check(names, |spec| spec.target.metadata = pairs(&["owner", "team"]), &["metadata"]);
+    let locks = |grant: &mut Grant| (grant.object_lock, grant.max_retain_days) = (vec!["GOVERNANCE".into()], Some(7));
+    check(nothing, |spec| spec.target.object_lock = lock(Some(("GOVERNANCE", 1)), false), &["object_lock", "max_retain_days"]);
+    check(locks, |spec| spec.target.object_lock = lock(Some(("GOVERNANCE", 7)), false), &[]);
+    check(locks, |spec| spec.target.object_lock = lock(Some(("GOVERNANCE", 8)), false), &["max_retain_days"]);
+    check(locks, |spec| spec.target.object_lock = lock(Some(("COMPLIANCE", 7)), false), &["object_lock"]);
+    check(locks, |spec| spec.target.object_lock = lock(None, true), &["object_lock"]);
+    check(|grant| grant.object_lock = vec!["legal_hold".into()], |spec| spec.target.object_lock = lock(None, true), &[]);
+    let owners = |grant: &mut Grant| grant.bucket_owners = vec!["123456789012".into()];
+    check(nothing, |spec| spec.target.expected_bucket_owner = Some("123456789012".into()), &["bucket_owners"]);
+    check(owners, |spec| spec.target.expected_bucket_owner = Some("123456789012".into()), &[]);
+    check(owners, |spec| spec.target.expected_bucket_owner = Some("123456789013".into()), &["bucket_owners"]);
+    check(nothing, |spec| spec.target.requester_pays = true, &["requester_pays"]);
+    check(|grant| grant.requester_pays = true, |spec| spec.target.requester_pays = true, &[]);
+    for algorithm in ChecksumAlgorithm::ALL {
+        let name = algorithm.name().to_owned();
+        check(nothing, |spec| spec.target.checksum_algorithm = Some(name.clone()), &["checksum_algorithms"]);
+        check(|grant| grant.checksum_algorithms = vec![name.clone()], |spec| spec.target.checksum_algorithm = Some(name.clone()), &[]);
+    }
+}
+
+#[test]
+fn a_roles_session_may_tag_and_lock_as_granted() {
+    let statements = |grant: Grant| {
+        let policy: Value = serde_json::from_str(&grant.session_policy()).expect("JSON");
+        let named = |statement: &&Value| {
+            statement["Action"][0].as_str().is_some_and(|action| action.starts_with("s3:PutObject") && action.len() > 13)
+        };
+        policy["Statement"].as_array().unwrap().iter().filter(named).cloned().collect::<Vec<_>>()
+    };
+    let bare = Grant { acls: Vec::new(), manifest_prefixes: vec!["m/".into()], ..grant() };
+    assert_eq!(statements(bare.clone()), [Value::Null; 0]);
+    let granted =
+        Grant { tags: vec!["team".into()], object_lock: vec!["GOVERNANCE".into(), "legal_hold".into()], max_retain_days: Some(7), ..bare };
+    let places: Vec<String> =
+        ["lake/acme", "pond/acme", "lake/m", "pond/m"].into_iter().map(|place| format!("arn:aws:s3:::{place}/*")).collect();
+    let allow = |action: &str| json!({"Effect": "Allow", "Action": [action], "Resource": places});
+    let [mut tagging, mut retention, hold] = ["s3:PutObjectTagging", "s3:PutObjectRetention", "s3:PutObjectLegalHold"].map(allow);
+    assert_eq!(statements(granted.clone()), [tagging.clone(), retention.clone(), hold.clone()]);
+    tagging["Condition"] = json!({"ForAllValues:StringEquals": {"s3:RequestObjectTagKeys": ["team"]}});
+    retention["Condition"] = json!({
+        "StringEquals": {"s3:object-lock-mode": ["GOVERNANCE"]},
+        "NumericLessThanEquals": {"s3:object-lock-remaining-retention-days": "8"},
+    });
+    assert_eq!(statements(Grant { endpoint: None, ..granted }), [tagging, retention, hold]);
 }
 
 #[test]
@@ -285,7 +360,14 @@ fn an_unsound_grant_says_why() {
     }
     check(|grant| grant.content_types.clear(), "`content_types` is empty");
     check(|grant| grant.encryption = vec!["none".into()], "not one of AES256");
-    check(|grant| grant.checksum_algorithms = vec!["sha256".into()], "not one of crc32, none");
+    check(|grant| grant.checksum_algorithms = vec!["md5".into()], "not one of crc32, crc32c, crc64nvme, sha256, none");
+    check(|grant| grant.storage_classes = vec!["standard".into()], "not the name of a storage class");
+    check(|grant| grant.tags = vec!["aws:x".into()], "not the key of a tag");
+    check(|grant| grant.metadata = vec!["lakegate-upload".into()], "none of ours");
+    check(|grant| grant.object_lock = vec!["governance".into()], "not one of GOVERNANCE, COMPLIANCE, legal_hold");
+    check(|grant| grant.object_lock = vec!["GOVERNANCE".into()], "without `max_retain_days`");
+    check(|grant| grant.max_retain_days = Some(0), "`max_retain_days` must be between 1 and 36500, not 0");
+    check(|grant| grant.bucket_owners = vec!["me".into()], "twelve digits");
     check(|grant| grant.region.clear(), "`region` is empty");
     check(
         |grant| {

@@ -87,7 +87,7 @@ async fn what_is_no_setting_is_refused_by_name() {
         assert_eq!((error.kind, error.message.as_str()), (StoreErrorKind::Rejected, words));
     };
     check(None, "never", "AWS_REQUEST_CHECKSUM_CALCULATION: \"never\" is neither when_supported nor when_required").await;
-    check(Some("sha256"), "", "`checksum_algorithm: \"sha256\"` is not known; crc32 and none are").await;
+    check(Some("md5"), "", "`checksum_algorithm: \"md5\"` is not known; crc32, crc32c, crc64nvme, sha256 and none are").await;
 }
 
 #[tokio::test]

@@ -8,10 +8,18 @@ async fn a_put_says_what_was_asked_for() {
     let (server, address) = Server::start(|_, _| ok()).await;
     let mut target = target(format!("http://{address}"));
     target.acl = Some("bucket-owner-full-control".into());
-    target.encryption = Some(crate::storage::target::Encryption { algorithm: "aws:kms".into(), kms_key_id: Some("key-1".into()) });
+    target.encryption =
+        Some(crate::storage::target::Encryption { algorithm: "aws:kms".into(), kms_key_id: Some("key-1".into()), bucket_key: None });
     let stored = put(&target, &options(KEYS)).await.expect("the server takes it");
     let crc = STANDARD.encode(crc32fast::hash(b"1,2\n").to_be_bytes());
-    assert_eq!(stored, Stored { etag: "\"e\"".into(), checksum: Some(crc.clone()), was_there: false });
+    assert_eq!(
+        stored,
+        Stored {
+            etag: "\"e\"".into(),
+            checksum: Some(Checksum { algorithm: ChecksumAlgorithm::Crc32, value: crc.clone() }),
+            was_there: false
+        }
+    );
     let seen = &server.seen()[0];
     let check = |header: &str, expected: &str| assert_eq!(seen.header(header), expected, "{header}");
     check("content-type", "text/csv");
@@ -34,7 +42,8 @@ async fn an_upload_in_parts_says_what_was_asked_for() {
     let (server, address) = Server::start(|_, request| if request.method == "POST" { created("u1") } else { ok() }).await;
     let mut target = target(format!("http://{address}"));
     target.acl = Some("bucket-owner-full-control".into());
-    target.encryption = Some(crate::storage::target::Encryption { algorithm: "aws:kms:dsse".into(), kms_key_id: Some("key-1".into()) });
+    target.encryption =
+        Some(crate::storage::target::Encryption { algorithm: "aws:kms:dsse".into(), kms_key_id: Some("key-1".into()), bucket_key: None });
     let client = S3Client::connect(&target, &options(KEYS)).await.expect("keys are there");
     let upload = client.create(&put_of("t/a.csv")).await.expect("created");
     upload.put_part(1, Payload::from(bytes::Bytes::from_static(b"12345"))).await.expect("taken");

@@ -104,6 +104,8 @@ impl Way {
         let optional = [
             &mut target.endpoint,
             &mut target.acl,
+            &mut target.storage_class,
+            &mut target.expected_bucket_owner,
             &mut credentials.profile,
             &mut credentials.role_arn,
             &mut credentials.role_session_name,
@@ -115,6 +117,8 @@ impl Way {
             texts.push(&mut encryption.algorithm);
             texts.extend(&mut encryption.kms_key_id);
         }
+        texts.extend(target.tags.iter_mut().chain(&mut target.metadata).flat_map(|(name, value)| [name, value]));
+        texts.extend(target.object_lock.iter_mut().flat_map(|lock| &mut lock.retention).map(|retention| &mut retention.mode));
         texts.extend(self.variables.iter_mut().map(|(_, value)| value));
         texts.extend(self.files.iter_mut().map(|(_, content)| content));
         for (_, answer) in &mut self.answers {
@@ -228,7 +232,15 @@ fn ways() -> Vec<(&'static str, Way)> {
                 target.encryption = Some(crate::storage::target::Encryption {
                     algorithm: "aws:kms".into(),
                     kms_key_id: Some("arn:aws:kms:eu-west-1:1:key/k".into()),
+                    bucket_key: Some(true),
                 });
+                target.storage_class = Some("GLACIER_IR".into());
+                target.tags = vec![("team".into(), "a b".into())];
+                target.metadata = vec![("owner".into(), "me".into())];
+                let retention = Some(crate::storage::target::Retention { mode: "COMPLIANCE".into(), days: 7 });
+                target.object_lock = Some(crate::storage::target::ObjectLock { retention, legal_hold: true });
+                target.expected_bucket_owner = Some("123456789012".into());
+                target.requester_pays = true;
             }),
         ),
         ("environment, at AWS", with(way(&keys, &[], vec![]), |target| (target.endpoint, target.path_style) = (None, false))),
@@ -449,15 +461,19 @@ fn a_line_end_is_told_by_the_name_of_where_it_stands() {
     check(with("environment", &|way| way.target.bucket.push('\n')), "`bucket`");
     check(with("environment", &|way| way.target.credentials.profile = Some("p\n".into())), "`local_profile`");
     let all_of_a_spec = "environment, with all that a spec can say";
-    let role: [(TextOf, &str); 4] = [
+    let role: [(TextOf, &str); 6] = [
         (|way| &mut way.target.credentials.role_arn, "`role_arn`"),
         (|way| &mut way.target.credentials.role_session_name, "`role_session_name`"),
         (|way| &mut way.target.credentials.external_id, "`external_id`"),
         (|way| &mut way.target.acl, "`acl`"),
+        (|way| &mut way.target.storage_class, "`storage_class`"),
+        (|way| &mut way.target.expected_bucket_owner, "`expected_bucket_owner`"),
     ];
     for (field, words) in role {
         check(with(all_of_a_spec, &|way| field(way).get_or_insert_default().push('\n')), words);
     }
+    check(with(all_of_a_spec, &|way| way.target.tags[0].1.push('\n')), "`tags`");
+    check(with(all_of_a_spec, &|way| way.target.metadata[0].1.push('\n')), "`metadata`");
     for variable in ["AWS_PROFILE", "AWS_ROLE_ARN", "AWS_ENDPOINT_URL_STS", "AWS_CONTAINER_AUTHORIZATION_TOKEN"] {
         check(with("environment", &|way| way.variables.push((variable, "x\n".into()))), variable);
     }
