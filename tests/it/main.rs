@@ -23,6 +23,7 @@ mod limits;
 mod local_store;
 mod other_users;
 mod outside;
+mod plan;
 mod plugins;
 mod property;
 mod proxied_store;
