@@ -25,6 +25,7 @@ mod object_headers;
 mod other_users;
 mod outside;
 mod partitions;
+mod plan;
 mod plugins;
 mod property;
 mod proxied_store;

@@ -66,6 +66,22 @@ pub async fn with_writer() -> Result<(Store, [&'static str; 2]), Unavailable> {
     Ok((store, USER))
 }
 
+/// A MinIO of the test's own, and a user for each of these policies (JSON), who may do what it says and nothing else: by access and secret key.
+///
+/// # Errors
+/// As [`with_user`].
+pub async fn with_policies(policies: &[String]) -> Result<(Store, Vec<[String; 2]>), Unavailable> {
+    let python = Python::find()?;
+    let store = own(&[]).await?;
+    let host = store.endpoint.trim_start_matches("http://").to_owned();
+    let users: Vec<[String; 2]> = (0..policies.len()).map(|number| USER.map(|text| format!("{text}-{number}"))).collect();
+    let mut arguments = vec![host, ACCESS_KEY.to_owned(), SECRET_KEY.to_owned()];
+    arguments.extend(users.iter().zip(policies).flat_map(|([user, secret], policy)| [user.clone(), secret.clone(), policy.clone()]));
+    let made = python.run(MAKE_USERS, arguments.iter().map(String::as_str)).await;
+    made.map_err(|error| Unavailable(format!("no users can be made: {error:#}")))?;
+    Ok((store, users))
+}
+
 const WRITE_ONLY: &str = r#"{"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": ["arn:aws:s3:::*"]}]}"#;
 
@@ -82,6 +98,19 @@ admin.user_add(access_key=user, secret_key=user_secret)
 for text in policy:
     admin.policy_add(policy_name='own', policy=json.loads(text))
 admin.policy_set(policy_name='own' if policy else 'readwrite', user=user)
+";
+
+/// As [`MAKE_USER`], with users of policies of their own.
+const MAKE_USERS: &str = "
+import json, sys
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
+host, owner, secret, *users = sys.argv[1:]
+admin = MinioAdmin(endpoint=host, credentials=StaticProvider(owner, secret), secure=False)
+for user, user_secret, policy in zip(users[::3], users[1::3], users[2::3]):
+    admin.user_add(access_key=user, secret_key=user_secret)
+    admin.policy_add(policy_name=user, policy=json.loads(policy))
+    admin.policy_set(policy_name=user, user=user)
 ";
 
 async fn own(environment: &[(&str, &str)]) -> Result<Store, Unavailable> {

@@ -19,6 +19,7 @@ pub mod logging;
 pub mod manifest;
 mod migrate;
 mod output_args;
+pub mod plan;
 mod plugins;
 pub mod policy;
 pub mod serve;
@@ -68,6 +69,11 @@ pub enum Command {
     /// 10,000 rows: bool, int64, float64, date, timestamp, json, utf8; --column sets one. A value that its type cannot represent exactly ends the
     /// load with file and line. An empty CSV field is null, a quoted empty field is the empty text.
     Load(Box<load::LoadArgs>),
+    /// Show what a load or a sync would write, and the least policy that it needs. Nothing is sent.
+    ///
+    /// Files, and the built-in source of configurations, are read and encoded as in a load; of plugins' sources only the paths, headers and policy
+    /// are shown. Random parts of keys are shown as {{UUID}} and {{SYNC_ID}}. No credentials are needed.
+    Plan(Box<plan::PlanArgs>),
     /// Run CloudQuery sources and write their tables to their destinations.
     ///
     /// Built in are a file source (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7 version, or
@@ -197,6 +203,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(anyhow::Error::from)?;
     match command {
         Command::Load(args) => load::run(*args).await,
+        Command::Plan(args) => plan::run(*args).await,
         Command::Sync(args) => sync::run(*args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Tables(args) => tables::run(args).await,
@@ -270,6 +277,17 @@ mod tests {
             ("lakegate load a.csv --spec s.yml --column a=varchar", false),
             ("lakegate load a.csv --spec s.yml --memory lots", false),
             ("lakegate load a.csv --spec s.yml --lanes 0", false),
+            ("lakegate plan a.csv --to s3://b/p --format csv --table t --batch-size 5 --region r --commit-id c", true),
+            ("lakegate plan --spec s.yml", true),
+            ("lakegate plan a.csv --spec s.yml --table t --policy", true),
+            ("lakegate plan a.yml b.yml --shard 1/2 --no-migrate --json", true),
+            ("lakegate plan", false),
+            ("lakegate plan --to s3://b/p", false),
+            ("lakegate plan a.yml --table t", false),
+            ("lakegate plan a.yml --region r", false),
+            ("lakegate plan a.yml --format csv", false),
+            ("lakegate plan a.csv --spec s.yml --shard 1/2", false),
+            ("lakegate plan --spec s.yml --policy --json", false),
             ("lakegate sync a.yml dir --local d", true),
             ("lakegate sync a.yml --no-migrate --summary-location f --shard 1/2 --log-console --plugin-start-limit 5", true),
             ("lakegate sync a.yml --invocation-id 7f1d4f3e-7c3a-4d6b-9b6e-0f6b0d7a1c2d", true),
@@ -319,7 +337,7 @@ mod tests {
         let examples: Vec<Vec<&str>> = lines
             .map(|(_, line)| std::iter::once("lakegate").chain(line.split(' ').map(|word| word.trim_matches('\''))).collect())
             .collect();
-        assert_eq!(examples.len(), 6, "{examples:?}");
+        assert_eq!(examples.len(), 9, "{examples:?}");
         for example in examples {
             assert!(Cli::try_parse_from(&example).is_ok(), "{example:?}");
         }

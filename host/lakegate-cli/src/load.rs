@@ -11,10 +11,11 @@ use super::summary::Summary;
 use super::sync_id::sync_id;
 use super::target::Target;
 use chrono::DateTime;
-use lakegate::{Session, SyncContext, Write, WriteReport};
+use lakegate::{Destination, Session, SyncContext, Write, WriteReport};
 use lakegate_files::{ColumnType, Delimiter, Input, InputFormat, Message, MessageReader, ReadOptions, parse_override, resolve};
 use std::str::FromStr;
 use std::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The arguments of `load`.
 #[derive(Debug, Clone, clap::Args)]
@@ -121,7 +122,35 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
 /// Loads the files. If the load ends early, `landed` gets the tables that had failed and what is in the bucket.
 async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<WriteReport, CliError> {
     let interrupted = interrupt::listen()?;
-    let (inputs, session) = interrupt::unless(&interrupted, open(args.clone())).await?;
+    let given = args.clone();
+    let opened = async move {
+        let sync = sync_context(&given)?;
+        open(given, None, sync).await
+    };
+    let opened = interrupt::unless(&interrupted, opened).await?;
+    send_all(args, opened, console.progress("Loading"), &interrupted, landed).await
+}
+
+/// Loads the files into a destination that keeps nothing, and returns what it would have written.
+pub(crate) async fn rehearse(
+    args: &LoadArgs,
+    destination: Destination,
+    sync: SyncContext,
+    console: Console,
+    interrupted: &CancellationToken,
+) -> Result<WriteReport, CliError> {
+    let opened = interrupt::unless(interrupted, open(args.clone(), Some(destination), sync)).await?;
+    send_all(args, opened, console.progress("Planning"), interrupted, &mut WriteReport::default()).await
+}
+
+/// Sends the rows of the inputs, and finishes the session.
+async fn send_all(
+    args: &LoadArgs,
+    (inputs, session): (Vec<Input>, Session),
+    progress: Progress,
+    interrupted: &CancellationToken,
+    landed: &mut WriteReport,
+) -> Result<WriteReport, CliError> {
     let options = ReadOptions {
         format: args.input_format,
         columns: args.columns.clone(),
@@ -130,7 +159,6 @@ async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Re
         spool: args.machine.spool(),
     };
     let reader = MessageReader::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
-    let progress = console.progress("Loading");
     let mut write = session.write()?;
     let sent = tokio::select! {
         biased;
@@ -138,8 +166,8 @@ async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Re
         sent = send(reader, &mut write, &progress) => sent,
     };
     let ended = match sent {
-        Ok(()) => finish_store(write, &interrupted).await,
-        Err(error) => Err((error, abort_store(write, &interrupted).await)),
+        Ok(()) => finish_store(write, interrupted).await,
+        Err(error) => Err((error, abort_store(write, interrupted).await)),
     };
     session.close().await;
     ended.map_err(|(error, left)| {
@@ -148,20 +176,27 @@ async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Re
     })
 }
 
-/// Resolves the inputs and opens the destination.
-async fn open(args: LoadArgs) -> Result<(Vec<Input>, Session), CliError> {
+/// Resolves the inputs and opens the destination: the one that is given, or that of the arguments.
+async fn open(args: LoadArgs, destination: Option<Destination>, sync: SyncContext) -> Result<(Vec<Input>, Session), CliError> {
     let inputs = resolve(&args.inputs, args.table.as_deref())?;
     let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
-    let sync = SyncContext {
+    let destination = match destination {
+        Some(destination) => destination,
+        None => args.machine.destination(args.seed).await?,
+    };
+    Ok((inputs, destination.open(&spec, sync).await?))
+}
+
+/// What a load is an attempt at.
+pub(crate) fn sync_context(args: &LoadArgs) -> Result<SyncContext, CliError> {
+    Ok(SyncContext {
         sync_id: sync_id()?,
         commit_id: args.commit_id.clone().unwrap_or_default(),
         commit_time: args.commit_time.map(|time| time.0),
         // Files are read in their order, and give the same rows each time; what comes through a pipe does so if its writer does.
         repeatable: true,
         shard: None,
-    };
-    let session = args.machine.destination(args.seed).await?.open(&spec, sync).await?;
-    Ok((inputs, session))
+    })
 }
 
 /// Sends all messages to the write.

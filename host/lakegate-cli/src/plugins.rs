@@ -55,7 +55,7 @@ impl Wanted {
 }
 
 /// The running plugins.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Plugins {
     running: BTreeMap<(Kind, String), Arc<Plugin>>,
 }

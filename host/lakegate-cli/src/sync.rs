@@ -9,8 +9,9 @@ mod times;
 
 use super::args::{PluginArgs, ResourceArgs};
 use super::cloudquery_flags::CloudQueryFlags;
-use super::config::{Config, DestinationPlugin, Required, Surroundings};
+use super::config::{Config, Destination, DestinationPlugin, Required, Source, Surroundings};
 use super::console::{Console, data};
+use super::destination_write::FinishedWrite;
 use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
@@ -18,12 +19,14 @@ use super::plugins::{Plugins, deduplicated};
 use flow::Migrations;
 use inputs::{chosen, share};
 use lakegate::Destination as Opener;
-use lakegate_files::Input;
-use shard::Shard;
+use lakegate::WriteReport;
+use lakegate_files::{Input, Spool};
 use std::path::PathBuf;
 use step::{Run, Step};
+use tokio_util::sync::CancellationToken;
 
 pub(super) use report::SyncSummary;
+pub(super) use shard::Shard;
 
 /// Runs the sources of CloudQuery configurations, and writes their rows to their destinations.
 ///
@@ -136,6 +139,40 @@ async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError>
     args.summary_location.as_deref().map_or(Ok(()), report::try_file)?;
     let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
     Ok(Prepared { config, inputs, opener })
+}
+
+/// How a built-in source is run into a destination that keeps nothing.
+pub(super) struct Rehearsal {
+    pub(super) opener: Opener,
+    pub(super) sync_id: String,
+    pub(super) shard: Option<Shard>,
+    pub(super) no_migrate: bool,
+    pub(super) spool: Spool,
+    pub(super) console: Console,
+    pub(super) interrupted: CancellationToken,
+}
+
+/// Runs a built-in source into one destination of this program, and returns what it would have written.
+pub(super) async fn rehearse(source: &Source, destination: &Destination, rehearsal: Rehearsal) -> Result<WriteReport, CliError> {
+    let Rehearsal { opener, sync_id, shard, no_migrate, spool, console, interrupted } = rehearsal;
+    let chosen_of = source.clone();
+    let inputs = interrupt::unless(&interrupted, async move { chosen(&chosen_of).map(|inputs| share(inputs, shard)) }).await?;
+    let run = Run {
+        opener: Some(opener),
+        plugins: Plugins::default(),
+        sync_id,
+        time_us: lakegate_base::clock::utc().timestamp_micros(),
+        shard,
+        migrations: if no_migrate { Migrations::Withheld } else { Migrations::Sent },
+        not_null: false,
+        summary_location: None,
+        spool,
+        console,
+        interrupted,
+    };
+    let ended = Step::rehearsal(source, inputs, destination).rehearse(&run).await?;
+    let of_store = |end| if let FinishedWrite::Store(report) = end { Some(report) } else { None };
+    Ok(ended.into_iter().find_map(of_store).unwrap_or_default())
 }
 
 fn plan(config: &Config, inputs: Vec<Vec<Input>>) -> Result<Vec<Step<'_>>, CliError> {

@@ -93,6 +93,7 @@ pub use store::memory::MemoryStore;
 
 /// What a spec says, once the component has checked it.
 pub mod spec {
+    pub use crate::policy::least_policy::PolicyNeeds;
     pub use crate::storage::target::{
         ColumnFacts, CommitPlan, Configuration, CredentialSource, Encryption, ManifestPlan, ObjectAttributes, ObjectFacts, ObjectLock,
         Retention, SpecProblem, StorageTarget,

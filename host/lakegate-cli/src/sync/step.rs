@@ -77,6 +77,28 @@ impl<'a> Step<'a> {
         Ok(Self { source, inputs, destinations, backends: referenced_destinations(source, config)? })
     }
 
+    /// A built-in source with one destination of this program.
+    pub(super) fn rehearsal(source: &'a Source, inputs: Vec<Input>, destination: &'a Destination) -> Self {
+        Self { source, inputs, destinations: vec![destination], backends: Vec::new() }
+    }
+
+    /// Runs the source into its destinations without a report on it.
+    pub(super) async fn rehearse(&self, run: &Run) -> Result<Vec<FinishedWrite>, CliError> {
+        let (mut targets, mut counts) = (Vec::new(), SourceCounts::default());
+        let flowed = tokio::select! {
+            biased;
+            () = run.interrupted.cancelled() => Err(interruption()),
+            flowed = self.flow(run, &mut targets, &mut counts, Instant::now()) => flowed,
+        };
+        let writes = targets.into_iter().map(|target| target.write).collect();
+        let failed = |error| of_source(&self.source.name, error);
+        if let Err(error) = flowed {
+            run.abort(writes).await;
+            return Err(failed(error));
+        }
+        finish_all(writes, &run.interrupted).await.into_iter().map(|ended| ended.map_err(|broken| failed(broken.error))).collect()
+    }
+
     /// The plugins that the step needs.
     pub(super) fn wanted(&self) -> impl Iterator<Item = Wanted> {
         let destinations = self.destinations.iter().chain(&self.backends).filter_map(|it| Wanted::destination(it));

@@ -9,6 +9,7 @@ pub(crate) mod authorize;
 mod day;
 pub(crate) mod denied;
 pub(crate) mod grant;
+pub(crate) mod least_policy;
 pub(crate) mod lines;
 pub(crate) mod metrics;
 pub(crate) mod quarantine;

@@ -98,21 +98,29 @@ impl Grant {
     fn kms_statement(&self, partition: &str) -> Option<Value> {
         // Other stores have keys of their own, which a session need not be let at; MinIO refuses a policy that names AWS's.
         let asks = self.is_at_aws() && self.encryption.iter().any(|mode| mode.starts_with("aws:kms"));
-        let arn =
-            |key: &String| if key.starts_with("arn:") { key.clone() } else { format!("arn:{partition}:kms:{}:*:key/{key}", self.region) };
-        let keys: Vec<String> = if self.kms_keys.is_empty() { vec![arn(&"*".to_owned())] } else { self.kms_keys.iter().map(arn).collect() };
-        // Decrypt: the parts of an upload are put together by the store under the same key.
-        asks.then(|| json!({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": keys}))
+        asks.then(|| use_of_keys(&self.kms_keys, partition, &self.region))
     }
 
-    /// Without an endpoint, or with one of AWS's own (FIPS, a private link).
     fn is_at_aws(&self) -> bool {
-        self.endpoint.as_deref().is_none_or(|url| Endpoint::parse(url).is_ok_and(|endpoint| endpoint.is_at_aws()))
+        is_at_aws(self.endpoint.as_deref())
     }
 }
 
+/// Leave to encrypt with these keys, by id or ARN; with none named, any.
+pub(super) fn use_of_keys(keys: &[String], partition: &str, region: &str) -> Value {
+    let arn = |key: &str| if key.starts_with("arn:") { key.to_owned() } else { format!("arn:{partition}:kms:{region}:*:key/{key}") };
+    let keys: Vec<String> = if keys.is_empty() { vec![arn("*")] } else { keys.iter().map(|key| arn(key)).collect() };
+    // Decrypt: the parts of an upload are put together by the store under the same key.
+    json!({"Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": keys})
+}
+
+/// Without an endpoint, or with one of AWS's own (FIPS, a private link).
+pub(super) fn is_at_aws(endpoint: Option<&str>) -> bool {
+    endpoint.is_none_or(|url| Endpoint::parse(url).is_ok_and(|endpoint| endpoint.is_at_aws()))
+}
+
 /// The AWS partition of a region.
-fn partition(region: &str) -> &'static str {
+pub(super) fn partition(region: &str) -> &'static str {
     if region.starts_with("cn-") {
         "aws-cn"
     } else if region.starts_with("us-gov-") {
@@ -123,7 +131,7 @@ fn partition(region: &str) -> &'static str {
 }
 
 /// A JSON text of the characters that STS takes; others are written as escapes, which mean the same.
-fn in_latin(json: &str) -> String {
+pub(super) fn in_latin(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
         if matches!(character, '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{ff}') {
@@ -136,7 +144,7 @@ fn in_latin(json: &str) -> String {
 }
 
 /// A text that a policy takes letter by letter.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

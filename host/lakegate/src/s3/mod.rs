@@ -30,6 +30,7 @@ mod redirect;
 mod request_log;
 mod retry;
 mod role;
+mod sample;
 mod secrets;
 pub(crate) mod sizes;
 #[cfg(test)]

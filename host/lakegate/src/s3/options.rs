@@ -47,7 +47,6 @@ pub struct ConnectOptions {
     /// What time it is.
     pub(super) clock: Clock,
     /// Who answers instead of the network.
-    #[cfg(test)]
     pub(super) answers: Option<SharedHttpClient>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
     pub(super) environment: Env,
@@ -69,7 +68,6 @@ impl Default for ConnectOptions {
             meter: None,
             retries: Arc::default(),
             clock: Clock::default(),
-            #[cfg(test)]
             answers: None,
             environment: Env::real(),
         }
