@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup, make and a C compiler must be there.
-.PHONY: demo test lint bench cost peaks tenants chaos kills dist setup peers
+.PHONY: demo test lint bench cost commit-cost peaks tenants chaos kills dist setup peers
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -36,6 +36,11 @@ bench: setup peers
 cost: setup peers
 	$(CARGO) build --release --workspace --bin plugin --bin cost
 	target/release/cost $(ARGS)
+
+## What a commit costs: requests and CPU of an object in each way of delivery. ARGS='--objects 1000 --repeats 5'
+commit-cost: setup
+	$(CARGO) build --release --workspace --bin commit_cost
+	target/release/commit_cost $(ARGS)
 
 ## Peak memory of the plugin under loads of unusual shape. ARGS='parquet'
 peaks: setup

@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod process;
 pub mod python;
 pub mod raw_h2;
+pub mod recorder;
 pub mod run;
 pub mod s3;
 pub mod seaweedfs;

@@ -103,6 +103,14 @@ impl DestinationWrite {
         Ok(())
     }
 
+    /// The source could not send all rows of a table. The protocol has no message that tells a plugin.
+    pub(crate) async fn fall_short(&mut self, table: &str, reason: &str) -> Result<(), CliError> {
+        match self {
+            Self::Store { write, .. } => Ok(write.fall_short(table, reason).await?),
+            Self::Plugin { .. } => Ok(()),
+        }
+    }
+
     /// Deletes rows of earlier syncs of this source. Only for plugins: for a bucket, the mode that needs it is refused.
     pub(crate) async fn delete_stale(&mut self, table: &str, source: &str, sync_time_us: i64) -> Result<(), CliError> {
         let Self::Plugin { writing, .. } = self else { return Ok(()) };

@@ -54,6 +54,7 @@ impl From<FailureClass> for Exit {
             FailureClass::Denied => Self::Denied,
             FailureClass::Storage => Self::Storage,
             FailureClass::Data => Self::Input,
+            FailureClass::Source => Self::Source,
         }
     }
 }

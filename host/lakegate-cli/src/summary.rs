@@ -120,10 +120,16 @@ impl Summary {
 
     /// What was there before.
     fn before(&self) -> String {
-        let committed = self.tables.iter().filter(|table| table.committed_before.is_some()).count();
         let objects: u64 = self.tables.iter().map(|table| table.were_there).sum();
-        let tables = if committed > 0 { format!(" Already committed: {committed} of the tables.") } else { String::new() };
+        let tables = self.committed_before().map(|line| format!(" {line}")).unwrap_or_default();
         if objects > 0 { format!(" {} of the objects were there already.{tables}", HumanCount(objects)) } else { tables }
+    }
+
+    /// How many of the tables an earlier attempt had committed, if any.
+    pub(crate) fn committed_before(&self) -> Option<String> {
+        let committed = self.tables.iter().filter(|table| table.committed_before.is_some()).count();
+        let tables = self.tables.len();
+        (committed > 0).then(|| format!("Already committed: {committed} of {tables} table{}.", if tables == 1 { "" } else { "s" }))
     }
 
     /// A line for each of the first failed tables.
@@ -204,6 +210,7 @@ fn class(class: FailureClass) -> &'static str {
         FailureClass::Denied => "denied",
         FailureClass::Storage => "storage",
         FailureClass::Data => "data",
+        FailureClass::Source => "source",
     }
 }
 

@@ -148,6 +148,9 @@ pub(super) async fn run(
             }
             SourceMessage::Error { table, error } => {
                 tracing::error!(source = name, table, "{error}");
+                for target in targets.iter_mut() {
+                    target.write.fall_short(&table, &error).await?;
+                }
                 counts.failed(table)?;
             }
         }

@@ -372,6 +372,9 @@ impl<'a> Step<'a> {
                 FinishedWrite::Store(report) => {
                     let summary = Summary::new(&report, elapsed);
                     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
+                    if let Some(line) = summary.committed_before() {
+                        run.console.say(&line);
+                    }
                     json!({ "name": destination.name, "summary": summary })
                 }
                 FinishedWrite::Plugin { rows } => json!({ "name": destination.name, "rows": rows }),

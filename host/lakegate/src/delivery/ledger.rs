@@ -62,6 +62,8 @@ pub enum FailureClass {
     Storage,
     /// The rows, their schema, or the table's name.
     Data,
+    /// Where the rows come from: not all of them came in.
+    Source,
 }
 
 /// Why a table failed: its first cause.

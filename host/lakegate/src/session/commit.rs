@@ -49,6 +49,10 @@ impl SessionCommit {
             let failure = Failure::new(failure.class, format!("the table {table:?} has failed"));
             return self.stage.roll_back(ledger, &failure).await;
         }
+        if tables.is_empty() {
+            // Everything was committed before: there is nothing to make a commit of.
+            return;
+        }
         let names = tables.iter().map(|(table, _)| table.to_string()).collect();
         match self.runtime.commit_keys(&self.settings, names, self.context.clone()).await {
             Ok(keys) => self.stage.publish(ledger, &tables, keys).await,

@@ -246,6 +246,27 @@ impl Write {
         self.ledger.refuse(&table.into(), Failure::new(FailureClass::Data, reason))
     }
 
+    /// The source could not send all rows of a table, and goes on with others. Where the write makes a commit, the table is no part of it and has
+    /// failed: it would be committed without those rows for ever. Otherwise nothing follows.
+    ///
+    /// # Errors
+    /// As [`Write::refuse`].
+    pub async fn fall_short(&mut self, table: &str, reason: &str) -> Result<(), InvalidMessage> {
+        if self.inner.commit.is_none() {
+            return Ok(());
+        }
+        if table.len() > MAX_TABLE_NAME_BYTES {
+            return Err(name_too_long(table));
+        }
+        let table: Arc<str> = table.into();
+        self.skip_if_committed(&table).await?;
+        if self.ledger.admit(&table, 0)? {
+            let message = format!("the source could not send all of its rows, so that it is no part of the commit: {reason}");
+            self.ledger.fail(&table, Failure::new(FailureClass::Source, message));
+        }
+        Ok(())
+    }
+
     /// What ends this write from beside it, when there is no time to wait for the store.
     pub fn halt(&self) -> Halt {
         Halt { ledger: self.ledger.clone(), uploads: self.inner.uploads.clone() }
