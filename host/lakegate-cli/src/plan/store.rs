@@ -136,8 +136,8 @@ struct Upload {
 
 #[async_trait]
 impl Multipart for Upload {
-    async fn put_part(&self, number: u32, _body: Payload) -> Result<Part, StoreError> {
-        Ok(Part { number, etag: String::new(), checksum: None })
+    async fn put_part(&self, number: u32, body: Payload) -> Result<Part, StoreError> {
+        Ok(Part { number, bytes: body.length(), etag: String::new(), checksum: None })
     }
 
     async fn complete(&self, _parts: Vec<Part>, _bytes: u64) -> Result<Stored, StoreError> {
