@@ -21,7 +21,7 @@ mod tests {
     fn every_byte_comes_back_and_nothing_else_is_read() {
         let all: Vec<u8> = (0..=255).collect();
         let digits = to_hex(&all);
-        assert_eq!((digits.len(), &digits[..8], &digits[508..]), (512, "00010203", "feff"));
+        assert!(digits.len() == 512 && digits.starts_with("00010203") && digits.ends_with("fdfeff"), "{digits}");
         assert_eq!(from_hex(&digits), Some(all.clone()));
         assert_eq!(from_hex(&digits.to_uppercase()), Some(all));
         assert_eq!(from_hex(""), Some(Vec::new()));

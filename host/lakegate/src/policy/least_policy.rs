@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn keys_of_kms_are_named_as_policies_take_them() {
         let with = |algorithm: &str, key: Option<&str>, endpoint: Option<&str>| {
-            let encryption = Some(Encryption { algorithm: algorithm.into(), kms_key_id: key.map(str::to_owned) });
+            let encryption = Some(Encryption { algorithm: algorithm.into(), kms_key_id: key.map(str::to_owned), bucket_key: None });
             of(StorageTarget { encryption, endpoint: endpoint.map(str::to_owned), ..target() })
         };
         let put = ["s3:PutObject arn:aws:s3:::lake/raw/*", "s3:AbortMultipartUpload arn:aws:s3:::lake/raw/*"];
