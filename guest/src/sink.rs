@@ -23,7 +23,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
 use partition::{Partition, Recency, TablePartition};
 use per_schema::PerSchema;
-use router::{Routed, Router};
+use router::{Routed, Router, Unroutable};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -62,6 +62,12 @@ impl From<EncodeError> for WriteError {
             EncodeError::Data(message) => Self::Data(message),
             EncodeError::Put(error) => Self::Store(error),
         }
+    }
+}
+
+impl From<Unroutable> for WriteError {
+    fn from(Unroutable(why): Unroutable) -> Self {
+        Self::Data(why)
     }
 }
 
@@ -243,7 +249,7 @@ impl<H: Host> Sink<H> {
 
     /// Rows of a table, each into the object of its partition.
     fn insert_partitioned(&mut self, schema: &Rc<TableSchema>, batches: Vec<Rows>, now: Instant) -> Result<(), WriteError> {
-        let route = self.router.route(schema).map_err(WriteError::Data)?;
+        let route = self.router.route(schema)?;
         if let Some(column) = &route.missing {
             self.allow_missing(&schema.table, column)?;
         }

@@ -109,7 +109,7 @@ fn values() -> Vec<Option<String>> {
         let length = 1 + dice.below(12);
         let one = |_| match dice.below(4) {
             0 => char::from_u32(dice.below(128) as u32),
-            1 => "%/=.: \\".chars().nth(dice.below(7) as usize),
+            1 => "%/=.: \\".chars().nth(dice.below(7)),
             _ => char::from_u32(dice.below(0x11_0000) as u32).filter(|it| !it.is_control()),
         };
         values.push(Some((0..length).filter_map(one).collect()));
@@ -138,7 +138,7 @@ async fn other_programs_read_every_value_back_from_its_folder() {
         assert_eq!(rows.len(), values.len(), "{reader}");
         for (id, value) in values.iter().enumerate() {
             // Empty is null; and the text that is the name for nulls is a null for whom unescapes first.
-            let text = value.as_deref().filter(|text| !text.is_empty() && !(reader == "pyarrow" && *text == NULL));
+            let text = value.as_deref().filter(|text| !(text.is_empty() || reader == "pyarrow" && *text == NULL));
             assert_eq!(rows[id], json!([id, text]), "{reader}, {value:?}");
         }
     }

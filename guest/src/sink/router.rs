@@ -4,7 +4,6 @@
 //! all columns together are the row's group. Rows are then brought into the order of their groups with one gather for the record; where each
 //! group's rows stand together already, as in sorted input, nothing is copied.
 
-use super::WriteError;
 use super::partition::Partition;
 use super::per_schema::PerSchema;
 use crate::calendar::{CivilDay, SECONDS_PER_DAY};
@@ -29,6 +28,10 @@ use std::rc::Rc;
 
 /// Pairs of codes for which a table of groups is kept rather than a map.
 const MAX_TABLE: usize = 1 << 16;
+
+/// Why rows find no partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unroutable(pub(super) String);
 
 /// What a record's partition has: its rows, in a batch that it may share with others.
 #[derive(Debug)]
@@ -81,8 +84,8 @@ impl Router {
     ///
     /// # Errors
     /// The name of a column that no key can be made of, and why.
-    pub(super) fn route(&mut self, schema: &Rc<TableSchema>) -> Result<Rc<Route>, String> {
-        self.routes.get(schema, || Route::new(&self.fields, self.keep_columns, schema).map(Rc::new))
+    pub(super) fn route(&mut self, schema: &Rc<TableSchema>) -> Result<Rc<Route>, Unroutable> {
+        self.routes.get(schema, || Route::new(&self.fields, self.keep_columns, schema).map(Rc::new).map_err(Unroutable))
     }
 }
 
@@ -131,7 +134,7 @@ impl Route {
     ///
     /// # Errors
     /// The name of a column with a value that no key can have, and why; and what `each` answers.
-    pub(super) fn divide(&self, rows: Rows, mut each: impl FnMut(Routed) -> Result<(), WriteError>) -> Result<(), WriteError> {
+    pub(super) fn divide<E: From<Unroutable>>(&self, rows: Rows, mut each: impl FnMut(Routed) -> Result<(), E>) -> Result<(), E> {
         let count = rows.batch.num_rows();
         let mut start = 0;
         while start < count {
@@ -144,18 +147,18 @@ impl Route {
         Ok(())
     }
 
-    fn divide_piece(
+    fn divide_piece<E: From<Unroutable>>(
         &self,
         batch: &RecordBatch,
         bytes: u64,
-        each: &mut impl FnMut(Routed) -> Result<(), WriteError>,
-    ) -> Result<(), WriteError> {
+        each: &mut impl FnMut(Routed) -> Result<(), E>,
+    ) -> Result<(), E> {
         let count = batch.num_rows();
         let codes = self.columns.iter().map(|column| match column {
             Some(column) => column.codes(batch),
             None => Ok(Codes::null()),
         });
-        let codes = codes.collect::<Result<Vec<_>, _>>().map_err(WriteError::Data)?;
+        let codes = codes.collect::<Result<Vec<_>, _>>().map_err(Unroutable)?;
         let written = match &self.kept {
             Some((_, columns)) => batch.project(columns).map_err(unexpected)?,
             None => batch.clone(),
@@ -180,8 +183,8 @@ impl Route {
 }
 
 /// Rows that were decoded have columns of equal lengths, which can be taken apart and put together.
-fn unexpected(error: ArrowError) -> WriteError {
-    WriteError::Data(format!("the rows cannot be divided into partitions: {}", beginning(&error.to_string(), MAX_CAUSE_BYTES)))
+fn unexpected(error: ArrowError) -> Unroutable {
+    Unroutable(format!("the rows cannot be divided into partitions: {}", beginning(&error.to_string(), MAX_CAUSE_BYTES)))
 }
 
 /// The part of some bytes that so many rows of all have.

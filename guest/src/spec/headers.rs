@@ -1,39 +1,22 @@
 //! Headers of objects: what S3 takes for a storage class, tags, user metadata, locks and accounts. The host checks all of it again.
 
-use super::document::{Field, preview};
+use super::document::preview;
 use super::fields::refuse;
 use super::problem::SpecProblem;
-use super::raw::{RawObjectLock, RawSpec};
-use super::target::{ObjectLock, Retention};
+use super::raw::{
+    LOCK_MODES, MAX_METADATA_BYTES, MAX_STORAGE_CLASS_BYTES, MAX_TAG_KEY_CHARACTERS, MAX_TAG_VALUE_CHARACTERS, MAX_TAGS, RawObjectLock,
+    RawSpec,
+};
 
 /// What S3 calls its storage classes; other stores have others, of the same form.
 const STORAGE_CLASSES: &str = "STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, GLACIER, DEEP_ARCHIVE, REDUCED_REDUNDANCY, \
                                EXPRESS_ONEZONE, OUTPOSTS, SNOW";
-
-/// Bytes of a storage class. The longest of S3 has 24.
-pub(super) const MAX_STORAGE_CLASS_BYTES: usize = 64;
-
-/// Tags of an object.
-pub(super) const MAX_TAGS: usize = 10;
-
-/// Characters of a tag's key, and of its value.
-pub(super) const MAX_TAG_KEY_CHARACTERS: usize = 128;
-pub(super) const MAX_TAG_VALUE_CHARACTERS: usize = 256;
-
-/// Bytes of user metadata, names with their prefix and values together: S3 has 2,048, of which some are left for names of our own.
-pub(super) const MAX_METADATA_BYTES: usize = 1_664;
 
 /// What stands in front of the name of user metadata.
 const METADATA_PREFIX: &str = "x-amz-meta-";
 
 /// What the names of our own metadata begin with.
 const OWN_METADATA: &str = "lakegate-";
-
-/// Days that an object can be locked for: a hundred years, as at S3.
-pub(super) const MAX_RETAIN_DAYS: i64 = 36_500;
-
-/// The modes of a lock.
-pub(super) const LOCK_MODES: &[&str] = &["GOVERNANCE", "COMPLIANCE"];
 
 pub(super) fn storage_class(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
     let good = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
@@ -124,11 +107,4 @@ pub(super) fn expected_bucket_owner(raw: &RawSpec, problems: &mut Vec<SpecProble
         let message = format!("`expected_bucket_owner` must be the twelve digits of an account of AWS, not {:?}", preview(text));
         refuse(problems, "expected_bucket_owner", message);
     }
-}
-
-/// As the host has it. [`None`]: nothing is locked, or what is wrong was reported.
-pub(super) fn locked(lock: &Field<RawObjectLock>) -> Option<ObjectLock> {
-    let RawObjectLock { mode, retain_days, legal_hold } = lock.given()?;
-    let retention = mode.text().zip(retain_days.number()).map(|(mode, days)| Retention { mode, days });
-    Some(ObjectLock { retention, legal_hold: legal_hold.is_true() })
 }

@@ -2,16 +2,10 @@
 
 use super::fields::refuse;
 use super::problem::SpecProblem;
-use super::raw::{CLOSE_OLDEST, FAIL, RawSpec};
+use super::raw::{CLOSE_OLDEST, DEFAULT_MAX_OPEN, FAIL, HIVE_NULL, RawSpec};
 use crate::limits::MAX_OPEN_PARTITIONS;
 use crate::partition::is_null_name;
 use crate::path::PathTemplate;
-
-/// Hive's name for a partition of nulls.
-pub(super) const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
-
-/// Partitions of a table that are open at once where the spec does not say: as many as DuckDB keeps open.
-pub(super) const DEFAULT_MAX_OPEN: i64 = 100;
 
 /// How rows are divided into partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]

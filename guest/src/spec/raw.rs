@@ -6,10 +6,6 @@
 use super::document::{Document, Field};
 use super::fields::{Findings, Form, FormSchema, Row, Rules, choice, flag, form, integer, object, options, pairs, text, texts};
 use super::format::{FORMATS, NullText, ParquetOptions, ParquetVersion, RootRepetition};
-use super::headers::{
-    LOCK_MODES, MAX_METADATA_BYTES, MAX_RETAIN_DAYS, MAX_STORAGE_CLASS_BYTES, MAX_TAG_KEY_CHARACTERS, MAX_TAG_VALUE_CHARACTERS, MAX_TAGS,
-};
-use super::partition::{DEFAULT_MAX_OPEN, HIVE_NULL};
 use super::problem::SpecProblem;
 use crate::limits::MAX_OPEN_PARTITIONS;
 use std::collections::BTreeMap;
@@ -32,6 +28,31 @@ pub(super) const KMS: &str = "aws:kms";
 
 /// The checksums that objects can be sent with; the last is for stores that refuse requests with checksum headers.
 const CHECKSUM_ALGORITHMS: &[&str] = &["crc32", "crc32c", "crc64nvme", "sha256", "none"];
+
+/// Bytes of a storage class. The longest of S3 has 24.
+pub(super) const MAX_STORAGE_CLASS_BYTES: usize = 64;
+
+/// Tags of an object.
+pub(super) const MAX_TAGS: usize = 10;
+
+/// Characters of a tag's key, and of its value.
+pub(super) const MAX_TAG_KEY_CHARACTERS: usize = 128;
+pub(super) const MAX_TAG_VALUE_CHARACTERS: usize = 256;
+
+/// Bytes of user metadata, names with their prefix and values together: S3 has 2,048, of which some are left for names of our own.
+pub(super) const MAX_METADATA_BYTES: usize = 1_664;
+
+/// Days that an object can be locked for: a hundred years, as at S3.
+pub(super) const MAX_RETAIN_DAYS: i64 = 36_500;
+
+/// The modes of a lock.
+pub(super) const LOCK_MODES: &[&str] = &["GOVERNANCE", "COMPLIANCE"];
+
+/// Hive's name for a partition of nulls.
+pub(super) const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Partitions of a table that are open at once where the spec does not say: as many as DuckDB keeps open.
+pub(super) const DEFAULT_MAX_OPEN: i64 = 100;
 
 /// Bytes of a `Content-Type`, as the world of the component has it.
 pub(super) const MAX_CONTENT_TYPE_BYTES: usize = 256;

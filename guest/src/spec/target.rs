@@ -1,8 +1,8 @@
 //! What a spec says of the storage: the part of it that goes to the host.
 
 use super::document::Field;
-use super::headers;
-use super::raw::{RawCredentials, RawEncryption, RawSpec};
+
+use super::raw::{RawCredentials, RawEncryption, RawObjectLock, RawSpec};
 use std::collections::BTreeMap;
 
 /// The storage a spec asks for. Mirrors `storage-target` of `wit/destination.wit`, where the fields are explained.
@@ -91,7 +91,7 @@ impl Target {
             storage_class: raw.storage_class.text(),
             tags: pairs(&raw.tags),
             metadata: pairs(&raw.metadata),
-            object_lock: headers::locked(&raw.object_lock),
+            object_lock: locked(&raw.object_lock),
             expected_bucket_owner: raw.expected_bucket_owner.text(),
             requester_pays: raw.request_payer.filled().is_some(),
             credentials: CredentialSource::from_raw(raw),
@@ -119,6 +119,13 @@ impl CredentialSource {
         let nested = nested.unwrap_or_default();
         Self { profile: raw.local_profile.text().or(nested.profile), ..nested }
     }
+}
+
+/// As the host has it. [`None`]: nothing is locked, or what is wrong was reported.
+fn locked(lock: &Field<RawObjectLock>) -> Option<ObjectLock> {
+    let RawObjectLock { mode, retain_days, legal_hold } = lock.given()?;
+    let retention = mode.text().zip(retain_days.number()).map(|(mode, days)| Retention { mode, days });
+    Some(ObjectLock { retention, legal_hold: legal_hold.is_true() })
 }
 
 /// A [`Target`] as the record `storage-target` of the world, in whatever types `$types` has for it: those of the guest's bindings, or in tests

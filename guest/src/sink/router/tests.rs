@@ -35,7 +35,7 @@ fn ids(count: usize) -> ArrayRef {
 fn divided(path: &str, columns: &[(&str, ArrayRef)]) -> Result<Vec<(String, Vec<i64>)>, String> {
     let path = PathTemplate::parse(path).unwrap_or_else(|problems| panic!("{path}: {problems:?}"));
     let (schema, batch) = table(columns);
-    let route = Router::new(path.partition_fields(), true).route(&schema)?;
+    let route = Router::new(path.partition_fields(), true).route(&schema).map_err(|Unroutable(why)| why)?;
     let mut found = Vec::new();
     let mut bytes = 0;
     let all = Rows { bytes: 1_000_003, batch };
@@ -44,9 +44,9 @@ fn divided(path: &str, columns: &[(&str, ArrayRef)]) -> Result<Vec<(String, Vec<
         let ids = routed.batch.column_by_name("id").expect("an id").as_primitive::<Int64Type>().slice(routed.rows.start, routed.rows.len());
         found.push((values.join("|"), ids.values().to_vec()));
         bytes += routed.bytes;
-        Ok(())
+        Ok::<_, Unroutable>(())
     });
-    divided.map_err(|error| error.to_string())?;
+    divided.map_err(|Unroutable(why)| why)?;
     assert!(bytes <= 1_000_003 && bytes + found.len() as u64 > 1_000_003, "{bytes} bytes");
     Ok(found)
 }
@@ -119,7 +119,7 @@ fn columns_in_keys_may_be_left_out_of_the_objects() {
         .expect("divided");
     assert_eq!(columns, [(2, 2), (2, 1)]);
     let (schema, _) = table(&[("c", text(&[None]))]);
-    let error = Router::new(path.partition_fields(), false).route(&schema).expect_err("nothing is left");
+    let error = Router::new(path.partition_fields(), false).route(&schema).expect_err("nothing is left").0;
     assert!(error.contains("nothing is left to write"), "{error}");
 }
 
