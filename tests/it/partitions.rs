@@ -185,6 +185,6 @@ fn more_partitions_than_may_be_open_end_early_or_fail_by_name() {
     dir.run(&one).ended(6, &["more than 100 partitions at once", "neither {{UUID}} nor {{SEQ}}"]);
     dir.run(&one.replace("--local one", "--max-open-partitions 200 --local one")).ended(0, &["200 objects"]);
     let missing = format!("load t.arrow --to s3://{BUCKET}/{{{{TABLE}}}}/{{{{COLUMN:no}}}}/{{{{UUID}}}} --format csv --local missing");
-    dir.run(&missing).ended(0, &["has no column \"no\""]);
+    dir.run(&missing).ended(0, &["has no column"]);
     dir.run(&format!("{missing} --missing-partition-column fail")).ended(6, &["has no column \"no\"", "`partition.missing` is `fail`"]);
 }
