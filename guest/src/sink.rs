@@ -21,7 +21,7 @@ use crate::path::KeyContext;
 use crate::spec::{Partitioning, Rotation, SchemaChange, Settings};
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
-use partition::{Partition, Recency, TablePartition};
+use partition::{Recency, TablePartition};
 use per_schema::PerSchema;
 use router::{Routed, Router, Unroutable};
 use std::cmp::Reverse;
@@ -208,7 +208,7 @@ impl<H: Host> Sink<H> {
     /// [`WriteError`]; the table has then failed.
     pub fn migrate_table(&mut self, ipc: &[u8], _now: Instant) -> Result<Option<Instant>, WriteError> {
         let schema = self.decoder.schema(ipc)?;
-        let whole = self.table_partition(&schema, Partition::default());
+        let whole = self.whole_of(&schema);
         let reserved = self.reserved.get(&whole).cloned();
         let is_known = reserved.as_ref().is_some_and(|(_, written)| changed_column(&written.logical, &schema.logical).is_none());
         if self.settings.empty_objects && !self.open.contains_key(&whole) && !is_known {
@@ -235,7 +235,7 @@ impl<H: Host> Sink<H> {
             return Err(self.failed.swap_remove(at).1);
         }
         let inserted = if self.router.is_off() {
-            let whole = self.table_partition(&schema, Partition::default());
+            let whole = self.whole_of(&schema);
             batches.iter().try_for_each(|rows| self.insert_rows(&whole, &schema, (&rows.batch, 0..rows.batch.num_rows(), rows.bytes), now))
         } else {
             self.insert_partitioned(&schema, batches, now)
@@ -253,7 +253,7 @@ impl<H: Host> Sink<H> {
         if let Some(column) = &route.missing {
             self.allow_missing(&schema.table, column)?;
         }
-        let whole = self.table_partition(schema, Partition::default());
+        let whole = self.whole_of(schema);
         let written = route.written(schema);
         for rows in batches {
             route.divide(rows, |Routed { partition, batch, rows, bytes }| {
@@ -264,11 +264,10 @@ impl<H: Host> Sink<H> {
         Ok(())
     }
 
-    /// Where rows of this schema go.
-    fn table_partition(&mut self, schema: &Rc<TableSchema>, partition: Partition) -> TablePartition {
+    /// The whole of a table; of its rows with these columns, where those with others have other paths.
+    fn whole_of(&mut self, schema: &Rc<TableSchema>) -> TablePartition {
         let is_told_apart = self.settings.on_schema_change == SchemaChange::NewPath;
-        let schema_part = is_told_apart.then(|| self.fingerprint(schema));
-        TablePartition { partition, schema: schema_part, ..TablePartition::whole(&schema.table) }
+        TablePartition { schema: is_told_apart.then(|| self.fingerprint(schema)), ..TablePartition::whole(&schema.table) }
     }
 
     fn fingerprint(&mut self, schema: &Rc<TableSchema>) -> u32 {
@@ -382,7 +381,7 @@ impl<H: Host> Sink<H> {
         }
         let Some(column) = changed_column(&object.schema.logical, &schema.logical) else { return Ok(()) };
         match self.settings.rotation {
-            _ if self.settings.on_schema_change == SchemaChange::Fail => Err(columns_have_changed(&column)),
+            _ if self.settings.on_schema_change == SchemaChange::Fail => Err(columns_have_changed(Some(&column))),
             Rotation::Every { .. } => self.finish(partition),
             Rotation::Never => Err(WriteError::Data(format!(
                 "the column {column:?} is not what it was in the object's first rows; columns may change only where the path has {{{{UUID}}}}"
@@ -400,8 +399,9 @@ impl<H: Host> Sink<H> {
         now: Instant,
     ) -> Result<(), WriteError> {
         if !self.open.contains_key(partition) {
-            self.make_room(&partition.table, schema.logical.flattened_fields().len())?;
-            let object = self.open_object(partition, schema, now)?;
+            let fields = schema.logical.flattened_fields().len();
+            self.make_room(&partition.table, fields)?;
+            let object = self.open_object(partition, schema, fields, now)?;
             if self.age.is_some() {
                 self.ages.insert((object.since, partition.clone()));
             }
@@ -444,7 +444,9 @@ impl<H: Host> Sink<H> {
             let why = match self.settings.rotation {
                 _ if !closes_oldest => "and `partition.overflow` is `fail`",
                 Rotation::Never => "and none can end before its last row, since `path` has neither {{UUID}} nor {{SEQ}}",
-                Rotation::Every { .. } => return self.end_oldest(self.recency.oldest_of(table).cloned()),
+                Rotation::Every { .. } => {
+                    return self.recency.oldest_of(table).cloned().map_or(Ok(()), |oldest| self.end_for_room(&oldest));
+                }
             };
             return Err(WriteError::Data(format!(
                 "the rows are of more than {max_open} partitions at once (`partition.max_open`), {why}: sort them by partition, or raise it"
@@ -453,7 +455,7 @@ impl<H: Host> Sink<H> {
         let may_end = closes_oldest && !self.settings.commit.replay && self.settings.rotation != Rotation::Never;
         while may_end && self.is_full(fields) {
             let Some(oldest) = self.recency.oldest().cloned() else { break };
-            match self.end_oldest(Some(oldest.clone())) {
+            match self.end_for_room(&oldest) {
                 Err(error) if oldest.table == *table => return Err(error),
                 Err(error) => self.fail(&oldest.table, error),
                 Ok(()) => {}
@@ -467,10 +469,10 @@ impl<H: Host> Sink<H> {
         self.open.len() >= self.limits.open_objects as usize || self.open_fields + fields > MAX_OPEN_FIELDS
     }
 
-    fn end_oldest(&mut self, oldest: Option<TablePartition>) -> Result<(), WriteError> {
-        let Some(partition) = oldest else { return Ok(()) };
+    /// Finishes a partition's object before its limits, and counts that.
+    fn end_for_room(&mut self, partition: &TablePartition) -> Result<(), WriteError> {
         *self.ended_early.entry(partition.table.clone()).or_default() += 1;
-        self.finish(&partition)
+        self.finish(partition)
     }
 
     /// Says which tables had more partitions than can be open at once: they have small objects.
@@ -493,17 +495,23 @@ impl<H: Host> Sink<H> {
         }
         let fingerprint = self.fingerprint(schema);
         let first = *self.first_columns.entry(partition.table.clone()).or_insert(fingerprint);
-        if first == fingerprint { Ok(()) } else { Err(columns_have_changed("")) }
+        if first == fingerprint { Ok(()) } else { Err(columns_have_changed(None)) }
     }
 
-    fn open_object(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>, now: Instant) -> Result<OpenObject<H>, WriteError> {
+    /// An object for rows of a schema with so many fields.
+    fn open_object(
+        &mut self,
+        partition: &TablePartition,
+        schema: &Rc<TableSchema>,
+        fields: usize,
+        now: Instant,
+    ) -> Result<OpenObject<H>, WriteError> {
         self.keep_columns(partition, schema)?;
         let refuse =
             |what: String| Err(WriteError::Data(format!("{what}, which is the limit of a lane; use more lanes or a rotating path")));
         if self.open.len() >= self.limits.open_objects as usize {
             return refuse(format!("{} objects are open", self.limits.open_objects));
         }
-        let fields = schema.logical.flattened_fields().len();
         if self.open_fields + fields > MAX_OPEN_FIELDS {
             return refuse(format!("with this table's {fields} fields the open objects would have more than {MAX_OPEN_FIELDS}"));
         }
@@ -666,12 +674,11 @@ impl<H: Host> Sink<H> {
     }
 }
 
-/// Columns are not what they were, and must not change.
-fn columns_have_changed(column: &str) -> WriteError {
-    let which = if column.is_empty() {
-        "the columns are not what they were".to_owned()
-    } else {
-        format!("the column {column:?} is not what it was")
+/// Columns, or the one that is known, are not what they were, and must not change.
+fn columns_have_changed(column: Option<&str>) -> WriteError {
+    let which = match column {
+        Some(column) => format!("the column {column:?} is not what it was"),
+        None => "the columns are not what they were".to_owned(),
     };
     WriteError::Data(format!("{which} in the table's first rows, and `on_schema_change` is `fail`"))
 }

@@ -106,7 +106,7 @@ const MAX_SECONDS: i64 = 253_370_764_799;
 
 impl Commit {
     /// Checks the fields and takes them over.
-    pub(super) fn from_raw(raw: &RawSpec, sync: &SyncContext, problems: &mut Vec<SpecProblem>) -> Self {
+    pub(super) fn from_raw(raw: &RawSpec, path: Option<&PathTemplate>, sync: &SyncContext, problems: &mut Vec<SpecProblem>) -> Self {
         let is_exact = raw.delivery.filled() == Some(EXACTLY_ONCE);
         let written = raw.commit.given();
         let id = id(written, sync);
@@ -122,13 +122,12 @@ impl Commit {
             replay: is_exact && sync.repeatable,
             manifest,
         };
-        let path = raw.path.filled().and_then(|path| PathTemplate::parse(path).ok());
-        let depends_on_id = commit.depends_on_id(raw, path.as_ref());
+        let depends_on_id = commit.depends_on_id(raw, path);
         if depends_on_id && !commit.id.is_empty() && !is_commit_id(&commit.id) {
             let rule = format!("1 to {MAX_COMMIT_ID_BYTES} letters and digits of ASCII and - _ . : + @ = ~ ,");
             refuse(problems, "commit.id", format!("`commit.id` must be {rule}, not {:?}", preview(&commit.id)));
         }
-        commit.check(raw, path.as_ref(), sync, problems);
+        commit.check(raw, path, sync, problems);
         if !depends_on_id {
             commit.id.clear();
         }

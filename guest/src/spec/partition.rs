@@ -36,9 +36,8 @@ impl Default for Partitioning {
 
 impl Partitioning {
     /// Checks the fields and takes them over.
-    pub(super) fn from_raw(raw: &RawSpec, problems: &mut Vec<SpecProblem>) -> Self {
-        let path = raw.path.filled().and_then(|path| PathTemplate::parse(path).ok());
-        let is_partitioned = path.as_ref().map(|path| !path.partition_fields().is_empty());
+    pub(super) fn from_raw(raw: &RawSpec, path: Option<&PathTemplate>, problems: &mut Vec<SpecProblem>) -> Self {
+        let is_partitioned = path.map(|path| !path.partition_fields().is_empty());
         if is_partitioned == Some(true) && raw.write_empty_objects_for_empty_tables.is_true() {
             const FIELD: &str = "write_empty_objects_for_empty_tables";
             refuse(

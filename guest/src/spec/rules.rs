@@ -15,7 +15,7 @@ use super::{
     Compression, CsvOptions, FORMATS, Format, JsonOptions, LineEnding, NullText, ParquetOptions, ParquetVersion, Partitioning,
     RootRepetition, Rotation, SchemaChange, Settings, Spec, Target, duration, endpoint, headers, names,
 };
-use crate::path::PathTemplate;
+use crate::path::{PathProblem, PathTemplate};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -39,12 +39,14 @@ impl Spec {
         let raw = RawSpec::read(&mut document, &mut findings);
         let Findings { mut problems, warnings } = findings;
         let batching = Batching::read(&raw, &mut problems);
+        let parsed = raw.path.filled().map(PathTemplate::parse);
+        let template = parsed.as_ref().and_then(|path| path.as_ref().ok());
         let (mut format, mut commit, mut partitioning) = (None, Commit::default(), Partitioning::default());
         // Rules that a row of the table cannot state, each in its place among the rows.
         raw.check("", &mut problems, &mut |row, problems| match row {
             "bucket" => bucket(&raw, problems),
             "region" => region(&raw, problems),
-            "path" => path(&raw, problems),
+            "path" => path(parsed.as_ref(), problems),
             "write_empty_objects_for_empty_tables" => empty_objects(&raw, problems),
             "credentials" => credentials(&raw, problems),
             "no_rotate" => rotation(&raw, &batching, problems),
@@ -59,13 +61,13 @@ impl Spec {
             "metadata" => headers::metadata(&raw, problems),
             "object_lock" => headers::object_lock(&raw, problems),
             "expected_bucket_owner" => headers::expected_bucket_owner(&raw, problems),
-            "manifest" => commit = Commit::from_raw(&raw, &sync, problems),
+            "manifest" => commit = Commit::from_raw(&raw, template, &sync, problems),
             "on_schema_change" => schema_change(&raw, problems),
-            "partition" => partitioning = Partitioning::from_raw(&raw, problems),
+            "partition" => partitioning = Partitioning::from_raw(&raw, template, problems),
             _ => {}
         });
         sync_id_in_path(&raw, &sync.sync_id, &mut problems);
-        match checked(&raw, format, &batching, sync.sync_id, (commit, partitioning), warnings) {
+        match checked(&raw, template, format, &batching, sync.sync_id, (commit, partitioning), warnings) {
             Some(spec) if problems.is_empty() => Ok(spec),
             _ => Err(problems),
         }
@@ -75,6 +77,7 @@ impl Spec {
 /// The checked spec of a form. [`None`]: a field without which there is none is missing or wrong, which was reported.
 fn checked(
     raw: &RawSpec,
+    template: Option<&PathTemplate>,
     format: Option<Format>,
     batching: &Batching,
     sync_id: String,
@@ -83,7 +86,7 @@ fn checked(
 ) -> Option<Spec> {
     let format = format?;
     let compression = if raw.compression.filled().is_some() { Compression::Gzip } else { Compression::None };
-    let path = complete_path(raw.path.filled()?, &format, raw.no_rotate.is_true())?;
+    let path = complete_path(template?, &format, raw.no_rotate.is_true())?;
     Some(Spec {
         target: Target::from_raw(raw)?,
         test_write: raw.test_write.is_true(),
@@ -116,8 +119,8 @@ fn region(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
     }
 }
 
-fn path(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
-    for problem in raw.path.filled().and_then(|it| PathTemplate::parse(it).err()).unwrap_or_default() {
+fn path(parsed: Option<&Result<PathTemplate, Vec<PathProblem>>>, problems: &mut Vec<SpecProblem>) {
+    for problem in parsed.and_then(|path| path.as_ref().err()).into_iter().flatten() {
         refuse(problems, "path", problem.to_string());
     }
 }
@@ -366,15 +369,14 @@ impl Batching {
     }
 }
 
-/// Adds what a path without `{{TABLE}}` lacks. [`None`]: the path is not valid, which was reported.
-fn complete_path(path: &str, format: &Format, no_rotate: bool) -> Option<PathTemplate> {
-    let template = PathTemplate::parse(path).ok()?;
+/// Adds what a path without `{{TABLE}}` lacks. [`None`]: it is not valid then.
+fn complete_path(template: &PathTemplate, format: &Format, no_rotate: bool) -> Option<PathTemplate> {
     if template.has_table() {
-        return Some(template);
+        return Some(template.clone());
     }
     let uuid = if no_rotate || template.has_sequence() { "" } else { ".{{UUID}}" };
     // The format's bare name, even with gzip: so does the reference.
-    PathTemplate::parse(&format!("{path}/{{{{TABLE}}}}.{}{uuid}", format.name())).ok()
+    PathTemplate::parse(&format!("{}/{{{{TABLE}}}}.{}{uuid}", template.as_str(), format.name())).ok()
 }
 
 /// It becomes a header.
