@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup, make and a C compiler must be there.
-.PHONY: demo test lint bench cost commit-cost peaks tenants chaos kills dist setup peers
+.PHONY: demo test lint bench cost commit-cost peaks partition-memory tenants chaos kills dist setup peers
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -46,6 +46,11 @@ commit-cost: setup
 peaks: setup
 	$(CARGO) build --release --workspace --bin plugin --bin peaks
 	target/release/peaks $(ARGS)
+
+## Peak memory of rows over very many partitions in no order, beside the same rows in one piece, duckdb and polars. ARGS='--rows 10000000'
+partition-memory: setup peers
+	$(CARGO) build --release --workspace --bin partition_memory
+	target/release/partition_memory $(ARGS)
 
 ## What many tenants in one process cost, and what a hostile one takes from an honest one. ARGS='--scale 0.05 --repeats 3'
 tenants: setup

@@ -1,8 +1,9 @@
 //! What many tenants in one process cost, and what a hostile tenant takes from an honest one.
 //!
-//! usage: tenants [--scale F] [--repeats N]. Prints four tables: idle sessions; a hundred tenants at once; an honest tenant next to each attack of
-//! the hostile component; an honest tenant next to clients that attack the host, in separate processes. The store is the embedded one. `--clients`
-//! only prints the last table.
+//! usage: tenants [--scale F] [--repeats N] [--clients] [--attacks A,B] [--others N,M]. Prints four tables: idle sessions; a hundred tenants at once; an
+//! honest tenant next to each attack of the hostile component; an honest tenant next to clients that attack the host, in separate processes. The store
+//! is the embedded one. `--clients` only prints the last table; `--attacks pings,resets` prints those rows of it, and `--others 1,99` has that many
+//! other tenants in turn.
 #![expect(clippy::print_stdout, reason = "a program that prints tables")]
 
 use anyhow::{Context, Result, ensure};
@@ -49,13 +50,12 @@ async fn main() -> Result<()> {
     {
         return attack_until_killed(attack, addresses).await;
     }
-    let clients_alone = args.iter().any(|arg| arg == CLIENTS);
-    let arguments = Arguments::parse_from(args.into_iter().filter(|arg| arg != CLIENTS))?;
-    let arguments = Arguments { tables: vec!["lineitem".to_owned()], ..arguments };
-    if clients_alone {
+    let (args, clients) = Clients::parse(args)?;
+    let arguments = Arguments { tables: vec!["lineitem".to_owned()], ..Arguments::parse_from(args.into_iter())? };
+    if clients.alone {
         let table = tables(&arguments)?.pop().context("lineitem")?;
         let messages: Vec<Bytes> = table.messages.iter().map(|message| Bytes::copy_from_slice(message)).collect();
-        return next_to_hostile_clients(&arguments, &messages).await;
+        return next_to_hostile_clients(&arguments, &messages, &clients).await;
     }
     let runtime = tokio::task::spawn_blocking(Runtime::new).await??;
     idle(&runtime).await?;
@@ -63,14 +63,39 @@ async fn main() -> Result<()> {
     let messages: Arc<[Bytes]> = table.messages.iter().map(|message| Bytes::copy_from_slice(message)).collect();
     many(&runtime, &table, &messages).await?;
     next_to_hostile_guests(&runtime, &arguments, &table, &messages).await?;
-    next_to_hostile_clients(&arguments, &messages).await
+    next_to_hostile_clients(&arguments, &messages, &clients).await
 }
 
 /// The argument that makes this program attack, in a separate process.
 const ATTACK: &str = "attack";
 
-/// The option that only prints the last table.
-const CLIENTS: &str = "--clients";
+/// What of the last table is printed.
+struct Clients {
+    /// Nothing but that table.
+    alone: bool,
+    attacks: Vec<Attack>,
+    /// How many other tenants there are, in turn.
+    others: Vec<usize>,
+}
+
+impl Clients {
+    /// Takes its own options out of the arguments of this program.
+    fn parse(args: Vec<String>) -> Result<(Vec<String>, Self)> {
+        let (mut parsed, mut rest) = (Self { alone: false, attacks: Attack::ALL.to_vec(), others: vec![1, TENANTS - 1] }, Vec::new());
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let mut list = || args.next().with_context(|| format!("{arg} has no value"));
+            match arg.as_str() {
+                "--clients" => parsed.alone = true,
+                "--attacks" => parsed.attacks = list()?.split(',').map(str::parse).collect::<Result<_>>()?,
+                "--others" => parsed.others = list()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
+                _ => rest.push(arg),
+            }
+        }
+        ensure!(!parsed.others.contains(&0), "--others takes numbers from 1");
+        Ok((rest, parsed))
+    }
+}
 
 /// A store in a temporary folder.
 struct TestStore {
@@ -398,17 +423,17 @@ impl Crowd {
 
 /// Writes of an honest tenant during attacks by other clients on the host, each alternating with honest clients of the same weights. The attackers
 /// run as nice processes, since real ones have their own machines.
-async fn next_to_hostile_clients(arguments: &Arguments, messages: &[Bytes]) -> Result<()> {
+async fn next_to_hostile_clients(arguments: &Arguments, messages: &[Bytes], clients: &Clients) -> Result<()> {
     println!("\nan honest tenant (weight 100) beside clients of others (weight 1) that attack the host");
     println!("| tenants | beside | their CPU, s/s | Write, median ms | p99 ms | median, × beside honest ones | p99, × |");
     println!("|---|---|---|---|---|---|---|");
-    for others in [1, TENANTS - 1] {
+    for others in clients.others.clone() {
         let crowd = Crowd::start(others).await?;
         let mut client = connect(&crowd.honest).await?;
         client.init(&client_spec("honest")).await?;
         // One-time costs are over now.
         crowd.writes(&mut client, messages, "nobody").await?;
-        for name in ["nobody", HONEST].into_iter().chain(Attack::ALL.map(Attack::name)) {
+        for name in ["nobody", HONEST].into_iter().chain(clients.attacks.iter().copied().map(Attack::name)) {
             let (mut attacked, mut fair, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
             let mut charged = 0.0;
             for _ in 0..arguments.repeats {
