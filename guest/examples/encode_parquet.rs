@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema};
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::TableSchema;
-use lakegate_guest::spec::{Compression, Format, ParquetOptions, ParquetVersion, RootRepetition};
+use lakegate_guest::spec::{Format, ParquetOptions, ParquetVersion, RootRepetition};
 use std::io::Write;
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -85,8 +85,9 @@ fn encode(schema: &Rc<TableSchema>, batches: &[RecordBatch], object: usize) -> R
         version: ParquetVersion::V2Latest,
         root_repetition: RootRepetition::Repeated,
         max_row_group_rows: NonZeroU64::MAX,
+        ..ParquetOptions::default()
     };
-    let mut encoders = Encoders::new(Format::Parquet(options), Compression::None);
+    let mut encoders = Encoders::new(Format::Parquet(options), None);
     let mut out = Counted::default();
     for batches in batches.chunks(object.min(batches.len())) {
         let mut encoder = encoders.open(schema)?;

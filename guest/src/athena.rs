@@ -19,14 +19,14 @@ use std::sync::Arc;
 /// Cleans the keys of every top-level column of the extension type `json`; other columns are as they were.
 ///
 /// # Errors
-/// [`EncodeError::Data`], which names the column, if a value is not JSON or passes a bound.
+/// [`EncodeError::Row`], which names the column, if a value is not JSON or passes a bound: none of the rows is taken then.
 pub fn clean(schema: &TableSchema, batch: &RecordBatch, warn: &mut dyn FnMut(String)) -> Result<RecordBatch, EncodeError> {
     let mut columns = batch.columns().to_vec();
     for (field, column) in schema.logical.fields().iter().zip(&mut columns) {
         let is_json = field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "json");
         let Some(values) = column.as_binary_opt::<i32>().filter(|_| is_json) else { continue };
         let (cleaned, renamed) =
-            clean_column(values, &BOUNDS).map_err(|problem| EncodeError::Data(format!("column `{}`: {problem}", field.name())))?;
+            clean_column(values, &BOUNDS).map_err(|reason| EncodeError::Row { from: 0, column: field.name().clone(), reason })?;
         if renamed > 0 {
             warn(format!("column `{}`: {renamed} keys became equal to another key of their object and got a number", field.name()));
         }

@@ -77,8 +77,10 @@ fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::
         test_object: test_object.map(attributes),
         format: settings.format.name().to_owned(),
         content_type: settings.content_type.clone(),
+        content_encoding: settings.content_encoding().map(str::to_owned),
         splittable: settings.is_splittable(),
         commit: commit_plan(&settings),
+        quarantine_rows: settings.quarantine.as_ref().map(|quarantine| quarantine.max_rows.get()),
         settings: settings.to_json(),
         warnings: problems(warnings),
         target: crate::storage_target!(target, exports),
@@ -175,9 +177,12 @@ fn attributes(attributes: host::ObjectAttributes) -> object_store::ObjectAttribu
     object_store::ObjectAttributes {
         key: attributes.key,
         content_type: attributes.content_type,
-        content_encoding: None,
+        content_encoding: attributes.content_encoding.map(str::to_owned),
         partition: partition.collect(),
-        role: object_store::ObjectRole::Data,
+        role: match attributes.role {
+            host::ObjectRole::Data => object_store::ObjectRole::Data,
+            host::ObjectRole::Quarantine => object_store::ObjectRole::Quarantine,
+        },
     }
 }
 

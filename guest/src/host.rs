@@ -20,6 +20,16 @@ pub enum Level {
     Error,
 }
 
+/// What an object holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ObjectRole {
+    /// Rows of its table.
+    #[default]
+    Data,
+    /// Rows that could not be written, with the reason.
+    Quarantine,
+}
+
 /// What the guest says about an object it opens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectAttributes {
@@ -27,8 +37,12 @@ pub struct ObjectAttributes {
     pub key: String,
     /// The `Content-Type`.
     pub content_type: String,
+    /// The `Content-Encoding`, if there is one.
+    pub content_encoding: Option<&'static str>,
     /// The partition of its rows: name and value of each field of the path.
     pub partition: Vec<(String, Option<String>)>,
+    /// What it holds.
+    pub role: ObjectRole,
 }
 
 /// What a finished object holds.

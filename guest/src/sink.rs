@@ -7,23 +7,26 @@
 
 mod partition;
 mod per_schema;
+mod quarantine;
 mod router;
 
 use crate::athena;
 use crate::batch::{Counters, Limits};
-use crate::encode::{Encode, EncodeError, Encoders, Output};
+use crate::encode::{BadRow, Encode, EncodeError, Encoders, Output};
 use crate::excerpt::quoted;
-use crate::host::{Host, Level, ObjectAttributes, ObjectFacts, PutError, WallTime};
+use crate::host::{Host, Level, ObjectAttributes, ObjectFacts, ObjectRole, PutError, WallTime};
 use crate::ipc::expansion::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
 use crate::limits::{MAX_NUMBERING_BYTES, MAX_OPEN_FIELDS, MAX_OPEN_OBJECTS, PIECE_BYTES};
 use crate::path::KeyContext;
 use crate::spec::{Partitioning, Rotation, SchemaChange, Settings};
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
-use partition::{Recency, TablePartition};
+use arrow_select::take::take_record_batch;
+use partition::{Places, Recency, TablePartition};
 use per_schema::PerSchema;
-use router::{Routed, Router, Unroutable};
+use quarantine::{NotSetAside, Quarantine, Record, Unwritable};
+use router::{Divided, Routed, Router, Unkeyed, Unroutable, share};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -60,6 +63,7 @@ impl From<EncodeError> for WriteError {
     fn from(error: EncodeError) -> Self {
         match error {
             EncodeError::Data(message) => Self::Data(message),
+            EncodeError::Row { .. } => Self::Data(error.to_string()),
             EncodeError::Put(error) => Self::Store(error),
         }
     }
@@ -68,6 +72,15 @@ impl From<EncodeError> for WriteError {
 impl From<Unroutable> for WriteError {
     fn from(Unroutable(why): Unroutable) -> Self {
         Self::Data(why)
+    }
+}
+
+impl From<NotSetAside> for WriteError {
+    fn from(error: NotSetAside) -> Self {
+        match error {
+            NotSetAside::TooMany(message) => Self::Data(message),
+            NotSetAside::Put(error) => Self::Store(error),
+        }
     }
 }
 
@@ -108,6 +121,8 @@ pub struct Sink<H: Host> {
     router: Router,
     /// The order in which open partitions were written to, where there are any.
     recency: Recency,
+    /// Rows that cannot be written, where they have a place.
+    quarantine: Option<Quarantine<H>>,
     /// How many objects of each table ended because too many partitions were open.
     ended_early: BTreeMap<Rc<str>, u64>,
     /// Of the schemas seen, where anything depends on it.
@@ -160,6 +175,26 @@ struct OpenObject<H: Host> {
     replaced: u64,
 }
 
+/// Rows at hand: a part of a record.
+struct Part<'a> {
+    batch: &'a RecordBatch,
+    rows: Range<usize>,
+    /// As batching counts them.
+    bytes: u64,
+    /// Where the batch's rows are in the record.
+    places: Places,
+}
+
+/// What stopped at a row that cannot be encoded.
+struct Stuck {
+    /// Rows before this one were taken.
+    from: usize,
+    why: String,
+}
+
+/// Rows that are looked at together where some cannot be encoded.
+const INSPECTED_ROWS: usize = 16 << 10;
+
 impl<H: Host> Sink<H> {
     /// Starts a session.
     pub fn open(host: H, settings: Settings, mut limits: SessionLimits) -> Self {
@@ -174,7 +209,11 @@ impl<H: Host> Sink<H> {
             encoders.gather_column_facts();
         }
         let batching = settings.rotation.into();
-        let router = Router::new(settings.path.partition_fields(), settings.partitioning.keep_columns);
+        let quarantine = settings.quarantine.as_ref().map(Quarantine::new);
+        if quarantine.is_some() {
+            encoders.keep_rows_whole();
+        }
+        let router = Router::new(settings.path.partition_fields(), settings.partitioning.keep_columns, quarantine.is_some());
         Self {
             host,
             settings,
@@ -190,6 +229,7 @@ impl<H: Host> Sink<H> {
             sequence_bytes: 0,
             router,
             recency: Recency::default(),
+            quarantine,
             ended_early: BTreeMap::new(),
             fingerprints: PerSchema::default(),
             first_columns: BTreeMap::new(),
@@ -216,7 +256,7 @@ impl<H: Host> Sink<H> {
                 Some((key, _)) => key,
                 None => self.render_key(&whole, &schema)?,
             };
-            let encoder = self.encoders.open(&schema)?;
+            let encoder = self.open_encoder(&schema)?;
             let upload = self.host.open(&self.attributes(&key, &whole))?;
             encoder.finish(&mut Pipe { host: &self.host, upload: &upload })?;
             self.host.finish(upload, &ObjectFacts::default())?;
@@ -236,9 +276,13 @@ impl<H: Host> Sink<H> {
         }
         let inserted = if self.router.is_off() {
             let whole = self.whole_of(&schema);
-            batches.iter().try_for_each(|rows| self.insert_rows(&whole, &schema, (&rows.batch, 0..rows.batch.num_rows(), rows.bytes), now))
+            batches.iter().try_for_each(|Rows { batch, bytes }| {
+                let record = self.record(&schema, batch);
+                let part = Part { batch, rows: 0..batch.num_rows(), bytes: *bytes, places: Places::default() };
+                self.insert_rows(&whole, &schema, part, &record, now)
+            })
         } else {
-            self.insert_partitioned(&schema, batches, now)
+            self.insert_partitioned(&schema, &batches, now)
         };
         if let Err(error) = inserted {
             self.abandon(&schema.table);
@@ -248,7 +292,7 @@ impl<H: Host> Sink<H> {
     }
 
     /// Rows of a table, each into the object of its partition.
-    fn insert_partitioned(&mut self, schema: &Rc<TableSchema>, batches: Vec<Rows>, now: Instant) -> Result<(), WriteError> {
+    fn insert_partitioned(&mut self, schema: &Rc<TableSchema>, batches: &[Rows], now: Instant) -> Result<(), WriteError> {
         let route = self.router.route(schema)?;
         if let Some(column) = &route.missing {
             self.allow_missing(&schema.table, column)?;
@@ -256,12 +300,24 @@ impl<H: Host> Sink<H> {
         let whole = self.whole_of(schema);
         let written = route.written(schema);
         for rows in batches {
-            route.divide(rows, |Routed { partition, batch, rows, bytes }| {
-                let partition = TablePartition { partition, ..whole.clone() };
-                self.insert_rows(&partition, written, (&batch, rows, bytes), now)
+            let record = self.record(schema, &rows.batch);
+            route.divide(rows, |divided| match divided {
+                Divided::Rows(Routed { partition, batch, rows, places, bytes }) => {
+                    let partition = TablePartition { partition, ..whole.clone() };
+                    self.insert_rows(&partition, written, Part { batch: &batch, rows, bytes, places }, &record, now)
+                }
+                Divided::Unkeyed(Unkeyed { column, reason, rows }) => {
+                    self.set_aside(&record, rows.iter().map(|row| Unwritable { row: *row, column: &column, reason: &reason }))
+                }
             })?;
         }
         Ok(())
+    }
+
+    /// Rows of a table as they came.
+    fn record<'a>(&mut self, schema: &'a Rc<TableSchema>, batch: &'a RecordBatch) -> Record<'a> {
+        let before = self.quarantine.as_mut().map_or(0, |quarantine| quarantine.count(&schema.table, batch.num_rows()));
+        Record { schema, batch, before }
     }
 
     /// The whole of a table; of its rows with these columns, where those with others have other paths.
@@ -312,7 +368,11 @@ impl<H: Host> Sink<H> {
     pub fn end_write(&mut self, _now: Instant) -> Progress {
         self.report_ended_early();
         self.first_columns.clear();
-        self.close(self.open.keys().cloned().collect())
+        let mut progress = self.close(self.open.keys().cloned().collect());
+        // The tables that have failed have none.
+        let failed = self.quarantine.as_mut().map(|quarantine| quarantine.end_write(&self.host)).unwrap_or_default();
+        progress.failures.extend(failed.into_iter().map(|(table, error)| (table, error.into())));
+        progress
     }
 
     /// Drops what a table has open, unfinished.
@@ -322,12 +382,19 @@ impl<H: Host> Sink<H> {
             self.take_open(&partition);
         }
         self.reserved.retain(|partition, _| *partition.table != *table);
+        if let Some(quarantine) = &mut self.quarantine {
+            quarantine.abandon(table);
+        }
         self.failed.retain(|(failed, _)| failed != table);
     }
 
     /// True if nothing is open, no key is reserved, and no numbers are counted that another instance would not know.
     pub fn idle(&self) -> bool {
-        self.sequences.is_empty() && self.open.is_empty() && self.reserved.is_empty() && self.failed.is_empty()
+        self.quarantine.as_ref().is_none_or(Quarantine::idle)
+            && self.sequences.is_empty()
+            && self.open.is_empty()
+            && self.reserved.is_empty()
+            && self.failed.is_empty()
     }
 
     /// The open object of a partition, which then is open no longer.
@@ -342,27 +409,87 @@ impl<H: Host> Sink<H> {
         Some(object)
     }
 
-    /// Rows of one partition, and their bytes as batching counts them.
+    /// Rows of one partition. Those that cannot be written are set aside, where they have a place, and the others written as if those had not been
+    /// there.
     fn insert_rows(
         &mut self,
         partition: &TablePartition,
         schema: &Rc<TableSchema>,
-        (batch, rows, bytes): (&RecordBatch, Range<usize>, u64),
+        Part { batch, rows, bytes, places }: Part<'_>,
+        record: &Record<'_>,
         now: Instant,
     ) -> Result<(), WriteError> {
         if rows.is_empty() {
             return Ok(());
         }
+        if let Some((column, reason)) = self.why_unkeyed(partition, schema) {
+            let unkeyed = rows.map(|row| Unwritable { row: places.of(row), column: &column, reason: &reason });
+            return self.set_aside(record, unkeyed);
+        }
+        let Some(stuck) = self.insert_good(partition, schema, (batch, rows.clone(), bytes), now)? else { return Ok(()) };
+        let mut start = stuck.from;
+        while start < rows.end {
+            let count = light_rows(batch, start, (rows.end - start).min(INSPECTED_ROWS), PIECE_BYTES);
+            let inspected = start..start + count;
+            start += count;
+            // One more than there is room for: then the table fails.
+            let room = self.quarantine.as_ref().map_or(0, |quarantine| quarantine.room(&partition.table));
+            let most = usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1);
+            let bad = self.bad_rows(schema, batch, inspected.clone(), most)?;
+            self.set_aside(record, bad.iter().map(|BadRow { row, column, reason }| Unwritable { row: places.of(*row), column, reason }))?;
+            let mut next = bad.iter().map(|bad| bad.row).peekable();
+            let good: UInt32Array = inspected.filter(|row| next.next_if_eq(row).is_none()).map(|row| row as u32).collect();
+            let share = share(bytes, good.len(), rows.len());
+            let left = if bad.is_empty() {
+                self.insert_good(partition, schema, (batch, start - count..start, share), now)?
+            } else if good.is_empty() {
+                None
+            } else {
+                let good = take_record_batch(batch, &good).map_err(|error| WriteError::Data(error.to_string()))?;
+                self.insert_good(partition, schema, (&good, 0..good.num_rows(), share), now)?
+            };
+            if let Some(Stuck { why, .. }) = left {
+                return Err(WriteError::Data(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of one partition, up to one that cannot be encoded, if there is one and it has a place.
+    fn insert_good(
+        &mut self,
+        partition: &TablePartition,
+        schema: &Rc<TableSchema>,
+        (batch, rows, bytes): (&RecordBatch, Range<usize>, u64),
+        now: Instant,
+    ) -> Result<Option<Stuck>, WriteError> {
+        if let Some(stuck) = self.begins_badly(partition, schema, batch, rows.start)? {
+            return Ok(Some(stuck));
+        }
         self.fit_schema(partition, schema)?;
         let mut counters = self.open.get(partition).map(|object| object.counters).unwrap_or_default();
+        let mut held = counters;
+        let row_bytes = bytes.checked_div(rows.len() as u64).unwrap_or_default().max(1);
         let mut start = rows.start;
         for piece in self.batching.cut(&mut counters, rows.len() as u64, bytes) {
             let end = start + piece.rows as usize;
             if end > start {
-                self.encode(partition, schema, batch, start..end, now)?;
+                let stuck = match self.begins_badly(partition, schema, batch, start)? {
+                    None => self.encode(partition, schema, batch, start..end, now)?,
+                    stuck => stuck,
+                };
+                if let Some(stuck) = stuck {
+                    let taken = (stuck.from - start) as u64;
+                    if let Some(object) = self.open.get_mut(partition) {
+                        object.counters =
+                            Counters { rows: held.rows + taken, bytes: held.bytes.saturating_add(taken.saturating_mul(row_bytes)) };
+                    }
+                    return Ok(Some(stuck));
+                }
             }
             if piece.ends {
                 self.finish(partition)?;
+                held = Counters::default();
             }
             start = end;
         }
@@ -370,7 +497,124 @@ impl<H: Host> Sink<H> {
             object.counters = counters;
         }
         self.relieve();
-        Ok(())
+        Ok(None)
+    }
+
+    /// A row that is to be the first of an object cannot be encoded: no object is opened for it, and none ends.
+    fn begins_badly(
+        &mut self,
+        partition: &TablePartition,
+        schema: &Rc<TableSchema>,
+        batch: &RecordBatch,
+        row: usize,
+    ) -> Result<Option<Stuck>, WriteError> {
+        let goes_on = self.open.get(partition).is_some_and(|object| Rc::ptr_eq(&object.schema, schema));
+        if self.quarantine.is_none() || goes_on {
+            return Ok(None);
+        }
+        let bad = self.bad_rows(schema, batch, row..row + 1, 1)?;
+        Ok(bad.into_iter().next().map(|BadRow { row, column, reason }| Stuck { from: row, why: format!("column `{column}`: {reason}") }))
+    }
+
+    /// The rows of a range that cannot be encoded, up to `most` of them.
+    fn bad_rows(
+        &mut self,
+        schema: &Rc<TableSchema>,
+        batch: &RecordBatch,
+        rows: Range<usize>,
+        most: usize,
+    ) -> Result<Vec<BadRow>, WriteError> {
+        if !self.settings.athena {
+            return Ok(self.encoders.bad_rows(schema, batch, rows, most)?);
+        }
+        let mut bad = Vec::new();
+        for row in rows {
+            if bad.len() >= most {
+                break;
+            }
+            match athena::clean(schema, &batch.slice(row, 1), &mut |_| {}) {
+                Ok(cleaned) => {
+                    bad.extend(self.encoders.bad_rows(schema, &cleaned, 0..1, 1)?.into_iter().map(|found| BadRow { row, ..found }));
+                }
+                Err(EncodeError::Row { column, reason, .. }) => bad.push(BadRow { row, column, reason }),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(bad)
+    }
+
+    /// The column whose value no key of a partition can have, and why.
+    fn why_unkeyed(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>) -> Option<(String, String)> {
+        if self.quarantine.is_none() || self.router.is_off() || self.open.contains_key(partition) {
+            return None;
+        }
+        let fingerprint = if self.settings.path.has_schema() { self.fingerprint(schema) } else { 0 };
+        let time = commit_time(&self.settings).unwrap_or_else(|| self.host.wall_time());
+        let sequence = self.sequences.get(partition).map_or(1, |count| count + 1);
+        let path = &self.settings.path;
+        let rule_of = |values: &[Option<Rc<str>>]| {
+            let context =
+                KeyContext { uuid: ANY_UUID, sequence, schema: fingerprint, ..key_context(&self.settings, &partition.table, time) };
+            path.render(&KeyContext { partition: values, ..context }).err().map(|error| error.rule)
+        };
+        let values = &partition.partition.0;
+        let rule = rule_of(values)?;
+        if rule_of(&vec![None; values.len()]).is_some() {
+            // Without any of the values, too: it is the table's.
+            return None;
+        }
+        let without = |at: usize| values.iter().enumerate().map(|(other, value)| value.clone().filter(|_| other != at)).collect::<Vec<_>>();
+        let is_alone_to_blame = |at: &usize| rule_of(&without(*at)).is_none();
+        let longest = (0..values.len()).max_by_key(|at| values.get(*at).and_then(Option::as_deref).map_or(0, str::len));
+        let at = (0..values.len()).find(is_alone_to_blame).or(longest)?;
+        Some((path.partition_fields().get(at)?.column.clone(), format!("`path` takes it into keys: this one {rule}")))
+    }
+
+    /// Sets rows of a record aside.
+    fn set_aside<'a>(&mut self, record: &Record<'_>, rows: impl Iterator<Item = Unwritable<'a>>) -> Result<(), WriteError> {
+        let (table, mut rows) = (&record.schema.table, rows.peekable());
+        if rows.peek().is_none() {
+            return Ok(());
+        }
+        let begins = self.quarantine.as_ref().is_some_and(|quarantine| !quarantine.is_open(table) && quarantine.room(table) > 0);
+        if begins {
+            self.check_open_objects()?;
+            let attributes = ObjectAttributes {
+                key: self.quarantine_key(table)?,
+                content_type: quarantine::CONTENT_TYPE.to_owned(),
+                content_encoding: None,
+                partition: Vec::new(),
+                role: ObjectRole::Quarantine,
+            };
+            let upload = self.host.open(&attributes)?;
+            if let Some(quarantine) = &mut self.quarantine {
+                quarantine.begin(table, upload);
+            }
+        }
+        Ok(self.quarantine.as_mut().map_or(Ok(()), |quarantine| quarantine.add(&self.host, record, rows))?)
+    }
+
+    fn quarantine_key(&mut self, table: &str) -> Result<String, WriteError> {
+        let (Some(rules), Some(quarantine)) = (&self.settings.quarantine, &mut self.quarantine) else { return Ok(String::new()) };
+        let uuid = uuid::Builder::from_random_bytes(self.host.random()).into_uuid().to_string();
+        let sequence = if rules.path.has_sequence() { quarantine.next_number(table) } else { 0 };
+        let time = commit_time(&self.settings).unwrap_or_else(|| self.host.wall_time());
+        let context = key_context(&self.settings, table, time);
+        let context = KeyContext { uuid: &uuid, sequence, format_extension: quarantine::FORMAT, ..context };
+        rules.path.render(&context).map_err(|error| WriteError::Data(format!("`quarantine.path`: {error}")))
+    }
+
+    /// Objects that are open, those of the quarantine among them.
+    fn open_objects(&self) -> usize {
+        self.open.len() + self.quarantine.as_ref().map_or(0, Quarantine::open_objects)
+    }
+
+    /// May one more be open?
+    fn check_open_objects(&self) -> Result<(), WriteError> {
+        if self.open_objects() < self.limits.open_objects as usize {
+            return Ok(());
+        }
+        Err(too_much_is_open(&format!("{} objects are open", self.limits.open_objects)))
     }
 
     /// An open object with other columns ends, if the table rotates; else the table fails.
@@ -389,7 +633,7 @@ impl<H: Host> Sink<H> {
         }
     }
 
-    /// Rows into their partition's object, which is opened if there is none.
+    /// Rows into their partition's object, which is opened if there is none, up to one that cannot be encoded, if there is one and it has a place.
     fn encode(
         &mut self,
         partition: &TablePartition,
@@ -397,7 +641,7 @@ impl<H: Host> Sink<H> {
         batch: &RecordBatch,
         rows: Range<usize>,
         now: Instant,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Option<Stuck>, WriteError> {
         if !self.open.contains_key(partition) {
             let fields = schema.logical.flattened_fields().len();
             self.make_room(&partition.table, fields)?;
@@ -409,28 +653,35 @@ impl<H: Host> Sink<H> {
             self.open.insert(partition.clone(), object);
         }
         self.uses += 1;
-        let Some(object) = self.open.get_mut(partition) else { return Ok(()) };
+        let Some(object) = self.open.get_mut(partition) else { return Ok(None) };
         if !self.router.is_off() {
             self.recency.touch(partition, object.used, self.uses);
         }
         object.used = self.uses;
-        object.rows += rows.len() as u64;
         let out = &mut Pipe { host: &self.host, upload: &object.upload };
+        let mut written = Ok(());
         if self.settings.athena {
             let mut start = rows.start;
-            while start < rows.end {
+            while start < rows.end && written.is_ok() {
                 let count = light_rows(batch, start, rows.end - start, PIECE_BYTES);
-                let cleaned = athena::clean(schema, &batch.slice(start, count), &mut |line| self.host.log(Level::Warn, &line))?;
-                object.encoder.write(&cleaned, 0..count, out)?;
+                let cleaned = athena::clean(schema, &batch.slice(start, count), &mut |line| self.host.log(Level::Warn, &line));
+                let encoded = cleaned.and_then(|cleaned| object.encoder.write(&cleaned, 0..count, out));
+                written = encoded.map_err(|error| error.after(start));
                 start += count;
             }
         } else {
-            object.encoder.write(batch, rows, out)?;
+            written = object.encoder.write(batch, rows.clone(), out);
         }
+        let stuck = match written {
+            Ok(()) => None,
+            Err(error @ EncodeError::Row { from, .. }) if self.quarantine.is_some() => Some(Stuck { from, why: error.to_string() }),
+            Err(error) => return Err(error.into()),
+        };
+        object.rows += (stuck.as_ref().map_or(rows.end, |stuck| stuck.from) - rows.start) as u64;
         object.replaced += self.encoders.take_replaced_text();
         let held = EncoderMemory::taken_by(object.encoder.as_ref());
         self.held.replace(std::mem::replace(&mut object.held, held), held);
-        Ok(())
+        Ok(stuck)
     }
 
     /// Ends the partition that was not written to for longest where one more would be too many: of the table, by the spec; or of all, by the
@@ -466,7 +717,7 @@ impl<H: Host> Sink<H> {
 
     /// Would an object with so many fields be one too many for the lane?
     fn is_full(&self, fields: usize) -> bool {
-        self.open.len() >= self.limits.open_objects as usize || self.open_fields + fields > MAX_OPEN_FIELDS
+        self.open_objects() >= self.limits.open_objects as usize || self.open_fields + fields > MAX_OPEN_FIELDS
     }
 
     /// Finishes a partition's object before its limits, and counts that.
@@ -507,16 +758,13 @@ impl<H: Host> Sink<H> {
         now: Instant,
     ) -> Result<OpenObject<H>, WriteError> {
         self.keep_columns(partition, schema)?;
-        let refuse =
-            |what: String| Err(WriteError::Data(format!("{what}, which is the limit of a lane; use more lanes or a rotating path")));
-        if self.open.len() >= self.limits.open_objects as usize {
-            return refuse(format!("{} objects are open", self.limits.open_objects));
-        }
+        self.check_open_objects()?;
         if self.open_fields + fields > MAX_OPEN_FIELDS {
-            return refuse(format!("with this table's {fields} fields the open objects would have more than {MAX_OPEN_FIELDS}"));
+            let what = format!("with this table's {fields} fields the open objects would have more than {MAX_OPEN_FIELDS}");
+            return Err(too_much_is_open(&what));
         }
         // The encoder first, so that a column it cannot hold opens no upload.
-        let encoder = self.encoders.open(schema)?;
+        let encoder = self.open_encoder(schema)?;
         let key = match self.reserved.remove(partition) {
             Some((key, _)) => key,
             None => self.render_key(partition, schema)?,
@@ -534,6 +782,12 @@ impl<H: Host> Sink<H> {
             held: EncoderMemory::default(),
             replaced: 0,
         })
+    }
+
+    fn open_encoder(&mut self, schema: &Rc<TableSchema>) -> Result<Box<dyn Encode>, EncodeError> {
+        let encoder = self.encoders.open(schema);
+        self.encoders.take_warnings().iter().for_each(|line| self.host.log(Level::Warn, line));
+        encoder
     }
 
     fn render_key(&mut self, partition: &TablePartition, schema: &Rc<TableSchema>) -> Result<String, WriteError> {
@@ -573,7 +827,9 @@ impl<H: Host> Sink<H> {
         ObjectAttributes {
             key: key.to_owned(),
             content_type: self.settings.content_type.clone(),
+            content_encoding: self.settings.content_encoding(),
             partition: self.settings.path.partition(&partition.partition.0, &self.settings.partitioning.null_name),
+            role: ObjectRole::Data,
         }
     }
 
@@ -674,6 +930,13 @@ impl<H: Host> Sink<H> {
     }
 }
 
+/// Stands for any object's `{{UUID}}`.
+const ANY_UUID: &str = "00000000-0000-0000-0000-000000000000";
+
+fn too_much_is_open(what: &str) -> WriteError {
+    WriteError::Data(format!("{what}, which is the limit of a lane; use more lanes or a rotating path"))
+}
+
 /// Columns, or the one that is known, are not what they were, and must not change.
 fn columns_have_changed(column: Option<&str>) -> WriteError {
     let which = match column {
@@ -707,7 +970,8 @@ fn commit_time(settings: &Settings) -> Option<WallTime> {
 
 /// An object that holds no rows.
 fn opaque(key: String) -> ObjectAttributes {
-    ObjectAttributes { key, content_type: "application/octet-stream".to_owned(), partition: Vec::new() }
+    let content_type = "application/octet-stream".to_owned();
+    ObjectAttributes { key, content_type, content_encoding: None, partition: Vec::new(), role: ObjectRole::Data }
 }
 
 /// The object that shows, before anything else, that the bucket can be written: the path with the reference's names in it.
@@ -809,5 +1073,7 @@ fn same_type(old: &DataType, new: &DataType) -> bool {
 
 #[cfg(test)]
 mod partitioned_tests;
+#[cfg(test)]
+mod quarantine_tests;
 #[cfg(test)]
 mod tests;

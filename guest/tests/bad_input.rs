@@ -11,7 +11,7 @@ use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::Decoder;
-use lakegate_guest::spec::{Compression, CsvOptions, Format, JsonOptions, ParquetOptions, ParquetVersion, RootRepetition};
+use lakegate_guest::spec::{CsvOptions, Format, JsonOptions, ParquetOptions, ParquetVersion, RootRepetition};
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ fn formats() -> [Format; 3] {
         version: ParquetVersion::V2Latest,
         root_repetition: RootRepetition::Repeated,
         max_row_group_rows: NonZeroU64::MAX,
+        ..ParquetOptions::default()
     };
     [Format::Csv(CsvOptions { skip_header: true, ..CsvOptions::default() }), Format::Json(JsonOptions::default()), Format::Parquet(parquet)]
 }
@@ -40,7 +41,7 @@ fn written(message: &[u8], format: &Format) -> Result<Vec<u8>, String> {
     let (schema, batches) = Decoder::default().decode(message.to_vec()).map_err(|error| error.to_string())?;
     let mut out = Collected::default();
     let mut write = || -> Result<(), EncodeError> {
-        let mut encoder = Encoders::new(format.clone(), Compression::None).open(&schema)?;
+        let mut encoder = Encoders::new(format.clone(), None).open(&schema)?;
         for rows in &batches {
             encoder.write(&rows.batch, 0..rows.batch.num_rows(), &mut out)?;
         }

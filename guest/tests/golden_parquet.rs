@@ -3,7 +3,7 @@
 use lakegate_guest::encode::{EncodeError, Encoders, Output};
 use lakegate_guest::host::PutError;
 use lakegate_guest::ipc::{Decoder, Rows};
-use lakegate_guest::spec::{Compression, Format, ParquetOptions, ParquetVersion, RootRepetition};
+use lakegate_guest::spec::{Format, ParquetOptions, ParquetVersion, RootRepetition};
 use parquet::basic::{Compression as Codec, LogicalType, Repetition, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{AsBytes, DataType as ParquetDataType};
@@ -82,6 +82,7 @@ fn options(spec: &Value) -> ParquetOptions {
             _ => RootRepetition::Repeated,
         },
         max_row_group_rows: rows.unwrap_or(NonZeroU64::new(DEFAULT_ROW_GROUP_ROWS).expect("not zero")),
+        ..ParquetOptions::default()
     }
 }
 
@@ -98,7 +99,7 @@ impl Output for Collected {
 fn encoded(input: &Path, options: ParquetOptions) -> Result<Vec<u8>, EncodeError> {
     let (schema, rows) = Decoder::default().decode(std::fs::read(input).expect("input.arrows")).expect("rows");
     let mut out = Collected::default();
-    let mut encoder = Encoders::new(Format::Parquet(options), Compression::None).open(&schema)?;
+    let mut encoder = Encoders::new(Format::Parquet(options), None).open(&schema)?;
     for Rows { batch, .. } in rows {
         encoder.write(&batch, 0..batch.num_rows(), &mut out)?;
     }

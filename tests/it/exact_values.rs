@@ -9,10 +9,10 @@ use arrow_buffer::{OffsetBuffer, i256};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use bytes::Bytes;
-use lakegate_files::{Message, MessageReader, ReadOptions, resolve};
+use lakegate_files::{HivePartitioning, Message, MessageReader, ReadOptions, resolve};
 use lakegate_guest::encode::{EncodeError, Encoders};
 use lakegate_guest::ipc::Decoder;
-use lakegate_guest::spec::{Compression, CsvOptions, Format, JsonOptions};
+use lakegate_guest::spec::{CsvOptions, Format, JsonOptions};
 use lakegate_tests::output::CollectedOutput;
 use parquet::arrow::ArrowWriter;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ fn loaded(name: &str, content: &[u8], format: &Format) -> Result<String, String>
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
     std::fs::write(&path, content).expect("the folder can be written");
-    let inputs = resolve(&[path.display().to_string()], Some("t")).map_err(|error| error.to_string())?;
+    let inputs = resolve(&[path.display().to_string()], Some("t"), HivePartitioning::Off).map_err(|error| error.to_string())?;
     let mut feed = MessageReader::start(inputs, ReadOptions::default()).expect("a thread");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut out = CollectedOutput::default();
@@ -157,7 +157,7 @@ fn loaded(name: &str, content: &[u8], format: &Format) -> Result<String, String>
         for rows in batches {
             let encoder = match &mut encoder {
                 Some(encoder) => encoder,
-                None => encoder.insert(Encoders::new(format.clone(), Compression::None).open(&schema).map_err(refusal)?),
+                None => encoder.insert(Encoders::new(format.clone(), None).open(&schema).map_err(refusal)?),
             };
             encoder.write(&rows.batch, 0..rows.batch.num_rows(), &mut out).map_err(refusal)?;
         }

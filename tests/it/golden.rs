@@ -22,12 +22,15 @@ struct Output {
     error: Option<String>,
 }
 
-/// Outputs of all cases, and those of text formats once more under gzip.
-const CASES: usize = 48 + 30;
+/// Outputs of all cases, and those of text formats once more under gzip, and under zstd.
+const CASES: usize = 48 + 2 * 30;
 
-fn spec(output: &Output, gzip: bool) -> Value {
+/// `compression` of the spec: none, and both there are.
+const COMPRESSIONS: [&str; 3] = ["", "gzip", "zstd"];
+
+fn spec(output: &Output, compression: &str) -> Value {
     let mut spec = spec_of(&output.spec);
-    spec["compression"] = json!(if gzip { "gzip" } else { "" });
+    spec["compression"] = json!(compression);
     spec
 }
 
@@ -74,12 +77,16 @@ pub(crate) fn natively(spec: &Value, input: &[u8]) -> Result<Result<Vec<u8>, Str
     Ok(Ok(host.objects().into_iter().next().map(|object| object.body).unwrap_or_default()))
 }
 
-fn plain(body: Vec<u8>, gzip: bool) -> Result<Vec<u8>> {
-    if !gzip || body.is_empty() {
+fn plain(body: Vec<u8>, compression: &str) -> Result<Vec<u8>> {
+    if body.is_empty() {
         return Ok(body);
     }
     let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut plain)?;
+    match compression {
+        "gzip" => flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut plain)?,
+        "zstd" => zstd::stream::read::Decoder::new(body.as_slice())?.read_to_end(&mut plain)?,
+        _ => return Ok(body),
+    };
     Ok(plain)
 }
 
@@ -106,7 +113,7 @@ async fn through_grpc(
 }
 
 /// Compares an object, or an error, with the native guest's and with the reference's.
-fn check(folder: &Path, output: &Output, gzip: bool, wasm: Result<Vec<u8>, String>, native: Result<Vec<u8>, String>) -> Result<()> {
+fn check(folder: &Path, output: &Output, compression: &str, wasm: Result<Vec<u8>, String>, native: Result<Vec<u8>, String>) -> Result<()> {
     match (wasm, native, &output.error) {
         (Ok(wasm), Ok(native), _) if wasm != native => anyhow::bail!("wasm and native differ"),
         (Ok(_), Err(error), _) => anyhow::bail!("the guest fails natively alone: {error}"),
@@ -119,7 +126,7 @@ fn check(folder: &Path, output: &Output, gzip: bool, wasm: Result<Vec<u8>, Strin
         (Ok(_), Ok(_), None) if output.file.ends_with("parquet") => {}
         (Ok(body), Ok(_), None) => {
             let expected = std::fs::read(folder.join(&output.file))?;
-            let found = plain(body, gzip)?;
+            let found = plain(body, compression)?;
             // An object of no rows is not written at all; the reference's encoder, asked directly, writes the header.
             let no_rows = found.is_empty() && folder.ends_with("no_rows");
             ensure!(no_rows || found == expected, "{} bytes were expected, {} came, and they differ", expected.len(), found.len());
@@ -128,8 +135,8 @@ fn check(folder: &Path, output: &Output, gzip: bool, wasm: Result<Vec<u8>, Strin
     Ok(())
 }
 
-/// All outputs of all cases, plain and, for text formats, gzip-compressed.
-fn cases() -> Result<Vec<(PathBuf, Output, bool)>> {
+/// All outputs of all cases, plain and, for text formats, compressed.
+fn cases() -> Result<Vec<(PathBuf, Output, &'static str)>> {
     let entries = std::fs::read_dir(lakegate_tests::golden_folder().join("cases"))?;
     let mut folders: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     folders.sort();
@@ -137,10 +144,8 @@ fn cases() -> Result<Vec<(PathBuf, Output, bool)>> {
     for folder in folders {
         let outputs: Vec<Output> = serde_json::from_slice(&std::fs::read(folder.join("case.json"))?).context("case.json")?;
         for output in outputs {
-            if !output.file.ends_with("parquet") {
-                cases.push((folder.clone(), output.clone(), true));
-            }
-            cases.push((folder.clone(), output, false));
+            let compressions = if output.file.ends_with("parquet") { &COMPRESSIONS[..1] } else { &COMPRESSIONS };
+            cases.extend(compressions.iter().map(|compression| (folder.clone(), output.clone(), *compression)));
         }
     }
     Ok(cases)
@@ -149,20 +154,20 @@ fn cases() -> Result<Vec<(PathBuf, Output, bool)>> {
 /// Runs all cases through `run`.
 async fn run_all(through: &str, mut run: impl AsyncFnMut(usize, &Value, &[u8]) -> Result<Result<Vec<u8>, String>>) -> Result<()> {
     let (mut ran, mut failed) = (0, Vec::new());
-    for (folder, output, gzip) in cases()? {
-        let (input, spec) = (std::fs::read(folder.join("input.arrows"))?, spec(&output, gzip));
+    for (folder, output, compression) in cases()? {
+        let (input, spec) = (std::fs::read(folder.join("input.arrows"))?, spec(&output, compression));
         let (mut wasm, mut native) = (run(ran, &spec, &input).await?, natively(&spec, &input)?);
         ran += 1;
-        let mut gzip = gzip;
-        if cfg!(feature = "gzip-miniz") {
+        let mut compression = compression;
+        if cfg!(feature = "gzip-miniz") && compression == "gzip" {
             // The native guest keeps zlib-rs, whose bytes differ; the decompressed content must be equal.
             for body in [&mut wasm, &mut native].into_iter().flatten() {
-                *body = plain(std::mem::take(body), gzip)?;
+                *body = plain(std::mem::take(body), compression)?;
             }
-            gzip = false;
+            compression = "";
         }
-        if let Err(error) = check(&folder, &output, gzip, wasm, native) {
-            failed.push(format!("{} {} gzip={gzip}: {error:#}", folder.display(), output.file));
+        if let Err(error) = check(&folder, &output, compression, wasm, native) {
+            failed.push(format!("{} {} {compression:?}: {error:#}", folder.display(), output.file));
         }
     }
     lakegate_tests::corpus(&format!("golden {through}"), ran, CASES);

@@ -83,6 +83,11 @@ async fn an_object_that_is_finished_takes_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_are_not_set_aside_where_the_spec_has_no_place_for_them() {
+    check("quarantine", None, FailureClass::Data, "3 of its rows cannot be written, and `quarantine.max_rows` has room for 0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endless_loop_is_ended() {
     check("spin", None, FailureClass::Unexpected, "the component computed for more than 15s in one call").await;
 }

@@ -51,6 +51,18 @@ fn accepts() {
     check(json!({"format": "parquet", "write_empty_objects_for_empty_tables": true, "compression": ""}));
     check(json!({"write_empty_objects_for_empty_tables": false}));
     check(json!({"compression": "gzip"}));
+    check(json!({"compression": "gzip", "compression_level": 9, "content_encoding": "gzip"}));
+    check(json!({"compression": "zstd", "compression_level": 12, "content_encoding": "none"}));
+    check(json!({"format": "json", "compression": "zstd", "content_encoding": "zstd", "compression_level": null}));
+    check(json!({"format": "parquet", "compression": "", "compression_level": null, "content_encoding": "none"}));
+    check(json!({"format": "parquet", "format_spec": {"compression": "zstd", "compression_level": 12}}));
+    check(json!({"format": "parquet", "format_spec": {"compression": "gzip", "compression_level": 9}}));
+    check(
+        json!({"format": "parquet", "format_spec": {"compression": "none", "row_group_bytes": 1 << 20, "timestamp_unit": "us_truncated"}}),
+    );
+    check(
+        json!({"format": "parquet", "format_spec": {"field_ids": true, "bloom_filter_columns": ["a"], "sort_by": ["a", "b desc"], "page_index": false}}),
+    );
     check(json!({"format_spec": null}));
     check(json!({"format_spec": {}}));
     check(json!({"format_spec": {"delimiter": "\t", "skip_header": true}}));
@@ -87,6 +99,9 @@ fn accepts() {
         check(json!({"storage_class": class}));
     }
     check(json!({"tags": {"team": "a b+-=._:/@", "größe": "数据", "empty": ""}, "metadata": {"a-b_c.d~": "x  y", "b": "~"}}));
+    check(
+        json!({"tags": {"of": "x {{TABLE}}/{{TABLE_HYPHEN}}.{{FORMAT}}", "run": "{{SHARD}}"}, "metadata": {"of": "{{TABLE}} {{FORMAT}}"}}),
+    );
     check(json!({"tags": null, "metadata": null, "object_lock": null}));
     check(json!({"tags": {}, "metadata": {}}));
     check(json!({"object_lock": {"mode": "GOVERNANCE", "retain_days": 1}}));
@@ -151,7 +166,30 @@ fn refuses() {
     check(json!({"write_empty_objects_for_empty_tables": true}));
     check(json!({"write_empty_objects_for_empty_tables": true, "format": "json"}));
     check(json!({"format": "parquet", "compression": "gzip"}));
-    check(json!({"compression": "zstd"}));
+    check(json!({"compression": "lz4"}));
+    check(json!({"compression": "gzip", "compression_level": 10}));
+    check(json!({"compression": "zstd", "compression_level": 13}));
+    check(json!({"compression": "zstd", "compression_level": 0}));
+    check(json!({"compression_level": 3}));
+    check(json!({"content_encoding": "gzip"}));
+    check(json!({"compression": "zstd", "content_encoding": "gzip"}));
+    check(json!({"compression": "zstd", "content_encoding": "br"}));
+    for options in [
+        json!({"compression": "lzo"}),
+        json!({"compression_level": 3}),
+        json!({"compression": "snappy", "compression_level": 3}),
+        json!({"compression": "gzip", "compression_level": 10}),
+        json!({"row_group_bytes": 1}),
+        json!({"row_group_bytes": 96 << 20 | 1}),
+        json!({"timestamp_unit": "ns"}),
+        json!({"bloom_filter_columns": [""]}),
+        json!({"bloom_filter_columns": "a"}),
+        json!({"sort_by": ["a", "a"]}),
+        json!({"field_ids": "yes"}),
+        json!({"page_index": 1}),
+    ] {
+        check(json!({"format": "parquet", "format_spec": options}));
+    }
     check(json!({"format": "CSV"}));
     check(json!({"format": "avro"}));
     check(json!({"format_spec": {"delim": ";"}}));
@@ -203,7 +241,15 @@ fn refuses() {
     for class in ["standard", "STANDARD-IA", "A\n"] {
         check(json!({"storage_class": class}));
     }
-    for tags in [json!({"a&b": "x"}), json!({"": "x"}), json!({"a": "x*"}), json!({"a": 1}), json!([]), json!({"a": "{{TABLE}}"})] {
+    for tags in [
+        json!({"a&b": "x"}),
+        json!({"": "x"}),
+        json!({"a": "x*"}),
+        json!({"a": 1}),
+        json!([]),
+        json!({"a": "{{UUID}}"}),
+        json!({"a": "{TABLE}"}),
+    ] {
         check(json!({"tags": tags}));
     }
     check(json!({"tags": (0..11).map(|number| (number.to_string(), json!("x"))).collect::<serde_json::Map<_, _>>()}));

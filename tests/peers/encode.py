@@ -67,10 +67,15 @@ def main():
         timed("polars", "csv", repeats, to_memory(frame.write_csv))
         timed("polars", "json", repeats, to_memory(frame.write_ndjson))
         timed("polars", "parquet", repeats, in_files(frame, lambda part, out: part.write_parquet(out, compression="snappy")))
+        zstd = lambda part, out: part.write_parquet(out, compression="zstd", compression_level=3)
+        timed("polars", "parquet.zst", repeats, in_files(frame, zstd))
     except Exception as error:
         print(f"polars: {error}", file=sys.stderr)
     timed("pyarrow", "csv", repeats, to_memory(lambda out: pyarrow.csv.write_csv(table, out)))
     timed("pyarrow", "parquet", repeats, in_files(table, lambda part, out: pyarrow.parquet.write_table(part, out, compression="snappy")))
+
+    zstd = lambda part, out: pyarrow.parquet.write_table(part, out, compression="zstd", compression_level=3)
+    timed("pyarrow", "parquet.zst", repeats, in_files(table, zstd))
 
     # A query of more than two seconds would draw its progress, on standard output.
     database = duckdb.connect()
@@ -93,6 +98,8 @@ def main():
         timed("duckdb", "csv.gz", repeats, copy("FORMAT csv, HEADER, COMPRESSION gzip"))
         timed("duckdb", "json", repeats, copy("FORMAT json"))
         timed("duckdb", "json.gz", repeats, copy("FORMAT json, COMPRESSION gzip"))
+        timed("duckdb", "csv.zst", repeats, copy("FORMAT csv, HEADER, COMPRESSION zstd"))
+        timed("duckdb", "json.zst", repeats, copy("FORMAT json, COMPRESSION zstd"))
     finally:
         if os.path.exists(target):
             os.remove(target)

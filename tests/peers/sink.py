@@ -31,6 +31,12 @@ def main():
         rows.sink_csv(to, compression="gzip", storage_options=options)
     elif format == "json.gz":
         rows.sink_ndjson(to, compression="gzip", storage_options=options)
+    elif format == "csv.zst":
+        rows.sink_csv(to, compression="zstd", storage_options=options)
+    elif format == "json.zst":
+        rows.sink_ndjson(to, compression="zstd", storage_options=options)
+    elif format == "parquet.zst":
+        rows.sink_parquet(to, compression="zstd", compression_level=3, storage_options=options)
     else:
         sys.exit(f"no format {format}")
 

@@ -17,7 +17,7 @@ pub struct Arguments {
     pub repeats: usize,
     /// Rows per record.
     pub record_rows: usize,
-    /// Formats, `csv` to `json.gz`.
+    /// Formats, `csv` to `parquet.zst`.
     pub formats: Vec<String>,
     /// Tables, `lineitem`, `wide`, `log`.
     pub tables: Vec<String>,
@@ -31,7 +31,7 @@ impl Arguments {
 --scale N         TPC-H scale factor of lineitem; the other tables are about as large [0.1]
 --repeats N       runs of each measurement, of which the median counts [3]
 --record-rows N   rows of a record [10000]
---formats A,B     of csv, json, parquet, csv.gz, json.gz [all]
+--formats A,B     of csv, json, parquet, csv.gz, json.gz, csv.zst, json.zst, parquet.zst [all]
 --tables A,B      of lineitem, wide, log [all]
 --svg FILE        draws the result";
 
@@ -54,7 +54,7 @@ impl Arguments {
             scale: 0.1,
             repeats: 3,
             record_rows: 10_000,
-            formats: split("csv,json,parquet,csv.gz,json.gz"),
+            formats: split("csv,json,parquet,csv.gz,json.gz,csv.zst,json.zst,parquet.zst"),
             tables: split("lineitem,wide,log"),
             svg: None,
         };

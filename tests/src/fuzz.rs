@@ -3,7 +3,7 @@
 use lakegate::spec::{self as world, CommitPlan, Configuration, CredentialSource, Encryption, ObjectLock, Retention, StorageTarget};
 use lakegate::store::{ObjectKey, PutObject};
 use lakegate::{Grant, Policy, Tenant};
-use lakegate_files::{MessageReader, ReadOptions, resolve};
+use lakegate_files::{HivePartitioning, MessageReader, ReadOptions, resolve};
 use lakegate_guest::host::WallTime;
 use lakegate_guest::path::KeyContext;
 use lakegate_guest::spec::Spec;
@@ -39,7 +39,7 @@ pub fn binary_file(data: &[u8]) -> (usize, bool) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.parquet");
     std::fs::write(&path, data).expect("the folder can be written");
-    let inputs = resolve(&[path.display().to_string()], Some("t")).expect("the file is there");
+    let inputs = resolve(&[path.display().to_string()], Some("t"), HivePartitioning::Off).expect("the file is there");
     let mut feed = MessageReader::start(inputs, ReadOptions::default()).expect("a thread");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut messages = 0;
@@ -157,6 +157,7 @@ fn is_granted(grant: &Grant, configuration: &Configuration, target: &StorageTarg
     one_of(&grant.buckets, bucket);
     one_of(&grant.formats, &configuration.format);
     one_of(&grant.content_types, &configuration.content_type);
+    configuration.content_encoding.iter().for_each(|encoding| one_of(&grant.content_encodings, encoding));
     assert_eq!(
         (region, endpoint, skip_tls_verify, path_style),
         (&grant.region, &grant.endpoint, &grant.skip_tls_verify, &grant.path_style)
@@ -215,8 +216,10 @@ fn configuration(spec: &Spec) -> Configuration {
         test_object: None,
         format: spec.settings.format.name().to_owned(),
         content_type: spec.settings.content_type.clone(),
+        content_encoding: spec.settings.content_encoding().map(str::to_owned),
         splittable: true,
         commit: CommitPlan::default(),
+        quarantine_rows: None,
         settings: String::new(),
         warnings: Vec::new(),
         target: storage_target!(spec.target.clone(), world),

@@ -3,23 +3,27 @@
 //! The member's frame (header, CRC-32, length) is ours and its body is raw deflate, so that [`Encode::relieve`] can end the compressor with
 //! a full flush, give it up, and let a fresh one go on in the same member: a full flush ends on a byte boundary, and the blocks that follow
 //! refer to nothing before it. One input always gives one output: no time, no name, no operating system in the header.
+//!
+//! Pages of Parquet are members of their own ([`Members`]).
 
 use super::{Encode, EncodeError, Output};
 use crate::host::{ObjectFacts, PutError};
+use crate::spec::{Codec, Compression};
 use arrow_array::RecordBatch;
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compress, FlushCompress, Status};
 use std::cell::RefCell;
+use std::io::{Error, Write};
 use std::ops::Range;
 use std::rc::Rc;
-
-/// The fastest level whose output stays within 1.05 times that of `gzip -6` (measured on CSV of TPC-H lineitem: 1.04).
-const LEVEL: u32 = 4;
 
 /// Memory of one compressor: window, hash chains and pending output of deflate at its usual 32 KiB window.
 pub const COMPRESSOR_BYTES: usize = 300 << 10;
 
 /// Compressed bytes gathered before they are handed on. A compressor gives out at most 64 KiB at once; four of those make a call cheap.
 const STAGING_BYTES: usize = 256 << 10;
+
+/// Compressed bytes of a member of its own that are handed on at once.
+const MEMBER_STAGING_BYTES: usize = 64 << 10;
 
 /// Room a compressor finds in the staging buffer. More than the six bytes of a flush marker, or flushes would repeat.
 const LEAST_ROOM_BYTES: usize = 1 << 10;
@@ -35,11 +39,29 @@ const EMPTY_FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 const MAX_SPARE_COMPRESSORS: usize = 4;
 
 /// What the gzip objects of a session share. A clone shares it too.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct GzipShared(Rc<RefCell<Shared>>);
 
-#[derive(Default)]
+impl GzipShared {
+    /// Compresses at this level.
+    pub fn new(compression: Compression) -> Self {
+        Self(Rc::new(RefCell::new(Shared { compression, staging: Vec::new(), spare: Vec::new() })))
+    }
+}
+
+impl Default for GzipShared {
+    fn default() -> Self {
+        Self::new(Compression::usual(Codec::Gzip))
+    }
+}
+
+/// A compressor at the start of a stream.
+fn compressor(compression: Compression) -> Compress {
+    Compress::new(flate2::Compression::new(compression.level().into()), false)
+}
+
 struct Shared {
+    compression: Compression,
     /// Holds nothing between calls.
     staging: Vec<u8>,
     spare: Vec<Compress>,
@@ -48,7 +70,7 @@ struct Shared {
 impl Shared {
     /// A compressor at the start of a stream.
     fn compressor(&mut self) -> Compress {
-        self.spare.pop().unwrap_or_else(|| Compress::new(Compression::new(LEVEL), false))
+        self.spare.pop().unwrap_or_else(|| compressor(self.compression))
     }
 
     /// Takes back a compressor whose stream has ended.
@@ -80,8 +102,12 @@ impl Gzip {
         work: impl FnOnce(&mut dyn Encode, &mut Packer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         let mut packer = Packer::new(&mut self.member, &self.shared, out);
-        work(self.inner.as_mut(), &mut packer)?;
-        Ok(packer.hand_on()?)
+        let worked = work(self.inner.as_mut(), &mut packer);
+        // What came before a row that is refused is there to stay.
+        if matches!(worked, Ok(()) | Err(EncodeError::Row { .. })) {
+            packer.hand_on()?;
+        }
+        worked
     }
 }
 
@@ -233,6 +259,52 @@ fn pack(compressor: &mut Compress, input: &[u8], staging: &mut Vec<u8>, flush: F
     let stuck = (compressor.total_in(), staging.len()) == before;
     // Without progress a caller would loop for ever. A flush may find nothing left to do.
     if stuck && !matches!(flush, FlushCompress::Full) && status != Status::StreamEnd { Err(failed()) } else { Ok(status) }
+}
+
+/// Compresses members, one after another.
+pub(super) struct Members {
+    compressor: Compress,
+    staging: Vec<u8>,
+}
+
+impl Members {
+    pub(super) fn new(compression: Compression) -> Self {
+        Self { compressor: compressor(compression), staging: Vec::with_capacity(MEMBER_STAGING_BYTES) }
+    }
+
+    /// Appends a member that holds these pieces, one after another.
+    ///
+    /// # Errors
+    /// The output's, or a fault of the compressor.
+    pub(super) fn write(&mut self, pieces: &[&[u8]], out: &mut impl Write) -> Result<(), Error> {
+        let Self { compressor, staging } = self;
+        let mut crc = crc32fast::Hasher::new();
+        let mut length = 0_u32;
+        compressor.reset();
+        out.write_all(&HEADER)?;
+        for piece in pieces {
+            crc.update(piece);
+            length = length.wrapping_add(piece.len() as u32);
+            let mut rest = *piece;
+            while !rest.is_empty() {
+                let before = compressor.total_in();
+                staging.clear();
+                pack(compressor, rest, staging, FlushCompress::None).map_err(Error::other)?;
+                out.write_all(staging)?;
+                rest = rest.get((compressor.total_in() - before) as usize..).unwrap_or_default();
+            }
+        }
+        loop {
+            staging.clear();
+            let status = pack(compressor, &[], staging, FlushCompress::Finish).map_err(Error::other)?;
+            out.write_all(staging)?;
+            if status == Status::StreamEnd {
+                break;
+            }
+        }
+        out.write_all(&crc.finalize().to_le_bytes())?;
+        out.write_all(&length.to_le_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -388,6 +460,35 @@ mod tests {
         let member = gzipped(&[]);
         assert_eq!(member.get(..10), Some(&HEADER[..]));
         assert_eq!(gunzipped(&member), b"end");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+        #[test]
+        fn members_come_back_from_one_compressor(
+            pieces in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..3_000), 0_usize..200_000, 1_u8..=9), 1..4)
+        ) {
+            for (noise, length, level) in pieces {
+                let compression = Compression::new(Codec::Gzip, level).expect("a level");
+                let text = text(length);
+                let mut members = Members::new(compression);
+                for _ in 0..2 {
+                    let mut member = Vec::new();
+                    members.write(&[&noise, &text], &mut member).expect("in memory");
+                    prop_assert!(gunzipped(&member) == [noise.as_slice(), &text].concat());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_higher_level_packs_better() {
+        let text: Vec<u8> = (0..50_000_u32).flat_map(|row| format!("{row},{},some name {}\n", row % 977, row / 9).into_bytes()).collect();
+        let sizes = [1, 4, 9].map(|level| {
+            let shared = GzipShared::new(Compression::new(Codec::Gzip, level).expect("a level"));
+            gzipped_after(&shared, &[(text.clone(), false)]).len()
+        });
+        assert!(sizes.is_sorted_by(|one, next| one > next), "{sizes:?}");
     }
 
     #[test]

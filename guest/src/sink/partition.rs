@@ -1,5 +1,6 @@
 //! What rows share an open object: those of one partition of one table. And in what order partitions were written to.
 
+use arrow_array::UInt32Array;
 use std::collections::BTreeMap;
 use std::mem::size_of;
 use std::rc::Rc;
@@ -28,6 +29,36 @@ impl TablePartition {
         let text =
             |value: &Option<Rc<str>>| size_of::<Option<Rc<str>>>() + value.as_ref().map_or(0, |text| text.len() + 2 * size_of::<usize>());
         2 * size_of::<Self>() + self.partition.0.iter().map(text).sum::<usize>()
+    }
+}
+
+/// Where the rows of a batch are in the record that they came in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Places {
+    /// The record's row that the order counts from.
+    start: usize,
+    /// Absent: the order that they came in.
+    order: Option<UInt32Array>,
+}
+
+impl Places {
+    /// From this row of the record on.
+    pub(super) fn from(start: usize) -> Self {
+        Self { start, order: None }
+    }
+
+    /// The place of a row.
+    pub(super) fn of(&self, row: usize) -> usize {
+        self.start + self.order.as_ref().map_or(row, |order| order.values().get(row).map_or(row, |place| *place as usize))
+    }
+
+    /// The places of a batch with some of the rows, in this order.
+    pub(super) fn taken(&self, rows: &UInt32Array) -> Self {
+        let order = match &self.order {
+            None => rows.clone(),
+            Some(_) => rows.values().iter().map(|row| (self.of(*row as usize) - self.start) as u32).collect(),
+        };
+        Self { start: self.start, order: Some(order) }
     }
 }
 

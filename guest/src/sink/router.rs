@@ -4,7 +4,7 @@
 //! all columns together are the row's group. Rows are then brought into the order of their groups with one gather for the record; where each
 //! group's rows stand together already, as in sorted input, nothing is copied.
 
-use super::partition::Partition;
+use super::partition::{Partition, Places};
 use super::per_schema::PerSchema;
 use crate::calendar::{CivilDay, SECONDS_PER_DAY};
 use crate::encode::text::{ColumnReader, TextFormat, ValueKind};
@@ -33,12 +33,34 @@ const MAX_TABLE: usize = 1 << 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unroutable(pub(super) String);
 
+/// What a record is divided into.
+#[derive(Debug)]
+pub(super) enum Divided {
+    /// Rows of one partition.
+    Rows(Routed),
+    /// Rows that have none.
+    Unkeyed(Unkeyed),
+}
+
+/// Rows with a value that no key can have.
+#[derive(Debug)]
+pub(super) struct Unkeyed {
+    /// The column.
+    pub(super) column: String,
+    /// Why.
+    pub(super) reason: String,
+    /// Their places in the record.
+    pub(super) rows: Vec<usize>,
+}
+
 /// What a record's partition has: its rows, in a batch that it may share with others.
 #[derive(Debug)]
 pub(super) struct Routed {
     pub(super) partition: Partition,
     pub(super) batch: RecordBatch,
     pub(super) rows: Range<usize>,
+    /// Where the batch's rows are in the record.
+    pub(super) places: Places,
     /// Its share of the record's bytes, as batching counts them.
     pub(super) bytes: u64,
 }
@@ -52,6 +74,8 @@ pub(super) struct Route {
     pub(super) missing: Option<String>,
     /// What is written of the columns, where it is not all of them.
     kept: Option<(Rc<TableSchema>, Vec<usize>)>,
+    /// Are rows told that have no key? Else there is an error.
+    tells_unkeyed: bool,
 }
 
 #[derive(Debug)]
@@ -67,12 +91,13 @@ struct RouteColumn {
 pub(super) struct Router {
     fields: Vec<PartitionField>,
     keep_columns: bool,
+    tells_unkeyed: bool,
     routes: PerSchema<Rc<Route>>,
 }
 
 impl Router {
-    pub(super) fn new(fields: &[PartitionField], keep_columns: bool) -> Self {
-        Self { fields: fields.to_vec(), keep_columns, routes: PerSchema::default() }
+    pub(super) fn new(fields: &[PartitionField], keep_columns: bool, tells_unkeyed: bool) -> Self {
+        Self { fields: fields.to_vec(), keep_columns, tells_unkeyed, routes: PerSchema::default() }
     }
 
     /// True if keys take nothing from rows.
@@ -85,13 +110,17 @@ impl Router {
     /// # Errors
     /// The name of a column that no key can be made of, and why.
     pub(super) fn route(&mut self, schema: &Rc<TableSchema>) -> Result<Rc<Route>, Unroutable> {
-        self.routes.get(schema, || Route::new(&self.fields, self.keep_columns, schema).map(Rc::new).map_err(Unroutable))
+        let make = || {
+            let route = Route::new(&self.fields, self.keep_columns, schema).map_err(Unroutable)?;
+            Ok(Rc::new(Route { tells_unkeyed: self.tells_unkeyed, ..route }))
+        };
+        self.routes.get(schema, make)
     }
 }
 
 impl Route {
     fn new(fields: &[PartitionField], keep_columns: bool, schema: &TableSchema) -> Result<Self, String> {
-        let mut route = Self { columns: Vec::new(), missing: None, kept: None };
+        let mut route = Self { columns: Vec::new(), missing: None, kept: None, tells_unkeyed: false };
         let mut dropped = Vec::new();
         for field in fields {
             let mut named = schema.logical.fields().iter().enumerate().filter(|(_, it)| *it.name() == field.column);
@@ -134,14 +163,14 @@ impl Route {
     ///
     /// # Errors
     /// The name of a column with a value that no key can have, and why; and what `each` answers.
-    pub(super) fn divide<E: From<Unroutable>>(&self, rows: Rows, mut each: impl FnMut(Routed) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn divide<E: From<Unroutable>>(&self, rows: &Rows, mut each: impl FnMut(Divided) -> Result<(), E>) -> Result<(), E> {
         let count = rows.batch.num_rows();
         let mut start = 0;
         while start < count {
             let most = count - start;
             let piece = if rows.bytes <= PIECE_BYTES { most } else { light_rows(&rows.batch, start, most, PIECE_BYTES) };
             let bytes = share(rows.bytes, piece, count);
-            self.divide_piece(&rows.batch.slice(start, piece), bytes, &mut each)?;
+            self.divide_piece(&rows.batch.slice(start, piece), bytes, Places::from(start), &mut each)?;
             start += piece;
         }
         Ok(())
@@ -151,34 +180,68 @@ impl Route {
         &self,
         batch: &RecordBatch,
         bytes: u64,
-        each: &mut impl FnMut(Routed) -> Result<(), E>,
+        places: Places,
+        each: &mut impl FnMut(Divided) -> Result<(), E>,
     ) -> Result<(), E> {
         let count = batch.num_rows();
+        let mut unkeyed = Vec::new();
         let codes = self.columns.iter().map(|column| match column {
-            Some(column) => column.codes(batch),
+            Some(column) => column.codes(batch, &mut unkeyed),
             None => Ok(Codes::null()),
         });
         let codes = codes.collect::<Result<Vec<_>, _>>().map_err(Unroutable)?;
+        if !unkeyed.is_empty() {
+            return self.divide_without(unkeyed, batch, bytes, &places, each);
+        }
         let written = match &self.kept {
             Some((_, columns)) => batch.project(columns).map_err(unexpected)?,
             None => batch.clone(),
         };
         let groups = Groups::of(&codes, count);
         if let [_] = groups.sizes.as_slice() {
-            return each(Routed { partition: groups.partition(&codes, 0), batch: written, rows: 0..count, bytes });
+            return each(Divided::Rows(Routed { partition: groups.partition(&codes, 0), batch: written, rows: 0..count, places, bytes }));
         }
-        let written = match groups.order(count) {
-            Some(order) => take_record_batch(&written, &UInt32Array::from(order)).map_err(unexpected)?,
-            None => written,
+        let (written, places) = match groups.order(count).map(UInt32Array::from) {
+            Some(order) => (take_record_batch(&written, &order).map_err(unexpected)?, places.taken(&order)),
+            None => (written, places),
         };
         let mut start = 0;
         for (group, size) in groups.sizes.iter().enumerate() {
             let rows = start..start + *size as usize;
             start = rows.end;
             let bytes = share(bytes, rows.len(), count);
-            each(Routed { partition: groups.partition(&codes, group), batch: written.clone(), rows, bytes })?;
+            let (partition, places) = (groups.partition(&codes, group), places.clone());
+            each(Divided::Rows(Routed { partition, batch: written.clone(), rows, places, bytes }))?;
         }
         Ok(())
+    }
+
+    /// Divides the rows that have a key, and tells which have none.
+    fn divide_without<E: From<Unroutable>>(
+        &self,
+        unkeyed: Vec<Unkeyed>,
+        batch: &RecordBatch,
+        bytes: u64,
+        places: &Places,
+        each: &mut impl FnMut(Divided) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let count = batch.num_rows();
+        let mut has_key = vec![true; count];
+        for Unkeyed { column, reason, mut rows } in unkeyed {
+            if !self.tells_unkeyed {
+                return Err(Unroutable(format!("column {}, which `path` takes into keys: {reason}", quoted(&column))).into());
+            }
+            // The first column is to blame.
+            rows.retain(|row| has_key.get_mut(*row).is_some_and(std::mem::take));
+            rows.iter_mut().for_each(|row| *row = places.of(*row));
+            each(Divided::Unkeyed(Unkeyed { column, reason: format!("`path` takes it into keys: {reason}"), rows }))?;
+        }
+        let keyed: UInt32Array = (0_u32..).zip(&has_key).filter(|(_, has_key)| **has_key).map(|(row, _)| row).collect();
+        if keyed.is_empty() {
+            return Ok(());
+        }
+        let rest = take_record_batch(batch, &keyed).map_err(unexpected)?;
+        self.divide_piece(&rest, share(bytes, keyed.len(), count), places.taken(&keyed), each)
     }
 }
 
@@ -188,7 +251,7 @@ fn unexpected(error: ArrowError) -> Unroutable {
 }
 
 /// The part of some bytes that so many rows of all have.
-fn share(bytes: u64, rows: usize, of: usize) -> u64 {
+pub(super) fn share(bytes: u64, rows: usize, of: usize) -> u64 {
     u64::try_from(u128::from(bytes) * rows as u128 / (of as u128).max(1)).unwrap_or(bytes)
 }
 
@@ -269,11 +332,12 @@ impl Numbering {
 }
 
 impl RouteColumn {
-    fn codes(&self, batch: &RecordBatch) -> Result<Codes, String> {
+    /// The codes of the rows, and which rows have a value that no key can have.
+    fn codes(&self, batch: &RecordBatch, unkeyed: &mut Vec<Unkeyed>) -> Result<Codes, String> {
         let array = batch.column(self.at).as_ref();
         let fail = |why: &str| format!("column {}, which `path` takes into keys: {why}", quoted(&self.name));
         match self.part {
-            Part::Value => self.codes_of_values(array),
+            Part::Value => self.codes_of_values(array, unkeyed),
             _ if *array.data_type() == DataType::Null => Ok(Codes::null()),
             part => codes_of_times(array, part),
         }
@@ -281,7 +345,7 @@ impl RouteColumn {
     }
 
     /// By the text of the value; a row that is as the one before has its number.
-    fn codes_of_values(&self, array: &dyn Array) -> Result<Codes, String> {
+    fn codes_of_values(&self, array: &dyn Array, unkeyed: &mut Vec<Unkeyed>) -> Result<Codes, String> {
         let reader = ColumnReader::new(&self.kind, array).map_err(|mismatch| mismatch.0)?;
         let mut numbering = Numbering::default();
         let mut of_rows = Vec::with_capacity(array.len());
@@ -292,11 +356,19 @@ impl RouteColumn {
                 continue;
             }
             text.clear();
-            reader.push(&mut text, row, TextFormat::Csv).map_err(|error| error.to_string())?;
+            if let Err(error) = reader.push(&mut text, row, TextFormat::Csv) {
+                self.has_no_key(unkeyed, row, &error.to_string());
+                of_rows.push(0);
+                continue;
+            }
             let number = match code {
                 Some(code) if text == before => code,
                 _ => {
-                    let valid = std::str::from_utf8(&text).map_err(|_| "a value is not UTF-8".to_owned())?;
+                    let Ok(valid) = std::str::from_utf8(&text) else {
+                        self.has_no_key(unkeyed, row, "a value is not UTF-8");
+                        of_rows.push(0);
+                        continue;
+                    };
                     let number = numbering.of_text(valid);
                     std::mem::swap(&mut text, &mut before);
                     *code.insert(number)
@@ -305,6 +377,14 @@ impl RouteColumn {
             of_rows.push(number);
         }
         Ok(Codes { of_rows, values: numbering.values })
+    }
+
+    #[cold]
+    fn has_no_key(&self, unkeyed: &mut Vec<Unkeyed>, row: usize, reason: &str) {
+        match unkeyed.iter_mut().find(|it| it.column == self.name && it.reason == reason) {
+            Some(known) => known.rows.push(row),
+            None => unkeyed.push(Unkeyed { column: self.name.clone(), reason: reason.to_owned(), rows: vec![row] }),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::document::preview;
 use super::fields::refuse;
+use super::headers;
 use super::problem::SpecProblem;
 use super::raw::{EXACTLY_ONCE, ON_COMMIT, RawCommit, RawManifest, RawSpec};
 use crate::path::PathTemplate;
@@ -95,6 +96,9 @@ impl OnExisting {
     }
 }
 
+/// The placeholder of the name of a commit.
+const COMMIT_ID: &str = "{{COMMIT_ID}}";
+
 /// The format that knows what columns hold.
 const PARQUET: &str = "parquet";
 
@@ -136,20 +140,23 @@ impl Commit {
 
     /// Does anything depend on the name of the commit? The id of a sync may be anything else.
     fn depends_on_id(&self, raw: &RawSpec, path: Option<&PathTemplate>) -> bool {
-        let is_in_path = path.is_some_and(PathTemplate::has_commit_id);
+        let is_in_path = path.is_some_and(PathTemplate::has_commit_id) || is_in_quarantine(raw);
         let is_written = raw.commit.given().is_some_and(|written| written.id.filled().is_some());
-        self.create_only.is_some() || self.deferred || self.manifest.is_some() || is_in_path || is_written
+        let is_in_header = headers::field_with(raw, COMMIT_ID).is_some();
+        self.create_only.is_some() || self.deferred || self.manifest.is_some() || is_in_path || is_in_header || is_written
     }
 
     /// The rules across fields.
     fn check(&self, raw: &RawSpec, path: Option<&PathTemplate>, sync: &SyncContext, problems: &mut Vec<SpecProblem>) {
         let of_path = |question: fn(&PathTemplate) -> bool| path.is_some_and(question);
         let manifest = self.manifest.as_ref().map(|manifest| &manifest.path);
-        let id_is_wanted = of_path(PathTemplate::has_commit_id) || manifest.is_some_and(PathTemplate::has_commit_id);
+        let id_is_wanted =
+            of_path(PathTemplate::has_commit_id) || manifest.is_some_and(PathTemplate::has_commit_id) || is_in_quarantine(raw);
         let who = match (self.create_only, self.deferred) {
             (Some(_), _) => Some("`delivery: exactly_once`"),
             (None, true) => Some("`visibility: on_commit`"),
-            (None, false) => id_is_wanted.then_some("{{COMMIT_ID}} in a path"),
+            (None, false) if id_is_wanted => Some("{{COMMIT_ID}} in a path"),
+            (None, false) => headers::field_with(raw, COMMIT_ID).map(|_| "{{COMMIT_ID}} in `tags` or `metadata`"),
         };
         if let Some(who) = who.filter(|_| self.id.is_empty()) {
             refuse(problems, "commit.id", format!("`commit.id` is required with {who}: it is the same in every attempt at a commit"));
@@ -183,6 +190,11 @@ impl Commit {
             refuse(problems, "batch_timeout", message);
         }
     }
+}
+
+/// Does the path of the quarantine have the name of the commit in it?
+fn is_in_quarantine(raw: &RawSpec) -> bool {
+    raw.quarantine.given().and_then(|it| it.path.filled()).is_some_and(|path| path.contains(COMMIT_ID))
 }
 
 /// The name of the commit: the spec's, the client's, or, where another attempt has another sync id, that of the sync.

@@ -1,10 +1,11 @@
 //! What a form is made of: rows, one for each field of the spec.
 //!
-//! A row says once what a field is ([`text`], [`flag`], [`integer`], [`pairs`], [`object`], [`options`]), what bounds it has and what it is when left out.
+//! A row says once what a field is ([`text`], [`flag`], [`integer`], [`pairs`], [`names`], [`object`], [`options`]), what bounds it has and what it is when left out.
 //! Reader, check and JSON Schema all follow from it. [`form!`](form) makes a struct of a table of rows; the tables are in [`super::raw`].
 
 use super::document::{Document, Field, preview};
 use super::problem::SpecProblem;
+use crate::limits::MAX_NAME_BYTES;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -215,6 +216,51 @@ impl Row for Texts {
         let mut keywords = Map::new();
         keywords.insert("items".to_owned(), json!({"type": "string", "enum": self.allowed}));
         keywords.insert("uniqueItems".to_owned(), json!(true));
+        keywords.insert("default".to_owned(), json!([]));
+        typed("array", true, keywords)
+    }
+}
+
+/// Names of the user's own in a list, at most so many; none when left out.
+pub(super) fn names(at_most: usize) -> Names {
+    Names { at_most }
+}
+
+/// See [`names`].
+pub(super) struct Names {
+    at_most: usize,
+}
+
+impl Row for Names {
+    type Written = Vec<String>;
+
+    fn read(&self, name: &'static str, document: &mut Document, findings: &mut Findings) -> Field<Vec<String>> {
+        document.texts(name, &mut findings.problems).with_default(Some(Vec::new()))
+    }
+
+    fn check(&self, name: &str, field: &Field<Vec<String>>, problems: &mut Vec<SpecProblem>) {
+        let names = field.given().map_or(&[][..], Vec::as_slice);
+        if names.len() > self.at_most {
+            refuse(problems, name, format!("`{name}` must have at most {} names, not {}", self.at_most, names.len()));
+        }
+        for (number, one) in names.iter().enumerate() {
+            if one.is_empty() || one.len() > MAX_NAME_BYTES {
+                refuse(
+                    problems,
+                    name,
+                    format!("`{name}` must have names of 1 to {MAX_NAME_BYTES} bytes, and number {} is none", number + 1),
+                );
+            } else if names.iter().take(number).any(|other| other == one) {
+                refuse(problems, name, format!("`{name}` must name {} once", preview(one)));
+            }
+        }
+    }
+
+    fn schema(&self, _: &mut Definitions) -> Map<String, Value> {
+        let mut keywords = Map::new();
+        keywords.insert("items".to_owned(), json!({"type": "string", "minLength": 1, "maxLength": MAX_NAME_BYTES}));
+        keywords.insert("uniqueItems".to_owned(), json!(true));
+        keywords.insert("maxItems".to_owned(), json!(self.at_most));
         keywords.insert("default".to_owned(), json!([]));
         typed("array", true, keywords)
     }

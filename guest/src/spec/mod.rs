@@ -15,6 +15,7 @@ mod headers;
 mod names;
 mod partition;
 mod problem;
+mod quarantine;
 mod raw;
 mod rules;
 mod schema;
@@ -25,11 +26,12 @@ mod tests;
 
 pub use commit::{Commit, Manifest, OnExisting, SyncContext};
 pub use format::{
-    Compression, CsvOptions, FORMATS, Format, FormatFacts, JsonOptions, LineEnding, NullText, ParquetOptions, ParquetVersion,
-    RootRepetition,
+    Codec, CompressedExtensions, Compression, CsvOptions, FORMATS, Format, FormatFacts, JsonOptions, LineEnding, NullText, PageCompression,
+    ParquetOptions, ParquetVersion, RootRepetition, SortColumn, TimestampUnit,
 };
 pub use partition::Partitioning;
 pub use problem::SpecProblem;
+pub use quarantine::Quarantine;
 pub use schema::json_schema;
 pub use target::{CredentialSource, Encryption, ObjectLock, Retention, Target};
 
@@ -59,8 +61,10 @@ pub struct Settings {
     pub sync_id: String,
     /// What is written.
     pub format: Format,
-    /// Around the objects.
-    pub compression: Compression,
+    /// Around the objects, if anything.
+    pub compression: Option<Compression>,
+    /// Is that told by `Content-Encoding`? Then neither key nor `Content-Type` tell it.
+    pub is_content_encoded: bool,
     /// When an object ends.
     pub rotation: Rotation,
     /// Clean the keys inside JSON columns?
@@ -75,6 +79,8 @@ pub struct Settings {
     pub partitioning: Partitioning,
     /// What becomes of rows whose columns are not those of the rows before.
     pub on_schema_change: SchemaChange,
+    /// Where rows go that cannot be written, if they may.
+    pub quarantine: Option<Quarantine>,
 }
 
 /// What becomes of rows whose columns are not those of the table's rows before.
@@ -115,9 +121,14 @@ impl Settings {
         self.rotation.is_splittable() && self.path.has_uuid() && !stays
     }
 
-    /// `{{FORMAT}}`: the format's name, `.gz` added under gzip.
+    /// `{{FORMAT}}`: the format's name, `.gz` or `.zst` added under compression that `Content-Encoding` does not tell.
     pub fn format_extension(&self) -> &'static str {
-        self.format.facts().extension(self.compression)
+        self.format.facts().extension(self.compression.filter(|_| !self.is_content_encoded).map(Compression::codec))
+    }
+
+    /// The `Content-Encoding` of every object, if there is one.
+    pub fn content_encoding(&self) -> Option<&'static str> {
+        self.compression.filter(|_| self.is_content_encoded).map(|it| it.codec().name())
     }
 }
 

@@ -4,7 +4,7 @@
 //! The JSON Schema is stricter than the reader in a few places, as the reference's own schema is.
 
 use super::document::{Document, Field};
-use super::fields::{Findings, Form, FormSchema, Row, Rules, choice, flag, form, integer, object, options, pairs, text, texts};
+use super::fields::{Findings, Form, FormSchema, Row, Rules, choice, flag, form, integer, names, object, options, pairs, text, texts};
 use super::format::{FORMATS, NullText, ParquetOptions, ParquetVersion, RootRepetition};
 use super::problem::SpecProblem;
 use crate::limits::MAX_OPEN_PARTITIONS;
@@ -54,6 +54,31 @@ pub(super) const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Partitions of a table that are open at once where the spec does not say: as many as DuckDB keeps open.
 pub(super) const DEFAULT_MAX_OPEN: i64 = 100;
 
+/// The highest level of any codec.
+pub(super) const MAX_LEVEL: i64 = 12;
+
+/// Values of `content_encoding`: none, and those that are compression.
+const CONTENT_ENCODINGS: &[&str] = &["none", "gzip", "zstd"];
+
+/// What pages of Parquet are compressed with.
+const PAGE_COMPRESSIONS: &[&str] = &[SNAPPY, "zstd", "gzip", NO_COMPRESSION];
+const SNAPPY: &str = "snappy";
+pub(super) const NO_COMPRESSION: &str = "none";
+
+/// Bytes of a row group that can be asked for. Fewer would be no more than column writers take before their first row; more would not leave
+/// enough of what encoders may hold for another object.
+const MIN_ROW_GROUP_BYTES: i64 = 1 << 20;
+const MAX_ROW_GROUP_BYTES: i64 = 96 << 20;
+
+/// See [`TimestampUnit`](super::TimestampUnit).
+const TIMESTAMP_UNITS: &[&str] = &["us", "ms", "us_truncated", "ms_truncated"];
+
+/// Columns with a Bloom filter: each may take a megabyte in every row group.
+const MAX_BLOOM_FILTERS: usize = 16;
+
+/// Columns that rows are sorted by.
+const MAX_SORT_COLUMNS: usize = 16;
+
 /// Bytes of a `Content-Type`, as the world of the component has it.
 pub(super) const MAX_CONTENT_TYPE_BYTES: usize = 256;
 
@@ -62,6 +87,9 @@ const MAX_RETRIES: i64 = 1_000;
 
 /// The longest wait between two attempts that can be asked for: a day.
 const MAX_BACKOFF_SECONDS: i64 = 86_400;
+
+/// Rows of a table that may be set aside: beyond a thousand million something else is wrong.
+const MAX_QUARANTINED_ROWS: i64 = 1_000_000_000;
 
 /// The smallest part that S3 takes anywhere but at the end.
 const MIN_PART_SIZE_BYTES: i64 = 5 << 20;
@@ -78,6 +106,15 @@ const CLEAN_PATH: &str = {
 
 /// What tags are made of, as far as a pattern can say that every validator knows. Keys of AWS are told by the reader.
 const TAG: &str = r##"^[^\x00-\x1f\x7f-\x9f!"#$%&'()*,;<>?\[\\\]^`{|}~]*$"##;
+
+/// The same with placeholders between. What they stand for is told by the reader.
+const TAG_VALUE: &str = concat!(
+    r##"^([^\x00-\x1f\x7f-\x9f!"#$%&'()*,;<>?\[\\\]^`{|}~]|"##,
+    r"\{\{(TABLE|TABLE_HYPHEN|FORMAT|SYNC_ID|COMMIT_ID|SHARD|YEAR|MONTH|DAY|HOUR|MINUTE)\}\})*$"
+);
+
+/// Characters of the value of a tag as written: what a placeholder stands for may be shorter than its name.
+const MAX_WRITTEN_TAG_VALUE_CHARACTERS: usize = 4 * MAX_TAG_VALUE_CHARACTERS;
 
 /// A name and a value of user metadata. A name of ours is told by the reader.
 const METADATA_NAME: &str = r"^[a-z0-9!#$%&'*+.^_`|~-]+$";
@@ -132,7 +169,12 @@ form! {
         /// Options of the format.
         format_spec: Document = options(),
         /// Compression around csv and json.
-        compression: String = text().schema("enum", ["", "gzip"]),
+        compression: String = text().schema("enum", ["", "gzip", "zstd"]),
+        /// How hard `compression` tries: 1 to 9 for gzip, 1 to 12 for zstd. Not set: 4 for gzip, 3 for zstd.
+        compression_level: i64 = integer().or_null().between(1, MAX_LEVEL),
+        /// Tell the compression by `Content-Encoding`, and not by key and `Content-Type`: `none`, or what `compression` is. Readers then may or may not
+        /// decompress what they get.
+        content_encoding: String = text().one_of(CONTENT_ENCODINGS).defaults_to(CONTENT_ENCODINGS[0]),
         /// Make the keys inside JSON columns fit for Athena: every character but letters, digits and `_` becomes `_`.
         athena: bool = flag(false),
         /// Put an empty object first, to see that the bucket can be written.
@@ -149,10 +191,11 @@ form! {
         server_side_encryption_configuration: RawEncryption = object(),
         /// Storage class of the objects with rows, such as STANDARD_IA. Manifests and markers have that of the bucket.
         storage_class: String = text().schema("pattern", "^[A-Z0-9_]*$").schema("maxLength", MAX_STORAGE_CLASS_BYTES),
-        /// Tags of every object: at most 10 keys and values.
+        /// Tags of every object: at most 10 keys and values. Placeholders in values: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{SYNC_ID}}, {{COMMIT_ID}},
+        /// {{SHARD}}, and with `commit.time` {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}.
         tags: BTreeMap<String, String> =
-            pairs().at_most(MAX_TAGS).names(TAG, MAX_TAG_KEY_CHARACTERS).values(TAG, MAX_TAG_VALUE_CHARACTERS),
-        /// User metadata of every object: names in lower case, without x-amz-meta-, and values of printable ASCII.
+            pairs().at_most(MAX_TAGS).names(TAG, MAX_TAG_KEY_CHARACTERS).values(TAG_VALUE, MAX_WRITTEN_TAG_VALUE_CHARACTERS),
+        /// User metadata of every object: names in lower case, without x-amz-meta-, and values of printable ASCII, with the placeholders of `tags`.
         metadata: BTreeMap<String, String> =
             pairs().names(METADATA_NAME, MAX_METADATA_BYTES).values(METADATA_VALUE, MAX_METADATA_BYTES),
         /// Lock of the objects with rows, of manifests and of markers, in a bucket with object lock.
@@ -187,6 +230,8 @@ form! {
         /// Rows whose columns are not those of the table's rows before: they begin the next object (`next_object`), the table does `fail`, or they
         /// go to the path that {{SCHEMA}} makes of their columns (`new_path`).
         on_schema_change: String = text().one_of(SCHEMA_CHANGES).defaults_to(SCHEMA_CHANGES[0]),
+        /// Where rows go that cannot be written, with the reason.
+        quarantine: RawQuarantine = object(),
     }
 }
 
@@ -245,6 +290,18 @@ form! {
         null: String = text().defaults_to(HIVE_NULL),
         /// Write columns to the objects, too, whose values are in the key by {{COLUMN:name}}.
         keep_columns: bool = flag(true),
+    }
+}
+
+form! {
+    /// The place of rows that cannot be written.
+    RawQuarantine as "Quarantine" {
+        /// Where they go, as JSON lines, such as _quarantine/{{TABLE}}/{{UUID}}.json. Placeholders as in `path`, but for {{SCHEMA}} and those of the rows.
+        path: String = text().required().schema("pattern", CLEAN_PATH),
+        /// Rows of a table and write that may go there; beyond it the table fails. 0: none may.
+        max_rows: i64 = integer().or_null().between(0, MAX_QUARANTINED_ROWS).defaults_to(0),
+        /// Write the row itself, too.
+        include_row: bool = flag(true),
     }
 }
 
@@ -321,6 +378,26 @@ form! {
             text().defaults_to(ParquetOptions::default().root_repetition.name()).schema("enum", RootRepetition::ALL.map(RootRepetition::name)),
         /// Rows of a row group at most.
         max_row_group_length: i64 = integer().defaults_to(ParquetOptions::DEFAULT_ROW_GROUP_ROWS.into()).schema("minimum", 0),
+        /// Bytes in memory, encoded or waiting, at which a row group ends: 1 MiB to 96 MiB. Not set: 64 MiB, or 16 MiB where a repeated sync has to make
+        /// the same bytes.
+        row_group_bytes: i64 = integer().or_null().between(MIN_ROW_GROUP_BYTES, MAX_ROW_GROUP_BYTES),
+        /// Compression of pages.
+        compression: String = text().one_of(PAGE_COMPRESSIONS).defaults_to(PAGE_COMPRESSIONS[0]),
+        /// How hard `compression` tries: 1 to 9 for gzip, 1 to 12 for zstd. Not set: 4 for gzip, 3 for zstd.
+        compression_level: i64 = integer().or_null().between(1, MAX_LEVEL),
+        /// Unit of every timestamp: `us`, `ms`. A table with a value that this would change fails; `us_truncated` and `ms_truncated` cut what is finer off,
+        /// towards the past. Not set: that of the column (nanoseconds become microseconds before version v2.6).
+        timestamp_unit: String = text().one_of(TIMESTAMP_UNITS),
+        /// Number the fields of the schema, from 1 in the order in which they stand, a field before those inside it.
+        field_ids: bool = flag(false),
+        /// Columns with a Bloom filter in every row group, at most 16: integers, decimals, dates, times, texts and bytes that are not nested. A table
+        /// without the column has none.
+        bloom_filter_columns: Vec<String> = names(MAX_BLOOM_FILTERS),
+        /// Columns that the rows of each row group are sorted by, at most 16: `name` or `name desc`. Nulls count as less than everything else. A table
+        /// without the column is not sorted by it.
+        sort_by: Vec<String> = names(MAX_SORT_COLUMNS),
+        /// Write an index of the pages of each column.
+        page_index: bool = flag(true),
     }
 }
 

@@ -8,12 +8,13 @@ use super::document::{Document, Field, preview, undecodable};
 use super::fields::{Findings, Form, refuse};
 use super::problem::SpecProblem;
 use super::raw::{
-    ACLS, AES256, ALL, ENCRYPTION_ALGORITHMS, EXACTLY_ONCE, KMS, MAX_CONTENT_TYPE_BYTES, RawCredentials, RawCsv, RawEncryption, RawJson,
-    RawParquet, RawSpec,
+    ACLS, AES256, ALL, ENCRYPTION_ALGORITHMS, EXACTLY_ONCE, KMS, MAX_CONTENT_TYPE_BYTES, MAX_LEVEL, NO_COMPRESSION, RawCredentials, RawCsv,
+    RawEncryption, RawJson, RawParquet, RawSpec,
 };
 use super::{
-    Compression, CsvOptions, FORMATS, Format, JsonOptions, LineEnding, NullText, ParquetOptions, ParquetVersion, Partitioning,
-    RootRepetition, Rotation, SchemaChange, Settings, Spec, Target, duration, endpoint, headers, names,
+    Codec, Compression, CsvOptions, FORMATS, Format, JsonOptions, LineEnding, NullText, PageCompression, ParquetOptions, ParquetVersion,
+    Partitioning, Quarantine, RootRepetition, Rotation, SchemaChange, Settings, SortColumn, Spec, Target, TimestampUnit, duration,
+    endpoint, headers, names,
 };
 use crate::path::{PathProblem, PathTemplate};
 use std::num::NonZeroU64;
@@ -41,7 +42,8 @@ impl Spec {
         let batching = Batching::read(&raw, &mut problems);
         let parsed = raw.path.filled().map(PathTemplate::parse);
         let template = parsed.as_ref().and_then(|path| path.as_ref().ok());
-        let (mut format, mut commit, mut partitioning) = (None, Commit::default(), Partitioning::default());
+        let (mut format, mut commit, mut partitioning, mut quarantine) = (None, Commit::default(), Partitioning::default(), None);
+        let mut compressed = None;
         // Rules that a row of the table cannot state, each in its place among the rows.
         raw.check("", &mut problems, &mut |row, problems| match row {
             "bucket" => bucket(&raw, problems),
@@ -53,6 +55,8 @@ impl Spec {
             "acl" => acl(&raw, problems),
             "format_spec" => format = format_with_options(&raw, problems),
             "compression" => compression(&raw, format.as_ref(), problems),
+            "compression_level" => compressed = leveled(&raw, problems),
+            "content_encoding" => content_encoding(&raw, problems),
             "content_type" => content_type(&raw, problems),
             "endpoint" => endpoint(&raw, problems),
             "server_side_encryption_configuration" => encryption(&raw, problems),
@@ -63,29 +67,49 @@ impl Spec {
             "expected_bucket_owner" => headers::expected_bucket_owner(&raw, problems),
             "manifest" => commit = Commit::from_raw(&raw, template, &sync, problems),
             "on_schema_change" => schema_change(&raw, problems),
+            "quarantine" => quarantine = Quarantine::from_raw(&raw, &sync, commit.time.is_some(), problems),
             "partition" => partitioning = Partitioning::from_raw(&raw, template, problems),
             _ => {}
         });
         sync_id_in_path(&raw, &sync.sync_id, &mut problems);
-        match checked(&raw, template, format, &batching, sync.sync_id, (commit, partitioning), warnings) {
-            Some(spec) if problems.is_empty() => Ok(spec),
+        let extension = format.as_ref().map_or("", |format| format.facts().extension(codec_in_names(&raw, compressed)));
+        let of_sync = headers::OfSync {
+            format_extension: extension,
+            sync_id: &sync.sync_id,
+            commit_id: &commit.id,
+            time: commit.time,
+            shard: commit.shard,
+        };
+        let [tags, metadata] = headers::rendered(&raw, of_sync, &mut problems);
+        match checked(&raw, template, (format, compressed), &batching, sync.sync_id, (commit, partitioning, quarantine), warnings) {
+            Some(spec) if problems.is_empty() => Ok(Self { target: Target { tags, metadata, ..spec.target }, ..spec }),
             _ => Err(problems),
         }
     }
+}
+
+/// Is the compression said in `Content-Encoding`?
+fn is_content_encoded(raw: &RawSpec) -> bool {
+    raw.content_encoding.filled().is_some_and(|name| name != NO_COMPRESSION)
+}
+
+/// The codec that extension and `Content-Type` name: none that `Content-Encoding` does.
+fn codec_in_names(raw: &RawSpec, compression: Option<Compression>) -> Option<Codec> {
+    compression.filter(|_| !is_content_encoded(raw)).map(Compression::codec)
 }
 
 /// The checked spec of a form. [`None`]: a field without which there is none is missing or wrong, which was reported.
 fn checked(
     raw: &RawSpec,
     template: Option<&PathTemplate>,
-    format: Option<Format>,
+    (format, compression): (Option<Format>, Option<Compression>),
     batching: &Batching,
     sync_id: String,
-    (commit, partitioning): (Commit, Partitioning),
+    (commit, partitioning, quarantine): (Commit, Partitioning, Option<Quarantine>),
     warnings: Vec<SpecProblem>,
 ) -> Option<Spec> {
     let format = format?;
-    let compression = if raw.compression.filled().is_some() { Compression::Gzip } else { Compression::None };
+    let told = codec_in_names(raw, compression);
     let path = complete_path(template?, &format, raw.no_rotate.is_true())?;
     Some(Spec {
         target: Target::from_raw(raw)?,
@@ -94,14 +118,16 @@ fn checked(
             rotation: if path.tells_objects_apart() { batching.limits(commit.replay) } else { Rotation::Never },
             path,
             sync_id,
-            content_type: raw.content_type.text().unwrap_or_else(|| format.facts().content_type(compression).to_owned()),
+            content_type: raw.content_type.text().unwrap_or_else(|| format.facts().content_type(told).to_owned()),
             format,
             compression,
+            is_content_encoded: is_content_encoded(raw),
             athena: raw.athena.is_true(),
             empty_objects: raw.write_empty_objects_for_empty_tables.is_true(),
             commit,
             partitioning,
             on_schema_change: raw.on_schema_change.filled().and_then(SchemaChange::parse).unwrap_or_default(),
+            quarantine,
         },
         warnings,
     })
@@ -254,16 +280,87 @@ fn parquet(raw: &RawParquet, problems: &mut Vec<SpecProblem>) -> ParquetOptions 
         version: version.unwrap_or(default.version),
         root_repetition: root_repetition.unwrap_or(default.root_repetition),
         max_row_group_rows: positive(rows).unwrap_or(default.max_row_group_rows),
+        row_group_bytes: raw.row_group_bytes.given().copied().and_then(positive),
+        compression: page_compression(raw, problems).unwrap_or(default.compression),
+        timestamp_unit: raw.timestamp_unit.filled().and_then(TimestampUnit::parse),
+        field_ids: raw.field_ids.is_true(),
+        bloom_filter_columns: raw.bloom_filter_columns.given().cloned().unwrap_or_default(),
+        sort_by: sort_by(raw, problems),
+        page_index: raw.page_index.is_true(),
     }
+}
+
+/// What pages are compressed with. [`None`]: it is wrong, which was or is reported, or not said.
+fn page_compression(raw: &RawParquet, problems: &mut Vec<SpecProblem>) -> Option<PageCompression> {
+    let (name, level) = (raw.compression.filled(), raw.compression_level.given().copied());
+    if let Some(codec) = name.and_then(Codec::parse) {
+        return at_level(codec, level, "format_spec.compression_level", problems).map(PageCompression::Leveled);
+    }
+    if level.is_some() && !raw.compression.is_wrong() {
+        let message = "`compression_level` can only be used with `compression: zstd` or `compression: gzip`";
+        refuse(problems, "format_spec.compression_level", message);
+    }
+    (name == Some(NO_COMPRESSION)).then_some(PageCompression::None)
+}
+
+fn sort_by(raw: &RawParquet, problems: &mut Vec<SpecProblem>) -> Vec<SortColumn> {
+    let mut columns: Vec<SortColumn> = Vec::new();
+    let texts = raw.sort_by.given().map_or(&[][..], Vec::as_slice);
+    for (number, text) in texts.iter().enumerate() {
+        match SortColumn::parse(text) {
+            // That it is there twice in the same words was reported.
+            Some(_) if texts.iter().take(number).any(|other| other == text) => {}
+            Some(column) if columns.iter().any(|other| other.name == column.name) => {
+                refuse(problems, "format_spec.sort_by", format!("`sort_by` must name {} once", preview(&column.name)));
+            }
+            Some(column) => columns.push(column),
+            // That it is empty was reported.
+            None if text.is_empty() => {}
+            None => refuse(problems, "format_spec.sort_by", format!("`sort_by` must have names of columns, and {} is none", preview(text))),
+        }
+    }
+    columns
 }
 
 fn compression(raw: &RawSpec, format: Option<&Format>, problems: &mut Vec<SpecProblem>) {
     let Some(compression) = raw.compression.filled() else { return };
-    if compression != "gzip" {
-        refuse(problems, "compression", "`compression` must be either empty or `gzip`");
+    if Codec::parse(compression).is_none() {
+        refuse(problems, "compression", "`compression` must be either empty, `gzip` or `zstd`");
     }
     if let Some(format) = format.filter(|format| !format.facts().is_compressible()) {
         refuse(problems, "compression", format!("compression is not supported for {} format", format.name()));
+    }
+}
+
+/// What objects are compressed with, at the level that is asked for or the usual one.
+fn leveled(raw: &RawSpec, problems: &mut Vec<SpecProblem>) -> Option<Compression> {
+    let level = raw.compression_level.given().copied();
+    match raw.compression.filled() {
+        Some(name) => at_level(Codec::parse(name)?, level, "compression_level", problems),
+        None => {
+            if level.is_some() && !raw.compression.is_wrong() {
+                refuse(problems, "compression_level", "`compression_level` can only be used with `compression`");
+            }
+            None
+        }
+    }
+}
+
+/// A codec at a level. [`None`]: it does not have it, which is reported here or by the row's own bounds.
+fn at_level(codec: Codec, level: Option<i64>, field: &str, problems: &mut Vec<SpecProblem>) -> Option<Compression> {
+    let Some(level) = level else { return Some(Compression::usual(codec)) };
+    let most = i64::from(codec.most());
+    if (most + 1..=MAX_LEVEL).contains(&level) {
+        refuse(problems, field, format!("`{field}` must be between 1 and {most} for {}, not {level}", codec.name()));
+    }
+    u8::try_from(level).ok().and_then(|level| Compression::new(codec, level))
+}
+
+fn content_encoding(raw: &RawSpec, problems: &mut Vec<SpecProblem>) {
+    let Some(encoding) = raw.content_encoding.filled().filter(|name| *name != NO_COMPRESSION) else { return };
+    if Codec::parse(encoding).is_some() && !raw.compression.is_wrong() && raw.compression.filled() != Some(encoding) {
+        let message = format!("`content_encoding: {encoding}` can only be used with `compression: {encoding}`");
+        refuse(problems, "content_encoding", message);
     }
 }
 

@@ -14,7 +14,7 @@ pub fn json_schema() -> String {
     let options = [
         ("csv", RawCsv::reference(&mut definitions)),
         ("json", RawJson::reference(&mut definitions)),
-        ("parquet", RawParquet::reference(&mut definitions)),
+        ("parquet", json!({"allOf": [RawParquet::reference(&mut definitions), leveled("compression", &["gzip", "zstd"])]})),
     ];
     let mut schema = RawSpec::schema(&mut definitions);
     for (keyword, value) in [
@@ -64,7 +64,15 @@ fn rules(options: &[(&str, Value)]) -> Value {
         json!({
             "$comment": format!("{name} compresses inside"),
             "if": is_format(&[name]),
-            "then": {"properties": {"compression": empty}}
+            "then": {"properties": {"compression": empty, "compression_level": {"type": "null"}, "content_encoding": {"const": "none"}}}
+        })
+    }));
+    rules.push(leveled("compression", &["gzip", "zstd"]));
+    rules.extend(["gzip", "zstd"].map(|codec| {
+        json!({
+            "$comment": format!("Content-Encoding tells what compression is: {codec}"),
+            "if": {"properties": {"content_encoding": {"const": codec}}, "required": ["content_encoding"]},
+            "then": {"properties": {"compression": {"const": codec}}, "required": ["compression"]}
         })
     }));
     rules.extend(options.iter().map(
@@ -101,6 +109,20 @@ fn rules(options: &[(&str, Value)]) -> Value {
         }}
     }));
     Value::Array(rules)
+}
+
+/// A level is for compression that has levels, and within those of its codec.
+fn leveled(field: &str, codecs: &[&str]) -> Value {
+    json!({
+        "$comment": "a level is one of the codec's",
+        "if": {"properties": {"compression_level": {"type": "integer"}}, "required": ["compression_level"]},
+        "then": {
+            "properties": {field: {"enum": codecs}},
+            "required": [field],
+            "if": {"properties": {field: {"const": "gzip"}}},
+            "then": {"properties": {"compression_level": {"maximum": 9}}}
+        }
+    })
 }
 
 /// The names of the formats of which something holds.

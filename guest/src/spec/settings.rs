@@ -4,8 +4,8 @@
 
 use super::rules::{check_content_type, is_delimiter};
 use super::{
-    Commit, Compression, CsvOptions, Format, JsonOptions, LineEnding, Manifest, NullText, OnExisting, ParquetOptions, ParquetVersion,
-    Partitioning, RootRepetition, Rotation, SchemaChange, Settings,
+    Codec, Commit, Compression, CsvOptions, Format, JsonOptions, LineEnding, Manifest, NullText, OnExisting, PageCompression,
+    ParquetOptions, ParquetVersion, Partitioning, Quarantine, RootRepetition, Rotation, SchemaChange, Settings, SortColumn, TimestampUnit,
 };
 use crate::path::PathTemplate;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,8 @@ struct Wire {
     path: String,
     sync_id: String,
     format: WireFormat,
-    gzip: bool,
+    compression: Option<WireCompression>,
+    is_content_encoded: bool,
     rows: Option<NonZeroU64>,
     bytes: Option<NonZeroU64>,
     age_nanoseconds: Option<NonZeroU64>,
@@ -28,6 +29,14 @@ struct Wire {
     commit: WireCommit,
     partitioning: WirePartitioning,
     on_schema_change: String,
+    quarantine: Option<WireQuarantine>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireCompression {
+    codec: String,
+    level: u8,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,6 +63,14 @@ struct WirePartitioning {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct WireQuarantine {
+    path: String,
+    max_rows: NonZeroU64,
+    include_row: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct WireManifest {
     path: String,
     extra: bool,
@@ -67,7 +84,43 @@ struct WireManifest {
 enum WireFormat {
     Csv { delimiter: u8, skip_header: bool, null_value: Option<String>, quotes_all: bool, line_ending: String },
     Json { omit_nulls: bool },
-    Parquet { version: String, root_repetition: String, max_row_group_rows: NonZeroU64 },
+    Parquet(WireParquet),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireParquet {
+    version: String,
+    root_repetition: String,
+    max_row_group_rows: NonZeroU64,
+    row_group_bytes: Option<NonZeroU64>,
+    compression: WirePages,
+    timestamp_unit: Option<String>,
+    field_ids: bool,
+    bloom_filter_columns: Vec<String>,
+    sort_by: Vec<String>,
+    page_index: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WirePages {
+    None,
+    Snappy,
+    Leveled(WireCompression),
+}
+
+impl From<Compression> for WireCompression {
+    fn from(compression: Compression) -> Self {
+        Self { codec: compression.codec().name().to_owned(), level: compression.level() }
+    }
+}
+
+impl WireCompression {
+    fn check(self) -> Result<Compression, String> {
+        let codec = Codec::parse(&self.codec).ok_or("an unknown compression")?;
+        Compression::new(codec, self.level).ok_or_else(|| format!("level {} of {}", self.level, self.codec))
+    }
 }
 
 impl Settings {
@@ -91,13 +144,10 @@ impl Settings {
                     line_ending: it.line_ending.name().to_owned(),
                 },
                 Format::Json(it) => WireFormat::Json { omit_nulls: it.omit_nulls },
-                Format::Parquet(it) => WireFormat::Parquet {
-                    version: it.version.name().to_owned(),
-                    root_repetition: it.root_repetition.name().to_owned(),
-                    max_row_group_rows: it.max_row_group_rows,
-                },
+                Format::Parquet(it) => WireFormat::Parquet(it.into()),
             },
-            gzip: self.compression == Compression::Gzip,
+            compression: self.compression.map(Into::into),
+            is_content_encoded: self.is_content_encoded,
             rows,
             bytes,
             // Ages come from a signed 64-bit count of nanoseconds, so none is cut here.
@@ -128,6 +178,11 @@ impl Settings {
                 keep_columns: self.partitioning.keep_columns,
             },
             on_schema_change: self.on_schema_change.name().to_owned(),
+            quarantine: self.quarantine.as_ref().map(|it| WireQuarantine {
+                path: it.path.as_str().to_owned(),
+                max_rows: it.max_rows,
+                include_row: it.include_row,
+            }),
         };
         serde_json::to_string(&wire).unwrap_or_default()
     }
@@ -155,8 +210,12 @@ impl Wire {
         check_content_type(&self.content_type)?;
         let format = self.format.check()?;
         let facts = format.facts();
-        if self.gzip && !facts.is_compressible() {
-            return Err(format!("gzip around {}", facts.name));
+        let compression = self.compression.map(WireCompression::check).transpose()?;
+        if compression.is_some() && !facts.is_compressible() {
+            return Err(format!("compression around {}", facts.name));
+        }
+        if compression.is_none() && self.is_content_encoded {
+            return Err("a content encoding of what is not compressed".to_owned());
         }
         if self.empty_objects && !facts.has_empty_object {
             return Err(format!("empty objects of {}", facts.name));
@@ -170,6 +229,17 @@ impl Wire {
         if on_schema_change == SchemaChange::NewPath && !path.has_schema() {
             return Err("columns that change make a new path, and there is no {{SCHEMA}} in it".to_owned());
         }
+        let may_split = path.has_uuid();
+        let quarantine = self.quarantine.map(|WireQuarantine { path, max_rows, include_row }| {
+            Quarantine { path: template(&path)?, max_rows, include_row }.check(commit.replay, may_split)
+        });
+        let quarantine = quarantine.transpose()?;
+        let of_quarantine = |question: fn(&PathTemplate) -> bool| quarantine.as_ref().is_some_and(|it| question(&it.path));
+        if of_quarantine(PathTemplate::has_sync_id) && self.sync_id.is_empty()
+            || of_quarantine(PathTemplate::has_commit_id) && commit.id.is_empty()
+        {
+            return Err("the path of the quarantine has {{SYNC_ID}} or {{COMMIT_ID}}, and there is none".to_owned());
+        }
         let rotation = if path.tells_objects_apart() {
             Rotation::Every { rows: self.rows, bytes: self.bytes, age: self.age_nanoseconds.map(|it| Duration::from_nanos(it.get())) }
         } else if (self.rows, self.bytes, self.age_nanoseconds) == (None, None, None) {
@@ -181,7 +251,8 @@ impl Wire {
             path,
             sync_id: self.sync_id,
             format,
-            compression: if self.gzip { Compression::Gzip } else { Compression::None },
+            compression,
+            is_content_encoded: self.is_content_encoded,
             rotation,
             athena: self.athena,
             empty_objects: self.empty_objects,
@@ -189,6 +260,7 @@ impl Wire {
             commit,
             partitioning,
             on_schema_change,
+            quarantine,
         })
     }
 }
@@ -235,12 +307,52 @@ impl WireFormat {
             }
             Self::Csv { delimiter, .. } => Err(format!("byte {delimiter} as a delimiter")),
             Self::Json { omit_nulls } => Ok(Format::Json(JsonOptions { omit_nulls })),
-            Self::Parquet { version, root_repetition, max_row_group_rows } => Ok(Format::Parquet(ParquetOptions {
-                version: ParquetVersion::parse(&version).ok_or("an unknown parquet version")?,
-                root_repetition: RootRepetition::parse(&root_repetition).ok_or("an unknown root repetition")?,
-                max_row_group_rows,
-            })),
+            Self::Parquet(options) => options.check().map(Format::Parquet),
         }
+    }
+}
+
+impl From<&ParquetOptions> for WireParquet {
+    fn from(it: &ParquetOptions) -> Self {
+        Self {
+            version: it.version.name().to_owned(),
+            root_repetition: it.root_repetition.name().to_owned(),
+            max_row_group_rows: it.max_row_group_rows,
+            row_group_bytes: it.row_group_bytes,
+            compression: match it.compression {
+                PageCompression::None => WirePages::None,
+                PageCompression::Snappy => WirePages::Snappy,
+                PageCompression::Leveled(compression) => WirePages::Leveled(compression.into()),
+            },
+            timestamp_unit: it.timestamp_unit.map(|unit| unit.name().to_owned()),
+            field_ids: it.field_ids,
+            bloom_filter_columns: it.bloom_filter_columns.clone(),
+            sort_by: it.sort_by.iter().map(SortColumn::written).collect(),
+            page_index: it.page_index,
+        }
+    }
+}
+
+impl WireParquet {
+    fn check(self) -> Result<ParquetOptions, String> {
+        let unit = |name: String| TimestampUnit::parse(&name).ok_or("an unknown unit of timestamps");
+        let column = |text: String| SortColumn::parse(&text).ok_or("a column to sort by without a name");
+        Ok(ParquetOptions {
+            version: ParquetVersion::parse(&self.version).ok_or("an unknown parquet version")?,
+            root_repetition: RootRepetition::parse(&self.root_repetition).ok_or("an unknown root repetition")?,
+            max_row_group_rows: self.max_row_group_rows,
+            row_group_bytes: self.row_group_bytes,
+            compression: match self.compression {
+                WirePages::None => PageCompression::None,
+                WirePages::Snappy => PageCompression::Snappy,
+                WirePages::Leveled(compression) => PageCompression::Leveled(compression.check()?),
+            },
+            timestamp_unit: self.timestamp_unit.map(unit).transpose()?,
+            field_ids: self.field_ids,
+            bloom_filter_columns: self.bloom_filter_columns,
+            sort_by: self.sort_by.into_iter().map(column).collect::<Result<_, _>>()?,
+            page_index: self.page_index,
+        })
     }
 }
 
@@ -259,11 +371,15 @@ mod tests {
         for spec in [
             r#"{"bucket":"b","region":"r","path":"{{TABLE}}/{{UUID}}","format":"csv"}"#,
             r#"{"bucket":"b","region":"r","path":"{{TABLE}}/C={{COLUMN:C}}/{{DAY:t}}/{{UUID}}","format":"csv","on_schema_change":"fail","partition":{"max_open":7,"overflow":"fail","missing":"fail","null":"none","keep_columns":false}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"csv","commit":{"id":"c"},"quarantine":{"path":"q/{{TABLE}}/{{COMMIT_ID}}/{{UUID}}","max_rows":7,"include_row":false}}"#,
             r#"{"bucket":"b","region":"r","path":"{{SCHEMA}}/{{UUID}}","format":"csv","on_schema_change":"new_path"}"#,
             r#"{"bucket":"b","region":"r","path":"x","format":"csv","no_rotate":true,"compression":"gzip","format_spec":{"delimiter":"\t","skip_header":true,"null_value":"\\N","quote":"all","line_ending":"crlf"}}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"json","format_spec":{"omit_nulls":true}}"#,
             r#"{"bucket":"b","region":"r","path":"{{SYNC_ID}}/{{UUID}}","format":"json","athena":true,"batch_size":1,"batch_size_bytes":0,"batch_timeout":"1ns"}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","write_empty_objects_for_empty_tables":true,"content_type":"x/y","format_spec":{"version":"v1.0","root_repetition":"undefined","max_row_group_length":7}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","format_spec":{"compression":"zstd","compression_level":9,"row_group_bytes":1048576,"timestamp_unit":"ms_truncated","field_ids":true,"bloom_filter_columns":["a b"],"sort_by":["x desc","y","z desc asc"],"page_index":false}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","format_spec":{"compression":"none"}}"#,
+            r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"csv","compression":"zstd","compression_level":12,"content_encoding":"zstd"}"#,
             r#"{"bucket":"b","region":"r","path":"{{TABLE}}","format":"json","batch_size":0,"batch_size_bytes":0,"batch_timeout":"0"}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"json","batch_size":9223372036854775807,"batch_size_bytes":9223372036854775807,"batch_timeout":"2562047h"}"#,
         ] {
@@ -301,7 +417,10 @@ mod tests {
         check("\"max_open\":100", "\"max_open\":0", "0 open partitions");
         check("__HIVE_DEFAULT_PARTITION__", "..", "`partition.null`");
         check("\"athena\":", "\"thing\":1,\"athena\":", "unknown field `thing`");
-        let parquet = r#"{"parquet":{"version":"v9","root_repetition":"repeated","max_row_group_rows":1}}"#;
+        check("\"compression\":null", "\"compression\":{\"codec\":\"lz4\",\"level\":1}", "an unknown compression");
+        check("\"compression\":null", "\"compression\":{\"codec\":\"gzip\",\"level\":10}", "level 10 of gzip");
+        check("\"is_content_encoded\":false", "\"is_content_encoded\":true", "not compressed");
+        let parquet = r#"{"parquet":{"version":"v9","root_repetition":"repeated","max_row_group_rows":1,"row_group_bytes":null,"compression":"none","timestamp_unit":null,"field_ids":false,"bloom_filter_columns":[],"sort_by":[],"page_index":true}}"#;
         check(
             r#"{"csv":{"delimiter":44,"skip_header":false,"null_value":null,"quotes_all":false,"line_ending":"lf"}}"#,
             parquet,

@@ -9,7 +9,7 @@ use crate::host::{PutError, WallTime};
 use crate::ipc::{Decoder, Rows, TableSchema};
 use crate::limits::MAX_KEY_BYTES;
 use crate::path::{KeyContext, PathTemplate};
-use crate::spec::{Compression, CsvOptions, Format, JsonOptions, ParquetOptions, ParquetVersion, RootRepetition, Settings, Spec};
+use crate::spec::{CsvOptions, Format, JsonOptions, ParquetOptions, ParquetVersion, RootRepetition, Settings, Spec};
 use arrow_array::cast::AsArray;
 use arrow_array::{BinaryArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
@@ -66,6 +66,7 @@ pub fn ipc_parquet(data: &[u8]) {
         version: ParquetVersion::V2Latest,
         root_repetition: RootRepetition::Repeated,
         max_row_group_rows: NonZeroU64::new(700).unwrap_or(NonZeroU64::MIN),
+        ..ParquetOptions::default()
     };
     let format = Format::Parquet(options);
     let Ok((schema, batches)) = Decoder::default().decode(data.to_vec()) else { return };
@@ -169,7 +170,7 @@ fn encoded_alike(data: &[u8], format: &Format) -> Option<Vec<u8>> {
 
 /// All rows, in pieces of the lengths given, over and over; in one piece if none are given.
 fn encoded(format: &Format, schema: &Rc<TableSchema>, batches: &[Rows], lengths: &[usize]) -> Result<Vec<u8>, EncodeError> {
-    let mut encoder = Encoders::new(format.clone(), Compression::None).open(schema)?;
+    let mut encoder = Encoders::new(format.clone(), None).open(schema)?;
     let mut out = Collected(Vec::new());
     let mut lengths = lengths.iter().copied().cycle();
     for Rows { batch, .. } in batches {

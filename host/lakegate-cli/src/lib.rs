@@ -10,6 +10,7 @@ pub mod cloudquery_flags;
 pub mod commit;
 pub mod config;
 mod console;
+pub mod ddl;
 mod destination_write;
 pub mod exit;
 pub mod inspect;
@@ -29,6 +30,7 @@ pub mod sync;
 mod sync_id;
 pub mod tables;
 pub mod target;
+pub mod telemetry;
 pub mod tenants;
 mod unquoted;
 
@@ -74,6 +76,12 @@ pub enum Command {
     /// Files, and the built-in source of configurations, are read and encoded as in a load; of plugins' sources only the paths, headers and policy
     /// are shown. Random parts of keys are shown as {{UUID}} and {{SYNC_ID}}. No credentials are needed.
     Plan(Box<plan::PlanArgs>),
+    /// Print the statements with which Athena or Spark reads what a load or a sync writes.
+    ///
+    /// The columns are those of the files, of a configuration's built-in sources, or of the objects of a manifest; the folders are those of the path. Of
+    /// columns that an engine cannot read as they are, a view has the typed values. Warnings go to stderr. Only manifests and their objects are read
+    /// from a store; nothing is executed.
+    Ddl(Box<ddl::DdlArgs>),
     /// Run CloudQuery sources and write their tables to their destinations.
     ///
     /// Built in are a file source (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7 version, or
@@ -204,6 +212,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     match command {
         Command::Load(args) => load::run(*args).await,
         Command::Plan(args) => plan::run(*args).await,
+        Command::Ddl(args) => ddl::run(*args).await,
         Command::Sync(args) => sync::run(*args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Tables(args) => tables::run(args).await,
@@ -215,7 +224,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
             let machine = args.machine.clone();
             let options = serve::unless_signalled(move || Ok(Options { receipt_bytes: 0, ..machine.options()? }));
             let Some(options) = options.await? else { return Ok(Exit::Done) };
-            let make = move || Ok(lakegate::Destination::new(args.machine.runtime()?, options));
+            let make = move |observer| Ok(lakegate::Destination::new(args.machine.runtime()?, Options { observer, ..options }));
             let served = serve::run(args.serve, unknown, make).await;
             let to_cli_error = |error: anyhow::Error| {
                 error.downcast::<CliError>().unwrap_or_else(|error| CliError::new(Exit::Source, format!("{error:#}")))
@@ -275,6 +284,17 @@ mod tests {
             ("lakegate load a.csv --spec s.yml --to s3://b/p --format csv", false),
             ("lakegate load a.csv --spec s.yml --region r", false),
             ("lakegate load a.csv --spec s.yml --column a=varchar", false),
+            ("lakegate load a.csv --to s3://b/p --format csv --tag a=b --tag c={{TABLE}} --metadata a=b --storage-class GLACIER_IR", true),
+            ("lakegate load a.csv --to s3://b/p --format csv --object-lock-mode GOVERNANCE --object-lock-days 3 --legal-hold", true),
+            ("lakegate plan a.csv --to s3://b/p --format csv --sse aws:kms --sse-kms-key-id k --bucket-key-enabled --acl private", true),
+            ("lakegate load a.csv --to s3://b/p --format csv --tag a", false),
+            ("lakegate load a.csv --to s3://b/p --format csv --object-lock-mode GOVERNANCE", false),
+            ("lakegate load a.csv --to s3://b/p --format csv --bucket-key-enabled", false),
+            ("lakegate load a.csv --spec s.yml --tag a=b", false),
+            ("lakegate load a.csv --to s3://b/p --format csv --otel-endpoint localhost:4318 --otel-endpoint-insecure", true),
+            ("lakegate load a.csv --to s3://b/p --format csv --otel-endpoint", false),
+            ("lakegate sync a.yml --otel-endpoint http://localhost:4318 --otel-endpoint-insecure=false", true),
+            ("lakegate migrate a.yml --otel-endpoint c:1", false),
             ("lakegate load a.csv --spec s.yml --memory lots", false),
             ("lakegate load a.csv --spec s.yml --lanes 0", false),
             ("lakegate plan a.csv --to s3://b/p --format csv --table t --batch-size 5 --region r --commit-id c", true),
@@ -288,6 +308,18 @@ mod tests {
             ("lakegate plan a.yml --format csv", false),
             ("lakegate plan a.csv --spec s.yml --shard 1/2", false),
             ("lakegate plan --spec s.yml --policy --json", false),
+            ("lakegate ddl a.csv --to s3://b/p --format csv --engine athena --no-projection --table t --column a=int64", true),
+            ("lakegate ddl a.yml --engine spark --database d --table-prefix p_ --location s3a://x --date-range NOW-3YEARS,NOW", true),
+            ("lakegate ddl s3://b/m.json --engine athena --region r --endpoint http://h --path-style", true),
+            ("lakegate ddl a.csv --spec s.yml --engine athena", true),
+            ("lakegate ddl a.csv --to s3://b/p --format csv", false),
+            ("lakegate ddl a.csv --to s3://b/p --engine athena", false),
+            ("lakegate ddl --spec s.yml --engine athena", false),
+            ("lakegate ddl a.yml --engine hive", false),
+            ("lakegate ddl a.yml --engine athena --format csv", false),
+            ("lakegate ddl a.yml --engine athena --database a;b", false),
+            ("lakegate ddl a.yml --engine athena --location bucket", false),
+            ("lakegate ddl a.yml --engine athena --date-range NOW", false),
             ("lakegate sync a.yml dir --local d", true),
             ("lakegate sync a.yml --no-migrate --summary-location f --shard 1/2 --log-console --plugin-start-limit 5", true),
             ("lakegate sync a.yml --invocation-id 7f1d4f3e-7c3a-4d6b-9b6e-0f6b0d7a1c2d", true),
@@ -337,7 +369,7 @@ mod tests {
         let examples: Vec<Vec<&str>> = lines
             .map(|(_, line)| std::iter::once("lakegate").chain(line.split(' ').map(|word| word.trim_matches('\''))).collect())
             .collect();
-        assert_eq!(examples.len(), 9, "{examples:?}");
+        assert_eq!(examples.len(), 13, "{examples:?}");
         for example in examples {
             assert!(Cli::try_parse_from(&example).is_ok(), "{example:?}");
         }

@@ -5,7 +5,7 @@
 
 mod keys;
 mod report;
-mod spec;
+pub(super) mod spec;
 mod store;
 mod warnings;
 
@@ -234,7 +234,9 @@ impl<'a> Planner<'a> {
         let destination = Destination::new(self.runtime.clone(), options);
         let configuration = destination.check(&subject.spec, subject.sync.clone()).await.map_err(refused)?;
         let text = self.text(&destination, &subject).await?;
-        let put = PutObject::parse("sample", &configuration.content_type).map_err(|error| CliError::new(Exit::Unexpected, error.0))?;
+        let put = PutObject::parse("sample", &configuration.content_type);
+        let put = put.and_then(|put| put.encoded(configuration.content_encoding.as_deref()));
+        let put = put.map_err(|error| CliError::new(Exit::Unexpected, error.0))?;
         let put = configuration.commit.create_only.into_iter().fold(put, PutObject::keeping);
         let headers = self.options.connect.headers_of(&configuration.target, &put).await;
         let headers = headers.map_err(|error| refused(OpenError::Connect(error)))?;
@@ -242,6 +244,7 @@ impl<'a> Planner<'a> {
             folder: &text.folder,
             // Another component puts its manifests where it likes.
             manifest_folder: text.manifest_folder.as_deref().or(configuration.commit.manifest.map(|_| "")),
+            quarantine_folder: text.quarantine.as_deref().map(keys::fixed_folder).or(configuration.quarantine_rows.map(|_| "")),
             repeatable: subject.sync.repeatable,
             headers: &headers,
         };
@@ -258,7 +261,7 @@ impl<'a> Planner<'a> {
         let warnings = warnings(&facts);
         let rehearsed = written.map(|report| Rehearsed::new(report, &store, &configuration, &text, &subject.sync));
         let (source, destination) = (subject.rows.source().map(str::to_owned), subject.destination);
-        Ok(Plan { source, destination, configuration, path: text.key, headers, warnings, policy, rehearsed })
+        Ok(Plan { source, destination, configuration, path: text.key, quarantine: text.quarantine, headers, warnings, policy, rehearsed })
     }
 
     /// What the spec says of its paths.
@@ -267,13 +270,7 @@ impl<'a> Planner<'a> {
             // Its keys are its own.
             return Ok(SpecText::default());
         }
-        let spec: Map<String, Value> = serde_json::from_str(&subject.spec).unwrap_or_default();
-        let mut tested = spec.clone();
-        tested.retain(|name, _| !name.eq_ignore_ascii_case("test_write"));
-        tested.insert("test_write".to_owned(), true.into());
-        let tested = destination.configure(&Value::Object(tested).to_string(), subject.sync.clone()).await?;
-        let schema = serde_json::from_str(&destination.spec_schema().await?).unwrap_or_default();
-        Ok(SpecText::new(&spec, &tested, &schema))
+        SpecText::of(destination, &subject.spec, subject.sync.clone()).await
     }
 
     /// What would be written; [`None`] if only the source knows.

@@ -95,7 +95,12 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
             "  through {}",
             entry.component().map_or_else(|| "the embedded component".to_owned(), |file| format!("the component {}", file.display()))
         ),
-        format!("  as {} with content type {}", formats.join(", "), content_types.join(", ")),
+        format!(
+            "  as {} with content type {}; content encodings {:?}",
+            formats.join(", "),
+            content_types.join(", "),
+            grant.content_encodings
+        ),
         format!("  ACLs {acls:?}; encryption {encryption:?}{required}; KMS keys {kms_keys:?}"),
         format!(
             "  storage classes {:?}; tags {:?}; metadata {:?}; locks {:?}, days at most: {}",

@@ -191,10 +191,11 @@ fn is_for_this_host<B>(request: &Request<B>) -> bool {
 
 type Value = fn(&Tenant, &Snapshot) -> f64;
 
-const METRICS: [(&str, &str, &str, Value); 11] = [
+const METRICS: [(&str, &str, &str, Value); 12] = [
     ("lakegate_objects_total", "counter", "Objects that the store has confirmed.", |_, reading| reading.objects as f64),
     ("lakegate_bytes_total", "counter", "Bytes of confirmed objects.", |_, reading| reading.bytes as f64),
     ("lakegate_rows_total", "counter", "Rows of confirmed objects.", |_, reading| reading.rows as f64),
+    ("lakegate_quarantined_rows_total", "counter", "Rows in quarantine.", |_, reading| reading.quarantined_rows as f64),
     ("lakegate_traps_total", "counter", "Traps of guest instances.", |_, reading| reading.traps as f64),
     ("lakegate_sessions", "gauge", "Open sessions.", |_, reading| reading.sessions as f64),
     ("lakegate_guest_memory_high_water_bytes", "gauge", "Largest linear memory of one guest instance.", |_, reading| {

@@ -2,7 +2,8 @@
 
 use super::exit::{CliError, Exit};
 use indicatif::{HumanBytes, HumanCount};
-use lakegate::{Failure, FailureClass, Receipt, TableReport, WriteReport};
+use lakegate::{Failure, Receipt, TableReport, WriteReport};
+use lakegate_files::SkippedFile;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -29,8 +30,26 @@ pub(crate) struct Summary {
     pub(crate) bytes: u64,
     /// The duration in seconds.
     pub(crate) seconds: f64,
+    /// Rows of inputs that were left out because they are not well-formed.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) rows_skipped: u64,
+    /// The files that they are of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
+    /// Rows that could not be written, and are in quarantine.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) rows_quarantined: u64,
     /// The tables.
     pub(crate) tables: Vec<Table>,
+}
+
+/// Rows of a file that were left out.
+#[derive(Debug, Serialize)]
+struct Skipped {
+    file: String,
+    rows: u64,
+    first_line: u64,
+    problem: String,
 }
 
 /// The result of one table.
@@ -55,6 +74,12 @@ pub(crate) struct Table {
     /// Number of objects whose keys are not listed for lack of memory.
     #[serde(skip_serializing_if = "is_none")]
     keys_left_out: u64,
+    /// Rows that could not be written.
+    #[serde(skip_serializing_if = "is_none")]
+    rows_quarantined: u64,
+    /// The objects that they are in, which are counted nowhere else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quarantine_keys: Vec<String>,
     failure: Option<TableFailure>,
     /// Rows of each of the first objects in `keys`, for the text output.
     #[serde(skip)]
@@ -86,8 +111,19 @@ impl Summary {
             objects: tables.iter().map(|table| table.objects).sum(),
             bytes: tables.iter().map(|table| table.bytes).sum(),
             seconds: elapsed.as_secs_f64(),
+            rows_skipped: 0,
+            skipped: Vec::new(),
+            rows_quarantined: tables.iter().map(|table| table.rows_quarantined).sum(),
             tables,
         }
+    }
+
+    /// The summary of a load that left out these rows.
+    pub(crate) fn without(mut self, skipped: &[SkippedFile]) -> Self {
+        self.rows_skipped = skipped.iter().map(|file| file.rows).sum();
+        let of_file = |it: &SkippedFile| Skipped { file: it.file.clone(), rows: it.rows, first_line: it.line, problem: it.problem.clone() };
+        self.skipped = skipped.iter().map(of_file).collect();
+        self
     }
 
     /// The summary of a write that ended early. It claims nothing that was not confirmed; `landed` has the tables that had failed by then, and what
@@ -116,6 +152,43 @@ impl Summary {
             HumanBytes(self.bytes),
             self.seconds
         ) + &self.before()
+            + &self.left_out()
+            + &self.aside()
+    }
+
+    /// What was left out of the inputs.
+    fn left_out(&self) -> String {
+        let files = self.skipped.len();
+        if files == 0 {
+            return String::new();
+        }
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        format!(
+            " Left out {} row{} of {files} file{} that {} not well-formed.",
+            HumanCount(self.rows_skipped),
+            plural(self.rows_skipped),
+            plural(files as u64),
+            if self.rows_skipped == 1 { "is" } else { "are" }
+        )
+    }
+
+    /// How many rows could not be written, if any.
+    fn aside(&self) -> String {
+        match self.rows_quarantined {
+            0 => String::new(),
+            1 => " 1 row could not be written, and is in quarantine.".to_owned(),
+            rows => format!(" {} rows could not be written, and are in quarantine.", HumanCount(rows)),
+        }
+    }
+
+    /// A line for each of the first tables with rows that could not be written.
+    pub(crate) fn quarantined(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.tables.iter().filter(|table| table.rows_quarantined > 0).map(Table::quarantined).collect();
+        if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
+            lines.truncate(FAILURES_SHOWN);
+            lines.push(format!("... and rows of {more} more tables; `--json` lists them."));
+        }
+        lines
     }
 
     /// What was there before.
@@ -173,9 +246,20 @@ impl Table {
             manifest: report.manifest.clone(),
             committed_before: report.committed_before.clone(),
             keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
+            rows_quarantined: report.quarantine.rows,
+            quarantine_keys: keys(&report.quarantine.receipts),
             failure: report.failure.as_ref().map(TableFailure::new),
             first_rows: report.receipts.iter().take(OBJECTS_SHOWN).map(|receipt| receipt.rows).collect(),
         }
+    }
+
+    /// A line about the table's rows in quarantine.
+    fn quarantined(&self) -> String {
+        let rows = if self.rows_quarantined == 1 { "row is" } else { "rows are" };
+        let shown: Vec<&str> = self.quarantine_keys.iter().take(OBJECTS_SHOWN).map(String::as_str).collect();
+        let more = self.quarantine_keys.len().saturating_sub(shown.len());
+        let more = if more > 0 { format!(" and {more} more; `--json` lists them") } else { String::new() };
+        format!("Table {}: {} {rows} in quarantine: {}{more}", self.table, HumanCount(self.rows_quarantined), shown.join(", "))
     }
 
     /// A line about the table's objects in the bucket.
@@ -200,26 +284,16 @@ impl Table {
 
 impl TableFailure {
     fn new(failure: &Failure) -> Self {
-        Self { class: class(failure.class), message: failure.message.clone() }
-    }
-}
-
-fn class(class: FailureClass) -> &'static str {
-    match class {
-        FailureClass::Unexpected => "unexpected",
-        FailureClass::Denied => "denied",
-        FailureClass::Storage => "storage",
-        FailureClass::Data => "data",
-        FailureClass::Source => "source",
+        Self { class: failure.class.name(), message: failure.message.clone() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lakegate::Receipt;
     use lakegate::spec::ObjectFacts;
     use lakegate::store::ObjectKey;
+    use lakegate::{FailureClass, QuarantineReport, Receipt};
 
     fn report() -> WriteReport {
         let receipt = |key: &str| Receipt {
@@ -318,6 +392,33 @@ mod tests {
         let summary = Summary::new(&report(), Duration::from_millis(1500));
         assert_eq!(summary.line(), "Wrote 4 rows of 2 tables to 2 objects (20 B) in 1.5 s.");
         assert_eq!(summary.failures(), ["Table b failed: no such bucket"]);
+    }
+
+    #[test]
+    fn rows_that_were_left_out_are_counted() {
+        let file = |rows| SkippedFile { file: "a.csv".into(), rows, line: 3, problem: "it is torn".into() };
+        let summary = |skipped: &[SkippedFile]| Summary::new(&report(), Duration::ZERO).without(skipped);
+        assert!(summary(&[]).line().ends_with(" in 0.0 s."));
+        assert!(summary(&[file(1)]).line().ends_with(" s. Left out 1 row of 1 file that is not well-formed."));
+        assert!(summary(&[file(1), file(2)]).line().ends_with(" s. Left out 3 rows of 2 files that are not well-formed."));
+        let json: serde_json::Value = serde_json::from_str(&summary(&[file(2)]).json().unwrap()).unwrap();
+        let expected = serde_json::json!([{"file": "a.csv", "rows": 2, "first_line": 3, "problem": "it is torn"}]);
+        assert_eq!((&json["rows_skipped"], &json["skipped"]), (&2.into(), &expected));
+    }
+
+    #[test]
+    fn rows_in_quarantine_are_told() {
+        let mut report = report();
+        let receipts = vec![Receipt { rows: 1, key: ObjectKey::parse("q/a/1").unwrap(), ..report.tables[0].receipts[0].clone() }];
+        report.tables[0].quarantine = QuarantineReport { rows: 1, objects: 1, receipts };
+        let summary = Summary::new(&report, Duration::from_millis(1500));
+        let line = "Wrote 4 rows of 2 tables to 2 objects (20 B) in 1.5 s. 1 row could not be written, and is in quarantine.";
+        assert_eq!(summary.line(), line);
+        assert_eq!(summary.quarantined(), ["Table a: 1 row is in quarantine: q/a/1"]);
+        let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
+        assert_eq!((&json["rows_quarantined"], &json["tables"][0]["quarantine_keys"]), (&1.into(), &serde_json::json!(["q/a/1"])));
+        report.tables[0].quarantine.rows = 1_000;
+        assert_eq!(Summary::new(&report, Duration::ZERO).quarantined(), ["Table a: 1,000 rows are in quarantine: q/a/1"]);
     }
 
     #[test]

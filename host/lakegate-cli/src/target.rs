@@ -54,15 +54,121 @@ impl StoreArgs {
     }
 }
 
+/// What stores are told of each object. The names are those of the AWS CLI where it has any.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Headers of objects")]
+pub struct HeaderArgs {
+    /// A canned ACL, such as bucket-owner-full-control.
+    #[arg(long, value_name = "NAME")]
+    pub acl: Option<String>,
+    /// Encryption at the store: AES256, aws:kms or aws:kms:dsse.
+    #[arg(long, value_name = "NAME")]
+    pub sse: Option<String>,
+    /// The key of aws:kms and aws:kms:dsse.
+    #[arg(long, value_name = "ID", requires = "sse")]
+    pub sse_kms_key_id: Option<String>,
+    /// Have the bucket make a key of its own with that of KMS.
+    #[arg(long, requires = "sse")]
+    pub bucket_key_enabled: bool,
+    /// The storage class, such as STANDARD_IA.
+    #[arg(long, value_name = "NAME")]
+    pub storage_class: Option<String>,
+    /// A tag; may be repeated, up to ten times.
+    ///
+    /// Placeholders in the value, as in that of --metadata: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{SYNC_ID}}, {{COMMIT_ID}}, {{SHARD}}, and with
+    /// --commit-time {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub tags: Vec<(String, String)>,
+    /// User metadata, without x-amz-meta- in front of the name; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub metadata: Vec<(String, String)>,
+    /// Lock the objects for --object-lock-days: GOVERNANCE or COMPLIANCE.
+    #[arg(long, value_name = "MODE", requires = "object_lock_days")]
+    pub object_lock_mode: Option<String>,
+    /// How many days they are locked.
+    #[arg(long, value_name = "DAYS", requires = "object_lock_mode")]
+    pub object_lock_days: Option<u32>,
+    /// Lock the objects until someone lifts that.
+    #[arg(long)]
+    pub legal_hold: bool,
+    /// The account that has to own the bucket, for any request to be served.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub expected_bucket_owner: Option<String>,
+    /// Who pays for the requests, if that is not the owner of the bucket.
+    #[arg(long, value_name = "requester")]
+    pub request_payer: Option<String>,
+}
+
+/// A name and a value. A value may have more signs of equality.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| format!("{text:?} is not NAME=VALUE"))
+}
+
+impl HeaderArgs {
+    /// The fields of the spec.
+    ///
+    /// # Errors
+    /// A name is given twice.
+    fn put_into(&self, put: &mut impl FnMut(&str, Value)) -> Result<(), CliError> {
+        put("acl", json!(self.acl));
+        put("server_side_encryption_configuration", self.encryption());
+        put("storage_class", json!(self.storage_class));
+        put("tags", mapping("--tag", &self.tags)?);
+        put("metadata", mapping("--metadata", &self.metadata)?);
+        put("object_lock", self.object_lock());
+        put("expected_bucket_owner", json!(self.expected_bucket_owner));
+        put("request_payer", json!(self.request_payer));
+        Ok(())
+    }
+
+    fn encryption(&self) -> Value {
+        let Some(algorithm) = &self.sse else { return Value::Null };
+        fields([
+            ("server_side_encryption", json!(algorithm)),
+            ("sse_kms_key_id", json!(self.sse_kms_key_id)),
+            ("bucket_key_enabled", if self.bucket_key_enabled { Value::Bool(true) } else { Value::Null }),
+        ])
+    }
+
+    fn object_lock(&self) -> Value {
+        fields([
+            ("mode", json!(self.object_lock_mode)),
+            ("retain_days", json!(self.object_lock_days)),
+            ("legal_hold", if self.legal_hold { Value::Bool(true) } else { Value::Null }),
+        ])
+    }
+}
+
+/// An object of those fields that are given; null if none is.
+fn fields<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let given: Map<String, Value> =
+        fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect();
+    if given.is_empty() { Value::Null } else { Value::Object(given) }
+}
+
+fn mapping(option: &str, pairs: &[(String, String)]) -> Result<Value, CliError> {
+    let mut mapping = Map::new();
+    for (name, value) in pairs {
+        if mapping.insert(name.clone(), value.as_str().into()).is_some() {
+            return Err(CliError::new(Exit::Usage, format!("{option}: {name:?} is given twice")));
+        }
+    }
+    Ok(if mapping.is_empty() { Value::Null } else { Value::Object(mapping) })
+}
+
 /// The destination options of `load`: `--spec`, or `--to` and its companions.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Destination")]
 pub struct Target {
     /// A file with a spec of the S3 destination (YAML or JSON), bare or inside a CloudQuery `kind: destination` document.
     #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
-        "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
+        "to", "format", "compression", "compression_level", "content_encoding", "row_group_bytes", "timestamp_unit", "field_ids",
+        "bloom_filter_columns", "sort_by", "no_page_index", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
         "part_size", "checksum_algorithm", "profile", "role_arn", "delivery", "visibility", "on_existing", "manifest", "bare_manifest", "manifest_columns", "success_marker",
-        "symlink_list", "max_open_partitions", "missing_partition_column", "omit_partition_columns",
+        "symlink_list", "max_open_partitions", "missing_partition_column", "omit_partition_columns", "acl", "sse", "storage_class", "tags",
+        "metadata", "object_lock_mode", "object_lock_days", "legal_hold", "expected_bucket_owner", "request_payer",
+        "quarantine", "quarantine_max_rows", "quarantine_without_rows",
     ])]
     pub spec: Option<PathBuf>,
     /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
@@ -76,9 +182,34 @@ pub struct Target {
     /// Format of the objects: csv, json (one JSON object per line) or parquet.
     #[arg(long)]
     pub format: Option<String>,
-    /// Compression of csv and json.
-    #[arg(long, value_name = "gzip")]
+    /// Compression: gzip or zstd, around csv and json; of the pages of parquet also snappy or none [default: none; snappy in parquet].
+    #[arg(long, value_name = "NAME")]
     pub compression: Option<String>,
+    /// How hard to compress: 1 to 9 with gzip, 1 to 12 with zstd [default: 4 with gzip, 3 with zstd].
+    #[arg(long, value_name = "LEVEL", requires = "compression")]
+    pub compression_level: Option<u8>,
+    /// Tell the compression of csv and json by Content-Encoding, and not by {{FORMAT}} and Content-Type: what --compression is.
+    #[arg(long, value_name = "gzip|zstd", requires = "compression")]
+    pub content_encoding: Option<String>,
+    /// Bytes in memory at which a row group of parquet ends, 1MiB to 96MiB [default: 64MiB; 16MiB with exactly_once].
+    #[arg(long, value_name = "SIZE")]
+    pub row_group_bytes: Option<Size>,
+    /// Unit of the timestamps of parquet: us or ms, which fail a table with a value that they would change; us_truncated or ms_truncated, which cut
+    /// it [default: that of the column].
+    #[arg(long, value_name = "UNIT")]
+    pub timestamp_unit: Option<String>,
+    /// Number the fields of the schema of parquet, from 1.
+    #[arg(long)]
+    pub field_ids: bool,
+    /// A column with a Bloom filter in parquet; may be repeated.
+    #[arg(long = "bloom-filter-column", value_name = "NAME")]
+    pub bloom_filter_columns: Vec<String>,
+    /// A column to sort the rows of each row group of parquet by, NAME or 'NAME desc'; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub sort_by: Vec<String>,
+    /// Write no index of pages to parquet.
+    #[arg(long)]
+    pub no_page_index: bool,
     /// Write one object per table, as is the case without {{UUID}} in the path anyway.
     #[arg(long)]
     pub no_rotate: bool,
@@ -134,6 +265,18 @@ pub struct Target {
     /// Do not write columns to the objects whose values are in the key by {{COLUMN:name}}.
     #[arg(long)]
     pub omit_partition_columns: bool,
+    /// Where rows go that cannot be written, with the reason, such as _quarantine/{{TABLE}}/{{UUID}}.json.
+    #[arg(long, value_name = "PATH", requires = "quarantine_max_rows")]
+    pub quarantine: Option<String>,
+    /// Rows of a table that may go there; beyond it the table fails.
+    #[arg(long, value_name = "ROWS", requires = "quarantine")]
+    pub quarantine_max_rows: Option<u32>,
+    /// Leave the rows themselves out there, and write where they were and why alone.
+    #[arg(long, requires = "quarantine")]
+    pub quarantine_without_rows: bool,
+    /// What stores are told of each object.
+    #[command(flatten)]
+    pub headers: HeaderArgs,
 }
 
 impl Target {
@@ -170,7 +313,13 @@ impl Target {
         put("path", path.into());
         put("region", region.into());
         put("format", json!(self.format));
-        put("compression", json!(self.compression));
+        // Parquet compresses inside.
+        if !self.compresses_inside() {
+            put("compression", json!(self.compression));
+            put("compression_level", json!(self.compression_level));
+        }
+        put("content_encoding", json!(self.content_encoding));
+        put("format_spec", self.format_spec());
         put("endpoint", json!(self.store.endpoint));
         put("use_path_style", self.store.path_style.into());
         put("endpoint_skip_tls_verify", self.store.skip_tls_verify.into());
@@ -186,6 +335,10 @@ impl Target {
         put("commit", self.on_existing.as_ref().map_or(Value::Null, |on_existing| json!({ "on_existing": on_existing })));
         put("manifest", self.manifest.as_ref().map_or(Value::Null, |path| self.manifest(path)));
         put("partition", self.partition());
+        let max_rows = self.quarantine_max_rows;
+        let quarantine = |path| json!({"path": path, "max_rows": max_rows, "include_row": !self.quarantine_without_rows});
+        put("quarantine", self.quarantine.as_ref().map_or(Value::Null, quarantine));
+        self.headers.put_into(&mut put)?;
         match (&self.store.profile, &self.store.role_arn) {
             (profile, Some(role)) => {
                 let mut credentials = json!({ "role_arn": role });
@@ -199,16 +352,34 @@ impl Target {
         Ok(spec)
     }
 
+    /// Is compression an option of the format?
+    fn compresses_inside(&self) -> bool {
+        self.format.as_deref() == Some("parquet")
+    }
+
+    /// The options of the format; nothing, if there are none. Those of another format are refused by the spec's validation.
+    fn format_spec(&self) -> Value {
+        let inside = self.compresses_inside();
+        let names = |names: &[String]| if names.is_empty() { Value::Null } else { json!(names) };
+        fields([
+            ("compression", json!(self.compression.as_ref().filter(|_| inside))),
+            ("compression_level", json!(self.compression_level.filter(|_| inside))),
+            ("row_group_bytes", json!(self.row_group_bytes.map(|size| size.0))),
+            ("timestamp_unit", json!(self.timestamp_unit)),
+            ("field_ids", if self.field_ids { Value::Bool(true) } else { Value::Null }),
+            ("bloom_filter_columns", names(&self.bloom_filter_columns)),
+            ("sort_by", names(&self.sort_by)),
+            ("page_index", if self.no_page_index { Value::Bool(false) } else { Value::Null }),
+        ])
+    }
+
     /// What is said of partitions; nothing, if nothing is.
     fn partition(&self) -> Value {
-        let fields = [
+        fields([
             ("max_open", json!(self.max_open_partitions)),
             ("missing", json!(self.missing_partition_column)),
             ("keep_columns", if self.omit_partition_columns { Value::Bool(false) } else { Value::Null }),
-        ];
-        let given: Map<String, Value> =
-            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect();
-        if given.is_empty() { Value::Null } else { Value::Object(given) }
+        ])
     }
 
     fn manifest(&self, path: &str) -> Value {
@@ -331,8 +502,73 @@ mod tests {
         let missing_partition_column = Some("fail".to_owned());
         let divided = Target { max_open_partitions: Some(7), missing_partition_column, omit_partition_columns: true, ..target("s3://b/x") };
         assert_eq!(spec(&divided, &[]).unwrap()["partition"], json!({"max_open": 7, "missing": "fail", "keep_columns": false}));
+        let quarantine = Some("q/{{TABLE}}/{{UUID}}".to_owned());
+        let tolerant = spec(&Target { quarantine, quarantine_max_rows: Some(7), ..target("s3://b/x") }, &[]).unwrap();
+        assert_eq!(tolerant["quarantine"], json!({"path": "q/{{TABLE}}/{{UUID}}", "max_rows": 7, "include_row": true}));
+        let packed = Target { compression: Some("zstd".to_owned()), compression_level: Some(9), ..target("s3://b/x") };
+        let whole = spec(&packed, &[]).unwrap();
+        assert_eq!((&whole["compression"], &whole["compression_level"], whole.get("format_spec")), (&"zstd".into(), &9.into(), None));
+        let parquet = Target {
+            format: Some("parquet".to_owned()),
+            row_group_bytes: Some(Size(1 << 20)),
+            timestamp_unit: Some("us".to_owned()),
+            field_ids: true,
+            bloom_filter_columns: vec!["a".to_owned()],
+            sort_by: vec!["a".to_owned(), "b desc".to_owned()],
+            no_page_index: true,
+            ..packed
+        };
+        let inside = spec(&parquet, &[]).unwrap();
+        let expected = json!({
+            "compression": "zstd", "compression_level": 9, "row_group_bytes": 1 << 20, "timestamp_unit": "us", "field_ids": true,
+            "bloom_filter_columns": ["a"], "sort_by": ["a", "b desc"], "page_index": false
+        });
+        assert_eq!((&inside["format_spec"], inside.get("compression")), (&expected, None));
         let batched = spec(&Target { batch_size: Some(1_000), ..target("s3://b/x.csv") }, &[]).unwrap();
         assert_eq!((batched.get("no_rotate"), &batched["batch_size"]), (None, &1_000.into()));
+    }
+
+    #[test]
+    fn options_for_headers_are_the_specs() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = HeaderArgs {
+            acl: Some("private".to_owned()),
+            sse: Some("aws:kms".to_owned()),
+            sse_kms_key_id: Some("k".to_owned()),
+            bucket_key_enabled: true,
+            storage_class: Some("STANDARD_IA".to_owned()),
+            tags: vec![pair("team", "a=b"), pair("of", "{{TABLE}}")],
+            metadata: vec![pair("owner", "")],
+            object_lock_mode: Some("GOVERNANCE".to_owned()),
+            object_lock_days: Some(3),
+            legal_hold: true,
+            expected_bucket_owner: Some("123456789012".to_owned()),
+            request_payer: Some("requester".to_owned()),
+        };
+        let of = |headers: HeaderArgs| spec(&Target { headers, ..target("s3://b/x") }, &[]);
+        let made = of(headers).unwrap();
+        let expected = json!({
+            "acl": "private",
+            "server_side_encryption_configuration": {"server_side_encryption": "aws:kms", "sse_kms_key_id": "k", "bucket_key_enabled": true},
+            "storage_class": "STANDARD_IA", "tags": {"team": "a=b", "of": "{{TABLE}}"}, "metadata": {"owner": ""},
+            "object_lock": {"mode": "GOVERNANCE", "retain_days": 3, "legal_hold": true},
+            "expected_bucket_owner": "123456789012", "request_payer": "requester",
+        });
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(&made[field], value, "{field}");
+        }
+        let alone = of(HeaderArgs { legal_hold: true, ..HeaderArgs::default() }).unwrap();
+        assert_eq!(alone["object_lock"], json!({"legal_hold": true}));
+        let twice = of(HeaderArgs { tags: vec![pair("a", "1"), pair("a", "2")], ..HeaderArgs::default() }).unwrap_err();
+        assert_eq!((twice.exit, twice.message.as_str()), (Exit::Usage, "--tag: \"a\" is given twice"));
+        assert_eq!(
+            (pair_of("a=b=c"), pair_of("a="), pair_of("=a"), pair_of("a")),
+            (Some(pair("a", "b=c")), Some(pair("a", "")), None, None)
+        );
+    }
+
+    fn pair_of(text: &str) -> Option<(String, String)> {
+        pair(text).ok()
     }
 
     #[test]

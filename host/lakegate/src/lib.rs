@@ -70,7 +70,7 @@ pub mod store;
 
 pub use commit::pending::{ResumeError, resume_commit};
 pub use delivery::context::MemoryUsage;
-pub use delivery::ledger::{Failure, FailureClass, Ledger, Receipt, TableReport, Totals, WriteReport};
+pub use delivery::ledger::{Failure, FailureClass, Ledger, QuarantineReport, Receipt, TableReport, Totals, WriteReport};
 pub use message::InvalidMessage;
 pub use payload::spill::Spill;
 pub use policy::authorize::Policy;
@@ -90,6 +90,13 @@ pub use storage::endpoint::is_region;
 pub use storage::target::SyncContext;
 pub use store::answer::{StoreError, StoreErrorKind};
 pub use store::memory::MemoryStore;
+
+/// For traces and metrics: hears of writes, their tables and their objects, as they end.
+pub mod observe {
+    pub use crate::delivery::watch::{
+        OBJECTS, ObjectEnded, ObjectOutcome, Observer, Rotation, TableEnded, WriteBegun, WriteEnd, WriteObserver,
+    };
+}
 
 /// What a spec says, once the component has checked it.
 pub mod spec {

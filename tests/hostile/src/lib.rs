@@ -110,6 +110,11 @@ impl State {
                 upload.write(format!("{rows} rows of {table}").as_bytes())?;
                 finish(upload, rows)
             }
+            Some("quarantine") => {
+                let upload = Upload::open(&ObjectAttributes { role: ObjectRole::Quarantine, ..attributes(key) })?;
+                upload.write(b"whatever it is")?;
+                finish(upload, rows)
+            }
             Some("stale") => {
                 let upload = Upload::open(&attributes(key))?;
                 let handle = upload.handle();
@@ -247,8 +252,10 @@ impl Guest for Hostile {
             test_object: None,
             format: "csv".into(),
             content_type: "text/plain".into(),
+            content_encoding: None,
             splittable: false,
             commit: CommitPlan { id: String::new(), create_only: None, pending: None, manifest: None, probes: Vec::new() },
+            quarantine_rows: None,
             warnings: if spec.contains("warn.") {
                 vec![SpecProblem { field: "f".repeat(3_000), message: "m".repeat(10_000) }; 1_000]
             } else {

@@ -6,18 +6,19 @@ use super::plan::{Column, Convert};
 use crate::encode::EncodeError;
 use crate::encode::text::days_of_milliseconds;
 use crate::ipc::expansion::{Spent, weigh};
+use crate::spec::TimestampUnit;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ByteArrayType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, GenericBinaryType,
-    Time32MillisecondType, Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType,
+    ArrowPrimitiveType, ByteArrayType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    GenericBinaryType, Time32MillisecondType, Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
 };
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray, OffsetSizeTrait,
     StructArray,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, DataType, FieldRef};
+use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 use std::sync::Arc;
 
 /// Milliseconds of a second, and nanoseconds of a microsecond.
@@ -35,7 +36,8 @@ pub(super) fn convert(column: &Column, array: &ArrayRef, budget: &mut Conversion
         .map_err(|reason| EncodeError::Data(format!("column {:?} of type {}: {reason}", column.name, array.data_type())))
 }
 
-fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> Result<ArrayRef, Reason> {
+/// The same by what is to be done.
+pub(super) fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> Result<ArrayRef, Reason> {
     match convert {
         Convert::Keep => Ok(array.clone()),
         Convert::Utf8 => match array.data_type() {
@@ -58,6 +60,7 @@ fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> 
             let array = array.as_primitive_opt::<TimestampNanosecondType>().ok_or_else(unexpected)?;
             Ok(Arc::new(array.unary::<_, TimestampMicrosecondType>(|nanos| nanos / i64::from(THOUSAND))))
         }
+        Convert::TimestampUnit(from, to) => in_unit(array, *from, *to),
         Convert::DateMilliseconds => {
             let array = array.as_primitive_opt::<Date64Type>().ok_or_else(unexpected)?;
             let days = |it: i64| i32::try_from(days_of_milliseconds(it)).map_err(|_| beyond("days", i32::BITS));
@@ -106,6 +109,40 @@ fn apply(convert: &Convert, array: &ArrayRef, budget: &mut ConversionBudget) -> 
             Ok(Arc::new(MapArray::try_new(entry.clone(), offsets, inner, map.nulls().cloned(), *sorted).map_err(reason)?))
         }
     }
+}
+
+/// Timestamps in the unit that was asked for.
+fn in_unit(array: &ArrayRef, from: TimeUnit, to: TimestampUnit) -> Result<ArrayRef, Reason> {
+    match from {
+        TimeUnit::Second => of_unit::<TimestampSecondType>(array, 1, to),
+        TimeUnit::Millisecond => of_unit::<TimestampMillisecondType>(array, 1_000, to),
+        TimeUnit::Microsecond => of_unit::<TimestampMicrosecondType>(array, 1_000_000, to),
+        TimeUnit::Nanosecond => of_unit::<TimestampNanosecondType>(array, 1_000_000_000, to),
+    }
+}
+
+/// The same of a unit of which there are so many in a second.
+fn of_unit<T: ArrowPrimitiveType<Native = i64>>(array: &ArrayRef, a_second: i64, to: TimestampUnit) -> Result<ArrayRef, Reason> {
+    let array = array.as_primitive_opt::<T>().ok_or_else(unexpected)?;
+    let (wanted, name) = if to.microseconds { (1_000_000, "microseconds") } else { (1_000, "milliseconds") };
+    let (factor, divisor) = ((wanted / a_second).max(1), (a_second / wanted).max(1));
+    let inexact = || {
+        format!(
+            "a value is not a whole number of {name}, and `timestamp_unit: {}` changes none; `{}_truncated` would cut off what is finer",
+            to.name(),
+            to.name()
+        )
+    };
+    let convert = |value: i64| match value.checked_mul(factor) {
+        None => Err(beyond(name, i64::BITS)),
+        Some(value) if value.rem_euclid(divisor) != 0 && !to.truncates => Err(inexact()),
+        // Towards the past, before 1970, too: the day stays the day.
+        Some(value) => Ok(value.div_euclid(divisor)),
+    };
+    Ok(match to.microseconds {
+        true => Arc::new(array.try_unary::<_, TimestampMicrosecondType, _>(convert)?),
+        false => Arc::new(array.try_unary::<_, TimestampMillisecondType, _>(convert)?),
+    })
 }
 
 /// Does every decimal fit so many bytes? Arrow holds a column's values to no precision, and the column writer would cut off what is above.

@@ -8,6 +8,7 @@
 //! Booleans, floats (their order has rules of its own), nulls and nested columns are left to the `parquet` crate.
 
 mod blocks;
+mod bloom;
 mod bounds;
 mod dictionary;
 mod page;
@@ -22,12 +23,13 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, GenericByteArray, types::ByteArrayType};
 use arrow_buffer::{ArrowNativeType, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
-use blocks::{Blocks, Chunk};
+pub(super) use blocks::{Blocks, Chunk};
+use bloom::Bloom;
 use bounds::{Bounds, ByteBounds, Kept, PageBounds};
 use dictionary::{ByteDictionary, Coded, Dictionary, Number, NumberDictionary};
 pub(super) use page::PageCompressor;
 use page::{PageKind, write_validity};
-use parquet::basic::{BoundaryOrder, Compression, Encoding, LogicalType, PageType, Type as Physical};
+use parquet::basic::{BoundaryOrder, CompressionCodec, Encoding, LogicalType, PageType, Type as Physical};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats};
@@ -125,6 +127,8 @@ pub(super) struct FlatColumn {
     descr: ColumnDescPtr,
     form: Form,
     values: Values,
+    /// Of the values that no dictionary takes; those of the dictionary are added at the end.
+    bloom: Option<Bloom>,
     /// Rows and nulls of the page, and where the nulls are, if there are any.
     rows: usize,
     nulls: usize,
@@ -142,8 +146,9 @@ impl FlatColumn {
         Form::from_column(ty, descr).is_some()
     }
 
-    /// Begins a chunk. `None` if [`FlatColumn::takes`] is false.
-    pub(super) fn new(ty: &DataType, descr: ColumnDescPtr, dictionary: bool) -> Option<Self> {
+    /// Begins a chunk, perhaps with a dictionary and a Bloom filter. `None` if [`FlatColumn::takes`] is false.
+    pub(super) fn new(ty: &DataType, descr: ColumnDescPtr, dictionary: bool, is_filtered: bool) -> Option<Self> {
+        let bloom = is_filtered.then(Bloom::default);
         let form = Form::from_column(ty, &descr)?;
         let values = match form {
             Form::Int32 { unsigned } => Values::Int32(Numbers::new(dictionary, Layout::Little, if unsigned { i32::MIN } else { 0 })),
@@ -154,7 +159,7 @@ impl FlatColumn {
             Form::Fixed { .. } => Values::Bytes(Strings::new(dictionary, Kept::Whole)),
         };
         let (pages, finished, validity) = (Blocks::default(), Vec::new(), Vec::new());
-        Some(Self { descr, form, values, rows: 0, nulls: 0, validity, pages, finished, bounds_bytes: 0, uncompressed: 0 })
+        Some(Self { descr, form, values, bloom, rows: 0, nulls: 0, validity, pages, finished, bounds_bytes: 0, uncompressed: 0 })
     }
 
     /// Memory that the chunk takes.
@@ -165,7 +170,17 @@ impl FlatColumn {
             Values::Int128(numbers) => numbers.held_bytes(),
             Values::Bytes(strings) => strings.held_bytes(),
         };
-        self.pages.held_bytes() + self.finished.capacity() * size_of::<Page>() + self.bounds_bytes + self.validity.capacity() + values
+        self.pages.held_bytes()
+            + self.finished.capacity() * size_of::<Page>()
+            + self.bounds_bytes
+            + self.validity.capacity()
+            + values
+            + self.filter_bytes()
+    }
+
+    /// The part of that which a Bloom filter takes, whatever the values.
+    pub(super) fn filter_bytes(&self) -> usize {
+        self.bloom.as_ref().map_or(0, Bloom::held_bytes)
     }
 
     /// Memory that the footer takes for the pages of the chunk until the file ends.
@@ -184,7 +199,7 @@ impl FlatColumn {
             let mut count = (array.len() - start).min(step).min(PAGE_ROWS - self.rows);
             if let Some((row, value)) = self.first_large(array, start..start + count) {
                 if row == start {
-                    self.write_large(value, compressor);
+                    self.write_large(value, compressor)?;
                     start += 1;
                     continue;
                 }
@@ -194,7 +209,7 @@ impl FlatColumn {
             start += count;
             let (bytes, dictionary_is_full) = self.page_bytes();
             if self.rows == PAGE_ROWS || bytes >= PAGE_BYTES || dictionary_is_full {
-                self.end_page(compressor);
+                self.end_page(compressor)?;
             }
         }
         Ok(())
@@ -222,10 +237,13 @@ impl FlatColumn {
     }
 
     /// Writes a large value as a page. No dictionary takes values after it.
-    fn write_large(&mut self, value: &[u8], compressor: &mut PageCompressor) {
-        self.end_page(compressor);
-        let Values::Bytes(strings) = &mut self.values else { return };
+    fn write_large(&mut self, value: &[u8], compressor: &mut PageCompressor) -> Result<(), Reason> {
+        self.end_page(compressor)?;
+        let Values::Bytes(strings) = &mut self.values else { return Ok(()) };
         strings.coded.shut();
+        if let Some(bloom) = &mut self.bloom {
+            bloom.insert(value);
+        }
         let body = compressor.body();
         if self.descr.max_def_level() > 0 {
             write_validity(body, &[], 1);
@@ -237,11 +255,12 @@ impl FlatColumn {
         strings.bounds.note(value);
         let bounds = strings.bounds.take();
         let start = self.pages.len();
-        self.uncompressed += compressor.compress_with(PageKind::Data { encoding: Encoding::PLAIN }, 1, value, &mut self.pages);
+        self.uncompressed += compressor.compress_with(PageKind::Data { encoding: Encoding::PLAIN }, 1, value, &mut self.pages)?;
         self.bounds_bytes += bounds.known().map_or(0, Bounds::held_bytes);
         let value_bytes = matches!(self.form, Form::Bytes { .. }).then_some(value.len() as i64);
         let bytes = start..self.pages.len();
         self.finished.push(Page { bytes, rows: 1, nulls: 0, encoding: Encoding::PLAIN, value_bytes, bounds });
+        Ok(())
     }
 
     /// Bytes of the page so far, roughly, and whether the dictionary is to take no more.
@@ -309,9 +328,17 @@ impl FlatColumn {
     }
 
     /// Compresses the page, if it has rows, and begins the next.
-    fn end_page(&mut self, compressor: &mut PageCompressor) {
+    fn end_page(&mut self, compressor: &mut PageCompressor) -> Result<(), Reason> {
         if self.rows == 0 {
-            return;
+            return Ok(());
+        }
+        if let Some(bloom) = &mut self.bloom {
+            match &self.values {
+                Values::Int32(numbers) => numbers.show_plain(bloom),
+                Values::Int64(numbers) => numbers.show_plain(bloom),
+                Values::Int128(numbers) => numbers.show_plain(bloom),
+                Values::Bytes(strings) => strings.show_plain(self.form, bloom),
+            }
         }
         let body = compressor.body();
         if self.descr.max_def_level() > 0 {
@@ -325,16 +352,25 @@ impl FlatColumn {
         };
         let value_bytes = matches!(self.form, Form::Bytes { .. }).then_some(value_bytes);
         let start = self.pages.len();
-        self.uncompressed += compressor.compress(PageKind::Data { encoding }, self.rows, &mut self.pages);
+        self.uncompressed += compressor.compress(PageKind::Data { encoding }, self.rows, &mut self.pages)?;
         let (rows, nulls) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.nulls));
         self.bounds_bytes += bounds.known().map_or(0, Bounds::held_bytes);
         self.finished.push(Page { bytes: start..self.pages.len(), rows, nulls, encoding, value_bytes, bounds });
         self.validity.clear();
+        Ok(())
     }
 
-    /// Ends the chunk: its bytes, and what the footer says of them.
-    pub(super) fn finish(mut self, compressor: &mut PageCompressor) -> Result<(Chunk, ColumnCloseResult), ParquetError> {
-        self.end_page(compressor);
+    /// Ends the chunk: its bytes, and what the footer says of them, with or without an index of its pages.
+    pub(super) fn finish(mut self, compressor: &mut PageCompressor, page_index: bool) -> Result<(Chunk, ColumnCloseResult), Reason> {
+        self.end_page(compressor)?;
+        if let Some(bloom) = &mut self.bloom {
+            match &self.values {
+                Values::Int32(numbers) => numbers.show_dictionary(bloom),
+                Values::Int64(numbers) => numbers.show_dictionary(bloom),
+                Values::Int128(numbers) => numbers.show_dictionary(bloom),
+                Values::Bytes(strings) => strings.show_dictionary(bloom),
+            }
+        }
         let body = compressor.body();
         let entries = match &self.values {
             Values::Int32(numbers) => numbers.dictionary_page(body),
@@ -344,16 +380,21 @@ impl FlatColumn {
         };
         let mut chunk = Blocks::default();
         if let Some(entries) = entries {
-            self.uncompressed += compressor.compress(PageKind::Dictionary, entries, &mut chunk);
+            self.uncompressed += compressor.compress(PageKind::Dictionary, entries, &mut chunk)?;
         }
         let dictionary_bytes = chunk.len();
         chunk.append(std::mem::take(&mut self.pages));
-        let close = self.close(dictionary_bytes, chunk.len())?;
+        let bloom_filter = self.bloom.take().map(Bloom::filter);
+        let mut close = self.close(compressor.codec(), dictionary_bytes, chunk.len()).map_err(|error| error.to_string())?;
+        close.bloom_filter = bloom_filter;
+        if !page_index {
+            (close.column_index, close.offset_index) = (None, None);
+        }
         Ok((chunk.into_chunk(), close))
     }
 
     /// What the footer says of the chunk.
-    fn close(&self, dictionary_bytes: usize, chunk_bytes: usize) -> Result<ColumnCloseResult, ParquetError> {
+    fn close(&self, codec: CompressionCodec, dictionary_bytes: usize, chunk_bytes: usize) -> Result<ColumnCloseResult, ParquetError> {
         let rows: usize = self.finished.iter().map(|page| page.rows).sum();
         let nulls: usize = self.finished.iter().map(|page| page.nulls).sum();
         let value_bytes = self.finished.iter().map(|page| page.value_bytes).sum::<Option<i64>>();
@@ -376,7 +417,7 @@ impl FlatColumn {
         let mut encodings: Vec<Encoding> = statistics.iter().map(|stats| stats.encoding).collect();
         encodings.push(Encoding::RLE);
         let metadata = ColumnChunkMetaData::builder(self.descr.clone())
-            .set_compression(Compression::SNAPPY)
+            .set_compression_codec(codec)
             .set_encodings(encodings)
             .set_page_encoding_stats(statistics)
             .set_total_compressed_size(chunk_bytes as i64)
@@ -531,6 +572,18 @@ impl<T: Number> Numbers<T> {
         (encoding, self.bounds.take().map_or(PageBounds::NoValues, known), 0)
     }
 
+    /// Shows a filter the values of the page that are written as they are: blocks have whole ones.
+    fn show_plain(&self, bloom: &mut Bloom) {
+        self.plain.iter().flat_map(|block| block.chunks_exact(width::<T>(self.layout))).for_each(|value| bloom.insert(value));
+    }
+
+    /// The same with those of the dictionary.
+    fn show_dictionary(&self, bloom: &mut Bloom) {
+        let mut values = Vec::new();
+        self.dictionary_page(&mut values);
+        values.chunks_exact(width::<T>(self.layout)).for_each(|value| bloom.insert(value));
+    }
+
     /// Appends the dictionary's values, and returns how many there are.
     fn dictionary_page(&self, body: &mut Vec<u8>) -> Option<usize> {
         let dictionary = self.coded.dictionary()?;
@@ -656,6 +709,28 @@ impl Strings {
         });
         let encoding = encoding_of(is_coded, &mut self.plain, body);
         (encoding, self.bounds.take(), std::mem::take(&mut self.value_bytes))
+    }
+
+    /// Shows a filter the values of the page that are written as they are: blocks have whole ones. `form` says how long those are that have no
+    /// length before them.
+    fn show_plain(&self, form: Form, bloom: &mut Bloom) {
+        for mut block in self.plain.iter() {
+            while !block.is_empty() {
+                let (length, rest) = match (form, block.split_first_chunk()) {
+                    (Form::Fixed { bytes }, _) => (bytes, block),
+                    (_, Some((length, rest))) => (u32::from_le_bytes(*length) as usize, rest),
+                    (_, None) => break,
+                };
+                let (value, later) = rest.split_at(length.min(rest.len()));
+                bloom.insert(value);
+                block = later;
+            }
+        }
+    }
+
+    /// The same with those of the dictionary.
+    fn show_dictionary(&self, bloom: &mut Bloom) {
+        self.coded.dictionary().into_iter().flat_map(ByteDictionary::values).for_each(|value| bloom.insert(value));
     }
 
     /// Appends the dictionary's values, and returns how many there are.

@@ -5,11 +5,12 @@
 
 use super::super::EncodeError;
 use crate::ipc::TableSchema;
-use crate::spec::{ParquetOptions, ParquetVersion, RootRepetition};
+use crate::spec::{ParquetOptions, ParquetVersion, RootRepetition, TimestampUnit};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{LogicalType, Repetition, TimeUnit as ParquetUnit, Type as Physical};
 use parquet::file::metadata::KeyValue;
 use parquet::schema::types::{Type, TypePtr};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// The name of the root schema element and the two inner groups, as the reference writes them.
@@ -57,6 +58,8 @@ pub(super) enum Convert {
     TimestampSeconds,
     /// Nanoseconds since the epoch become microseconds, truncated toward zero.
     TimestampNanos,
+    /// Any unit since the epoch becomes the one that was asked for.
+    TimestampUnit(TimeUnit, TimestampUnit),
     /// Decimals, which must fit so many bytes.
     Decimal(usize),
     /// Values are looked up, then converted.
@@ -70,12 +73,27 @@ pub(super) enum Convert {
 }
 
 impl Convert {
+    /// Are there values that it cannot be done to, however few they are?
+    pub(super) fn can_fail(&self) -> bool {
+        match self {
+            Self::Keep | Self::Utf8 | Self::TimestampNanos => false,
+            Self::Text(text) => *text == Text::Inet,
+            Self::DateMilliseconds | Self::TimeSeconds | Self::TimestampSeconds | Self::TimestampUnit(..) | Self::Decimal(_) => true,
+            Self::Dictionary(child) | Self::List(_, child) | Self::Map(_, child) => child.can_fail(),
+            Self::Struct(fields, children) => fields.iter().any(|field| !field.is_nullable()) || children.iter().any(Self::can_fail),
+        }
+    }
+
     /// May the values become larger than they are?
     pub(super) fn grows(&self) -> bool {
         match self {
-            Self::Keep | Self::DateMilliseconds | Self::TimeSeconds | Self::TimestampSeconds | Self::TimestampNanos | Self::Decimal(_) => {
-                false
-            }
+            Self::Keep
+            | Self::DateMilliseconds
+            | Self::TimeSeconds
+            | Self::TimestampSeconds
+            | Self::TimestampNanos
+            | Self::TimestampUnit(..)
+            | Self::Decimal(_) => false,
             Self::Utf8 | Self::Text(_) | Self::Dictionary(_) => true,
             Self::List(_, child) | Self::Map(_, child) => child.grows(),
             Self::Struct(_, children) => children.iter().any(Self::grows),
@@ -99,7 +117,11 @@ pub(super) enum Text {
 /// # Errors
 /// [`EncodeError::Data`], naming the first column that Parquet cannot hold, and its type.
 pub(super) fn plan(schema: &TableSchema, options: &ParquetOptions) -> Result<Plan, EncodeError> {
-    let planner = Planner { nanoseconds: matches!(options.version, ParquetVersion::V2_6 | ParquetVersion::V2Latest) };
+    let planner = Planner {
+        nanoseconds: matches!(options.version, ParquetVersion::V2_6 | ParquetVersion::V2Latest),
+        timestamp_unit: options.timestamp_unit,
+        next_id: options.field_ids.then(|| Cell::new(1)),
+    };
     if schema.logical.fields().is_empty() {
         return Err(EncodeError::Data(format!("table {:?} has no columns; Parquet wants at least one", schema.table)));
     }
@@ -138,15 +160,32 @@ struct Node {
 struct Planner {
     /// May timestamps be in nanoseconds? Versions before 2.6 know none.
     nanoseconds: bool,
+    /// The unit that they have in any case.
+    timestamp_unit: Option<TimestampUnit>,
+    /// The number of the next field, if fields are numbered: those of the table, and inside them elements, keys, values and members; not the groups
+    /// that Parquet puts around them.
+    next_id: Option<Cell<i32>>,
 }
 
 impl Planner {
     /// Plans a field as `name` with the given nullability. `path` names it in errors.
     fn node(&self, logical: &Field, physical: &Field, path: &str, nullable: bool, name: &str) -> Result<Node, EncodeError> {
+        if let DataType::Dictionary(_, value) = logical.data_type() {
+            // The field is that of its values.
+            let DataType::Dictionary(_, inner) = physical.data_type() else {
+                return Err(EncodeError::Data(format!("column {path:?} of type {}: its decoded type does not fit", logical.data_type())));
+            };
+            // The metadata goes along: an extension may stand on the dictionary's field.
+            let value = logical.clone().with_data_type(value.as_ref().clone());
+            let inner = physical.clone().with_data_type(inner.as_ref().clone());
+            let node = self.node(&value, &inner, path, nullable, name)?;
+            return Ok(Node { convert: Convert::Dictionary(Box::new(node.convert)), ..node });
+        }
+        let id = self.next_id.as_ref().map(|next| next.replace(next.get() + 1));
         let refuse = |reason: &str| EncodeError::Data(format!("column {path:?} of type {}: {reason}", logical.data_type()));
         let mismatch = || refuse("its decoded type does not fit");
         let leaf = |physical_type, logical_type: Option<LogicalType>, arrow: DataType, convert| {
-            Leaf { physical_type, logical_type, length: -1, decimal: None }
+            Leaf { id, physical_type, logical_type, length: -1, decimal: None }
                 .build(name, nullable)
                 .map(|parquet| Node { parquet, arrow: Field::new(name, arrow, nullable), convert })
                 .map_err(|error| refuse(&error))
@@ -156,7 +195,7 @@ impl Planner {
         let text = |text| leaf(Physical::BYTE_ARRAY, Some(LogicalType::String), DataType::Binary, Convert::Text(text));
         let utf8 = || leaf(Physical::BYTE_ARRAY, Some(LogicalType::String), physical.data_type().clone(), Convert::Utf8);
         let fixed = |length: i32, logical_type, decimal| {
-            Leaf { physical_type: Physical::FIXED_LEN_BYTE_ARRAY, logical_type, length, decimal }
+            Leaf { id, physical_type: Physical::FIXED_LEN_BYTE_ARRAY, logical_type, length, decimal }
                 .build(name, nullable)
                 .map(|parquet| Node { parquet, arrow: Field::new(name, physical.data_type().clone(), nullable), convert: Convert::Keep })
                 .map_err(|error| refuse(&error))
@@ -204,6 +243,16 @@ impl Planner {
                 let adjusted = zone.as_ref().is_some_and(|zone| !zone.is_empty());
                 let stamp = |to: ParquetUnit| Some(LogicalType::timestamp(adjusted, to));
                 let arrow = |to: TimeUnit| DataType::Timestamp(to, None);
+                if let Some(asked) = self.timestamp_unit {
+                    let (to, parquet) = match asked.microseconds {
+                        true => (TimeUnit::Microsecond, ParquetUnit::MICROS),
+                        false => (TimeUnit::Millisecond, ParquetUnit::MILLIS),
+                    };
+                    return match *unit == to {
+                        true => keep(Physical::INT64, stamp(parquet)),
+                        false => leaf(Physical::INT64, stamp(parquet), arrow(to), Convert::TimestampUnit(*unit, asked)),
+                    };
+                }
                 match unit {
                     TimeUnit::Second => {
                         leaf(Physical::INT64, stamp(ParquetUnit::MILLIS), arrow(TimeUnit::Millisecond), Convert::TimestampSeconds)
@@ -242,7 +291,7 @@ impl Planner {
                     _ => DataType::List(item.clone()),
                 };
                 Ok(Node {
-                    parquet: outer(name, nullable, LogicalType::List, group).map_err(|error| refuse(&error))?,
+                    parquet: outer(name, id, nullable, LogicalType::List, group).map_err(|error| refuse(&error))?,
                     arrow: Field::new(name, arrow, nullable),
                     convert: Convert::List(item, Box::new(node.convert)),
                 })
@@ -259,7 +308,7 @@ impl Planner {
                 let fields = Fields::from(vec![key.arrow, value.arrow]);
                 let entry: FieldRef = Arc::new(Field::new(MAP_GROUP, DataType::Struct(fields.clone()), false));
                 Ok(Node {
-                    parquet: outer(name, nullable, LogicalType::Map, group).map_err(|error| refuse(&error))?,
+                    parquet: outer(name, id, nullable, LogicalType::Map, group).map_err(|error| refuse(&error))?,
                     arrow: Field::new(name, DataType::Map(entry.clone(), *sorted), nullable),
                     convert: Convert::Map(entry, Box::new(Convert::Struct(fields, vec![key.convert, value.convert]))),
                 })
@@ -277,22 +326,16 @@ impl Planner {
                     converts.push(node.convert);
                 }
                 let fields = Fields::from(fields);
-                let group = Type::group_type_builder(name).with_repetition(repetition(nullable)).with_fields(types).build();
+                let group = Type::group_type_builder(name).with_id(id).with_repetition(repetition(nullable)).with_fields(types).build();
                 Ok(Node {
                     parquet: group.map_err(|error| refuse(&error.to_string()))?,
                     arrow: Field::new(name, DataType::Struct(fields.clone()), nullable),
                     convert: Convert::Struct(fields, converts),
                 })
             }
-            DataType::Dictionary(_, value) => {
-                let DataType::Dictionary(_, inner) = physical.data_type() else { return Err(mismatch()) };
-                // The metadata goes along: an extension may stand on the dictionary's field.
-                let value = logical.clone().with_data_type(value.as_ref().clone());
-                let inner = physical.clone().with_data_type(inner.as_ref().clone());
-                let node = self.node(&value, &inner, path, nullable, name)?;
-                Ok(Node { convert: Convert::Dictionary(Box::new(node.convert)), ..node })
-            }
-            DataType::BinaryView
+            // Dictionaries are those of their values, above.
+            DataType::Dictionary(..)
+            | DataType::BinaryView
             | DataType::Utf8View
             | DataType::ListView(_)
             | DataType::LargeListView(_)
@@ -324,6 +367,7 @@ impl Extension {
 
 /// A leaf of the Parquet schema.
 struct Leaf {
+    id: Option<i32>,
     physical_type: Physical,
     logical_type: Option<LogicalType>,
     /// Of a fixed-length value; -1 for any other.
@@ -335,6 +379,7 @@ struct Leaf {
 impl Leaf {
     fn build(self, name: &str, nullable: bool) -> Result<Type, String> {
         let mut builder = Type::primitive_type_builder(name, self.physical_type)
+            .with_id(self.id)
             .with_repetition(repetition(nullable))
             .with_logical_type(self.logical_type)
             .with_length(self.length);
@@ -355,8 +400,9 @@ fn repeated(name: &str, fields: Vec<Type>) -> Result<Type, String> {
     group.build().map_err(|error| error.to_string())
 }
 
-fn outer(name: &str, nullable: bool, logical_type: LogicalType, group: Type) -> Result<Type, String> {
+fn outer(name: &str, id: Option<i32>, nullable: bool, logical_type: LogicalType, group: Type) -> Result<Type, String> {
     Type::group_type_builder(name)
+        .with_id(id)
         .with_repetition(repetition(nullable))
         .with_logical_type(Some(logical_type))
         .with_fields(vec![Arc::new(group)])

@@ -1,7 +1,7 @@
 use super::buffered::{ARRAY_BYTES, MERGE_BATCHES};
 use super::*;
 use crate::host::{ColumnFacts, PutError};
-use crate::limits::{CHUNK_BYTES, MAX_STATISTICS_BYTES};
+use crate::limits::{CHUNK_BYTES, MAX_NESTED_ROW_BYTES, MAX_STATISTICS_BYTES};
 use crate::spec::{ParquetVersion, RootRepetition};
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
@@ -40,6 +40,7 @@ fn shared(most_rows: u64) -> ParquetShared {
         version: ParquetVersion::V2Latest,
         root_repetition: RootRepetition::Repeated,
         max_row_group_rows: NonZeroU64::new(most_rows).expect("at least one row"),
+        ..ParquetOptions::default()
     })
 }
 

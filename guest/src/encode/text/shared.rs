@@ -1,11 +1,15 @@
 //! What the text encoders of a session share.
 
 use super::cells::ColumnCells;
+use super::check;
 use super::plan::{self, Column, Zones};
-use crate::encode::EncodeError;
+use super::value::TextFormat;
+use crate::encode::{BadRow, EncodeError};
 use crate::ipc::TableSchema;
+use arrow_array::RecordBatch;
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 /// Plans of schemas in use at most: as many as a lane has open objects, and then some.
@@ -21,9 +25,31 @@ struct Shared {
     /// By the schema's address, which is not another's while the weak reference lives.
     plans: HashMap<*const TableSchema, (Weak<TableSchema>, Rc<Vec<Column>>)>,
     scratch: Scratch,
+    keeps_rows_whole: bool,
 }
 
 impl TextShared {
+    /// See [`Encoders::keep_rows_whole`](crate::encode::Encoders::keep_rows_whole).
+    pub(crate) fn keep_rows_whole(&self) {
+        self.0.borrow_mut().keeps_rows_whole = true;
+    }
+
+    pub(super) fn keeps_rows_whole(&self) -> bool {
+        self.0.borrow().keeps_rows_whole
+    }
+
+    /// The rows that have a value without a text in this format, up to `most` of them.
+    pub(crate) fn bad_rows(
+        &self,
+        schema: &Rc<TableSchema>,
+        batch: &RecordBatch,
+        rows: Range<usize>,
+        format: TextFormat,
+        most: usize,
+    ) -> Result<Vec<BadRow>, EncodeError> {
+        check::bad_rows(&self.plan(schema)?, batch, rows, format, most)
+    }
+
     /// The plan of a schema, made at its first use.
     pub(super) fn plan(&self, schema: &Rc<TableSchema>) -> Result<Rc<Vec<Column>>, EncodeError> {
         let shared = &mut *self.0.borrow_mut();

@@ -218,7 +218,7 @@ fn push_json_text<D: Drain>(out: &mut Vec<u8>, text: &[u8], html: Html, drain: &
 }
 
 /// Appends base64, with the quotes of the format.
-fn push_encoded<D: Drain>(out: &mut Vec<u8>, bytes: &[u8], format: TextFormat, drain: &mut D) -> Result<(), D::Error> {
+pub(crate) fn push_encoded<D: Drain>(out: &mut Vec<u8>, bytes: &[u8], format: TextFormat, drain: &mut D) -> Result<(), D::Error> {
     out.extend(format.quote());
     push_in_pieces(out, bytes, drain, anywhere, push_base64)?;
     out.extend(format.quote());
@@ -261,7 +261,7 @@ impl Ints<'_> {
 }
 
 impl Decimals<'_> {
-    fn push(self, out: &mut Vec<u8>, row: usize, ty: DecimalType) {
+    pub(crate) fn push(self, out: &mut Vec<u8>, row: usize, ty: DecimalType) {
         match self {
             Self::D32(values) => push_decimal128(out, i128::from(values[row]), ty),
             Self::D64(values) => push_decimal128(out, i128::from(values[row]), ty),

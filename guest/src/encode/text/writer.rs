@@ -2,11 +2,15 @@
 
 use super::bind::{ColumnReader, Values};
 use super::cells::{CellSource, ColumnCells, MAX_END, RowWriter, STAGING_BYTES};
-use super::frame::Frame;
+use super::check::{can_fail, problem_of};
+use super::drain::ValueError;
+use super::frame::{Frame, Separators};
 use super::kernel;
 use super::long::{self, LONG_ROW_BYTES, LongError};
 use super::plan::Column;
 use super::shared::{Scratch, TextShared};
+use super::string::Html;
+use super::value::TextFormat;
 use crate::encode::{Encode, EncodeError, Output};
 use crate::host::ObjectFacts;
 use crate::ipc::TableSchema;
@@ -34,6 +38,8 @@ pub(crate) struct TextEncoder {
     frame: Rc<Frame>,
     shared: TextShared,
     begun: bool,
+    /// Does a row that has no text leave no trace?
+    keeps_rows_whole: bool,
 }
 
 impl TextEncoder {
@@ -44,7 +50,7 @@ impl TextEncoder {
         frame: impl FnOnce(&TableSchema) -> Frame,
     ) -> Result<Self, EncodeError> {
         let plan = shared.plan(schema)?;
-        Ok(Self { plan, frame: Rc::new(frame(schema)), shared: shared.clone(), begun: false })
+        Ok(Self { plan, frame: Rc::new(frame(schema)), shared: shared.clone(), begun: false, keeps_rows_whole: shared.keeps_rows_whole() })
     }
 }
 
@@ -60,18 +66,22 @@ impl Encode for TextEncoder {
             readers.push(reader);
         }
         let scratch = &mut *self.shared.scratch();
-        let mut job = Job { plan: &self.plan, frame: &self.frame, readers: &readers, scratch, out };
+        let keeps_rows_whole = self.keeps_rows_whole;
+        let mut job = Job { plan: &self.plan, frame: &self.frame, readers: &readers, scratch, out, keeps_rows_whole };
         job.scratch.staged = 0;
         // A record without rows is a record: its object holds the names of the columns.
         if !self.begun {
             job.stage(&self.frame.header)?;
         }
-        if !rows.is_empty() {
-            job.write(rows)?;
+        let written = if rows.is_empty() { Ok(()) } else { job.write(rows) };
+        match written {
+            Err(error @ EncodeError::Row { .. }) if !keeps_rows_whole => return Err(EncodeError::Data(error.to_string())),
+            // What is staged is whole rows.
+            Ok(()) | Err(EncodeError::Row { .. }) => job.flush()?,
+            Err(_) => return written,
         }
-        job.flush()?;
         self.begun = true;
-        Ok(())
+        written
     }
 
     fn held_bytes(&self) -> usize {
@@ -98,6 +108,7 @@ struct Job<'a> {
     readers: &'a [ColumnReader<'a>],
     scratch: &'a mut Scratch,
     out: &'a mut dyn Output,
+    keeps_rows_whole: bool,
 }
 
 impl Job<'_> {
@@ -124,9 +135,26 @@ impl Job<'_> {
         self.readers.iter().map(|reader| reader.weight(rows.clone())).fold(0, usize::saturating_add)
     }
 
+    fn format(&self) -> TextFormat {
+        match self.frame.separators {
+            Separators::Csv { .. } => TextFormat::Csv,
+            Separators::Json => TextFormat::Json(Html::Raw),
+        }
+    }
+
     /// Encodes a row that is too long to be held as text.
     fn long_row(&mut self, row: usize) -> Result<(), EncodeError> {
         let (frame, readers, plan) = (self.frame, self.readers, self.plan);
+        let refuse =
+            |column: usize, error: ValueError| EncodeError::Row { from: row, column: plan[column].name.clone(), reason: error.to_string() };
+        if self.keeps_rows_whole {
+            // Once a piece has left, it is too late.
+            let format = self.format();
+            let mut fallible = (0..readers.len()).filter(|column| can_fail(&plan[*column].kind, format));
+            if let Some((column, error)) = fallible.find_map(|column| Some((column, problem_of(&readers[column], row, format)?))) {
+                return Err(refuse(column, error));
+            }
+        }
         let mut text = std::mem::take(&mut self.scratch.spare);
         let mut cells = Cells::of(frame);
         for (prefix, column) in &frame.pieces {
@@ -138,7 +166,7 @@ impl Job<'_> {
             }
             long::write_cell(&readers[*column], row, frame.separators, &mut text, &mut |bytes| self.stage(bytes)).map_err(|error| {
                 match error {
-                    LongError::Value(error) => EncodeError::Data(format!("column `{}`: {error}", plan[*column].name)),
+                    LongError::Value(error) => refuse(*column, error),
                     LongError::Encode(error) => error,
                 }
             })?;
@@ -162,8 +190,10 @@ impl Job<'_> {
         for (prefix, column) in &self.frame.pieces {
             let lane = &mut self.scratch.lanes[*column];
             lane.clear(&mut kept);
-            kernel::fill(lane, &self.readers[*column], rows.clone(), self.frame.separators, &mut self.scratch.spare)
-                .map_err(|error| EncodeError::Data(format!("column `{}`: {error}", self.plan[*column].name)))?;
+            // Nothing of the block has been staged.
+            kernel::fill(lane, &self.readers[*column], rows.clone(), self.frame.separators, &mut self.scratch.spare).map_err(|error| {
+                EncodeError::Row { from: rows.start, column: self.plan[*column].name.clone(), reason: error.to_string() }
+            })?;
             lane.measure(&mut self.scratch.at);
             constant += prefix.len() + 2 * usize::from(lane.quoted);
         }

@@ -27,6 +27,14 @@ fn text(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(BinaryArray::from_iter(values.iter().map(|value| value.map(str::as_bytes))))
 }
 
+#[track_caller]
+fn routed(divided: Divided) -> Routed {
+    match divided {
+        Divided::Rows(routed) => routed,
+        Divided::Unkeyed(unkeyed) => panic!("{unkeyed:?}"),
+    }
+}
+
 fn ids(count: usize) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(0..i64::try_from(count).expect("few")))
 }
@@ -35,11 +43,12 @@ fn ids(count: usize) -> ArrayRef {
 fn divided(path: &str, columns: &[(&str, ArrayRef)]) -> Result<Vec<(String, Vec<i64>)>, String> {
     let path = PathTemplate::parse(path).unwrap_or_else(|problems| panic!("{path}: {problems:?}"));
     let (schema, batch) = table(columns);
-    let route = Router::new(path.partition_fields(), true).route(&schema).map_err(|Unroutable(why)| why)?;
+    let route = Router::new(path.partition_fields(), true, false).route(&schema).map_err(|Unroutable(why)| why)?;
     let mut found = Vec::new();
     let mut bytes = 0;
     let all = Rows { bytes: 1_000_003, batch };
-    let divided = route.divide(all, |routed| {
+    let divided = route.divide(&all, |divided| {
+        let routed = routed(divided);
         let values: Vec<&str> = routed.partition.0.iter().map(|value| value.as_deref().unwrap_or("-")).collect();
         let ids = routed.batch.column_by_name("id").expect("an id").as_primitive::<Int64Type>().slice(routed.rows.start, routed.rows.len());
         found.push((values.join("|"), ids.values().to_vec()));
@@ -107,19 +116,20 @@ fn columns_in_keys_may_be_left_out_of_the_objects() {
     let path = PathTemplate::parse("{{COLUMN:c}}/{{YEAR:d}}/{{UUID}}").expect("a path");
     let (schema, batch) =
         table(&[("c", text(&[Some("x"), Some("y"), Some("x")])), ("d", Arc::new(Date32Array::from(vec![0; 3]))), ("id", ids(3))]);
-    let route = Router::new(path.partition_fields(), false).route(&schema).expect("possible");
+    let route = Router::new(path.partition_fields(), false, false).route(&schema).expect("possible");
     let names: Vec<&String> = route.written(&schema).logical.fields().iter().map(|field| field.name()).collect();
     assert_eq!(names, ["d", "id"], "a year says less than the date");
     let mut columns = Vec::new();
     route
-        .divide(Rows { batch, bytes: 10 }, |routed| {
+        .divide(&Rows { batch, bytes: 10 }, |divided| {
+            let routed = routed(divided);
             columns.push((routed.batch.num_columns(), routed.rows.len()));
             Ok::<_, Unroutable>(())
         })
         .expect("divided");
     assert_eq!(columns, [(2, 2), (2, 1)]);
     let (schema, _) = table(&[("c", text(&[None]))]);
-    let error = Router::new(path.partition_fields(), false).route(&schema).expect_err("nothing is left").0;
+    let error = Router::new(path.partition_fields(), false, false).route(&schema).expect_err("nothing is left").0;
     assert!(error.contains("nothing is left to write"), "{error}");
 }
 
@@ -128,10 +138,11 @@ fn sorted_rows_are_not_copied() {
     let path = PathTemplate::parse("{{COLUMN:c}}/{{UUID}}").expect("a path");
     let (schema, batch) = table(&[("c", text(&[Some("x"), Some("x"), Some("y")])), ("id", ids(3))]);
     let before = batch.column(1).to_data().buffers()[0].as_ptr();
-    let route = Router::new(path.partition_fields(), true).route(&schema).expect("possible");
+    let route = Router::new(path.partition_fields(), true, false).route(&schema).expect("possible");
     let mut ranges = Vec::new();
     route
-        .divide(Rows { batch, bytes: 9 }, |routed| {
+        .divide(&Rows { batch, bytes: 9 }, |divided| {
+            let routed = routed(divided);
             assert_eq!(routed.batch.column(1).to_data().buffers()[0].as_ptr(), before);
             ranges.push((routed.rows, routed.bytes));
             Ok::<_, Unroutable>(())

@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) configuration: Configuration,
     /// The path of objects with its placeholders; empty if the component does not say.
     pub(super) path: String,
+    /// The path of rows that cannot be written, if they have a place.
+    pub(super) quarantine: Option<String>,
     /// What each object is sent with; without a value, one of its own.
     pub(super) headers: Vec<(String, Option<String>)>,
     pub(super) warnings: Vec<Warning>,
@@ -43,6 +45,8 @@ pub(super) struct Rehearsed {
     report: WriteReport,
     /// The keys of each table, as shown.
     keys: Vec<Vec<String>>,
+    /// Those of its rows in quarantine.
+    quarantine_keys: Vec<Vec<String>>,
     /// The keys of objects beside those of the tables, such as manifests.
     records: Vec<String>,
     /// How many of them are not kept.
@@ -54,17 +58,24 @@ impl Rehearsed {
     pub(super) fn new(report: WriteReport, store: &KeyStore, configuration: &Configuration, text: &SpecText, sync: &SyncContext) -> Self {
         let commit = &configuration.commit;
         let randomness = Randomness { sync_id: &sync.sync_id, known: [&text.key, &commit.id] };
-        let shown =
-            |table: &TableReport| table.receipts.iter().map(|receipt| randomness.shown(receipt.key.as_str(), &table.table)).collect();
-        let keys = report.tables.iter().map(shown).collect();
+        let shown = |table: &TableReport, receipts: &[Receipt]| {
+            receipts.iter().map(|receipt| randomness.shown(receipt.key.as_str(), &table.table)).collect()
+        };
+        let keys = report.tables.iter().map(|table| shown(table, &table.receipts)).collect();
+        let quarantine_keys = report.tables.iter().map(|table| shown(table, &table.quarantine.receipts)).collect();
         // Only with these are there objects that are neither a table's nor named by the configuration; then the report has every receipt.
         let has_records = commit.manifest.is_some() || commit.pending.is_some();
         let (all, left_out) = if has_records { store.keys() } else { Default::default() };
-        let of_tables: BTreeSet<&str> = report.tables.iter().flat_map(|table| &table.receipts).map(|it| it.key.as_str()).collect();
+        let of_tables: BTreeSet<&str> = report
+            .tables
+            .iter()
+            .flat_map(|table| table.receipts.iter().chain(&table.quarantine.receipts))
+            .map(|it| it.key.as_str())
+            .collect();
         let test = configuration.test_object.as_ref().map(|object| object.key.as_str());
         let is_record = |key: &&String| !of_tables.contains(key.as_str()) && test != Some(key.as_str());
         let records = all.iter().filter(is_record).map(|key| randomness.shown(key, "")).collect();
-        Self { report, keys, records, records_left_out: left_out }
+        Self { report, keys, quarantine_keys, records, records_left_out: left_out }
     }
 }
 
@@ -99,8 +110,12 @@ impl Plan {
         let mut lines = vec![
             format!("{}{format} ({content_type}) into {}: {path}", names.concat(), place(target)),
             "As into an empty bucket; nothing was sent.".to_owned(),
-            String::new(),
         ];
+        if let Some(quarantine) = &self.quarantine {
+            let rows = self.configuration.quarantine_rows.unwrap_or_default();
+            lines.push(format!("Rows that cannot be written, up to {} of each table: {quarantine}", HumanCount(rows)));
+        }
+        lines.push(String::new());
         match &self.rehearsed {
             Some(rehearsed) => lines.extend(rehearsed.lines()),
             None => lines.push("Tables and rows are known only to the source.".to_owned()),
@@ -127,6 +142,7 @@ impl Plan {
             "region": target.region,
             "endpoint": target.endpoint,
             "path": self.path,
+            "quarantine": self.quarantine,
             "format": format,
             "content_type": content_type,
             "test_object": test_object.as_ref().map(|object| &object.key),
@@ -150,10 +166,14 @@ impl Rehearsed {
         let tables = self.report.tables.len();
         let sum = format!("{} of {} in {}", plural(rows, "row"), plural(tables as u64, "table"), plural(objects, "object"));
         let mut lines = vec![format!("{sum} ({}):", HumanBytes(bytes))];
-        for (table, keys) in self.report.tables.iter().zip(&self.keys).take(TABLES_SHOWN) {
+        for ((table, keys), in_quarantine) in self.report.tables.iter().zip(&self.keys).zip(&self.quarantine_keys).take(TABLES_SHOWN) {
             let size = format!("{}, {}", plural(table.rows_confirmed, "row"), HumanBytes(table.bytes));
             lines.push(format!("  {}: {}, {size}", table.table, plural(table.objects, "object")));
-            lines.extend(key_lines(table, keys));
+            lines.extend(key_lines(&table.receipts, table.objects, keys));
+            if table.quarantine.objects > 0 {
+                lines.push(format!("    in quarantine {}:", plural(table.quarantine.rows, "row")));
+                lines.extend(key_lines(&table.quarantine.receipts, table.quarantine.objects, in_quarantine));
+            }
         }
         if let Some(more @ 1..) = tables.checked_sub(TABLES_SHOWN) {
             lines.push(format!("  ... and {more} more tables; `--json` lists them"));
@@ -171,7 +191,8 @@ impl Rehearsed {
     fn json(&self) -> Value {
         let [rows, objects, bytes] = self.totals();
         let object = |(receipt, key): (&Receipt, &String)| json!({ "key": key, "rows": receipt.rows, "bytes": receipt.bytes });
-        let table = |(table, keys): (&TableReport, &Vec<String>)| {
+        let table = |((table, keys), in_quarantine): ((&TableReport, &Vec<String>), &Vec<String>)| {
+            let quarantine = &table.quarantine;
             json!({
                 "table": table.table,
                 "rows": table.rows_confirmed,
@@ -179,6 +200,8 @@ impl Rehearsed {
                 "bytes": table.bytes,
                 "keys": table.receipts.iter().zip(keys).map(object).collect::<Vec<_>>(),
                 "keys_left_out": table.objects.saturating_sub(table.receipts.len() as u64),
+                "rows_quarantined": quarantine.rows,
+                "quarantine_keys": quarantine.receipts.iter().zip(in_quarantine).map(object).collect::<Vec<_>>(),
                 "failure": table.failure.as_ref().map(|failure| &failure.message),
             })
         };
@@ -186,7 +209,7 @@ impl Rehearsed {
             "rows": rows,
             "objects": objects,
             "bytes": bytes,
-            "tables": self.report.tables.iter().zip(&self.keys).map(table).collect::<Vec<_>>(),
+            "tables": self.report.tables.iter().zip(&self.keys).zip(&self.quarantine_keys).map(table).collect::<Vec<_>>(),
             "records": self.records,
             "records_left_out": self.records_left_out,
         })
@@ -194,9 +217,9 @@ impl Rehearsed {
 }
 
 /// The first keys of a table; equal ones, which differ in what is random, as one line.
-fn key_lines(table: &TableReport, keys: &[String]) -> Vec<String> {
+fn key_lines(receipts: &[Receipt], objects: u64, keys: &[String]) -> Vec<String> {
     let mut groups: Vec<(&str, u64, u64, u64)> = Vec::new();
-    for (receipt, key) in table.receipts.iter().zip(keys) {
+    for (receipt, key) in receipts.iter().zip(keys) {
         if let Some((_, count, rows, bytes)) = groups.iter_mut().find(|group| group.0 == key.as_str()) {
             (*count, *rows, *bytes) = (*count + 1, *rows + receipt.rows, *bytes + receipt.bytes);
         } else if groups.len() < KEYS_SHOWN {
@@ -209,7 +232,7 @@ fn key_lines(table: &TableReport, keys: &[String]) -> Vec<String> {
     };
     let mut lines: Vec<String> = groups.iter().map(shown).collect();
     let listed: u64 = groups.iter().map(|group| group.1).sum();
-    if let Some(more @ 1..) = table.objects.checked_sub(listed) {
+    if let Some(more @ 1..) = objects.checked_sub(listed) {
         lines.push(format!("    ... and {} more; `--json` lists them", HumanCount(more)));
     }
     lines

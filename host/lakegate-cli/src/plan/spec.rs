@@ -1,7 +1,9 @@
 //! What the text of a spec says that the host is not told by the component: the path with its placeholders, and the limits of an object.
 
+use super::super::exit::CliError;
 use super::keys::fixed_folder;
 use lakegate::spec::Configuration;
+use lakegate::{Destination, SyncContext};
 use serde_json::{Map, Value};
 
 /// The names that stand in the key of the test object for what they are.
@@ -9,15 +11,17 @@ const TEST_NAMES: [(&str, &str); 2] = [("TEST_TABLE", "{{TABLE}}"), ("TEST_UUID"
 
 /// See the module. Of a component other than ours nothing is known but what it says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SpecText {
+pub(crate) struct SpecText {
     /// The path of objects, complete; empty if it is not known.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// What the component has appended to a path without `{{TABLE}}`.
     pub(super) appended: Option<String>,
     /// The folder that all keys share.
     pub(super) folder: String,
     /// The same of manifests.
     pub(super) manifest_folder: Option<String>,
+    /// The path of rows that cannot be written, if they have a place.
+    pub(super) quarantine: Option<String>,
     /// When an object ends.
     pub(super) limits: Limits,
 }
@@ -31,17 +35,33 @@ pub(super) struct Limits {
 }
 
 /// The value of a field. Names are case-insensitive, and the last one wins.
-pub(super) fn field<'a>(spec: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(crate) fn field<'a>(spec: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     spec.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 impl SpecText {
+    /// Of a spec that `destination`, with our own component, accepts.
+    ///
+    /// # Errors
+    /// It does not accept it.
+    pub(crate) async fn of(destination: &Destination, spec: &str, sync: SyncContext) -> Result<Self, CliError> {
+        let spec: Map<String, Value> = serde_json::from_str(spec).unwrap_or_default();
+        let mut tested = spec.clone();
+        tested.retain(|name, _| !name.eq_ignore_ascii_case("test_write"));
+        tested.insert("test_write".to_owned(), true.into());
+        let tested = destination.configure(&Value::Object(tested).to_string(), sync).await?;
+        let schema = serde_json::from_str(&destination.spec_schema().await?).unwrap_or_default();
+        Ok(Self::new(&spec, &tested, &schema))
+    }
+
     /// Of a spec that our own component has checked. `tested` is what it made of the same spec with a test object; `schema` has the defaults.
     pub(super) fn new(spec: &Map<String, Value>, tested: &Configuration, schema: &Value) -> Self {
         let path = field(spec, "path").and_then(Value::as_str).unwrap_or_default();
         let test_key = tested.test_object.as_ref().map_or("", |object| object.key.as_str());
         let appended = (!path.contains(TEST_NAMES[0].1)).then(|| appended(test_key));
         let key = format!("{path}{}", appended.as_deref().unwrap_or_default());
+        let quarantine = field(spec, "quarantine").and_then(Value::as_object).and_then(|quarantine| field(quarantine, "path"));
+        let quarantine = quarantine.filter(|_| tested.quarantine_rows.is_some()).and_then(Value::as_str);
         let manifest = field(spec, "manifest").and_then(Value::as_object).and_then(|manifest| field(manifest, "path"));
         let value = |name: &str| {
             let default = schema.get("properties").and_then(|fields| fields.get(name)).and_then(|field| field.get("default"));
@@ -54,6 +74,7 @@ impl SpecText {
             key,
             appended,
             manifest_folder: manifest.and_then(Value::as_str).map(|path| fixed_folder(path).to_owned()),
+            quarantine: quarantine.map(str::to_owned),
             limits: Limits { rows: number("batch_size"), bytes: number("batch_size_bytes"), age },
         }
     }

@@ -153,7 +153,7 @@ mod tests {
 
     fn spec(key: &str) -> SpecText {
         let limits = Limits { rows: 10_000, bytes: 50 << 20, age: "30s".to_owned() };
-        SpecText { key: key.to_owned(), appended: None, folder: "raw/".to_owned(), manifest_folder: None, limits }
+        SpecText { key: key.to_owned(), appended: None, folder: "raw/".to_owned(), manifest_folder: None, quarantine: None, limits }
     }
 
     const UUID: &str = "raw/{{TABLE}}/{{UUID}}";

@@ -372,6 +372,7 @@ impl<'a> Step<'a> {
                 FinishedWrite::Store(report) => {
                     let summary = Summary::new(&report, elapsed);
                     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
+                    summary.quarantined().iter().for_each(|line| run.console.say(line));
                     if let Some(line) = summary.committed_before() {
                         run.console.say(&line);
                     }

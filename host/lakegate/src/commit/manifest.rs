@@ -165,6 +165,8 @@ impl CommitInfo {
             let mut add = |name: &str, value: Option<Value>| value.map(|value| ours.insert(name.to_owned(), value));
             add("sync_id", self.attempt.is_some().then(|| json!(self.sync_id)));
             add("attempt", self.attempt.as_ref().map(|attempt| json!(attempt)));
+            let in_quarantine = || json!({"rows": table.quarantine.rows, "urls": self.quarantine_urls(table)});
+            add("quarantined", (table.quarantine.objects > 0).then(in_quarantine));
             add("shard", self.shard.map(|(number, count)| json!(format!("{number}/{count}"))));
             add("finished", self.finished.map(|finished| json!(rfc3339(finished))));
             add("parts", (!parts.is_empty()).then(|| json!(parts.iter().map(|part| self.url(part)).collect::<Vec<_>>())));
@@ -173,6 +175,13 @@ impl CommitInfo {
         }
         text.push_str("}\n");
         Record { key: key.to_owned(), bytes: text.into_bytes() }
+    }
+
+    /// The URLs of the objects with the rows of a table that could not be written, in the order of their keys.
+    fn quarantine_urls(&self, table: &TableReport) -> Vec<String> {
+        let mut keys: Vec<&str> = table.quarantine.receipts.iter().map(|receipt| receipt.key.as_str()).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|key| self.url(key)).collect()
     }
 
     /// The URLs of a table's objects, one a line: what Athena, Trino and BigQuery take for a table or a load.
@@ -228,6 +237,7 @@ fn json_of(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::ledger::QuarantineReport;
     use crate::storage::checksum::{Checksum, ChecksumAlgorithm};
     use crate::storage::object::ObjectKey;
     use crate::storage::target::ObjectFacts;
@@ -296,6 +306,18 @@ mod tests {
         let bare = parsed(&info(false).manifest("m", &table)[0]);
         assert_eq!(bare.as_object().unwrap().keys().collect::<Vec<_>>(), ["entries"]);
         assert_eq!(bare["entries"][0].as_object().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn rows_in_quarantine_are_named_beside_the_entries_and_are_none_of_them() {
+        let quarantine = QuarantineReport { rows: 3, objects: 2, receipts: vec![receipt("q/2", 2), receipt("q/1", 1)] };
+        let table = TableReport { rows_in: 4, quarantine, ..table(vec![receipt("orders/1", 1)]) };
+        let manifest = parsed(&info(true).manifest("m/orders.json", &table)[0]);
+        assert_eq!(manifest["lakegate"]["quarantined"], json!({"rows": 3, "urls": ["s3://lake/q/1", "s3://lake/q/2"]}));
+        assert_eq!((manifest["entries"].as_array().unwrap().len(), &manifest["lakegate"]["rows_in"]), (1, &json!(4)));
+        assert_eq!(manifest["meta"]["record_count"], 1);
+        assert_eq!(info(true).symlink_list("l", &table).bytes, b"s3://lake/orders/1\n");
+        assert_eq!(parsed(&info(true).success_marker("s", &[&table]))["filenames"], json!(["/orders/1"]));
     }
 
     #[test]

@@ -9,12 +9,13 @@ use crate::delivery::context::{ObjectRules, RecordError, UploadContext};
 use crate::delivery::deferred::{DeferredObject, PendingObject};
 use crate::delivery::in_flight::InFlight;
 use crate::delivery::keys::Repetition;
-use crate::delivery::ledger::{Failure, FailureClass, Ledger, Receipt, TableReport, WriteReport};
+use crate::delivery::ledger::{Content, Failure, FailureClass, Ledger, Receipt, TableReport, WriteReport};
 use crate::delivery::staging::Staging;
 use crate::limits::MAX_REQUESTS;
 use crate::payload::spill::Spill;
 use crate::policy::authorize::Policy;
 use crate::policy::resources::MemoryHold;
+use crate::storage::headers::TableHeaders;
 use crate::storage::object::{IfExists, ObjectKey, OnExisting, PutObject};
 use crate::storage::target::{CommitKeys, CommitPlan, ManifestPlan, SyncContext};
 use crate::store::answer::{StoreError, StoreErrorKind};
@@ -174,7 +175,7 @@ pub async fn resume_commit(store: Arc<dyn Store>, key: ObjectKey) -> Result<Writ
     }
     let if_exists = record.create_only.map_or(IfExists::Replace, IfExists::Keep);
     let staging = Staging::within(0, Spill::None, None, MemoryHold::default());
-    let rules = ObjectRules { repetition: Repetition::Never, if_exists, deferred: false };
+    let rules = ObjectRules { repetition: Repetition::Never, if_exists, deferred: false, headers: TableHeaders::default() };
     let io = tokio::runtime::Handle::current();
     let hold = MemoryHold::default();
     let uploads = UploadContext::new(store.clone(), policy.clone(), staging, InFlight::new(0), rules, hold, io);
@@ -214,12 +215,14 @@ async fn complete(
     object: PendingObject,
     if_exists: IfExists,
     table: String,
-) -> Result<Receipt, StoreError> {
+) -> Result<(Receipt, Content), StoreError> {
+    let content = if object.is_quarantine { Content::Quarantine } else { Content::Data };
     let invalid = |message: String| StoreError { kind: StoreErrorKind::Rejected, message };
-    let put = PutObject::parse(&object.key, &object.content_type).map_err(|error| invalid(error.0))?;
+    let put = PutObject::parse(&object.key, &object.content_type);
+    let put = put.and_then(|put| put.encoded(object.content_encoding.as_deref())).map_err(|error| invalid(error.0))?;
     let put = policy.authorize(PutObject { if_exists, ..put }).map_err(|denied| invalid(denied.message))?;
     let stored = store.resume(&put, &object.upload).complete(object.parts, object.bytes).await?;
-    Ok(Receipt {
+    let receipt = Receipt {
         table,
         key: put.get().key.clone(),
         bytes: object.bytes,
@@ -229,26 +232,33 @@ async fn complete(
         was_there: stored.was_there,
         partition: object.partition,
         facts: object.facts,
-    })
+    };
+    Ok((receipt, content))
 }
 
-fn table_report(table: String, rows_in: u64, completed: Vec<Result<Receipt, StoreError>>) -> TableReport {
+fn table_report(table: String, rows_in: u64, completed: Vec<Result<(Receipt, Content), StoreError>>) -> TableReport {
     let mut report = TableReport { table, rows_in, ..TableReport::default() };
     for completed in completed {
         match completed {
-            Ok(receipt) => {
+            Ok((receipt, Content::Data)) => {
                 report.rows_confirmed += receipt.rows;
                 report.objects += 1;
                 report.bytes += receipt.bytes;
                 report.receipts.push(receipt);
+            }
+            Ok((receipt, Content::Quarantine)) => {
+                report.quarantine.rows += receipt.rows;
+                report.quarantine.objects += 1;
+                report.quarantine.receipts.push(receipt);
             }
             Err(error) => {
                 report.failure.get_or_insert_with(|| Failure::new(FailureClass::Storage, error.message));
             }
         }
     }
-    if report.failure.is_none() && report.rows_confirmed != rows_in {
-        let message = format!("the record has {} rows in objects, of {rows_in} that came in", report.rows_confirmed);
+    let found = report.rows_confirmed.saturating_add(report.quarantine.rows);
+    if report.failure.is_none() && found != rows_in {
+        let message = format!("the record has {found} rows in objects, of {rows_in} that came in");
         report.failure = Some(Failure::new(FailureClass::Unexpected, message));
     }
     report

@@ -136,8 +136,8 @@ impl CommitStage {
 
     /// The manifest of a table, and its list.
     async fn record(&self, info: &CommitInfo, table: &TableReport, keys: &CommitKeys) -> Result<(), Failure> {
-        if table.receipts.len() as u64 != table.objects {
-            let (kept, all) = (table.receipts.len(), table.objects);
+        let (kept, all) = (table.receipts.len() + table.quarantine.receipts.len(), table.objects + table.quarantine.objects);
+        if kept as u64 != all {
             let message = format!("the manifest would name {kept} of {all} objects: there is no memory for more of them in one write");
             return Err(Failure::new(FailureClass::Storage, message));
         }
@@ -158,6 +158,7 @@ impl CommitStage {
         let on_existing = if self.sync.repeatable { self.plan.create_only.unwrap_or(OnExisting::Verify) } else { OnExisting::Fail };
         let mut put = put_object(&record.key, content_type)?;
         put.if_exists = IfExists::Keep(on_existing);
+        let put = self.uploads.of_table(put, &table.table)?;
         let put = if self.sync.repeatable { put } else { self.attributed(put) };
         let key = put.key.clone();
         match self.uploads.put_record(put, record.bytes).await {

@@ -58,9 +58,15 @@ impl Deferred {
 pub(crate) struct PendingObject {
     pub(crate) key: String,
     pub(crate) content_type: String,
+    /// Records of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content_encoding: Option<String>,
     pub(crate) upload: UploadHandle,
     pub(crate) parts: Vec<Part>,
     pub(crate) bytes: u64,
     pub(crate) partition: Vec<(String, Option<String>)>,
+    /// Whether it holds rows that could not be written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_quarantine: bool,
     pub(crate) facts: ObjectFacts,
 }

@@ -1,8 +1,10 @@
 //! Rows in, rows claimed, rows confirmed: the books of a write, per table.
 //!
-//! A table has done well only if, at the end, rows in = rows claimed by finished objects = rows in objects that the store has confirmed.
+//! A table has done well only if, at the end, rows in = rows claimed by finished objects = rows in objects that the store has confirmed. Those in
+//! quarantine count among them, and are told apart.
 //! The first cause of a table's failure is kept and logged; what comes after it follows from it, or from a component that goes on and on.
 
+use super::watch::{TableEnded, WriteEnd, WriteWatch};
 use crate::limits::{MAX_FAILURE_BYTES, MAX_FAILURES_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES, TABLE_BOOK_BYTES};
 use crate::message::{InvalidMessage, invalid};
 use crate::policy::resources::MemoryHold;
@@ -13,6 +15,7 @@ use crate::storage::object::ObjectKey;
 use crate::storage::target::{ColumnFacts, ObjectFacts};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +45,16 @@ pub struct Receipt {
 /// Memory of a partition's value beside its texts.
 const PARTITION_VALUE_BYTES: usize = 48;
 
+/// What an object holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Rows of its table.
+    #[default]
+    Data,
+    /// Rows that could not be written.
+    Quarantine,
+}
+
 /// The calls of a guest that concern one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -64,6 +77,19 @@ pub enum FailureClass {
     Data,
     /// Where the rows come from: not all of them came in.
     Source,
+}
+
+impl FailureClass {
+    /// In machine-readable output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Denied => "denied",
+            Self::Storage => "storage",
+            Self::Data => "data",
+            Self::Source => "source",
+        }
+    }
 }
 
 /// Why a table failed: its first cause.
@@ -97,6 +123,8 @@ pub struct TableReport {
     pub table: String,
     /// Rows that came in.
     pub rows_in: u64,
+    /// Bytes of the messages that they came in.
+    pub bytes_in: u64,
     /// Rows in confirmed objects.
     pub rows_confirmed: u64,
     /// Confirmed objects.
@@ -105,6 +133,8 @@ pub struct TableReport {
     pub bytes: u64,
     /// The confirmed objects, in the order they were confirmed: as many as the session's options have room for.
     pub receipts: Vec<Receipt>,
+    /// The rows that could not be written. They and their objects are not counted above.
+    pub quarantine: QuarantineReport,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
     /// Its place among the failures.
@@ -113,6 +143,19 @@ pub struct TableReport {
     pub committed_before: Option<String>,
     /// The key of the manifest that this write has made of it.
     pub manifest: Option<String>,
+    /// When the first message of it came in, and when something last happened to it.
+    pub times: Option<(SystemTime, SystemTime)>,
+}
+
+/// Rows of a table that could not be written, and lie in quarantine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QuarantineReport {
+    /// Rows in confirmed objects.
+    pub rows: u64,
+    /// Confirmed objects.
+    pub objects: u64,
+    /// As many of them as the session's options have room for.
+    pub receipts: Vec<Receipt>,
 }
 
 /// How a write fared, table by table, in the order the tables first appeared.
@@ -163,8 +206,12 @@ pub struct Ledger {
     books: Mutex<Books>,
     settled: Notify,
     given_up: CancellationToken,
+    /// Rows of a table that may be in quarantine.
+    quarantine_rows: u64,
     /// Whose write it is.
     tenant: Option<Arc<Tenant>>,
+    /// Who hears of it.
+    watch: Option<Arc<WriteWatch>>,
 }
 
 #[derive(Debug, Default)]
@@ -192,16 +239,21 @@ const IN_THE_LOG: &str = "the log has the cause: the words of this write's failu
 #[derive(Debug, Default)]
 struct Account {
     rows_in: u64,
+    bytes_in: u64,
+    /// Those in quarantine among them.
     claimed: u64,
     confirmed: u64,
     objects: u64,
     bytes: u64,
     receipts: Vec<Receipt>,
+    claimed_for_quarantine: u64,
+    quarantine: QuarantineReport,
     failure: Option<(u64, Failure)>,
     stopped: bool,
     abandoned: bool,
     opened: bool,
     committed_before: Option<String>,
+    times: Option<(SystemTime, SystemTime)>,
 }
 
 impl Books {
@@ -251,6 +303,7 @@ impl Books {
             }
         }
         let account = self.account(table);
+        account.happens();
         let stops = stop && !account.stopped;
         account.stopped |= stop;
         if account.failure.is_some() {
@@ -269,6 +322,36 @@ impl Ledger {
         Self { books: Mutex::new(books), tenant, ..Self::default() }
     }
 
+    /// The same books, of which `watch` is told.
+    pub(crate) fn watched(self, watch: WriteWatch) -> Self {
+        Self { watch: Some(Arc::new(watch)), ..self }
+    }
+
+    /// Who hears of the write.
+    pub(crate) fn watch(&self) -> Option<&Arc<WriteWatch>> {
+        self.watch.as_ref()
+    }
+
+    /// Tells of all tables, whose uploads are settled, and of the end of the write. `report` has the tables; without one, the books are open because
+    /// the write was given up.
+    pub(crate) fn tell_end(&self, report: Option<&WriteReport>, how: WriteEnd) {
+        let Some(observer) = self.watch.as_ref().and_then(|watch| watch.observer.as_ref()) else { return };
+        match report {
+            Some(report) => report.tables.iter().for_each(|table| observer.table(&table.ended())),
+            None => {
+                let books = self.books();
+                let accounts = books.order.iter().filter_map(|table| books.accounts.get_key_value(table));
+                accounts.for_each(|(table, account)| observer.table(&account.ended(table)));
+            }
+        }
+        observer.end(how);
+    }
+
+    /// The same where so many rows of a table may be in quarantine.
+    pub(crate) fn with_quarantine(self, rows: u64) -> Self {
+        Self { quarantine_rows: rows, ..self }
+    }
+
     /// Tells of a table's failure. A tenant has as many tables as it likes to name.
     fn tell(&self, table: &str, error: &str, what: &str) {
         if let Some(Line { tenant, more }) = Line::of_table(self.tenant.as_deref()) {
@@ -281,11 +364,20 @@ impl Ledger {
         self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Rows (or, with 0, a schema) of a table came in. False if the table has failed: the rows are then not to be sent on.
+    /// As [`Ledger::admit_message`], for what is no message.
     ///
     /// # Errors
     /// There are too many tables.
     pub(crate) fn admit(&self, table: &Arc<str>, rows: u64) -> Result<bool, InvalidMessage> {
+        self.admit_message(table, rows, 0)
+    }
+
+    /// Rows (or, with 0, a schema) of a table came in, in a message of so many bytes. False if the table has failed: the rows are then not to be
+    /// sent on.
+    ///
+    /// # Errors
+    /// There are too many tables.
+    pub(crate) fn admit_message(&self, table: &Arc<str>, rows: u64, bytes: u64) -> Result<bool, InvalidMessage> {
         let mut books = self.books();
         books.make_room(table)?;
         // What headers claim may add up to anything.
@@ -295,6 +387,8 @@ impl Ledger {
             return Ok(false);
         }
         account.rows_in = account.rows_in.saturating_add(rows);
+        account.bytes_in = account.bytes_in.saturating_add(bytes);
+        account.happens();
         Ok(!account.stopped)
     }
 
@@ -346,24 +440,30 @@ impl Ledger {
     /// A finished object claims to hold rows of the table.
     ///
     /// # Errors
-    /// More are claimed than came in. The table has then failed.
-    pub(crate) fn claim(&self, table: &Arc<str>, rows: u64) -> Result<(), Failure> {
+    /// More are claimed than came in, or than may be in quarantine. The table has then failed.
+    pub(crate) fn claim(&self, table: &Arc<str>, rows: u64, content: Content) -> Result<(), Failure> {
         let mut books = self.books();
         let account = books.account(table);
         let claimed = account.claimed.saturating_add(rows);
-        if claimed > account.rows_in {
+        let in_quarantine = account.claimed_for_quarantine.saturating_add(if content == Content::Quarantine { rows } else { 0 });
+        let failure = if claimed > account.rows_in {
             let message = format!("the component claims {claimed} rows of {} that came in", account.rows_in);
-            let failure = Failure::new(FailureClass::Unexpected, message);
-            drop(books);
-            self.fail(table, failure.clone());
-            return Err(failure);
-        }
-        account.claimed = claimed;
-        Ok(())
+            Failure::new(FailureClass::Unexpected, message)
+        } else if in_quarantine > self.quarantine_rows {
+            let most = self.quarantine_rows;
+            let message = format!("{in_quarantine} of its rows cannot be written, and `quarantine.max_rows` has room for {most}");
+            Failure::new(FailureClass::Data, message)
+        } else {
+            (account.claimed, account.claimed_for_quarantine) = (claimed, in_quarantine);
+            return Ok(());
+        };
+        drop(books);
+        self.fail(table, failure.clone());
+        Err(failure)
     }
 
     /// The store has confirmed an object.
-    pub(crate) fn confirm(&self, table: &Arc<str>, receipt: Receipt) {
+    pub(crate) fn confirm(&self, table: &Arc<str>, receipt: Receipt, content: Content) {
         let mut books = self.books();
         books.totals.bytes += receipt.bytes;
         books.totals.objects += 1;
@@ -371,11 +471,22 @@ impl Ledger {
         let kept = books.receipt_room.checked_sub(bytes).filter(|_| books.hold.grow(bytes));
         books.receipt_room = kept.unwrap_or(books.receipt_room);
         let account = books.account(table);
-        account.confirmed += receipt.rows;
-        account.objects += 1;
-        account.bytes += receipt.bytes;
+        account.happens();
+        let receipts = match content {
+            Content::Data => {
+                account.confirmed += receipt.rows;
+                account.objects += 1;
+                account.bytes += receipt.bytes;
+                &mut account.receipts
+            }
+            Content::Quarantine => {
+                account.quarantine.rows += receipt.rows;
+                account.quarantine.objects += 1;
+                &mut account.quarantine.receipts
+            }
+        };
         if kept.is_some() {
-            account.receipts.push(receipt);
+            receipts.push(receipt);
         }
     }
 
@@ -449,7 +560,7 @@ impl Ledger {
         // What failed afterwards was cut off.
         let failed: HashMap<&str, &Failure> = failed.iter().map(|(table, failure)| (&**table, failure)).collect();
         tables.iter_mut().for_each(|table| table.failure = failed.get(table.table.as_str()).map(|failure| (*failure).clone()));
-        tables.retain(|table| table.failure.is_some() || table.objects > 0);
+        tables.retain(|table| table.failure.is_some() || table.objects + table.quarantine.objects > 0);
         WriteReport { tables }
     }
 
@@ -473,9 +584,11 @@ impl Ledger {
         let mut books = self.books();
         for table in books.order.clone() {
             let account = books.account(&table);
-            let (rows_in, claimed, confirmed) = (account.rows_in, account.claimed, account.confirmed);
-            if account.failure.is_none() && !(rows_in == claimed && claimed == confirmed) {
-                let message = format!("the books do not add up: {rows_in} rows in, {claimed} claimed, {confirmed} confirmed");
+            let (rows_in, claimed, confirmed, quarantined) = (account.rows_in, account.claimed, account.confirmed, account.quarantine.rows);
+            if account.failure.is_none() && !(rows_in == claimed && claimed == confirmed.saturating_add(quarantined)) {
+                let in_quarantine = if quarantined > 0 { format!(", {quarantined} in quarantine") } else { String::new() };
+                let message =
+                    format!("the books do not add up: {rows_in} rows in, {claimed} claimed, {confirmed} confirmed{in_quarantine}");
                 if !self.is_given_up() {
                     self.tell(&table, &message, THE_TABLE_FAILED);
                 }
@@ -499,20 +612,60 @@ impl Receipt {
     }
 }
 
+impl TableReport {
+    fn ended(&self) -> TableEnded<'_> {
+        TableEnded {
+            table: &self.table,
+            times: self.times,
+            rows_in: self.rows_in,
+            bytes_in: self.bytes_in,
+            rows_confirmed: self.rows_confirmed,
+            bytes: self.bytes,
+            objects: self.objects,
+            failure: self.failure.as_ref().map(|failure| (failure.class.name(), failure.message.as_str())),
+        }
+    }
+}
+
 impl Account {
+    /// Something happens to the table.
+    fn happens(&mut self) {
+        let now = lakegate_base::clock::now();
+        self.times = Some((self.times.map_or(now, |(first, _)| first), now));
+    }
+
+    /// Of a write that is given up.
+    fn ended<'a>(&'a self, table: &'a str) -> TableEnded<'a> {
+        let failure = self.failure.as_ref().map(|(_, failure)| (failure.class.name(), failure.message.as_str()));
+        let given_up = (self.confirmed < self.rows_in).then_some(("given_up", "the write was given up"));
+        TableEnded {
+            table,
+            times: self.times,
+            rows_in: self.rows_in,
+            bytes_in: self.bytes_in,
+            rows_confirmed: self.confirmed,
+            bytes: self.bytes,
+            objects: self.objects,
+            failure: failure.or(given_up),
+        }
+    }
+
     fn report(self, table: &str) -> TableReport {
         let (failed_as, failure) = self.failure.map_or((0, None), |(number, failure)| (number, Some(failure)));
         TableReport {
             table: table.to_owned(),
             rows_in: self.rows_in,
+            bytes_in: self.bytes_in,
             rows_confirmed: self.confirmed,
             objects: self.objects,
             bytes: self.bytes,
             receipts: self.receipts,
+            quarantine: self.quarantine,
             failure,
             failed_as,
             committed_before: self.committed_before,
             manifest: None,
+            times: self.times,
         }
     }
 }
@@ -552,9 +705,9 @@ mod tests {
     fn check(rows_in: u64, claimed: u64, confirmed: u64, failure: Option<&str>) {
         let (ledger, table) = (Ledger::default(), Arc::from("t"));
         ledger.admit(&table, rows_in).unwrap();
-        let claim = ledger.claim(&table, claimed);
+        let claim = ledger.claim(&table, claimed, Content::Data);
         if confirmed > 0 {
-            ledger.confirm(&table, receipt(confirmed));
+            ledger.confirm(&table, receipt(confirmed), Content::Data);
         }
         let report = ledger.audit();
         assert_eq!(report.failures().map(|(_, failure)| failure.message.as_str()).next(), failure);
@@ -571,11 +724,41 @@ mod tests {
     }
 
     #[test]
+    fn rows_in_quarantine_add_up_with_the_others_and_only_so_many_may_be_there() {
+        // Rows in, then data and quarantine as claimed and as confirmed.
+        let check = |rows_in: u64, claimed: [u64; 2], confirmed: [u64; 2], failure: Option<&str>| {
+            let ledger = Ledger::new(None, MemoryHold::default(), 1 << 20).with_quarantine(3);
+            let table = Arc::from("t");
+            ledger.admit(&table, rows_in).unwrap();
+            for ((content, claimed), confirmed) in [Content::Data, Content::Quarantine].into_iter().zip(claimed).zip(confirmed) {
+                if ledger.claim(&table, claimed, content).is_ok() && confirmed > 0 {
+                    ledger.confirm(&table, receipt(confirmed), content);
+                }
+            }
+            let report = ledger.audit();
+            assert_eq!(report.failures().map(|(_, failure)| failure.message.as_str()).next(), failure);
+            let found = &report.tables[0];
+            if failure.is_none() {
+                assert_eq!([found.rows_confirmed, found.quarantine.rows], confirmed);
+                let objects = [(found.objects, found.receipts.len()), (found.quarantine.objects, found.quarantine.receipts.len())];
+                assert_eq!(objects, confirmed.map(|rows| if rows > 0 { (1, 1) } else { (0, 0) }));
+            }
+        };
+        check(5, [3, 2], [3, 2], None);
+        check(3, [0, 3], [0, 3], None);
+        check(5, [3, 2], [3, 0], Some("the books do not add up: 5 rows in, 5 claimed, 3 confirmed"));
+        check(5, [3, 2], [0, 2], Some("the books do not add up: 5 rows in, 5 claimed, 0 confirmed, 2 in quarantine"));
+        check(5, [3, 1], [3, 1], Some("the books do not add up: 5 rows in, 4 claimed, 3 confirmed, 1 in quarantine"));
+        check(5, [3, 3], [3, 3], Some("the component claims 6 rows of 5 that came in"));
+        check(5, [1, 4], [1, 4], Some("4 of its rows cannot be written, and `quarantine.max_rows` has room for 3"));
+    }
+
+    #[test]
     fn what_landed_is_told_of_a_write_that_was_given_up() {
         let ledger = Ledger::default();
         let [whole, failed, cut, none]: [Arc<str>; 4] = ["whole", "failed", "cut", "none"].map(Arc::from);
         [&whole, &failed, &cut, &none].into_iter().for_each(|table| assert!(ledger.admit(table, 5).unwrap()));
-        [&whole, &cut].into_iter().for_each(|table| ledger.confirm(table, receipt(3)));
+        [&whole, &cut].into_iter().for_each(|table| ledger.confirm(table, receipt(3), Content::Data));
         ledger.fail(&failed, Failure::new(FailureClass::Data, "of itself"));
         let before = ledger.failures();
         ledger.give_up();
@@ -641,8 +824,8 @@ mod tests {
         for (room, kept) in [(0, 0), (one - 1, 0), (one, 1), (3 * one, 3), (u64::MAX, 9)] {
             let (ledger, table) = (Ledger::new(None, MemoryHold::default(), room), Arc::from("t"));
             ledger.admit(&table, 9).unwrap();
-            (0..9).for_each(|_| ledger.confirm(&table, receipt(1)));
-            ledger.claim(&table, 9).unwrap();
+            (0..9).for_each(|_| ledger.confirm(&table, receipt(1), Content::Data));
+            ledger.claim(&table, 9, Content::Data).unwrap();
             let report = ledger.audit();
             let found = &report.tables[0];
             assert_eq!((found.receipts.len(), found.objects, found.bytes, found.rows_confirmed), (kept, 9, 90, 9), "{room}");

@@ -6,8 +6,9 @@
 use super::context::{GIVEN_UP, UploadContext, still_wanted};
 use super::job::{Command, Job, Start};
 use super::keys::OpenKey;
-use super::ledger::{Call, Failure, FailureClass, Ledger};
+use super::ledger::{Call, Content, Failure, FailureClass, Ledger};
 use super::staging::StagedPart;
+use super::watch::{ObjectWatch, Rotation};
 use crate::cpu::scheduler::spawn_metered;
 use crate::limits::{JOB_BYTES, OPEN_OBJECT_BYTES};
 use crate::policy::denied::Denied;
@@ -39,6 +40,8 @@ pub struct Upload {
     failed: Arc<OnceLock<StoreErrorKind>>,
     /// A tenant's; the job has the other end.
     reservation: Option<Arc<Reservation>>,
+    /// Before the state: once that is dropped, the write may end.
+    watch: Option<Arc<ObjectWatch>>,
     state: State,
     parts: u32,
     bytes: u64,
@@ -53,7 +56,7 @@ enum State {
     /// Not yet: the object may still become one put.
     Small(Start),
     /// The job has the first part.
-    Running(mpsc::UnboundedSender<Command>, Arc<str>, Arc<Ledger>),
+    Running(mpsc::UnboundedSender<Command>, Arc<str>, Arc<Ledger>, Content),
     /// Only while the state changes.
     Moving,
 }
@@ -62,7 +65,7 @@ impl Upload {
     /// Checks and authorises what the guest asked for.
     ///
     /// # Errors
-    /// `invalid`: no good key or content type, or the key is being written. `denied`: the policy. The table has then failed.
+    /// `invalid`: no good key, content type or content encoding, or the key is being written. `denied`: the policy. The table has then failed.
     pub(crate) fn open(
         uploads: &Arc<UploadContext>,
         attributes: &ObjectAttributes,
@@ -78,8 +81,10 @@ impl Upload {
             return Err(refuse(FailureClass::Unexpected, PutError::Invalid(problem)));
         }
         let request = PutObject::parse(&attributes.key, &attributes.content_type);
+        let request = request.and_then(|request| request.encoded(attributes.content_encoding.as_deref()));
         let mut request = request.map_err(|error| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
         request.if_exists = uploads.if_exists;
+        let request = uploads.headers.on_put(request, table).map_err(|message| refuse(FailureClass::Data, PutError::Invalid(message)))?;
         let key = request.key.clone();
         let deny = |denied: Denied| {
             uploads.policy.audit_denial(&denied, Some(key.as_str()));
@@ -96,6 +101,7 @@ impl Upload {
             .open(&put.get().key, table)
             .map_err(|taken| refuse(FailureClass::Data, PutError::Invalid(format!("the key {:?} {taken}", put.get().key.as_str()))))?;
         let unsettled = ledger.begin_upload(table, *call);
+        let watch = ledger.watch().map(|watch| watch.object(table, &key));
         if let Some(Line { tenant, more }) = Line::detail_of(uploads.tenant().map(|tenant| &**tenant)) {
             tracing::debug!(lane, tenant, more, table = &**table, key = put.get().key.as_str(), "An object is opened.");
         }
@@ -105,13 +111,16 @@ impl Upload {
             staged: uploads.staging.part(),
             failed: Arc::default(),
             reservation: reservation.clone(),
+            watch: watch.clone(),
             state: State::Small(Start {
                 put,
                 partition: attributes.partition.clone(),
+                content: if attributes.is_quarantine { Content::Quarantine } else { Content::Data },
                 table: table.clone(),
                 ledger: ledger.clone(),
                 turn,
                 reservation,
+                watch,
                 unsettled: Some(unsettled),
             }),
             _open: open,
@@ -167,6 +176,13 @@ impl Upload {
         })
     }
 
+    /// Says why the object ends, if that is known.
+    pub(crate) fn ends(&self, why: Option<Rotation>) {
+        if let Some((watch, why)) = self.watch.as_ref().zip(why) {
+            watch.ends(why);
+        }
+    }
+
     /// Hands the object over to the store. Does not wait.
     ///
     /// # Errors
@@ -178,7 +194,11 @@ impl Upload {
             return Err(self.refuse(FailureClass::Unexpected, PutError::Invalid(problem)));
         }
         let (table, ledger) = self.account();
-        ledger.claim(&table, facts.rows).map_err(|failure| PutError::Invalid(failure.message))?;
+        // Of bad rows there may be too many, which is no fault of the component.
+        ledger.claim(&table, facts.rows, self.content()).map_err(|failure| match failure.class {
+            FailureClass::Data => PutError::Quota(failure.message),
+            _ => PutError::Invalid(failure.message),
+        })?;
         let payload = self.staged.take();
         let share = self.uploads.in_flight.take(payload.length());
         // Not before: only a job that is complete comes to its end without the guest.
@@ -200,10 +220,10 @@ impl Upload {
         self.state = match std::mem::replace(&mut self.state, State::Moving) {
             State::Small(start) => {
                 let (commands, inbox) = mpsc::unbounded_channel();
-                let (table, ledger) = (start.table.clone(), start.ledger.clone());
+                let (table, ledger, content) = (start.table.clone(), start.ledger.clone(), start.content);
                 let job = Job { uploads: self.uploads.clone(), start, failed: self.failed.clone() };
                 let _runs_by_itself = spawn_metered(&self.uploads.io, self.uploads.meter.as_ref(), job.run(inbox));
-                State::Running(commands, table, ledger)
+                State::Running(commands, table, ledger, content)
             }
             other => other,
         };
@@ -222,7 +242,15 @@ impl Upload {
     fn account(&self) -> (Arc<str>, Arc<Ledger>) {
         match &self.state {
             State::Small(start) => (start.table.clone(), start.ledger.clone()),
-            State::Running(_, table, ledger) => (table.clone(), ledger.clone()),
+            State::Running(_, table, ledger, _) => (table.clone(), ledger.clone()),
+            State::Moving => unreachable!("the state moves only within `send`"),
+        }
+    }
+
+    fn content(&self) -> Content {
+        match &self.state {
+            State::Small(start) => start.content,
+            State::Running(.., content) => *content,
             State::Moving => unreachable!("the state moves only within `send`"),
         }
     }

@@ -4,7 +4,7 @@ use super::denied::{Denied, MAX_QUOTED_BYTES, cut};
 use crate::storage::checksum::ChecksumAlgorithm;
 use crate::storage::endpoint::{Endpoint, is_region};
 use crate::storage::headers::{self, LOCK_MODES, MAX_RETAIN_DAYS};
-use crate::storage::object::{ObjectKey, PutObject};
+use crate::storage::object::{ContentEncoding, ObjectKey, PutObject};
 use crate::storage::target::{Configuration, CredentialSource, ObjectLock, StorageTarget};
 use serde::Deserialize;
 
@@ -36,6 +36,9 @@ pub struct Grant {
     pub formats: Vec<String>,
     /// Content types of objects, letter by letter.
     pub content_types: Vec<String>,
+    /// Content encodings of objects: `gzip`, `zstd`.
+    #[serde(default)]
+    pub content_encodings: Vec<String>,
     /// Canned ACLs that may be asked for.
     #[serde(default)]
     pub acls: Vec<String>,
@@ -166,6 +169,10 @@ impl Grant {
             let known = ChecksumAlgorithm::ALL.map(ChecksumAlgorithm::name).join(", ");
             problems.push(format!("`checksum_algorithms`: {name:?} is not one of {known}, none"));
         }
+        for name in self.content_encodings.iter().filter(|name| ContentEncoding::parse(name).is_err()) {
+            let known = ContentEncoding::ALL.map(ContentEncoding::name).join(", ");
+            problems.push(format!("`content_encodings`: {:?} is not one of {known}", cut(name, MAX_QUOTED_BYTES)));
+        }
         self.header_problems(&mut problems);
         if self.region.is_empty() {
             problems.push("`region` is empty".to_owned());
@@ -228,14 +235,16 @@ impl Grant {
     /// Decides on a rendered request.
     ///
     /// # Errors
-    /// `key_prefixes` or `content_types`.
+    /// `key_prefixes`, `content_types` or `content_encodings`.
     pub(super) fn check(&self, request: &PutObject) -> Result<(), Denied> {
         let key = request.key.as_str();
         if !self.key_prefixes.iter().any(|prefix| is_whole(prefix) && key.starts_with(prefix.as_str())) {
             let text = format!("the key {:?} is outside the granted prefixes {:?}", cut(key, MAX_QUOTED_BYTES), self.key_prefixes);
             return Err(Denied::new("key_prefixes", text));
         }
-        is_granted("content_types", &self.content_types, request.content_type.as_str())
+        is_granted("content_types", &self.content_types, request.content_type.as_str())?;
+        let encoding = request.content_encoding.map(ContentEncoding::name);
+        encoding.map_or(Ok(()), |encoding| is_granted("content_encodings", &self.content_encodings, encoding))
     }
 
     /// Decides on the key of a manifest, a list or a marker, and on a look at an object.
@@ -293,6 +302,8 @@ impl Grant {
             is_granted("formats", &self.formats, &configuration.format),
             is_granted("content_types", &self.content_types, &configuration.content_type),
         ];
+        let encoding = configuration.content_encoding.iter();
+        rules.extend(encoding.map(|encoding| is_granted("content_encodings", &self.content_encodings, encoding)));
         rules.push(match &target.endpoint {
             Some(endpoint) if !self.endpoint.as_deref().is_some_and(|granted| is_same_place(granted, endpoint)) => {
                 Err(Denied::new("endpoint", "a tenant's spec does not choose where requests go: leave `endpoint` out"))

@@ -12,6 +12,8 @@ pub struct PolicyNeeds<'a> {
     pub folder: &'a str,
     /// The same of manifests, where there are any.
     pub manifest_folder: Option<&'a str>,
+    /// The same of objects with rows that could not be written, where they have a place.
+    pub quarantine_folder: Option<&'a str>,
     /// Whether another attempt would bring the same rows in the same order.
     pub repeatable: bool,
     /// What objects are sent with: [`ConnectOptions::headers_of`](crate::ConnectOptions::headers_of).
@@ -58,10 +60,11 @@ impl Configuration {
             outermost(folders).iter().map(|folder| format!("{}/{}*", objects_of(target), literal(folder))).collect()
         };
         let manifests = needs.manifest_folder;
-        let all = places(&manifests.into_iter().chain([needs.folder]).collect::<Vec<_>>());
-        let mut statements = vec![allow("s3:PutObject", &all), allow("s3:AbortMultipartUpload", &places(&[needs.folder]))];
+        let of_rows: Vec<&str> = needs.quarantine_folder.into_iter().chain([needs.folder]).collect();
+        let all = places(&manifests.into_iter().chain(of_rows.iter().copied()).collect::<Vec<_>>());
+        let mut statements = vec![allow("s3:PutObject", &all), allow("s3:AbortMultipartUpload", &places(&of_rows))];
         // To compare what has a key already (HeadObject).
-        let objects = (self.commit.create_only == Some(OnExisting::Verify)).then_some(needs.folder);
+        let objects = of_rows.iter().copied().filter(|_| self.commit.create_only == Some(OnExisting::Verify));
         let manifests = manifests.filter(|_| self.commit.manifest.is_some() && self.looks_at_manifests(needs.repeatable));
         let read = places(&manifests.into_iter().chain(objects).collect::<Vec<_>>());
         if !read.is_empty() {
@@ -167,7 +170,8 @@ mod tests {
         assert_eq!(lines, expected);
     }
 
-    const RAW: PolicyNeeds<'_> = PolicyNeeds { folder: "raw/", manifest_folder: None, repeatable: true, headers: &[] };
+    const RAW: PolicyNeeds<'_> =
+        PolicyNeeds { folder: "raw/", manifest_folder: None, quarantine_folder: None, repeatable: true, headers: &[] };
     const MANIFESTS: PolicyNeeds<'_> = PolicyNeeds { manifest_folder: Some("m/"), ..RAW };
 
     #[test]
@@ -191,6 +195,18 @@ mod tests {
         check(at("cn-north-1", Some("http://minio:9000")), "raw/", "arn:aws:s3:::lake/raw/*");
         let access_point = "arn:aws:s3:eu-central-1:123456789012:accesspoint/ap";
         check(StorageTarget { bucket: access_point.into(), ..target() }, "raw/", &format!("{access_point}/object/raw/*"));
+    }
+
+    #[test]
+    fn rows_in_quarantine_are_put_as_any_others() {
+        let needs = PolicyNeeds { quarantine_folder: Some("q/"), ..RAW };
+        let [raw, quarantine] = ["arn:aws:s3:::lake/raw/*", "arn:aws:s3:::lake/q/*"];
+        let both = |action: &str| format!("{action} {quarantine} {raw}");
+        let [put, abort, get] = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"].map(both);
+        check(&of(target()), &needs, &[&put, &abort]);
+        check(&committing(Some(OnExisting::Verify), false), &needs, &[&put, &abort, &get]);
+        let within = PolicyNeeds { quarantine_folder: Some("raw/_bad/"), ..RAW };
+        check(&of(target()), &within, &["s3:PutObject arn:aws:s3:::lake/raw/*", "s3:AbortMultipartUpload arn:aws:s3:::lake/raw/*"]);
     }
 
     #[test]

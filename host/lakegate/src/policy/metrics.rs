@@ -15,6 +15,7 @@ pub struct TenantMetrics {
     objects: AtomicU64,
     bytes: AtomicU64,
     rows: AtomicU64,
+    quarantined_rows: AtomicU64,
     traps: AtomicU64,
     sessions: AtomicU64,
     guest_memory_bytes: AtomicU64,
@@ -90,6 +91,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Their rows.
     pub rows: u64,
+    /// Those in quarantine among them.
+    pub quarantined_rows: u64,
     /// Traps of guest instances.
     pub traps: u64,
     /// Sessions that are open.
@@ -121,6 +124,11 @@ impl TenantMetrics {
         self.objects.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// So many rows of an object that has landed could not be written.
+    pub(crate) fn set_aside(&self, rows: u64) {
+        self.quarantined_rows.fetch_add(rows, Ordering::Relaxed);
     }
 
     pub(super) fn denied(&self, denied: &Denied) {
@@ -176,6 +184,7 @@ impl TenantMetrics {
             objects: of(&self.objects),
             bytes: of(&self.bytes),
             rows: of(&self.rows),
+            quarantined_rows: of(&self.quarantined_rows),
             traps: of(&self.traps),
             sessions: of(&self.sessions),
             guest_memory_bytes: of(&self.guest_memory_bytes),
@@ -219,6 +228,7 @@ mod tests {
         let metrics = Arc::new(TenantMetrics::default());
         metrics.landed(10, 2);
         metrics.landed(5, 1);
+        metrics.set_aside(1);
         metrics.trapped();
         metrics.guest_memory(7);
         metrics.guest_memory(3);
@@ -233,7 +243,7 @@ mod tests {
             metrics.denied(&Denied::new(if number % 2 == 0 { "even" } else { "odd" }, number.to_string()));
         }
         let reading = metrics.read();
-        assert_eq!((reading.objects, reading.bytes, reading.rows, reading.traps), (2, 15, 3, 1));
+        assert_eq!((reading.objects, reading.bytes, reading.rows, reading.quarantined_rows, reading.traps), (2, 15, 3, 1, 1));
         assert_eq!((reading.sessions, reading.guest_memory_bytes), (1, 7));
         assert_eq!(
             (reading.queued, reading.puts, reading.put_time),

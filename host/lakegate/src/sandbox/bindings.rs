@@ -23,14 +23,27 @@ pub(crate) use self::lakegate::destination::object_store::{ColumnFacts, ObjectAt
 
 impl From<Configuration> for target::Configuration {
     fn from(it: Configuration) -> Self {
-        let Configuration { target, test_object, format, content_type, splittable, commit, settings, warnings } = it;
+        let Configuration {
+            target,
+            test_object,
+            format,
+            content_type,
+            content_encoding,
+            splittable,
+            commit,
+            quarantine_rows,
+            settings,
+            warnings,
+        } = it;
         Self {
             target: target.into(),
             test_object: test_object.map(Into::into),
             format,
             content_type,
+            content_encoding,
             splittable,
             commit: commit.into(),
+            quarantine_rows,
             settings,
             warnings: warnings.into_iter().map(Into::into).collect(),
         }

@@ -10,6 +10,7 @@ use crate::delivery::context::{ObjectRules, STORE_FAILED, UploadContext};
 use crate::delivery::in_flight::InFlight;
 use crate::delivery::keys::Repetition;
 use crate::delivery::staging::Staging;
+use crate::delivery::watch::SessionWatch;
 use crate::limits::{MANIFEST_RECEIPT_BYTES, MAX_SETTINGS_BYTES, MAX_WARNINGS};
 use crate::payload::body::{Payload, Piece};
 use crate::payload::spill::Spill;
@@ -23,6 +24,7 @@ use crate::sandbox::bindings as world;
 use crate::sandbox::imports::log::cut;
 use crate::sandbox::runtime::Runtime;
 use crate::sandbox::state::LaneContext;
+use crate::storage::headers::TableHeaders;
 use crate::storage::object::{IfExists, OnExisting, Purpose, PutObject};
 use crate::storage::target::{CommitPlan, Configuration, ObjectAttributes, SpecProblem, StorageTarget, SyncContext};
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
@@ -312,9 +314,17 @@ impl Destination {
             Some(on_existing) => (IfExists::Keep(on_existing), Repetition::Refused),
             None => (IfExists::Replace, if configuration.splittable { Repetition::Never } else { Repetition::Replaces }),
         };
-        let rules = ObjectRules { repetition, if_exists, deferred: plan.pending.is_some() };
+        let headers = TableHeaders::new(&target.tags, &target.metadata);
+        let rules = ObjectRules { repetition, if_exists, deferred: plan.pending.is_some(), headers };
         let uploads = UploadContext::new(store, policy, staging, in_flight, rules, books(), io);
         let receipt_bytes = if plan.manifest.is_some() || plan.pending.is_some() { MANIFEST_RECEIPT_BYTES } else { options.receipt_bytes };
+        let watch = SessionWatch {
+            sync_id: cut(&sync.sync_id).to_owned(),
+            bucket: target.bucket.clone(),
+            format: configuration.format.clone(),
+            tenant: options.tenant.clone(),
+            observer: options.observer.clone(),
+        };
         let commit = (plan.manifest.is_some() || plan.pending.is_some()).then(|| SessionCommit {
             runtime: self.runtime.clone(),
             settings: configuration.settings.clone(),
@@ -338,7 +348,8 @@ impl Destination {
         });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(shared.clone(), context))).await?;
         let _ = shared.lanes.set(lanes.iter().map(Lane::peer).collect());
-        Ok(Session::new(lanes, configuration.splittable, uploads, receipt_bytes, commit, room))
+        let bounds = (receipt_bytes, configuration.quarantine_rows.unwrap_or_default());
+        Ok(Session::new(lanes, configuration.splittable, uploads, bounds, commit, watch, room))
     }
 }
 

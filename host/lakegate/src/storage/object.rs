@@ -95,6 +95,36 @@ impl ContentType {
     }
 }
 
+/// A `Content-Encoding` that objects may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentEncoding {
+    /// `gzip`.
+    Gzip,
+    /// `zstd`.
+    Zstd,
+}
+
+impl ContentEncoding {
+    pub(crate) const ALL: [Self; 2] = [Self::Gzip, Self::Zstd];
+
+    /// Checks a content encoding.
+    ///
+    /// # Errors
+    /// [`InvalidObject`].
+    pub fn parse(text: &str) -> Result<Self, InvalidObject> {
+        let known = Self::ALL.into_iter().find(|it| it.name() == text);
+        known.ok_or_else(|| InvalidObject(format!("the content encoding {} is not one of gzip, zstd", preview(text))))
+    }
+
+    /// As the header has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 /// The start of a value, quoted and escaped.
 fn preview(value: &str) -> String {
     let mut characters = value.chars();
@@ -144,10 +174,14 @@ pub struct PutObject {
     pub key: ObjectKey,
     /// As what.
     pub content_type: ContentType,
+    /// Encoded how, if that is told.
+    pub content_encoding: Option<ContentEncoding>,
     /// What happens to an object that is there.
     pub if_exists: IfExists,
-    /// User metadata: names and values that make headers, of the host alone.
+    /// User metadata beside the target's, or in its place: names and values that make headers, of the host alone.
     pub metadata: BTreeMap<String, String>,
+    /// Values of the target's tags for this object, where they name its table.
+    pub tags: BTreeMap<String, String>,
     /// What the object is for.
     pub purpose: Purpose,
 }
@@ -159,7 +193,23 @@ impl PutObject {
     /// [`InvalidObject`], of the first that is wrong.
     pub fn parse(key: &str, content_type: &str) -> Result<Self, InvalidObject> {
         let (key, content_type) = (ObjectKey::parse(key)?, ContentType::parse(content_type)?);
-        Ok(Self { key, content_type, if_exists: IfExists::Replace, metadata: BTreeMap::new(), purpose: Purpose::Rows })
+        Ok(Self {
+            key,
+            content_type,
+            content_encoding: None,
+            if_exists: IfExists::Replace,
+            metadata: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            purpose: Purpose::Rows,
+        })
+    }
+
+    /// The same put with this content encoding, which is checked, or without any.
+    ///
+    /// # Errors
+    /// [`InvalidObject`].
+    pub fn encoded(self, content_encoding: Option<&str>) -> Result<Self, InvalidObject> {
+        Ok(Self { content_encoding: content_encoding.map(ContentEncoding::parse).transpose()?, ..self })
     }
 
     /// The same put for another purpose than rows.
@@ -210,6 +260,17 @@ mod tests {
     fn an_error_shows_only_the_start_of_a_key() {
         let error = ObjectKey::parse(&"x".repeat(5_000)).expect_err("too long");
         assert!(error.0.len() < 200, "{error}");
+    }
+
+    #[test]
+    fn content_encodings_are_those_that_are_known() {
+        for (text, good) in [("gzip", true), ("zstd", true), ("", false), ("br", false), ("GZIP", false), ("gzip\r\nx: y", false)] {
+            assert_eq!(ContentEncoding::parse(text).is_ok(), good, "{text:?}");
+        }
+        let put = || PutObject::parse("k", "t/u").expect("a request");
+        assert_eq!(put().encoded(None).expect("none").content_encoding, None);
+        assert_eq!(put().encoded(Some("zstd")).expect("one").content_encoding, Some(ContentEncoding::Zstd));
+        assert!(put().encoded(Some("identity")).is_err());
     }
 
     #[test]

@@ -142,10 +142,14 @@ pub struct Configuration {
     pub format: String,
     /// The `Content-Type` of every object.
     pub content_type: String,
+    /// The `Content-Encoding` of every object.
+    pub content_encoding: Option<String>,
     /// Whether rows of one table may go into several objects at the same time.
     pub splittable: bool,
     /// How the objects become one commit.
     pub commit: CommitPlan,
+    /// Rows of a table that may be in quarantine in one write; [`None`] if none may.
+    pub quarantine_rows: Option<u64>,
     /// What the component opens a session with; the host does not look into it.
     pub settings: String,
     /// What the spec says and nobody heeds.
@@ -280,10 +284,8 @@ impl ObjectAttributes {
             return Some(format!("a partition has {} values; at most {MAX_PARTITION_VALUES} are accepted", self.partition.len()));
         }
         let bytes = |(name, value): &(String, Option<String>)| name.len().max(value.as_ref().map_or(0, String::len));
-        if self.partition.iter().any(|value| bytes(value) > MAX_PARTITION_BYTES) {
-            return Some(format!("a partition has a value of more than {MAX_PARTITION_BYTES} bytes"));
-        }
-        self.content_encoding.as_ref().map(|_| "an object has a content encoding, which is not supported".to_owned())
+        let is_long = self.partition.iter().any(|value| bytes(value) > MAX_PARTITION_BYTES);
+        is_long.then(|| format!("a partition has a value of more than {MAX_PARTITION_BYTES} bytes"))
     }
 }
 

@@ -5,7 +5,7 @@ use super::create_only::Cause;
 use super::traits::{Connect, Multipart, Store};
 use crate::payload::body::Payload;
 use crate::policy::authorize::Authorized;
-use crate::storage::object::{IfExists, ObjectKey, OnExisting, PutObject};
+use crate::storage::object::{ContentEncoding, IfExists, ObjectKey, OnExisting, PutObject};
 use crate::storage::target::StorageTarget;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -52,6 +52,8 @@ pub struct MemoryObject {
     pub key: String,
     /// The `Content-Type`.
     pub content_type: String,
+    /// The `Content-Encoding`.
+    pub content_encoding: Option<&'static str>,
     /// User metadata.
     pub metadata: BTreeMap<String, String>,
     /// The content.
@@ -119,7 +121,8 @@ impl Bucket {
     fn keep(&self, put: &PutObject, bytes: Bytes) -> Result<Stored, StoreError> {
         let etag = etag(&bytes);
         let (key, content_type) = (put.key.as_str().to_owned(), put.content_type.as_str().to_owned());
-        let object = MemoryObject { key: key.clone(), content_type, metadata: put.metadata.clone(), bytes };
+        let content_encoding = put.content_encoding.map(ContentEncoding::name);
+        let object = MemoryObject { key: key.clone(), content_type, content_encoding, metadata: put.metadata.clone(), bytes };
         let mut content = self.store.content();
         match (content.objects.entry((self.name.clone(), key)), put.if_exists) {
             (Entry::Occupied(there), IfExists::Keep(on_existing)) => {

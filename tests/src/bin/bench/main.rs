@@ -114,7 +114,11 @@ fn print_row(table: &Table, format: &str, row: &Row, peers: &Peers) {
 
 /// A format of the program's names: of the spec, and its compression.
 fn format_of(name: &str) -> (&str, &str) {
-    name.split_once('.').map_or((name, ""), |(format, _)| (format, "gzip"))
+    match name.split_once('.') {
+        None => (name, ""),
+        Some((format, "zst")) => (format, "zstd"),
+        Some((format, _)) => (format, "gzip"),
+    }
 }
 
 /// The spec of a run: objects of the default 10,000 rows.
@@ -124,7 +128,14 @@ fn spec(format: &str) -> Result<Spec> {
 
 fn spec_with(format: &str, path: &str, no_rotate: bool) -> Result<Spec> {
     let (format, compression) = format_of(format);
-    spec_of(serde_json::json!({"path": path, "format": format, "compression": compression, "no_rotate": no_rotate}))
+    let mut text = serde_json::json!({"path": path, "format": format, "no_rotate": no_rotate});
+    // Parquet compresses its pages.
+    if format == "parquet" && !compression.is_empty() {
+        text["format_spec"] = serde_json::json!({ "compression": compression });
+    } else {
+        text["compression"] = compression.into();
+    }
+    spec_of(text)
 }
 
 /// A spec with these fields, whose objects end at the default 10,000 rows if they rotate.

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 /// Bytes of the first block; each block after it has twice as many, up to [`MOST_BYTES`].
@@ -17,18 +17,18 @@ const MOST_BYTES: usize = 32 << 10;
 
 /// Bytes, in order.
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub(in super::super) struct Blocks {
     blocks: Vec<Vec<u8>>,
     capacity: usize,
 }
 
 impl Blocks {
-    pub(super) fn len(&self) -> usize {
+    pub(in super::super) fn len(&self) -> usize {
         self.blocks.iter().map(Vec::len).sum()
     }
 
     /// Memory of the blocks.
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(in super::super) fn held_bytes(&self) -> usize {
         self.capacity + self.blocks.capacity() * size_of::<Vec<u8>>()
     }
 
@@ -67,15 +67,31 @@ impl Blocks {
         std::mem::take(self).blocks.iter().for_each(|block| out.extend_from_slice(block));
     }
 
+    /// The blocks, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.blocks.iter().map(Vec::as_slice)
+    }
+
     /// Appends other blocks as they are.
-    pub(super) fn append(&mut self, other: Self) {
+    pub(in super::super) fn append(&mut self, other: Self) {
         self.capacity += other.capacity;
         self.blocks.extend(other.blocks);
     }
 
     /// The blocks, for the writer of the file to read.
-    pub(super) fn into_chunk(self) -> Chunk {
+    pub(in super::super) fn into_chunk(self) -> Chunk {
         Chunk(Arc::new(self.blocks))
+    }
+}
+
+impl Write for Blocks {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

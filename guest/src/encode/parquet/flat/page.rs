@@ -4,9 +4,15 @@
 //! protocol, places and levels in the hybrid of runs and packed groups of eight.
 
 use super::blocks::Blocks;
+use crate::encode::gzip::Members;
+use crate::encode::parquet::budget::Reason;
 use crate::encode::text::copy_exact;
-use parquet::basic::Encoding;
+use crate::encode::zstd::Frames;
+use crate::spec::{Codec, PageCompression};
+use parquet::basic::{CompressionCodec, Encoding};
 use snap::raw::{Encoder, max_compress_len};
+use std::borrow::Cow;
+use std::io::Write as _;
 
 /// Room that the compressor keeps between pages; what a larger page needed is given back.
 const KEPT_BYTES: usize = 2 << 20;
@@ -29,9 +35,17 @@ pub(super) enum PageKind {
     Dictionary,
 }
 
+/// What compresses the bodies of pages.
+enum Packer {
+    None,
+    Snappy(Box<Encoder>),
+    Gzip(Members),
+    Zstd(Frames),
+}
+
 /// Compresses pages; shared by the columns of a session.
 pub(in super::super) struct PageCompressor {
-    snappy: Encoder,
+    packer: Packer,
     body: Vec<u8>,
     compressed: Vec<u8>,
     header: Vec<u8>,
@@ -43,13 +57,46 @@ impl std::fmt::Debug for PageCompressor {
     }
 }
 
-impl Default for PageCompressor {
-    fn default() -> Self {
-        Self { snappy: Encoder::new(), body: Vec::new(), compressed: Vec::new(), header: Vec::new() }
-    }
-}
-
 impl PageCompressor {
+    pub(in super::super) fn new(compression: PageCompression) -> Self {
+        let packer = match compression {
+            PageCompression::None => Packer::None,
+            PageCompression::Snappy => Packer::Snappy(Box::new(Encoder::new())),
+            PageCompression::Leveled(compression) => match compression.codec() {
+                Codec::Gzip => Packer::Gzip(Members::new(compression)),
+                Codec::Zstd => Packer::Zstd(Frames::new(compression)),
+            },
+        };
+        Self { packer, body: Vec::new(), compressed: Vec::new(), header: Vec::new() }
+    }
+
+    /// As the footer names it.
+    pub(in super::super) fn codec(&self) -> CompressionCodec {
+        match self.packer {
+            Packer::None => CompressionCodec::UNCOMPRESSED,
+            Packer::Snappy(_) => CompressionCodec::SNAPPY,
+            Packer::Gzip(_) => CompressionCodec::GZIP,
+            Packer::Zstd(_) => CompressionCodec::ZSTD,
+        }
+    }
+
+    /// Appends the page that the crate has made, header and body, whose body is not compressed yet: both as they are when it is. Its size had it
+    /// not been compressed.
+    ///
+    /// # Errors
+    /// A header that is none, or a fault of the compressor.
+    pub(in super::super) fn recompress(&mut self, header: &[u8], body: &[u8], out: &mut Blocks) -> Result<usize, Reason> {
+        let (kind, rest) = parted(header).ok_or("the header of a page cannot be read")?;
+        let packed = self.pack(&[], body)?;
+        let mut whole = kind.to_vec();
+        // Zigzag of a number that is not negative.
+        varint(&mut whole, (packed.len() as u64) << 1);
+        whole.extend_from_slice(rest);
+        out.extend(&whole);
+        self.hand_over(packed, out);
+        Ok(whole.len() + body.len())
+    }
+
     /// The body of the next page, empty.
     pub(super) fn body(&mut self) -> &mut Vec<u8> {
         self.body.clear();
@@ -57,45 +104,102 @@ impl PageCompressor {
     }
 
     /// Appends the page whose body has been written: header and compressed body. Its size had it not been compressed.
-    pub(super) fn compress(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> usize {
+    pub(super) fn compress(&mut self, kind: PageKind, values: usize, out: &mut Blocks) -> Result<usize, Reason> {
         self.compress_with(kind, values, &[], out)
     }
 
     /// The same with more of the body from elsewhere: a large value is compressed from where it lies, for the sandbox holds it but once or
     /// twice.
-    pub(super) fn compress_with(&mut self, kind: PageKind, values: usize, tail: &[u8], out: &mut Blocks) -> usize {
-        let Self { snappy, body, compressed, header } = self;
-        let (first, rest) = tail.split_at(PIECE_BYTES.saturating_sub(body.len()).min(tail.len()));
-        body.extend_from_slice(first);
-        let page_bytes = body.len() + rest.len();
+    pub(super) fn compress_with(&mut self, kind: PageKind, values: usize, tail: &[u8], out: &mut Blocks) -> Result<usize, Reason> {
+        let head = std::mem::take(&mut self.body);
+        let packed = self.pack(&head, tail);
+        let page_bytes = head.len() + tail.len();
+        self.body = head;
+        let packed = packed?;
+        self.header.clear();
+        write_header(&mut self.header, kind, page_bytes, packed.len(), values);
+        let uncompressed = self.header.len() + page_bytes;
+        out.extend(&self.header);
+        self.hand_over(packed, out);
+        Ok(uncompressed)
+    }
+
+    /// Compresses a body, which is two parts one after the other.
+    fn pack(&mut self, head: &[u8], tail: &[u8]) -> Result<Packed, Reason> {
+        let Self { packer, compressed, .. } = self;
+        let is_large = head.len() + tail.len() > PIECE_BYTES;
+        if !matches!(packer, Packer::Snappy(_)) {
+            compressed.clear();
+        }
         let mut large = Blocks::default();
-        let whole = if page_bytes > PIECE_BYTES {
-            // Snappy's format is the uncompressed length, then the compressed data: the length of the whole, then the data of each piece.
-            let mut length = Vec::new();
-            varint(&mut length, page_bytes as u64);
-            large.extend(&length);
-            for piece in body.chunks(PIECE_BYTES).chain(rest.chunks(PIECE_BYTES)) {
-                let piece = compress(snappy, piece, compressed);
-                let length = piece.iter().take_while(|byte| **byte >= 0x80).count() + 1;
-                large.extend(piece.get(length..).unwrap_or_default());
+        let written = match packer {
+            Packer::None if is_large => [head, tail].into_iter().try_for_each(|part| large.write_all(part)),
+            Packer::None => {
+                compressed.extend_from_slice(head);
+                compressed.extend_from_slice(tail);
+                Ok(())
             }
-            &[]
-        } else {
-            compress(snappy, body, compressed)
+            Packer::Snappy(snappy) => return Ok(pack_by_snappy(snappy, head, tail, compressed)),
+            Packer::Gzip(members) if is_large => members.write(&[head, tail], &mut large),
+            Packer::Gzip(members) => members.write(&[head, tail], compressed),
+            Packer::Zstd(frames) if is_large => frames.write(&[head, tail], &mut large),
+            Packer::Zstd(frames) => frames.write(&[head, tail], compressed),
         };
-        header.clear();
-        write_header(header, kind, page_bytes, whole.len() + large.len(), values);
-        let uncompressed = header.len() + page_bytes;
-        out.extend(header);
-        out.extend(whole);
-        out.append(large);
+        written.map_err(|error| format!("a page cannot be compressed: {error}"))?;
+        Ok(if is_large { Packed::Large(large) } else { Packed::Here(compressed.len()) })
+    }
+
+    fn hand_over(&mut self, packed: Packed, out: &mut Blocks) {
+        match packed {
+            Packed::Here(length) => out.extend(self.compressed.get(..length).unwrap_or_default()),
+            Packed::Large(blocks) => out.append(blocks),
+        }
         for kept in [&mut self.body, &mut self.compressed] {
             if kept.capacity() > KEPT_BYTES {
                 *kept = Vec::new();
             }
         }
-        uncompressed
     }
+}
+
+/// A compressed body.
+enum Packed {
+    /// The first so many bytes of [`PageCompressor::compressed`].
+    Here(usize),
+    /// That of a page of more than [`PIECE_BYTES`].
+    Large(Blocks),
+}
+
+impl Packed {
+    fn len(&self) -> usize {
+        match self {
+            Self::Here(length) => *length,
+            Self::Large(blocks) => blocks.len(),
+        }
+    }
+}
+
+/// Snappy's format is the uncompressed length, then the compressed data: the length of the whole, then the data of each piece.
+fn pack_by_snappy(snappy: &mut Encoder, head: &[u8], tail: &[u8], buffer: &mut Vec<u8>) -> Packed {
+    if tail.is_empty() && head.len() <= PIECE_BYTES {
+        return Packed::Here(compress(snappy, head, buffer).len());
+    }
+    let page_bytes = head.len() + tail.len();
+    let (first, rest) = tail.split_at(PIECE_BYTES.saturating_sub(head.len()).min(tail.len()));
+    let joined = if tail.is_empty() { Cow::Borrowed(head) } else { Cow::Owned([head, first].concat()) };
+    if page_bytes <= PIECE_BYTES {
+        return Packed::Here(compress(snappy, &joined, buffer).len());
+    }
+    let mut large = Blocks::default();
+    let mut length = Vec::new();
+    varint(&mut length, page_bytes as u64);
+    large.extend(&length);
+    for piece in joined.chunks(PIECE_BYTES).chain(rest.chunks(PIECE_BYTES)) {
+        let piece = compress(snappy, piece, buffer);
+        let length = piece.iter().take_while(|byte| **byte >= 0x80).count() + 1;
+        large.extend(piece.get(length..).unwrap_or_default());
+    }
+    Packed::Large(large)
 }
 
 /// Compresses a piece into a buffer that grows to what it needs.
@@ -139,6 +243,24 @@ fn write_header(out: &mut Vec<u8>, kind: PageKind, uncompressed: usize, compress
         }
     }
     out.extend_from_slice(&[STOP, STOP]);
+}
+
+/// A page header before and after its third field, the length of the compressed body: type and lengths come first, each a field of its own.
+fn parted(header: &[u8]) -> Option<(&[u8], &[u8])> {
+    const INT: u8 = 1 << 4 | 5;
+    let mut at = 0;
+    let mut third = 0;
+    for field in 0..3 {
+        if *header.get(at)? != INT {
+            return None;
+        }
+        at += 1;
+        if field == 2 {
+            third = at;
+        }
+        at += header.get(at..)?.iter().position(|byte| *byte < 0x80)? + 1;
+    }
+    Some((header.get(..third)?, header.get(at..)?))
 }
 
 fn varint(out: &mut Vec<u8>, mut number: u64) {
@@ -332,9 +454,9 @@ mod tests {
             (0..length as u32).map(|at| if at & 64 == 0 { (at % 7) as u8 } else { (at.wrapping_mul(2_654_435_761) >> 24) as u8 }).collect()
         };
         for length in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 5 * PIECE_BYTES + 70_000] {
-            let (mut compressor, mut out) = (PageCompressor::default(), Blocks::default());
+            let (mut compressor, mut out) = (PageCompressor::new(PageCompression::Snappy), Blocks::default());
             compressor.body().extend(text(length));
-            let uncompressed = compressor.compress(PageKind::Dictionary, 1, &mut out);
+            let uncompressed = compressor.compress(PageKind::Dictionary, 1, &mut out).expect("compressed");
             let whole = Encoder::new().compress_vec(&text(length)).expect("less than 4 GiB");
             let mut expected = Vec::new();
             write_header(&mut expected, PageKind::Dictionary, length, whole.len(), 1);

@@ -53,8 +53,10 @@ fn configuration() -> Configuration {
         test_object: None,
         format: "csv".into(),
         content_type: "text/csv".into(),
+        content_encoding: None,
         splittable: true,
         commit: CommitPlan::default(),
+        quarantine_rows: None,
         settings: String::new(),
         warnings: Vec::new(),
     }
@@ -211,6 +213,10 @@ fn each_header_of_objects_on_both_sides_of_its_bound() {
     check(classes, |spec| spec.target.storage_class = Some("STANDARD".into()), &["storage_classes"]);
     check(classes, |spec| spec.target.storage_class = Some("GLACIER_IR".into()), &[]);
     let names = |grant: &mut Grant| (grant.tags, grant.metadata) = (vec!["team".into()], vec!["owner".into()]);
+    let encodings = |grant: &mut Grant| grant.content_encodings = vec!["gzip".into()];
+    check(nothing, |spec| spec.content_encoding = Some("gzip".into()), &["content_encodings"]);
+    check(encodings, |spec| spec.content_encoding = Some("zstd".into()), &["content_encodings"]);
+    check(encodings, |spec| spec.content_encoding = Some("gzip".into()), &[]);
     check(nothing, |spec| spec.target.tags = pairs(&["team"]), &["tags"]);
     check(names, |spec| spec.target.tags = pairs(&["team"]), &[]);
     check(names, |spec| spec.target.tags = pairs(&["team", "Team"]), &["tags"]);
@@ -362,6 +368,7 @@ fn an_unsound_grant_says_why() {
     check(|grant| grant.encryption = vec!["none".into()], "not one of AES256");
     check(|grant| grant.checksum_algorithms = vec!["md5".into()], "not one of crc32, crc32c, crc64nvme, sha256, none");
     check(|grant| grant.storage_classes = vec!["standard".into()], "not the name of a storage class");
+    check(|grant| grant.content_encodings = vec!["br".into()], "is not one of gzip, zstd");
     check(|grant| grant.tags = vec!["aws:x".into()], "not the key of a tag");
     check(|grant| grant.metadata = vec!["lakegate-upload".into()], "none of ours");
     check(|grant| grant.object_lock = vec!["governance".into()], "not one of GOVERNANCE, COMPLIANCE, legal_hold");

@@ -112,6 +112,26 @@ async fn a_put_and_an_upload_ask_for_all_that_the_spec_does() {
     }
 }
 
+#[tokio::test]
+async fn an_encoded_object_says_how_by_put_and_by_upload() {
+    let (server, address) = Server::start(taking).await;
+    let client = S3Client::connect(&target(format!("http://{address}")), &patient()).await.expect("keys are there");
+    let encoded = |encoding| {
+        let put = PutObject::parse("t/a.csv", "text/csv").and_then(|put| put.encoded(encoding)).expect("a request");
+        Policy::of_user().authorize(put).expect("a user's own")
+    };
+    for encoding in [Some("zstd"), None] {
+        client.put(&encoded(encoding), body()).await.expect("taken");
+        client.create(&encoded(encoding)).await.expect("created");
+    }
+    let seen = server.seen();
+    let sent: Vec<Option<&str>> = seen
+        .iter()
+        .map(|request| request.headers.iter().find(|(name, _)| name.as_str() == "content-encoding").map(|(_, value)| value.as_str()))
+        .collect();
+    assert_eq!(sent, [Some("zstd"), Some("zstd"), None, None]);
+}
+
 /// What was sent before there were these fields, to the last header.
 #[tokio::test]
 async fn a_spec_without_such_fields_sends_none_of_them() {
