@@ -215,6 +215,7 @@ fn one_with_id(arrow: &ArrowField, field: &Field, path: &str) -> Result<ArrowFie
 mod tests {
     use super::*;
     use arrow_schema::{IntervalUnit, TimeUnit};
+    use std::collections::HashMap;
 
     fn mapped(data_type: DataType) -> Result<String, String> {
         let schema = Schema::new(vec![ArrowField::new("c", data_type, true)]);
@@ -222,7 +223,7 @@ mod tests {
     }
 
     fn extension(name: &str, data_type: DataType) -> ArrowField {
-        ArrowField::new("c", data_type, true).with_metadata([("ARROW:extension:name".to_owned(), name.to_owned())].into())
+        ArrowField::new("c", data_type, true).with_metadata(HashMap::from([("ARROW:extension:name".to_owned(), name.to_owned())]))
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) enum Action {
 pub(crate) enum End {
     /// The commit is among the ancestors. `already`: before any request of ours.
     Committed { snapshot: i64, already: bool },
-    /// It is not there, and no request that could bring it is on its way.
+    /// It was not there when it was looked for last, and no request of ours that could bring it is on its way.
     Failed,
     /// It was not there when it was looked for last, or could not be looked for; a request that could bring it may be on its way.
     Unknown,
@@ -104,29 +104,29 @@ impl Attempt {
                 // What is on its way for another parent is not taken any more.
                 self.open = self.open.filter(|parent| *parent == main);
                 if self.over || self.sent >= limits.commits {
-                    return Action::End(self.given_up());
+                    return Action::End(if self.open.is_some() { End::Unknown } else { End::Failed });
                 }
                 if self.written == Some(main) { self.commit() } else { self.write(main) }
             }
             Event::NotLoaded { again } => {
                 self.failed_loads += 1;
                 if !again || self.failed_loads >= limits.loads {
-                    return Action::End(self.given_up());
+                    // An earlier call may have made the commit, or be making it.
+                    return Action::End(End::Unknown);
                 }
                 self.wait(self.failed_loads)
             }
             Event::Written => self.commit(),
-            Event::NotWritten => Action::End(self.given_up()),
             Event::Committed { snapshot } => Action::End(End::Committed { snapshot, already: false }),
             Event::NotTaken => self.wait(self.sent),
             Event::NoAnswer => {
                 self.open = self.written;
                 self.wait(self.sent)
             }
-            Event::Refused => {
+            Event::NotWritten | Event::Refused => {
                 self.over = true;
-                // An earlier request may have been taken all the same.
-                if self.open.is_some() { Action::Load } else { Action::End(End::Failed) }
+                // An earlier request, of this call or of one before, may have been taken all the same.
+                Action::Load
             }
         }
     }
@@ -144,10 +144,6 @@ impl Attempt {
     fn wait(&mut self, times: u32) -> Action {
         self.after_wait = Action::Load;
         Action::Wait(times)
-    }
-
-    fn given_up(&self) -> End {
-        if self.open.is_some() { End::Unknown } else { End::Failed }
     }
 }
 

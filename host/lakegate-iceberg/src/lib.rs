@@ -88,7 +88,7 @@
 //! - Of the catalog: its configuration, tables to load, to create and to commit to, and namespaces to load and create (the two only if tables
 //!   are created). A table has format version 2.
 //! - [`Auth`]: nothing, a bearer token, OAuth2 client credentials, or AWS's signatures, as AWS Glue (service `glue`) and S3 Tables (`s3tables`) ask
-//!   for. The signatures are tested by AWS's published vectors; neither of the two services has been tried yet.
+//!   for. The signatures are tested by ten of AWS's published vectors; neither of the two services has been tried yet.
 //!
 //! # How it is built
 //!

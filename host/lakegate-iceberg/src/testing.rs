@@ -100,7 +100,7 @@ impl Model {
                     return exists("table");
                 }
                 let location = body["location"].as_str().map_or_else(|| format!("{}/{space}/{name}", self.warehouse), str::to_owned);
-                let last = body["schema"].to_string().matches("\"id\"").count();
+                let last = body["schema"].to_string().matches("\"id\":").count();
                 let table = json!({
                     "format-version": 2, "table-uuid": format!("uuid-of-{name}"), "location": location, "last-column-id": last, "last-updated-ms": 1,
                     "last-sequence-number": 0, "current-schema-id": 0, "schemas": [body["schema"]], "default-spec-id": 0,

@@ -12,11 +12,11 @@ const TOKEN: &str = "6e86291e8372ff2a2260956d9b8aae1d763fbf315fa00fa31553b73ebf1
 /// 2015-08-30T12:36:00Z.
 const THEN: Duration = Duration::from_secs(1_440_938_160);
 
-/// Of AWS's signing test suite (`v4`, headers): method, path, further headers, body, whether it is signed, session token, signature.
+/// Of AWS's signing test suite (`v4`, headers), those whose paths need no escapes, since the suite escapes paths once and these services twice: method, path, further headers, body, whether it is signed, session token, signature.
 type Vector = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str, bool, Option<&'static str>, &'static str);
 
 const FORM: &str = "application/x-www-form-urlencoded";
-const VECTORS: [Vector; 13] = [
+const VECTORS: [Vector; 11] = [
     ("GET", "/", &[], "", false, None, "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
     ("GET", "/", &[], "", false, Some(TOKEN), "07ec1639c89043aa0e3e2de82b96708f198cceab042d4a97044c66dd9f74e7f8"),
     (
@@ -28,7 +28,6 @@ const VECTORS: [Vector; 13] = [
         None,
         "371d3713e185cc334048618a97f809c9ffe339c62934c032af5a0e595648fcac",
     ),
-    ("GET", "/%E1%88%B4", &[], "", false, None, "8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85"),
     (
         "GET",
         "/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
@@ -48,7 +47,6 @@ const VECTORS: [Vector; 13] = [
         "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197",
     ),
     ("GET", "/?%E1%88%B4=bar", &[], "", false, None, "2cdec8eed098649ff3a119c94853b13c643bcf08f8b0a1d91e12c9027818dd04"),
-    ("GET", "/example%20space/", &[], "", false, None, "652487583200325589f1fba4c7e578f72c47cb61beeca81406b39ddec1366741"),
     ("POST", "/", &[], "", false, None, "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
     ("POST", "/", &[("my-header1", "value1")], "", false, None, "c5410059b04c1ee005303aed430f6e6645f61f4dc9e1461ec8f8916fdf18852c"),
     (
@@ -94,7 +92,7 @@ fn signatures_are_those_of_awss_test_suite() {
         assert_eq!(header.rsplit_once("Signature=").map(|(_, signature)| signature), Some(expected), "{method} {path} {header}");
         compared += 1;
     }
-    assert_eq!(compared, 12);
+    assert_eq!(compared, 10);
 }
 
 #[tokio::test]

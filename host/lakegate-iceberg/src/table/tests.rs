@@ -163,13 +163,11 @@ async fn whatever_becomes_of_a_commit_is_told_as_it_is() {
 async fn another_writer_costs_a_list_and_no_manifest() {
     let catalog = ModelCatalog::new();
     let (table, objects) = opened(&catalog).await;
-    // The first is on its way and lost; then another comes first.
-    catalog.with(|model| model.commit_faults = [Fault::Status(409, "{}")].into());
     let other = table.clone();
-    let racing = Fault::Lost;
-    catalog.with(|model| model.commit_faults = [racing].into());
-    let first = table.commit("a", &[file(&table, 1)]);
-    let (first, second) = tokio::join!(first, other.commit("b", &[file(&other, 2)]));
+    // The first is lost; then the other may come before it.
+    catalog.with(|model| model.commit_faults = [Fault::Lost].into());
+    let (of_one, of_other) = ([file(&table, 1)], [file(&other, 2)]);
+    let (first, second) = tokio::join!(table.commit("a", &of_one), other.commit("b", &of_other));
     let (first, second) = (first.unwrap(), second.unwrap());
     let manifests = objects.locations().iter().filter(|it| it.ends_with("-m0.avro")).count();
     assert_eq!(manifests, 2);
@@ -250,7 +248,7 @@ async fn columns_are_added_where_that_is_asked_for() {
     let wider = TableRequest { on_schema_change: OnSchemaChange::AddColumns, ..wider };
     let opened = iceberg.open(wider.clone()).await.unwrap();
     let ids: Vec<(i32, bool)> = opened.columns().iter().map(|it| (it.id, it.required)).collect();
-    assert_eq!(ids, [(1, true), (2, false), (3, false), (5, false)]);
+    assert_eq!(ids, [(1, true), (2, false), (3, true), (5, false)]);
     assert_eq!(catalog.with(|model| model.tables["orders"]["schemas"].as_array().unwrap().len()), 2);
     // A field of a struct that is there.
     let inner = DataType::Struct(vec![ArrowField::new("x", DataType::Int32, true), ArrowField::new("y", DataType::Utf8, true)].into());
@@ -300,7 +298,9 @@ async fn what_the_catalog_says_is_not_believed_without_a_look() {
         catalog.with(|model| change(model.tables.get_mut("orders").unwrap()));
         let error = table.commit("b", &[file(&table, 2)]).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
-        assert!(error.unsettled.is_empty() && !error.orphans.is_empty());
+        // Where the table as it is cannot be looked at, an earlier call may have made the commit.
+        let unknown = error.error.kind == ErrorKind::Unknown;
+        assert_eq!((error.unsettled.is_empty(), error.orphans.is_empty()), (!unknown, unknown), "{error:?}");
     }
     // An answer without an end.
     let catalog = ModelCatalog::new();
@@ -310,7 +310,7 @@ async fn what_the_catalog_says_is_not_believed_without_a_look() {
         model.tables.get_mut("orders").unwrap()["properties"] = json!({"long": long});
     });
     let error = table.commit("a", &[file(&table, 1)]).await.unwrap_err();
-    assert_eq!(error.error.kind, ErrorKind::Rejected);
+    assert_eq!(error.error.kind, ErrorKind::Unknown);
     assert!(error.to_string().contains("its answer has more than"), "{error}");
 }
 
