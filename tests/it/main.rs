@@ -10,6 +10,7 @@ mod commit_level;
 mod component;
 mod configuration;
 mod costs;
+mod ddl;
 mod endings;
 mod exact_values;
 mod exactly_once;

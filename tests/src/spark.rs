@@ -15,8 +15,8 @@ use crate::tiers::{Unavailable, repository};
 /// Its jobs, by name.
 const SCRIPT: &str = include_str!("../peers/spark.py");
 
-/// Hadoop's S3A committers, of the release that Spark brings the rest of.
-const HADOOP_AWS: &str = "target/tools/jars/hadoop-aws-3.3.4.jar";
+/// What Spark's package lacks, of the releases that it brings the rest of: Hadoop's S3A committers, and Hive's SerDe of JSON.
+const JARS: [&str; 2] = ["target/tools/jars/hadoop-aws-3.3.4.jar", "target/tools/jars/hive-hcatalog-core-2.3.9.jar"];
 
 static SESSION: OnceLock<Result<Spark, String>> = OnceLock::new();
 
@@ -45,14 +45,14 @@ impl Spark {
         // The programs of the package lie beside it.
         python::tool("spark-submit")?;
         on_path("java").ok_or_else(|| Unavailable("no `java` on the PATH".to_owned()))?;
-        let jar: PathBuf = repository().join(HADOOP_AWS);
-        if !jar.is_file() {
-            return Err(Unavailable(format!("no {HADOOP_AWS} (tests/setup.sh fetches it)")));
+        let jars: Vec<PathBuf> = JARS.iter().map(|jar| repository().join(jar)).collect();
+        if let Some((missing, _)) = JARS.iter().zip(&jars).find(|(_, jar)| !jar.is_file()) {
+            return Err(Unavailable(format!("no {missing} (tests/setup.sh fetches it)")));
         }
         let failed = |error: std::io::Error| Unavailable(format!("Spark does not start: {error}"));
         let log = std::fs::File::create(repository().join("target/spark.log")).map_err(failed)?;
         let mut command = Command::new(&python);
-        command.arg("-c").arg(SCRIPT).arg(jar).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        command.arg("-c").arg(SCRIPT).args(jars).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(failed)?;
         let (Some(jobs), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Unavailable("Spark has no pipes".to_owned()));

@@ -10,6 +10,7 @@ pub mod cloudquery_flags;
 pub mod commit;
 pub mod config;
 mod console;
+pub mod ddl;
 mod destination_write;
 pub mod exit;
 pub mod inspect;
@@ -74,6 +75,12 @@ pub enum Command {
     /// Files, and the built-in source of configurations, are read and encoded as in a load; of plugins' sources only the paths, headers and policy
     /// are shown. Random parts of keys are shown as {{UUID}} and {{SYNC_ID}}. No credentials are needed.
     Plan(Box<plan::PlanArgs>),
+    /// Print the statements with which Athena or Spark reads what a load or a sync writes.
+    ///
+    /// The columns are those of the files, of a configuration's built-in sources, or of the objects of a manifest; the folders are those of the path. Of
+    /// columns that an engine cannot read as they are, a view has the typed values. Warnings go to stderr. Only manifests and their objects are read
+    /// from a store; nothing is executed.
+    Ddl(Box<ddl::DdlArgs>),
     /// Run CloudQuery sources and write their tables to their destinations.
     ///
     /// Built in are a file source (`registry: builtin`, `path: files`, `spec.paths`) and the S3 destination (`cloudquery/s3` of any v7 version, or
@@ -204,6 +211,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     match command {
         Command::Load(args) => load::run(*args).await,
         Command::Plan(args) => plan::run(*args).await,
+        Command::Ddl(args) => ddl::run(*args).await,
         Command::Sync(args) => sync::run(*args).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Tables(args) => tables::run(args).await,
@@ -288,6 +296,18 @@ mod tests {
             ("lakegate plan a.yml --format csv", false),
             ("lakegate plan a.csv --spec s.yml --shard 1/2", false),
             ("lakegate plan --spec s.yml --policy --json", false),
+            ("lakegate ddl a.csv --to s3://b/p --format csv --engine athena --no-projection --table t --column a=int64", true),
+            ("lakegate ddl a.yml --engine spark --database d --table-prefix p_ --location s3a://x --date-range NOW-3YEARS,NOW", true),
+            ("lakegate ddl s3://b/m.json --engine athena --region r --endpoint http://h --path-style", true),
+            ("lakegate ddl a.csv --spec s.yml --engine athena", true),
+            ("lakegate ddl a.csv --to s3://b/p --format csv", false),
+            ("lakegate ddl a.csv --to s3://b/p --engine athena", false),
+            ("lakegate ddl --spec s.yml --engine athena", false),
+            ("lakegate ddl a.yml --engine hive", false),
+            ("lakegate ddl a.yml --engine athena --format csv", false),
+            ("lakegate ddl a.yml --engine athena --database a;b", false),
+            ("lakegate ddl a.yml --engine athena --location bucket", false),
+            ("lakegate ddl a.yml --engine athena --date-range NOW", false),
             ("lakegate sync a.yml dir --local d", true),
             ("lakegate sync a.yml --no-migrate --summary-location f --shard 1/2 --log-console --plugin-start-limit 5", true),
             ("lakegate sync a.yml --invocation-id 7f1d4f3e-7c3a-4d6b-9b6e-0f6b0d7a1c2d", true),
@@ -337,7 +357,7 @@ mod tests {
         let examples: Vec<Vec<&str>> = lines
             .map(|(_, line)| std::iter::once("lakegate").chain(line.split(' ').map(|word| word.trim_matches('\''))).collect())
             .collect();
-        assert_eq!(examples.len(), 9, "{examples:?}");
+        assert_eq!(examples.len(), 12, "{examples:?}");
         for example in examples {
             assert!(Cli::try_parse_from(&example).is_ok(), "{example:?}");
         }

@@ -109,17 +109,19 @@ impl Found {
     }
 }
 
+/// A file of a manifest.
 #[derive(Debug, Deserialize)]
-struct Manifest {
+pub(crate) struct Manifest {
     #[serde(default)]
-    entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     meta: Option<Meta>,
-    lakegate: Option<Extra>,
+    pub(crate) lakegate: Option<Extra>,
 }
 
+/// An object of a manifest.
 #[derive(Debug, Deserialize)]
-struct Entry {
-    url: String,
+pub(crate) struct Entry {
+    pub(crate) url: String,
     meta: Meta,
     lakegate: Option<EntryExtra>,
 }
@@ -144,15 +146,21 @@ impl EntryExtra {
     }
 }
 
+/// What is ours of a manifest.
 #[derive(Debug, Deserialize)]
-struct Extra {
-    format: Option<String>,
+pub(crate) struct Extra {
+    pub(crate) table: Option<String>,
+    pub(crate) format: Option<String>,
     #[serde(default)]
-    parts: Vec<String>,
+    pub(crate) parts: Vec<String>,
 }
 
 impl Bucket {
-    async fn manifest(&self, url: &str) -> Result<Manifest, CliError> {
+    /// Reads a file of a manifest.
+    ///
+    /// # Errors
+    /// It is not there, or is none.
+    pub(crate) async fn manifest(&self, url: &str) -> Result<Manifest, CliError> {
         let key = self.key(url).map_err(|problem| CliError::new(Exit::Usage, problem))?;
         let bytes = read_whole(&*self.store, &key, MAX_MANIFEST_BYTES).await.map_err(store_failed)?;
         let bytes = bytes.ok_or_else(|| CliError::new(Exit::Storage, format!("{url} is not there")))?;
@@ -230,15 +238,29 @@ async fn check(bucket: &Bucket, entry: &Entry, is_parquet: bool, found: &mut Fou
 
 /// The rows that a Parquet file says it has.
 async fn footer_rows(bucket: &Bucket, key: &Authorized<ObjectKey>, info: &ObjectInfo, bytes: u64) -> Result<Result<u64, String>, CliError> {
+    footer(bucket, key, info, bytes, parquet_footer::rows).await
+}
+
+/// What the footer of a Parquet file of so many bytes says.
+///
+/// # Errors
+/// The store cannot be asked. The inner error: the file has no such footer.
+pub(crate) async fn footer<T>(
+    bucket: &Bucket,
+    key: &Authorized<ObjectKey>,
+    info: &ObjectInfo,
+    bytes: u64,
+    read: fn(&[u8]) -> Result<T, parquet_footer::Unreadable>,
+) -> Result<Result<T, String>, CliError> {
     let mut wanted = FOOTER_BYTES;
     loop {
         let from = bytes.saturating_sub(wanted);
         let tail = read_range(&*bucket.store, key, info, from..bytes).await.map_err(store_failed)?;
-        match parquet_footer::rows(&tail) {
+        match read(&tail) {
             Err(parquet_footer::Unreadable::TooShort { needed }) if needed > wanted && needed <= bytes.min(MAX_MANIFEST_BYTES) => {
                 wanted = needed
             }
-            rows => return Ok(rows.map_err(|error| error.to_string())),
+            found => return Ok(found.map_err(|error| error.to_string())),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 mod keys;
 mod report;
-mod spec;
+pub(super) mod spec;
 mod store;
 mod warnings;
 
@@ -267,13 +267,7 @@ impl<'a> Planner<'a> {
             // Its keys are its own.
             return Ok(SpecText::default());
         }
-        let spec: Map<String, Value> = serde_json::from_str(&subject.spec).unwrap_or_default();
-        let mut tested = spec.clone();
-        tested.retain(|name, _| !name.eq_ignore_ascii_case("test_write"));
-        tested.insert("test_write".to_owned(), true.into());
-        let tested = destination.configure(&Value::Object(tested).to_string(), subject.sync.clone()).await?;
-        let schema = serde_json::from_str(&destination.spec_schema().await?).unwrap_or_default();
-        Ok(SpecText::new(&spec, &tested, &schema))
+        SpecText::of(destination, &subject.spec, subject.sync.clone()).await
     }
 
     /// What would be written; [`None`] if only the source knows.

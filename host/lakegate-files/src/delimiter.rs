@@ -17,6 +17,13 @@ const RECORDS: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delimiter(pub(crate) u8);
 
+impl Delimiter {
+    /// The character, which is one of ASCII.
+    pub fn byte(self) -> u8 {
+        self.0
+    }
+}
+
 impl FromStr for Delimiter {
     type Err = String;
 

@@ -1,7 +1,9 @@
 //! The footer of a Parquet file alone, from the file's last bytes.
 
 use super::caught::caught;
-use parquet::file::metadata::ParquetMetaDataReader;
+use arrow_schema::Schema;
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 /// Bytes after the footer: its length, and the mark of the format.
 const TRAILER_BYTES: usize = 8;
@@ -28,6 +30,21 @@ pub enum Unreadable {
 /// # Errors
 /// [`Unreadable`].
 pub fn rows(tail: &[u8]) -> Result<u64, Unreadable> {
+    let metadata = metadata(tail)?;
+    u64::try_from(metadata.file_metadata().num_rows()).map_err(|_| Unreadable::Damaged("it has fewer than no rows".to_owned()))
+}
+
+/// The columns of a file that ends in `tail`, as Parquet has them: what another writer says of its own types is not heeded.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn schema(tail: &[u8]) -> Result<Schema, Unreadable> {
+    let metadata = metadata(tail)?;
+    let columns = caught(|| parquet_to_arrow_schema(metadata.file_metadata().schema_descr(), None).map_err(|error| error.to_string()));
+    columns.unwrap_or_else(|| Err("its decoder gave up".to_owned())).map_err(Unreadable::Damaged)
+}
+
+fn metadata(tail: &[u8]) -> Result<ParquetMetaData, Unreadable> {
     let (rest, trailer) = tail.split_last_chunk::<TRAILER_BYTES>().ok_or(Unreadable::NotParquet)?;
     let [a, b, c, d, mark @ ..] = *trailer;
     if &mark != b"PAR1" {
@@ -38,8 +55,7 @@ pub fn rows(tail: &[u8]) -> Result<u64, Unreadable> {
     let footer = footer.ok_or(Unreadable::TooShort { needed: u64::from(length) + TRAILER_BYTES as u64 })?;
     // The decoder checks what it reads, but bytes made to harm may still find a panic in it.
     let decoded = caught(|| ParquetMetaDataReader::decode_metadata(footer).map_err(|error| error.to_string()));
-    let metadata = decoded.unwrap_or_else(|| Err("its decoder gave up".to_owned())).map_err(Unreadable::Damaged)?;
-    u64::try_from(metadata.file_metadata().num_rows()).map_err(|_| Unreadable::Damaged("it has fewer than no rows".to_owned()))
+    decoded.unwrap_or_else(|| Err("its decoder gave up".to_owned())).map_err(Unreadable::Damaged)
 }
 
 #[cfg(test)]
@@ -64,6 +80,9 @@ mod tests {
         let Err(Unreadable::TooShort { needed }) = rows(&file[file.len() - 20..]) else { panic!("too short") };
         let from = file.len() - usize::try_from(needed).unwrap();
         assert_eq!(rows(&file[from..]), Ok(1_000));
+        let columns = schema(&file[from..]).unwrap();
+        assert_eq!(columns.fields().iter().map(|it| it.to_string()).collect::<Vec<_>>(), [r#"Field { "id": Int64 }"#]);
+        assert_eq!(schema(b"id"), Err(Unreadable::NotParquet));
     }
 
     #[test]

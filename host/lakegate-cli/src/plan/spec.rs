@@ -1,7 +1,9 @@
 //! What the text of a spec says that the host is not told by the component: the path with its placeholders, and the limits of an object.
 
+use super::super::exit::CliError;
 use super::keys::fixed_folder;
 use lakegate::spec::Configuration;
+use lakegate::{Destination, SyncContext};
 use serde_json::{Map, Value};
 
 /// The names that stand in the key of the test object for what they are.
@@ -9,9 +11,9 @@ const TEST_NAMES: [(&str, &str); 2] = [("TEST_TABLE", "{{TABLE}}"), ("TEST_UUID"
 
 /// See the module. Of a component other than ours nothing is known but what it says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SpecText {
+pub(crate) struct SpecText {
     /// The path of objects, complete; empty if it is not known.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// What the component has appended to a path without `{{TABLE}}`.
     pub(super) appended: Option<String>,
     /// The folder that all keys share.
@@ -31,11 +33,25 @@ pub(super) struct Limits {
 }
 
 /// The value of a field. Names are case-insensitive, and the last one wins.
-pub(super) fn field<'a>(spec: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(crate) fn field<'a>(spec: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     spec.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 impl SpecText {
+    /// Of a spec that `destination`, with our own component, accepts.
+    ///
+    /// # Errors
+    /// It does not accept it.
+    pub(crate) async fn of(destination: &Destination, spec: &str, sync: SyncContext) -> Result<Self, CliError> {
+        let spec: Map<String, Value> = serde_json::from_str(spec).unwrap_or_default();
+        let mut tested = spec.clone();
+        tested.retain(|name, _| !name.eq_ignore_ascii_case("test_write"));
+        tested.insert("test_write".to_owned(), true.into());
+        let tested = destination.configure(&Value::Object(tested).to_string(), sync).await?;
+        let schema = serde_json::from_str(&destination.spec_schema().await?).unwrap_or_default();
+        Ok(Self::new(&spec, &tested, &schema))
+    }
+
     /// Of a spec that our own component has checked. `tested` is what it made of the same spec with a test object; `schema` has the defaults.
     pub(super) fn new(spec: &Map<String, Value>, tested: &Configuration, schema: &Value) -> Self {
         let path = field(spec, "path").and_then(Value::as_str).unwrap_or_default();
