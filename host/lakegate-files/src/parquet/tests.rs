@@ -102,6 +102,28 @@ fn int96_in_lists_and_with_an_arrow_schema_keeps_its_moment() {
     }
 }
 
+/// What a writer without an Arrow schema means.
+#[test]
+fn a_uuid_is_one_and_an_enum_is_text() {
+    let sent = |file: &[u8]| super::super::tests::sent(&Files::new().file("t.parquet", file)).unwrap().remove(0);
+    let uuid: FixedLenByteArray = ByteArray::from(vec![7; 16]).into();
+    let batch = sent(&file::<FixedLenByteArrayType>(
+        "message m { optional fixed_len_byte_array(16) v (UUID); }",
+        &[(&[uuid.clone()], &[1, 0], &[])],
+        plain(),
+    ));
+    assert_eq!(batch.schema().field(0).metadata()["ARROW:extension:name"], "uuid");
+    let batch =
+        sent(&file::<FixedLenByteArrayType>("message m { optional fixed_len_byte_array(16) v; }", &[(&[uuid], &[1, 0], &[])], plain()));
+    assert!(batch.schema().field(0).metadata().is_empty());
+    let words = [ByteArray::from("red"), ByteArray::from("green")];
+    let schema = "message m { optional binary v (ENUM); }";
+    let file = file::<ByteArrayType>(schema, &[(&words, &[1, 0, 1], &[])], plain());
+    assert_eq!(show(&Files::new().file("t.parquet", &file), &[]), "v:Utf8\nred\nNULL\ngreen");
+    let bad = super::tests::file::<ByteArrayType>(schema, &[(&[ByteArray::from(vec![0xff])], &[1], &[])], plain());
+    assert!(super::super::tests::sent(&Files::new().file("t.parquet", &bad)).is_err());
+}
+
 fn interval(months: u32, days: u32, milliseconds: u32) -> FixedLenByteArray {
     let bytes = [months, days, milliseconds].map(u32::to_le_bytes).concat();
     ByteArray::from(bytes).into()

@@ -7,16 +7,19 @@
 //! - INT96 counts days and nanoseconds. As 64-bit nanoseconds since 1970, which the crate produces, it ends in 2262, while
 //!   year 9999 is a popular sentinel. The finest unit that can represent all values of the column is chosen, which means reading them.
 //! - INTERVAL has months, days and milliseconds, of which Arrow's older intervals only have some. It is read as bytes, see `plain`.
+//!
+//! Two others the crate reads as bytes, which would be written in base64: ENUM is text, and a UUID gets CloudQuery's extension type.
 
 use super::super::InputError;
 use super::super::caught::caught;
+use super::super::columns::ColumnType;
 use super::error::{corrupt_at, one_line, refused};
 use super::pages::Group;
 use arrow_array::RecordBatchReader;
 use arrow_schema::{DataType, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::basic::{ConvertedType, Type as Physical};
+use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::page::{PageIterator, PageReader};
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::Int96;
@@ -51,7 +54,8 @@ impl Columns {
         let of_parquet = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_skip_arrow_metadata(true));
         let of_parquet = of_parquet.map_err(|error| unreadable(&descr, file, &error))?.schema().fields().clone();
         let hinted = hinted(metadata);
-        let mut leaves = Leaves { at: 0, signed: hinted.is_some(), units: Vec::new() };
+        let marks = (0..descr.num_columns()).map(|leaf| Mark::of(descr.column(leaf).self_type())).collect();
+        let mut leaves = Leaves { at: 0, signed: hinted.is_some(), units: Vec::new(), marks };
         for leaf in 0..descr.num_columns() {
             let unit =
                 if descr.column(leaf).physical_type() == Physical::INT96 { Some(finest_unit(input, metadata, leaf, file)?) } else { None };
@@ -128,6 +132,27 @@ struct Leaves {
     signed: bool,
     /// For each INT96 leaf, the units that can represent it.
     units: Vec<Option<Units>>,
+    /// What each leaf means that the crate does not tell.
+    marks: Vec<Mark>,
+}
+
+/// What a leaf means that the crate does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Enum,
+    Uuid,
+    Other,
+}
+
+impl Mark {
+    fn of(leaf: &Type) -> Self {
+        let info = leaf.get_basic_info();
+        match (info.logical_type_ref(), info.converted_type()) {
+            (Some(LogicalType::Uuid), _) => Self::Uuid,
+            (Some(LogicalType::Enum), _) | (None, ConvertedType::ENUM) => Self::Enum,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Leaves {
@@ -137,8 +162,12 @@ impl Leaves {
     }
 
     fn field(&mut self, parquet: &FieldRef, hint: Option<&FieldRef>) -> FieldRef {
+        let mark = self.marks.get(self.at).copied();
         let data_type = self.data_type(parquet.data_type(), hint.map(|hint| hint.data_type()));
-        let metadata = hint.map_or_else(|| parquet.metadata().clone(), |hint| hint.metadata().clone());
+        let metadata = match (&data_type, mark) {
+            (DataType::FixedSizeBinary(16), Some(Mark::Uuid)) => ColumnType::Uuid.field(parquet.name()).metadata().clone(),
+            _ => hint.map_or_else(|| parquet.metadata().clone(), |hint| hint.metadata().clone()),
+        };
         Arc::new(parquet.as_ref().clone().with_data_type(data_type).with_metadata(metadata))
     }
 
@@ -181,6 +210,7 @@ impl Leaves {
             (DataType::Int32, Some(DataType::Time32(_) | DataType::Timestamp(..))) => kept(),
             (DataType::Int64, Some(DataType::Time64(_) | DataType::Timestamp(..) | DataType::Duration(_) | DataType::Date64)) => kept(),
             (DataType::Binary, Some(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)) => DataType::Utf8,
+            (DataType::Binary, _) if self.marks.get(at) == Some(&Mark::Enum) => DataType::Utf8,
             // The zone in which a timestamp is shown; without one in Parquet it is a local time.
             (DataType::Timestamp(unit, Some(_)), Some(DataType::Timestamp(same, Some(_)))) if unit == same => kept(),
             _ => parquet.clone(),
@@ -237,6 +267,8 @@ fn with_interval(read: &FieldRef, wanted: &FieldRef) -> FieldRef {
         (DataType::List(read), DataType::List(wanted)) => DataType::List(with_interval(read, wanted)),
         (DataType::Map(read, sorted), DataType::Map(wanted, _)) => DataType::Map(with_interval(read, wanted), *sorted),
         (DataType::Struct(read), DataType::Struct(wanted)) => DataType::Struct(with_intervals(read, wanted)),
+        // What it means is not the reader's.
+        (DataType::FixedSizeBinary(_), _) => return Arc::new(read.as_ref().clone().with_metadata(wanted.metadata().clone())),
         _ => return read.clone(),
     };
     Arc::new(read.as_ref().clone().with_data_type(data_type))
