@@ -120,7 +120,7 @@ fn refused_input_names_file_and_position() {
         .with_file("types.csv", "id\n1\n2\nthree\n")
         .with_file("torn.csv", "a,b\n1,2\n3\n")
         .with_file("torn.ndjson", "{\"a\":1}\n{\"a\":\n")
-        .with_file("mac.csv", "a,b\r1,2\r3,4\r")
+        .with_file("mac.csv", "a,b\r1,2\n3,4\r")
         .with_file("torn.arrow", b"ARROW1\0\0\xff\xff\xff\xff\x10\0\0\0garbage");
     for (line, expected) in [
         ("load torn.parquet", ["torn.parquet", "truncated"]),

@@ -11,6 +11,7 @@ mod component;
 mod configuration;
 mod costs;
 mod ddl;
+mod dialects;
 mod endings;
 mod exact_values;
 mod exactly_once;

@@ -56,7 +56,7 @@ fn shapes() -> Vec<Shape> {
             pieces: vec![("n".repeat(4_000), 1), (format!(",{}", "n".repeat(4_000)), 9_999), piece("\n", 1)],
             file_bytes: 400_000,
             most_mib: 160,
-            ends: (6, "line 1: the header names the column"),
+            ends: (6, "line 1: the names of the columns have"),
         },
         Shape {
             what: "a record of 66 million empty fields",

@@ -74,7 +74,7 @@ pub struct ResourceArgs {
     /// Maximum bytes in flight to the store, such as 64MiB [default: 32MiB].
     #[arg(long, value_name = "SIZE")]
     pub in_flight: Option<Size>,
-    /// Folder for the spill file, and for copies of Parquet files that come from a pipe or are gzip-compressed. With `none`, a table fails once
+    /// Folder for the spill file, and for copies of Parquet files that come from a pipe or are compressed. With `none`, a table fails once
     /// --memory is used up, and such files are refused [default: the folder for temporary files].
     #[arg(long, value_name = "DIR|none")]
     pub spill_dir: Option<SpillArg>,

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use lakegate_base::log_level::LogLevel;
 use lakegate_cloudquery::server::listen::Network;
-use lakegate_files::InputFormat;
+use lakegate_files::{BadRows, HivePartitioning, InputFormat};
 
 /// A value, its name, and its help text.
 type Choice<T> = (T, &'static str, &'static str);
@@ -26,10 +26,20 @@ const NETWORKS: &[Choice<Network>] = &[
 
 const INPUT_FORMATS: &[Choice<InputFormat>] = &[
     (InputFormat::Parquet, "parquet", "Apache Parquet"),
-    (InputFormat::Csv, "csv", "Comma-separated values with a header line"),
-    (InputFormat::Tsv, "tsv", "Tab-separated values with a header line"),
-    (InputFormat::Ndjson, "ndjson", "One JSON object per line"),
+    (InputFormat::Csv, "csv", "Comma-separated values"),
+    (InputFormat::Tsv, "tsv", "Tab-separated values"),
+    (InputFormat::Ndjson, "json", "JSON objects: an array of them, or one after another"),
+    (InputFormat::Ndjson, "ndjson", "The same: one object per line is the usual form"),
     (InputFormat::Ipc, "ipc", "Arrow IPC, file or stream format"),
+];
+
+const BAD_ROWS: &[Choice<BadRows>] =
+    &[(BadRows::Fail, "fail", "The load ends, naming file and line"), (BadRows::Skip, "skip", "They are left out and counted")];
+
+const HIVE_PARTITIONING: &[Choice<HivePartitioning>] = &[
+    (HivePartitioning::Auto, "auto", "Below a folder or a pattern, if all files of the table have the same ones"),
+    (HivePartitioning::On, "on", "All of a path"),
+    (HivePartitioning::Off, "off", "None"),
 ];
 
 /// Parses a log level.
@@ -45,6 +55,16 @@ pub(crate) fn network() -> impl TypedValueParser<Value = Network> {
 /// Parses a file format.
 pub(crate) fn input_format() -> impl TypedValueParser<Value = InputFormat> {
     one_of(INPUT_FORMATS)
+}
+
+/// Parses what becomes of rows that are not well-formed.
+pub(crate) fn bad_rows() -> impl TypedValueParser<Value = BadRows> {
+    one_of(BAD_ROWS)
+}
+
+/// Parses whether folders are columns.
+pub(crate) fn hive_partitioning() -> impl TypedValueParser<Value = HivePartitioning> {
+    one_of(HIVE_PARTITIONING)
 }
 
 fn one_of<T: Copy + Send + Sync + 'static>(choices: &'static [Choice<T>]) -> impl TypedValueParser<Value = T> {

@@ -28,7 +28,7 @@ use clap::Arg;
 use lakegate::ipc::table_of;
 use lakegate::{Destination, Options, SyncContext};
 use lakegate_cloudquery::client::columns::{Keys, SyncColumnWriter, SyncColumns, schema_of};
-use lakegate_files::{ColumnType, Delimiter, InputFormat, MessageReader, ReadOptions, parse_override, resolve};
+use lakegate_files::{ColumnType, CsvOptions, Delimiter, HivePartitioning, InputFormat, MessageReader, ReadOptions, parse_override, resolve};
 use layout::{Layout, Names};
 use partition::DateRange;
 use serde_json::{Map, Value};
@@ -203,13 +203,14 @@ fn any_commit(repeatable: bool) -> SyncContext {
 async fn of_files(args: &DdlArgs) -> Result<Vec<Table>, CliError> {
     let spec = args.target.spec_json(false, |name| std::env::var(name).ok())?;
     let place = Place::new(&destination(args).await?, &spec, any_commit(true)).await?;
-    let inputs = resolve(&args.inputs, args.table.as_deref())?;
+    let inputs = resolve(&args.inputs, args.table.as_deref(), HivePartitioning::Auto)?;
     let options = ReadOptions {
         format: args.input_format,
         columns: args.columns.clone(),
         columns_required: inputs.len() == 1,
-        delimiter: args.delimiter,
+        csv: CsvOptions { delimiter: args.delimiter, ..CsvOptions::default() },
         spool: args.machine.spool(),
+        ..ReadOptions::default()
     };
     MessageReader::schemas(&inputs, &options)?.iter().map(|ipc| place.table(ipc)).collect()
 }

@@ -12,7 +12,10 @@ use super::sync_id::sync_id;
 use super::target::Target;
 use chrono::DateTime;
 use lakegate::{Destination, Session, SyncContext, Write, WriteReport};
-use lakegate_files::{ColumnType, Delimiter, Input, InputFormat, Message, MessageReader, ReadOptions, parse_override, resolve};
+use lakegate_files::{
+    BadRows, ColumnType, CsvOptions, Delimiter, Encoding, HivePartitioning, Input, InputFormat, Message, MessageReader, Quote, ReadOptions,
+    SkippedFile, parse_override, resolve,
+};
 use std::str::FromStr;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct LoadArgs {
-    /// Files, patterns such as 'data/*.csv' (quoted, so that the shell does not expand them), or `-` for standard input.
-    #[arg(required = true, value_name = "FILE|GLOB|-")]
+    /// Files, folders, patterns such as 'data/**/*.csv' (quoted, so that the shell does not expand them), or `-` for standard input.
+    #[arg(required = true, value_name = "FILE|FOLDER|GLOB|-")]
     pub inputs: Vec<String>,
     /// The table that all inputs belong to [default: each file's name without its extension].
     #[arg(long, value_name = "NAME")]
@@ -41,10 +44,16 @@ pub struct LoadArgs {
     /// Format of the inputs [default: detected from their content, then from their name].
     #[arg(long, value_parser = choices::input_format(), value_name = "FORMAT")]
     pub input_format: Option<InputFormat>,
-    /// Delimiter of CSV columns: one character of ASCII punctuation, or tab, comma, semicolon, pipe, space [default: detected from the beginning of
-    /// each file].
-    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
-    pub delimiter: Option<Delimiter>,
+    /// Files of one table may lack columns, which are null then, and have columns of different types, if one type holds the values of all exactly.
+    /// Columns are always matched by name.
+    #[arg(long)]
+    pub union_by_name: bool,
+    /// Which folders such as country=DE/ in a path are columns.
+    #[arg(long, value_parser = choices::hive_partitioning(), value_name = "WHICH", default_value = "auto")]
+    pub hive_partitioning: HivePartitioning,
+    /// How text is read.
+    #[command(flatten)]
+    pub text: TextArgs,
     /// Derive the UUIDs in keys from this number, so that a run can be repeated exactly. For tests.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -69,6 +78,48 @@ pub struct LoadArgs {
     /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// How CSV, and other text, is read. What is not set is detected from the beginning of each file, and said if it is unusual.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Text")]
+pub struct TextArgs {
+    /// Delimiter of CSV columns: one character of ASCII punctuation, or tab, comma, semicolon, pipe, space [default: detected].
+    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
+    pub delimiter: Option<Delimiter>,
+    /// What encloses fields of CSV: one character of ASCII punctuation, or double, single, none [default: double; single where it is detected].
+    #[arg(long, value_name = "CHARACTER", allow_hyphen_values = true)]
+    pub quote: Option<Quote>,
+    /// The first line of CSV has the names of the columns [default: detected].
+    #[arg(long, conflicts_with = "no_header")]
+    pub header: bool,
+    /// CSV has no line with names: the columns are column_1, column_2 …
+    #[arg(long)]
+    pub no_header: bool,
+    /// A field of CSV without quotes that stands for null, beside the empty one; may be repeated.
+    #[arg(long = "null", value_name = "TEXT", allow_hyphen_values = true)]
+    pub nulls: Vec<String>,
+    /// Encoding of text, such as utf-8, utf-16le, windows-1252, shift_jis [default: UTF-8, UTF-16, or of CSV Windows-1252, as detected].
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<Encoding>,
+    /// What becomes of rows that are not well-formed: CSV with more or fewer fields than the header, or with a quote in the wrong place; JSON that is no
+    /// object.
+    ///
+    /// A value that does not have its column's type is always refused. Rows that are left out are counted in the summary.
+    #[arg(long, value_parser = choices::bad_rows(), value_name = "WAY", default_value = "fail")]
+    pub bad_rows: BadRows,
+}
+
+impl TextArgs {
+    /// How CSV is written.
+    fn csv(&self) -> CsvOptions {
+        CsvOptions {
+            delimiter: self.delimiter,
+            quote: self.quote,
+            header: (self.header || self.no_header).then_some(self.header),
+            nulls: self.nulls.clone(),
+        }
+    }
 }
 
 /// A moment, in seconds since 1970.
@@ -96,6 +147,9 @@ Examples:
   Again and again until it succeeds, and no row twice:
   lakegate load 'orders-*.csv' --table orders --spec exactly-once.yml --commit-id 2026-11-29
 
+  A folder of whatever Excel has saved, without rows that are torn:
+  lakegate load exports/ --table sales --bad-rows skip --null n/a --spec s3.yml
+
   Standard input, with the type of a column and a spec file:
   generate | lakegate load - --table events --column id=int64 --spec s3.yml
 
@@ -108,7 +162,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     let started = Instant::now();
     let mut landed = WriteReport::default();
     let (summary, ended) = match load(&args, console, &mut landed).await {
-        Ok(report) => (Summary::new(&report, started.elapsed()), Ok(Exit::of_report(&report))),
+        Ok(Loaded { report, skipped }) => (Summary::new(&report, started.elapsed()).without(&skipped), Ok(Exit::of_report(&report))),
         Err(error) => (Summary::ended_early(error.exit, &error.message, &landed, started.elapsed()), Err(error)),
     };
     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
@@ -119,8 +173,15 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     exit_code_after(ended, printed)
 }
 
+/// What a load has done.
+struct Loaded {
+    report: WriteReport,
+    /// The files of which rows were left out.
+    skipped: Vec<SkippedFile>,
+}
+
 /// Loads the files. If the load ends early, `landed` gets the tables that had failed and what is in the bucket.
-async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<WriteReport, CliError> {
+async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<Loaded, CliError> {
     let interrupted = interrupt::listen()?;
     let given = args.clone();
     let opened = async move {
@@ -140,7 +201,8 @@ pub(crate) async fn rehearse(
     interrupted: &CancellationToken,
 ) -> Result<WriteReport, CliError> {
     let opened = interrupt::unless(interrupted, open(args.clone(), Some(destination), sync)).await?;
-    send_all(args, opened, console.progress("Planning"), interrupted, &mut WriteReport::default()).await
+    let loaded = send_all(args, opened, console.progress("Planning"), interrupted, &mut WriteReport::default()).await?;
+    Ok(loaded.report)
 }
 
 /// Sends the rows of the inputs, and finishes the session.
@@ -150,35 +212,44 @@ async fn send_all(
     progress: Progress,
     interrupted: &CancellationToken,
     landed: &mut WriteReport,
-) -> Result<WriteReport, CliError> {
+) -> Result<Loaded, CliError> {
     let options = ReadOptions {
         format: args.input_format,
         columns: args.columns.clone(),
         columns_required: inputs.len() == 1,
-        delimiter: args.delimiter,
+        csv: args.text.csv(),
+        encoding: args.text.encoding,
+        bad_rows: args.text.bad_rows,
+        union_by_name: args.union_by_name,
         spool: args.machine.spool(),
     };
-    let reader = MessageReader::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
+    let mut reader = MessageReader::start(inputs, options).map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))?;
     let mut write = session.write()?;
     let sent = tokio::select! {
         biased;
         () = interrupted.cancelled() => Err(interruption()),
-        sent = send(reader, &mut write, &progress) => sent,
+        sent = send(&mut reader, &mut write, &progress) => sent,
     };
     let ended = match sent {
         Ok(()) => finish_store(write, interrupted).await,
         Err(error) => Err((error, abort_store(write, interrupted).await)),
     };
     session.close().await;
-    ended.map_err(|(error, left)| {
-        *landed = left;
-        error
-    })
+    for SkippedFile { file, rows, line, problem } in reader.skipped() {
+        tracing::warn!("{file}: {rows} rows were left out (--bad-rows skip); the first, on line {line}: {problem}");
+    }
+    match ended {
+        Ok(report) => Ok(Loaded { report, skipped: reader.skipped().to_vec() }),
+        Err((error, left)) => {
+            *landed = left;
+            Err(error)
+        }
+    }
 }
 
 /// Resolves the inputs and opens the destination: the one that is given, or that of the arguments.
 async fn open(args: LoadArgs, destination: Option<Destination>, sync: SyncContext) -> Result<(Vec<Input>, Session), CliError> {
-    let inputs = resolve(&args.inputs, args.table.as_deref())?;
+    let inputs = resolve(&args.inputs, args.table.as_deref(), args.hive_partitioning)?;
     let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
     let destination = match destination {
         Some(destination) => destination,
@@ -200,7 +271,7 @@ pub(crate) fn sync_context(args: &LoadArgs) -> Result<SyncContext, CliError> {
 }
 
 /// Sends all messages to the write.
-async fn send(mut reader: MessageReader, write: &mut Write, progress: &Progress) -> Result<(), CliError> {
+async fn send(reader: &mut MessageReader, write: &mut Write, progress: &Progress) -> Result<(), CliError> {
     while let Some(message) = reader.next().await {
         match message? {
             Message::Migrate(ipc) => write.migrate_table(ipc).await?,

@@ -3,6 +3,7 @@
 use super::exit::{CliError, Exit};
 use indicatif::{HumanBytes, HumanCount};
 use lakegate::{Failure, FailureClass, Receipt, TableReport, WriteReport};
+use lakegate_files::SkippedFile;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -29,8 +30,23 @@ pub(crate) struct Summary {
     pub(crate) bytes: u64,
     /// The duration in seconds.
     pub(crate) seconds: f64,
+    /// Rows of inputs that were left out because they are not well-formed.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) rows_skipped: u64,
+    /// The files that they are of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
     /// The tables.
     pub(crate) tables: Vec<Table>,
+}
+
+/// Rows of a file that were left out.
+#[derive(Debug, Serialize)]
+struct Skipped {
+    file: String,
+    rows: u64,
+    first_line: u64,
+    problem: String,
 }
 
 /// The result of one table.
@@ -86,8 +102,18 @@ impl Summary {
             objects: tables.iter().map(|table| table.objects).sum(),
             bytes: tables.iter().map(|table| table.bytes).sum(),
             seconds: elapsed.as_secs_f64(),
+            rows_skipped: 0,
+            skipped: Vec::new(),
             tables,
         }
+    }
+
+    /// The summary of a load that left out these rows.
+    pub(crate) fn without(mut self, skipped: &[SkippedFile]) -> Self {
+        self.rows_skipped = skipped.iter().map(|file| file.rows).sum();
+        let of_file = |it: &SkippedFile| Skipped { file: it.file.clone(), rows: it.rows, first_line: it.line, problem: it.problem.clone() };
+        self.skipped = skipped.iter().map(of_file).collect();
+        self
     }
 
     /// The summary of a write that ended early. It claims nothing that was not confirmed; `landed` has the tables that had failed by then, and what
@@ -116,6 +142,23 @@ impl Summary {
             HumanBytes(self.bytes),
             self.seconds
         ) + &self.before()
+            + &self.left_out()
+    }
+
+    /// What was left out of the inputs.
+    fn left_out(&self) -> String {
+        let files = self.skipped.len();
+        if files == 0 {
+            return String::new();
+        }
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        format!(
+            " Left out {} row{} of {files} file{} that {} not well-formed.",
+            HumanCount(self.rows_skipped),
+            plural(self.rows_skipped),
+            plural(files as u64),
+            if self.rows_skipped == 1 { "is" } else { "are" }
+        )
     }
 
     /// What was there before.
@@ -318,6 +361,18 @@ mod tests {
         let summary = Summary::new(&report(), Duration::from_millis(1500));
         assert_eq!(summary.line(), "Wrote 4 rows of 2 tables to 2 objects (20 B) in 1.5 s.");
         assert_eq!(summary.failures(), ["Table b failed: no such bucket"]);
+    }
+
+    #[test]
+    fn rows_that_were_left_out_are_counted() {
+        let file = |rows| SkippedFile { file: "a.csv".into(), rows, line: 3, problem: "it is torn".into() };
+        let summary = |skipped: &[SkippedFile]| Summary::new(&report(), Duration::ZERO).without(skipped);
+        assert!(summary(&[]).line().ends_with(" in 0.0 s."));
+        assert!(summary(&[file(1)]).line().ends_with(" s. Left out 1 row of 1 file that is not well-formed."));
+        assert!(summary(&[file(1), file(2)]).line().ends_with(" s. Left out 3 rows of 2 files that are not well-formed."));
+        let json: serde_json::Value = serde_json::from_str(&summary(&[file(2)]).json().unwrap()).unwrap();
+        let expected = serde_json::json!([{"file": "a.csv", "rows": 2, "first_line": 3, "problem": "it is torn"}]);
+        assert_eq!((&json["rows_skipped"], &json["skipped"]), (&2.into(), &expected));
     }
 
     #[test]

@@ -14,8 +14,8 @@ pub enum InputError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// A file pattern matches nothing.
-    #[error("{pattern}: no file matches this pattern")]
+    /// A file pattern matches nothing, or a folder holds nothing.
+    #[error("{pattern}: no file matches this pattern, or is in this folder")]
     NoMatch {
         /// The pattern.
         pattern: String,
@@ -29,7 +29,7 @@ pub enum InputError {
         problem: String,
     },
     /// The format cannot be recognised from content or name.
-    #[error("{file}: neither its first bytes nor its name tell its format; set it with --input-format parquet|csv|tsv|ndjson|ipc")]
+    #[error("{file}: neither its first bytes nor its name tell its format; set it with --input-format parquet|csv|tsv|json|ipc")]
     UnknownFormat {
         /// The file.
         file: String,

@@ -1,11 +1,14 @@
 //! The common columns of several files of one table: which columns the table has, and how a file's columns are mapped to them.
 //!
 //! Columns are matched by name, so their order does not matter; if a file has duplicate names, by position. A column without a value fits any type. A
-//! key that an NDJSON file never has counts as a column without a value.
+//! key that a file of JSON never has counts as a column without a value. With `--union-by-name`, so does a column that any file lacks, and columns of
+//! different types get one that holds the values of both.
 
 use super::columns::ColumnType;
+use super::widen::{Column, wider};
 use super::{InputError, Opened, Position};
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,8 +22,12 @@ pub(crate) struct Like {
     places: HashMap<String, usize>,
     /// Columns without a value so far.
     undecided: HashSet<String>,
+    /// Columns of which all values are text.
+    text: HashSet<String>,
     /// Whether all files so far may omit columns without values.
     optional: bool,
+    /// Whether all files may omit columns, and have columns of different types.
+    union: bool,
     /// Whether the table has been announced, so that its columns are fixed.
     begun: bool,
 }
@@ -35,6 +42,8 @@ pub(crate) enum Elsewhere {
     Text,
     /// It has this type.
     Typed(ColumnType),
+    /// It has this type, whatever the values of a file would have by themselves.
+    United(ColumnType),
 }
 
 /// How rows of a file are converted to rows of its table.
@@ -42,14 +51,14 @@ pub(crate) enum Elsewhere {
 pub(crate) enum Fit {
     /// They are unchanged.
     Equal,
-    /// The position in the file of each column of the table; a missing column is null.
+    /// The position in the file of each column of the table, whose type may be a wider one; a missing column is null.
     Chosen(Vec<Option<usize>>),
 }
 
 impl Like {
-    /// A table with several files, of which nothing else is known yet.
-    pub(crate) fn unknown() -> Self {
-        Self { optional: true, ..Self::default() }
+    /// A table with several files, of which nothing else is known yet. `union` if columns may be missing or of different types.
+    pub(crate) fn unknown(union: bool) -> Self {
+        Self { optional: true, union, ..Self::default() }
     }
 
     /// The names of the known columns.
@@ -63,7 +72,7 @@ impl Like {
         if self.undecided.contains(name) {
             return self.begun.then_some(Elsewhere::Text);
         }
-        ColumnType::of_field(field).map(Elsewhere::Typed)
+        ColumnType::of_field(field).map(if self.union { Elsewhere::United } else { Elsewhere::Typed })
     }
 
     /// Whether a file has been read.
@@ -104,7 +113,8 @@ impl Like {
     pub(crate) fn fit(&self, table: &str, file: &str, opened: &Opened, columns: &SchemaRef) -> Result<Fit, InputError> {
         let mut known = self.clone();
         known.fit_within(table, file, opened, columns, false)?;
-        if known.fields.len() == columns.fields().len() && known.fields.iter().zip(columns.fields()).all(|(a, b)| a.name() == b.name()) {
+        let same = |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && a.data_type() == b.data_type();
+        if known.fields.len() == columns.fields().len() && known.fields.iter().zip(columns.fields()).all(same) {
             return Ok(Fit::Equal);
         }
         let places: HashMap<&str, usize> =
@@ -125,9 +135,13 @@ impl Like {
             let name = new.name().as_str();
             let at = if by_place { (place < self.fields.len()).then_some(place) } else { self.places.get(name).copied() };
             let Some((at, known)) = at.and_then(|at| Some((at, self.fields.get(at)?.clone()))) else {
-                if first || (self.optional && !self.begun && !by_place) {
+                if first || ((self.optional || self.union) && !self.begun && !by_place) {
                     self.places.insert(name.to_owned(), self.fields.len());
-                    self.fields.push(new.clone());
+                    // Another file may lack it.
+                    self.fields.push(if self.union { Arc::new(new.as_ref().clone().with_nullable(true)) } else { new.clone() });
+                    if opened.text {
+                        self.text.insert(name.to_owned());
+                    }
                     if opened.undecided.contains(name) {
                         self.undecided.insert(name.to_owned());
                     }
@@ -144,15 +158,39 @@ impl Like {
                 return differs(self, name, format!("it stands where `{}` is", known.name()));
             }
             let open = (self.undecided.contains(name), opened.undecided.contains(name));
-            if known.is_nullable() && new.is_nullable() && !self.begun {
+            let may_be_null = known.is_nullable() && (new.is_nullable() || self.union);
+            if may_be_null && !self.begun {
                 match open {
                     (_, true) => continue,
                     (true, false) => {
-                        self.fields[at] = new.clone();
+                        self.fields[at] = Arc::new(new.as_ref().clone().with_nullable(true));
                         self.undecided.remove(name);
+                        if !opened.text {
+                            self.text.remove(name);
+                        }
                         continue;
                     }
                     (false, false) => {}
+                }
+            }
+            if self.union && !by_place {
+                let text = self.text.contains(name);
+                let wide = wider(Column { field: &known, text }, Column { field: new, text: opened.text });
+                match wide {
+                    // Once the table is announced, a file can only be narrower.
+                    Some(wide) if !self.begun || wide.data_type() == known.data_type() => {
+                        if !self.begun {
+                            self.fields[at] = Arc::new(wide.with_nullable(true));
+                            if !opened.text {
+                                self.text.remove(name);
+                            }
+                        }
+                        continue;
+                    }
+                    Some(_) | None => {
+                        let (new, known) = (new.data_type(), known.data_type());
+                        return differs(self, name, format!("its type is {new}, and no type holds exactly both that and the {known}"));
+                    }
                 }
             }
             if known.data_type() != new.data_type() {
@@ -165,7 +203,7 @@ impl Like {
         let missing = if by_place {
             self.fields.get(columns.fields().len())
         } else {
-            let optional = |known: &FieldRef| opened.optional && known.is_nullable();
+            let optional = |known: &FieldRef| (opened.optional || self.union) && known.is_nullable();
             self.fields.iter().find(|known| !places.contains_key(known.name().as_str()) && !optional(known))
         };
         match missing {
@@ -179,13 +217,15 @@ impl Fit {
     /// Converts a batch to the columns of the table.
     pub(crate) fn apply(&self, batch: RecordBatch, table: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         let Self::Chosen(places) = self else { return Ok(batch) };
-        let column = |(place, field): (&Option<usize>, &FieldRef)| -> ArrayRef {
+        let column = |(place, field): (&Option<usize>, &FieldRef)| -> Result<ArrayRef, ArrowError> {
             match place.and_then(|place| batch.columns().get(place)) {
-                Some(column) => column.clone(),
-                None => new_null_array(field.data_type(), batch.num_rows()),
+                Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+                // Only to a type that holds every value.
+                Some(column) => cast_with_options(column, field.data_type(), &CastOptions { safe: false, ..CastOptions::default() }),
+                None => Ok(new_null_array(field.data_type(), batch.num_rows())),
             }
         };
-        let columns = places.iter().zip(table.fields()).map(column).collect();
+        let columns = places.iter().zip(table.fields()).map(column).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(table.clone(), columns, &options)
     }

@@ -1,13 +1,14 @@
-//! Recognises unsupported files by their first bytes: archives, other compressions, spreadsheets, documents, text in other encodings, JSON arrays.
-//! Each gets a name, and advice on how to make it readable.
+//! Recognises files by their first bytes: unsupported ones (archives, other compressions, spreadsheets, documents), each with a name and advice on how
+//! to make it readable; and JSON.
 
 use super::InputFormat;
+use super::compression::Compression;
 
 /// Bytes inspected to detect a file's format and its delimiter.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
 /// The supported formats, for advice.
-const FORMATS: &str = "parquet, csv, tsv, ndjson and ipc (Arrow) are read, each also compressed with gzip";
+const FORMATS: &str = "parquet, csv, tsv, json and ipc (Arrow) are read, each also compressed with gzip, zstd, bzip2 or xz";
 
 /// An unsupported format, and what the user can do.
 pub(crate) struct Stranger {
@@ -26,23 +27,22 @@ fn other(what: &str, advice: &str) -> Stranger {
     Stranger { what: what.to_owned(), advice: format!("{advice}; {FORMATS}") }
 }
 
-/// The format of an unsupported file, whatever its name says. `maybe_text` unless the user has specified a binary format.
-pub(crate) fn stranger(head: &[u8], zipped: bool, maybe_text: bool) -> Option<Stranger> {
+/// The format of an unsupported file, whatever its name says. `unpacked` if this was compressed; `maybe_text` unless the user has specified a binary
+/// format. Text is in UTF-8 here, whatever the file has.
+pub(crate) fn stranger(head: &[u8], unpacked: bool, maybe_text: bool) -> Option<Stranger> {
     let begins = |magic: &[u8]| head.starts_with(magic);
     let is_binary = || head.get(..512).unwrap_or(head).contains(&0);
     let table = [
-        (begins(&[0x28, 0xb5, 0x2f, 0xfd]) || is_skippable(head), "zstd (.zst)", "zstd -dc"),
-        (begins(b"BZh") && head.get(4..10).is_some_and(|magic| magic == [0x31, 0x41, 0x59, 0x26, 0x53, 0x59]), "bzip2 (.bz2)", "bzip2 -dc"),
-        (begins(b"BZh") && head.get(4..10).is_some_and(|magic| magic == [0x17, 0x72, 0x45, 0x38, 0x50, 0x90]), "bzip2 (.bz2)", "bzip2 -dc"),
-        (begins(b"\xfd7zXZ\0"), "xz (.xz)", "xz -dc"),
         (begins(&[0x04, 0x22, 0x4d, 0x18]) || begins(&[0x02, 0x21, 0x4c, 0x18]), "lz4 (.lz4)", "lz4 -dc"),
         (begins(b"LZIP\x01"), "lzip (.lz)", "lzip -dc"),
         (begins(&[0x1f, 0x9d]), "compress (.Z)", "gzip -dc"),
         (begins(b"\xff\x06\0\0sNaPpY"), "snappy", "snzip -dc"),
-        (zipped && begins(&[0x1f, 0x8b]), "gzip twice", "zcat FILE | zcat"),
     ];
     if let Some((_, what, command)) = table.iter().find(|(is, ..)| *is) {
         return Some(compressed(what, command));
+    }
+    if let (true, Some(inner)) = (unpacked, Compression::of(head)) {
+        return Some(other(&format!("compressed twice: there is {} in it", inner.name()), "decompress it once first"));
     }
     if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") || begins(b"PK\x07\x08") {
         return Some(zip(head));
@@ -72,23 +72,17 @@ pub(crate) fn stranger(head: &[u8], zipped: bool, maybe_text: bool) -> Option<St
     if let Some((_, what, advice)) = table.iter().find(|(is, ..)| *is) {
         return Some(other(what, advice));
     }
-    let convert = "convert it first, as in `iconv -f UTF-16 -t UTF-8`";
-    if begins(b"\xff\xfe") || begins(b"\xfe\xff") || begins(b"\0\0\xfe\xff") {
-        return Some(other("text in UTF-16 or UTF-32; UTF-8 is expected", convert));
+    if begins(b"\xff\xfe\0\0") || begins(b"\0\0\xfe\xff") {
+        return Some(other("text in UTF-32", "convert it first, as in `iconv -f UTF-32 -t UTF-8`"));
     }
     match text(head) {
         _ if !maybe_text => None,
-        [0, ..] | [b'\t'..=b'~', 0, ..] => Some(other("UTF-16 without a byte order mark, or no text; UTF-8 is expected", convert)),
+        [0, ..] | [b'\t'..=b'~', 0, ..] => Some(other("no text: it begins with NUL bytes", "convert it first")),
         text if is_markup(text) => {
             Some(other("HTML or XML", "export the table as CSV (UTF-8) first; a download may have answered with a page"))
         }
         _ => None,
     }
-}
-
-/// Skippable frames of zstd and lz4, which some programs write first.
-fn is_skippable(head: &[u8]) -> bool {
-    matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 fn zip(head: &[u8]) -> Stranger {
@@ -113,20 +107,20 @@ fn is_markup(text: &[u8]) -> bool {
     ["<!doctype", "<html", "<?xml", "<table", "<head"].into_iter().any(begins)
 }
 
-/// Recognises a JSON array where rows are expected. `format` is what the name or the user specifies.
-pub(crate) fn array(head: &[u8], format: Option<InputFormat>, said: bool) -> Option<Stranger> {
-    let [b'[', rest @ ..] = text(head) else { return None };
-    // A header such as `[id],[name]` is CSV.
-    let json = matches!(rest.trim_ascii_start(), [b'{' | b'[' | b'"' | b']' | b'-' | b'0'..=b'9', ..] | []);
-    let is_array = match format {
-        Some(InputFormat::Ndjson) => true,
-        Some(InputFormat::Csv | InputFormat::Tsv) => json,
-        Some(InputFormat::Parquet | InputFormat::Ipc) => false,
-        None => true,
-    };
-    let advice = "one object per line is expected (NDJSON), which `jq -c '.[]'` makes of an array";
-    let csv = if said || json { "" } else { "; if it is CSV, say so with --input-format csv" };
-    is_array.then(|| Stranger { what: "an array of JSON: it begins with `[`".to_owned(), advice: format!("{advice}{csv}") })
+/// Whether it is an array of JSON. `format` is what the name or the user specifies; a header of CSV such as `[id],[name]` is none.
+pub(crate) fn is_array(head: &[u8], format: Option<InputFormat>) -> bool {
+    let [b'[', rest @ ..] = text(head) else { return false };
+    match (format, rest.trim_ascii_start()) {
+        (Some(InputFormat::Ndjson), _) => true,
+        (Some(InputFormat::Csv | InputFormat::Tsv), rest) => matches!(rest, [b'{', ..] | [b']'] | []),
+        (Some(InputFormat::Parquet | InputFormat::Ipc), _) => false,
+        (None, rest) => matches!(rest, [b'{' | b'[' | b'"' | b']' | b'-' | b'0'..=b'9', ..] | []),
+    }
+}
+
+/// Whether it is JSON that is not one object per line: an array, or an object of several lines.
+pub(crate) fn is_document(head: &[u8]) -> bool {
+    matches!(text(head), [b'{' | b'[', ..]) && !is_ndjson(head)
 }
 
 /// Whether the first line is a JSON object, whatever the file's name says.
@@ -149,13 +143,13 @@ mod tests {
     #[test]
     fn strangers_are_named() {
         for (head, expected) in [
-            (b"\x28\xb5\x2f\xfd\x20\x0c\x61\0\0id,name\n".as_slice(), "compressed with zstd"),
+            (b"\x28\xb5\x2f\xfd\x20\x0c\x61\0\0id,name\n".as_slice(), "compressed twice: there is zstd in it"),
             (b"\x50\x2a\x4d\x18\0\0\0\0", "zstd"),
             (b"BZh91AY&SY\x01\x02", "bzip2"),
-            (b"\xfd7zXZ\0\0\x04", "xz -dc"),
+            (b"\xfd7zXZ\0\0\x04", "xz"),
             (b"\x04\x22\x4d\x18\x64", "lz4"),
             (b"\x1f\x9d\x90a", "compress"),
-            (b"\x1f\x8b\x08\0", "gzip twice"),
+            (b"\x1f\x8b\x08\0", "compressed twice"),
             (b"LZIP\x01", "lzip"),
             (b"PK\x03\x04\x14\0\0\0a.csv", "a zip archive"),
             (b"PK\x03\x04\x14\0\0\0[Content_Types].xml", ".xlsx"),
@@ -167,10 +161,10 @@ mod tests {
             (b"SQLite format 3\0", "SQLite"),
             (b"Obj\x01\x04", "Avro"),
             (b"ORC\x11\0\0\n\x03", "ORC"),
-            (b"\xff\xfea\0,\0", "UTF-16"),
-            (b"\xfe\xff\0a", "UTF-16"),
-            (b"a\0,\0b\0", "UTF-16 without a byte order mark"),
-            (b"\0a\0,\0b", "UTF-16 without a byte order mark"),
+            (b"\xff\xfe\0\0a\0\0\0", "UTF-32"),
+            (b"\0\0\xfe\xff\0\0\0a", "UTF-32"),
+            (b"a\0\0\0b\0\0\0", "NUL bytes"),
+            (b"\0a\0,\0b", "NUL bytes"),
             (b"\xef\xbb\xbf \n<!DOCTYPE html><html>", "HTML"),
             (b"<?xml version=\"1.0\"?>", "XML"),
             (&[&[b'a'; 257][..], b"ustar\0"].concat(), "a tar archive"),
@@ -198,17 +192,23 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_table_unless_its_user_says_csv() {
-        let message = |head: &[u8], format, said| array(head, format, said).map(|it| format!("{}; {}", it.what, it.advice));
+    fn an_array_is_told_from_a_header_of_csv() {
         for head in [b"[{\"id\":1}]".as_slice(), b" [\n  {", b"[", b"\xef\xbb\xbf[]"] {
             for format in [None, Some(InputFormat::Csv), Some(InputFormat::Ndjson)] {
-                let text = message(head, format, false).unwrap_or_default();
-                assert!(text.contains("array of JSON") && text.contains("one object per line"), "{text}");
+                assert!(is_array(head, format) && is_document(head), "{head:?} {format:?}");
             }
         }
-        assert!(message(b"[id],[name]\n", None, false).is_some_and(|text| text.contains("--input-format csv")));
-        assert_eq!(message(b"[id],[name]\n", Some(InputFormat::Csv), true), None);
-        assert_eq!(message(b"id,[name]\n", None, false), None);
+        for (head, format, array) in [
+            (b"[id],[name]\n".as_slice(), None, false),
+            (b"[id],[name]\n", Some(InputFormat::Csv), false),
+            (b"[1],[2]\n", Some(InputFormat::Csv), false),
+            (b"[1,2]\n", None, true),
+            (b"[id]\n", Some(InputFormat::Ndjson), true),
+            (b"id,[name]\n", None, false),
+        ] {
+            assert_eq!(is_array(head, format), array, "{head:?} {format:?}");
+        }
         assert!(is_ndjson(b" {\"a\":1}\n{") && !is_ndjson(b"{\"a\",b\n1,2\n") && !is_ndjson(b"{x},b\n"));
+        assert!(is_document(b"{\n \"a\": 1\n}") && !is_document(b"{\"a\":1}\n{") && !is_document(b"a,b\n"));
     }
 }

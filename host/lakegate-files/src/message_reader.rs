@@ -6,7 +6,8 @@ use super::expand::Pieces;
 use super::like::{Fit, Like};
 use super::open::open_like;
 use super::plain::{plain_batch, plain_schema};
-use super::{Input, InputError, Opened, Position, ReadOptions, Rows, exact};
+use super::skipped::SkippedRows;
+use super::{Input, InputError, Location, Opened, Position, ReadOptions, Rows, exact, partitions};
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
@@ -34,16 +35,38 @@ pub enum Message {
     Insert(Bytes),
 }
 
+/// The rows of a file that were left out because they are not well-formed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedFile {
+    /// The file.
+    pub file: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// The line of the first.
+    pub line: u64,
+    /// What is wrong with the first.
+    pub problem: String,
+}
+
 /// The receiving end. Dropping it stops the reader.
 #[derive(Debug)]
 pub struct MessageReader {
     messages: mpsc::Receiver<Event>,
     /// Has the end been received, whether success or failure?
     ended: bool,
+    skipped: Vec<SkippedFile>,
 }
 
 /// What the reading thread sends: messages, an error if it ends early, and finally [`None`] once every input has been read successfully.
-type Event = Option<Result<Message, InputError>>;
+type Event = Option<Result<Sent, InputError>>;
+
+/// What the reading thread sends before its end.
+#[derive(Debug)]
+enum Sent {
+    Message(Message),
+    /// Rows of a file that was read to its end.
+    Skipped(SkippedFile),
+}
 
 impl MessageReader {
     /// Starts reading.
@@ -66,7 +89,7 @@ impl MessageReader {
             // If the receiver is gone, the result does not matter.
             let _ = sender.blocking_send(last);
         })?;
-        Ok(Self { messages, ended: false })
+        Ok(Self { messages, ended: false, skipped: Vec::new() })
     }
 
     /// The schema messages of all tables, in order; no rows are sent.
@@ -93,13 +116,23 @@ impl MessageReader {
 
     /// The next message; [`None`] once every input has been read successfully. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Message, InputError>> {
-        if self.ended {
-            return None;
+        while !self.ended {
+            // A thread that ends without a final event has panicked, so not everything was sent.
+            let event = self.messages.recv().await.unwrap_or(Some(Err(InputError::ReaderLost)));
+            self.ended = !matches!(event, Some(Ok(_)));
+            match event {
+                Some(Ok(Sent::Skipped(skipped))) => self.skipped.push(skipped),
+                Some(Ok(Sent::Message(message))) => return Some(Ok(message)),
+                Some(Err(error)) => return Some(Err(error)),
+                None => {}
+            }
         }
-        // A thread that ends without a final event has panicked, so not everything was sent.
-        let event = self.messages.recv().await.unwrap_or(Some(Err(InputError::ReaderLost)));
-        self.ended = !matches!(event, Some(Ok(_)));
-        event
+        None
+    }
+
+    /// The files, among those that were read to their end so far, of which rows were left out.
+    pub fn skipped(&self) -> &[SkippedFile] {
+        &self.skipped
     }
 }
 
@@ -135,9 +168,9 @@ struct Table {
 /// What the files of a table tell about its columns. Inputs that can only be read once are not opened for this, and neither is the only file of a
 /// table.
 fn survey(same: &[Input], options: &ReadOptions) -> Result<Like, InputError> {
-    let mut like = Like::unknown();
+    let mut like = Like::unknown(options.union_by_name);
     for input in same.iter().filter(|input| same.len() > 1 && !input.location.is_stream()) {
-        let (opened, plain) = opened(input, options, Some(&Like::unknown()))?;
+        let (opened, plain) = opened(input, options, Some(&Like::unknown(options.union_by_name)))?;
         like.add(&input.table, &input.location.name(), &opened, &plain)?;
     }
     Ok(like)
@@ -146,9 +179,26 @@ fn survey(same: &[Input], options: &ReadOptions) -> Result<Like, InputError> {
 /// Opens an input; also returns its columns as they are sent.
 fn opened(input: &Input, options: &ReadOptions, like: Option<&Like>) -> Result<(Opened, SchemaRef), InputError> {
     let file = input.location.name();
-    let opened = guarded(&file, || open_like(&input.location, options, like))?;
+    let opened = guarded(&file, || open_partitioned(input, options, like))?;
     let plain = plain_schema(&opened.schema, &file)?;
     Ok((opened, plain))
+}
+
+/// Opens an input, with the columns of its path.
+fn open_partitioned(input: &Input, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
+    let (Location::File(path), [_, ..]) = (&input.location, input.partitions.as_slice()) else {
+        return open_like(&input.location, options, like);
+    };
+    let mut partitions = input.partitions.clone();
+    let mut options = options.clone();
+    for partition in &mut partitions {
+        if let Some((_, column_type)) = options.columns.iter().rev().find(|(name, _)| *name == partition.name) {
+            partition.column_type = column_type.clone();
+        }
+    }
+    // What `--column` says of them is not said of the file.
+    options.columns.retain(|(name, _)| !partitions.iter().any(|partition| partition.name == *name));
+    partitions::add(&partitions, path, open_like(&input.location, &options, like)?)
 }
 
 impl Worker {
@@ -167,10 +217,13 @@ impl Worker {
                 opened.notes.iter().for_each(|note| tracing::warn!("{note}"));
                 let current = match table.take() {
                     Some(table) => table,
-                    None => self.begin(input, known.take().unwrap_or_default(), &opened, &plain)?,
+                    None => {
+                        self.begin(input, known.take().unwrap_or_else(|| Like::unknown(self.options.union_by_name)), &opened, &plain)?
+                    }
                 };
                 let fit = current.like.fit(&current.name, &file, &opened, &plain)?;
-                self.insert_all(opened.rows, &current, (&plain, &fit), &file)?;
+                let rows = self.insert_all(opened.rows, &current, (&plain, &fit), &file)?;
+                self.tell_skipped(opened.skipped.so_far(), rows, &file)?;
                 table = Some(current);
             }
         }
@@ -188,8 +241,19 @@ impl Worker {
         Ok(Table { name: input.table.clone(), like, columns, sent })
     }
 
-    /// Sends the rows of a file; `fit` describes how its columns become the table's.
-    fn insert_all(&self, mut rows: Rows, table: &Table, fit: (&SchemaRef, &Fit), file: &str) -> Result<(), Stop> {
+    /// Tells what was left out of a file of which `rows` rows were sent.
+    fn tell_skipped(&self, skipped: SkippedRows, rows: u64, file: &str) -> Result<(), Stop> {
+        let SkippedRows { rows: left_out, first: Some((line, problem)) } = skipped else { return Ok(()) };
+        if rows == 0 {
+            let problem = format!("none of the {left_out} rows is well-formed; of the first, {problem}");
+            return Err(InputError::Malformed { file: file.to_owned(), at: Position::Line(line), problem }.into());
+        }
+        let skipped = SkippedFile { file: file.to_owned(), rows: left_out, line, problem };
+        self.sender.blocking_send(Some(Ok(Sent::Skipped(skipped)))).map_err(|_| Stop::Closed)
+    }
+
+    /// Sends the rows of a file, and returns how many they are; `fit` describes how its columns become the table's.
+    fn insert_all(&self, mut rows: Rows, table: &Table, fit: (&SchemaRef, &Fit), file: &str) -> Result<u64, Stop> {
         let mut sent = 0;
         while let Some(batch) = guarded(file, || rows.next().transpose())? {
             let mut pieces = guarded(file, || Pieces::new(batch, file, sent, self.most_bytes))?;
@@ -197,7 +261,7 @@ impl Worker {
                 sent = self.insert(&piece, table, fit, file, sent)?;
             }
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// Sends the rows of a piece, which follow `sent` rows of the file; returns how many they are.
@@ -219,7 +283,7 @@ impl Worker {
     }
 
     fn send(&self, message: Message) -> Result<(), Stop> {
-        self.sender.blocking_send(Some(Ok(message))).map_err(|_| Stop::Closed)
+        self.sender.blocking_send(Some(Ok(Sent::Message(message)))).map_err(|_| Stop::Closed)
     }
 }
 
@@ -320,7 +384,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_lost_is_no_good_end() {
         let reader = MessageReader::spawn(|sender| {
-            let _ = sender.blocking_send(Some(Ok(Message::Migrate(Bytes::new()))));
+            let _ = sender.blocking_send(Some(Ok(Sent::Message(Message::Migrate(Bytes::new())))));
             panic!("a bug");
         });
         let received = received(reader.unwrap()).await;
@@ -334,7 +398,7 @@ mod tests {
         // Types are inferred from the first 10,000 rows, which are one message; the row after them is another.
         let first = "{\"a\":\"x\"}\n".repeat(super::super::SAMPLE_ROWS);
         std::fs::write(&file, format!("{first}{{\"a\":\"{}\"}}\n", "x".repeat(300_000))).unwrap();
-        let inputs = vec![Input { location: crate::Location::File(file), table: "t".to_owned() }];
+        let inputs = vec![Input::new(Location::File(file), "t".to_owned())];
         let options = ReadOptions::default();
         let reader = MessageReader::spawn(move |sender| Worker { sender, options, most_bytes: 200_000 }.run(&inputs));
         let received = received(reader.unwrap()).await;

@@ -1,11 +1,12 @@
-//! Opens an input: detects its format (by its first bytes, then by its name) and chooses the reader.
+//! Opens an input: decompresses and decodes it, detects its format (by its first bytes, then by its name) and chooses the reader.
 
-use super::delimiter::{self, Delimiter};
+use super::compression::{Compression, without_ending};
+use super::encoding::{self, Decoded, Encoding};
 use super::like::Like;
 use super::magic::{self, HEAD_BYTES, Stranger};
 use super::options::{InputFormat, Location, ReadOptions};
+use super::sniff::Sample;
 use super::{InputError, Opened, Position, Rows, Schema, csv, ipc, ndjson, parquet};
-use flate2::read::MultiGzDecoder;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 /// Bytes per read from disk.
 const READ_BYTES: usize = 256 << 10;
+/// Bytes of CSV in which its encoding and its dialect are detected.
+const SAMPLE_BYTES: usize = 1 << 20;
 
 /// Opens an input: reads as much as its schema needs.
 ///
@@ -32,21 +35,26 @@ pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option
         Location::Stdin => Content::of_stdin(),
     }
     .map_err(failed)?;
-    content.unzip().map_err(|cause| gzip_failed(&name, &cause))?;
+    content.unpack().map_err(|(compression, cause)| unpack_failed(&name, compression, &cause))?;
     let not_read = |Stranger { what, advice }| Err(InputError::NotRead { file: name.to_string(), what, advice });
     let said_binary = matches!(options.format, Some(InputFormat::Parquet | InputFormat::Ipc));
-    if let Some(stranger) = magic::stranger(&content.head, content.zipped, !said_binary) {
+    let is_binary = said_binary || content.binary().is_some();
+    let marked = if is_binary { None } else { options.encoding.or_else(|| encoding::marked(&content.head)) };
+    if let Some(encoding) = marked.filter(|encoding| !encoding.is_utf8()) {
+        content = content.decode(encoding, options.encoding.is_none(), HEAD_BYTES).map_err(|cause| decode_failed(&name, &cause))?;
+    }
+    if let Some(stranger) = magic::stranger(&content.head, content.compression.is_some(), !said_binary) {
         return not_read(stranger);
     }
-    let detected = options.format.or_else(|| content.detect(location, options.delimiter.is_some()));
-    if let Some(array) = magic::array(&content.head, detected, options.format.is_some()) {
-        return not_read(array);
-    }
+    let detected = options.format.or_else(|| content.detect(location, options.csv.first_set().is_some()));
+    let is_array = options.format.is_none() && magic::is_array(&content.head, detected);
+    let detected = if is_array { Some(InputFormat::Ndjson) } else { detected };
     let format = detected.ok_or_else(|| InputError::UnknownFormat { file: name.to_string() })?;
+    let by_line = !magic::is_document(&content.head);
     let mut opened = match format {
         InputFormat::Csv => content.open_csv(&name, b',', options, like),
         InputFormat::Tsv => content.open_csv(&name, b'\t', options, like),
-        InputFormat::Ndjson => ndjson::open(content.reader, name.clone(), options, like),
+        InputFormat::Ndjson => ndjson::open(content.reader, by_line, name.clone(), options, like),
         InputFormat::Parquet => parquet::open(content.into_file(&name, "Parquet", b"PAR1", options)?, name.clone()).map(Opened::from),
         InputFormat::Ipc if content.head.starts_with(b"ARROW1") => {
             ipc::open_file(content.into_file(&name, "an Arrow IPC file", b"ARROW1", options)?, name.clone()).map(Opened::from)
@@ -58,15 +66,18 @@ pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option
     Ok(opened)
 }
 
-/// Checks that every `--column` names a text column, and that `--delimiter` is only given for CSV.
+/// Checks that every `--column` names a text column, and that what says how CSV or text is written is only given for it.
 fn check_columns(schema: &Schema, format: InputFormat, file: &str, options: &ReadOptions) -> Result<(), InputError> {
     if !options.columns_required {
         return Ok(());
     }
     let csv = matches!(format, InputFormat::Csv | InputFormat::Tsv);
-    if options.delimiter.is_some() && !csv {
-        let problem = "--delimiter is what separates the columns of CSV; this file is none".to_owned();
-        return Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem });
+    let refused = |problem: String| Err(InputError::Malformed { file: file.to_owned(), at: Position::Whole, problem });
+    if let Some(option) = options.csv.first_set().filter(|_| !csv) {
+        return refused(format!("{option} says how CSV is written; this file is none"));
+    }
+    if options.encoding.is_some() && matches!(format, InputFormat::Parquet | InputFormat::Ipc) {
+        return refused("--encoding says how text is written; this file is none".to_owned());
     }
     let text = csv || format == InputFormat::Ndjson;
     let names: HashSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -85,8 +96,13 @@ fn check_columns(schema: &Schema, format: InputFormat, file: &str, options: &Rea
     }
 }
 
-fn gzip_failed(name: &str, cause: &io::Error) -> InputError {
-    InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem: format!("not a complete gzip file: {cause}") }
+fn unpack_failed(name: &str, compression: Compression, cause: &io::Error) -> InputError {
+    let problem = format!("not a complete {} file: {cause}", compression.name());
+    InputError::Malformed { file: name.to_owned(), at: Position::Byte(0), problem }
+}
+
+fn decode_failed(name: &str, cause: &io::Error) -> InputError {
+    InputError::Malformed { file: name.to_owned(), at: Position::Line(1), problem: format!("cannot be read: {cause}") }
 }
 
 /// The content of an input, with its first bytes.
@@ -95,66 +111,78 @@ struct Content {
     /// The file itself, unless it is decompressed.
     file: Option<File>,
     head: Vec<u8>,
-    zipped: bool,
+    compression: Option<Compression>,
+    /// What it is decoded from, and whether that was guessed.
+    decoded: Option<(Encoding, bool)>,
 }
 
 impl Content {
     fn of_file(file: File) -> io::Result<Self> {
         if file.metadata()?.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::IsADirectory,
-                "it is a directory; name the files in it, or use a pattern such as DIR/*.csv",
-            ));
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
         }
         let regular = file.metadata()?.is_file();
         let reader = Box::new(BufReader::with_capacity(READ_BYTES, file.try_clone()?));
-        Self::peeked(reader, regular.then_some(file), false)
+        let file = regular.then_some(file);
+        Self { reader, file, head: Vec::new(), compression: None, decoded: None }.peeked(HEAD_BYTES)
     }
 
     fn of_stdin() -> io::Result<Self> {
-        Self::peeked(Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())), None, false)
+        let reader = Box::new(BufReader::with_capacity(READ_BYTES, io::stdin()));
+        Self { reader, file: None, head: Vec::new(), compression: None, decoded: None }.peeked(HEAD_BYTES)
     }
 
     /// Reads the first bytes; since a pipe may provide fewer than requested at a time, they are collected and put back.
-    fn peeked(mut reader: Box<dyn BufRead + Send>, file: Option<File>, zipped: bool) -> io::Result<Self> {
+    fn peeked(mut self, bytes: usize) -> io::Result<Self> {
         let mut head = Vec::new();
-        let looked = reader.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head);
-        // A truncated gzip stream is reported by the reader, which knows the line.
+        let looked = self.reader.by_ref().take(bytes as u64).read_to_end(&mut head);
+        // A truncated stream, or a byte that is no character, is reported by the reader, which knows the line.
         let broken = match looked {
-            Err(error) if head.is_empty() || !zipped => return Err(error),
+            Err(error) if head.is_empty() || (self.compression.is_none() && self.decoded.is_none()) => return Err(error),
             Err(error) => Some(error),
             Ok(_) => None,
         };
         let rest: Box<dyn Read + Send> = match broken {
             Some(error) => Box::new(Broken(Some(error))),
-            None => Box::new(reader),
+            None => Box::new(self.reader),
         };
         let reader = Box::new(BufReader::with_capacity(READ_BYTES, io::Cursor::new(head.clone()).chain(rest)));
-        Ok(Self { reader, file, head, zipped })
+        Ok(Self { reader, head, ..self })
     }
 
-    /// Decompresses gzip, if it is one.
-    fn unzip(&mut self) -> io::Result<()> {
-        if !self.head.starts_with(&[0x1f, 0x8b]) {
-            return Ok(());
-        }
+    /// Decompresses it, if it is compressed.
+    fn unpack(&mut self) -> Result<(), (Compression, io::Error)> {
+        let Some(compression) = Compression::of(&self.head) else { return Ok(()) };
         let outer = std::mem::replace(&mut self.reader, Box::new(io::empty()));
-        let inner = BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(outer));
-        *self = Self::peeked(Box::new(inner), None, true)?;
+        let failed = |cause| (compression, cause);
+        let inner = BufReader::with_capacity(READ_BYTES, compression.open(outer).map_err(failed)?);
+        let content = Self { reader: Box::new(inner), file: None, head: Vec::new(), compression: Some(compression), decoded: None };
+        *self = content.peeked(HEAD_BYTES).map_err(failed)?;
         Ok(())
     }
 
-    /// Detects the format; `delimited` if the user has specified a delimiter.
-    fn detect(&self, location: &Location, delimited: bool) -> Option<InputFormat> {
+    /// Decodes it to UTF-8, and reads this many of its first bytes; `guessed` if nobody has said that it is in this encoding.
+    fn decode(self, encoding: Encoding, guessed: bool, bytes: usize) -> io::Result<Self> {
+        let reader = BufReader::with_capacity(READ_BYTES, Decoded::new(self.reader, encoding, guessed));
+        Self { reader: Box::new(reader), file: None, decoded: Some((encoding, guessed)), ..self }.peeked(bytes)
+    }
+
+    /// The format of a binary file, which begins with its name.
+    fn binary(&self) -> Option<InputFormat> {
         // `PARE` is an encrypted file, which the Parquet reader refuses.
         if self.head.starts_with(b"PAR1") || self.head.starts_with(b"PARE") {
             return Some(InputFormat::Parquet);
         }
-        if self.head.starts_with(b"ARROW1") || self.head.starts_with(&[0xff; 4]) {
-            return Some(InputFormat::Ipc);
+        (self.head.starts_with(b"ARROW1") || self.head.starts_with(&[0xff; 4])).then_some(InputFormat::Ipc)
+    }
+
+    /// Detects the format; `delimited` if the user has said how CSV is written.
+    fn detect(&self, location: &Location, delimited: bool) -> Option<InputFormat> {
+        if let Some(format) = self.binary() {
+            return Some(format);
         }
         let by_name = match location {
-            Location::File(path) => by_extension(path, self.zipped),
+            Location::File(path) => by_extension(path, self.compression.is_some()),
             Location::Stdin => None,
         };
         if !delimited && magic::is_ndjson(&self.head) {
@@ -172,13 +200,26 @@ impl Content {
         })
     }
 
-    fn open_csv(self, name: &Arc<str>, usual: u8, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
-        let detected = match options.delimiter {
-            Some(Delimiter(delimiter)) => delimiter::Detected { delimiter, note: None },
-            None => delimiter::detect(&self.head, self.head.len() < HEAD_BYTES, usual),
-        };
-        let mut opened = csv::open(self.reader, name.clone(), detected.delimiter, options, like)?;
-        opened.notes.extend(detected.note);
+    fn open_csv(mut self, name: &Arc<str>, usual: u8, options: &ReadOptions, like: Option<&Like>) -> Result<Opened, InputError> {
+        let failed = |cause: io::Error| InputError::Io { file: name.to_string(), cause };
+        self = self.peeked(SAMPLE_BYTES).map_err(failed)?;
+        let whole = |content: &Self| content.head.len() < SAMPLE_BYTES;
+        if self.decoded.is_none() && options.encoding.is_none() {
+            let refused = |problem| InputError::Malformed { file: name.to_string(), at: Position::Whole, problem };
+            let guess = encoding::guess(&self.head, whole(&self)).map_err(refused)?;
+            if !guess.is_utf8() {
+                self = self.decode(guess, true, SAMPLE_BYTES).map_err(failed)?;
+            }
+        }
+        let sample = Sample::new(&self.head, whole(&self), name.clone());
+        let sniffed = sample.sniff(usual, &options.csv)?;
+        let mut unusual = sniffed.unusual;
+        if let Some((encoding, true)) = self.decoded {
+            unusual.push((format!("in {}", encoding.name()), "--encoding"));
+        }
+        let mut opened = csv::open(self.reader, name.clone(), sniffed.dialect, options, like)?;
+        let notes = one_line(&unusual).into_iter().chain(sniffed.doubts);
+        drop(opened.notes.splice(..0, notes));
         Ok(opened)
     }
 
@@ -198,6 +239,14 @@ impl Content {
     }
 }
 
+/// What is unusual about a file of CSV, and how to override it.
+fn one_line(unusual: &[(String, &'static str)]) -> Option<String> {
+    let (said, options): (Vec<&str>, Vec<&str>) = unusual.iter().map(|(said, option)| (said.as_str(), *option)).unzip();
+    let options: Vec<&str> = options.into_iter().filter(|option| !option.is_empty()).collect();
+    let override_with = if options.is_empty() { String::new() } else { format!(" (set {} to override)", options.join(", ")) };
+    (!said.is_empty()).then(|| format!("read as CSV {}{override_with}", said.join(", ")))
+}
+
 /// The position in a stream where reading failed.
 struct Broken(Option<io::Error>);
 
@@ -208,9 +257,9 @@ impl Read for Broken {
 }
 
 /// The format according to a file's name.
-fn by_extension(path: &Path, zipped: bool) -> Option<InputFormat> {
+fn by_extension(path: &Path, compressed: bool) -> Option<InputFormat> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-    let name = if zipped { name.strip_suffix(".gz").unwrap_or(&name) } else { &name };
+    let name = if compressed { without_ending(&name) } else { &name };
     Some(match name.rsplit_once('.')?.1 {
         "parquet" | "pq" => InputFormat::Parquet,
         "csv" => InputFormat::Csv,

@@ -163,19 +163,264 @@ fn csv_that_is_broken_is_refused_by_line() {
         ("a,b\n1,2,3\n", "line 2: the record has 3 fields, the header has 2"),
         ("a,b\n1,\"secret\n\n", "line 2: a quote is opened here and never closed"),
         ("a,b\n\"x\ny\",1\n\"secret\"x,1\n", "line 4: field 1 continues after its closing quote"),
-        ("a,b\nse\"cret,1\n", "line 2: field 1 holds a quote"),
-        ("a,a\n", "line 1: the header names the column `a` twice"),
-        ("\na,b\n", "line 1: the first line is empty; a header line"),
+        ("a,b\n1, \"secret, x\"\n", "line 2: field 2 begins with spaces and a quote"),
+        ("\n\n", "line 1: the file is empty"),
         ("ab\0,c\n", "line 1: the name of column 1 holds a NUL byte"),
-        ("a,b\r1,2\r3,4\r", "line 1: a carriage return stands alone"),
-        ("\"a\",\"b\"\r\"1\",\"2\"\r", "line 1: a carriage return stands alone"),
+        ("a,b\r1,2\n3,4\r", "line 1: a carriage return stands alone"),
+        ("a,b\r1,2\r\"x\"\ny,2\r", "line 1: a carriage return stands alone"),
+        ("Title\na,b\n1,2\n3,4\n", "line 1: the first line has no delimiter, and most lines below it are 2 columns between commas"),
+        ("a;b;c\n1;2;3\n4;5\n6;7;8\n", "line 3: the record has 2 fields, the header has 3"),
         ("a\n1\n2\r3\n", "line 3: a carriage return stands alone"),
         ("a,b\n1,x\r\r\n", "line 2: a carriage return stands alone"),
     ] {
         refuse("t.csv", content.as_bytes(), &[], &[expected]);
     }
-    refuse("t.csv", b"a,b\n1,\xff\n", &[], &["line 2: column `b` is not UTF-8"]);
-    refuse("t.csv", b"\xff\xfea\0\n\0", &[], &["UTF-16"]);
+    refuse("t.csv", b"a,b\n1,2\xc3", &[], &["line 2 is not UTF-8"]);
+}
+
+/// The same table in dialects and encodings, and what is said about each.
+#[test]
+fn dialects_and_encodings_are_read_as_they_are_and_said() {
+    let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    let latin = |text: &str| {
+        text.chars().map(|letter| if letter == '€' { 0x80 } else { u8::try_from(u32::from(letter)).unwrap() }).collect::<Vec<u8>>()
+    };
+    let table = "name,size,price\nZürich,1,\"5,5 €\"\n\"a\nb\",2,\n";
+    let rows = "name:Utf8 size:Int64 price:Utf8\nZürich|1|5,5 €\na\nb|2|NULL";
+    let files = Files::new();
+    for (content, said) in [
+        (table.as_bytes().to_vec(), ""),
+        (utf16(table, u16::to_le_bytes), "read as CSV in utf-16le (set --encoding to override)"),
+        (utf16(&format!("\u{feff}{table}"), u16::to_be_bytes), "in utf-16be"),
+        (latin(table), "in windows-1252"),
+        (table.replace('\n', "\r\n").replace("a\r\nb", "a\nb").into_bytes(), ""),
+        (table.replace('\n', "\r").replace("a\rb", "a\nb").into_bytes(), "with lines that end with \\r"),
+        (
+            latin(&table.replace(',', ";").replace("5;5", "5,5")),
+            "with semicolons between 3 columns, in windows-1252 (set --delimiter, --encoding",
+        ),
+        (table.replace("\"", "'").into_bytes(), "with quotes '"),
+    ] {
+        let path = files.file("t.csv", &content);
+        assert_eq!(show(&path, &[]), rows, "{:?}", String::from_utf8_lossy(&content));
+        let notes = super::open::open_like(&Location::File(path), &ReadOptions::default(), None).unwrap().notes;
+        let [note] = notes.as_slice() else {
+            assert!(notes.is_empty() && said.is_empty(), "{said}: {notes:?}");
+            continue;
+        };
+        assert!(!said.is_empty() && note.contains(said) && note.contains("t.csv: "), "{said}: {notes:?}");
+    }
+    check("t.csv", "1,x\n2,y\n", &[], &["column_1:Int64 column_2:Utf8", "1|x", "2|y"]);
+    check("t.ndjson", "\u{feff}{\"a\":1}\n", &[], &["a:Int64", "1"]);
+    assert_eq!(show(&files.file("t.ndjson", &utf16("{\"a\":\"é\"}\n", u16::to_le_bytes)), &[]), "a:Utf8\né");
+    // A guess is held to the whole file.
+    let late = [b"a,b\n".as_slice(), &b"\xe9t\xe9,1\n".repeat(200_000), b"x\x81,2\n"].concat();
+    refuse("t.csv", &late, &[], &["line 200002: cannot be read: byte 0x81 stands for no character in windows-1252", "--encoding"]);
+    let late = [b"a,b\n".as_slice(), &b"x,1\n".repeat(400_000), b"\xe9,2\n"].concat();
+    refuse("t.csv", &late, &[], &["line 400002: column `a` is not UTF-8", "--encoding"]);
+    refuse(
+        "t.csv",
+        &utf16("a,b\n1,2\n", u16::to_le_bytes)[..15],
+        &[],
+        &["line 2: cannot be read: bytes that are no character in utf-16le"],
+    );
+    refuse(
+        "t.csv",
+        b"a\n\x93\xfa\x96\x7b\n\x93\x8c\x8b\x9e\x82\xcc\x93\x56\x8b\x43\n",
+        &[],
+        &["line 2 is not UTF-8 and looks like shift_jis"],
+    );
+}
+
+/// A file, what is said about it, and what it is.
+type Said = (&'static [u8], fn(&mut ReadOptions), &'static str);
+
+/// What is detected can be said.
+#[test]
+fn every_part_of_a_dialect_can_be_said() {
+    let files = Files::new();
+    let read = |content: &[u8], set: fn(&mut ReadOptions)| {
+        let mut options = ReadOptions { columns_required: true, ..ReadOptions::default() };
+        set(&mut options);
+        let opened = super::open::open_like(&Location::File(files.file("t.csv", content)), &options, None)?;
+        let header: Vec<String> = opened.schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type())).collect();
+        let mut lines = vec![header.join(" ")];
+        for batch in opened.rows {
+            let batch = batch?;
+            let cell = |column: &Arc<dyn Array>, row| if column.is_null(row) { "NULL".into() } else { cell(column, row) };
+            lines.extend(
+                (0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join("|")),
+            );
+        }
+        assert!(opened.notes.is_empty(), "{:?}", opened.notes);
+        Ok::<_, InputError>(lines.join("\n"))
+    };
+    let cases: [Said; 10] = [
+        (b"1,2\n3,4\n", |it| it.csv.header = Some(true), "1:Int64 2:Int64\n3|4"),
+        (b"a,b\n3,4\n", |it| it.csv.header = Some(false), "column_1:Utf8 column_2:Utf8\na|b\n3|4"),
+        (b"a;b\n3;4\n", |it| it.csv.delimiter = Some(",".parse().unwrap()), "a;b:Utf8\n3;4"),
+        (b"a,b\n\"3,4\n", |it| it.csv.quote = Some("none".parse().unwrap()), "a:Utf8 b:Int64\n\"3|4"),
+        (b"a,b\n'3',4\n", |it| it.csv.quote = Some("single".parse().unwrap()), "a:Int64 b:Int64\n3|4"),
+        (b"a,b\n|3,3|,\"4\n", |it| it.csv.quote = Some("|".parse().unwrap()), "a:Utf8 b:Utf8\n3,3|\"4"),
+        (b"a,b\nNA,\"NA\"\n1,-\n", |it| it.csv.nulls = vec!["NA".into(), "-".into()], "a:Int64 b:Utf8\nNULL|NA\n1|NULL"),
+        (b"a\n\x93\xfa\x96\x7b\n", |it| it.encoding = Some("shift_jis".parse().unwrap()), "a:Utf8\n日本"),
+        (b"a\nx\x81\n", |it| it.encoding = Some("windows-1252".parse().unwrap()), "a:Utf8\nx\u{81}"),
+        (b"a,b\n1,\xe9\n2,x\n", |it| (it.encoding, it.bad_rows) = (Some("utf-8".parse().unwrap()), BadRows::Skip), "a:Int64 b:Utf8\n2|x"),
+    ];
+    for (content, set, expected) in cases {
+        assert_eq!(read(content, set).unwrap_or_else(|error| panic!("{error}")), expected, "{:?}", String::from_utf8_lossy(content));
+    }
+    let error =
+        read(b"a;b\n", |it| (it.csv.delimiter, it.csv.quote) = (Some("|".parse().unwrap()), Some("|".parse().unwrap()))).unwrap_err();
+    assert!(error.to_string().contains("--quote and --delimiter are the same"), "{error}");
+    let path = files.file("t.parquet", &parquet_file(&numbers(1), 10));
+    let encoding = ReadOptions { encoding: Some("latin1".parse().unwrap()), columns_required: true, ..ReadOptions::default() };
+    assert!(open(&Location::File(path), &encoding).is_err_and(|error| error.to_string().contains("--encoding says how text is written")));
+}
+
+#[test]
+fn rows_that_are_not_well_formed_are_left_out_and_counted() {
+    let files = Files::new();
+    let skip = ReadOptions { bad_rows: BadRows::Skip, ..ReadOptions::default() };
+    for (name, content, rows, left_out, first) in [
+        ("t.csv", "a,b\n1,2\n3\n4,5,6\n7,8\n", 2, 2, (3, "the record has 1 fields")),
+        ("t.csv", "a,b\n\"x\"y,2\n\"x\ny\",3\n \"z\",4\n5,6\n", 2, 2, (2, "field 1 continues after its closing quote")),
+        ("t.csv", "a,b\n1,2\n3,4\r5,6\n7,8\n", 2, 1, (3, "carriage return")),
+        ("t.csv", &format!("a,b\n1,2\n{}\n3,4\n", ",".repeat(1_000_000)), 2, 1, (3, "the record has more than 2 fields")),
+        ("t.ndjson", "{\"a\":1}\n{\"b\":\n[1]\n{\"a\":2,\"a\":3}\n{\"a\":4}\n", 2, 3, (2, "the line ends within a JSON object")),
+        ("t.json", "[{\"a\":1},\n{\"a\":x},{\"a\":3}]", 2, 1, (2, "not JSON at character 6 of the line")),
+    ] {
+        let path = files.file(name, content.as_bytes());
+        refuse(name, content.as_bytes(), &[], &[&format!("line {}", first.0), first.1]);
+        let opened = super::open::open_like(&Location::File(path), &skip, None).unwrap();
+        assert_eq!(
+            opened.schema.fields().iter().filter(|field| field.name() == "b").count(),
+            usize::from(name == "t.csv"),
+            "{content:.200}"
+        );
+        let read: usize = opened.rows.map(|batch| batch.unwrap().num_rows()).sum();
+        let skipped = opened.skipped.so_far();
+        let told = skipped.first.as_ref().map(|(line, problem)| (*line, problem.contains(first.1)));
+        assert_eq!((read, skipped.rows, told), (rows, left_out, Some((first.0, true))), "{content:.200}: {skipped:?}");
+    }
+    // A file of which the rest cannot be told is no such row, and neither is a value of another type.
+    for (content, problem) in [
+        ("a,b\n1,\"2\n3,4\n", "line 2: a quote is opened here and never closed"),
+        (&format!("a\n{}x\n", "1\n".repeat(SAMPLE_ROWS)), "line 10002, column `a`: the value is not int64"),
+        ("\"a\"b,c\n1,2\n", "line 1: field 1 continues after its closing quote"),
+    ] {
+        let opened = open(&Location::File(files.file("t.csv", content.as_bytes())), &skip);
+        let error = opened.and_then(|(_, rows)| rows.collect::<Result<Vec<_>, _>>()).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+    // Rows of several files, and a file that has none left.
+    let paths = [files.file("a.csv", b"a,b\n1,2\n3\n"), files.file("b.csv", b"a,b\n5,6\n"), files.file("c.csv", b"a,b\n1\n2,3\n")];
+    let (messages, skipped) = feed_with(&paths, Some("t"), skip.clone());
+    assert!(messages.iter().all(Result::is_ok));
+    let of = |skipped: &[SkippedFile]| skipped.iter().map(|it| (it.rows, it.line, it.file.ends_with("a.csv"))).collect::<Vec<_>>();
+    assert_eq!(of(&skipped), [(1, 3, true), (1, 2, false)]);
+    let (messages, _) = feed_with(&[files.file("d.csv", b"a,b\n1\n2\n")], Some("t"), skip);
+    let error = messages.last().unwrap().as_ref().unwrap_err().to_string();
+    assert!(error.contains("d.csv, line 2: none of the 2 rows is well-formed"), "{error}");
+}
+
+#[test]
+fn every_compressed_form_is_read_through_and_its_truncation_noticed() {
+    let files = Files::new();
+    let mut csv = String::from("id,name\n");
+    (0..20_000).for_each(|row| csv += &format!("{row},name {}\n", row * 7919));
+    let zstd = |content: &[u8]| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        // As `zstd` does.
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let bzip2 = |content: &[u8]| {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    // As `xz` writes it; the crate's encoder is left out.
+    let xz = include_bytes!("../../../tests/fixtures/compressed/numbers.csv.xz");
+    for (name, whole) in [
+        ("t.csv.gz", gzip(csv.as_bytes())),
+        ("t.csv.zst", zstd(csv.as_bytes())),
+        ("t.csv.bz2", bzip2(csv.as_bytes())),
+        ("t.csv.xz", xz.to_vec()),
+    ] {
+        let (schema, batches) = read(&files.file(name, &whole), &[]).unwrap();
+        assert_eq!((schema.fields().len(), batches.iter().map(RecordBatch::num_rows).sum::<usize>()), (2, 20_000), "{name}");
+        refuse(name, &whole[..whole.len() - 9], &[], &[name]);
+        let mut torn = whole.clone();
+        torn[whole.len() / 2] ^= 0x55;
+        assert!(read(&files.file(name, &torn), &[]).is_err(), "{name}");
+        // Members one after another are one file, and the name does not matter.
+        let twice = files.file("twice", &[whole.as_slice(), &whole].concat());
+        let options =
+            ReadOptions { format: Some(InputFormat::Csv), columns: vec![parse_override("id=string").unwrap()], ..ReadOptions::default() };
+        let rows: usize = open(&Location::File(twice), &options).unwrap().1.map(|batch| batch.unwrap().num_rows()).sum();
+        assert_eq!(rows, 40_001, "{name}");
+    }
+    let parquet = parquet_file(&numbers(100), 10);
+    assert_eq!(read(&files.file("t.parquet.zst", &zstd(&parquet)), &[]).unwrap().1.len(), 10);
+    refuse("t.csv.gz", &gzip(&zstd(csv.as_bytes())), &[], &["compressed twice: there is zstd in it"]);
+    // More window than is given: `zstd --long=31` and a dictionary of 1.5 GiB.
+    let mut long = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    long.window_log(28).unwrap();
+    long.write_all(csv.as_bytes()).unwrap();
+    refuse("t.csv.zst", &long.finish().unwrap(), &[], &["zstd", "memory"]);
+    refuse("t.csv.xz", include_bytes!("../../../tests/fixtures/compressed/large_dictionary.csv.xz"), &[], &["xz", "memory"]);
+}
+
+/// A file that decompresses to far more than its size is a stream like any other: here a line without end.
+#[test]
+fn a_small_file_that_unpacks_to_much_takes_no_more_memory_than_a_record() {
+    let line = vec![b'x'; 70 << 20];
+    refuse(
+        "t.csv.zst",
+        &zstd::stream::encode_all([b"a\n", line.as_slice()].concat().as_slice(), 1).unwrap(),
+        &[],
+        &["line 2: the record is longer than 64 MiB"],
+    );
+}
+
+#[test]
+fn json_that_is_not_by_line_is_read_as_it_is_by_line() {
+    let rows = ["a:Int64 b:Binary", "1|NULL", "9007199254740993|5b310a5d"];
+    check("t.ndjson", "{\"a\":1}\n{\"a\":9007199254740993,\"b\":[1]}\n", &[], &[rows[0], rows[1], "9007199254740993|5b315d"]);
+    for content in [
+        "[{\"a\":1},{\"a\":9007199254740993,\"b\":[1\n]}]",
+        "[\n  {\n    \"a\": 1\n  },\n  {\"a\":9007199254740993,\"b\":[1\n]}\n]\n",
+        "{\n\"a\": 1\n}\n{\"a\":9007199254740993,\n\"b\":[1\n]}",
+        "{\"a\":1}{\"a\":9007199254740993,\"b\":[1\n]}",
+    ] {
+        for name in ["t.json", "t.ndjson"] {
+            check(name, content, &[], &rows);
+        }
+    }
+    check("t.csv", "[{\"a\":1}]", &[], &["a:Int64", "1"]);
+    let files = Files::new();
+    assert_eq!(show(&files.file("t", b"[\n{\"a\":1}]"), &[]), "a:Int64\n1");
+    for (content, expected) in [
+        ("[{\"a\":1},\n\"secret\"]", "line 2: the array of JSON holds something that is no object"),
+        ("[{\"a\":1},\n{\"a\":\n secret}]", "line 3: not JSON at character 2 of the line"),
+        ("[{\"a\":1},\n{\"a\":2,\"a\":3}]", "line 2: the object holds the key `a` twice"),
+        ("{\n\"a\":1\n", "line 1: the file ends within the JSON object"),
+        ("[{\"a\":1}", "line 1: the file ends within an array"),
+        ("[{\"a\":1}] x", "line 1: something follows the array"),
+        ("[1, 2]", "line 1: the array of JSON holds something that is no object"),
+        ("[]", "holds no row with a column"),
+    ] {
+        refuse("t.json", content.as_bytes(), &[], &[expected]);
+    }
+    refuse("t.json", b"[{\"a\":\"\xff\"}]", &[], &["line 1: byte 7 of the line is not UTF-8"]);
+    refuse(
+        "t.json",
+        format!("[{{\"a\":\"{}\"}}]", "x".repeat(65 << 20)).as_bytes(),
+        &[],
+        &["line 1: the JSON object that begins here is longer than 64 MiB"],
+    );
 }
 
 #[test]
@@ -264,13 +509,15 @@ fn nothing_follows_an_error() {
 }
 
 #[test]
-fn a_column_without_a_name_is_named_after_its_place_and_that_is_said() {
+fn a_column_without_a_name_of_its_own_gets_one_and_that_is_said() {
     let files = Files::new();
     for (content, expected, said) in [
         (",city\n0,Bern\n", "column_1:Int64 city:Utf8\n0|Bern", "1 of the header's columns have no name; they are called `column_1`"),
         ("a,b,\n1,2,\n", "a:Int64 b:Int64 column_3:Utf8\n1|2|NULL", "`column_3`"),
         ("column_3,column_3_2,\"\"\n1,2,3\n", "column_3:Int64 column_3_2:Int64 column_3_3:Int64\n1|2|3", "`column_3_3`"),
         (",,\n1,2,3\n", "column_1:Int64 column_2:Int64 column_3:Int64\n1|2|3", "3 of the header's columns"),
+        ("a,a\n1,2\n", "a:Int64 a_1:Int64\n1|2", "1 of the header's columns have the name of an earlier one; they are called `a_1`"),
+        ("a,a,a_1,a\n1,2,3,4\n", "a:Int64 a_2:Int64 a_1:Int64 a_3:Int64\n1|2|3|4", "`a_2`, `a_3`"),
     ] {
         let path = files.file("t.csv", content.as_bytes());
         assert_eq!(show(&path, &[]), expected);
@@ -284,8 +531,8 @@ fn other_delimiters_are_noticed_or_said() {
     let files = Files::new();
     let opened = |name: &str, content: &str, delimiter: Option<&str>| {
         let path = files.file(name, content.as_bytes());
-        let delimiter = delimiter.map(|text| text.parse().unwrap());
-        let opened = super::open::open_like(&Location::File(path), &ReadOptions { delimiter, ..ReadOptions::default() }, None).unwrap();
+        let csv = CsvOptions { delimiter: delimiter.map(|text| text.parse().unwrap()), ..CsvOptions::default() };
+        let opened = super::open::open_like(&Location::File(path), &ReadOptions { csv, ..ReadOptions::default() }, None).unwrap();
         (opened.schema.fields().len(), opened.notes)
     };
     for (name, content) in
@@ -298,7 +545,8 @@ fn other_delimiters_are_noticed_or_said() {
     assert_eq!(opened("t.csv", "a^b\n1^2\n", Some("^")), (2, vec![]));
     assert_eq!(opened("noname", "a;b\n1;2\n", Some("semicolon")), (2, vec![]));
     let path = files.file("t.ndjson", b"{\"a\":1}\n");
-    let options = ReadOptions { delimiter: Some(";".parse().unwrap()), columns_required: true, ..ReadOptions::default() };
+    let csv = CsvOptions { delimiter: Some(";".parse().unwrap()), ..CsvOptions::default() };
+    let options = ReadOptions { csv, columns_required: true, ..ReadOptions::default() };
     assert!(open(&Location::File(path), &options).is_err_and(|error| error.to_string().contains("--delimiter")));
 }
 
@@ -322,7 +570,8 @@ fn ndjson_that_is_broken_is_refused_by_line() {
         ("{\"a\":1}\n{\"a\":\"secret", "line 2: the line ends within a JSON object"),
         ("{\"a\":1}\n[\"secret\"]\n", "line 2: the line is not a JSON object"),
         ("\"secret\"\n", "line 1: the line is not a JSON object"),
-        ("{\"a\":1} {\"a\":2}\n", "line 1: not JSON at character 9"),
+        ("{\"a\":1}\n{\"a\":\nsecret}\n", "line 2: the line ends within a JSON object"),
+        ("{\"b\":1}\n{\"a\":1} {\"a\":2}\n", "line 2: not JSON at character 9"),
         ("{\"a\":1,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
         ("{\"a\":null,\"a\":2}\n", "line 1: the object holds the key `a` twice"),
         ("{\"a\":1,\"\\u0061\":null}\n", "line 1: the object holds the key `a` twice"),
@@ -332,7 +581,6 @@ fn ndjson_that_is_broken_is_refused_by_line() {
         ("{\"a\":[\"\\ud800\"]}\n", "line 1: column `a` holds half of a surrogate pair"),
         ("{\"a\":{\"\\udc00x\":1}}\n", "line 1: column `a` holds half of a surrogate pair"),
         ("{\"\\ud800\":1}\n", "line 1: not JSON at character"),
-        ("[{\"a\":1},\n{\"a\":2}]\n", "it is an array of JSON: it begins with `[`; one object per line is expected"),
         ("{\"a\":secret}\n", "line 1: not JSON at character"),
         ("", "holds no row"),
     ] {
@@ -480,14 +728,19 @@ fn what_a_file_is_follows_from_content_then_name() {
 }
 
 fn feed(paths: &[PathBuf], table: Option<&str>) -> Vec<Result<Message, InputError>> {
+    feed_with(paths, table, ReadOptions::default()).0
+}
+
+/// The messages, and what was left out.
+fn feed_with(paths: &[PathBuf], table: Option<&str>, options: ReadOptions) -> (Vec<Result<Message, InputError>>, Vec<SkippedFile>) {
     let arguments: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let mut feed = MessageReader::start(resolve(&arguments, table).unwrap(), ReadOptions::default()).unwrap();
+    let mut feed = MessageReader::start(resolve(&arguments, table, HivePartitioning::Auto).unwrap(), options).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut messages = Vec::new();
     while let Some(message) = runtime.block_on(feed.next()) {
         messages.push(message);
     }
-    messages
+    (messages, feed.skipped().to_vec())
 }
 
 /// The batches sent for a file, or the error.
@@ -524,7 +777,7 @@ fn schemas_alone_are_those_of_the_feed() {
     let files = Files::new();
     let paths = [files.file("a.csv", b"id,x\n1,2\n"), files.file("b.csv", b"y\ntrue\n")];
     let arguments: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let schemas = MessageReader::schemas(&resolve(&arguments, None).unwrap(), &ReadOptions::default()).unwrap();
+    let schemas = MessageReader::schemas(&resolve(&arguments, None, HivePartitioning::Auto).unwrap(), &ReadOptions::default()).unwrap();
     let migrated: Vec<_> = feed(&paths, None)
         .into_iter()
         .filter_map(|message| match message.unwrap() {
@@ -563,9 +816,12 @@ fn files_of_one_table_that_fit_are_one_table() {
 
 /// The rows of one table as text, under the announced columns.
 fn fed(paths: &[PathBuf]) -> Vec<String> {
-    let messages = feed(paths, Some("t"));
+    shown(&feed(paths, Some("t")))
+}
+
+fn shown(messages: &[Result<Message, InputError>]) -> Vec<String> {
     let mut lines = Vec::new();
-    for message in &messages {
+    for message in messages {
         let message = message.as_ref().unwrap_or_else(|error| panic!("{error}"));
         let (schema, batches) = decode(message);
         let header: Vec<String> = schema.fields().iter().map(|field| format!("{}:{}", field.name(), field.data_type())).collect();
@@ -629,6 +885,87 @@ fn files_of_one_table_are_one_by_names_and_values() {
     assert_eq!(fed(&paths), ["name:Utf8", "NULL", "secret 0"]);
 }
 
+#[test]
+fn what_is_in_the_folders_of_a_path_is_a_column() {
+    let files = Files::new();
+    for folder in ["t/day=01/country=DE%2FBY", "t/day=20/country=__HIVE_DEFAULT_PARTITION__"] {
+        std::fs::create_dir_all(files.0.path().join(folder)).unwrap();
+    }
+    files.file("t/day=01/country=DE%2FBY/1.csv", b"v\n1\n2\n");
+    files.file("t/day=20/country=__HIVE_DEFAULT_PARTITION__/2.csv", b"v\n3\n");
+    let folder = [files.0.path().join("t")];
+    let rows = |options| shown(&feed_with(&folder, None, options).0);
+    assert_eq!(rows(ReadOptions::default()), ["v:Int64 day:Utf8 country:Utf8", "1|01|DE/BY", "2|01|DE/BY", "3|20|NULL"]);
+    files.file("t/day=01/country=DE%2FBY/1.csv", b"v,country\n1,own\n");
+    files.file("t/day=20/country=__HIVE_DEFAULT_PARTITION__/2.csv", b"country,v\nthis,3\n");
+    assert_eq!(rows(ReadOptions::default()), ["v:Int64 country:Utf8 day:Utf8", "1|own|01", "3|this|20"]);
+    let columns = vec![parse_override("day=int64").unwrap()];
+    let error = feed_with(&folder, None, ReadOptions { columns, ..ReadOptions::default() }).0.pop().unwrap().unwrap_err().to_string();
+    assert!(error.contains("the value of `day` in the path is not int64") && error.contains("1.csv"), "{error}");
+}
+
+#[test]
+fn files_of_one_table_are_united_where_that_is_asked_for() {
+    let union = ReadOptions { union_by_name: true, ..ReadOptions::default() };
+    let cases: [Case; 9] = [
+        (
+            "columns that are missing",
+            &[("a.csv", "id,x\n1,2\n"), ("b.csv", "y,id\na,3\n")],
+            &["id:Int64 x:Int64 y:Utf8", "1|2|NULL", "3|NULL|a"],
+        ),
+        ("integers and floats", &[("a.csv", "v\n1\n"), ("b.csv", "v\n1.5\n")], &["v:Float64", "1.0", "1.5"]),
+        ("whichever is first", &[("a.csv", "v\n1.5\n"), ("b.csv", "v\n1\n")], &["v:Float64", "1.5", "1.0"]),
+        (
+            "text as it is written",
+            &[("a.csv", "v\n1.50\n"), ("b.csv", "v\nx\n"), ("c.csv", "v\n2024-01-02\n")],
+            &["v:Utf8", "1.50", "x", "2024-01-02"],
+        ),
+        (
+            "finer timestamps",
+            &[("a.csv", "v\n2024-01-02T03:04:05Z\n"), ("b.csv", "v\n2024-01-02T03:04:05.1234567Z\n")],
+            &["v:Timestamp(ns, \"UTC\")", "2024-01-02T03:04:05Z", "2024-01-02T03:04:05.123456700Z"],
+        ),
+        (
+            "a column without values",
+            &[("a.csv", "v\n1\n"), ("b.csv", "v,w\n,\n"), ("c.csv", "w\ntrue\n")],
+            &["v:Int64 w:Boolean", "1|NULL", "NULL|NULL", "NULL|true"],
+        ),
+        ("JSON", &[("a.json", "[{\"v\":1}]"), ("b.ndjson", "{\"v\":\"x\"}\n")], &["v:Utf8", "1", "x"]),
+        ("CSV and JSON", &[("a.csv", "v,w\n1,2\n"), ("b.json", "{\"v\":1.5}")], &["v:Float64 w:Int64", "1.0|2", "1.5|NULL"]),
+        ("what is equal", &[("a.csv", "v\n1\n"), ("b.csv", "v\n2\n")], &["v:Int64", "1", "2"]),
+    ];
+    for (promise, inputs, expected) in cases {
+        let files = Files::new();
+        let paths: Vec<PathBuf> = inputs.iter().map(|(name, content)| files.file(name, content.as_bytes())).collect();
+        assert_eq!(shown(&feed_with(&paths, Some("t"), union.clone()).0), expected, "{promise}");
+    }
+    // With Parquet, whose values are converted.
+    let files = Files::new();
+    let of = |name: &str, array: Arc<dyn Array>| {
+        let schema = ArrowSchema::new(vec![Field::new(name, array.data_type().clone(), false)]);
+        parquet_file(&RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap(), 10)
+    };
+    let narrow = files.file("a.parquet", &of("v", Arc::new(arrow_array::Int32Array::from(vec![-7]))));
+    let wide = files.file("b.parquet", &of("v", Arc::new(Int64Array::from(vec![i64::MAX]))));
+    let other = files.file("c.parquet", &of("w", Arc::new(StringArray::from(vec!["x"]))));
+    let text = files.file("d.csv", b"v\n9007199254740993\n");
+    let all = [narrow.clone(), wide.clone(), other, text.clone()];
+    let expected = ["v:Int64 w:Utf8", "-7|NULL", "9223372036854775807|NULL", "NULL|x", "9007199254740993|NULL"];
+    assert_eq!(shown(&feed_with(&all, Some("t"), union.clone()).0), expected);
+    // What no type holds is refused, and so is a value of text that the common type does not hold.
+    let float = files.file("e.parquet", &of("v", Arc::new(arrow_array::Float64Array::from(vec![0.5]))));
+    let late = files.file("f.csv", format!("v\n{}x\n", "1\n".repeat(SAMPLE_ROWS)).as_bytes());
+    let inexact = files.file("g.csv", b"v\n1.5\n");
+    for (paths, problem) in [
+        ([wide, float.clone()], "column `v`: its type is Float64, and no type holds exactly both that and the Int64 in"),
+        ([text, inexact], "d.csv, line 2, column `v`: the value is not float64 without rounding"),
+        ([narrow, late], "f.csv, line 10002, column `v`: the value is not int32"),
+    ] {
+        let error = feed_with(&paths, Some("t"), union.clone()).0.pop().unwrap().unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
 /// The type from another file of the table also applies to late values.
 #[test]
 fn a_value_after_an_empty_beginning_is_judged_by_the_tables_type() {
@@ -663,15 +1000,14 @@ fn a_parquet_file_out_of_gzip_is_copied_where_it_is_asked_for_or_refused() {
 #[test]
 fn what_is_not_read_is_named_whatever_its_suffix() {
     for (name, content, expected) in [
-        ("t.csv.zst", b"\x28\xb5\x2f\xfd\x20\x0c\x61\0\0id,name\n1,x\n".as_slice(), ["compressed with zstd", "csv, tsv, ndjson"]),
-        ("t.parquet", b"BZh91AY&SY\0", ["compressed with bzip2", "ndjson"]),
+        ("t.csv.lz4", b"\x04\x22\x4d\x18\x64\x40\xa7".as_slice(), ["compressed with lz4", "csv, tsv, json"]),
         ("t.csv", b"PK\x03\x04\0\0xl/workbook.xml", ["Microsoft Office", "CSV (UTF-8)"]),
         ("t.csv", b"%PDF-1.4\n", ["PDF", "CSV (UTF-8)"]),
-        ("t.ndjson", b"\xff\xfe{\0", ["UTF-16", "iconv"]),
-        ("t.csv", b"a\0,\0b\0\n\0", ["UTF-16", "UTF-8"]),
+        ("t.ndjson", b"\xff\xfe\0\0{\0\0\0", ["UTF-32", "iconv"]),
+        ("t.csv", b"a\0\0b\0\0\n\0", ["NUL bytes", "csv, tsv, json"]),
         ("t.csv", b"<!DOCTYPE html>\n<html>", ["HTML", "CSV (UTF-8)"]),
-        ("t.csv", b"[{\"secret\":1}]", ["array of JSON", "one object per line"]),
-        ("t", b"plain,text\n", ["set it with --input-format", "parquet|csv|tsv|ndjson|ipc"]),
+        ("t", b"[id],[name]\n", ["set it with --input-format", "parquet|csv|tsv|json|ipc"]),
+        ("t", b"plain,text\n", ["set it with --input-format", "parquet|csv|tsv|json|ipc"]),
     ] {
         refuse(name, content, &[], &expected);
         if name != "t" {

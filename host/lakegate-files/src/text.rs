@@ -237,6 +237,20 @@ impl TextRows {
         self.lines.push(line);
     }
 
+    /// Takes back what was set in the current row.
+    pub(crate) fn undo_row(&mut self) {
+        let row = self.lines.len();
+        for column in self.columns.iter_mut().filter(|column| column.given > row) {
+            column.given = row;
+            if column.values.pop_if(|(at, _)| *at as usize == row).is_some() {
+                let end = column.values.last().map_or(0, |(_, end)| *end as usize);
+                self.bytes -= column.text.len() - end;
+                self.values -= 1;
+                column.text.truncate(end);
+            }
+        }
+    }
+
     /// Whether this column was set in the current row.
     pub(crate) fn has(&self, column: usize) -> bool {
         self.columns[column].given > self.lines.len()
@@ -260,6 +274,7 @@ impl TextRows {
                 (Some(column_type), _) => Chosen { column_type: (*column_type).clone(), inferred: false },
                 (None, Some(Elsewhere::Text)) => Chosen { column_type: ColumnType::Utf8, inferred: true },
                 (None, Some(Elsewhere::Typed(column_type))) if column.values.is_empty() => Chosen { column_type, inferred: true },
+                (None, Some(Elsewhere::United(column_type))) => Chosen { column_type, inferred: true },
                 (None, _) => {
                     if column.values.is_empty() {
                         undecided.insert(name.clone());
@@ -419,6 +434,11 @@ fn convert(text: StringArray, chosen: &Chosen, dialect: Dialect) -> Result<Array
             }
         }
     }
+}
+
+/// One value that CSV would have as `value`; [`None`] if the type does not hold it.
+pub(crate) fn constant(column_type: &ColumnType, value: Option<&str>) -> Option<ArrayRef> {
+    convert(StringArray::from(vec![value]), &Chosen { column_type: column_type.clone(), inferred: true }, Dialect::Plain).ok()
 }
 
 /// Whether a number became infinite or zero because of its magnitude. The words for infinity have no digits.

@@ -1,9 +1,9 @@
 //! Mutation fuzzing of the text readers: the seeds of `tests/fuzz/seeds/text`, and a fixed number of mutations of them from a fixed seed.
 //! `LAKEGATE_PROPERTY_CASES` and `LAKEGATE_PROPERTY_SEED` select others. (The readers are part of the host, so they are mutated without cargo-fuzz.)
 
-use super::delimiter::Delimiter;
+use super::dialect::Delimiter;
 use super::tests::cell;
-use super::{InputError, InputFormat, Location, ReadOptions, Rows, Schema, Spool, open};
+use super::{BadRows, CsvOptions, InputError, InputFormat, Location, ReadOptions, Rows, Schema, Spool, open};
 use arrow_array::Array;
 use std::io::Write;
 use std::path::Path;
@@ -80,8 +80,16 @@ fn text(data: &[u8]) -> bool {
             outcome(folder.path(), &format!("{name}.gz"), &zipped, &ReadOptions { spool: Spool::None, ..ReadOptions::default() });
         // What is gzip itself is one layer deeper in the second.
         assert!(plain == unzipped || data.starts_with(&[0x1f, 0x8b]), "{format:?}: {plain:?}, out of gzip {unzipped:?}");
-        let asked = ReadOptions { format: Some(format), delimiter: Some(Delimiter(b';')), spool: Spool::None, ..ReadOptions::default() };
+        let csv = CsvOptions { delimiter: Some(Delimiter(b';')), ..CsvOptions::default() };
+        let asked = ReadOptions { format: Some(format), csv, spool: Spool::None, ..ReadOptions::default() };
         outcome(folder.path(), "t", data, &asked);
+        // What is left out takes no other row with it: a text that is read whole is read alike.
+        let skipping = ReadOptions { bad_rows: BadRows::Skip, spool: Spool::None, ..ReadOptions::default() };
+        let skipped = outcome(folder.path(), name, data, &skipping);
+        assert!(plain == skipped || plain == Outcome::Refused, "{format:?}: {plain:?}, without bad rows {skipped:?}");
+        let latin = Some("windows-1252".parse().expect("an encoding"));
+        let decoded = ReadOptions { format: Some(format), encoding: latin, spool: Spool::None, ..ReadOptions::default() };
+        outcome(folder.path(), "t", data, &decoded);
         read_well |= matches!(plain, Outcome::Rows(_));
     }
     read_well

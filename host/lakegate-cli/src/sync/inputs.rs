@@ -5,7 +5,7 @@ use super::super::exit::{CliError, Exit};
 use super::shard::Shard;
 use bytes::Bytes;
 use lakegate_cloudquery::client::Selection;
-use lakegate_files::{Input, MessageReader, ReadOptions, Spool, resolve};
+use lakegate_files::{HivePartitioning, Input, MessageReader, ReadOptions, Spool, resolve};
 
 /// The inputs of a shard: whole files are distributed in turn.
 pub(super) fn share(inputs: Vec<Input>, shard: Option<Shard>) -> Vec<Input> {
@@ -22,7 +22,7 @@ pub(super) fn share(inputs: Vec<Input>, shard: Option<Shard>) -> Vec<Input> {
 pub(in super::super) fn chosen(source: &Source) -> Result<Vec<Input>, CliError> {
     let SourcePlugin::Files { paths } = &source.plugin else { return Ok(Vec::new()) };
     let refused = |problem: String| CliError::new(Exit::Source, format!("source {:?}: {problem}", source.name));
-    let mut inputs = resolve(paths, None).map_err(|error| refused(error.to_string()))?;
+    let mut inputs = resolve(paths, None, HivePartitioning::Off).map_err(|error| refused(error.to_string()))?;
     for (field, patterns) in [("tables", &source.tables), ("skip_tables", &source.skip_tables)] {
         if let Some(unused) = patterns.iter().find(|pattern| !inputs.iter().any(|input| matches(pattern, &input.table))) {
             let mut names: Vec<&str> = inputs.iter().map(|input| input.table.as_str()).collect();
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn shards_have_every_file_once() {
-        let input = |name: &str| Input { location: Location::File(name.into()), table: "t".to_owned() };
+        let input = |name: &str| Input::new(Location::File(name.into()), "t".to_owned());
         let all: Vec<Input> = ["a", "b", "c", "d", "e"].map(input).into();
         for total in 1..=7 {
             let shard = |number| share(all.clone(), Some(Shard { number, total }));

@@ -109,7 +109,7 @@ fn a_uuid_is_one_and_an_enum_is_text() {
     let uuid: FixedLenByteArray = ByteArray::from(vec![7; 16]).into();
     let batch = sent(&file::<FixedLenByteArrayType>(
         "message m { optional fixed_len_byte_array(16) v (UUID); }",
-        &[(&[uuid.clone()], &[1, 0], &[])],
+        &[(std::slice::from_ref(&uuid), &[1, 0], &[])],
         plain(),
     ));
     assert_eq!(batch.schema().field(0).metadata()["ARROW:extension:name"], "uuid");
