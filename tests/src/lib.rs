@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod chart;
 pub mod chromium;
 pub mod cli;
+pub mod collector;
 pub mod dialects;
 pub mod fake_plugin;
 pub mod faults;

@@ -2,6 +2,7 @@
 
 use super::exit::{CliError, Exit};
 use super::output_args::OutputArgs;
+use lakegate::observe::Observer;
 use lakegate::{Compiler, Destination, Options, Runtime, Spill, limits};
 use lakegate::{InProcessStore, MakeBucket};
 use lakegate_base::log_level::LogLevel;
@@ -158,7 +159,19 @@ impl ResourceArgs {
     /// # Errors
     /// As [`ResourceArgs::options`] and [`ResourceArgs::runtime`].
     pub async fn destination(&self, seed: Option<u64>) -> Result<Destination, CliError> {
-        let options = Options { seed, ..self.options()? };
+        self.observed_destination(seed, None).await
+    }
+
+    /// Creates the destination, whose writes `observer` hears of.
+    ///
+    /// # Errors
+    /// As [`ResourceArgs::options`] and [`ResourceArgs::runtime`].
+    pub(crate) async fn observed_destination(
+        &self,
+        seed: Option<u64>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Result<Destination, CliError> {
+        let options = Options { seed, observer, ..self.options()? };
         let machine = self.clone();
         let runtime = tokio::task::spawn_blocking(move || machine.runtime()).await;
         Ok(Destination::new(runtime.map_err(|error| CliError::new(Exit::Unexpected, error.to_string()))??, options))

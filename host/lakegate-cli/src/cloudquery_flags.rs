@@ -28,7 +28,7 @@ pub struct CloudQueryFlags {
     /// Accepted, but nothing is downloaded.
     #[arg(long, value_name = "DIR", hide = true)]
     pub cq_dir: Option<PathBuf>,
-    /// Accepted; there is no telemetry.
+    /// Accepted; nothing is sent to CloudQuery.
     #[arg(long, value_name = "LEVEL", hide = true)]
     pub telemetry_level: Option<String>,
 }

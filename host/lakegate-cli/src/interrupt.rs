@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 /// The handlers cannot be installed.
 pub(crate) fn listen() -> Result<CancellationToken, CliError> {
     let unheard = |error: std::io::Error| CliError::new(Exit::Unexpected, format!("signal handlers cannot be installed: {error}"));
-    let listen = |kind| signal(kind).map_err(unheard);
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = handlers().map_err(unheard)?;
     let token = CancellationToken::new();
     let asked = token.clone();
     tokio::spawn(async move {
@@ -27,6 +26,20 @@ pub(crate) fn listen() -> Result<CancellationToken, CliError> {
         std::process::exit(Exit::Interrupted.code().into());
     });
     Ok(token)
+}
+
+/// Waits for the next signal.
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub(crate) async fn signalled() -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) = handlers()?;
+    either(&mut interrupt, &mut terminate).await;
+    Ok(())
+}
+
+fn handlers() -> std::io::Result<(Signal, Signal)> {
+    Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
 }
 
 /// Runs the preparations before rows are written: reading configurations, resolving file patterns, compiling the component, opening the destination.

@@ -30,6 +30,7 @@ pub mod sync;
 mod sync_id;
 pub mod tables;
 pub mod target;
+pub mod telemetry;
 pub mod tenants;
 mod unquoted;
 
@@ -223,7 +224,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
             let machine = args.machine.clone();
             let options = serve::unless_signalled(move || Ok(Options { receipt_bytes: 0, ..machine.options()? }));
             let Some(options) = options.await? else { return Ok(Exit::Done) };
-            let make = move || Ok(lakegate::Destination::new(args.machine.runtime()?, options));
+            let make = move |observer| Ok(lakegate::Destination::new(args.machine.runtime()?, Options { observer, ..options }));
             let served = serve::run(args.serve, unknown, make).await;
             let to_cli_error = |error: anyhow::Error| {
                 error.downcast::<CliError>().unwrap_or_else(|error| CliError::new(Exit::Source, format!("{error:#}")))

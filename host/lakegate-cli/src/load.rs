@@ -10,13 +10,17 @@ use super::output_args::{OUTPUT, OutputArgs};
 use super::summary::Summary;
 use super::sync_id::sync_id;
 use super::target::Target;
+use super::telemetry::{self, TelemetryArgs};
 use chrono::DateTime;
+use lakegate::observe::Observer;
 use lakegate::{Destination, Session, SyncContext, Write, WriteReport};
 use lakegate_files::{
     BadRows, ColumnType, CsvOptions, Delimiter, Encoding, HivePartitioning, Input, InputFormat, Message, MessageReader, Quote, ReadOptions,
     SkippedFile, parse_override, resolve,
 };
+use lakegate_telemetry::Telemetry;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +79,9 @@ pub struct LoadArgs {
     /// Print a machine-readable summary (one line of JSON) on stdout.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
+    /// Traces and metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -161,7 +168,15 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     let console = Console::start(&args.output);
     let started = Instant::now();
     let mut landed = WriteReport::default();
-    let (summary, ended) = match load(&args, console, &mut landed).await {
+    let (telemetry, loaded) = match args.telemetry.start(Some("lakegate.load")) {
+        Ok(telemetry) => {
+            let observer = telemetry.as_ref().map(Telemetry::observer);
+            let loaded = load(&args, console, observer, &mut landed).await;
+            (telemetry, loaded)
+        }
+        Err(error) => (None, Err(error)),
+    };
+    let (summary, ended) = match loaded {
         Ok(Loaded { report, skipped }) => (Summary::new(&report, started.elapsed()).without(&skipped), Ok(Exit::of_report(&report))),
         Err(error) => (Summary::ended_early(error.exit, &error.message, &landed, started.elapsed()), Err(error)),
     };
@@ -170,7 +185,9 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
         console.say(&summary.line());
     }
     let printed = if args.json { summary.json().and_then(|json| data(&json)) } else { Ok(()) };
-    exit_code_after(ended, printed)
+    let ended = exit_code_after(ended, printed);
+    telemetry::finish(telemetry, &ended).await;
+    ended
 }
 
 /// What a load has done.
@@ -181,12 +198,18 @@ struct Loaded {
 }
 
 /// Loads the files. If the load ends early, `landed` gets the tables that had failed and what is in the bucket.
-async fn load(args: &LoadArgs, console: Console, landed: &mut WriteReport) -> Result<Loaded, CliError> {
+async fn load(
+    args: &LoadArgs,
+    console: Console,
+    observer: Option<Arc<dyn Observer>>,
+    landed: &mut WriteReport,
+) -> Result<Loaded, CliError> {
     let interrupted = interrupt::listen()?;
     let given = args.clone();
     let opened = async move {
         let sync = sync_context(&given)?;
-        open(given, None, sync).await
+        let destination = given.machine.observed_destination(given.seed, observer);
+        open(&given, destination, sync).await
     };
     let opened = interrupt::unless(&interrupted, opened).await?;
     send_all(args, opened, console.progress("Loading"), &interrupted, landed).await
@@ -200,7 +223,9 @@ pub(crate) async fn rehearse(
     console: Console,
     interrupted: &CancellationToken,
 ) -> Result<WriteReport, CliError> {
-    let opened = interrupt::unless(interrupted, open(args.clone(), Some(destination), sync)).await?;
+    let given = args.clone();
+    let opened = async move { open(&given, async move { Ok(destination) }, sync).await };
+    let opened = interrupt::unless(interrupted, opened).await?;
     let loaded = send_all(args, opened, console.progress("Planning"), interrupted, &mut WriteReport::default()).await?;
     Ok(loaded.report)
 }
@@ -247,15 +272,15 @@ async fn send_all(
     }
 }
 
-/// Resolves the inputs and opens the destination: the one that is given, or that of the arguments.
-async fn open(args: LoadArgs, destination: Option<Destination>, sync: SyncContext) -> Result<(Vec<Input>, Session), CliError> {
+/// Resolves the inputs, and then makes and opens the destination.
+async fn open(
+    args: &LoadArgs,
+    destination: impl Future<Output = Result<Destination, CliError>>,
+    sync: SyncContext,
+) -> Result<(Vec<Input>, Session), CliError> {
     let inputs = resolve(&args.inputs, args.table.as_deref(), args.hive_partitioning)?;
     let spec = args.target.spec_json(args.test_write, |name| std::env::var(name).ok())?;
-    let destination = match destination {
-        Some(destination) => destination,
-        None => args.machine.destination(args.seed).await?,
-    };
-    Ok((inputs, destination.open(&spec, sync).await?))
+    Ok((inputs, destination.await?.open(&spec, sync).await?))
 }
 
 /// What a load is an attempt at.

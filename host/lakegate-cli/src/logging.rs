@@ -20,9 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use writer::Writer;
 
@@ -38,6 +40,9 @@ const OTHERS: LevelFilter = LevelFilter::WARN;
 const MAX_OTHERS_LINES: u32 = 10;
 /// Prefix of the targets of our own events.
 const OURS: &str = "lakegate";
+
+/// The field of a span whose lines all carry it, as those of plugins on the Go SDK do after Init.
+const INVOCATION: &str = "invocation_id";
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -141,8 +146,21 @@ struct SdkLines {
     others: Mutex<LogLimiter>,
 }
 
-impl<S: Subscriber> Layer<S> for SdkLines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+/// The invocation that a span's lines belong to.
+#[derive(Debug)]
+struct Invocation(String);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SdkLines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let invocation = fields.others.into_iter().find(|(name, _)| *name == INVOCATION);
+        if let (Some((_, Value::String(id))), Some(span)) = (invocation, context.span(id)) {
+            span.extensions_mut().insert(Invocation(id));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let (target, level) = (event.metadata().target(), *event.metadata().level());
         let mut fields = Fields::default();
         if !target.starts_with(OURS) {
@@ -156,6 +174,10 @@ impl<S: Subscriber> Layer<S> for SdkLines {
             fields.others.push(("target", AUDIT.into()));
         }
         event.record(&mut fields);
+        let invocation = context.event_scope(event).and_then(|mut scope| {
+            scope.find_map(|span| span.extensions().get::<Invocation>().map(|Invocation(id)| Value::from(id.as_str())))
+        });
+        fields.others.extend(invocation.map(|id| (INVOCATION, id)));
         if target != AUDIT {
             return self.writer.line(line(self.format, level, fields));
         }
@@ -383,6 +405,34 @@ mod tests {
         assert!((10..=20).contains(&others), "{others}");
         assert_eq!(lines.iter().filter(|line| line["target"] == AUDIT).count(), 100);
         assert_eq!(lines.len(), others + 100);
+    }
+
+    #[test]
+    fn lines_of_an_invocation_carry_its_id_on_every_thread() {
+        let (writer, queue) = writer::queue();
+        let lines = SdkLines { format: LogFormat::Json, writer, audit: None, others: Mutex::new(LogLimiter::new(MAX_OTHERS_LINES)) };
+        let log = tracing_subscriber::registry().with(lines.with_filter(filter(LevelFilter::ERROR)));
+        let log = tracing::Dispatch::new(log);
+        tracing::dispatcher::with_default(&log, || {
+            let span = tracing::error_span!(target: "lakegate_cloudquery::server", "session", invocation_id = "one");
+            let inner = span.in_scope(|| tracing::error_span!(target: "lakegate::upload", "inner", other = 3));
+            tracing::error!(target: "lakegate", "before");
+            inner.in_scope(|| tracing::error!(target: "lakegate", table = "t", "in it"));
+            let log = log.clone();
+            let elsewhere =
+                move || tracing::dispatcher::with_default(&log, || span.in_scope(|| tracing::info!(target: AUDIT, "elsewhere")));
+            std::thread::spawn(elsewhere).join().expect("no panic");
+        });
+        drop(log);
+        let mut written = Vec::new();
+        queue.write(&mut written, |_| String::new());
+        let text = String::from_utf8(written).expect("UTF-8");
+        let expected = [
+            r#"{"level":"error","module":"s3-dest","message":"before"}"#,
+            r#"{"level":"error","module":"s3-dest","table":"t","invocation_id":"one","message":"in it"}"#,
+            r#"{"level":"info","module":"s3-dest","target":"lakegate::audit","invocation_id":"one","message":"elsewhere"}"#,
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }
 
     proptest! {

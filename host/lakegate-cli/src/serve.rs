@@ -5,25 +5,32 @@
 pub mod tenants;
 
 use super::choices;
-use super::exit::CliError;
+use super::exit::{CliError, Exit};
 use super::logging::{self, LogFormat};
+use super::telemetry::TelemetryArgs;
 use anyhow::{Context, Result};
 use futures::future::join_all;
 use lakegate::Destination;
+use lakegate::observe::Observer;
 use lakegate_base::log_level::LogLevel;
 use lakegate_cloudquery::server::listen::{Listener, Network};
 use lakegate_cloudquery::server::service::{self, PLUGIN_NAME, Server};
+use lakegate_telemetry::Telemetry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// The CLI kills the process five seconds after SIGINT; aborts must be done by then.
 const STOP_TIME: Duration = Duration::from_millis(4_500);
+
+/// How long telemetry is sent at the end, even if everything else took all of the time.
+const LEAST_FLUSH_TIME: Duration = Duration::from_millis(300);
 
 /// The arguments of a plugin on the Go SDK.
 #[derive(Debug, Clone, clap::Args)]
@@ -43,15 +50,12 @@ pub struct ServeArgs {
     /// Accepted for compatibility; errors are never reported to Sentry.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub no_sentry: bool,
-    /// Accepted for compatibility; no traces are sent.
-    #[arg(long)]
-    pub otel_endpoint: Option<String>,
-    /// Accepted for compatibility.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
-    pub otel_endpoint_insecure: bool,
     /// Accepted for compatibility; no license is needed.
     #[arg(long)]
     pub license: Option<PathBuf>,
+    /// Traces and metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// Options of `serve` for many tenants.
@@ -71,24 +75,31 @@ pub struct TenantsArgs {
     pub allow_removal: bool,
 }
 
-/// Serves until SIGINT or SIGTERM. `make` compiles the component on a separate thread while the server already listens.
+/// Serves until SIGINT or SIGTERM. `make` compiles the component on a separate thread while the server already listens; the writes of its destination
+/// are told to the observer that it gets.
 ///
 /// `unknown` are the flags that [`tolerate`] removed.
 ///
 /// # Errors
 /// The address cannot be listened on, the component cannot be used, or the transport failed.
-pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Result<Destination> + Send + 'static) -> Result<()> {
+pub async fn run(
+    args: ServeArgs,
+    unknown: &[String],
+    make: impl FnOnce(Option<Arc<dyn Observer>>) -> Result<Destination> + Send + 'static,
+) -> Result<()> {
     // An embedder may have a log of its own already.
     let _own_log = logging::start(args.log_level, args.log_format);
     raise_open_files();
     let signals = Signals::new()?;
     let listener = Listener::bind(args.network, &args.address).await.with_context(|| format!("cannot listen on {}", args.address))?;
     tracing::info!(address = listener.address(), plugin = PLUGIN_NAME, "Plugin server listening");
-    warn_of_flags(&args, unknown);
+    warn_of_flags(unknown);
+    let telemetry = args.telemetry.start(None)?;
+    let observer = telemetry.as_ref().map(Telemetry::observer);
     let stop = CancellationToken::new();
     let (report, refused) = oneshot::channel();
     let make = move || {
-        make().map_err(|error| {
+        make(observer).map_err(|error| {
             let message = anyhow::anyhow!("{error:#}");
             // The receiver is gone if the server has already ended.
             let _ended = report.send(error);
@@ -96,10 +107,19 @@ pub async fn run(args: ServeArgs, unknown: &[String], make: impl FnOnce() -> Res
         })
     };
     let server = Server::new(service::compiling(make), stop.clone());
-    tokio::select! {
-        served = serve_until_signalled(listener, server, signals, stop) => served,
+    let (served, signalled) = tokio::select! {
+        signalled = serve_until_signalled(listener, server, signals, stop) => (Ok(()), signalled),
         // Without a component, no call can ever succeed.
-        Ok(error) = refused => Err(error),
+        Ok(error) = refused => (Err(error), Instant::now()),
+    };
+    finish(telemetry, signalled).await;
+    served
+}
+
+/// Sends what is left of telemetry in what is left of the time in which a server has to end.
+async fn finish(telemetry: Option<Telemetry>, signalled: Instant) {
+    if let Some(telemetry) = telemetry {
+        telemetry.finish(Exit::Done.code(), STOP_TIME.saturating_sub(signalled.elapsed()).max(LEAST_FLUSH_TIME)).await;
     }
 }
 
@@ -112,11 +132,8 @@ fn raise_open_files() {
     }
 }
 
-fn warn_of_flags(args: &ServeArgs, unknown: &[String]) {
+fn warn_of_flags(unknown: &[String]) {
     unknown.iter().for_each(|flag| tracing::warn!(flag, "Unknown flag ignored."));
-    if args.otel_endpoint.is_some() {
-        tracing::warn!("No traces are sent: --otel-endpoint is ignored.");
-    }
 }
 
 /// Runs the preparations before anything is served. They may block, for example on a pipe. [`None`] if a signal came first.
@@ -146,18 +163,20 @@ impl Signals {
     }
 }
 
-async fn serve_until_signalled(listener: Listener, server: Server, mut signals: Signals, stop: CancellationToken) -> Result<()> {
+/// Returns when the signal came.
+async fn serve_until_signalled(listener: Listener, server: Server, mut signals: Signals, stop: CancellationToken) -> Instant {
     let serving = listener.serve(&server, stop.clone());
     tokio::pin!(serving);
     tokio::select! {
-        () = &mut serving => return Ok(()),
+        () = &mut serving => return Instant::now(),
         _ = signals.interrupt.recv() => {}
         _ = signals.terminate.recv() => {}
     }
     tracing::info!("Stopping: aborting open uploads.");
+    let signalled = Instant::now();
     stop.cancel();
     wind_down([&server], serving).await;
-    Ok(())
+    signalled
 }
 
 /// Waits for servers that were told to stop: for connections to send their last responses and for sessions to abort their uploads, in parallel.
@@ -223,7 +242,7 @@ mod tests {
             "serve --log-level debug --log-format json --network unix --address /tmp/cq-a.sock --no-sentry --license f --otel-endpoint e --otel-endpoint-insecure",
         );
         assert_eq!((args.network, args.log_level, args.log_format), (Network::Unix, LogLevel::Debug, LogFormat::Json));
-        assert_eq!((args.address.as_str(), args.no_sentry, args.otel_endpoint_insecure), ("/tmp/cq-a.sock", true, true));
+        assert_eq!((args.address.as_str(), args.no_sentry, args.telemetry.otel_endpoint_insecure), ("/tmp/cq-a.sock", true, true));
         assert_eq!(unknown, [""; 0]);
     }
 

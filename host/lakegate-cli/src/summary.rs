@@ -2,7 +2,7 @@
 
 use super::exit::{CliError, Exit};
 use indicatif::{HumanBytes, HumanCount};
-use lakegate::{Failure, FailureClass, Receipt, TableReport, WriteReport};
+use lakegate::{Failure, Receipt, TableReport, WriteReport};
 use lakegate_files::SkippedFile;
 use serde::Serialize;
 use std::time::Duration;
@@ -243,26 +243,16 @@ impl Table {
 
 impl TableFailure {
     fn new(failure: &Failure) -> Self {
-        Self { class: class(failure.class), message: failure.message.clone() }
-    }
-}
-
-fn class(class: FailureClass) -> &'static str {
-    match class {
-        FailureClass::Unexpected => "unexpected",
-        FailureClass::Denied => "denied",
-        FailureClass::Storage => "storage",
-        FailureClass::Data => "data",
-        FailureClass::Source => "source",
+        Self { class: failure.class.name(), message: failure.message.clone() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lakegate::Receipt;
     use lakegate::spec::ObjectFacts;
     use lakegate::store::ObjectKey;
+    use lakegate::{FailureClass, Receipt};
 
     fn report() -> WriteReport {
         let receipt = |key: &str| Receipt {

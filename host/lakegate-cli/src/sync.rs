@@ -16,12 +16,16 @@ use super::exit::{CliError, Exit, exit_code_after};
 use super::interrupt;
 use super::output_args::{OUTPUT, OutputArgs};
 use super::plugins::{Plugins, deduplicated};
+use super::telemetry::{self, TelemetryArgs};
 use flow::Migrations;
 use inputs::{chosen, share};
 use lakegate::Destination as Opener;
 use lakegate::WriteReport;
+use lakegate::observe::Observer;
 use lakegate_files::{Input, Spool};
+use lakegate_telemetry::Telemetry;
 use std::path::PathBuf;
+use std::sync::Arc;
 use step::{Run, Step};
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +72,9 @@ pub struct SyncArgs {
     /// Print a machine-readable summary (one line of JSON) on stdout.
     #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
+    /// Traces and metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     /// Output and logging.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -79,9 +86,18 @@ pub(crate) async fn run(mut args: SyncArgs) -> Result<Exit, CliError> {
     args.cloudquery
         .warn_also(&[("--license", args.license.is_some()), ("--tables-metrics-location", args.tables_metrics_location.is_some())]);
     let mut syncs = Vec::new();
-    let ended = sync(&args, console, &mut syncs).await;
+    let (telemetry, ended) = match args.telemetry.start(Some("lakegate.sync")) {
+        Ok(telemetry) => {
+            let observer = telemetry.as_ref().map(Telemetry::observer);
+            let ended = sync(&args, console, observer, &mut syncs).await;
+            (telemetry, ended)
+        }
+        Err(error) => (None, Err(error)),
+    };
     let printed = if args.json { data(&summary(&ended, &syncs)) } else { Ok(()) };
-    exit_code_after(ended, printed)
+    let ended = exit_code_after(ended, printed);
+    telemetry::finish(telemetry, &ended).await;
+    ended
 }
 
 /// The JSON summary: `syncs` are the sources that completed, and the one that failed.
@@ -93,9 +109,14 @@ fn summary(ended: &Result<Exit, CliError>, syncs: &[serde_json::Value]) -> Strin
     serde_json::json!({ "ok": exit == Exit::Done, "exit_code": exit.code(), "failure": failure, "syncs": syncs }).to_string()
 }
 
-async fn sync(args: &SyncArgs, console: Console, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {
+async fn sync(
+    args: &SyncArgs,
+    console: Console,
+    observer: Option<Arc<dyn Observer>>,
+    syncs: &mut Vec<serde_json::Value>,
+) -> Result<Exit, CliError> {
     let interrupted = interrupt::listen()?;
-    let Prepared { config, inputs, opener } = interrupt::unless(&interrupted, prepare(args.clone(), console)).await?;
+    let Prepared { config, inputs, opener } = interrupt::unless(&interrupted, prepare(args.clone(), console, observer)).await?;
     let plan = plan(&config, inputs)?;
     let sync_id = args.cloudquery.sync_id()?;
     let plugins =
@@ -128,7 +149,7 @@ struct Prepared {
 }
 
 /// Reads the configurations, looks for files, and compiles the component if it is needed, after everything else has been checked.
-async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError> {
+async fn prepare(args: SyncArgs, console: Console, observer: Option<Arc<dyn Observer>>) -> Result<Prepared, CliError> {
     let config = loaded(&args.configs, console)?;
     let inputs = config.sources.iter().map(|source| chosen(source).map(|inputs| share(inputs, args.shard)));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
@@ -137,7 +158,7 @@ async fn prepare(args: SyncArgs, console: Console) -> Result<Prepared, CliError>
         .flat_map(|step| &step.destinations)
         .any(|destination| destination.plugin == DestinationPlugin::S3);
     args.summary_location.as_deref().map_or(Ok(()), report::try_file)?;
-    let opener = if ours { Some(args.machine.destination(None).await?) } else { None };
+    let opener = if ours { Some(args.machine.observed_destination(None, observer).await?) } else { None };
     Ok(Prepared { config, inputs, opener })
 }
 

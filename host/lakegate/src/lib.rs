@@ -91,6 +91,13 @@ pub use storage::target::SyncContext;
 pub use store::answer::{StoreError, StoreErrorKind};
 pub use store::memory::MemoryStore;
 
+/// For traces and metrics: hears of writes, their tables and their objects, as they end.
+pub mod observe {
+    pub use crate::delivery::watch::{
+        OBJECTS, ObjectEnded, ObjectOutcome, Observer, Rotation, TableEnded, WriteBegun, WriteEnd, WriteObserver,
+    };
+}
+
 /// What a spec says, once the component has checked it.
 pub mod spec {
     pub use crate::policy::least_policy::PolicyNeeds;

@@ -5,7 +5,7 @@
 //! stopped. Nothing changes if the file has an error, or if variables or certificates are missing or addresses cannot be bound: everything needed is
 //! prepared before any tenant is stopped.
 
-use super::{ServeArgs, Signals, TenantsArgs, raise_open_files, unless_signalled, warn_of_flags, wind_down};
+use super::{ServeArgs, Signals, TenantsArgs, finish, raise_open_files, unless_signalled, warn_of_flags, wind_down};
 use crate::args::ResourceArgs;
 use crate::console::error_line;
 use crate::exit::{CliError, Exit};
@@ -18,6 +18,7 @@ use lakegate::{Compiler, Destination, Options, Runtime, Tenant};
 use lakegate_cloudquery::server::listen::Listener;
 use lakegate_cloudquery::server::service::{self, Made, PLUGIN_NAME, Server};
 use lakegate_cloudquery::server::tls::TlsAcceptorHandle;
+use lakegate_telemetry::Telemetry;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -56,6 +58,8 @@ pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, mach
     };
     raise_open_files();
     let mut signals = Signals::new()?;
+    let telemetry = args.telemetry.start(None)?;
+    let options = Options { observer: telemetry.as_ref().map(Telemetry::observer), ..options };
     // One component for all tenants without their own.
     let runtime = service::compiling(move || Ok(machine.runtime()?));
     // A shared future only runs while something polls it, and the status page needs to see when it is done.
@@ -77,7 +81,7 @@ pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, mach
     for ready in servers.prepare(tenants).await? {
         servers.serve(ready).await?;
     }
-    warn_of_flags(&args, unknown);
+    warn_of_flags(unknown);
     loop {
         tokio::select! {
             _ = hangup.recv() => {
@@ -89,7 +93,9 @@ pub async fn run(args: ServeArgs, unknown: &[String], servers: TenantsArgs, mach
         }
     }
     tracing::info!("Stopping: aborting open uploads.");
+    let signalled = Instant::now();
     servers.stop(|_| true).await;
+    finish(telemetry, signalled).await;
     Ok(Exit::Done)
 }
 

@@ -83,7 +83,7 @@ impl ConnectionState {
     fn idle_since(&self) -> Option<Instant> {
         let idle = self.calls.load(Ordering::Acquire) == 0
             && self.task.get().is_some()
-            && self.slot.try_lock().is_ok_and(|slot| !matches!(*slot, SessionSlot::Open(_)));
+            && self.slot.try_lock().is_ok_and(|slot| !matches!(*slot, SessionSlot::Open(..)));
         idle.then(|| *self.used())
     }
 }

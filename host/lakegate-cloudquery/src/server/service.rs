@@ -42,6 +42,7 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
+use tracing::{Instrument, Span};
 
 /// The plugin's name in specs and logs.
 pub const PLUGIN_NAME: &str = "s3";
@@ -56,6 +57,9 @@ const MAX_FAILURES_LOGGED: u32 = 20;
 
 /// Path of the call whose messages have rows.
 const WRITE_PATH: &str = "/cloudquery.plugin.v3.Plugin/Write";
+
+/// Bytes of the invocation's ID in each log line; it is a UUID.
+const MAX_INVOCATION_ID_BYTES: usize = 64;
 
 /// Overhead of a wrapped message: field numbers and lengths.
 const WRAPPING_BYTES: usize = 64;
@@ -161,7 +165,7 @@ impl Server {
             Slots::PerConnection(known) => known.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect(),
         };
         join_all(slots.iter().map(|slot| async {
-            if let SessionSlot::Open(session) = std::mem::take(&mut *slot.lock().await) {
+            if let SessionSlot::Open(session, _) = std::mem::take(&mut *slot.lock().await) {
                 session.close().await;
             }
         }))
@@ -200,7 +204,7 @@ impl Server {
         let mut slot = self.take_slot(request.extensions(), Refusal::InitInUse)?;
         let request = request.into_inner();
         // The sessions of an earlier Init live until the next one.
-        if let SessionSlot::Open(earlier) = std::mem::take(&mut *slot) {
+        if let SessionSlot::Open(earlier, _) = std::mem::take(&mut *slot) {
             earlier.close().await;
         }
         if request.no_connection {
@@ -210,7 +214,7 @@ impl Server {
         let spec = spec_text(&request.spec).map_err(Refusal::Init)?;
         let destination = self.destination().await?;
         let session = destination.open(spec, &request.invocation_id).await.map_err(Refusal::Init)?;
-        *slot = SessionSlot::Open(session);
+        *slot = SessionSlot::Open(session, Span::current());
         Ok(())
     }
 
@@ -218,10 +222,22 @@ impl Server {
     where
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
-        let (write, slot) = self.begin_write(connection, &mut messages).await.map_err(|refusal| self.failed(refusal))?;
+        let (write, slot, span) = self.begin_write(connection, &mut messages).await.map_err(|refusal| self.failed(refusal))?;
+        self.pass_on_all(connection, messages, (write, slot, span.clone())).instrument(span).await
+    }
+
+    async fn pass_on_all<S>(
+        &self,
+        connection: &Extensions,
+        mut messages: S,
+        (write, slot, span): (Write, OwnedMutexGuard<SessionSlot>, Span),
+    ) -> Result<WriteReport, Status>
+    where
+        S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
+    {
         // Finished objects of a single user's client that is gone are stored nevertheless, since no one else needs the slot.
         let gone = self.tenant.as_ref().and_then(|_| connection.get()).map(|ConnectionHandle(state)| state.gone());
-        let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone(), gone };
+        let mut running = Running { halt: write.halt(), parts: Some((write, slot)), stop: self.stop.clone(), gone, span };
         let all = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Refusal::Stopping),
@@ -239,15 +255,19 @@ impl Server {
         }
     }
 
-    async fn begin_write<S>(&self, connection: &Extensions, messages: &mut S) -> Result<(Write, OwnedMutexGuard<SessionSlot>), Refusal>
+    async fn begin_write<S>(
+        &self,
+        connection: &Extensions,
+        messages: &mut S,
+    ) -> Result<(Write, OwnedMutexGuard<SessionSlot>, Span), Refusal>
     where
         S: Stream<Item = Result<write::Request, Status>> + Send + Unpin,
     {
         let slot = self.take_slot(connection, Refusal::WriteInUse)?;
         match &*slot {
-            SessionSlot::Open(session) => {
-                let write = session.write().map_err(|_| Refusal::WriteInUse)?;
-                return Ok((write, slot));
+            SessionSlot::Open(session, span) => {
+                let (write, span) = (session.write().map_err(|_| Refusal::WriteInUse)?, span.clone());
+                return Ok((write, slot, span));
             }
             SessionSlot::Unconnected => return Err(Refusal::NoSpec),
             // A tenant's Write is refused unread, since no session has reserved memory for its messages.
@@ -339,6 +359,8 @@ struct Running {
     stop: CancellationToken,
     /// Cancelled when a tenant's client is no longer connected.
     gone: Option<CancellationToken>,
+    /// Of its log lines.
+    span: Span,
 }
 
 impl Running {
@@ -363,11 +385,12 @@ impl Running {
     async fn finish(mut self) -> Result<WriteReport, Refusal> {
         let Some((write, slot)) = self.parts.take() else { return Ok(WriteReport::default()) };
         let (halt, stop) = (self.halt.clone(), self.stop.clone());
-        let finishing = tokio::spawn(async move {
+        let finishing = async move {
             let report = halt.unless_stopped(&stop, write.finish()).await;
             drop(slot);
             if stop.is_cancelled() { Err(Refusal::Stopping) } else { Ok(report) }
-        });
+        };
+        let finishing = tokio::spawn(finishing.instrument(self.span.clone()));
         finishing.await.unwrap_or_else(|error| Err(Refusal::Unexpected(error.to_string())))
     }
 
@@ -384,12 +407,13 @@ impl Running {
         let (write, mut slot) = self.parts.take()?;
         let (halt, stop, gone) = (self.halt.clone(), self.stop.clone(), self.gone.clone());
         let runtime = tokio::runtime::Handle::try_current().ok()?;
-        Some(runtime.spawn(async move {
+        let aborting = async move {
             if or_left(write.abort(), &halt, &stop, gone).await {
                 // Its slot is free for the next session.
                 *slot = SessionSlot::Empty;
             }
-        }))
+        };
+        Some(runtime.spawn(aborting.instrument(self.span.clone())))
     }
 }
 
@@ -478,10 +502,14 @@ impl Plugin for Server {
     }
 
     async fn init(&self, request: Request<init::Request>) -> Result<Response<init::Response>, Status> {
-        match self.until_stopped(self.begin(request)).await {
-            Ok(()) => Ok(Response::new(init::Response {})),
-            Err(refusal) => Err(self.failed(refusal)),
-        }
+        let span = session_span(&request.get_ref().invocation_id);
+        let begun = async {
+            match self.until_stopped(self.begin(request)).await {
+                Ok(()) => Ok(Response::new(init::Response {})),
+                Err(refusal) => Err(self.failed(refusal)),
+            }
+        };
+        begun.instrument(span).await
     }
 
     async fn get_tables(&self, _: Request<get_tables::Request>) -> Result<Response<get_tables::Response>, Status> {
@@ -520,7 +548,7 @@ impl Plugin for Server {
 
     async fn close(&self, request: Request<close::Request>) -> Result<Response<close::Response>, Status> {
         let mut slot = self.take_slot(request.extensions(), Refusal::CloseInUse)?;
-        if let SessionSlot::Open(session) = std::mem::take(&mut *slot) {
+        if let SessionSlot::Open(session, _) = std::mem::take(&mut *slot) {
             session.close().await;
         }
         Ok(Response::new(close::Response {}))
@@ -538,6 +566,13 @@ impl Plugin for Server {
         let outcome = self.until_stopped(test).await?;
         Ok(Response::new(test_answer(outcome)))
     }
+}
+
+/// The span of what a session does, whose log lines carry the ID of the invocation that it belongs to. A client may send any text.
+fn session_span(invocation_id: &str) -> Span {
+    let end = invocation_id.floor_char_boundary(MAX_INVOCATION_ID_BYTES);
+    let invocation_id = invocation_id.get(..end).filter(|id| !id.is_empty());
+    tracing::error_span!("session", invocation_id)
 }
 
 /// Marks a connection as active, so that it keeps its slot.

@@ -1,6 +1,7 @@
 //! The result of the last Init of a connection, or of a single user's process.
 
 use lakegate::Session;
+use tracing::Span;
 
 /// The result of Init.
 #[derive(Debug, Default)]
@@ -10,5 +11,6 @@ pub(super) enum SessionSlot {
     Empty,
     /// Init was told not to connect, and has checked nothing.
     Unconnected,
-    Open(Session),
+    /// A session, and the span whose log lines are its own.
+    Open(Session, Span),
 }

@@ -24,6 +24,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 /// How far an account that is at work may lag behind the virtual time, in nanoseconds: some ticks, since permits side by side do not end
 /// together. Whoever wants less than its share saves up no more than this.
@@ -357,8 +358,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     match meter {
-        Some(meter) => io.spawn(meter.metered(work)).abort_handle(),
-        None => io.spawn(work).abort_handle(),
+        Some(meter) => io.spawn(meter.metered(work).in_current_span()).abort_handle(),
+        None => io.spawn(work.in_current_span()).abort_handle(),
     }
 }
 

@@ -5,21 +5,25 @@ use super::deferred::{DeferredObject, PendingObject};
 use super::in_flight::InFlightBytes;
 use super::keys::KeyTurn;
 use super::ledger::{Failure, FailureClass, Ledger, Receipt, Unsettled};
+use super::watch::ObjectWatch;
 use crate::cpu::scheduler::spawn_metered;
 use crate::limits::PART_BYTES;
 use crate::payload::body::Payload;
 use crate::policy::authorize::Authorized;
+use crate::policy::metrics::RetryCounts;
 use crate::policy::quota::Reservation;
 use crate::policy::resources::MemoryHold;
 use crate::policy::tenant_log::Line;
 use crate::storage::object::{ObjectKey, PutObject};
 use crate::storage::target::ObjectFacts;
 use crate::store::answer::{Part, StoreError, StoreErrorKind, Stored};
+use crate::store::retries;
 use crate::store::traits::Multipart;
 use async_trait::async_trait;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// What a job is made of.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(super) struct Start {
     pub(super) ledger: Arc<Ledger>,
     pub(super) turn: KeyTurn,
     pub(super) reservation: Option<Arc<Reservation>>,
+    /// Who hears of the object. It comes before what follows: the write may end as soon as that is dropped.
+    pub(super) watch: Option<Arc<ObjectWatch>>,
     /// Until the object is confirmed, has failed, or waits for the commit.
     pub(super) unsettled: Option<Unsettled>,
 }
@@ -78,7 +84,17 @@ struct Done {
 }
 
 impl Job {
-    pub(super) async fn run(self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+    pub(super) async fn run(self, inbox: mpsc::UnboundedReceiver<Command>) {
+        let counts = self.retries();
+        retries::counted(counts, self.follow(inbox)).await;
+    }
+
+    /// The requests that are tried again for the object.
+    fn retries(&self) -> Arc<RetryCounts> {
+        self.start.watch.as_ref().map(|watch| watch.retries.clone()).unwrap_or_default()
+    }
+
+    async fn follow(self, mut inbox: mpsc::UnboundedReceiver<Command>) {
         // A late retry of an earlier object of this key must not overtake newer rows.
         self.start.turn.wait().await;
         let mut unfinished = None;
@@ -170,7 +186,11 @@ impl Job {
             reservation.landed();
         }
         let kind = error.kind;
-        self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, self.uploads.words_of(error)));
+        let words = self.uploads.words_of(error);
+        if let Some(watch) = &self.start.watch {
+            watch.failed(&words);
+        }
+        self.start.ledger.fail(&self.start.table, Failure::new(FailureClass::Storage, words));
         let _ = self.failed.set(kind);
     }
 
@@ -186,6 +206,7 @@ impl Job {
             count += 1;
             bytes += payload.length();
             let part = send_part(self.uploads.clone(), upload.clone(), count, payload, share);
+            let part = retries::counted(self.retries(), part).in_current_span();
             match &self.uploads.meter {
                 Some(meter) => sending.spawn(meter.metered(part)),
                 None => sending.spawn(part),
@@ -233,7 +254,7 @@ impl Job {
     }
 
     async fn confirm(&self, done: Done) {
-        let Start { put, partition, table, ledger, turn, reservation, .. } = &self.start;
+        let Start { put, partition, table, ledger, turn, reservation, watch, .. } = &self.start;
         let rows = done.facts.rows;
         let key = put.get().key.clone();
         if let Some(reservation) = reservation {
@@ -241,9 +262,8 @@ impl Job {
         }
         self.uploads.policy.audit_object(key.as_str(), done.bytes, rows, self.uploads.halt.cancelled()).await;
         let owner = self.uploads.tenant().map(|tenant| &**tenant);
-        if let Some(Line { tenant, more }) = Line::detail_of(owner) {
-            let (table, key, bytes, was_there) = (&**table, key.as_str(), done.bytes, done.stored.was_there);
-            tracing::debug!(tenant, more, table, key, rows, bytes, was_there, "An object is confirmed.");
+        if let Some(watch) = watch {
+            watch.stored(rows, done.bytes, &done.stored.etag, done.stored.was_there);
         }
         if let Some(replaced) = turn.confirmed(table, rows)
             && replaced > 0
@@ -298,7 +318,7 @@ impl DeferredObject for WaitingJob {
             let _request = job.uploads.request().await;
             upload.complete(parts, bytes).await
         };
-        let completed = job.uploads.unless_halted(request).await;
+        let completed = retries::counted(job.retries(), job.uploads.unless_halted(request)).await;
         // Where that is not certain, it is there, or can be completed from the record: an abort would lose it.
         guard.disarm();
         match completed {

@@ -3,6 +3,7 @@
 //! A table has done well only if, at the end, rows in = rows claimed by finished objects = rows in objects that the store has confirmed.
 //! The first cause of a table's failure is kept and logged; what comes after it follows from it, or from a component that goes on and on.
 
+use super::watch::{TableEnded, WriteEnd, WriteWatch};
 use crate::limits::{MAX_FAILURE_BYTES, MAX_FAILURES_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES, TABLE_BOOK_BYTES};
 use crate::message::{InvalidMessage, invalid};
 use crate::policy::resources::MemoryHold;
@@ -13,6 +14,7 @@ use crate::storage::object::ObjectKey;
 use crate::storage::target::{ColumnFacts, ObjectFacts};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +68,19 @@ pub enum FailureClass {
     Source,
 }
 
+impl FailureClass {
+    /// In machine-readable output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Denied => "denied",
+            Self::Storage => "storage",
+            Self::Data => "data",
+            Self::Source => "source",
+        }
+    }
+}
+
 /// Why a table failed: its first cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -97,6 +112,8 @@ pub struct TableReport {
     pub table: String,
     /// Rows that came in.
     pub rows_in: u64,
+    /// Bytes of the messages that they came in.
+    pub bytes_in: u64,
     /// Rows in confirmed objects.
     pub rows_confirmed: u64,
     /// Confirmed objects.
@@ -113,6 +130,8 @@ pub struct TableReport {
     pub committed_before: Option<String>,
     /// The key of the manifest that this write has made of it.
     pub manifest: Option<String>,
+    /// When the first message of it came in, and when something last happened to it.
+    pub times: Option<(SystemTime, SystemTime)>,
 }
 
 /// How a write fared, table by table, in the order the tables first appeared.
@@ -165,6 +184,8 @@ pub struct Ledger {
     given_up: CancellationToken,
     /// Whose write it is.
     tenant: Option<Arc<Tenant>>,
+    /// Who hears of it.
+    watch: Option<Arc<WriteWatch>>,
 }
 
 #[derive(Debug, Default)]
@@ -192,6 +213,7 @@ const IN_THE_LOG: &str = "the log has the cause: the words of this write's failu
 #[derive(Debug, Default)]
 struct Account {
     rows_in: u64,
+    bytes_in: u64,
     claimed: u64,
     confirmed: u64,
     objects: u64,
@@ -202,6 +224,7 @@ struct Account {
     abandoned: bool,
     opened: bool,
     committed_before: Option<String>,
+    times: Option<(SystemTime, SystemTime)>,
 }
 
 impl Books {
@@ -251,6 +274,7 @@ impl Books {
             }
         }
         let account = self.account(table);
+        account.happens();
         let stops = stop && !account.stopped;
         account.stopped |= stop;
         if account.failure.is_some() {
@@ -269,6 +293,31 @@ impl Ledger {
         Self { books: Mutex::new(books), tenant, ..Self::default() }
     }
 
+    /// The same books, of which `watch` is told.
+    pub(crate) fn watched(self, watch: WriteWatch) -> Self {
+        Self { watch: Some(Arc::new(watch)), ..self }
+    }
+
+    /// Who hears of the write.
+    pub(crate) fn watch(&self) -> Option<&Arc<WriteWatch>> {
+        self.watch.as_ref()
+    }
+
+    /// Tells of all tables, whose uploads are settled, and of the end of the write. `report` has the tables; without one, the books are open because
+    /// the write was given up.
+    pub(crate) fn tell_end(&self, report: Option<&WriteReport>, how: WriteEnd) {
+        let Some(observer) = self.watch.as_ref().and_then(|watch| watch.observer.as_ref()) else { return };
+        match report {
+            Some(report) => report.tables.iter().for_each(|table| observer.table(&table.ended())),
+            None => {
+                let books = self.books();
+                let accounts = books.order.iter().filter_map(|table| books.accounts.get_key_value(table));
+                accounts.for_each(|(table, account)| observer.table(&account.ended(table)));
+            }
+        }
+        observer.end(how);
+    }
+
     /// Tells of a table's failure. A tenant has as many tables as it likes to name.
     fn tell(&self, table: &str, error: &str, what: &str) {
         if let Some(Line { tenant, more }) = Line::of_table(self.tenant.as_deref()) {
@@ -281,11 +330,20 @@ impl Ledger {
         self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Rows (or, with 0, a schema) of a table came in. False if the table has failed: the rows are then not to be sent on.
+    /// As [`Ledger::admit_message`], for what is no message.
     ///
     /// # Errors
     /// There are too many tables.
     pub(crate) fn admit(&self, table: &Arc<str>, rows: u64) -> Result<bool, InvalidMessage> {
+        self.admit_message(table, rows, 0)
+    }
+
+    /// Rows (or, with 0, a schema) of a table came in, in a message of so many bytes. False if the table has failed: the rows are then not to be
+    /// sent on.
+    ///
+    /// # Errors
+    /// There are too many tables.
+    pub(crate) fn admit_message(&self, table: &Arc<str>, rows: u64, bytes: u64) -> Result<bool, InvalidMessage> {
         let mut books = self.books();
         books.make_room(table)?;
         // What headers claim may add up to anything.
@@ -295,6 +353,8 @@ impl Ledger {
             return Ok(false);
         }
         account.rows_in = account.rows_in.saturating_add(rows);
+        account.bytes_in = account.bytes_in.saturating_add(bytes);
+        account.happens();
         Ok(!account.stopped)
     }
 
@@ -371,6 +431,7 @@ impl Ledger {
         let kept = books.receipt_room.checked_sub(bytes).filter(|_| books.hold.grow(bytes));
         books.receipt_room = kept.unwrap_or(books.receipt_room);
         let account = books.account(table);
+        account.happens();
         account.confirmed += receipt.rows;
         account.objects += 1;
         account.bytes += receipt.bytes;
@@ -499,12 +560,50 @@ impl Receipt {
     }
 }
 
+impl TableReport {
+    fn ended(&self) -> TableEnded<'_> {
+        TableEnded {
+            table: &self.table,
+            times: self.times,
+            rows_in: self.rows_in,
+            bytes_in: self.bytes_in,
+            rows_confirmed: self.rows_confirmed,
+            bytes: self.bytes,
+            objects: self.objects,
+            failure: self.failure.as_ref().map(|failure| (failure.class.name(), failure.message.as_str())),
+        }
+    }
+}
+
 impl Account {
+    /// Something happens to the table.
+    fn happens(&mut self) {
+        let now = lakegate_base::clock::now();
+        self.times = Some((self.times.map_or(now, |(first, _)| first), now));
+    }
+
+    /// Of a write that is given up.
+    fn ended<'a>(&'a self, table: &'a str) -> TableEnded<'a> {
+        let failure = self.failure.as_ref().map(|(_, failure)| (failure.class.name(), failure.message.as_str()));
+        let given_up = (self.confirmed < self.rows_in).then_some(("given_up", "the write was given up"));
+        TableEnded {
+            table,
+            times: self.times,
+            rows_in: self.rows_in,
+            bytes_in: self.bytes_in,
+            rows_confirmed: self.confirmed,
+            bytes: self.bytes,
+            objects: self.objects,
+            failure: failure.or(given_up),
+        }
+    }
+
     fn report(self, table: &str) -> TableReport {
         let (failed_as, failure) = self.failure.map_or((0, None), |(number, failure)| (number, Some(failure)));
         TableReport {
             table: table.to_owned(),
             rows_in: self.rows_in,
+            bytes_in: self.bytes_in,
             rows_confirmed: self.confirmed,
             objects: self.objects,
             bytes: self.bytes,
@@ -513,6 +612,7 @@ impl Account {
             failed_as,
             committed_before: self.committed_before,
             manifest: None,
+            times: self.times,
         }
     }
 }

@@ -10,3 +10,4 @@ pub(crate) mod staging;
 #[cfg(test)]
 mod tests;
 pub(crate) mod upload;
+pub(crate) mod watch;

@@ -7,6 +7,8 @@ use super::keys::Repetition;
 use super::ledger::{Call, Ledger, WriteReport};
 use super::staging::Staging;
 use super::upload::{TableCall, Upload};
+use super::watch::testing::Notes;
+use super::watch::{Rotation, WriteEnd};
 use crate::payload::spill::Spill;
 use crate::policy::authorize::Policy;
 use crate::policy::resources::MemoryHold;
@@ -58,6 +60,7 @@ struct World {
     staging: Arc<Staging>,
     in_flight: Arc<InFlight>,
     ledger: Arc<Ledger>,
+    notes: Notes,
 }
 
 impl World {
@@ -70,7 +73,9 @@ impl World {
         let hold = MemoryHold::default;
         let rules = ObjectRules { repetition: Repetition::Replaces, if_exists: IfExists::Replace, deferred: false };
         let uploads = UploadContext::new(bucket, Policy::of_user(), staging.clone(), in_flight.clone(), rules, hold(), Handle::current());
-        Self { store, faulty, uploads, staging, in_flight, ledger: Arc::new(Ledger::new(None, hold(), u64::MAX)) }
+        let notes = Notes::default();
+        let ledger = Arc::new(Ledger::new(None, hold(), u64::MAX).watched(notes.watch()));
+        Self { store, faulty, uploads, staging, in_flight, ledger, notes }
     }
 
     /// Opens an object and writes `content` in pieces of three bytes, or as many of them as the host takes.
@@ -192,6 +197,50 @@ async fn one_object(bytes: usize, operation: Operation, nth: u32, fault: Fault, 
     };
     assert!(left <= may_be_left, "{case:?}: {left} uploads are left");
     world.assert_nothing_is_held(&case);
+    // The object is told of once, before its table, and as the books have it.
+    world.ledger.tell_end(Some(&report), WriteEnd::Finished);
+    let notes = world.notes.read();
+    let [_, object, of_table, _] = notes.as_slice() else { panic!("{case:?}: {notes:?}") };
+    assert!(object.starts_with("t k: ") && of_table.starts_with("t: 3 rows in "), "{case:?}: {notes:?}");
+    assert_eq!(object.contains(": stored "), !table.receipts.is_empty(), "{case:?}: {notes:?}");
+}
+
+#[test]
+fn what_is_told_of_a_write_is_what_its_books_say() {
+    in_virtual_time(async {
+        let world = World::new().await;
+        world.faulty.inject(Operation::Put, 2, Fault::Fails(StoreErrorKind::Denied));
+        for (table, why) in [("a", Some(Rotation::Age)), ("b", None), ("a", Some(Rotation::EndOfWrite))] {
+            let upload = world.upload(table, &format!("{table}-{}", why.map_or("none", Rotation::name)), b"abc").await.expect("taken");
+            upload.ends(why);
+            upload.finish(ObjectFacts { rows: ROWS, ..ObjectFacts::default() }).expect("taken");
+            settle().await;
+        }
+        assert_eq!(world.ledger.admit_message(&"a".into(), 0, 77), Ok(true));
+        drop(world.upload("c", "c", b"abc").await.expect("taken"));
+        settle().await;
+        // With the books open, as when a write is given up, and closed.
+        world.ledger.tell_end(None, WriteEnd::GivenUp);
+        let report = world.report().await;
+        world.ledger.tell_end(Some(&report), WriteEnd::Finished);
+        let (b, c) = (r#"b: 3 rows in 0 bytes, 0 in 0 in 0, Some("storage")"#, "c: 3 rows in 0 bytes, 0 in 0 in 0");
+        let expected = [
+            "s to b as csv",
+            r#"a a-age: stored 3 rows, 3 bytes, Some("age")"#,
+            "b b-none: failed, None",
+            r#"a a-end_of_write: stored 3 rows, 3 bytes, Some("end_of_write")"#,
+            "c c: given up, None",
+            "a: 6 rows in 77 bytes, 6 in 6 in 2, None",
+            b,
+            &format!(r#"{c}, Some("given_up")"#),
+            "GivenUp",
+            "a: 6 rows in 77 bytes, 6 in 6 in 2, None",
+            b,
+            &format!(r#"{c}, Some("unexpected")"#),
+            "Finished",
+        ];
+        assert_eq!(world.notes.read(), expected);
+    });
 }
 
 #[test]

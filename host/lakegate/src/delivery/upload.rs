@@ -8,6 +8,7 @@ use super::job::{Command, Job, Start};
 use super::keys::OpenKey;
 use super::ledger::{Call, Failure, FailureClass, Ledger};
 use super::staging::StagedPart;
+use super::watch::{ObjectWatch, Rotation};
 use crate::cpu::scheduler::spawn_metered;
 use crate::limits::{JOB_BYTES, OPEN_OBJECT_BYTES};
 use crate::policy::denied::Denied;
@@ -39,6 +40,8 @@ pub struct Upload {
     failed: Arc<OnceLock<StoreErrorKind>>,
     /// A tenant's; the job has the other end.
     reservation: Option<Arc<Reservation>>,
+    /// Before the state: once that is dropped, the write may end.
+    watch: Option<Arc<ObjectWatch>>,
     state: State,
     parts: u32,
     bytes: u64,
@@ -96,6 +99,7 @@ impl Upload {
             .open(&put.get().key, table)
             .map_err(|taken| refuse(FailureClass::Data, PutError::Invalid(format!("the key {:?} {taken}", put.get().key.as_str()))))?;
         let unsettled = ledger.begin_upload(table, *call);
+        let watch = ledger.watch().map(|watch| watch.object(table, &key));
         if let Some(Line { tenant, more }) = Line::detail_of(uploads.tenant().map(|tenant| &**tenant)) {
             tracing::debug!(lane, tenant, more, table = &**table, key = put.get().key.as_str(), "An object is opened.");
         }
@@ -105,6 +109,7 @@ impl Upload {
             staged: uploads.staging.part(),
             failed: Arc::default(),
             reservation: reservation.clone(),
+            watch: watch.clone(),
             state: State::Small(Start {
                 put,
                 partition: attributes.partition.clone(),
@@ -112,6 +117,7 @@ impl Upload {
                 ledger: ledger.clone(),
                 turn,
                 reservation,
+                watch,
                 unsettled: Some(unsettled),
             }),
             _open: open,
@@ -165,6 +171,13 @@ impl Upload {
             policy.audit_denial(&denied, Some(self.key.as_str()));
             self.refuse(FailureClass::Denied, PutError::Quota(denied.message))
         })
+    }
+
+    /// Says why the object ends, if that is known.
+    pub(crate) fn ends(&self, why: Option<Rotation>) {
+        if let Some((watch, why)) = self.watch.as_ref().zip(why) {
+            watch.ends(why);
+        }
     }
 
     /// Hands the object over to the store. Does not wait.

@@ -11,6 +11,7 @@ use super::redirect::{self, MAX_REDIRECTS};
 use crate::payload::body::Progress;
 use crate::policy::metrics::{RetryCause, RetryCounts};
 use crate::store::answer::StoreError;
+use crate::store::retries;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -196,6 +197,7 @@ impl RetryState<'_> {
             return Err(failure.into_error(operation, self.attempts));
         }
         self.retry.counts.count(cause);
+        retries::count(cause);
         tokio::time::sleep(pause).await;
         self.generation = self.retry.generation();
         Ok(())

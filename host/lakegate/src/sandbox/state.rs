@@ -9,6 +9,7 @@ use super::memory::{MemoryLimiter, Refused};
 use crate::cpu::scheduler::GuestSlot;
 use crate::delivery::context::UploadContext;
 use crate::delivery::upload::TableCall;
+use crate::delivery::watch::Rotation;
 use crate::limits::EPOCH_TICK;
 use crate::policy::resources::Resources;
 use crate::policy::tenant::Tenant;
@@ -66,9 +67,9 @@ impl State {
     }
 
     /// Begins a call of the guest: its CPU time counts from zero.
-    pub(crate) fn begin_call(&mut self, call: Option<TableCall>) {
+    pub(crate) fn begin_call(&mut self, call: Option<TableCall>, ends: Option<Rotation>) {
         self.cpu_ticks = 0;
-        self.objects.begin_call(call);
+        self.objects.begin_call(call, ends);
     }
 
     /// The cause of a trap in words: which limit, or what the guest said in its panic.

@@ -10,6 +10,7 @@ use crate::delivery::context::{ObjectRules, STORE_FAILED, UploadContext};
 use crate::delivery::in_flight::InFlight;
 use crate::delivery::keys::Repetition;
 use crate::delivery::staging::Staging;
+use crate::delivery::watch::SessionWatch;
 use crate::limits::{MANIFEST_RECEIPT_BYTES, MAX_SETTINGS_BYTES, MAX_WARNINGS};
 use crate::payload::body::{Payload, Piece};
 use crate::payload::spill::Spill;
@@ -315,6 +316,13 @@ impl Destination {
         let rules = ObjectRules { repetition, if_exists, deferred: plan.pending.is_some() };
         let uploads = UploadContext::new(store, policy, staging, in_flight, rules, books(), io);
         let receipt_bytes = if plan.manifest.is_some() || plan.pending.is_some() { MANIFEST_RECEIPT_BYTES } else { options.receipt_bytes };
+        let watch = SessionWatch {
+            sync_id: cut(&sync.sync_id).to_owned(),
+            bucket: target.bucket.clone(),
+            format: configuration.format.clone(),
+            tenant: options.tenant.clone(),
+            observer: options.observer.clone(),
+        };
         let commit = (plan.manifest.is_some() || plan.pending.is_some()).then(|| SessionCommit {
             runtime: self.runtime.clone(),
             settings: configuration.settings.clone(),
@@ -338,7 +346,7 @@ impl Destination {
         });
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(shared.clone(), context))).await?;
         let _ = shared.lanes.set(lanes.iter().map(Lane::peer).collect());
-        Ok(Session::new(lanes, configuration.splittable, uploads, receipt_bytes, commit, room))
+        Ok(Session::new(lanes, configuration.splittable, uploads, receipt_bytes, commit, watch, room))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::delivery::ledger::{Call, Failure, FailureClass, Ledger};
 use crate::delivery::upload::TableCall;
+use crate::delivery::watch::Rotation;
 use crate::limits::{ENCODER_BYTES, LANE_QUEUE_BYTES, LEAST_TICK, MAX_OPEN_OBJECTS, MAX_TABLE_NAME_BYTES};
 use crate::policy::denied::Denied;
 use crate::policy::metrics::Queued;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::Instrument;
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
@@ -166,14 +168,15 @@ pub(crate) async fn start(shared: Arc<LaneShared>, context: LaneContext) -> anyh
     let next_tick = shared.origin;
     let mut actor = Actor { shared, context, guest: None, ledger: Arc::default(), deadline: None, next_tick, reported_stranger: false };
     let (ready, started) = oneshot::channel();
-    guests.spawn(async move {
+    let work = async move {
         let made = actor.guest().await.map(|_| ());
         actor.rest();
         let fit = made.is_ok();
         if ready.send(made).is_ok() && fit {
             actor.run(inbox, &waiting).await;
         }
-    });
+    };
+    guests.spawn(work.in_current_span());
     started.await.map_err(|_| anyhow::anyhow!("a lane died while it was started"))??;
     Ok(lane)
 }
@@ -197,10 +200,10 @@ struct Guest {
 }
 
 impl Guest {
-    /// Waits for the instance's permit to compute; its time counts from here.
-    async fn begin_call(&mut self, call: Option<TableCall>) {
+    /// Waits for the instance's permit to compute; its time counts from here. `ends`: why objects end that are finished in the call.
+    async fn begin_call(&mut self, call: Option<TableCall>, ends: Option<Rotation>) {
         let state = self.store.data_mut();
-        state.begin_call(call);
+        state.begin_call(call, ends);
         let slot = state.slot.clone();
         slot.enter().await;
     }
@@ -215,8 +218,10 @@ impl Actor {
             }
             if self.tick_at().is_some_and(|moment| moment <= Instant::now()) {
                 (self.deadline, self.next_tick) = (None, Instant::now() + LEAST_TICK);
-                self.many(|guest, now| Box::pin(async move { guest.sink.session().call_tick(&mut guest.store, guest.session, now).await }))
-                    .await;
+                self.many(Rotation::Age, |guest, now| {
+                    Box::pin(async move { guest.sink.session().call_tick(&mut guest.store, guest.session, now).await })
+                })
+                .await;
                 self.rest();
             }
             let work = tokio::select! {
@@ -251,14 +256,14 @@ impl Actor {
             Work::Insert(message) => self.one(message, Call::Insert).await,
             Work::Barrier if self.ledger.is_given_up() => {}
             Work::Barrier => {
-                self.many(|guest, now| {
+                self.many(Rotation::MessageType, |guest, now| {
                     Box::pin(async move { guest.sink.session().call_barrier(&mut guest.store, guest.session, now).await })
                 })
                 .await;
             }
             Work::Abandon(table) => self.abandon(&table).await,
             Work::End(done) if !self.ledger.is_given_up() => {
-                self.many(|guest, now| {
+                self.many(Rotation::EndOfWrite, |guest, now| {
                     Box::pin(async move { guest.sink.session().call_end_write(&mut guest.store, guest.session, now).await })
                 })
                 .await;
@@ -284,7 +289,11 @@ impl Actor {
             Ok(guest) => guest,
             Err(error) => return self.not_started(&table, &error),
         };
-        guest.begin_call(Some(TableCall { table: table.clone(), ledger, call })).await;
+        let ends = match call {
+            Call::Migrate => Rotation::Announcement,
+            Call::Insert => Rotation::Limit,
+        };
+        guest.begin_call(Some(TableCall { table: table.clone(), ledger, call }), Some(ends)).await;
         let session = guest.sink.session();
         let answer = match call {
             Call::Migrate => session.call_migrate_table(&mut guest.store, guest.session, &ipc, now).await,
@@ -302,14 +311,14 @@ impl Actor {
     }
 
     /// A call that concerns many tables.
-    async fn many<F>(&mut self, call: F)
+    async fn many<F>(&mut self, ends: Rotation, call: F)
     where
         F: for<'a> FnOnce(&'a mut Guest, u64) -> std::pin::Pin<Box<dyn Future<Output = wasmtime::Result<Progress>> + Send + 'a>>,
     {
         let now = self.now();
         // No instance: nothing is open.
         let Some(guest) = &mut self.guest else { return };
-        guest.begin_call(None).await;
+        guest.begin_call(None, Some(ends)).await;
         match call(guest, now).await {
             Ok(progress) => {
                 self.deadline = progress.deadline;
@@ -337,7 +346,7 @@ impl Actor {
 
     async fn abandon(&mut self, table: &str) {
         let Some(guest) = &mut self.guest else { return };
-        guest.begin_call(None).await;
+        guest.begin_call(None, None).await;
         if let Err(trap) = guest.sink.session().call_abandon(&mut guest.store, guest.session, table).await {
             self.trapped(&trap, None);
         }
@@ -420,7 +429,7 @@ impl Actor {
         if used < high_water || guest.store.data().objects.open() > 0 {
             return;
         }
-        guest.begin_call(None).await;
+        guest.begin_call(None, None).await;
         match guest.sink.session().call_idle(&mut guest.store, guest.session).await {
             Ok(true) => (self.guest, self.deadline) = (None, None),
             Ok(false) => {}

@@ -1,5 +1,6 @@
 //! How a destination uses the machine.
 
+use crate::delivery::watch::Observer;
 use crate::limits::{GUEST_MEMORY_BYTES, LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES, RECEIPT_BYTES};
 use crate::payload::spill::Spill;
 use crate::policy::tenant::Tenant;
@@ -34,6 +35,8 @@ pub struct Options {
     pub connect: ConnectOptions,
     /// Stores of another kind, instead of S3: [`MemoryStore`](crate::MemoryStore), or one of an embedder's own.
     pub store: Option<Arc<dyn Connect>>,
+    /// Hears of every write, for traces and metrics.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             tenant: None,
             connect: ConnectOptions::default(),
             store: None,
+            observer: None,
         }
     }
 }

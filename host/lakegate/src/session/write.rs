@@ -4,6 +4,7 @@ use super::commit::SessionCommit;
 use super::lane::{Lane, Work};
 use crate::delivery::context::{MemoryUsage, UploadContext};
 use crate::delivery::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
+use crate::delivery::watch::{SessionWatch, WriteEnd};
 use crate::limits::{MAX_TABLE_NAME_BYTES, MAX_TABLE_NAMES_BYTES, MAX_TABLES, REMEMBERED_TABLE_BYTES};
 use crate::message::{Inspector, InvalidMessage, name_too_long};
 use crate::policy::metrics::OpenSession;
@@ -15,6 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// What a session takes of its tenant's for as long as it is there.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ struct Inner {
     homes: Mutex<Homes>,
     receipt_bytes: u64,
     commit: Option<SessionCommit>,
+    watch: Arc<SessionWatch>,
     writing: AtomicBool,
     room: Room,
 }
@@ -98,10 +101,12 @@ impl Session {
         uploads: Arc<UploadContext>,
         receipt_bytes: u64,
         commit: Option<SessionCommit>,
+        watch: SessionWatch,
         room: Room,
     ) -> Self {
         let homes = Mutex::new(Homes { hold: room.memory.another(), ..Homes::default() });
-        Self { inner: Arc::new(Inner { lanes, splittable, uploads, homes, receipt_bytes, commit, writing: AtomicBool::new(false), room }) }
+        let (watch, writing) = (Arc::new(watch), AtomicBool::new(false));
+        Self { inner: Arc::new(Inner { lanes, splittable, uploads, homes, receipt_bytes, commit, watch, writing, room }) }
     }
 
     /// Begins a write. One at a time.
@@ -114,7 +119,8 @@ impl Session {
         }
         self.inner.homes().begin_write();
         let books = || self.inner.room.memory.another();
-        let ledger = Arc::new(Ledger::new(self.inner.uploads.tenant().cloned(), books(), self.inner.receipt_bytes));
+        let ledger = Ledger::new(self.inner.uploads.tenant().cloned(), books(), self.inner.receipt_bytes);
+        let ledger = Arc::new(ledger.watched(self.inner.watch.begin()));
         for lane in &self.inner.lanes {
             lane.send(Work::Begin(ledger.clone()));
         }
@@ -195,7 +201,7 @@ impl Write {
         let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Migrate);
         self.skip_if_committed(&header.table).await?;
-        if self.ledger.admit(&header.table, 0)? {
+        if self.ledger.admit_message(&header.table, 0, ipc.len() as u64)? {
             let lane = self.home(&header.table);
             let message = lane.message(&header.table, ipc).await;
             lane.send(Work::Migrate(message));
@@ -212,7 +218,7 @@ impl Write {
         let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Insert);
         self.skip_if_committed(&header.table).await?;
-        if !self.ledger.admit(&header.table, header.rows)? {
+        if !self.ledger.admit_message(&header.table, header.rows, ipc.len() as u64)? {
             return Ok(());
         }
         let home = self.home(&header.table);
@@ -300,6 +306,8 @@ impl Write {
         {
             commit.conclude(&mut report).await;
         }
+        let how = if self.ledger.is_given_up() { WriteEnd::GivenUp } else { WriteEnd::Finished };
+        self.ledger.tell_end(Some(&report), how);
         self.end();
         report
     }
@@ -313,6 +321,7 @@ impl Write {
         if let Some(commit) = &self.inner.commit {
             commit.discard().await;
         }
+        self.ledger.tell_end(None, WriteEnd::GivenUp);
         self.end();
     }
 
@@ -389,14 +398,16 @@ impl Drop for Write {
         self.ended = true;
         self.ledger.give_up();
         let (inner, ledger) = (self.inner.clone(), self.ledger.clone());
-        self.inner.uploads.io().spawn(async move {
+        let aborting = async move {
             futures::future::join_all(inner.lanes.iter().map(|lane| lane.ask(Work::Abort))).await;
             ledger.settled().await;
             if let Some(commit) = &inner.commit {
                 commit.discard().await;
             }
+            ledger.tell_end(None, WriteEnd::GivenUp);
             inner.writing.store(false, Ordering::Release);
-        });
+        };
+        self.inner.uploads.io().spawn(aborting.in_current_span());
     }
 }
 

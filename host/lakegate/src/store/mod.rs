@@ -8,6 +8,7 @@ pub(crate) mod answer;
 pub(crate) mod create_only;
 pub(crate) mod faulty;
 pub(crate) mod memory;
+pub(crate) mod retries;
 pub(crate) mod traits;
 
 pub use self::answer::{ObjectInfo, Part, Stored, UploadHandle};

@@ -3,6 +3,7 @@
 use crate::cpu::scheduler::GuestSlot;
 use crate::delivery::context::UploadContext;
 use crate::delivery::upload::{TableCall, Upload};
+use crate::delivery::watch::Rotation;
 use crate::limits::{MAX_CHUNK_BYTES, MAX_OPEN_OBJECTS, MAX_RESOURCES};
 use crate::sandbox::bindings::lakegate::destination::object_store::{Host, HostUpload, ObjectAttributes, ObjectFacts, PutError};
 use std::sync::Arc;
@@ -18,18 +19,20 @@ pub(crate) struct ObjectStore {
     handles: ResourceTable,
     open: u32,
     call: Option<TableCall>,
+    /// Why objects end that are finished in the call.
+    ends: Option<Rotation>,
 }
 
 impl ObjectStore {
     pub(crate) fn new(uploads: Option<Arc<UploadContext>>, lane: usize, slot: GuestSlot) -> Self {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(MAX_RESOURCES);
-        Self { uploads, lane, slot, handles, open: 0, call: None }
+        Self { uploads, lane, slot, handles, open: 0, call: None, ends: None }
     }
 
     /// A call begins: objects that it opens belong to the table of `call`; without one it opens none.
-    pub(crate) fn begin_call(&mut self, call: Option<TableCall>) {
-        self.call = call;
+    pub(crate) fn begin_call(&mut self, call: Option<TableCall>, ends: Option<Rotation>) {
+        (self.call, self.ends) = (call, ends);
     }
 
     /// Objects that the guest has open.
@@ -85,6 +88,7 @@ impl HostUpload for ObjectStore {
     async fn finish(&mut self, this: Resource<Upload>, facts: ObjectFacts) -> wasmtime::Result<Result<(), PutError>> {
         let upload = self.handles.delete(this)?;
         self.open -= 1;
+        upload.ends(self.ends);
         Ok(upload.finish(facts.into()).map_err(Into::into))
     }
 
