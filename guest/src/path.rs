@@ -382,7 +382,8 @@ impl PathTemplate {
 }
 
 impl Placeholder {
-    fn substitute(self, context: &KeyContext<'_>, time: &CivilTime, key: &mut String) {
+    /// Appends the text that it stands for.
+    pub(crate) fn substitute(self, context: &KeyContext<'_>, time: &CivilTime, key: &mut String) {
         match self {
             Self::Table => key.push_str(context.table),
             Self::TableHyphen => key.extend(context.table.chars().map(|c| if c == '_' { '-' } else { c })),
@@ -401,7 +402,8 @@ impl Placeholder {
         }
     }
 
-    fn is_clock(self) -> bool {
+    /// Does it stand for a part of a time?
+    pub(crate) fn is_clock(self) -> bool {
         matches!(self, Self::Year | Self::Month | Self::Day | Self::Hour | Self::Minute)
     }
 

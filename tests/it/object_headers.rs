@@ -124,6 +124,56 @@ async fn a_bucket_with_object_lock_takes_puts_and_uploads_with_all_they_ask_for(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn options_of_load_and_placeholders_arrive_at_every_object_of_a_table() {
+    let Some(store) = tiers::live("options for headers at MinIO", minio::start().await) else { return };
+    let client = locking_bucket(&store).await;
+    let dir = dir(&store);
+    dir.file("two_words.csv", "id\n1\n");
+    let to = format!(
+        "--to s3://{BUCKET}/o/{{{{TABLE}}}}.{{{{FORMAT}}}} --endpoint {} --path-style --region {REGION} --format csv",
+        store.endpoint
+    );
+    let headers = "--storage-class REDUCED_REDUNDANCY --tag of={{TABLE}} --tag run=r/{{COMMIT_ID}} --metadata kind={{TABLE_HYPHEN}}.{{FORMAT}} \
+                   --metadata day={{YEAR}}-{{MONTH}}-{{DAY}} --object-lock-mode GOVERNANCE --object-lock-days 2 --legal-hold \
+                   --commit-id c-7 --commit-time 2026-01-02T03:04:05Z --manifest m/{{TABLE}}-{{COMMIT_ID}}.json --part-size 5MiB --test-write";
+    let line = |command: &str, files: &str| format!("{command} {files} {to} {headers}");
+    dir.run_async(&line("load", "small.csv large.csv two_words.csv")).await.ended(0, &[]);
+    let tagged = |table: &str| BTreeMap::from([("of".to_owned(), table.to_owned()), ("run".to_owned(), "r/c-7".to_owned())]);
+    for (table, hyphened) in [("small", "small"), ("large", "large"), ("two_words", "two-words")] {
+        for key in [format!("o/{table}.csv"), format!("m/{table}-c-7.json")] {
+            let is_row = key.starts_with("o/");
+            let found = client.head_object().bucket(BUCKET).key(&key).send().await.unwrap_or_else(|error| panic!("{key}: {error:?}"));
+            assert_eq!(
+                found.e_tag().is_some_and(|etag| etag.contains('-')),
+                is_row && table == "large",
+                "{key}: an upload in parts, or a put"
+            );
+            assert_eq!(found.storage_class().is_some(), is_row, "{key}");
+            assert_eq!(days_until(found.object_lock_retain_until_date()), 2.0, "{key}");
+            assert_eq!(found.object_lock_legal_hold_status(), Some(&ObjectLockLegalHoldStatus::On), "{key}");
+            let metadata = found.metadata().expect("metadata");
+            let expected = [Some(format!("{hyphened}.csv")), Some("2026-01-02".to_owned())];
+            assert_eq!([metadata.get("kind").cloned(), metadata.get("day").cloned()], expected, "{key}");
+            assert_eq!(tags(&client, &key).await, tagged(table), "{key}");
+        }
+    }
+    // The test object is no table's.
+    let listed = client.list_objects_v2().bucket(BUCKET).send().await.expect("a listing");
+    let key = listed.contents().iter().filter_map(|it| it.key()).find(|key| key.contains("TEST_TABLE")).expect("a test object");
+    assert_eq!(tags(&client, key).await, tagged(""));
+
+    let planned = dir.run_async(&line("plan", "small.csv").replace(" --test-write", " --json")).await.ended(0, &[]).said();
+    for shown in ["of={{TABLE}}&run=r%2Fc-7", "{{TABLE_HYPHEN}}.csv", "REDUCED_REDUNDANCY", "GOVERNANCE", "2026-01-02"] {
+        assert!(planned.contains(shown), "{shown}: {planned}");
+    }
+    // A name that no tag takes.
+    let refused = dir.run_async(&line("load", "small.csv --table a*b")).await;
+    refused.ended(6, &[r#"the name of the table makes "a*b" the value of "of" in `tags`; a value has at most 256 letters"#]);
+    let unknown = dir.run_async(&line("load", "small.csv").replace("{{TABLE_HYPHEN}}", "{{UUID}}")).await;
+    unknown.ended(3, &[r#"`metadata` has "{{UUID}}" in the value of "kind"; placeholders there are {{TABLE}}, "#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_checksum_is_kept_and_tells_attempts_apart() {
     let Some(store) = tiers::live("checksums at MinIO", minio::start().await) else { return };
     let client = store.client();

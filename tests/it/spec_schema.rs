@@ -87,6 +87,9 @@ fn accepts() {
         check(json!({"storage_class": class}));
     }
     check(json!({"tags": {"team": "a b+-=._:/@", "größe": "数据", "empty": ""}, "metadata": {"a-b_c.d~": "x  y", "b": "~"}}));
+    check(
+        json!({"tags": {"of": "x {{TABLE}}/{{TABLE_HYPHEN}}.{{FORMAT}}", "run": "{{SHARD}}"}, "metadata": {"of": "{{TABLE}} {{FORMAT}}"}}),
+    );
     check(json!({"tags": null, "metadata": null, "object_lock": null}));
     check(json!({"tags": {}, "metadata": {}}));
     check(json!({"object_lock": {"mode": "GOVERNANCE", "retain_days": 1}}));
@@ -203,7 +206,15 @@ fn refuses() {
     for class in ["standard", "STANDARD-IA", "A\n"] {
         check(json!({"storage_class": class}));
     }
-    for tags in [json!({"a&b": "x"}), json!({"": "x"}), json!({"a": "x*"}), json!({"a": 1}), json!([]), json!({"a": "{{TABLE}}"})] {
+    for tags in [
+        json!({"a&b": "x"}),
+        json!({"": "x"}),
+        json!({"a": "x*"}),
+        json!({"a": 1}),
+        json!([]),
+        json!({"a": "{{UUID}}"}),
+        json!({"a": "{TABLE}"}),
+    ] {
         check(json!({"tags": tags}));
     }
     check(json!({"tags": (0..11).map(|number| (number.to_string(), json!("x"))).collect::<serde_json::Map<_, _>>()}));

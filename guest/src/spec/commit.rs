@@ -2,6 +2,7 @@
 
 use super::document::preview;
 use super::fields::refuse;
+use super::headers;
 use super::problem::SpecProblem;
 use super::raw::{EXACTLY_ONCE, ON_COMMIT, RawCommit, RawManifest, RawSpec};
 use crate::path::PathTemplate;
@@ -95,6 +96,9 @@ impl OnExisting {
     }
 }
 
+/// The placeholder of the name of a commit.
+const COMMIT_ID: &str = "{{COMMIT_ID}}";
+
 /// The format that knows what columns hold.
 const PARQUET: &str = "parquet";
 
@@ -138,7 +142,8 @@ impl Commit {
     fn depends_on_id(&self, raw: &RawSpec, path: Option<&PathTemplate>) -> bool {
         let is_in_path = path.is_some_and(PathTemplate::has_commit_id);
         let is_written = raw.commit.given().is_some_and(|written| written.id.filled().is_some());
-        self.create_only.is_some() || self.deferred || self.manifest.is_some() || is_in_path || is_written
+        let is_in_header = headers::field_with(raw, COMMIT_ID).is_some();
+        self.create_only.is_some() || self.deferred || self.manifest.is_some() || is_in_path || is_in_header || is_written
     }
 
     /// The rules across fields.
@@ -149,7 +154,8 @@ impl Commit {
         let who = match (self.create_only, self.deferred) {
             (Some(_), _) => Some("`delivery: exactly_once`"),
             (None, true) => Some("`visibility: on_commit`"),
-            (None, false) => id_is_wanted.then_some("{{COMMIT_ID}} in a path"),
+            (None, false) if id_is_wanted => Some("{{COMMIT_ID}} in a path"),
+            (None, false) => headers::field_with(raw, COMMIT_ID).map(|_| "{{COMMIT_ID}} in `tags` or `metadata`"),
         };
         if let Some(who) = who.filter(|_| self.id.is_empty()) {
             refuse(problems, "commit.id", format!("`commit.id` is required with {who}: it is the same in every attempt at a commit"));

@@ -79,6 +79,15 @@ const CLEAN_PATH: &str = {
 /// What tags are made of, as far as a pattern can say that every validator knows. Keys of AWS are told by the reader.
 const TAG: &str = r##"^[^\x00-\x1f\x7f-\x9f!"#$%&'()*,;<>?\[\\\]^`{|}~]*$"##;
 
+/// The same with placeholders between. What they stand for is told by the reader.
+const TAG_VALUE: &str = concat!(
+    r##"^([^\x00-\x1f\x7f-\x9f!"#$%&'()*,;<>?\[\\\]^`{|}~]|"##,
+    r"\{\{(TABLE|TABLE_HYPHEN|FORMAT|SYNC_ID|COMMIT_ID|SHARD|YEAR|MONTH|DAY|HOUR|MINUTE)\}\})*$"
+);
+
+/// Characters of the value of a tag as written: what a placeholder stands for may be shorter than its name.
+const MAX_WRITTEN_TAG_VALUE_CHARACTERS: usize = 4 * MAX_TAG_VALUE_CHARACTERS;
+
 /// A name and a value of user metadata. A name of ours is told by the reader.
 const METADATA_NAME: &str = r"^[a-z0-9!#$%&'*+.^_`|~-]+$";
 const METADATA_VALUE: &str = r"^[!-~]([ -~]*[!-~])?$";
@@ -149,10 +158,11 @@ form! {
         server_side_encryption_configuration: RawEncryption = object(),
         /// Storage class of the objects with rows, such as STANDARD_IA. Manifests and markers have that of the bucket.
         storage_class: String = text().schema("pattern", "^[A-Z0-9_]*$").schema("maxLength", MAX_STORAGE_CLASS_BYTES),
-        /// Tags of every object: at most 10 keys and values.
+        /// Tags of every object: at most 10 keys and values. Placeholders in values: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{SYNC_ID}}, {{COMMIT_ID}},
+        /// {{SHARD}}, and with `commit.time` {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}.
         tags: BTreeMap<String, String> =
-            pairs().at_most(MAX_TAGS).names(TAG, MAX_TAG_KEY_CHARACTERS).values(TAG, MAX_TAG_VALUE_CHARACTERS),
-        /// User metadata of every object: names in lower case, without x-amz-meta-, and values of printable ASCII.
+            pairs().at_most(MAX_TAGS).names(TAG, MAX_TAG_KEY_CHARACTERS).values(TAG_VALUE, MAX_WRITTEN_TAG_VALUE_CHARACTERS),
+        /// User metadata of every object: names in lower case, without x-amz-meta-, and values of printable ASCII, with the placeholders of `tags`.
         metadata: BTreeMap<String, String> =
             pairs().names(METADATA_NAME, MAX_METADATA_BYTES).values(METADATA_VALUE, MAX_METADATA_BYTES),
         /// Lock of the objects with rows, of manifests and of markers, in a bucket with object lock.

@@ -67,11 +67,24 @@ impl Spec {
             _ => {}
         });
         sync_id_in_path(&raw, &sync.sync_id, &mut problems);
+        let extension = format.as_ref().map_or("", |format| format.facts().extension(compression_of(&raw)));
+        let of_sync = headers::OfSync {
+            format_extension: extension,
+            sync_id: &sync.sync_id,
+            commit_id: &commit.id,
+            time: commit.time,
+            shard: commit.shard,
+        };
+        let [tags, metadata] = headers::rendered(&raw, of_sync, &mut problems);
         match checked(&raw, template, format, &batching, sync.sync_id, (commit, partitioning), warnings) {
-            Some(spec) if problems.is_empty() => Ok(spec),
+            Some(spec) if problems.is_empty() => Ok(Self { target: Target { tags, metadata, ..spec.target }, ..spec }),
             _ => Err(problems),
         }
     }
+}
+
+fn compression_of(raw: &RawSpec) -> Compression {
+    if raw.compression.filled().is_some() { Compression::Gzip } else { Compression::None }
 }
 
 /// The checked spec of a form. [`None`]: a field without which there is none is missing or wrong, which was reported.
@@ -85,7 +98,7 @@ fn checked(
     warnings: Vec<SpecProblem>,
 ) -> Option<Spec> {
     let format = format?;
-    let compression = if raw.compression.filled().is_some() { Compression::Gzip } else { Compression::None };
+    let compression = compression_of(raw);
     let path = complete_path(template?, &format, raw.no_rotate.is_true())?;
     Some(Spec {
         target: Target::from_raw(raw)?,

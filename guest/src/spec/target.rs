@@ -3,7 +3,6 @@
 use super::document::Field;
 
 use super::raw::{RawCredentials, RawEncryption, RawObjectLock, RawSpec};
-use std::collections::BTreeMap;
 
 /// The storage a spec asks for. Mirrors `storage-target` of `wit/destination.wit`, where the fields are explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,9 +76,6 @@ impl Target {
             let bucket_key = bucket_key_enabled.given().copied();
             Some(Encryption { algorithm: server_side_encryption.text()?, kms_key_id: sse_kms_key_id.text(), bucket_key })
         });
-        let pairs = |field: &Field<BTreeMap<String, String>>| {
-            field.given().into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
-        };
         Some(Self {
             bucket: raw.bucket.text()?,
             region: raw.region.text()?,
@@ -89,8 +85,9 @@ impl Target {
             acl: raw.acl.text(),
             encryption: encryption.flatten(),
             storage_class: raw.storage_class.text(),
-            tags: pairs(&raw.tags),
-            metadata: pairs(&raw.metadata),
+            // Made of the sync, too: see `headers`.
+            tags: Vec::new(),
+            metadata: Vec::new(),
             object_lock: locked(&raw.object_lock),
             expected_bucket_owner: raw.expected_bucket_owner.text(),
             requester_pays: raw.request_payer.filled().is_some(),

@@ -663,6 +663,88 @@ fn partitions_have_rules_of_their_own() {
 }
 
 #[test]
+fn values_of_headers_have_the_placeholders_of_a_sync() {
+    let sync = || SyncContext { sync_id: "sync-1".into(), commit_id: "c-7".into(), shard: Some((2, 3)), ..SyncContext::default() };
+    let target = |changes: Value| Spec::parse(&with(changes), sync()).unwrap_or_else(|problems| panic!("{problems:?}")).target;
+    let commit = json!({"time": "2026-01-02T03:04:05Z"});
+    for (value, rendered) in [
+        ("plain", "plain"),
+        ("{{FORMAT}}", "csv.gz"),
+        ("{{SYNC_ID}}/{{COMMIT_ID}}", "sync-1/c-7"),
+        ("{{SHARD}}", "2"),
+        ("{{YEAR}}-{{MONTH}}-{{DAY}} {{HOUR}}:{{MINUTE}}", "2026-01-02 03:04"),
+        // The host knows the tables.
+        ("x {{TABLE}}={{TABLE_HYPHEN}}", "x {{TABLE}}={{TABLE_HYPHEN}}"),
+    ] {
+        let target = target(json!({"tags": {"k": value}, "metadata": {"k": value}, "commit": commit, "compression": "gzip"}));
+        let expected = [("k".to_owned(), rendered.to_owned())];
+        assert_eq!((&target.tags[..], &target.metadata[..]), (&expected[..], &expected[..]), "{value}");
+    }
+    let known = "{{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{SYNC_ID}}, {{COMMIT_ID}}, {{SHARD}}, {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}";
+    for field in ["tags", "metadata"] {
+        let check = |sync: SyncContext, value: &str, problem: &str| {
+            let found = Spec::parse(&with(json!({field: {"k": value}})), sync).err().unwrap_or_default();
+            let found: Vec<(&str, &str)> = found.iter().map(|it| (it.field.as_str(), it.message.as_str())).collect();
+            assert_eq!(found, [(field, &*format!("`{field}` has {problem}"))], "{value}");
+        };
+        for (value, unknown) in [
+            ("a{{UUID}}", "{{UUID}}"),
+            ("{{SEQ}}", "{{SEQ}}"),
+            ("{{SCHEMA}}", "{{SCHEMA}}"),
+            ("{{COLUMN:c}}", "{{COLUMN:c}}"),
+            ("{{YEAR:c}}", "{{YEAR:c}}"),
+            ("{{table}}", "{{table}}"),
+            ("{{ TABLE }}", "{{ TABLE }}"),
+            ("{{}}", "{{}}"),
+            ("{{{TABLE}}}", "{{{TABLE}}"),
+            ("{{TABLE}} {{", "{{"),
+        ] {
+            check(sync(), value, &format!("{unknown:?} in the value of \"k\"; placeholders there are {known}"));
+        }
+        for name in ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE"] {
+            let why = "which needs `commit.time`: it is the same for all objects in the value of \"k\"";
+            check(sync(), &format!("{{{{{name}}}}}"), &format!("{{{{{name}}}}}, {why}"));
+        }
+        check(SyncContext::default(), "{{SYNC_ID}}", "{{SYNC_ID}}, and this sync has none in the value of \"k\"");
+        let braces = SyncContext { sync_id: "{{TABLE}}".into(), ..SyncContext::default() };
+        check(braces, "{{SYNC_ID}}", "{{SYNC_ID}}, which stands for a text with {{ in the value of \"k\"");
+    }
+    // A commit's name is required where it is asked for, and then held to its own rules.
+    let of_commit = json!({"tags": {"k": "{{COMMIT_ID}}"}});
+    let nameless =
+        Spec::parse(&with(of_commit.clone()), SyncContext { repeatable: true, ..sync_without_commit() }).err().unwrap_or_default();
+    assert!(
+        nameless.iter().any(|it| it.field == "commit.id" && it.message.contains("with {{COMMIT_ID}} in `tags` or `metadata`")),
+        "{nameless:?}"
+    );
+    // What is made of a value is held to the rules again.
+    let odd = SyncContext { sync_id: "a*b\u{e4}".into(), ..SyncContext::default() };
+    let problems = |changes: Value| {
+        Spec::parse(&with(changes), odd.clone()).err().unwrap_or_default().into_iter().map(|it| it.message).collect::<Vec<_>>()
+    };
+    let of_tags = "a value has at most 256 letters, digits, spaces and + - = . _ : / @";
+    assert_eq!(problems(json!({"tags": {"k": "{{SYNC_ID}}"}})), [format!("`tags` has \"a*b\u{e4}\" as the value of \"k\"; {of_tags}")]);
+    let of_metadata = "a value is made of printable characters of ASCII, with no space at either end";
+    assert_eq!(
+        problems(json!({"metadata": {"k": "{{SYNC_ID}}"}})),
+        [format!("`metadata` has \"a*b\u{e4}\" as the value of \"k\"; {of_metadata}")]
+    );
+    assert_eq!(problems(json!({"metadata": {"k": "{{TABLE}} "}})).len(), 1, "a space at the end");
+    let long = SyncContext { sync_id: "s".repeat(250), ..SyncContext::default() };
+    let lengths = |value: &str| Spec::parse(&with(json!({"tags": {"k": value}})), long.clone()).is_ok();
+    assert!(lengths("{{SYNC_ID}}12345{{TABLE}}") && !lengths("{{SYNC_ID}}123456{{TABLE}}"));
+    let much = SyncContext { sync_id: "s".repeat(1_600), ..SyncContext::default() };
+    let fits = |value: &str| Spec::parse(&with(json!({"metadata": {"k": value}})), much.clone());
+    assert!(fits(&format!("{{{{SYNC_ID}}}}{}", "x".repeat(52))).is_ok());
+    let problem = fits(&format!("{{{{SYNC_ID}}}}{}", "x".repeat(53))).err().unwrap_or_default();
+    assert_eq!(problem[0].message, "`metadata` has 1665 bytes; at most 1664 are possible, each name counted with x-amz-meta-");
+}
+
+fn sync_without_commit() -> SyncContext {
+    SyncContext { sync_id: "sync-1".into(), ..SyncContext::default() }
+}
+
+#[test]
 fn headers_of_objects_are_what_s3_takes() {
     let classes = "STANDARD, STANDARD_IA, ONEZONE_IA, INTELLIGENT_TIERING, GLACIER_IR, GLACIER, DEEP_ARCHIVE, REDUCED_REDUNDANCY, \
                    EXPRESS_ONEZONE, OUTPOSTS, SNOW";
@@ -682,7 +764,7 @@ fn headers_of_objects_are_what_s3_takes() {
         refused(tag(key, "v"), &[&format!("`tags` has the key {shown:?}; a key has 1 to 128 {characters}")]);
     }
     refused(tag("AWS:x", "v"), &["`tags` has the key \"AWS:x\"; keys that begin with aws: are AWS's"]);
-    for value in ["a*b", "{{TABLE}}", "\t", &"v".repeat(257)] {
+    for value in ["a*b", "{TABLE}", "\t", &"v".repeat(257)] {
         let shown = super::document::preview(value);
         refused(tag("k", value), &[&format!("`tags` has {shown:?} as the value of \"k\"; a value has at most 256 {characters}")]);
     }
@@ -707,7 +789,6 @@ fn headers_of_objects_are_what_s3_takes() {
         let wanted = "a value is made of printable characters of ASCII, with no space at either end";
         refused(metadata("a", value), &[&format!("`metadata` has {value:?} as the value of \"a\"; {wanted}")]);
     }
-    refused(metadata("a", "{{TABLE}}"), &["`metadata` has \"{{TABLE}}\" as the value of \"a\"; placeholders are for paths alone"]);
     let most = "x".repeat(1_664 - 11 - 1);
     assert_eq!(accepted(metadata("a", &most)).target.metadata[0].1, most);
     refused(metadata("ab", &most), &["`metadata` has 1665 bytes; at most 1664 are possible, each name counted with x-amz-meta-"]);

@@ -54,6 +54,109 @@ impl StoreArgs {
     }
 }
 
+/// What stores are told of each object. The names are those of the AWS CLI where it has any.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Headers of objects")]
+pub struct HeaderArgs {
+    /// A canned ACL, such as bucket-owner-full-control.
+    #[arg(long, value_name = "NAME")]
+    pub acl: Option<String>,
+    /// Encryption at the store: AES256, aws:kms or aws:kms:dsse.
+    #[arg(long, value_name = "NAME")]
+    pub sse: Option<String>,
+    /// The key of aws:kms and aws:kms:dsse.
+    #[arg(long, value_name = "ID", requires = "sse")]
+    pub sse_kms_key_id: Option<String>,
+    /// Have the bucket make a key of its own with that of KMS.
+    #[arg(long, requires = "sse")]
+    pub bucket_key_enabled: bool,
+    /// The storage class, such as STANDARD_IA.
+    #[arg(long, value_name = "NAME")]
+    pub storage_class: Option<String>,
+    /// A tag; may be repeated, up to ten times.
+    ///
+    /// Placeholders in the value, as in that of --metadata: {{TABLE}}, {{TABLE_HYPHEN}}, {{FORMAT}}, {{SYNC_ID}}, {{COMMIT_ID}}, {{SHARD}}, and with
+    /// --commit-time {{YEAR}}, {{MONTH}}, {{DAY}}, {{HOUR}}, {{MINUTE}}.
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
+    pub tags: Vec<(String, String)>,
+    /// User metadata, without x-amz-meta- in front of the name; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub metadata: Vec<(String, String)>,
+    /// Lock the objects for --object-lock-days: GOVERNANCE or COMPLIANCE.
+    #[arg(long, value_name = "MODE", requires = "object_lock_days")]
+    pub object_lock_mode: Option<String>,
+    /// How many days they are locked.
+    #[arg(long, value_name = "DAYS", requires = "object_lock_mode")]
+    pub object_lock_days: Option<u32>,
+    /// Lock the objects until someone lifts that.
+    #[arg(long)]
+    pub legal_hold: bool,
+    /// The account that has to own the bucket, for any request to be served.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub expected_bucket_owner: Option<String>,
+    /// Who pays for the requests, if that is not the owner of the bucket.
+    #[arg(long, value_name = "requester")]
+    pub request_payer: Option<String>,
+}
+
+/// A name and a value. A value may have more signs of equality.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    pair.map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| format!("{text:?} is not NAME=VALUE"))
+}
+
+impl HeaderArgs {
+    /// The fields of the spec.
+    ///
+    /// # Errors
+    /// A name is given twice.
+    fn put_into(&self, put: &mut impl FnMut(&str, Value)) -> Result<(), CliError> {
+        put("acl", json!(self.acl));
+        put("server_side_encryption_configuration", self.encryption());
+        put("storage_class", json!(self.storage_class));
+        put("tags", mapping("--tag", &self.tags)?);
+        put("metadata", mapping("--metadata", &self.metadata)?);
+        put("object_lock", self.object_lock());
+        put("expected_bucket_owner", json!(self.expected_bucket_owner));
+        put("request_payer", json!(self.request_payer));
+        Ok(())
+    }
+
+    fn encryption(&self) -> Value {
+        let Some(algorithm) = &self.sse else { return Value::Null };
+        fields([
+            ("server_side_encryption", json!(algorithm)),
+            ("sse_kms_key_id", json!(self.sse_kms_key_id)),
+            ("bucket_key_enabled", if self.bucket_key_enabled { Value::Bool(true) } else { Value::Null }),
+        ])
+    }
+
+    fn object_lock(&self) -> Value {
+        fields([
+            ("mode", json!(self.object_lock_mode)),
+            ("retain_days", json!(self.object_lock_days)),
+            ("legal_hold", if self.legal_hold { Value::Bool(true) } else { Value::Null }),
+        ])
+    }
+}
+
+/// An object of those fields that are given; null if none is.
+fn fields<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    let given: Map<String, Value> =
+        fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect();
+    if given.is_empty() { Value::Null } else { Value::Object(given) }
+}
+
+fn mapping(option: &str, pairs: &[(String, String)]) -> Result<Value, CliError> {
+    let mut mapping = Map::new();
+    for (name, value) in pairs {
+        if mapping.insert(name.clone(), value.as_str().into()).is_some() {
+            return Err(CliError::new(Exit::Usage, format!("{option}: {name:?} is given twice")));
+        }
+    }
+    Ok(if mapping.is_empty() { Value::Null } else { Value::Object(mapping) })
+}
+
 /// The destination options of `load`: `--spec`, or `--to` and its companions.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Destination")]
@@ -62,7 +165,8 @@ pub struct Target {
     #[arg(long, value_name = "FILE", required_unless_present = "to", conflicts_with_all = [
         "to", "format", "compression", "region", "endpoint", "path_style", "skip_tls_verify", "no_rotate", "content_type", "batch_size",
         "part_size", "checksum_algorithm", "profile", "role_arn", "delivery", "visibility", "on_existing", "manifest", "bare_manifest", "manifest_columns", "success_marker",
-        "symlink_list", "max_open_partitions", "missing_partition_column", "omit_partition_columns",
+        "symlink_list", "max_open_partitions", "missing_partition_column", "omit_partition_columns", "acl", "sse", "storage_class", "tags",
+        "metadata", "object_lock_mode", "object_lock_days", "legal_hold", "expected_bucket_owner", "request_payer",
     ])]
     pub spec: Option<PathBuf>,
     /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
@@ -134,6 +238,9 @@ pub struct Target {
     /// Do not write columns to the objects whose values are in the key by {{COLUMN:name}}.
     #[arg(long)]
     pub omit_partition_columns: bool,
+    /// What stores are told of each object.
+    #[command(flatten)]
+    pub headers: HeaderArgs,
 }
 
 impl Target {
@@ -186,6 +293,7 @@ impl Target {
         put("commit", self.on_existing.as_ref().map_or(Value::Null, |on_existing| json!({ "on_existing": on_existing })));
         put("manifest", self.manifest.as_ref().map_or(Value::Null, |path| self.manifest(path)));
         put("partition", self.partition());
+        self.headers.put_into(&mut put)?;
         match (&self.store.profile, &self.store.role_arn) {
             (profile, Some(role)) => {
                 let mut credentials = json!({ "role_arn": role });
@@ -201,14 +309,11 @@ impl Target {
 
     /// What is said of partitions; nothing, if nothing is.
     fn partition(&self) -> Value {
-        let fields = [
+        fields([
             ("max_open", json!(self.max_open_partitions)),
             ("missing", json!(self.missing_partition_column)),
             ("keep_columns", if self.omit_partition_columns { Value::Bool(false) } else { Value::Null }),
-        ];
-        let given: Map<String, Value> =
-            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)).collect();
-        if given.is_empty() { Value::Null } else { Value::Object(given) }
+        ])
     }
 
     fn manifest(&self, path: &str) -> Value {
@@ -333,6 +438,49 @@ mod tests {
         assert_eq!(spec(&divided, &[]).unwrap()["partition"], json!({"max_open": 7, "missing": "fail", "keep_columns": false}));
         let batched = spec(&Target { batch_size: Some(1_000), ..target("s3://b/x.csv") }, &[]).unwrap();
         assert_eq!((batched.get("no_rotate"), &batched["batch_size"]), (None, &1_000.into()));
+    }
+
+    #[test]
+    fn options_for_headers_are_the_specs() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = HeaderArgs {
+            acl: Some("private".to_owned()),
+            sse: Some("aws:kms".to_owned()),
+            sse_kms_key_id: Some("k".to_owned()),
+            bucket_key_enabled: true,
+            storage_class: Some("STANDARD_IA".to_owned()),
+            tags: vec![pair("team", "a=b"), pair("of", "{{TABLE}}")],
+            metadata: vec![pair("owner", "")],
+            object_lock_mode: Some("GOVERNANCE".to_owned()),
+            object_lock_days: Some(3),
+            legal_hold: true,
+            expected_bucket_owner: Some("123456789012".to_owned()),
+            request_payer: Some("requester".to_owned()),
+        };
+        let of = |headers: HeaderArgs| spec(&Target { headers, ..target("s3://b/x") }, &[]);
+        let made = of(headers).unwrap();
+        let expected = json!({
+            "acl": "private",
+            "server_side_encryption_configuration": {"server_side_encryption": "aws:kms", "sse_kms_key_id": "k", "bucket_key_enabled": true},
+            "storage_class": "STANDARD_IA", "tags": {"team": "a=b", "of": "{{TABLE}}"}, "metadata": {"owner": ""},
+            "object_lock": {"mode": "GOVERNANCE", "retain_days": 3, "legal_hold": true},
+            "expected_bucket_owner": "123456789012", "request_payer": "requester",
+        });
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(&made[field], value, "{field}");
+        }
+        let alone = of(HeaderArgs { legal_hold: true, ..HeaderArgs::default() }).unwrap();
+        assert_eq!(alone["object_lock"], json!({"legal_hold": true}));
+        let twice = of(HeaderArgs { tags: vec![pair("a", "1"), pair("a", "2")], ..HeaderArgs::default() }).unwrap_err();
+        assert_eq!((twice.exit, twice.message.as_str()), (Exit::Usage, "--tag: \"a\" is given twice"));
+        assert_eq!(
+            (pair_of("a=b=c"), pair_of("a="), pair_of("=a"), pair_of("a")),
+            (Some(pair("a", "b=c")), Some(pair("a", "")), None, None)
+        );
+    }
+
+    fn pair_of(text: &str) -> Option<(String, String)> {
+        pair(text).ok()
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::limits::MAX_REQUESTS;
 use crate::payload::spill::Spill;
 use crate::policy::authorize::Policy;
 use crate::policy::resources::MemoryHold;
+use crate::storage::headers::TableHeaders;
 use crate::storage::object::{IfExists, ObjectKey, OnExisting, PutObject};
 use crate::storage::target::{CommitKeys, CommitPlan, ManifestPlan, SyncContext};
 use crate::store::answer::{StoreError, StoreErrorKind};
@@ -174,7 +175,7 @@ pub async fn resume_commit(store: Arc<dyn Store>, key: ObjectKey) -> Result<Writ
     }
     let if_exists = record.create_only.map_or(IfExists::Replace, IfExists::Keep);
     let staging = Staging::within(0, Spill::None, None, MemoryHold::default());
-    let rules = ObjectRules { repetition: Repetition::Never, if_exists, deferred: false };
+    let rules = ObjectRules { repetition: Repetition::Never, if_exists, deferred: false, headers: TableHeaders::default() };
     let io = tokio::runtime::Handle::current();
     let hold = MemoryHold::default();
     let uploads = UploadContext::new(store.clone(), policy.clone(), staging, InFlight::new(0), rules, hold, io);

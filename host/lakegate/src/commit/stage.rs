@@ -158,6 +158,7 @@ impl CommitStage {
         let on_existing = if self.sync.repeatable { self.plan.create_only.unwrap_or(OnExisting::Verify) } else { OnExisting::Fail };
         let mut put = put_object(&record.key, content_type)?;
         put.if_exists = IfExists::Keep(on_existing);
+        let put = self.uploads.of_table(put, &table.table)?;
         let put = if self.sync.repeatable { put } else { self.attributed(put) };
         let key = put.key.clone();
         match self.uploads.put_record(put, record.bytes).await {

@@ -12,6 +12,7 @@ use crate::policy::authorize::Policy;
 use crate::policy::denied::Denied;
 use crate::policy::resources::MemoryHold;
 use crate::policy::tenant::{RateKind, Tenant};
+use crate::storage::headers::TableHeaders;
 use crate::storage::object::{IfExists, ObjectKey, PutObject};
 use crate::storage::target::PutError;
 use crate::store::answer::{ObjectInfo, StoreError, StoreErrorKind, Stored};
@@ -40,7 +41,7 @@ pub(super) fn still_wanted(table: &str, ledger: &Ledger) -> Result<(), PutError>
 }
 
 /// What holds for all objects of a session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct ObjectRules {
     /// Whether keys may come again.
     pub(crate) repetition: Repetition,
@@ -48,6 +49,8 @@ pub(crate) struct ObjectRules {
     pub(crate) if_exists: IfExists,
     /// Whether nothing is seen before the commit.
     pub(crate) deferred: bool,
+    /// Headers that name the table of an object.
+    pub(crate) headers: TableHeaders,
 }
 
 /// Why a record of a commit was not put.
@@ -85,6 +88,8 @@ pub struct UploadContext {
     pub(super) if_exists: IfExists,
     /// The objects that wait for the commit, where nothing may be seen before it.
     pub(super) deferred: Option<Deferred>,
+    /// Headers that name the table of an object.
+    pub(super) headers: TableHeaders,
     pub(super) io: tokio::runtime::Handle,
     pub(super) meter: Option<HostMeter>,
     pub(super) halt: CancellationToken,
@@ -104,13 +109,13 @@ impl UploadContext {
         books: MemoryHold,
         io: tokio::runtime::Handle,
     ) -> Arc<Self> {
-        let ObjectRules { repetition, if_exists, deferred } = rules;
+        let ObjectRules { repetition, if_exists, deferred, headers } = rules;
         let keys = Arc::new(Keys::new(repetition, books.another()));
         let requests = Semaphore::new(MAX_REQUESTS);
         let deferred = deferred.then(Deferred::default);
         let meter = policy.tenant().map(|tenant| HostMeter::new(tenant.share.account.clone()));
         let [halt, left] = [(); 2].map(|()| CancellationToken::new());
-        Arc::new(Self { store, policy, staging, in_flight, books, requests, keys, if_exists, deferred, io, meter, halt, left })
+        Arc::new(Self { store, policy, staging, in_flight, books, requests, keys, if_exists, deferred, headers, io, meter, halt, left })
     }
 
     /// The process ends: what the store has not confirmed is aborted, finished or not.
@@ -178,6 +183,14 @@ impl UploadContext {
     /// The objects that wait for the commit.
     pub(crate) fn take_deferred(&self) -> Vec<Box<dyn DeferredObject>> {
         self.deferred.as_ref().map(Deferred::take).unwrap_or_default()
+    }
+
+    /// The put of a record that is a table's, with the headers of that table.
+    ///
+    /// # Errors
+    /// The name of the table makes a header that cannot be.
+    pub(crate) fn of_table(&self, put: PutObject, table: &str) -> Result<PutObject, Failure> {
+        self.headers.on_put(put, table).map_err(|message| Failure::new(FailureClass::Data, message))
     }
 
     /// Puts a record of the commit, on the account of the tenant as any object.

@@ -12,6 +12,7 @@ use super::watch::{Rotation, WriteEnd};
 use crate::payload::spill::Spill;
 use crate::policy::authorize::Policy;
 use crate::policy::resources::MemoryHold;
+use crate::storage::headers::TableHeaders;
 use crate::storage::object::IfExists;
 use crate::storage::target::{ObjectAttributes, ObjectFacts, PutError, StorageTarget};
 use crate::store::answer::StoreErrorKind;
@@ -71,7 +72,12 @@ impl World {
         let bucket = faulty.connect(&target).await.expect("a bucket");
         let (staging, in_flight) = (Staging::new(1 << 20, Spill::None, None), InFlight::new(1 << 20));
         let hold = MemoryHold::default;
-        let rules = ObjectRules { repetition: Repetition::Replaces, if_exists: IfExists::Replace, deferred: false };
+        let rules = ObjectRules {
+            repetition: Repetition::Replaces,
+            if_exists: IfExists::Replace,
+            deferred: false,
+            headers: TableHeaders::default(),
+        };
         let uploads = UploadContext::new(bucket, Policy::of_user(), staging.clone(), in_flight.clone(), rules, hold(), Handle::current());
         let notes = Notes::default();
         let ledger = Arc::new(Ledger::new(None, hold(), u64::MAX).watched(notes.watch()));

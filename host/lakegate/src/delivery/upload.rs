@@ -83,6 +83,7 @@ impl Upload {
         let request = PutObject::parse(&attributes.key, &attributes.content_type);
         let mut request = request.map_err(|error| refuse(FailureClass::Data, PutError::Invalid(error.0)))?;
         request.if_exists = uploads.if_exists;
+        let request = uploads.headers.on_put(request, table).map_err(|message| refuse(FailureClass::Data, PutError::Invalid(message)))?;
         let key = request.key.clone();
         let deny = |denied: Denied| {
             uploads.policy.audit_denial(&denied, Some(key.as_str()));

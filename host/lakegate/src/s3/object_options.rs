@@ -25,7 +25,7 @@ pub(super) struct ObjectOptions {
     kms_key_id: Option<String>,
     bucket_key: Option<bool>,
     storage_class: Option<StorageClass>,
-    tagging: Option<String>,
+    tags: Vec<(String, String)>,
     metadata: HashMap<String, String>,
     retention: Option<(ObjectLockMode, Duration)>,
     legal_hold: Option<ObjectLockLegalHoldStatus>,
@@ -43,7 +43,7 @@ macro_rules! with_options {
             .set_ssekms_key_id($options.kms_key_id.clone())
             .set_bucket_key_enabled($options.bucket_key)
             .set_storage_class($options.storage_class.clone().filter(|_| has_rows))
-            .set_tagging($options.tagging.clone())
+            .set_tagging($options.tagging($put))
             .set_metadata($options.metadata($put, $token))
             .set_object_lock_mode(retention.map(|(mode, _)| mode.clone()))
             .set_object_lock_retain_until_date(retention.map(|(_, length)| until($now, *length)))
@@ -62,8 +62,9 @@ impl ObjectOptions {
             kms_key_id: encryption.and_then(|encryption| encryption.kms_key_id.clone()).filter(|id| !id.is_empty()),
             bucket_key: encryption.and_then(|encryption| encryption.bucket_key),
             storage_class: target.storage_class.as_deref().map(StorageClass::from),
-            tagging: (!target.tags.is_empty()).then(|| tagging(&target.tags)),
-            metadata: target.metadata.iter().cloned().collect(),
+            // As they are for objects of no table; those of a table have their own.
+            tags: target.tags.iter().map(|(key, value)| (key.clone(), headers::value_for(value, ""))).collect(),
+            metadata: metadata_of_no_table(&target.metadata),
             retention: lock.and_then(|lock| lock.retention.as_ref()).map(|it| (it.mode.as_str().into(), days(it))),
             legal_hold: lock.is_some_and(|lock| lock.legal_hold).then_some(ObjectLockLegalHoldStatus::On),
         }
@@ -86,11 +87,13 @@ impl ObjectOptions {
         let is_class = storage_class.as_deref().is_none_or(headers::is_storage_class);
         unless(is_class, "`storage_class` must be the name of a storage class, such as STANDARD_IA")?;
         let are_tags = tags.len() <= headers::MAX_TAGS
-            && tags.iter().all(|(key, value)| headers::is_tag_key(key) && headers::is_tag_value(value))
+            && tags.iter().all(|(key, value)| headers::is_tag_key(key) && headers::is_tag_value(&headers::value_for(value, A_TABLE)))
             && are_unique(tags);
         unless(are_tags, "`tags` must be at most 10 keys and values as S3 takes them")?;
         let is_metadata = headers::metadata_bytes(metadata) <= headers::MAX_METADATA_BYTES
-            && metadata.iter().all(|(name, value)| headers::is_metadata_name(name) && headers::is_metadata_value(value))
+            && metadata
+                .iter()
+                .all(|(name, value)| headers::is_metadata_name(name) && headers::is_metadata_value(&headers::value_for(value, A_TABLE)))
             && are_unique(metadata);
         unless(is_metadata, "`metadata` must be names and values that can stand in headers, as S3 takes them")?;
         let retention = object_lock.as_ref().and_then(|lock| lock.retention.as_ref());
@@ -138,6 +141,12 @@ impl ObjectOptions {
         with_options!(request, self, put, Some(token), now)
     }
 
+    /// The tags of an object: the spec's, with those values that are the object's own.
+    fn tagging(&self, put: &PutObject) -> Option<String> {
+        let tags = self.tags.iter().map(|(key, value)| (key.as_str(), put.tags.get(key).unwrap_or(value).as_str()));
+        (!self.tags.is_empty()).then(|| tagging(tags))
+    }
+
     /// The user metadata of an object: the spec's, the put's own, and the token.
     fn metadata(&self, put: &PutObject, token: Option<&String>) -> Option<HashMap<String, String>> {
         let token = token.map(|token| (TOKEN_KEY.to_owned(), token.clone()));
@@ -149,10 +158,19 @@ impl ObjectOptions {
 /// The metadata key of the token that tells an object of ours from another.
 pub(super) const TOKEN_KEY: &str = "lakegate-upload";
 
+/// The shortest name of a table, by which the rules for values of headers are tried.
+const A_TABLE: &str = "t";
+
+/// Metadata of an object without a table. A value that is nothing but the table is left out: an empty one is lost on the way.
+fn metadata_of_no_table(metadata: &[(String, String)]) -> HashMap<String, String> {
+    let rendered = metadata.iter().map(|(name, value)| (name.clone(), headers::value_for(value, "").trim().to_owned()));
+    rendered.filter(|(_, value)| !value.is_empty()).collect()
+}
+
 /// Tags as a header has them.
-fn tagging(tags: &[(String, String)]) -> String {
+fn tagging<'a>(tags: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, ENCODED_IN_TAGS).to_string();
-    let pairs: Vec<String> = tags.iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value))).collect();
+    let pairs: Vec<String> = tags.map(|(key, value)| format!("{}={}", encoded(key), encoded(value))).collect();
     pairs.join("&")
 }
 
@@ -182,8 +200,8 @@ mod tests {
 
     #[test]
     fn tags_are_encoded_as_in_a_query() {
-        let tags = [("a b".to_owned(), "x=y/z+@".to_owned()), ("größe".to_owned(), String::new())];
-        assert_eq!(tagging(&tags), "a%20b=x%3Dy%2Fz%2B%40&gr%C3%B6%C3%9Fe=");
+        let tags = [("a b", "x=y/z+@"), ("größe", "")];
+        assert_eq!(tagging(tags.into_iter()), "a%20b=x%3Dy%2Fz%2B%40&gr%C3%B6%C3%9Fe=");
     }
 
     #[test]
@@ -201,6 +219,24 @@ mod tests {
             assert!(needs.contains(&format!("s3:PutObject{name} for ")), "{needs}");
         }
         assert!(needs.ends_with(", a bucket that the account 123456789012 owns (`expected_bucket_owner`)"), "{needs}");
+    }
+
+    #[test]
+    fn what_names_a_table_is_each_objects_own_and_nothing_without_one() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let tags = vec![pair("team", "data"), pair("of", "x-{{TABLE}}")];
+        let metadata = vec![pair("owner", "me"), pair("table", "{{TABLE_HYPHEN}}"), pair("both", "a {{TABLE}}")];
+        let target = StorageTarget { tags, metadata, ..StorageTarget::default() };
+        assert_eq!(ObjectOptions::check(&target), Ok(()));
+        let options = ObjectOptions::from_target(&target);
+        let bare = PutObject::parse("k", "text/csv").unwrap();
+        let put = headers::TableHeaders::new(&target.tags, &target.metadata).on_put(bare.clone(), "a_b").unwrap();
+        let sent = |put: &PutObject| {
+            (options.tagging(put).unwrap(), options.metadata(put, None).unwrap().into_iter().collect::<std::collections::BTreeMap<_, _>>())
+        };
+        let all = [pair("both", "a a_b"), pair("owner", "me"), pair("table", "a-b")];
+        assert_eq!(sent(&put), ("team=data&of=x-a_b".to_owned(), all.into()));
+        assert_eq!(sent(&bare), ("team=data&of=x-".to_owned(), [pair("both", "a"), pair("owner", "me")].into()));
     }
 
     /// A component of a user's own may say anything.

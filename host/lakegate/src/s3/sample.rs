@@ -4,6 +4,7 @@ use super::client::S3Client;
 use super::options::ConnectOptions;
 use crate::payload::body::{Payload, Piece};
 use crate::policy::authorize::Policy;
+use crate::storage::headers::TableHeaders;
 use crate::storage::object::PutObject;
 use crate::storage::target::{CredentialSource, StorageTarget};
 use crate::store::answer::{StoreError, StoreErrorKind};
@@ -50,7 +51,7 @@ impl HttpConnector for Recorder {
 
 impl ConnectOptions {
     /// The headers that `put` is sent with, in the order of their names; without a value, one that each object has of its own (a checksum, a
-    /// token). Environment and shared files are read as for any put, but for credentials. Nothing is sent.
+    /// token). Placeholders of tables stay as they are. Environment and shared files are read as for any put, but for credentials. Nothing is sent.
     ///
     /// # Errors
     /// [`StoreError`] if the target cannot be used.
@@ -70,7 +71,8 @@ impl ConnectOptions {
         let credentials = CredentialSource { profile, ..CredentialSource::default() };
         let target = StorageTarget { credentials, skip_tls_verify: false, ..target.clone() };
         let refused = |message| StoreError { kind: StoreErrorKind::Denied, message };
-        let put = Policy::of_user().authorize(put.clone()).map_err(|denied| refused(denied.message))?;
+        let put = TableHeaders::new(&target.tags, &target.metadata).unmade_on(put.clone());
+        let put = Policy::of_user().authorize(put).map_err(|denied| refused(denied.message))?;
         let client = S3Client::connect(&target, &options).await?;
         // Two objects of different bytes: what differs between them is each one's own.
         for body in [Payload::default(), Payload::new(vec![Piece::Memory(Bytes::from_static(b"\n"))])] {
@@ -81,7 +83,9 @@ impl ConnectOptions {
         let of_object = first.into_iter().filter(|(name, _)| !OF_THE_REQUEST.contains(&name.as_str()));
         let shared = |(name, value): (String, String)| {
             let is_shared = second.get(&name) == Some(&value);
-            (name, is_shared.then_some(value))
+            // Tags are encoded, and so are the braces of placeholders there.
+            let readable = |value: String| value.replace("%7B%7B", "{{").replace("%7D%7D", "}}");
+            (name, is_shared.then_some(value).map(readable))
         };
         Ok(of_object.map(shared).collect())
     }

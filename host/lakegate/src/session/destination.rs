@@ -24,6 +24,7 @@ use crate::sandbox::bindings as world;
 use crate::sandbox::imports::log::cut;
 use crate::sandbox::runtime::Runtime;
 use crate::sandbox::state::LaneContext;
+use crate::storage::headers::TableHeaders;
 use crate::storage::object::{IfExists, OnExisting, Purpose, PutObject};
 use crate::storage::target::{CommitPlan, Configuration, ObjectAttributes, SpecProblem, StorageTarget, SyncContext};
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
@@ -313,7 +314,8 @@ impl Destination {
             Some(on_existing) => (IfExists::Keep(on_existing), Repetition::Refused),
             None => (IfExists::Replace, if configuration.splittable { Repetition::Never } else { Repetition::Replaces }),
         };
-        let rules = ObjectRules { repetition, if_exists, deferred: plan.pending.is_some() };
+        let headers = TableHeaders::new(&target.tags, &target.metadata);
+        let rules = ObjectRules { repetition, if_exists, deferred: plan.pending.is_some(), headers };
         let uploads = UploadContext::new(store, policy, staging, in_flight, rules, books(), io);
         let receipt_bytes = if plan.manifest.is_some() || plan.pending.is_some() { MANIFEST_RECEIPT_BYTES } else { options.receipt_bytes };
         let watch = SessionWatch {

@@ -1,5 +1,14 @@
 //! What may stand in the headers of objects: the rules of S3 for storage classes, tags, user metadata and accounts. The guest has the same rules,
 //! for the sake of better messages; the host never relies on it.
+//!
+//! Values of tags and metadata may have [`TABLE`] and [`TABLE_HYPHEN`], which stand for the name of the table whose rows an object holds, and for nothing
+//! where it has none (the test object, markers).
+
+use super::object::PutObject;
+
+/// What stands for the name of an object's table, and for that name with hyphens for underscores.
+const TABLE: &str = "{{TABLE}}";
+const TABLE_HYPHEN: &str = "{{TABLE_HYPHEN}}";
 
 /// Tags of an object.
 pub(crate) const MAX_TAGS: usize = 10;
@@ -70,6 +79,68 @@ pub(crate) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// A value for an object of `table`. A name that looks like a placeholder stays as it is.
+pub(crate) fn value_for(value: &str, table: &str) -> String {
+    let hyphened = table.replace('_', "-");
+    let parts: Vec<String> = value.split(TABLE).map(|part| part.replace(TABLE_HYPHEN, &hyphened)).collect();
+    parts.join(table)
+}
+
+/// The tags and the metadata of a target that name the table of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TableHeaders {
+    tags: Vec<(String, String)>,
+    metadata: Vec<(String, String)>,
+    /// Bytes of the metadata that does not.
+    other_bytes: usize,
+}
+
+impl TableHeaders {
+    pub(crate) fn new(tags: &[(String, String)], metadata: &[(String, String)]) -> Self {
+        let names_table = |(_, value): &&(String, String)| value.contains(TABLE) || value.contains(TABLE_HYPHEN);
+        let of_tables = |pairs: &[(String, String)]| pairs.iter().filter(names_table).cloned().collect();
+        let others = metadata.iter().filter(|pair| !names_table(pair));
+        Self { tags: of_tables(tags), metadata: of_tables(metadata), other_bytes: metadata_bytes(others) }
+    }
+
+    /// The put with the headers of its table.
+    ///
+    /// # Errors
+    /// The name of the table makes a value that cannot be; in words.
+    pub(crate) fn on_put(&self, mut put: PutObject, table: &str) -> Result<PutObject, String> {
+        for (key, value) in &self.tags {
+            let value = value_for(value, table);
+            if !is_tag_value(&value) {
+                let wanted = format!("a value has at most {MAX_TAG_VALUE_CHARACTERS} letters, digits, spaces and + - = . _ : / @");
+                return Err(format!("the name of the table makes {value:?} the value of {key:?} in `tags`; {wanted}"));
+            }
+            put.tags.insert(key.clone(), value);
+        }
+        let mut bytes = self.other_bytes;
+        for (name, value) in &self.metadata {
+            let value = value_for(value, table);
+            if !is_metadata_value(&value) {
+                let wanted = "a value is made of printable characters of ASCII, with no space at either end";
+                return Err(format!("the name of the table makes {value:?} the value of {name:?} in `metadata`; {wanted}"));
+            }
+            bytes += METADATA_PREFIX.len() + name.len() + value.len();
+            put.metadata.insert(name.clone(), value);
+        }
+        if bytes > MAX_METADATA_BYTES {
+            let wanted = format!("at most {MAX_METADATA_BYTES} are possible, each name counted with {METADATA_PREFIX}");
+            return Err(format!("the name of the table makes `metadata` {bytes} bytes; {wanted}"));
+        }
+        Ok(put)
+    }
+
+    /// The put with the headers as the target has them, for who wants to see what they are made of.
+    pub(crate) fn unmade_on(&self, mut put: PutObject) -> PutObject {
+        put.tags.extend(self.tags.iter().cloned());
+        put.metadata.extend(self.metadata.iter().cloned());
+        put
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +165,55 @@ mod tests {
         }
         assert!(is_storage_class(&"A".repeat(MAX_STORAGE_CLASS_BYTES)) && !is_storage_class(&"A".repeat(MAX_STORAGE_CLASS_BYTES + 1)));
         assert_eq!(metadata_bytes(&[("a".to_owned(), "bc".to_owned())]), 14);
+    }
+
+    #[test]
+    fn values_name_the_table_once() {
+        for (value, table, expected) in [
+            ("", "t", ""),
+            ("plain", "t", "plain"),
+            ("{{TABLE}}", "a_b", "a_b"),
+            ("x-{{TABLE_HYPHEN}}/{{TABLE}}{{TABLE}}", "a_b", "x-a-b/a_ba_b"),
+            ("{{TABLE}}", "{{TABLE_HYPHEN}}", "{{TABLE_HYPHEN}}"),
+            ("{{TABLE_HYPHEN}}", "{{TABLE}}", "{{TABLE}}"),
+            ("{{TABLE}} {{FORMAT}}", "", " {{FORMAT}}"),
+        ] {
+            assert_eq!(value_for(value, table), expected, "{value} {table}");
+        }
+    }
+
+    #[test]
+    fn a_table_whose_name_cannot_be_in_a_header_is_refused_by_name() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let tags = [pair("team", "data"), pair("table", "t={{TABLE}}")];
+        let metadata = [pair("owner", "me"), pair("of", "{{TABLE_HYPHEN}}")];
+        let headers = TableHeaders::new(&tags, &metadata);
+        let on = |table: &str| headers.on_put(PutObject::parse("k", "text/csv").unwrap(), table);
+        let put = on("a_b").unwrap();
+        assert_eq!(
+            (put.tags.into_iter().collect::<Vec<_>>(), put.metadata.into_iter().collect::<Vec<_>>()),
+            (vec![pair("table", "t=a_b")], vec![pair("of", "a-b")])
+        );
+        for (table, words) in [
+            ("a*b", r#"makes "t=a*b" the value of "table" in `tags`; a value has at most 256"#),
+            (&"t".repeat(255), "in `tags`"),
+            ("größe", r#"makes "größe" the value of "of" in `metadata`; a value is made of printable"#),
+            (" ", r#"the value of "of" in `metadata`"#),
+        ] {
+            let error = on(table).unwrap_err();
+            assert!(error.starts_with("the name of the table makes ") && error.contains(words), "{error}");
+        }
+        assert!(on(&"t".repeat(254)).is_ok());
+        let most = "x".repeat(MAX_METADATA_BYTES - 2 * METADATA_PREFIX.len() - "abc".len() - "t".len() + 1);
+        let full = TableHeaders::new(&[], &[pair("a", &most), pair("b", "{{TABLE}}")]);
+        let on = |table: &str| full.on_put(PutObject::parse("k", "text/csv").unwrap(), table);
+        assert!(on("t").is_ok());
+        assert_eq!(
+            on("tt").unwrap_err(),
+            "the name of the table makes `metadata` 1665 bytes; at most 1664 are possible, each name counted with x-amz-meta-"
+        );
+        // Without a placeholder nothing depends on the table.
+        let put = PutObject::parse("k", "text/csv").unwrap();
+        assert_eq!(TableHeaders::new(&tags[..1], &metadata[..1]).on_put(put.clone(), "*"), Ok(put));
     }
 }

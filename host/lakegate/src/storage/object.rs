@@ -146,8 +146,10 @@ pub struct PutObject {
     pub content_type: ContentType,
     /// What happens to an object that is there.
     pub if_exists: IfExists,
-    /// User metadata: names and values that make headers, of the host alone.
+    /// User metadata beside the target's, or in its place: names and values that make headers, of the host alone.
     pub metadata: BTreeMap<String, String>,
+    /// Values of the target's tags for this object, where they name its table.
+    pub tags: BTreeMap<String, String>,
     /// What the object is for.
     pub purpose: Purpose,
 }
@@ -159,7 +161,14 @@ impl PutObject {
     /// [`InvalidObject`], of the first that is wrong.
     pub fn parse(key: &str, content_type: &str) -> Result<Self, InvalidObject> {
         let (key, content_type) = (ObjectKey::parse(key)?, ContentType::parse(content_type)?);
-        Ok(Self { key, content_type, if_exists: IfExists::Replace, metadata: BTreeMap::new(), purpose: Purpose::Rows })
+        Ok(Self {
+            key,
+            content_type,
+            if_exists: IfExists::Replace,
+            metadata: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            purpose: Purpose::Rows,
+        })
     }
 
     /// The same put for another purpose than rows.
