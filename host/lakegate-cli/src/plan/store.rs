@@ -120,10 +120,7 @@ impl Store for Bucket {
     }
 
     fn too_many_parts(&self, bytes: u64) -> String {
-        let part = self.part_bytes;
-        format!(
-            "the object needs more than {MAX_PARTS} parts of {part} bytes ({bytes} bytes so far), which is all a store allows; raise `part_size`"
-        )
+        ConnectOptions::too_many_parts(self.part_bytes, bytes)
     }
 }
 

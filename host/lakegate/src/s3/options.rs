@@ -1,7 +1,7 @@
 //! How the store is reached, apart from what a spec says.
 
 use super::clock::Clock;
-use super::sizes::{MAX_PART_BYTES, MIN_PART_BYTES};
+use super::sizes::{MAX_PART_BYTES, MIN_PART_BYTES, PartSizes};
 use crate::cpu::scheduler::HostMeter;
 use crate::policy::metrics::RetryCounts;
 use aws_credential_types::Credentials;
@@ -50,6 +50,13 @@ pub struct ConnectOptions {
     pub(super) answers: Option<SharedHttpClient>,
     /// Where variables (`AWS_CA_BUNDLE`, proxies, credentials) are read from: the process, or what a test gives.
     pub(super) environment: Env,
+}
+
+impl ConnectOptions {
+    /// The words for an object that has `bytes` already, in as many parts of one size as S3 takes, and needs more.
+    pub fn too_many_parts(part_bytes: u64, bytes: u64) -> String {
+        PartSizes::Equal(part_bytes).too_many_parts(bytes)
+    }
 }
 
 impl Default for ConnectOptions {
