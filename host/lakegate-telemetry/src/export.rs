@@ -1,13 +1,12 @@
 //! Sends what waits, until the process ends.
 
 use crate::client::{Answer, Client};
-use crate::counters::AllCounters;
+use crate::heard::Heard;
 use crate::limits::{BATCH_TIME, LAST_ATTEMPTS, METRICS_TIME, RETRY_PAUSES};
 use crate::proto::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse, ExportTraceServiceRequest, ExportTraceServiceResponse, InstrumentationScope,
     PartialSuccess, Resource, ResourceMetrics, ResourceSpans, ScopeMetrics, ScopeSpans, Span,
 };
-use crate::queue::Queue;
 use crate::recorder::{CommandSpan, Recorder};
 use crate::settings::Settings;
 use crate::span::text;
@@ -16,36 +15,11 @@ use lakegate::observe::Observer;
 use lakegate_base::clock;
 use prost::Message;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-/// What is heard of writes, and not yet sent.
-#[derive(Debug)]
-pub(crate) struct Heard {
-    pub(crate) queue: Queue,
-    pub(crate) counters: AllCounters,
-    /// Spans that the collector has not taken.
-    refused: AtomicU64,
-    /// Spans that are being sent.
-    in_hand: AtomicU64,
-    /// Whether the collector has the latest counters.
-    counters_sent: AtomicBool,
-}
-
-impl Heard {
-    pub(crate) fn new() -> Arc<Self> {
-        let counters = AllCounters::new(clock::now());
-        let (refused, in_hand, counters_sent) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { queue: Queue::default(), counters, refused, in_hand, counters_sent })
-    }
-
-    fn dropped(&self) -> u64 {
-        self.queue.no_room() + self.refused.load(Ordering::Relaxed)
-    }
-}
 
 /// Telemetry of this process. It is on its way until [`Telemetry::finish`].
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 mod client;
 mod counters;
 mod export;
+mod heard;
 pub mod limits;
 mod queue;
 mod recorder;

@@ -4,7 +4,7 @@
 //! follows from its name; so nothing is kept for each table.
 
 use crate::counters::{Counters, Kind};
-use crate::export::Heard;
+use crate::heard::Heard;
 use crate::span::{Place, cut, number, span, text, truth};
 use lakegate::observe::{ObjectEnded, ObjectOutcome, Observer, TableEnded, WriteBegun, WriteEnd, WriteObserver};
 use lakegate_base::clock;
