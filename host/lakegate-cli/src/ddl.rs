@@ -28,7 +28,9 @@ use clap::Arg;
 use lakegate::ipc::table_of;
 use lakegate::{Destination, Options, SyncContext};
 use lakegate_cloudquery::client::columns::{Keys, SyncColumnWriter, SyncColumns, schema_of};
-use lakegate_files::{ColumnType, CsvOptions, Delimiter, HivePartitioning, InputFormat, MessageReader, ReadOptions, parse_override, resolve};
+use lakegate_files::{
+    ColumnType, CsvOptions, Delimiter, HivePartitioning, InputFormat, MessageReader, ReadOptions, parse_override, resolve,
+};
 use layout::{Layout, Names};
 use partition::DateRange;
 use serde_json::{Map, Value};
