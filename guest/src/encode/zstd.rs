@@ -106,8 +106,12 @@ impl Zstd {
         work: impl FnOnce(&mut dyn Encode, &mut Packer<'_>) -> Result<(), EncodeError>,
     ) -> Result<(), EncodeError> {
         let mut packer = Packer::new(&mut self.stream, &self.shared, out);
-        work(self.inner.as_mut(), &mut packer)?;
-        Ok(packer.hand_on()?)
+        let worked = work(self.inner.as_mut(), &mut packer);
+        // What came before a row that is refused is there to stay.
+        if matches!(worked, Ok(()) | Err(EncodeError::Row { .. })) {
+            packer.hand_on()?;
+        }
+        worked
     }
 }
 

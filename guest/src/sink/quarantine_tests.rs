@@ -156,7 +156,9 @@ fn text_that_is_no_json_or_no_network_is_set_aside() {
     check_everywhere(&csv, &inet, "not an address with a prefix length");
     check_everywhere(&json!({"format": "json", "format_spec": {"omit_nulls": true}}), &json_of(b""), "not valid JSON");
     check_everywhere(&json!({"format": "csv", "athena": true}), &json_of(b"{"), "not valid JSON");
-    check_everywhere(&json!({"format": "json", "compression": "gzip"}), &json_of(b"{"), "not valid JSON");
+    for compression in ["gzip", "zstd"] {
+        check_everywhere(&json!({"format": "json", "compression": compression}), &json_of(b"{"), "not valid JSON");
+    }
 }
 
 #[test]
@@ -307,8 +309,12 @@ fn rows_before_a_bad_one_stay_where_they_are() {
         let cells = cells.enumerate().filter(|(row, _)| has_bad || row % 10_000 != 9_999).map(|(_, cell)| cell);
         message(&[(extension("json"), Arc::new(BinaryArray::from_iter_values(cells)))])
     };
-    for changes in [json!({"format": "json"}), json!({"format": "json", "compression": "gzip"}), json!({"format": "json", "athena": true})]
-    {
+    for changes in [
+        json!({"format": "json"}),
+        json!({"format": "json", "compression": "gzip"}),
+        json!({"format": "json", "compression": "zstd"}),
+        json!({"format": "json", "athena": true}),
+    ] {
         let ((host, mut sink), (alone, mut other)) = (session(changes.clone()), session(changes.clone()));
         sink.insert(rows(true), 0).expect("rows");
         other.insert(rows(false), 0).expect("rows");
