@@ -64,7 +64,8 @@ chaos: setup
 
 ## Loads of 200 files that are killed forty times each and repeated to their end, in every format, at the embedded store and MinIO. CI has a short form.
 kills: setup peers
-	LAKEGATE_KILLS=40 $(CARGO) test --workspace --test it exactly_once::kills -- --nocapture
+	$(CARGO) build --release --workspace --bin plugin
+	LAKEGATE_KILLS=40 LAKEGATE_KILLS_PROGRAM=$(CURDIR)/target/release/plugin $(CARGO) test --workspace --test it exactly_once::kills -- --nocapture
 
 ## A stripped binary and its checksum in target/dist.
 dist: setup

@@ -194,7 +194,7 @@ impl PathTemplate {
     /// # Errors
     /// Everything that is wrong with it, in the order of [`PathProblem`].
     pub fn parse(text: &str) -> Result<Self, Vec<PathProblem>> {
-        let Split { segments, fields, unnamed } = Split::of(text);
+        let Split { segments, fields, unnamed } = Split::parse(text);
         let mut problems = problems_of(text, &segments);
         problems.extend(unnamed.map(PathProblem::NoColumn));
         if fields.len() > MAX_PARTITION_FIELDS {
@@ -444,7 +444,7 @@ struct Split {
 
 impl Split {
     /// Leftmost first: `{{{TABLE}}}` is a table between single braces.
-    fn of(text: &str) -> Self {
+    fn parse(text: &str) -> Self {
         let mut split = Self::default();
         let mut literal = String::new();
         let mut rest = text;

@@ -423,7 +423,7 @@ impl<H: Host> Sink<H> {
             return Ok(());
         }
         if let Some((column, reason)) = self.why_unkeyed(partition, schema) {
-            let unkeyed = rows.map(|row| Unwritable { row: places.of(row), column: &column, reason: &reason });
+            let unkeyed = rows.map(|row| Unwritable { row: places.place(row), column: &column, reason: &reason });
             return self.set_aside(record, unkeyed);
         }
         let Some(stuck) = self.insert_good(partition, schema, (batch, rows.clone(), bytes), now)? else { return Ok(()) };
@@ -436,7 +436,10 @@ impl<H: Host> Sink<H> {
             let room = self.quarantine.as_ref().map_or(0, |quarantine| quarantine.room(&partition.table));
             let most = usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1);
             let bad = self.bad_rows(schema, batch, inspected.clone(), most)?;
-            self.set_aside(record, bad.iter().map(|BadRow { row, column, reason }| Unwritable { row: places.of(*row), column, reason }))?;
+            self.set_aside(
+                record,
+                bad.iter().map(|BadRow { row, column, reason }| Unwritable { row: places.place(*row), column, reason }),
+            )?;
             let mut next = bad.iter().map(|bad| bad.row).peekable();
             let good: UInt32Array = inspected.filter(|row| next.next_if_eq(row).is_none()).map(|row| row as u32).collect();
             let share = share(bytes, good.len(), rows.len());

@@ -1,51 +1,83 @@
 //! The integration tests, in one binary so that the wasmtime and AWS crates are linked only once.
 
-mod bad_input;
-mod binary_fuzz;
-mod binary_inputs;
-mod chain;
-mod cli;
-mod commands;
-mod commit_level;
-mod component;
-mod configuration;
-mod costs;
-mod ddl;
-mod dialects;
-mod endings;
-mod exact_values;
-mod exactly_once;
-mod exhaustion;
-mod faults;
-mod faulty_store;
-mod golden;
-mod grant_fuzz;
-mod hostile;
-mod isolation;
-mod layout;
-mod limits;
-mod local_store;
-mod object_headers;
-mod options;
-mod other_users;
-mod outside;
-mod partitions;
-mod plan;
-mod plugins;
-mod property;
-mod proxied_store;
-mod python_client;
-mod quarantine;
-mod readback;
-mod readers;
-mod recorded_requests;
-mod serve;
-mod session_policy;
-mod status_page;
-mod support;
-mod telemetry;
-mod tenant_limits;
-mod tenant_tls;
-mod tenants;
-mod text_memory;
+/// What tests stand on.
+mod fixtures {
+    pub(crate) mod faulty_store;
+    pub(crate) mod proxied_store;
+    pub(crate) mod support;
+}
+
+/// From an encoder to the store, and the commit.
+mod delivery {
+    mod commit_level;
+    mod costs;
+    mod exactly_once;
+    pub(crate) mod faults;
+    mod limits;
+    mod local_store;
+    mod object_headers;
+    mod partitions;
+    mod quarantine;
+    mod recorded_requests;
+}
+
+/// What is in an object, whoever reads it.
+mod formats {
+    mod exact_values;
+    pub(crate) mod golden;
+    pub(crate) mod layout;
+    mod options;
+    mod property;
+    mod readback;
+    pub(crate) mod readers;
+}
+
+/// Files of others.
+mod inputs {
+    mod bad_input;
+    mod binary_fuzz;
+    mod binary_inputs;
+    mod dialects;
+    mod text_memory;
+}
+
+/// The program and its commands.
+mod program {
+    mod cli;
+    mod commands;
+    mod configuration;
+    mod ddl;
+    mod endings;
+    mod plan;
+    mod telemetry;
+}
+
+/// The plugin protocol, from both sides.
+mod protocol {
+    mod chain;
+    pub(crate) mod plugins;
+    mod python_client;
+    mod serve;
+}
+
+/// The component and what it runs in.
+mod sandbox {
+    mod component;
+    mod outside;
+}
+
+/// Tenants: what is granted, and what one can take from another.
+mod tenancy {
+    mod exhaustion;
+    mod grant_fuzz;
+    pub(crate) mod hostile;
+    pub(crate) mod isolation;
+    mod other_users;
+    mod session_policy;
+    mod status_page;
+    mod tenant_limits;
+    mod tenant_tls;
+    pub(crate) mod tenants;
+}
+
 mod tools;

@@ -71,7 +71,7 @@ pub fn grant(data: &[u8]) -> Reached {
     session_policy(&grant);
 
     let tenant = Arc::new(Tenant::new("fuzzed", grant));
-    let policy = Policy::of_tenant(tenant.clone());
+    let policy = Policy::for_tenant(tenant.clone());
     let mut lines = lines.lines();
     let table = lines.next().unwrap_or_default();
     let types: Vec<&str> = tenant.grant.content_types.iter().map(String::as_str).chain(["text/html"]).collect();

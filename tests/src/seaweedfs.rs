@@ -34,7 +34,7 @@ async fn start_once(program: &Path) -> Result<Store, Unavailable> {
         let address = process::free_address().await.map_err(|error| Unavailable(format!("no port: {error}")))?;
         ports.push((name, address.port()));
     }
-    let sockets = Sockets::of(&ports);
+    let sockets = Sockets::open(&ports);
     let server: Server = process::start(program, |command, address, data| {
         // To standard error, in place of files among everybody's temporary ones.
         command.args(["-logtostderr=true", "server", "-s3", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
@@ -60,7 +60,7 @@ async fn start_once(program: &Path) -> Result<Store, Unavailable> {
 struct Sockets(Vec<PathBuf>);
 
 impl Sockets {
-    fn of(ports: &[(&str, u16)]) -> Self {
+    fn open(ports: &[(&str, u16)]) -> Self {
         let servers = ports.iter().filter_map(|(name, port)| Some((name.strip_suffix(".port.grpc")?, port)));
         Self(servers.map(|(server, port)| format!("/tmp/seaweedfs-{server}-grpc-{port}.sock").into()).collect())
     }

@@ -6,15 +6,12 @@
 //!
 //! Pages of Parquet are members of their own ([`Members`]).
 
-use super::{Encode, EncodeError, Output};
-use crate::host::{ObjectFacts, PutError};
+use super::Encode;
+use super::compressed::{self, Shared, Stage, Stream};
+use crate::host::PutError;
 use crate::spec::{Codec, Compression};
-use arrow_array::RecordBatch;
 use flate2::{Compress, FlushCompress, Status};
-use std::cell::RefCell;
 use std::io::{Error, Write};
-use std::ops::Range;
-use std::rc::Rc;
 
 /// Memory of one compressor: window, hash chains and pending output of deflate at its usual 32 KiB window.
 pub const COMPRESSOR_BYTES: usize = 300 << 10;
@@ -40,12 +37,12 @@ const MAX_SPARE_COMPRESSORS: usize = 4;
 
 /// What the gzip objects of a session share. A clone shares it too.
 #[derive(Clone)]
-pub struct GzipShared(Rc<RefCell<Shared>>);
+pub struct GzipShared(Shared<Compressors>);
 
 impl GzipShared {
     /// Compresses at this level.
     pub fn new(compression: Compression) -> Self {
-        Self(Rc::new(RefCell::new(Shared { compression, staging: Vec::new(), spare: Vec::new() })))
+        Self(Shared::new(Compressors { compression, spare: Vec::new() }))
     }
 }
 
@@ -60,16 +57,14 @@ fn compressor(compression: Compression) -> Compress {
     Compress::new(flate2::Compression::new(compression.level().into()), false)
 }
 
-struct Shared {
+struct Compressors {
     compression: Compression,
-    /// Holds nothing between calls.
-    staging: Vec<u8>,
     spare: Vec<Compress>,
 }
 
-impl Shared {
+impl Compressors {
     /// A compressor at the start of a stream.
-    fn compressor(&mut self) -> Compress {
+    fn take(&mut self) -> Compress {
         self.spare.pop().unwrap_or_else(|| compressor(self.compression))
     }
 
@@ -84,62 +79,7 @@ impl Shared {
 
 /// Begins a gzip member around the text of `inner`.
 pub fn wrap(inner: Box<dyn Encode>, shared: &GzipShared) -> Box<dyn Encode> {
-    Box::new(Gzip { inner, member: Member::default(), shared: shared.clone() })
-}
-
-/// Gzips what its inner encoder writes.
-struct Gzip {
-    inner: Box<dyn Encode>,
-    member: Member,
-    shared: GzipShared,
-}
-
-impl Gzip {
-    /// Runs `work` with an output that compresses into `out`, and leaves nothing staged.
-    fn through(
-        &mut self,
-        out: &mut dyn Output,
-        work: impl FnOnce(&mut dyn Encode, &mut Packer<'_>) -> Result<(), EncodeError>,
-    ) -> Result<(), EncodeError> {
-        let mut packer = Packer::new(&mut self.member, &self.shared, out);
-        let worked = work(self.inner.as_mut(), &mut packer);
-        // What came before a row that is refused is there to stay.
-        if matches!(worked, Ok(()) | Err(EncodeError::Row { .. })) {
-            packer.hand_on()?;
-        }
-        worked
-    }
-}
-
-impl Encode for Gzip {
-    fn write(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut dyn Output) -> Result<(), EncodeError> {
-        self.through(out, |inner, packer| inner.write(batch, rows, packer))
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.inner.held_bytes() + self.member.held_bytes()
-    }
-
-    fn relief_bytes(&self) -> usize {
-        self.inner.relief_bytes() + self.member.held_bytes()
-    }
-
-    fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError> {
-        self.through(out, |inner, packer| {
-            inner.relieve(packer)?;
-            Ok(packer.suspend()?)
-        })
-    }
-
-    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
-        let Self { inner, mut member, shared } = *self;
-        let mut packer = Packer::new(&mut member, &shared, out);
-        inner.finish(&mut packer)?;
-        packer.end()?;
-        packer.hand_on()?;
-        // Offsets within what is compressed are none of the object's.
-        Ok(ObjectFacts::default())
-    }
+    compressed::wrap::<Member>(inner, &shared.0)
 }
 
 /// What a gzip member has come to.
@@ -153,102 +93,81 @@ struct Member {
     length: u32,
 }
 
-impl Member {
+impl Stream for Member {
+    type Compressors = Compressors;
+
+    const STAGING_BYTES: usize = STAGING_BYTES;
+
     fn held_bytes(&self) -> usize {
         if self.compressor.is_some() { COMPRESSOR_BYTES } else { 0 }
     }
-}
 
-/// One call's view of a member: takes text, stages compressed bytes, hands them on.
-struct Packer<'a> {
-    member: &'a mut Member,
-    shared: std::cell::RefMut<'a, Shared>,
-    out: &'a mut dyn Output,
-}
-
-impl<'a> Packer<'a> {
-    fn new(member: &'a mut Member, shared: &'a GzipShared, out: &'a mut dyn Output) -> Self {
-        let mut shared = shared.0.borrow_mut();
-        // An object that failed may have left bytes behind.
-        shared.staging.clear();
-        shared.staging.reserve_exact(STAGING_BYTES);
-        Self { member, shared, out }
+    fn write(&mut self, text: &[u8], stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        self.begin(stage)?;
+        self.crc.update(text);
+        self.length = self.length.wrapping_add(text.len() as u32);
+        let mut compressor = self.compressor.take().unwrap_or_else(|| stage.compressors().take());
+        let mut rest = text;
+        while !rest.is_empty() {
+            make_room(stage)?;
+            let before = compressor.total_in();
+            pack(&mut compressor, rest, stage.bytes(), FlushCompress::None)?;
+            let taken = (compressor.total_in() - before) as usize;
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        self.compressor = Some(compressor);
+        Ok(())
     }
 
     /// Ends the deflate stream at a byte boundary and gives the compressor up.
-    fn suspend(&mut self) -> Result<(), PutError> {
-        let Some(mut compressor) = self.member.compressor.take() else { return Ok(()) };
+    fn suspend(&mut self, stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        let Some(mut compressor) = self.compressor.take() else { return Ok(()) };
         loop {
-            self.make_room()?;
-            pack(&mut compressor, &[], &mut self.shared.staging, FlushCompress::Full)?;
-            if self.shared.staging.len() < self.shared.staging.capacity() {
-                self.shared.keep(compressor);
+            make_room(stage)?;
+            pack(&mut compressor, &[], stage.bytes(), FlushCompress::Full)?;
+            if stage.bytes().len() < stage.bytes().capacity() {
+                stage.compressors().keep(compressor);
                 return Ok(());
             }
         }
     }
 
     /// Ends the body and writes the trailer.
-    fn end(&mut self) -> Result<(), PutError> {
-        self.begin()?;
-        match self.member.compressor.take() {
+    fn end(&mut self, stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        self.begin(stage)?;
+        match self.compressor.take() {
             Some(mut compressor) => loop {
-                self.make_room()?;
-                if pack(&mut compressor, &[], &mut self.shared.staging, FlushCompress::Finish)? == Status::StreamEnd {
-                    self.shared.keep(compressor);
+                make_room(stage)?;
+                if pack(&mut compressor, &[], stage.bytes(), FlushCompress::Finish)? == Status::StreamEnd {
+                    stage.compressors().keep(compressor);
                     break;
                 }
             },
-            None => self.stage(&EMPTY_FINAL_BLOCK)?,
+            None => append(stage, &EMPTY_FINAL_BLOCK)?,
         }
-        let crc = std::mem::take(&mut self.member.crc).finalize();
-        self.stage(&crc.to_le_bytes())?;
-        self.stage(&self.member.length.to_le_bytes())
+        let crc = std::mem::take(&mut self.crc).finalize();
+        append(stage, &crc.to_le_bytes())?;
+        append(stage, &self.length.to_le_bytes())
     }
+}
 
-    fn begin(&mut self) -> Result<(), PutError> {
-        if !std::mem::replace(&mut self.member.has_header, true) {
-            self.stage(&HEADER)?;
-        }
-        Ok(())
-    }
-
-    fn stage(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.make_room()?;
-        self.shared.staging.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn make_room(&mut self) -> Result<(), PutError> {
-        if self.shared.staging.capacity() - self.shared.staging.len() < LEAST_ROOM_BYTES { self.hand_on() } else { Ok(()) }
-    }
-
-    fn hand_on(&mut self) -> Result<(), PutError> {
-        if !self.shared.staging.is_empty() {
-            self.out.write(&self.shared.staging)?;
-            self.shared.staging.clear();
+impl Member {
+    fn begin(&mut self, stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        if !std::mem::replace(&mut self.has_header, true) {
+            append(stage, &HEADER)?;
         }
         Ok(())
     }
 }
 
-impl Output for Packer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.begin()?;
-        self.member.crc.update(bytes);
-        self.member.length = self.member.length.wrapping_add(bytes.len() as u32);
-        let mut compressor = self.member.compressor.take().unwrap_or_else(|| self.shared.compressor());
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            self.make_room()?;
-            let before = compressor.total_in();
-            pack(&mut compressor, rest, &mut self.shared.staging, FlushCompress::None)?;
-            let taken = (compressor.total_in() - before) as usize;
-            rest = rest.get(taken..).unwrap_or_default();
-        }
-        self.member.compressor = Some(compressor);
-        Ok(())
-    }
+fn append(stage: &mut Stage<'_, Compressors>, bytes: &[u8]) -> Result<(), PutError> {
+    make_room(stage)?;
+    stage.bytes().extend_from_slice(bytes);
+    Ok(())
+}
+
+fn make_room(stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+    if stage.bytes().capacity() - stage.bytes().len() < LEAST_ROOM_BYTES { stage.hand_on() } else { Ok(()) }
 }
 
 /// Compresses into the free part of `staging`. Fails only if the compressor's state is broken, which no input brings about.
@@ -310,66 +229,11 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::{ArrayRef, BinaryArray};
+    use crate::encode::EncodeError;
+    use crate::encode::compressed::testing::{Collected, Full, Verbatim, rows};
     use flate2::bufread::{GzDecoder, MultiGzDecoder};
     use proptest::prelude::*;
     use std::io::Read;
-    use std::sync::Arc;
-
-    /// An inner encoder for tests: writes each cell of its one binary column as it stands.
-    struct Verbatim;
-
-    impl Encode for Verbatim {
-        fn write(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut dyn Output) -> Result<(), EncodeError> {
-            let column = batch.column(0).as_any().downcast_ref::<BinaryArray>().expect("a binary column");
-            for row in rows {
-                out.write(column.value(row))?;
-            }
-            Ok(())
-        }
-        fn held_bytes(&self) -> usize {
-            7
-        }
-        fn relief_bytes(&self) -> usize {
-            0
-        }
-
-        fn relieve(&mut self, _: &mut dyn Output) -> Result<(), EncodeError> {
-            Ok(())
-        }
-        fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
-            out.write(b"end")?;
-            Ok(ObjectFacts::default())
-        }
-    }
-
-    #[derive(Default)]
-    struct Collected {
-        bytes: Vec<u8>,
-        calls: usize,
-    }
-
-    impl Output for Collected {
-        fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-            assert!(!bytes.is_empty(), "an output takes at least one byte");
-            self.bytes.extend_from_slice(bytes);
-            self.calls += 1;
-            Ok(())
-        }
-    }
-
-    struct Full;
-
-    impl Output for Full {
-        fn write(&mut self, _: &[u8]) -> Result<(), PutError> {
-            Err(PutError::Quota("no room".into()))
-        }
-    }
-
-    fn rows(cells: &[&[u8]]) -> RecordBatch {
-        let column: ArrayRef = Arc::new(BinaryArray::from_iter_values(cells));
-        RecordBatch::try_from_iter([("cell", column)]).expect("one column makes a batch")
-    }
 
     /// Gzips cells one write each, relieved after those marked.
     fn gzipped(cells: &[(Vec<u8>, bool)]) -> Vec<u8> {
@@ -379,7 +243,7 @@ mod tests {
     /// The same, with what earlier objects left behind.
     fn gzipped_after(shared: &GzipShared, cells: &[(Vec<u8>, bool)]) -> Vec<u8> {
         let mut out = Collected::default();
-        let mut gzip = wrap(Box::new(Verbatim), shared);
+        let mut gzip = wrap(Box::new(Verbatim(b"end")), shared);
         for (cell, relieved) in cells {
             if !cell.is_empty() {
                 gzip.write(&rows(&[cell]), 0..1, &mut out).expect("collected");
@@ -433,7 +297,7 @@ mod tests {
         assert_eq!(gunzipped(&member).len(), cells.iter().map(|(cell, _)| cell.len()).sum::<usize>() + 3);
 
         let mut out = Collected::default();
-        let mut gzip = wrap(Box::new(Verbatim), &GzipShared::default());
+        let mut gzip = wrap(Box::new(Verbatim(b"end")), &GzipShared::default());
         let big = text(8_000_000);
         let cells: Vec<&[u8]> = big.chunks(100).collect();
         gzip.write(&rows(&cells), 0..cells.len(), &mut out).expect("collected");
@@ -445,7 +309,7 @@ mod tests {
         let shared = GzipShared::default();
         for cells in [vec![(text(100_000), true), (text(90_000), false)], vec![(text(7), false)], vec![(text(200_000), false)]] {
             assert_eq!(gzipped_after(&shared, &cells), gzipped(&cells));
-            assert_eq!(shared.0.borrow().spare.len(), 1, "one object after another needs one compressor");
+            assert_eq!(shared.0.0.borrow().compressors.spare.len(), 1, "one object after another needs one compressor");
         }
     }
 
@@ -493,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_living_compressor_is_counted() {
-        let mut gzip = wrap(Box::new(Verbatim), &GzipShared::default());
+        let mut gzip = wrap(Box::new(Verbatim(b"end")), &GzipShared::default());
         assert_eq!(gzip.held_bytes(), 7);
         gzip.write(&rows(&[b"x"]), 0..1, &mut Collected::default()).expect("collected");
         assert_eq!(gzip.held_bytes(), 7 + COMPRESSOR_BYTES);
@@ -502,10 +366,10 @@ mod tests {
     #[test]
     fn what_a_refused_object_left_never_reaches_the_next() {
         let shared = GzipShared::default();
-        let mut refused = wrap(Box::new(Verbatim), &shared);
+        let mut refused = wrap(Box::new(Verbatim(b"end")), &shared);
         assert_eq!(refused.write(&rows(&[b"lost"]), 0..1, &mut Full), Err(EncodeError::Put(PutError::Quota("no room".into()))));
         let mut out = Collected::default();
-        wrap(Box::new(Verbatim), &shared).finish(&mut out).expect("collected");
+        wrap(Box::new(Verbatim(b"end")), &shared).finish(&mut out).expect("collected");
         assert_eq!(gunzipped(&out.bytes), b"end");
     }
 }

@@ -4,6 +4,7 @@
 //! row group, gzip and zstd a compressor. What is held is reported by [`Encode::held_bytes`], and [`Encode::relieve`] gives up as much of it as
 //! [`Encode::relief_bytes`] says.
 
+mod compressed;
 pub mod csv;
 mod encoder;
 pub mod gzip;

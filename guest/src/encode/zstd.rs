@@ -6,14 +6,11 @@
 //!
 //! No frame refers further back than [`MOST_WINDOW_LOG`] says. That bounds the memory of a compressor at any level, and that of readers.
 
-use super::{Encode, EncodeError, Output};
-use crate::host::{ObjectFacts, PutError};
+use super::Encode;
+use super::compressed::{self, Shared, Stage, Stream};
+use crate::host::PutError;
 use crate::spec::{Codec, Compression};
-use arrow_array::RecordBatch;
-use std::cell::{RefCell, RefMut};
 use std::io::{Error, Write};
-use std::ops::Range;
-use std::rc::Rc;
 use structured_zstd::encoding::{CompressionContext, CompressionLevel, CompressionParameters, LevelParameters};
 
 /// Two to this many bytes are how far back a frame refers: the window of levels 3 to 8, which higher levels have, too, here.
@@ -51,20 +48,12 @@ fn context(compression: Compression) -> Context {
 
 /// What the zstd objects of a session share. A clone shares it too.
 #[derive(Clone)]
-pub struct ZstdShared(Rc<RefCell<Shared>>);
-
-struct Shared {
-    compression: Compression,
-    /// Holds nothing between calls.
-    staging: Vec<u8>,
-    /// Kept for the next object once its own has ended: freed at once, its memory would be broken up by small allocations.
-    spare: Option<Box<Context>>,
-}
+pub struct ZstdShared(Shared<Compressors>);
 
 impl ZstdShared {
     /// Compresses at this level.
     pub fn new(compression: Compression) -> Self {
-        Self(Rc::new(RefCell::new(Shared { compression, staging: Vec::new(), spare: None })))
+        Self(Shared::new(Compressors { compression, spare: None }))
     }
 }
 
@@ -74,9 +63,15 @@ impl Default for ZstdShared {
     }
 }
 
-impl Shared {
+struct Compressors {
+    compression: Compression,
+    /// Kept for the next object once its own has ended: freed at once, its memory would be broken up by small allocations.
+    spare: Option<Box<Context>>,
+}
+
+impl Compressors {
     /// A compressor at the start of a frame, with a checksum.
-    fn context(&mut self) -> Result<Box<Context>, PutError> {
+    fn take(&mut self) -> Result<Box<Context>, PutError> {
         if let Some(context) = self.spare.take() {
             return Ok(context);
         }
@@ -88,142 +83,66 @@ impl Shared {
 
 /// Begins a stream of zstd around the text of `inner`.
 pub fn wrap(inner: Box<dyn Encode>, shared: &ZstdShared) -> Box<dyn Encode> {
-    Box::new(Zstd { inner, stream: Stream::default(), shared: shared.clone() })
+    compressed::wrap::<FrameStream>(inner, &shared.0)
 }
 
-/// Compresses what its inner encoder writes.
-struct Zstd {
-    inner: Box<dyn Encode>,
-    stream: Stream,
-    shared: ZstdShared,
-}
-
-impl Zstd {
-    /// Runs `work` with an output that compresses into `out`, and leaves nothing staged.
-    fn through(
-        &mut self,
-        out: &mut dyn Output,
-        work: impl FnOnce(&mut dyn Encode, &mut Packer<'_>) -> Result<(), EncodeError>,
-    ) -> Result<(), EncodeError> {
-        let mut packer = Packer::new(&mut self.stream, &self.shared, out);
-        let worked = work(self.inner.as_mut(), &mut packer);
-        // What came before a row that is refused is there to stay.
-        if matches!(worked, Ok(()) | Err(EncodeError::Row { .. })) {
-            packer.hand_on()?;
-        }
-        worked
-    }
-}
-
-impl Encode for Zstd {
-    fn write(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut dyn Output) -> Result<(), EncodeError> {
-        self.through(out, |inner, packer| inner.write(batch, rows, packer))
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.inner.held_bytes() + self.stream.held_bytes()
-    }
-
-    fn relief_bytes(&self) -> usize {
-        self.inner.relief_bytes() + self.stream.held_bytes()
-    }
-
-    fn relieve(&mut self, out: &mut dyn Output) -> Result<(), EncodeError> {
-        self.through(out, |inner, packer| {
-            inner.relieve(packer)?;
-            Ok(packer.end_frame()?)
-        })
-    }
-
-    fn finish(self: Box<Self>, out: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
-        let Self { inner, mut stream, shared } = *self;
-        let mut packer = Packer::new(&mut stream, &shared, out);
-        inner.finish(&mut packer)?;
-        packer.end()?;
-        packer.hand_on()?;
-        // Offsets within what is compressed are none of the object's.
-        Ok(ObjectFacts::default())
-    }
-}
-
-/// What the stream of an object has come to.
+/// What the frames of an object have come to.
 #[derive(Default)]
-struct Stream {
+struct FrameStream {
     /// Absent between frames.
     context: Option<Box<Context>>,
     has_frame: bool,
 }
 
-impl Stream {
+impl Stream for FrameStream {
+    type Compressors = Compressors;
+
+    const STAGING_BYTES: usize = STAGING_BYTES + STEP_BYTES;
+
     fn held_bytes(&self) -> usize {
         self.context.as_ref().map_or(0, |context| context.heap_size() + size_of::<Context>())
     }
-}
 
-/// One call's view of a stream: takes text, stages compressed bytes, hands them on.
-struct Packer<'a> {
-    stream: &'a mut Stream,
-    shared: RefMut<'a, Shared>,
-    out: &'a mut dyn Output,
-}
-
-impl<'a> Packer<'a> {
-    fn new(stream: &'a mut Stream, shared: &'a ZstdShared, out: &'a mut dyn Output) -> Self {
-        let mut shared = shared.0.borrow_mut();
-        // An object that failed may have left bytes behind.
-        shared.staging.clear();
-        shared.staging.reserve(STAGING_BYTES + STEP_BYTES);
-        Self { stream, shared, out }
+    fn write(&mut self, text: &[u8], stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        self.begin(stage)?;
+        for step in text.chunks(STEP_BYTES) {
+            if let Some(context) = &mut self.context {
+                write_all(context, stage.bytes(), step).map_err(failed)?;
+            }
+            make_room(stage)?;
+        }
+        Ok(())
     }
 
     /// Ends the frame, if there is one, and gives the compressor up.
-    fn end_frame(&mut self) -> Result<(), PutError> {
-        let Some(mut context) = self.stream.context.take() else { return Ok(()) };
-        context.finish_frame(&mut self.shared.staging).map_err(failed)?;
-        self.shared.spare = Some(context);
-        self.make_room()
+    fn suspend(&mut self, stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        let Some(mut context) = self.context.take() else { return Ok(()) };
+        context.finish_frame(stage.bytes()).map_err(failed)?;
+        stage.compressors().spare = Some(context);
+        make_room(stage)
     }
 
     /// Ends the stream; one without text is a frame without content.
-    fn end(&mut self) -> Result<(), PutError> {
-        if !self.stream.has_frame {
-            self.begin()?;
+    fn end(&mut self, stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        if !self.has_frame {
+            self.begin(stage)?;
         }
-        self.end_frame()
+        self.suspend(stage)
     }
+}
 
-    fn begin(&mut self) -> Result<(), PutError> {
-        if self.stream.context.is_none() {
-            self.stream.context = Some(self.shared.context()?);
-            self.stream.has_frame = true;
-        }
-        Ok(())
-    }
-
-    fn make_room(&mut self) -> Result<(), PutError> {
-        if self.shared.staging.len() >= STAGING_BYTES { self.hand_on() } else { Ok(()) }
-    }
-
-    fn hand_on(&mut self) -> Result<(), PutError> {
-        if !self.shared.staging.is_empty() {
-            self.out.write(&self.shared.staging)?;
-            self.shared.staging.clear();
+impl FrameStream {
+    fn begin(&mut self, stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+        if self.context.is_none() {
+            self.context = Some(stage.compressors().take()?);
+            self.has_frame = true;
         }
         Ok(())
     }
 }
 
-impl Output for Packer<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.begin()?;
-        for step in bytes.chunks(STEP_BYTES) {
-            if let Some(context) = &mut self.stream.context {
-                write_all(context, &mut self.shared.staging, step).map_err(failed)?;
-            }
-            self.make_room()?;
-        }
-        Ok(())
-    }
+fn make_room(stage: &mut Stage<'_, Compressors>) -> Result<(), PutError> {
+    if stage.bytes().len() >= STAGING_BYTES { stage.hand_on() } else { Ok(()) }
 }
 
 /// Compresses all of `bytes` into `out`.
@@ -265,75 +184,21 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::{ArrayRef, BinaryArray};
+    use crate::encode::compressed::testing::{Collected, Full, Verbatim, rows};
     use proptest::prelude::*;
     use std::io::Read;
-    use std::sync::Arc;
 
     /// Memory of a compressor at the highest level, with all of a window behind it.
     const MOST_CONTEXT_BYTES: usize = 40 << 20;
-
-    /// An inner encoder for tests: writes each cell of its one binary column as it stands.
-    struct Verbatim;
-
-    impl Encode for Verbatim {
-        fn write(&mut self, batch: &RecordBatch, rows: Range<usize>, out: &mut dyn Output) -> Result<(), EncodeError> {
-            let column = batch.column(0).as_any().downcast_ref::<BinaryArray>().expect("a binary column");
-            for row in rows {
-                out.write(column.value(row))?;
-            }
-            Ok(())
-        }
-        fn held_bytes(&self) -> usize {
-            7
-        }
-        fn relief_bytes(&self) -> usize {
-            0
-        }
-        fn relieve(&mut self, _: &mut dyn Output) -> Result<(), EncodeError> {
-            Ok(())
-        }
-        fn finish(self: Box<Self>, _: &mut dyn Output) -> Result<ObjectFacts, EncodeError> {
-            Ok(ObjectFacts::default())
-        }
-    }
-
-    #[derive(Default)]
-    struct Collected {
-        bytes: Vec<u8>,
-        calls: usize,
-    }
-
-    impl Output for Collected {
-        fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-            assert!(!bytes.is_empty(), "an output takes at least one byte");
-            self.bytes.extend_from_slice(bytes);
-            self.calls += 1;
-            Ok(())
-        }
-    }
-
-    struct Full;
-
-    impl Output for Full {
-        fn write(&mut self, _: &[u8]) -> Result<(), PutError> {
-            Err(PutError::Quota("no room".into()))
-        }
-    }
 
     fn shared(level: u8) -> ZstdShared {
         ZstdShared::new(Compression::new(Codec::Zstd, level).expect("a level"))
     }
 
-    fn rows(cells: &[&[u8]]) -> RecordBatch {
-        let column: ArrayRef = Arc::new(BinaryArray::from_iter_values(cells));
-        RecordBatch::try_from_iter([("cell", column)]).expect("one column makes a batch")
-    }
-
     /// Compresses cells one write each, relieved after those marked.
     fn packed(shared: &ZstdShared, cells: &[(&[u8], bool)]) -> Vec<u8> {
         let mut out = Collected::default();
-        let mut zstd = wrap(Box::new(Verbatim), shared);
+        let mut zstd = wrap(Box::new(Verbatim(b"")), shared);
         for (cell, relieved) in cells {
             if !cell.is_empty() {
                 zstd.write(&rows(&[cell]), 0..1, &mut out).expect("collected");
@@ -471,7 +336,7 @@ mod tests {
         for level in 1..=Codec::Zstd.most() {
             let shared = shared(level);
             let mut out = Collected::default();
-            let mut zstd = wrap(Box::new(Verbatim), &shared);
+            let mut zstd = wrap(Box::new(Verbatim(b"")), &shared);
             zstd.write(&rows(&[&text]), 0..1, &mut out).expect("collected");
             assert!((1..MOST_CONTEXT_BYTES).contains(&zstd.held_bytes()), "level {level}: {} bytes", zstd.held_bytes());
             zstd.finish(&mut out).expect("collected");
@@ -487,7 +352,7 @@ mod tests {
         let big = text(8_000_000);
         let cells: Vec<&[u8]> = big.chunks(100).collect();
         let mut out = Collected::default();
-        let mut zstd = wrap(Box::new(Verbatim), &ZstdShared::default());
+        let mut zstd = wrap(Box::new(Verbatim(b"")), &ZstdShared::default());
         zstd.write(&rows(&cells), 0..cells.len(), &mut out).expect("collected");
         assert!(out.calls <= 2 + out.bytes.len() / STAGING_BYTES, "{} calls for {} bytes", out.calls, out.bytes.len());
     }
@@ -495,7 +360,7 @@ mod tests {
     #[test]
     fn what_a_refused_object_left_never_reaches_the_next() {
         let shared = ZstdShared::default();
-        let mut refused = wrap(Box::new(Verbatim), &shared);
+        let mut refused = wrap(Box::new(Verbatim(b"")), &shared);
         refused.write(&rows(&[&noise(300_000)]), 0..1, &mut Full).expect_err("refused");
         drop(refused);
         assert_eq!(unpacked(&packed(&shared, &[(b"kept", false)])), b"kept");

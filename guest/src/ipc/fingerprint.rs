@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 use std::fmt::Write as _;
 
 /// The CRC32 of the columns' names, types, nullability and extension types, in their order. Other metadata does not count.
-pub(super) fn of(schema: &Schema) -> u32 {
+pub(super) fn of_schema(schema: &Schema) -> u32 {
     let mut text = String::new();
     push_fields(&mut text, schema.fields().iter().map(AsRef::as_ref));
     crc32fast::hash(text.as_bytes())
@@ -140,10 +140,10 @@ mod tests {
             schema(vec![plain().with_data_type(DataType::Struct(vec![plain()].into()))]),
             schema(vec![plain().with_data_type(DataType::new_list(DataType::Int64, true))]),
         ];
-        assert_eq!(all.iter().map(of).collect::<BTreeSet<_>>().len(), all.len());
+        assert_eq!(all.iter().map(of_schema).collect::<BTreeSet<_>>().len(), all.len());
         let noted = plain().with_metadata(HashMap::from([("note".to_owned(), "x".to_owned())]));
-        assert_eq!(of(&schema(vec![noted])), of(&all[1]));
+        assert_eq!(of_schema(&schema(vec![noted])), of_schema(&all[1]));
         // In keys that exist: it must not change.
-        assert_eq!(format!("{:08x}", of(&all[1])), "9588937f");
+        assert_eq!(format!("{:08x}", of_schema(&all[1])), "9588937f");
     }
 }

@@ -31,7 +31,7 @@ pub struct TableSchema {
 impl TableSchema {
     /// A short name of its columns: names, types, nullability, extension types. Equal in every version.
     pub fn fingerprint(&self) -> u32 {
-        fingerprint::of(&self.logical)
+        fingerprint::of_schema(&self.logical)
     }
 }
 

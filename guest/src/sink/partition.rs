@@ -48,7 +48,7 @@ impl Places {
     }
 
     /// The place of a row.
-    pub(super) fn of(&self, row: usize) -> usize {
+    pub(super) fn place(&self, row: usize) -> usize {
         self.start + self.order.as_ref().map_or(row, |order| order.values().get(row).map_or(row, |place| *place as usize))
     }
 
@@ -56,7 +56,7 @@ impl Places {
     pub(super) fn taken(&self, rows: &UInt32Array) -> Self {
         let order = match &self.order {
             None => rows.clone(),
-            Some(_) => rows.values().iter().map(|row| (self.of(*row as usize) - self.start) as u32).collect(),
+            Some(_) => rows.values().iter().map(|row| (self.place(*row as usize) - self.start) as u32).collect(),
         };
         Self { start: self.start, order: Some(order) }
     }

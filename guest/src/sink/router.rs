@@ -74,7 +74,7 @@ pub(super) struct Route {
     pub(super) missing: Option<String>,
     /// What is written of the columns, where it is not all of them.
     kept: Option<(Rc<TableSchema>, Vec<usize>)>,
-    /// Are rows told that have no key? Else there is an error.
+    /// Are rows without a key returned? Else there is an error.
     tells_unkeyed: bool,
 }
 
@@ -133,7 +133,7 @@ impl Route {
                 route.columns.push(None);
                 continue;
             };
-            let kind = ValueKind::of(column)?;
+            let kind = ValueKind::from_field(column)?;
             if !is_possible(&kind, field.part) {
                 let possible = match field.part {
                     Part::Value => "text, integers, decimals, booleans, dates, times, timestamps, UUIDs and network addresses are possible",
@@ -197,7 +197,7 @@ impl Route {
             Some((_, columns)) => batch.project(columns).map_err(unexpected)?,
             None => batch.clone(),
         };
-        let groups = Groups::of(&codes, count);
+        let groups = Groups::from_codes(&codes, count);
         if let [_] = groups.sizes.as_slice() {
             return each(Divided::Rows(Routed { partition: groups.partition(&codes, 0), batch: written, rows: 0..count, places, bytes }));
         }
@@ -233,7 +233,7 @@ impl Route {
             }
             // The first column is to blame.
             rows.retain(|row| has_key.get_mut(*row).is_some_and(std::mem::take));
-            rows.iter_mut().for_each(|row| *row = places.of(*row));
+            rows.iter_mut().for_each(|row| *row = places.place(*row));
             each(Divided::Unkeyed(Unkeyed { column, reason: format!("`path` takes it into keys: {reason}"), rows }))?;
         }
         let keyed: UInt32Array = (0_u32..).zip(&has_key).filter(|(_, has_key)| **has_key).map(|(row, _)| row).collect();
@@ -306,7 +306,7 @@ impl Numbering {
         (self.values.len() - 1) as u32
     }
 
-    fn of_null(&mut self) -> u32 {
+    fn null_code(&mut self) -> u32 {
         match self.null {
             Some(code) => code,
             None => {
@@ -317,9 +317,9 @@ impl Numbering {
     }
 
     /// An empty text has the folder of nulls, as in Hive: no reader could tell them apart.
-    fn of_text(&mut self, text: &str) -> u32 {
+    fn text_code(&mut self, text: &str) -> u32 {
         if text.is_empty() {
-            return self.of_null();
+            return self.null_code();
         }
         if let Some(code) = self.by_text.get(text) {
             return *code;
@@ -352,7 +352,7 @@ impl RouteColumn {
         let (mut text, mut before, mut code) = (Vec::new(), Vec::new(), None);
         for row in 0..array.len() {
             if reader.is_null(row) {
-                of_rows.push(numbering.of_null());
+                of_rows.push(numbering.null_code());
                 continue;
             }
             text.clear();
@@ -369,7 +369,7 @@ impl RouteColumn {
                         of_rows.push(0);
                         continue;
                     };
-                    let number = numbering.of_text(valid);
+                    let number = numbering.text_code(valid);
                     std::mem::swap(&mut text, &mut before);
                     *code.insert(number)
                 }
@@ -440,7 +440,7 @@ fn codes_of_minutes(count: usize, nulls: Option<&NullBuffer>, part: Part, minute
     let mut of_rows = Vec::with_capacity(count);
     for row in 0..count {
         if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-            of_rows.push(numbering.of_null());
+            of_rows.push(numbering.null_code());
             continue;
         }
         let span_number = minute(row).div_euclid(span);
@@ -448,7 +448,7 @@ fn codes_of_minutes(count: usize, nulls: Option<&NullBuffer>, part: Part, minute
             Some((of, code)) if of == span_number => code,
             _ => match by_span.entry(span_number) {
                 Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => *new.insert(numbering.of_text(&text(span_number))),
+                Entry::Vacant(new) => *new.insert(numbering.text_code(&text(span_number))),
             },
         };
         last = Some((span_number, code));
@@ -468,7 +468,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn of(codes: &[Codes], count: usize) -> Self {
+    fn from_codes(codes: &[Codes], count: usize) -> Self {
         let mut of_rows: Vec<u32> = Vec::new();
         let mut groups = 1;
         for column in codes.iter().filter(|column| column.values.len() > 1) {

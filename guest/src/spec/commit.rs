@@ -148,10 +148,10 @@ impl Commit {
 
     /// The rules across fields.
     fn check(&self, raw: &RawSpec, path: Option<&PathTemplate>, sync: &SyncContext, problems: &mut Vec<SpecProblem>) {
-        let of_path = |question: fn(&PathTemplate) -> bool| path.is_some_and(question);
+        let path_has = |question: fn(&PathTemplate) -> bool| path.is_some_and(question);
         let manifest = self.manifest.as_ref().map(|manifest| &manifest.path);
         let id_is_wanted =
-            of_path(PathTemplate::has_commit_id) || manifest.is_some_and(PathTemplate::has_commit_id) || is_in_quarantine(raw);
+            path_has(PathTemplate::has_commit_id) || manifest.is_some_and(PathTemplate::has_commit_id) || is_in_quarantine(raw);
         let who = match (self.create_only, self.deferred) {
             (Some(_), _) => Some("`delivery: exactly_once`"),
             (None, true) => Some("`visibility: on_commit`"),
@@ -175,12 +175,12 @@ impl Commit {
         if !self.replay {
             return;
         }
-        if of_path(PathTemplate::has_uuid) {
+        if path_has(PathTemplate::has_uuid) {
             let message =
                 "`path` should contain {{SEQ}} instead of {{UUID}} with `delivery: exactly_once`: another attempt must have the same keys";
             refuse(problems, "path", message);
         }
-        if of_path(PathTemplate::has_clock) && self.time.is_none() {
+        if path_has(PathTemplate::has_clock) && self.time.is_none() {
             let message = "`commit.time` is required with `delivery: exactly_once` and a clock placeholder in `path`: another attempt must have \
                            the same keys";
             refuse(problems, "commit.time", message);

@@ -59,17 +59,17 @@ impl FormatFacts {
     }
 
     /// What `{{FORMAT}}` stands for, if the key is to tell how the object is compressed.
-    pub fn extension(&self, told: Option<Codec>) -> &'static str {
-        match (told, self.compressed) {
+    pub fn extension(&self, codec_in_names: Option<Codec>) -> &'static str {
+        match (codec_in_names, self.compressed) {
             (Some(Codec::Gzip), Some(extensions)) => extensions.gzip,
             (Some(Codec::Zstd), Some(extensions)) => extensions.zstd,
             _ => self.extension,
         }
     }
 
-    /// The `Content-Type` of its objects, unless the spec names another; `told` as for [`FormatFacts::extension`].
-    pub fn content_type(&self, told: Option<Codec>) -> &'static str {
-        told.map_or(self.content_type, Codec::content_type)
+    /// The `Content-Type` of its objects, unless the spec names another; `codec_in_names` as for [`FormatFacts::extension`].
+    pub fn content_type(&self, codec_in_names: Option<Codec>) -> &'static str {
+        codec_in_names.map_or(self.content_type, Codec::content_type)
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Settings {
     pub format: Format,
     /// Around the objects, if anything.
     pub compression: Option<Compression>,
-    /// Is that told by `Content-Encoding`? Then neither key nor `Content-Type` tell it.
+    /// Does `Content-Encoding` say so? Then neither key nor `Content-Type` does.
     pub is_content_encoded: bool,
     /// When an object ends.
     pub rotation: Rotation,

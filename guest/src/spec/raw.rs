@@ -104,10 +104,10 @@ const CLEAN_PATH: &str = {
     r"^([^/\x00-\x1f\x7f-\x9f]*[^/.\x00-\x1f\x7f-\x9f]/)*([^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.[^/.\x00-\x1f\x7f-\x9f][^/\x00-\x1f\x7f-\x9f]*|\.\.[^/\x00-\x1f\x7f-\x9f]+)$"
 };
 
-/// What tags are made of, as far as a pattern can say that every validator knows. Keys of AWS are told by the reader.
+/// What tags are made of, as far as a pattern can say that every validator knows. Keys of AWS are refused by the reader.
 const TAG: &str = r##"^[^\x00-\x1f\x7f-\x9f!"#$%&'()*,;<>?\[\\\]^`{|}~]*$"##;
 
-/// The same with placeholders between. What they stand for is told by the reader.
+/// The same with placeholders between. What they stand for is checked by the reader.
 const TAG_VALUE: &str = concat!(
     r##"^([^\x00-\x1f\x7f-\x9f!"#$%&'()*,;<>?\[\\\]^`{|}~]|"##,
     r"\{\{(TABLE|TABLE_HYPHEN|FORMAT|SYNC_ID|COMMIT_ID|SHARD|YEAR|MONTH|DAY|HOUR|MINUTE)\}\})*$"
@@ -116,7 +116,7 @@ const TAG_VALUE: &str = concat!(
 /// Characters of the value of a tag as written: what a placeholder stands for may be shorter than its name.
 const MAX_WRITTEN_TAG_VALUE_CHARACTERS: usize = 4 * MAX_TAG_VALUE_CHARACTERS;
 
-/// A name and a value of user metadata. A name of ours is told by the reader.
+/// A name and a value of user metadata. A name of ours is refused by the reader.
 const METADATA_NAME: &str = r"^[a-z0-9!#$%&'*+.^_`|~-]+$";
 const METADATA_VALUE: &str = r"^[!-~]([ -~]*[!-~])?$";
 

@@ -109,7 +109,7 @@ fn checked(
     warnings: Vec<SpecProblem>,
 ) -> Option<Spec> {
     let format = format?;
-    let told = codec_in_names(raw, compression);
+    let codec_in_names = codec_in_names(raw, compression);
     let path = complete_path(template?, &format, raw.no_rotate.is_true())?;
     Some(Spec {
         target: Target::from_raw(raw)?,
@@ -118,7 +118,7 @@ fn checked(
             rotation: if path.tells_objects_apart() { batching.limits(commit.replay) } else { Rotation::Never },
             path,
             sync_id,
-            content_type: raw.content_type.text().unwrap_or_else(|| format.facts().content_type(told).to_owned()),
+            content_type: raw.content_type.text().unwrap_or_else(|| format.facts().content_type(codec_in_names).to_owned()),
             format,
             compression,
             is_content_encoded: is_content_encoded(raw),

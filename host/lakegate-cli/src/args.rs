@@ -150,7 +150,7 @@ impl ResourceArgs {
     /// The component is refused, or this machine cannot run it.
     pub fn runtime(&self) -> Result<Arc<Runtime>, CliError> {
         let Some(file) = &self.component else { return Ok(Runtime::new()?) };
-        let made = Compiler::of_this_program().and_then(|compiler| Runtime::from_file(file, limits::MAX_CALL_CPU, &compiler));
+        let made = Compiler::for_this_program().and_then(|compiler| Runtime::from_file(file, limits::MAX_CALL_CPU, &compiler));
         made.map_err(|error| CliError::new((&error).into(), format!("--component {}: {error}", file.display())))
     }
 

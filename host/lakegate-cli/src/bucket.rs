@@ -49,7 +49,7 @@ impl Bucket {
             return Err(format!("{url} is in another bucket than {}", self.name));
         }
         let key = ObjectKey::parse(key).map_err(|error| error.to_string())?;
-        Policy::of_user().authorize_read(key).map_err(|denied| denied.message)
+        Policy::for_user().authorize_read(key).map_err(|denied| denied.message)
     }
 }
 

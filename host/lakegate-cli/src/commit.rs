@@ -48,7 +48,7 @@ pub(crate) async fn run(args: CommitArgs) -> Result<Exit, CliError> {
     if json {
         data(&summary.json()?)?;
     }
-    Ok(Exit::of_report(&report))
+    Ok(Exit::from_report(&report))
 }
 
 async fn resume(args: CommitArgs) -> Result<WriteReport, CliError> {

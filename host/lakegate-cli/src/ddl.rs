@@ -90,7 +90,7 @@ async fn tables(mut args: DdlArgs, console: Console) -> Result<Vec<Table>, CliEr
     if args.target.to.is_some() || args.target.spec.is_some() {
         // A store in a folder would be made by looking at it.
         args.machine.local = None;
-        return of_files(&args).await;
+        return from_files(&args).await;
     }
     let is_manifest: Vec<bool> = args.inputs.iter().map(|input| manifest::is_one(input)).collect();
     if is_manifest.iter().all(|is| *is) {
@@ -100,7 +100,7 @@ async fn tables(mut args: DdlArgs, console: Console) -> Result<Vec<Table>, CliEr
         return Err(CliError::new(Exit::Usage, "either manifests or configurations: give one kind at a time"));
     }
     args.machine.local = None;
-    of_configurations(&args, console).await
+    from_configurations(&args, console).await
 }
 
 /// What a path is checked in: a commit and a time are as good as another.
@@ -108,7 +108,7 @@ fn any_commit(repeatable: bool) -> SyncContext {
     SyncContext { sync_id: "ddl".to_owned(), commit_id: "ddl".to_owned(), commit_time: repeatable.then_some(0), repeatable, shard: None }
 }
 
-async fn of_files(args: &DdlArgs) -> Result<Vec<Table>, CliError> {
+async fn from_files(args: &DdlArgs) -> Result<Vec<Table>, CliError> {
     let spec = args.target.spec_json(false, |name| std::env::var(name).ok())?;
     let place = Place::new(&destination(args).await?, &spec, any_commit(true)).await?;
     let inputs = resolve(&args.inputs, args.table.as_deref(), HivePartitioning::Auto)?;
@@ -123,13 +123,13 @@ async fn of_files(args: &DdlArgs) -> Result<Vec<Table>, CliError> {
     MessageReader::schemas(&inputs, &options)?.iter().map(|ipc| place.table(ipc)).collect()
 }
 
-async fn of_configurations(args: &DdlArgs, console: Console) -> Result<Vec<Table>, CliError> {
+async fn from_configurations(args: &DdlArgs, console: Console) -> Result<Vec<Table>, CliError> {
     if args.table.is_some() || !args.columns.is_empty() || args.input_format.is_some() || args.delimiter.is_some() {
         let problem = "--table, --column, --input-format and --delimiter are for files, with --to or --spec";
         return Err(CliError::new(Exit::Usage, problem));
     }
     let files: Vec<PathBuf> = args.inputs.iter().map(PathBuf::from).collect();
-    let config = Config::load(&files, Required::Sync, &Surroundings::of_process())?;
+    let config = Config::load(&files, Required::Sync, &Surroundings::from_process())?;
     let destination = destination(args).await?;
     let mut tables: Vec<Table> = Vec::new();
     let mut known = BTreeSet::new();
@@ -193,7 +193,7 @@ struct Place {
 impl Place {
     async fn new(destination: &Destination, spec: &str, sync: SyncContext) -> Result<Self, CliError> {
         destination.configure(spec, sync.clone()).await?;
-        let path = SpecText::of(destination, spec, sync).await?.key;
+        let path = SpecText::accepted(destination, spec, sync).await?.key;
         let fields: Map<String, Value> = serde_json::from_str(spec).unwrap_or_default();
         Ok(Self { path, written: Written::new(&fields) })
     }
@@ -202,7 +202,7 @@ impl Place {
         let schema: Schema = schema_of(ipc)?;
         let name = table_of(ipc)?;
         let Written { bucket, format, extension, is_compressed, names_compression, null_name, keep_columns } = self.written.clone();
-        let layout = Layout::of_path(&self.path, &Names { table: &name, extension: &extension });
+        let layout = Layout::from_path(&self.path, &Names { table: &name, extension: &extension });
         let layout = layout.map_err(|problem| CliError::new(Exit::Spec, problem))?;
         let is_at_the_end = self.path.ends_with("{{FORMAT}}") || self.path.ends_with(&extension);
         let hides_compression = is_compressed && !(names_compression && is_at_the_end);

@@ -38,7 +38,7 @@ impl FinishedWrite {
     /// The exit code of the write.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Store(report) => Exit::of_report(report),
+            Self::Store(report) => Exit::from_report(report),
             Self::Plugin { .. } => Exit::Done,
         }
     }
@@ -235,8 +235,7 @@ pub(crate) async fn finish_store(write: Write, interrupted: &CancellationToken) 
             // Even finished objects are given up if the store has not confirmed them: an interrupt does not wait for the store.
             let failed = ledger.failures();
             halt.now();
-            finishing.await;
-            Err((interruption(), ledger.landed(&failed)))
+            Err((interruption(), finishing.await.landed(&failed)))
         }
     }
 }

@@ -36,7 +36,7 @@ impl Exit {
     }
 
     /// The exit code of a write: success, or the highest code of its tables.
-    pub fn of_report(report: &WriteReport) -> Self {
+    pub fn from_report(report: &WriteReport) -> Self {
         report.failures().map(|(_, failure)| Self::from(failure.class)).max().unwrap_or(Self::Done)
     }
 }
@@ -217,7 +217,7 @@ mod tests {
             (vec![Some(Denied), Some(Storage)], Exit::Storage),
             (vec![Some(Data), Some(Storage), None], Exit::Input),
         ] {
-            assert_eq!(Exit::of_report(&report(&classes)), exit, "{classes:?}");
+            assert_eq!(Exit::from_report(&report(&classes)), exit, "{classes:?}");
         }
     }
 

@@ -95,7 +95,7 @@ impl Problem {
     }
 
     /// A problem of the documents themselves, found before their specs are checked.
-    fn of_document(problem: ConfigProblem) -> Self {
+    fn from_document(problem: ConfigProblem) -> Self {
         let ConfigProblem { origin, field, message } = problem;
         let message = if field.is_empty() { message } else { format!("`{field}`: {message}") };
         Self::new(origin.map(|origin| origin.to_string()).unwrap_or_default(), field, message)
@@ -154,7 +154,7 @@ async fn check(args: &ConfigurationArgs, problems: &mut Vec<Problem>) -> Result<
     let documents = match documents(args, &interrupted).await? {
         Ok(documents) => documents,
         Err(Unreadable::Config(ConfigErrors(found))) => {
-            problems.extend(found.into_iter().map(Problem::of_document));
+            problems.extend(found.into_iter().map(Problem::from_document));
             return Ok(0);
         }
         Err(Unreadable::File(error)) => return Err(error),

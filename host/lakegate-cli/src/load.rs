@@ -177,7 +177,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
         Err(error) => (None, Err(error)),
     };
     let (summary, ended) = match loaded {
-        Ok(Loaded { report, skipped }) => (Summary::new(&report, started.elapsed()).without(&skipped), Ok(Exit::of_report(&report))),
+        Ok(Loaded { report, skipped }) => (Summary::new(&report, started.elapsed()).without(&skipped), Ok(Exit::from_report(&report))),
         Err(error) => (Summary::ended_early(error.exit, &error.message, &landed, started.elapsed()), Err(error)),
     };
     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));

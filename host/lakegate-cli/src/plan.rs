@@ -34,7 +34,7 @@ use warnings::{Facts, warnings};
 #[derive(Debug, Clone, clap::Args)]
 #[command(group(ArgGroup::new(PLACE).args(DESTINATION)), mut_args(as_of_plan), after_long_help = EXAMPLES)]
 pub struct PlanArgs {
-    /// What a load would be told.
+    /// The options of a load.
     #[command(flatten)]
     pub load: LoadArgs,
     /// Of a sync: one of M equal shares of each source.
@@ -186,7 +186,7 @@ fn subjects(args: &PlanArgs, console: Console) -> Result<Vec<Subject>, CliError>
     }
     let files: Vec<PathBuf> = inputs.iter().map(PathBuf::from).collect();
     console.say(&format!("Loading spec(s) from {}", inputs.join(", ")));
-    let config = Config::load(&files, Required::Sync, &Surroundings::of_process())?;
+    let config = Config::load(&files, Required::Sync, &Surroundings::from_process())?;
     let sync_id = sync_id()?;
     let mut subjects = Vec::new();
     for source in &config.sources {
@@ -270,7 +270,7 @@ impl<'a> Planner<'a> {
             // Its keys are its own.
             return Ok(SpecText::default());
         }
-        SpecText::of(destination, &subject.spec, subject.sync.clone()).await
+        SpecText::accepted(destination, &subject.spec, subject.sync.clone()).await
     }
 
     /// What would be written; [`None`] if only the source knows.

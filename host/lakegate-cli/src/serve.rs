@@ -76,7 +76,7 @@ pub struct TenantsArgs {
 }
 
 /// Serves until SIGINT or SIGTERM. `make` compiles the component on a separate thread while the server already listens; the writes of its destination
-/// are told to the observer that it gets.
+/// are reported to the observer that it gets.
 ///
 /// `unknown` are the flags that [`tolerate`] removed.
 ///

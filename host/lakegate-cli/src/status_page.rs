@@ -276,7 +276,7 @@ mod tests {
 
     fn watch() -> StatusPage {
         let tenant = Arc::new(Tenant::new("acme", Grant::default()));
-        let policy = Policy::of_tenant(tenant.clone());
+        let policy = Policy::for_tenant(tenant.clone());
         policy.audit_object("k", 2_500_000, 7, std::future::pending()).now_or_never().expect("there is room");
         policy.audit_denial(&Denied::new("key_prefixes", "the key \"<script>&\" is outside"), None);
         tenant.metrics.put(std::time::Duration::from_millis(30));

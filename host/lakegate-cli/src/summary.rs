@@ -102,7 +102,7 @@ impl Summary {
     /// The summary of a write that ended regularly.
     pub(crate) fn new(report: &WriteReport, elapsed: Duration) -> Self {
         let tables: Vec<Table> = report.tables.iter().map(Table::new).collect();
-        let exit = Exit::of_report(report);
+        let exit = Exit::from_report(report);
         Self {
             ok: exit == Exit::Done,
             exit_code: exit.code(),

@@ -204,7 +204,7 @@ fn plan(config: &Config, inputs: Vec<Vec<Input>>) -> Result<Vec<Step<'_>>, CliEr
 pub(super) fn loaded(configs: &[PathBuf], console: Console) -> Result<Config, CliError> {
     let names: Vec<String> = configs.iter().map(|path| path.display().to_string()).collect();
     console.say(&format!("Loading spec(s) from {}", names.join(", ")));
-    Ok(Config::load(configs, Required::Sync, &Surroundings::of_process())?)
+    Ok(Config::load(configs, Required::Sync, &Surroundings::from_process())?)
 }
 
 async fn all(plan: &[Step<'_>], run: &Run, syncs: &mut Vec<serde_json::Value>) -> Result<Exit, CliError> {

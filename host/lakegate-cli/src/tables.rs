@@ -57,7 +57,7 @@ pub(crate) async fn run(mut args: TablesArgs) -> Result<Exit, CliError> {
     let sync_id = args.cloudquery.sync_id()?;
     let interrupted = interrupt::listen()?;
     let configs = args.configs.clone();
-    let config = interrupt::unless(&interrupted, async move { Ok(Config::load(&configs, Required::Any, &Surroundings::of_process())?) });
+    let config = interrupt::unless(&interrupted, async move { Ok(Config::load(&configs, Required::Any, &Surroundings::from_process())?) });
     let config = config.await?;
     if config.sources.is_empty() {
         return Err(CliError::new(Exit::Spec, "there is no source; expected at least one document with `kind: source`"));

@@ -54,7 +54,7 @@ impl StoreArgs {
     }
 }
 
-/// What stores are told of each object. The names are those of the AWS CLI where it has any.
+/// Headers of each object. The names are those of the AWS CLI where it has any.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Headers of objects")]
 pub struct HeaderArgs {
@@ -274,7 +274,7 @@ pub struct Target {
     /// Leave the rows themselves out there, and write where they were and why alone.
     #[arg(long, requires = "quarantine")]
     pub quarantine_without_rows: bool,
-    /// What stores are told of each object.
+    /// Headers of each object.
     #[command(flatten)]
     pub headers: HeaderArgs,
 }
@@ -435,7 +435,7 @@ pub(crate) fn read_documents(files: &[PathBuf]) -> Result<Documents, Unreadable>
     let config = if documents.is_empty() {
         Config { sources: Vec::new(), destinations: Vec::new() }
     } else {
-        Config::load(&documents, Required::Any, &Surroundings::of_process()).map_err(Unreadable::Config)?
+        Config::load(&documents, Required::Any, &Surroundings::from_process()).map_err(Unreadable::Config)?
     };
     let ours = config.destinations.iter().filter(|destination| destination.plugin == DestinationPlugin::S3);
     specs.extend(ours.map(|destination| NamedSpec { name: destination.name.clone(), json: destination.spec.to_string() }));

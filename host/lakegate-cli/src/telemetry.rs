@@ -25,7 +25,7 @@ impl TelemetryArgs {
     /// Begins to send, if that is asked for. `command` is the name of the span above all writes of the process.
     ///
     /// # Errors
-    /// The endpoint of the command line is none. What is wrong in the environment is only told: it may be meant for other programs.
+    /// The endpoint of the command line is none. What is wrong in the environment is only a warning: it may be meant for other programs.
     pub(crate) fn start(&self, command: Option<&'static str>) -> Result<Option<Telemetry>, CliError> {
         let settings = match Settings::new(self.otel_endpoint.as_deref(), self.otel_endpoint_insecure, |name| std::env::var(name).ok()) {
             Ok(Some(settings)) => settings,

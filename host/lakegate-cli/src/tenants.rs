@@ -119,7 +119,7 @@ fn loaded(file: &Path, text: &str) -> Result<Loaded, CliError> {
 }
 
 fn parse(text: &str) -> Result<Vec<TenantEntry>, Vec<String>> {
-    let file: File = toml::from_str(text).map_err(|error| vec![said_of(text, &error)])?;
+    let file: File = toml::from_str(text).map_err(|error| vec![located(text, &error)])?;
     let mut fields = losses::fields(text);
     let mut problems = Vec::new();
     if file.tenants.is_empty() {
@@ -142,7 +142,7 @@ fn parse(text: &str) -> Result<Vec<TenantEntry>, Vec<String>> {
 }
 
 /// Formats an error with its line number but not the line itself, which may hold a secret.
-fn said_of(text: &str, error: &toml::de::Error) -> String {
+fn located(text: &str, error: &toml::de::Error) -> String {
     let message = unquoted(error.message().trim_end());
     match error.span().and_then(|span| text.as_bytes().get(..span.start)) {
         Some(before) => format!("line {}: {message}", before.iter().filter(|byte| **byte == b'\n').count() + 1),

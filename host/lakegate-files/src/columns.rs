@@ -60,7 +60,7 @@ impl ColumnType {
     }
 
     /// The column type of an Arrow field; [`None`] if text cannot have that type.
-    pub(crate) fn of_field(field: &Field) -> Option<Self> {
+    pub(crate) fn from_field(field: &Field) -> Option<Self> {
         let described = match field.data_type() {
             DataType::Boolean => Self::Bool,
             // A float32 rounds nearly all numbers, which was not requested here.
@@ -245,11 +245,11 @@ mod tests {
     fn a_type_is_known_by_its_field() {
         for name in TYPE_NAMES.replace("P,S", "7;2").split(", ").filter(|name| *name != "float32") {
             let column_type: ColumnType = name.replace(';', ",").parse().unwrap();
-            assert_eq!(ColumnType::of_field(&column_type.field("x")), Some(column_type), "{name}");
+            assert_eq!(ColumnType::from_field(&column_type.field("x")), Some(column_type), "{name}");
         }
         let other = Field::new("x", DataType::Timestamp(TimeUnit::Second, Some("Europe/Zurich".into())), true);
-        assert_eq!(ColumnType::of_field(&other), None);
-        assert_eq!(ColumnType::of_field(&Field::new("x", DataType::LargeUtf8, true)), None);
+        assert_eq!(ColumnType::from_field(&other), None);
+        assert_eq!(ColumnType::from_field(&Field::new("x", DataType::LargeUtf8, true)), None);
     }
 
     #[test]

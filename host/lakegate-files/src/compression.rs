@@ -32,7 +32,7 @@ pub(crate) fn without_ending(name: &str) -> &str {
 
 impl Compression {
     /// The form of a file that begins like this.
-    pub(crate) fn of(head: &[u8]) -> Option<Self> {
+    pub(crate) fn detect(head: &[u8]) -> Option<Self> {
         let block = head.get(4..10).unwrap_or_default();
         match head {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),

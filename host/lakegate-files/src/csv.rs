@@ -82,7 +82,7 @@ fn header(record: &Record, lines: &Lines) -> Result<(Vec<String>, Vec<String>), 
             return Err(lines.malformed(line, problem));
         }
         if name.contains('\0') {
-            return Err(lines.malformed(line, format!("the name of column {} holds a NUL byte; is the file no text?", index + 1)));
+            return Err(lines.malformed(line, format!("the name of column {} holds a NUL byte; is the file not text?", index + 1)));
         }
         names.push(name.to_owned());
     }

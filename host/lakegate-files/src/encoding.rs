@@ -77,7 +77,7 @@ pub(crate) fn guess(sample: &[u8], whole: bool) -> Result<Encoding, String> {
         return Err(format!("line {line} is not UTF-8, which the file's byte order mark says it is; {ways}"));
     }
     if sample.contains(&0) {
-        return Err(format!("line {line} is not UTF-8, and the file holds NUL bytes, so it may be no text; {ways}"));
+        return Err(format!("line {line} is not UTF-8, and the file holds NUL bytes, so it may not be text; {ways}"));
     }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(sample, whole);

@@ -45,18 +45,18 @@ pub(crate) enum Seen {
 
 impl Seen {
     /// The type of a CSV field.
-    pub(crate) fn of_text(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
             return Self::Bool;
         }
-        match Self::of_number(text) {
-            Self::Text => Self::of_string(text),
+        match Self::from_number(text) {
+            Self::Text => Self::from_string(text),
             number => number,
         }
     }
 
     /// The type of a JSON string, which is never a number.
-    pub(crate) fn of_string(text: &str) -> Self {
+    pub(crate) fn from_string(text: &str) -> Self {
         match Instant::scan(text) {
             Some(Instant { time: None, .. }) => Self::Date,
             Some(Instant { time: Some(time), zone, .. }) => Self::Timestamp { zone, nanoseconds: time > MICROSECOND_DECIMALS },
@@ -65,7 +65,7 @@ impl Seen {
     }
 
     /// The type of a number; [`Seen::Text`] if it is not a number, or if no type represents it exactly.
-    pub(crate) fn of_number(text: &str) -> Self {
+    pub(crate) fn from_number(text: &str) -> Self {
         let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
         let leading_zero = digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit();
         if leading_zero || !digits.first().is_some_and(u8::is_ascii_digit) {
@@ -98,7 +98,7 @@ impl Seen {
     }
 
     /// The values that an inferred column of this type has seen; [`None`] for a type that is never inferred.
-    pub(crate) fn of_type(column_type: &ColumnType) -> Option<Self> {
+    pub(crate) fn from_type(column_type: &ColumnType) -> Option<Self> {
         Some(match column_type {
             ColumnType::Utf8 => Self::Text,
             ColumnType::Bool => Self::Bool,
@@ -273,7 +273,7 @@ mod tests {
 
     #[track_caller]
     fn check(values: &[&str], expected: &str) {
-        let seen = values.iter().fold(Seen::Nothing, |seen, text| seen.merge(Seen::of_text(text)));
+        let seen = values.iter().fold(Seen::Nothing, |seen, text| seen.merge(Seen::from_text(text)));
         assert_eq!(parsed(expected), seen.column_type(), "{values:?}");
     }
 
@@ -394,8 +394,8 @@ mod tests {
 
         #[test]
         fn merging_does_not_depend_on_the_order(texts in proptest::collection::vec("[0-9a-zT:.Z-]{0,12}", 0..6)) {
-            let forward = texts.iter().fold(Seen::Nothing, |seen, text| seen.merge(Seen::of_text(text)));
-            let backward = texts.iter().rev().fold(Seen::Nothing, |seen, text| seen.merge(Seen::of_text(text)));
+            let forward = texts.iter().fold(Seen::Nothing, |seen, text| seen.merge(Seen::from_text(text)));
+            let backward = texts.iter().rev().fold(Seen::Nothing, |seen, text| seen.merge(Seen::from_text(text)));
             proptest::prop_assert_eq!(forward.column_type(), backward.column_type());
         }
     }

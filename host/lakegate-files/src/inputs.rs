@@ -41,10 +41,10 @@ pub fn resolve(arguments: &[String], table: Option<&str>, hive: HivePartitioning
         let (fixed, locations) = locations(argument)?;
         for location in locations {
             let (partitions, above) = match (&location, hive) {
-                (Location::File(path), HivePartitioning::On) => partitions::of_path(path)?,
+                (Location::File(path), HivePartitioning::On) => partitions::from_path(path)?,
                 (Location::File(path), HivePartitioning::Auto) => {
                     let below = path.strip_prefix(&fixed).unwrap_or(path);
-                    let (partitions, above) = partitions::of_path(below)?;
+                    let (partitions, above) = partitions::from_path(below)?;
                     (partitions, above.or_else(|| fixed.file_name()?.to_str().map(str::to_owned)))
                 }
                 _ => (Vec::new(), None),

@@ -13,7 +13,7 @@ use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// What the files of a table have told about its columns.
+/// What is known of the columns of a table from its files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Like {
     /// The first file.
@@ -72,7 +72,7 @@ impl Like {
         if self.undecided.contains(name) {
             return self.begun.then_some(Elsewhere::Text);
         }
-        ColumnType::of_field(field).map(if self.union { Elsewhere::United } else { Elsewhere::Typed })
+        ColumnType::from_field(field).map(if self.union { Elsewhere::United } else { Elsewhere::Typed })
     }
 
     /// Whether a file has been read.

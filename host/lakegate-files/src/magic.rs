@@ -41,7 +41,7 @@ pub(crate) fn stranger(head: &[u8], unpacked: bool, maybe_text: bool) -> Option<
     if let Some((_, what, command)) = table.iter().find(|(is, ..)| *is) {
         return Some(compressed(what, command));
     }
-    if let (true, Some(inner)) = (unpacked, Compression::of(head)) {
+    if let (true, Some(inner)) = (unpacked, Compression::detect(head)) {
         return Some(other(&format!("compressed twice: there is {} in it", inner.name()), "decompress it once first"));
     }
     if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") || begins(b"PK\x07\x08") {
@@ -77,7 +77,7 @@ pub(crate) fn stranger(head: &[u8], unpacked: bool, maybe_text: bool) -> Option<
     }
     match text(head) {
         _ if !maybe_text => None,
-        [0, ..] | [b'\t'..=b'~', 0, ..] => Some(other("no text: it begins with NUL bytes", "convert it first")),
+        [0, ..] | [b'\t'..=b'~', 0, ..] => Some(other("not text: it begins with NUL bytes", "convert it first")),
         text if is_markup(text) => {
             Some(other("HTML or XML", "export the table as CSV (UTF-8) first; a download may have answered with a page"))
         }

@@ -223,7 +223,7 @@ impl Worker {
                 };
                 let fit = current.like.fit(&current.name, &file, &opened, &plain)?;
                 let rows = self.insert_all(opened.rows, &current, (&plain, &fit), &file)?;
-                self.tell_skipped(opened.skipped.so_far(), rows, &file)?;
+                self.log_skipped(opened.skipped.so_far(), rows, &file)?;
                 table = Some(current);
             }
         }
@@ -242,7 +242,7 @@ impl Worker {
     }
 
     /// Tells what was left out of a file of which `rows` rows were sent.
-    fn tell_skipped(&self, skipped: SkippedRows, rows: u64, file: &str) -> Result<(), Stop> {
+    fn log_skipped(&self, skipped: SkippedRows, rows: u64, file: &str) -> Result<(), Stop> {
         let SkippedRows { rows: left_out, first: Some((line, problem)) } = skipped else { return Ok(()) };
         if rows == 0 {
             let problem = format!("none of the {left_out} rows is well-formed; of the first, {problem}");

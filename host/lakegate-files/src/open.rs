@@ -31,8 +31,8 @@ pub(crate) fn open_like(location: &Location, options: &ReadOptions, like: Option
     let name: Arc<str> = location.name().into();
     let failed = |cause: io::Error| InputError::Io { file: name.to_string(), cause };
     let mut content = match location {
-        Location::File(path) => Content::of_file(File::open(path).map_err(failed)?),
-        Location::Stdin => Content::of_stdin(),
+        Location::File(path) => Content::from_file(File::open(path).map_err(failed)?),
+        Location::Stdin => Content::from_stdin(),
     }
     .map_err(failed)?;
     content.unpack().map_err(|(compression, cause)| unpack_failed(&name, compression, &cause))?;
@@ -117,7 +117,7 @@ struct Content {
 }
 
 impl Content {
-    fn of_file(file: File) -> io::Result<Self> {
+    fn from_file(file: File) -> io::Result<Self> {
         if file.metadata()?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
         }
@@ -127,7 +127,7 @@ impl Content {
         Self { reader, file, head: Vec::new(), compression: None, decoded: None }.peeked(HEAD_BYTES)
     }
 
-    fn of_stdin() -> io::Result<Self> {
+    fn from_stdin() -> io::Result<Self> {
         let reader = Box::new(BufReader::with_capacity(READ_BYTES, io::stdin()));
         Self { reader, file: None, head: Vec::new(), compression: None, decoded: None }.peeked(HEAD_BYTES)
     }
@@ -152,7 +152,7 @@ impl Content {
 
     /// Decompresses it, if it is compressed.
     fn unpack(&mut self) -> Result<(), (Compression, io::Error)> {
-        let Some(compression) = Compression::of(&self.head) else { return Ok(()) };
+        let Some(compression) = Compression::detect(&self.head) else { return Ok(()) };
         let outer = std::mem::replace(&mut self.reader, Box::new(io::empty()));
         let failed = |cause| (compression, cause);
         let inner = BufReader::with_capacity(READ_BYTES, compression.open(outer).map_err(failed)?);

@@ -41,7 +41,7 @@ pub struct Partition {
 }
 
 /// The columns in the folders of a path, and the name of the folder above the first of them.
-pub(crate) fn of_path(path: &Path) -> Result<(Vec<Partition>, Option<String>), InputError> {
+pub(crate) fn from_path(path: &Path) -> Result<(Vec<Partition>, Option<String>), InputError> {
     let folders: Vec<&str> = path.parent().into_iter().flat_map(Path::components).filter_map(normal).collect();
     let mut found: Vec<Partition> = Vec::new();
     let mut above = None;
@@ -79,7 +79,7 @@ pub(crate) fn choose_types(files: &mut [&mut Vec<Partition>]) {
     let width = files.first().map_or(0, |partitions| partitions.len());
     for index in 0..width {
         let values = || files.iter().filter_map(|partitions| partitions.get(index)?.value.as_deref());
-        let seen = values().map(Seen::of_text).fold(Seen::Nothing, Seen::merge);
+        let seen = values().map(Seen::from_text).fold(Seen::Nothing, Seen::merge);
         let chosen = seen.column_type();
         let fits = values().all(|value| text::constant(&chosen, Some(value)).is_some());
         let chosen = if fits { chosen } else { ColumnType::Utf8 };
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn folders_that_are_columns() {
         let of = |path: &str| {
-            let (partitions, above) = of_path(Path::new(path))?;
+            let (partitions, above) = from_path(Path::new(path))?;
             let columns: Vec<String> =
                 partitions.iter().map(|it| format!("{}:{}", it.name, it.value.as_deref().unwrap_or("NULL"))).collect();
             Ok::<_, InputError>((columns.join(" "), above.unwrap_or_default()))

@@ -304,11 +304,11 @@ fn names_or_values(first: &[Option<String>], below: &[Texts]) -> First {
     for (index, name) in first.iter().enumerate() {
         let Some(name) = name else { continue };
         let values = || below.iter().filter_map(|row| row.get(index)?.as_deref());
-        let seen = values().map(Seen::of_text).fold(Seen::Nothing, Seen::merge);
+        let seen = values().map(Seen::from_text).fold(Seen::Nothing, Seen::merge);
         if matches!(seen, Seen::Nothing | Seen::Text | Seen::Json) {
             continue;
         }
-        let of_name = Seen::of_text(name);
+        let of_name = Seen::from_text(name);
         if seen.merge(of_name) == Seen::Text {
             others += 1;
             continue;

@@ -303,7 +303,7 @@ fn rows_that_are_not_well_formed_are_left_out_and_counted() {
         let told = skipped.first.as_ref().map(|(line, problem)| (*line, problem.contains(first.1)));
         assert_eq!((read, skipped.rows, told), (rows, left_out, Some((first.0, true))), "{content:.200}: {skipped:?}");
     }
-    // A file of which the rest cannot be told is no such row, and neither is a value of another type.
+    // A file that cannot be read further is no such row, and neither is a value of another type.
     for (content, problem) in [
         ("a,b\n1,\"2\n3,4\n", "line 2: a quote is opened here and never closed"),
         (&format!("a\n{}x\n", "1\n".repeat(SAMPLE_ROWS)), "line 10002, column `a`: the value is not int64"),

@@ -140,12 +140,12 @@ impl Chosen {
 
     /// Whether the type represents this text exactly as written. The range of the type is checked by the conversion itself.
     fn takes(&self, value: &str) -> bool {
-        match (&self.column_type, Seen::of_type(&self.column_type)) {
+        match (&self.column_type, Seen::from_type(&self.column_type)) {
             // These have a distinct syntax, which no number or word has.
             (ColumnType::Date | ColumnType::Timestamp(_) | ColumnType::DateTime(_), Some(seen)) if self.inferred => {
-                seen.merge(Seen::of_string(value)) == seen
+                seen.merge(Seen::from_string(value)) == seen
             }
-            (_, Some(seen)) if self.inferred => seen.merge(Seen::of_text(value)) == seen,
+            (_, Some(seen)) if self.inferred => seen.merge(Seen::from_text(value)) == seen,
             (column_type, _) => takes_as_asked(column_type, value),
         }
     }
@@ -374,8 +374,8 @@ fn infer(column: &TextColumn, rows: usize, dialect: Dialect) -> ColumnType {
     let mut seen = Seen::Nothing;
     for (_, text) in column.iter() {
         seen = seen.merge(match dialect {
-            Dialect::Plain => Seen::of_text(text),
-            Dialect::Json => of_json(text),
+            Dialect::Plain => Seen::from_text(text),
+            Dialect::Json => from_json(text),
         });
         if matches!((seen, dialect), (Seen::Text, Dialect::Plain) | (Seen::Json, _)) {
             break;
@@ -388,12 +388,12 @@ fn infer(column: &TextColumn, rows: usize, dialect: Dialect) -> ColumnType {
     if may_not_reach && !converts() { ColumnType::Utf8 } else { chosen.column_type }
 }
 
-fn of_json(raw: &str) -> Seen {
+fn from_json(raw: &str) -> Seen {
     match raw.as_bytes().first() {
-        Some(b'"') => unquote(raw).map_or(Seen::Text, |text| Seen::of_string(&text)),
+        Some(b'"') => unquote(raw).map_or(Seen::Text, |text| Seen::from_string(&text)),
         Some(b'{' | b'[') => Seen::Json,
         Some(b't' | b'f') => Seen::Bool,
-        _ => Seen::of_number(raw),
+        _ => Seen::from_number(raw),
     }
 }
 

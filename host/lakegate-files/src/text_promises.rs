@@ -177,7 +177,7 @@ const VALUES: &[&str] = &[
     "\u{0}",
 ];
 
-/// Values of NDJSON that are no texts.
+/// Values of NDJSON that are not strings.
 const JSON_VALUES: &[&str] = &[
     "0",
     "1",
@@ -218,7 +218,7 @@ fn sampled(dialect: Dialect, values: &[&str]) -> (ColumnType, TextRows) {
         rows.end_row(1);
     }
     let (schema, _) = rows.choose_types(&[], None);
-    (ColumnType::of_field(schema.field(0)).unwrap(), rows)
+    (ColumnType::from_field(schema.field(0)).unwrap(), rows)
 }
 
 fn shown(batch: &RecordBatch) -> String {

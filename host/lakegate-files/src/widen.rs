@@ -26,14 +26,14 @@ pub(crate) fn wider(a: Column<'_>, b: Column<'_>) -> Option<Field> {
         (true, true) => of_text(a.field, b.field),
         (false, false) => of_values(a.field, b.field),
         // The values of text are held to the type of the others.
-        (true, false) => ColumnType::of_field(b.field).map(|_| b.field.clone()),
-        (false, true) => ColumnType::of_field(a.field).map(|_| a.field.clone()),
+        (true, false) => ColumnType::from_field(b.field).map(|_| b.field.clone()),
+        (false, true) => ColumnType::from_field(a.field).map(|_| a.field.clone()),
     }
 }
 
 fn of_text(a: &Field, b: &Field) -> Option<Field> {
     let finer = |a: TimeUnit, b: TimeUnit| if digits(a) >= digits(b) { a } else { b };
-    let wide = match (ColumnType::of_field(a)?, ColumnType::of_field(b)?) {
+    let wide = match (ColumnType::from_field(a)?, ColumnType::from_field(b)?) {
         // JSON is a text of its own, which others are not.
         (ColumnType::Json, _) | (_, ColumnType::Json) => return None,
         (ColumnType::Integer(_), ColumnType::Float(float)) | (ColumnType::Float(float), ColumnType::Integer(_)) => ColumnType::Float(float),

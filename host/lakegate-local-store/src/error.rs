@@ -10,7 +10,7 @@ use s3s::{S3Error, S3ErrorCode, s3_error};
 
 use super::guard::Refused;
 
-/// Failures in a second that are told of: on a full disk each request is one.
+/// Failures logged in a second: on a full disk each request is one.
 const MAX_LINES: u32 = 20;
 
 static LINES: Mutex<LogLimiter> = Mutex::new(LogLimiter::new(MAX_LINES));
@@ -20,15 +20,15 @@ static LINES: Mutex<LogLimiter> = Mutex::new(LogLimiter::new(MAX_LINES));
 /// What may pass is an `InternalError`, which clients try again. Everything else stays as it is until somebody changes it: that is 507, with a
 /// code that says what.
 pub(super) fn io_error(error: io::Error) -> S3Error {
-    let told = LINES.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
-    if let Some(more) = told.passes() {
+    let admitted = LINES.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
+    if let Some(more) = admitted.passes() {
         let more = (more > 0).then_some(more);
         tracing::warn!(%error, more, "The embedded store could not read or write its folder.");
     }
     if let Some(refused) = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>()) {
         return lasting("StorageRefused", format!("The folder of the embedded store cannot be used: {refused}."));
     }
-    let words = system_words(&error);
+    let words = system_message(&error);
     let (code, what) = match error.kind() {
         io::ErrorKind::StorageFull => ("StorageFull", "The folder of the embedded store is full"),
         io::ErrorKind::QuotaExceeded => ("StorageQuotaExceeded", "The disk quota for the folder of the embedded store is used up"),
@@ -66,7 +66,7 @@ fn may_pass(error: &io::Error) -> bool {
 }
 
 /// What the system says, without the path that an error may name.
-fn system_words(error: &io::Error) -> String {
+fn system_message(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.kind().to_string(), |number| io::Error::from_raw_os_error(number).to_string())
 }
 

@@ -92,7 +92,7 @@ impl AllCounters {
     }
 
     /// Those of a tenant, or of a process without tenants.
-    pub(crate) fn of(&self, tenant: Option<&str>) -> Arc<Counters> {
+    pub(crate) fn for_tenant(&self, tenant: Option<&str>) -> Arc<Counters> {
         let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(tenant.map(str::to_owned)).or_default().clone()
     }
@@ -155,11 +155,11 @@ mod tests {
     fn every_kind_has_a_name_of_its_own_and_a_point_for_each_tenant() {
         let all = AllCounters::new(SystemTime::UNIX_EPOCH);
         for (tenant, times) in [("acme", 1), ("beta", 2)] {
-            let counters = all.of(Some(tenant));
+            let counters = all.for_tenant(Some(tenant));
             for kind in [Kind::RowsReceived, Kind::BytesConfirmed, WriteEnd::GivenUp.into()] {
                 counters.add(kind, times);
             }
-            all.of(Some(tenant)).add_retries(&[("throttled", 0), ("transient", times), ("unreachable", 9)]);
+            all.for_tenant(Some(tenant)).add_retries(&[("throttled", 0), ("transient", times), ("unreachable", 9)]);
         }
         let metrics = all.metrics(SystemTime::UNIX_EPOCH + Duration::from_secs(1), 5);
         let mut names: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();

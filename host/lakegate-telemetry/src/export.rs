@@ -46,7 +46,7 @@ impl Telemetry {
         let command = command.map(|name| CommandSpan::begin(name, parent.map(|parent| parent.place)));
         let recorder = Recorder::new(heard.clone(), command.as_ref().map(|command| command.place), sampled);
         let place = settings.place.clone();
-        let exporter = Exporter { client: Client::new(&settings)?, settings, heard: heard.clone(), told: false };
+        let exporter = Exporter { client: Client::new(&settings)?, settings, heard: heard.clone(), warned: false };
         let sending = tokio::spawn(exporter.run(closing.clone()));
         Ok(Self { heard, command: command.filter(|_| sampled), recorder, closing, sending, place })
     }
@@ -99,7 +99,7 @@ struct Exporter {
     client: Client,
     heard: Arc<Heard>,
     /// Whether it has been said that something went wrong.
-    told: bool,
+    warned: bool,
 }
 
 impl Exporter {
@@ -171,20 +171,20 @@ impl Exporter {
                         let rejected = u64::try_from(partial.rejected).unwrap_or_default();
                         if rejected > 0 {
                             // What a collector says is for its operator.
-                            self.tell("it rejected a part of what it was sent");
+                            self.warn_once("it rejected a part of what it was sent");
                         }
                         return Sent::But(rejected);
                     }
                     Err(_) => {
-                        self.tell("its answer is not one of OTLP over HTTP");
+                        self.warn_once("its answer is not one of OTLP over HTTP");
                         return Sent::Refused;
                     }
                 },
                 Answer::Refused(why) => {
-                    self.tell(&why);
+                    self.warn_once(&why);
                     return Sent::Refused;
                 }
-                Answer::Later(why) => self.tell(&why),
+                Answer::Later(why) => self.warn_once(&why),
             }
             last_attempts += u32::from(ending);
             if last_attempts >= LAST_ATTEMPTS {
@@ -203,8 +203,8 @@ impl Exporter {
     }
 
     /// Says once that something went wrong.
-    fn tell(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.told, true) {
+    fn warn_once(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
                 collector = self.settings.place,
                 error = why,

@@ -63,7 +63,7 @@ impl Observer for Recorder {
     fn begin(&self, write: &WriteBegun<'_>) -> Arc<dyn WriteObserver> {
         Arc::new(WriteRecorder {
             heard: self.heard.clone(),
-            counters: self.heard.counters.of(write.tenant),
+            counters: self.heard.counters.for_tenant(write.tenant),
             sampled: self.sampled,
             place: Place::below(self.parent),
             parent: self.parent,

@@ -29,6 +29,10 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// What a tenant's Write that is given up may take to end while its client is there; then nobody waits for it any more.
 pub const GIVE_UP_LIMIT: Duration = Duration::from_secs(30);
 
+/// What a store has to answer the creation of an upload that nobody wants any more: its answer has the id by which the upload is aborted. Ten times
+/// what such an answer takes, and a tenth of what whoever ends a process has patience for.
+pub const CREATION_LIMIT: Duration = Duration::from_secs(3);
+
 /// Aborts at once that a tenant's sessions have left behind; more wait for their turn.
 pub const LEFT_ABORTS_AT_ONCE: usize = 32;
 
@@ -157,7 +161,7 @@ pub const REMEMBERED_TABLE_BYTES: u64 = 256;
 /// Bytes of the settings that a component makes of a spec, which are kept with the session. A spec has 1 MiB.
 pub const MAX_SETTINGS_BYTES: usize = 4 << 20;
 
-/// Warnings about a spec that are told; a component may have any number.
+/// Warnings about a spec that are logged; a component may have any number.
 pub const MAX_WARNINGS: usize = 50;
 
 /// The least time between two ticks of a lane: a component that asks for the next one at once, again and again, is not to spin.

@@ -11,12 +11,12 @@ use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescriptor;
 
 /// Facts of the first leaves of a file, as many as the world takes. `nans` has the NaNs of each leaf, where they were counted.
-pub(super) fn of_columns(groups: &[RowGroupMetaData], nans: &[Option<u64>]) -> Vec<ColumnFacts> {
+pub(super) fn from_row_groups(groups: &[RowGroupMetaData], nans: &[Option<u64>]) -> Vec<ColumnFacts> {
     let leaves = groups.first().map_or(0, RowGroupMetaData::num_columns).min(MAX_FACT_COLUMNS);
-    (0..leaves).map(|leaf| of_leaf(groups.iter().map(|group| group.column(leaf)), nans.get(leaf).copied().flatten())).collect()
+    (0..leaves).map(|leaf| leaf_facts(groups.iter().map(|group| group.column(leaf)), nans.get(leaf).copied().flatten())).collect()
 }
 
-fn of_leaf<'a>(chunks: impl Iterator<Item = &'a ColumnChunkMetaData>, nans: Option<u64>) -> ColumnFacts {
+fn leaf_facts<'a>(chunks: impl Iterator<Item = &'a ColumnChunkMetaData>, nans: Option<u64>) -> ColumnFacts {
     let mut facts = ColumnFacts { nans, ..ColumnFacts::default() };
     let mut bounds: Option<Extent> = None;
     // Of a chunk without bounds nothing is known, unless it has nothing but nulls.
@@ -31,7 +31,7 @@ fn of_leaf<'a>(chunks: impl Iterator<Item = &'a ColumnChunkMetaData>, nans: Opti
         facts.values += values;
         facts.nulls += nulls;
         *facts.encoded_bytes.get_or_insert_default() += count(chunk.compressed_size());
-        match chunk.statistics().and_then(|statistics| Extent::of(statistics, chunk.column_descr())) {
+        match chunk.statistics().and_then(|statistics| Extent::from_statistics(statistics, chunk.column_descr())) {
             Some(more) => bounds = Some(bounds.map_or(more.clone(), |known| known.with(more))),
             None => is_known &= nulls == values,
         }
@@ -64,7 +64,7 @@ enum Extent {
 }
 
 impl Extent {
-    fn of(statistics: &Statistics, descr: &ColumnDescriptor) -> Option<Self> {
+    fn from_statistics(statistics: &Statistics, descr: &ColumnDescriptor) -> Option<Self> {
         let logical = descr.logical_type_ref();
         match statistics {
             Statistics::Boolean(it) => Some(Self::Bool(*it.min_opt()?, *it.max_opt()?)),

@@ -72,7 +72,7 @@ const PLANNED_LEAVES: usize = 20_000;
 /// What the Parquet objects of a session share: options, plans, a staging buffer, and the count of replaced text.
 pub struct ParquetShared {
     options: ParquetOptions,
-    /// Bytes at which a row group ends: [`ROW_GROUP_BYTES`], unless it is told otherwise.
+    /// Bytes at which a row group ends: [`ROW_GROUP_BYTES`] by default.
     most_bytes: usize,
     /// Are facts of the columns wanted?
     has_column_facts: bool,
@@ -198,7 +198,7 @@ impl ParquetShared {
     }
 }
 
-/// Row groups of an object whose offsets are told, as many as the world takes.
+/// Row groups of an object whose offsets are reported, as many as the world takes.
 const MAX_SPLIT_OFFSETS: usize = 10_000;
 
 /// Writes one object.
@@ -275,7 +275,7 @@ impl Encode for Parquet {
         let offset = |group: &RowGroupMetaData| u64::try_from(group.file_offset()?).ok();
         let groups = file.flushed_row_groups();
         let split_offsets = groups.iter().filter_map(offset).take(MAX_SPLIT_OFFSETS).collect();
-        let columns = self.nans.take().map(|nans| facts::of_columns(groups, &self.shape.by_leaf(&nans))).unwrap_or_default();
+        let columns = self.nans.take().map(|nans| facts::from_row_groups(groups, &self.shape.by_leaf(&nans))).unwrap_or_default();
         file.finish().map_err(failed)?;
         self.staging.hand_on(out)?;
         Ok(ObjectFacts { split_offsets, columns, ..ObjectFacts::default() })

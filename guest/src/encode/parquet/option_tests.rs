@@ -1,7 +1,7 @@
 //! What each option of Parquet does, seen in what the `parquet` crate reads: its metadata, and the same rows.
 
+use super::tests::Collected;
 use super::*;
-use crate::host::PutError;
 use crate::spec::{Codec, Compression, PageCompression, ParquetVersion, SortColumn, TimestampUnit};
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::CompressionCodec;
@@ -19,16 +19,6 @@ use proptest::prelude::*;
 use std::cmp::Ordering;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-
-#[derive(Default)]
-struct Collected(Vec<u8>);
-
-impl Output for Collected {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PutError> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-}
 
 /// A table of columns with these names; texts are given as the bytes that they arrive as.
 fn table(columns: &[(&str, ArrayRef)]) -> (Rc<TableSchema>, RecordBatch) {
@@ -52,7 +42,7 @@ fn written(options: &ParquetOptions, (schema, batch): &(Rc<TableSchema>, RecordB
         encoder.write(&batch.slice(start, rows), 0..rows, &mut out)?;
     }
     encoder.finish(&mut out)?;
-    Ok(out.0)
+    Ok(out.bytes)
 }
 
 fn metadata(file: &[u8]) -> ParquetMetaData {
@@ -233,8 +223,8 @@ fn row_groups_end_at_the_bytes_asked_for_in_a_replay_too() {
             encoder.write(&table.1.slice(start, 1_000), 0..1_000, &mut out).expect("collected");
         }
         encoder.finish(&mut out).expect("collected");
-        assert_eq!(read(&out.0).num_rows(), 60_000);
-        metadata(&out.0).num_row_groups()
+        assert_eq!(read(&out.bytes).num_rows(), 60_000);
+        metadata(&out.bytes).num_row_groups()
     };
     assert_eq!(groups(None, false), 1);
     let (small, larger) = (groups(Some(1 << 20), false), groups(Some(4 << 20), false));
@@ -568,8 +558,8 @@ fn rows_that_wait_are_bounded_and_leave_when_asked() {
     encoder.relieve(&mut out).expect("collected");
     assert!(encoder.held_bytes() < 100_000, "{} bytes held", encoder.held_bytes());
     encoder.finish(&mut out).expect("collected");
-    assert!(metadata(&out.0).num_row_groups() > 3);
-    let mut read: Vec<i64> = read(&out.0).column(0).as_primitive::<arrow_array::types::Int64Type>().values().to_vec();
+    assert!(metadata(&out.bytes).num_row_groups() > 3);
+    let mut read: Vec<i64> = read(&out.bytes).column(0).as_primitive::<arrow_array::types::Int64Type>().values().to_vec();
     read.sort_unstable();
     assert_eq!(read, (0..rows).collect::<Vec<_>>());
 }

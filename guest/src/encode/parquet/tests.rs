@@ -21,8 +21,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 #[derive(Default)]
-struct Collected {
-    bytes: Vec<u8>,
+pub(super) struct Collected {
+    pub(super) bytes: Vec<u8>,
     largest: usize,
 }
 

@@ -71,8 +71,8 @@ fn kind_of(field: &Field) -> Option<ValueKind> {
         DataType::Timestamp(unit, Some(_)) => Some(Field::new(field.name(), DataType::Timestamp(*unit, None), true)),
         _ => None,
     };
-    let kind = ValueKind::of(field).or_else(|_| ValueKind::of(&plain()));
-    kind.ok().or_else(|| ValueKind::of(&in_utc()?).ok())
+    let kind = ValueKind::from_field(field).or_else(|_| ValueKind::from_field(&plain()));
+    kind.ok().or_else(|| ValueKind::from_field(&in_utc()?).ok())
 }
 
 fn push_value<D: Drain>(reader: &ColumnReader<'_>, out: &mut Vec<u8>, row: usize, drain: &mut D) -> Result<(), D::Error> {

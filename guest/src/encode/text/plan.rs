@@ -109,7 +109,7 @@ impl ValueKind {
     ///
     /// # Errors
     /// Why they are none that can be written, with the name of the column.
-    pub(crate) fn of(field: &Field) -> Result<Self, String> {
+    pub(crate) fn from_field(field: &Field) -> Result<Self, String> {
         kind_of_field(field, &mut Zones::new(), 1).map_err(|problem| format!("column `{}`: {problem}", field.name()))
     }
 }

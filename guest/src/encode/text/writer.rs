@@ -156,7 +156,7 @@ impl Job<'_> {
             }
         }
         let mut text = std::mem::take(&mut self.scratch.spare);
-        let mut cells = Cells::of(frame);
+        let mut cells = Cells::new(frame);
         for (prefix, column) in &frame.pieces {
             if frame.omits_nulls && readers[*column].is_null(row) {
                 continue;
@@ -254,7 +254,7 @@ impl Job<'_> {
     fn stream_rows(&mut self, lanes: &[ColumnCells], rows: Range<usize>) -> Result<(), EncodeError> {
         let frame = self.frame;
         for row in 0..rows.len() {
-            let mut cells = Cells::of(frame);
+            let mut cells = Cells::new(frame);
             for (prefix, column) in &frame.pieces {
                 let lane = &lanes[*column];
                 if frame.omits_nulls && self.readers[*column].is_null(rows.start + row) {
@@ -307,7 +307,7 @@ struct Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    fn of(frame: &'a Frame) -> Self {
+    fn new(frame: &'a Frame) -> Self {
         Self { frame, is_first: true }
     }
 

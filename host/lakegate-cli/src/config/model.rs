@@ -130,7 +130,7 @@ pub struct Backend {
 #[cfg(test)]
 impl Source {
     /// A file source with default settings.
-    pub(crate) fn of_files(name: &str) -> Self {
+    pub(crate) fn from_files(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             origin: Origin { file: "c.yml".into(), document: 1 },

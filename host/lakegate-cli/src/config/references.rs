@@ -28,7 +28,7 @@ pub struct Surroundings<'a> {
 
 impl Surroundings<'static> {
     /// The environment of this process.
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         Self { variable: &|name| std::env::var(name).ok(), file: &file::read_text, now: clock::utc() }
     }
 }

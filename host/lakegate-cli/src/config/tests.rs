@@ -363,10 +363,10 @@ fn files_are_read_together() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("1.yml"), SOURCE.replace('\n', "\r\n")).unwrap();
     std::fs::write(directory.path().join("2.yaml"), DESTINATION).unwrap();
-    let config = Config::load(&[directory.path().to_owned()], Required::Sync, &Surroundings::of_process()).unwrap();
+    let config = Config::load(&[directory.path().to_owned()], Required::Sync, &Surroundings::from_process()).unwrap();
     assert_eq!((config.sources.len(), config.destinations.len()), (1, 1));
     assert_eq!(config.destinations[0].origin, Origin { file: directory.path().join("2.yaml"), document: 1 });
     let missing = directory.path().join("3.yml");
-    let errors = Config::load(std::slice::from_ref(&missing), Required::Any, &Surroundings::of_process()).unwrap_err();
+    let errors = Config::load(std::slice::from_ref(&missing), Required::Any, &Surroundings::from_process()).unwrap_err();
     assert!(errors.0.len() == 1 && errors.to_string().starts_with(&missing.display().to_string()), "{errors}");
 }

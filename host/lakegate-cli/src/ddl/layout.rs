@@ -178,7 +178,7 @@ impl Layout {
     ///
     /// # Errors
     /// One of Hive's folders stands below one that varies and is none: no engine finds it there.
-    pub(super) fn of_path(path: &str, names: &Names<'_>) -> Result<Self, String> {
+    pub(super) fn from_path(path: &str, names: &Names<'_>) -> Result<Self, String> {
         let mut segments = segments(path, names);
         // The objects' own name.
         segments.pop();
@@ -211,7 +211,7 @@ impl Layout {
     ///
     /// # Errors
     /// They are not in the same folders.
-    pub(super) fn of_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+    pub(super) fn from_keys<'a>(keys: impl Iterator<Item = &'a str>) -> Result<Self, String> {
         let mut known: Option<Self> = None;
         for key in keys {
             let key_folders = key.rsplit_once('/').map_or("", |(folders, _)| folders);
@@ -273,8 +273,8 @@ fn shared_folder<'a>(one: &'a str, other: &str) -> &'a str {
 mod tests {
     use super::*;
 
-    fn of_path(path: &str) -> Result<Layout, String> {
-        Layout::of_path(path, &Names { table: "aws_ec2", extension: "csv.gz" })
+    fn from_path(path: &str) -> Result<Layout, String> {
+        Layout::from_path(path, &Names { table: "aws_ec2", extension: "csv.gz" })
     }
 
     /// Folder, names of Hive's folders, whether there are others below, whether the folder is the table's own.
@@ -299,13 +299,13 @@ mod tests {
             ("{{TABLE}}/{{COLUMN:}}/x", "aws_ec2/{{COLUMN:}}/", vec![], false, true),
         ] {
             let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-            assert_eq!(shown(of_path(path)), Ok((folder.to_owned(), names, nested, own)), "{path}");
+            assert_eq!(shown(from_path(path)), Ok((folder.to_owned(), names, nested, own)), "{path}");
         }
         for (path, problem) in [
             ("{{TABLE}}/{{COMMIT_ID}}/c={{COLUMN:c}}/x", "`c=…` of `path` stands below a folder that is no column"),
             ("{{TABLE}}/c={{COLUMN:c}}/C={{YEAR}}/x", "two folders `C=…`"),
         ] {
-            assert!(of_path(path).is_err_and(|found| found.contains(problem)), "{path}: {:?}", of_path(path));
+            assert!(from_path(path).is_err_and(|found| found.contains(problem)), "{path}: {:?}", from_path(path));
         }
         let pieces = vec![
             Piece::Time(Some("at".to_owned()), Unit::Year),
@@ -313,13 +313,13 @@ mod tests {
             Piece::Column("c d".to_owned()),
             Piece::Text("aws_ec2".to_owned()),
         ];
-        assert_eq!(of_path("x/d={{YEAR:at}}-{{COLUMN:c d}}{{TABLE}}/x").unwrap().folders[0].values, Values::Made(pieces));
+        assert_eq!(from_path("x/d={{YEAR:at}}-{{COLUMN:c d}}{{TABLE}}/x").unwrap().folders[0].values, Values::Made(pieces));
         assert_eq!(Layout::columns_in_keys("a={{COLUMN:a}}/{{YEAR:b}}/{{COLUMN:c}}-{{UUID}}"), ["a", "c"]);
     }
 
     #[test]
     fn keys_are_in_a_folder_and_have_values() {
-        let of_keys = |keys: &[&str]| Layout::of_keys(keys.iter().copied());
+        let layout_of = |keys: &[&str]| Layout::from_keys(keys.iter().copied());
         let values = |layout: &Layout| {
             let of = |folder: &Folder| match &folder.values {
                 Values::Known(values) => values.iter().cloned().collect::<Vec<_>>().join(","),
@@ -336,7 +336,7 @@ mod tests {
             (vec!["t/c=x/z/1"], "t/", vec!["c=x"], true),
             (vec!["c=a=b/1"], "", vec!["c=a=b"], false),
         ] {
-            let layout = of_keys(&keys).unwrap();
+            let layout = layout_of(&keys).unwrap();
             assert_eq!(
                 (layout.folder.as_str(), values(&layout), layout.is_nested),
                 (folder, expected.iter().map(|it| (*it).to_owned()).collect(), nested),
@@ -345,7 +345,7 @@ mod tests {
         }
         for keys in [vec![], vec!["t/c=x/1", "t/1"], vec!["t/1", "t/c=x/u/1", "t/d=x/1"], vec!["t/c=x/1", "u/c=x/1"], vec!["t/c=x/y/d=z/1"]]
         {
-            of_keys(&keys).expect_err("no one table");
+            layout_of(&keys).expect_err("no one table");
         }
     }
 }

@@ -118,7 +118,7 @@ async fn table(name: String, objects: Objects, args: &DdlArgs, buckets: &mut BTr
     if let Some((other, _)) = split_urls.iter().find(|(bucket, _)| *bucket != of_bucket) {
         return Err(refused(format!("its objects are in two buckets, {of_bucket:?} and {other:?}")));
     }
-    let layout = Layout::of_keys(split_urls.iter().map(|(_, key)| *key)).map_err(refused)?;
+    let layout = Layout::from_keys(split_urls.iter().map(|(_, key)| *key)).map_err(refused)?;
     let ending = ["csv", "json", "parquet"].into_iter().find(|it| first.trim_end_matches(".gz").ends_with(&format!(".{it}")));
     let (columns, format) = match objects.format.as_deref().or(ending) {
         Some("parquet") => {

@@ -1,4 +1,4 @@
-//! From one of Hive's folders to a column of the table, and to what Athena is told so that it need not list folders (partition projection).
+//! From one of Hive's folders to a column of the table, and to the properties by which Athena need not list folders (partition projection).
 //!
 //! A projection names prefixes, and what lies beside them is not seen: so it is made of what is known to hold for every value, and where a null may lie
 //! beside it, a warning says so.
@@ -85,7 +85,7 @@ enum DatePart {
 
 impl DateFormat {
     /// [`None`]: the pieces are no time, or one that could not be put in order.
-    fn of(pieces: &[Piece]) -> Option<Self> {
+    fn parse(pieces: &[Piece]) -> Option<Self> {
         let mut source = None;
         let mut next = Some(Unit::Year);
         let parts = pieces.iter().map(|piece| match piece {
@@ -297,7 +297,7 @@ fn fixed(pieces: &[Piece]) -> Option<String> {
 }
 
 fn kind(pieces: &[Piece], schema: Option<&Schema>) -> Kind {
-    if let Some(format) = DateFormat::of(pieces) {
+    if let Some(format) = DateFormat::parse(pieces) {
         return Kind::Date(format);
     }
     match pieces {

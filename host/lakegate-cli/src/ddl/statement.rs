@@ -9,7 +9,7 @@ use super::written::{CsvText, Engine, Format};
 use arrow_schema::{Field, Schema};
 use std::collections::{BTreeMap, HashSet};
 
-/// What an engine is told, whatever the table is.
+/// What differs by engine, whatever the table is.
 #[derive(Debug, Clone)]
 pub(super) struct Dressing<'a> {
     pub(super) engine: Engine,
@@ -479,7 +479,7 @@ mod tests {
             name: "orders".to_owned(),
             columns: Columns::Typed(Schema::new(fields)),
             bucket: "lake".to_owned(),
-            layout: Layout::of_path(path, &Names { table: "orders", extension: "x" }).unwrap(),
+            layout: Layout::from_path(path, &Names { table: "orders", extension: "x" }).unwrap(),
             format,
             hides_compression: false,
             null_name: HIVE_NULL.to_owned(),

@@ -43,7 +43,7 @@ impl Expression {
     }
 
     /// The same over another expression in place of the column.
-    fn of(&self, inner: &str) -> Self {
+    fn applied_to(&self, inner: &str) -> Self {
         Self(self.over(inner))
     }
 }
@@ -322,7 +322,7 @@ pub(super) fn csv(field: &Field, engine: Engine, text: &CsvText, nulls: bool) ->
     let null = text.null.as_deref().unwrap_or_default();
     let present = if nulls { COLUMN.to_owned() } else { format!("NULLIF({COLUMN}, {})", Dialect::Trino.text(null)) };
     let typed = match csv_value(field, engine) {
-        Some(value) => Some(value.of(&present)),
+        Some(value) => Some(value.applied_to(&present)),
         None => (!nulls).then(|| Expression::new(present)),
     };
     Held { typed, ..Held::plain("string") }

@@ -92,7 +92,7 @@ fn place(target: &StorageTarget) -> String {
 impl Plan {
     /// The exit code: the highest of the tables'.
     pub(super) fn exit(&self) -> Exit {
-        self.rehearsed.as_ref().map_or(Exit::Done, |rehearsed| Exit::of_report(&rehearsed.report))
+        self.rehearsed.as_ref().map_or(Exit::Done, |rehearsed| Exit::from_report(&rehearsed.report))
     }
 
     /// A line for each of the first tables that would fail.

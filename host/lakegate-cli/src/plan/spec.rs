@@ -1,4 +1,4 @@
-//! What the text of a spec says that the host is not told by the component: the path with its placeholders, and the limits of an object.
+//! What the text of a spec says that the component does not report to the host: the path with its placeholders, and the limits of an object.
 
 use super::super::exit::CliError;
 use super::keys::fixed_folder;
@@ -44,7 +44,7 @@ impl SpecText {
     ///
     /// # Errors
     /// It does not accept it.
-    pub(crate) async fn of(destination: &Destination, spec: &str, sync: SyncContext) -> Result<Self, CliError> {
+    pub(crate) async fn accepted(destination: &Destination, spec: &str, sync: SyncContext) -> Result<Self, CliError> {
         let spec: Map<String, Value> = serde_json::from_str(spec).unwrap_or_default();
         let mut tested = spec.clone();
         tested.retain(|name, _| !name.eq_ignore_ascii_case("test_write"));

@@ -168,7 +168,7 @@ mod tests {
     async fn keys_are_kept_and_an_object_that_may_not_be_replaced_is_not() {
         let store = KeyStore::new(ConnectOptions::default());
         let bucket = store.connect(&StorageTarget::default()).await.unwrap();
-        let allowed = |put| Policy::of_user().authorize(put).unwrap();
+        let allowed = |put| Policy::for_user().authorize(put).unwrap();
         bucket.put(&allowed(put("a")), Payload::default()).await.unwrap();
         bucket.put(&allowed(put("a")), Payload::default()).await.unwrap();
         let upload = bucket.create(&allowed(put("b"))).await.unwrap();

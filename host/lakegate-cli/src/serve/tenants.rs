@@ -235,7 +235,7 @@ impl TenantServers {
             let _permit = compiling.acquire_owned().await;
             let own = {
                 let file = file.clone();
-                tokio::task::spawn_blocking(move || Compiler::of_this_program().and_then(|compiler| common.beside(&file, &compiler)))
+                tokio::task::spawn_blocking(move || Compiler::for_this_program().and_then(|compiler| common.beside(&file, &compiler)))
             };
             let refused = |message: String| {
                 tracing::error!(tenant = &*name, "The tenant's component is refused: {}: {message}", file.display());

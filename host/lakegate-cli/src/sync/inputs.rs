@@ -119,7 +119,7 @@ mod tests {
         let tables = |tables: &[&str], skip_tables: &[&str]| {
             let plugin = SourcePlugin::Files { paths: vec![folder.path().join("*").display().to_string()] };
             let (tables, skip_tables) = (texts(tables), texts(skip_tables));
-            let source = Source { plugin, tables, skip_tables, ..Source::of_files("rows") };
+            let source = Source { plugin, tables, skip_tables, ..Source::from_files("rows") };
             chosen(&source).map(|inputs| inputs.into_iter().map(|input| input.table).collect::<Vec<_>>()).map_err(|error| {
                 assert_eq!(error.exit, Exit::Source);
                 error.message

@@ -91,7 +91,7 @@ impl<'a> Step<'a> {
             flowed = self.flow(run, &mut targets, &mut counts, Instant::now()) => flowed,
         };
         let writes = targets.into_iter().map(|target| target.write).collect();
-        let failed = |error| of_source(&self.source.name, error);
+        let failed = |error| source_failure(&self.source.name, error);
         if let Err(error) = flowed {
             run.abort(writes).await;
             return Err(failed(error));
@@ -111,7 +111,7 @@ impl<'a> Step<'a> {
         let warned_before = warnings();
         let names: Vec<String> = self.destinations.iter().map(|destination| destination_version_string(destination)).collect();
         run.console.say(&format!("Starting sync for: {} -> [{}]", version_string(self.source), names.join(" ")));
-        let failed = |error: CliError| of_source(&self.source.name, error);
+        let failed = |error: CliError| source_failure(&self.source.name, error);
         let mut targets = Vec::with_capacity(self.destinations.len());
         let mut counts = SourceCounts::default();
         let flowed = tokio::select! {
@@ -469,7 +469,7 @@ fn completion(resources: u64, errors: u64, warnings: u64, seconds: u64) -> Strin
 }
 
 /// Converts an error in a source's rows to a failure of the source.
-fn of_source(source: &str, error: CliError) -> CliError {
+fn source_failure(source: &str, error: CliError) -> CliError {
     match error.exit {
         Exit::Input | Exit::Source => CliError::new(Exit::Source, format!("failed to sync source {source}: {}", error.message)),
         _ => error,
@@ -490,7 +490,7 @@ mod tests {
 
     #[test]
     fn refused_files_are_the_sources_failure_and_others_keep_their_code() {
-        assert_eq!(of_source("s", CliError::new(Exit::Input, "m")).exit, Exit::Source);
-        assert_eq!(of_source("s", CliError::new(Exit::Interrupted, "m")).exit, Exit::Interrupted);
+        assert_eq!(source_failure("s", CliError::new(Exit::Input, "m")).exit, Exit::Source);
+        assert_eq!(source_failure("s", CliError::new(Exit::Interrupted, "m")).exit, Exit::Interrupted);
     }
 }

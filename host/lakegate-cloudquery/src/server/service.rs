@@ -13,7 +13,7 @@ use super::connection::{ActiveCall, ConnectionHandle};
 use super::dated::Dated;
 use super::half_close::CheckEnd;
 use super::session_slot::SessionSlot;
-use super::status::{Refusal, of_report};
+use super::status::{self, Refusal};
 use super::unpack::Unpack;
 use crate::proto::discovery::discovery_server::{Discovery, DiscoveryServer};
 use crate::proto::discovery::get_versions;
@@ -313,7 +313,7 @@ impl Server {
         match (&refusal, &self.tenant) {
             (Refusal::Receive(status), Some(tenant)) if status.code() == Code::OutOfRange => {
                 let denied = tenant.grant.message_too_large();
-                Policy::of_tenant(tenant.clone()).audit_denial(&denied, None);
+                Policy::for_tenant(tenant.clone()).audit_denial(&denied, None);
                 Refusal::Receive(Status::out_of_range(denied.message))
             }
             _ => match refusal {
@@ -532,7 +532,7 @@ impl Plugin for Server {
         let (_, connection, messages) = request.into_parts();
         let report = self.write_all(&connection, messages).await?;
         // Each failure is already in the log; the status may only have space for a few.
-        of_report(&report)?;
+        status::outcome(&report)?;
         Ok(Response::new(write::Response {}))
     }
 

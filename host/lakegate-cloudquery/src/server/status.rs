@@ -107,7 +107,7 @@ fn go_text(status: &Status) -> String {
 }
 
 /// The status of a Write: OK, or all failed tables.
-pub(super) fn of_report(report: &WriteReport) -> Result<(), Status> {
+pub(super) fn outcome(report: &WriteReport) -> Result<(), Status> {
     let failures: Vec<(&str, &str)> = report.failures().map(|(table, failure)| (table, failure.message.as_str())).collect();
     if failures.is_empty() { Ok(()) } else { Err(Status::internal(failure_text(&failures))) }
 }

@@ -82,7 +82,7 @@ impl Group {
     }
 
     /// Inspects only one column of a row group, which is the only one to be read.
-    pub(super) fn of_column(input: Arc<File>, metadata: Arc<ParquetMetaData>, at: usize, column: usize) -> Result<Self, Refused> {
+    pub(super) fn look_at_column(input: Arc<File>, metadata: Arc<ParquetMetaData>, at: usize, column: usize) -> Result<Self, Refused> {
         let group = Self { input, metadata, at, batch_rows: 1, grown: Grown::default() };
         let chunk = group.chunk(group.group().column(column))?;
         check_memory(&[chunk])?;

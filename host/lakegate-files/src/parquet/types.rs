@@ -54,7 +54,7 @@ impl Columns {
         let of_parquet = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_skip_arrow_metadata(true));
         let of_parquet = of_parquet.map_err(|error| unreadable(&descr, file, &error))?.schema().fields().clone();
         let hinted = hinted(metadata);
-        let marks = (0..descr.num_columns()).map(|leaf| Mark::of(descr.column(leaf).self_type())).collect();
+        let marks = (0..descr.num_columns()).map(|leaf| Mark::new(descr.column(leaf).self_type())).collect();
         let mut leaves = Leaves { at: 0, signed: hinted.is_some(), units: Vec::new(), marks };
         for leaf in 0..descr.num_columns() {
             let unit =
@@ -145,7 +145,7 @@ enum Mark {
 }
 
 impl Mark {
-    fn of(leaf: &Type) -> Self {
+    fn new(leaf: &Type) -> Self {
         let info = leaf.get_basic_info();
         match (info.logical_type_ref(), info.converted_type()) {
             (Some(LogicalType::Uuid), _) => Self::Uuid,
@@ -332,7 +332,7 @@ fn finest_unit(input: &Arc<File>, metadata: &Arc<ParquetMetaData>, leaf: usize, 
     let mut rows_before = 0_u64;
     for at in 0..metadata.num_row_groups() {
         let unreadable = |error: ParquetError| corrupt_at(file, at + 1, rows_before, &one_line(&error));
-        let group = Group::of_column(input.clone(), metadata.clone(), at, leaf);
+        let group = Group::look_at_column(input.clone(), metadata.clone(), at, leaf);
         let group = group.map_err(|refused| refused.at(file, at + 1, rows_before))?;
         let pages = group.pages(leaf).map_err(unreadable)?;
         let ColumnReader::Int96ColumnReader(mut reader) = get_column_reader(descr.clone(), Box::new(pages)) else { continue };

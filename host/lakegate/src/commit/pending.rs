@@ -163,7 +163,7 @@ pub enum ResumeError {
 /// # Errors
 /// [`ResumeError`]. What fails of one table is in the report.
 pub async fn resume_commit(store: Arc<dyn Store>, key: ObjectKey) -> Result<WriteReport, ResumeError> {
-    let policy = Policy::of_user();
+    let policy = Policy::for_user();
     let shown = key.to_string();
     let key = policy.authorize_read(key).map_err(|denied| ResumeError::Record(denied.message))?;
     let bytes = read_whole(&*store, &key, MAX_RECORD_BYTES).await?;

@@ -78,7 +78,7 @@ impl CommitStage {
         match self.uploads.head_record(object_key(key)?).await {
             Ok(found) => Ok(found.map(|info| info.metadata.get(ATTEMPT_KEY).cloned().unwrap_or_default())),
             Err(error) if error.kind == StoreErrorKind::Denied => Ok(None),
-            Err(error) => Err(Failure::new(FailureClass::Storage, self.uploads.words_of(error))),
+            Err(error) => Err(Failure::new(FailureClass::Storage, self.uploads.failure_text(error))),
         }
     }
 
@@ -128,7 +128,7 @@ impl CommitStage {
     /// A table fails after the books were closed.
     pub(crate) fn fail(&self, report: &mut WriteReport, number: usize, failure: Failure) {
         let Some(table) = report.tables.get(number).filter(|table| table.failure.is_none()) else { return };
-        if let Some(Line { tenant, more }) = Line::of_table(self.uploads.tenant().map(|tenant| &**tenant)) {
+        if let Some(Line { tenant, more }) = Line::table_failure(self.uploads.tenant().map(|tenant| &**tenant)) {
             tracing::error!(target: TABLES, tenant, more, table = table.table, error = failure.message, "The table failed.");
         }
         report.fail(number, failure);
@@ -158,7 +158,7 @@ impl CommitStage {
         let on_existing = if self.sync.repeatable { self.plan.create_only.unwrap_or(OnExisting::Verify) } else { OnExisting::Fail };
         let mut put = put_object(&record.key, content_type)?;
         put.if_exists = IfExists::Keep(on_existing);
-        let put = self.uploads.of_table(put, &table.table)?;
+        let put = self.uploads.with_headers(put, &table.table)?;
         let put = if self.sync.repeatable { put } else { self.attributed(put) };
         let key = put.key.clone();
         match self.uploads.put_record(put, record.bytes).await {

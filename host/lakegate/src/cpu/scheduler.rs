@@ -109,7 +109,7 @@ struct Queue {
 }
 
 impl Queue {
-    fn of(&mut self, work: Work) -> &mut VecDeque<oneshot::Sender<Permit>> {
+    fn waiting(&mut self, work: Work) -> &mut VecDeque<oneshot::Sender<Permit>> {
         match work {
             Work::Host => &mut self.host,
             Work::Guest => &mut self.guests,
@@ -164,7 +164,7 @@ impl State {
             self.waiting.len() - 1
         });
         if let Some(queue) = self.waiting.get_mut(at) {
-            queue.of(work).push_back(permit);
+            queue.waiting(work).push_back(permit);
         }
     }
 
@@ -193,7 +193,7 @@ impl Scheduler {
     }
 
     /// The one of this process, with a permit for each core: a machine has no more of them for having several run times.
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn for_process() -> Self {
         static PROCESS: LazyLock<Scheduler> =
             LazyLock::new(|| Scheduler::new(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)));
         PROCESS.clone()
@@ -334,7 +334,7 @@ thread_local! {
 impl HostMeter {
     /// A meter of `account`.
     pub fn new(account: Arc<CpuAccount>) -> Self {
-        Self { permits: Scheduler::of_process(), account }
+        Self { permits: Scheduler::for_process(), account }
     }
 
     /// The same work, done piece by piece on the account.

@@ -5,7 +5,7 @@ use super::in_flight::InFlight;
 use super::keys::{Keys, Repetition};
 use super::ledger::{Failure, FailureClass, Ledger};
 use super::staging::{NoRoom, Staging};
-use crate::cpu::scheduler::HostMeter;
+use crate::cpu::scheduler::{HostMeter, spawn_metered};
 use crate::limits::MAX_REQUESTS;
 use crate::payload::body::{Payload, Piece};
 use crate::policy::authorize::Policy;
@@ -22,7 +22,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// What is told of a store whose words a tenant does not hear.
+/// The log line of a store whose message a tenant does not see.
 pub(crate) const STORE_FAILED: &str = "A tenant's store failed.";
 
 /// What a guest hears that still writes when nobody wants its objects any more.
@@ -189,7 +189,7 @@ impl UploadContext {
     ///
     /// # Errors
     /// The name of the table makes a header that cannot be.
-    pub(crate) fn of_table(&self, put: PutObject, table: &str) -> Result<PutObject, Failure> {
+    pub(crate) fn with_headers(&self, put: PutObject, table: &str) -> Result<PutObject, Failure> {
         self.headers.on_put(put, table).map_err(|message| Failure::new(FailureClass::Data, message))
     }
 
@@ -223,7 +223,7 @@ impl UploadContext {
                 Ok(stored)
             }
             Err(error) if error.kind == StoreErrorKind::Exists => Err(RecordError::Exists),
-            Err(error) => Err(RecordError::Failed(Failure::new(FailureClass::Storage, self.words_of(error)))),
+            Err(error) => Err(RecordError::Failed(Failure::new(FailureClass::Storage, self.failure_text(error)))),
         }
     }
 
@@ -241,11 +241,25 @@ impl UploadContext {
     pub(super) async fn unless_halted<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         tokio::select! {
             biased;
-            () = self.halt.cancelled() => {
-                let who = if self.is_left() { "client left" } else { "process ended" };
-                Err(StoreError { kind: StoreErrorKind::Unavailable, message: format!("the {who} before the store had confirmed the object") })
-            }
+            () = self.halt.cancelled() => Err(self.halted()),
             done = work => done,
+        }
+    }
+
+    /// Why something is not waited for.
+    pub(super) fn halted(&self) -> StoreError {
+        let who = if self.is_left() { "client left" } else { "process ended" };
+        StoreError { kind: StoreErrorKind::Unavailable, message: format!("the {who} before the store had confirmed the object") }
+    }
+
+    /// Does what is left to do for an upload that no job looks after any more; once nobody waits for the session, within the bounds of its tenant,
+    /// or `refuse` hears why not.
+    pub(super) fn in_background(&self, aborting: impl Future<Output = ()> + Send + 'static, refuse: impl FnOnce(&str) + Send + 'static) {
+        match self.tenant() {
+            Some(tenant) if self.is_left() => tenant.share.aborts.run(&self.io, aborting, refuse),
+            _ => {
+                let _runs_by_itself = spawn_metered(&self.io, self.meter.as_ref(), aborting);
+            }
         }
     }
 
@@ -256,16 +270,16 @@ impl UploadContext {
 
     /// The words for a failure of the store: a tenant hears the host's, since the store's name the operator's account, role and keys, and
     /// whatever else it likes.
-    pub(crate) fn words_of(&self, error: StoreError) -> String {
+    pub(crate) fn failure_text(&self, error: StoreError) -> String {
         match self.tenant() {
             // What is a limit of ours is in our words.
-            Some(tenant) if error.kind != StoreErrorKind::Quota => tenant.refer(error.kind.words(), STORE_FAILED, &error.message),
+            Some(tenant) if error.kind != StoreErrorKind::Quota => tenant.refer(error.kind.message(), STORE_FAILED, &error.message),
             _ => error.message,
         }
     }
 
     /// The words for parts that cannot be kept: the system's are not for a tenant.
-    pub(super) fn words_of_staging(&self, full: NoRoom) -> String {
+    pub(super) fn staging_failure(&self, full: NoRoom) -> String {
         match self.tenant() {
             Some(tenant) if full.is_of_the_system() => {
                 tenant.refer("the spill file cannot be used", "A tenant's spill file cannot be used.", &full.0)

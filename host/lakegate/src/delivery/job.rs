@@ -6,8 +6,7 @@ use super::in_flight::InFlightBytes;
 use super::keys::KeyTurn;
 use super::ledger::{Content, Failure, FailureClass, Ledger, Receipt, TABLES, Unsettled};
 use super::watch::ObjectWatch;
-use crate::cpu::scheduler::spawn_metered;
-use crate::limits::PART_BYTES;
+use crate::limits::{CREATION_LIMIT, PART_BYTES};
 use crate::payload::body::Payload;
 use crate::policy::authorize::Authorized;
 use crate::policy::metrics::RetryCounts;
@@ -20,10 +19,18 @@ use crate::store::answer::{Part, StoreError, StoreErrorKind, Stored};
 use crate::store::retries;
 use crate::store::traits::Multipart;
 use async_trait::async_trait;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::Instrument;
+
+/// What is said of a store that is no longer waited for.
+const NO_ANSWER: &str = "the store has not answered in time";
+
+/// An upload that is being begun.
+type Creating = Pin<Box<dyn Future<Output = Result<Arc<dyn Multipart>, StoreError>> + Send>>;
 
 /// What a job is made of.
 #[derive(Debug)]
@@ -160,13 +167,48 @@ impl Job {
 
     /// Begins an upload, which from here on is to be completed or aborted.
     async fn begin(&self, unfinished: &mut Option<AbortGuard>) -> Result<Arc<dyn Multipart>, StoreError> {
-        let create = async {
-            let _request = self.uploads.request().await;
-            Box::pin(self.uploads.store.create(&self.start.put)).await
+        // What is not sent yet is not waited for.
+        let _request = self.uploads.unless_halted(async { Ok(self.uploads.request().await) }).await?;
+        let (uploads, put) = (self.uploads.clone(), self.start.put.clone());
+        let mut creating: Creating = Box::pin(async move { uploads.store.create(&put).await });
+        tokio::select! {
+            biased;
+            () = self.uploads.halt.cancelled() => {
+                *unfinished = self.created_late(creating).await;
+                Err(self.uploads.halted())
+            }
+            created = &mut creating => {
+                let upload = created?;
+                *unfinished = Some(AbortGuard::new(upload.clone(), self));
+                Ok(upload)
+            }
+        }
+    }
+
+    /// Waits for an upload that is begun though nobody wants it any more: without the answer, which has its id, it cannot be aborted.
+    async fn created_late(&self, mut creating: Creating) -> Option<AbortGuard> {
+        tokio::select! {
+            biased;
+            () = self.uploads.left.cancelled() => {}
+            created = timeout(CREATION_LIMIT, &mut creating) => {
+                if created.is_err() {
+                    not_answered(&self.uploads, &self.start.put.get().key, NO_ANSWER);
+                }
+                return Some(AbortGuard::new(created.ok()?.ok()?, self));
+            }
+        }
+        // Nobody waits for this job either.
+        let (uploads, key) = (self.uploads.clone(), self.start.put.get().key.clone());
+        let aborting = {
+            let (uploads, key) = (uploads.clone(), key.clone());
+            async move {
+                if let Ok(upload) = creating.await {
+                    abort(&uploads, &*upload, &key).await;
+                }
+            }
         };
-        let upload = self.uploads.unless_halted(create).await?;
-        unfinished.replace(AbortGuard::new(upload.clone(), self));
-        Ok(upload)
+        self.uploads.in_background(aborting, move |why| not_answered(&uploads, &key, why));
+        None
     }
 
     /// The object waits for the commit; the write need not wait for the object.
@@ -187,7 +229,7 @@ impl Job {
             reservation.landed();
         }
         let kind = error.kind;
-        let words = self.uploads.words_of(error);
+        let words = self.uploads.failure_text(error);
         if let Some(watch) = &self.start.watch {
             watch.failed(&words);
         }
@@ -270,7 +312,7 @@ impl Job {
         }
         if let Some(replaced) = turn.confirmed(table, rows)
             && replaced > 0
-            && let Some(Line { tenant, more }) = Line::of(owner)
+            && let Some(Line { tenant, more }) = Line::notable(owner)
         {
             let (table, key) = (&**table, key.as_str());
             tracing::warn!(tenant, more, table, key, rows = replaced, "An object written earlier in this sync was overwritten.");
@@ -279,7 +321,7 @@ impl Job {
             if let Some(tenant) = owner {
                 tenant.metrics.set_aside(rows);
             }
-            if let Some(Line { tenant, more }) = Line::of(owner) {
+            if let Some(Line { tenant, more }) = Line::notable(owner) {
                 let (table, key) = (&**table, key.as_str());
                 tracing::warn!(target: TABLES, tenant, more, table, key, rows, "Rows that could not be written are in quarantine.");
             }
@@ -394,19 +436,11 @@ impl Drop for AbortGuard {
     fn drop(&mut self) {
         if self.armed {
             let (uploads, upload, key) = (self.uploads.clone(), self.upload.clone(), self.key.clone());
-            match self.uploads.tenant() {
-                Some(tenant) if self.uploads.is_left() => {
-                    let aborting = {
-                        let (uploads, upload, key) = (uploads.clone(), upload.clone(), key.clone());
-                        async move { abort(&uploads, &*upload, &key).await }
-                    };
-                    tenant.share.aborts.run(&self.uploads.io, aborting, move |why| not_aborted(&uploads, &*upload, &key, why));
-                }
-                _ => {
-                    let aborting = async move { abort(&uploads, &*upload, &key).await };
-                    let _runs_by_itself = spawn_metered(&self.uploads.io, self.uploads.meter.as_ref(), aborting);
-                }
-            }
+            let aborting = {
+                let (uploads, upload, key) = (uploads.clone(), upload.clone(), key.clone());
+                async move { abort(&uploads, &*upload, &key).await }
+            };
+            self.uploads.in_background(aborting, move |why| not_aborted(&uploads, &*upload, &key, why));
         }
     }
 }
@@ -419,7 +453,7 @@ async fn abort(uploads: &UploadContext, upload: &dyn Multipart, key: &ObjectKey)
 }
 
 fn not_aborted(uploads: &UploadContext, upload: &dyn Multipart, key: &ObjectKey, error: &str) {
-    let Some(Line { tenant, more }) = Line::of(uploads.tenant().map(|tenant| &**tenant)) else { return };
+    let Some(Line { tenant, more }) = Line::notable(uploads.tenant().map(|tenant| &**tenant)) else { return };
     let (key, upload) = (key.as_str(), upload.handle().id);
     tracing::warn!(
         tenant,
@@ -428,5 +462,17 @@ fn not_aborted(uploads: &UploadContext, upload: &dyn Multipart, key: &ObjectKey,
         upload,
         error,
         "An unfinished upload could not be aborted; a lifecycle rule of the bucket will remove it."
+    );
+}
+
+fn not_answered(uploads: &UploadContext, key: &ObjectKey, why: &str) {
+    let Some(Line { tenant, more }) = Line::notable(uploads.tenant().map(|tenant| &**tenant)) else { return };
+    let key = key.as_str();
+    tracing::warn!(
+        tenant,
+        more,
+        key,
+        why,
+        "It is not known whether an upload was begun. It may be left behind, empty; a lifecycle rule of the bucket will remove it."
     );
 }

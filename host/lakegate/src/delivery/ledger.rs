@@ -1,7 +1,7 @@
 //! Rows in, rows claimed, rows confirmed: the books of a write, per table.
 //!
 //! A table has done well only if, at the end, rows in = rows claimed by finished objects = rows in objects that the store has confirmed. Those in
-//! quarantine count among them, and are told apart.
+//! quarantine count among them, and are listed apart.
 //! The first cause of a table's failure is kept and logged; what comes after it follows from it, or from a component that goes on and on.
 
 use super::watch::{TableEnded, WriteEnd, WriteWatch};
@@ -172,6 +172,17 @@ impl WriteReport {
         failed.sort_by_key(|table| table.failed_as);
         failed.into_iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?)))
     }
+
+    /// What there is to say of a write that was given up: the tables that had `failed` by themselves before, and those with objects in the bucket.
+    /// Nothing is claimed of their other rows.
+    #[must_use]
+    pub fn landed(mut self, failed: &[(Arc<str>, Failure)]) -> Self {
+        // What failed afterwards was cut off.
+        let failed: HashMap<&str, &Failure> = failed.iter().map(|(table, failure)| (&**table, failure)).collect();
+        self.tables.iter_mut().for_each(|table| table.failure = failed.get(table.table.as_str()).map(|failure| (*failure).clone()));
+        self.tables.retain(|table| table.failure.is_some() || table.objects + table.quarantine.objects > 0);
+        self
+    }
 }
 
 impl WriteReport {
@@ -230,7 +241,7 @@ struct Books {
     failure_bytes: u64,
 }
 
-/// What is told of a table that takes no more rows.
+/// The log line of a table that takes no more rows.
 const THE_TABLE_FAILED: &str = "The table failed.";
 
 /// Stands for the words of a failure that there is no room for.
@@ -322,7 +333,7 @@ impl Ledger {
         Self { books: Mutex::new(books), tenant, ..Self::default() }
     }
 
-    /// The same books, of which `watch` is told.
+    /// The same books, which report to `watch`.
     pub(crate) fn watched(self, watch: WriteWatch) -> Self {
         Self { watch: Some(Arc::new(watch)), ..self }
     }
@@ -334,7 +345,7 @@ impl Ledger {
 
     /// Tells of all tables, whose uploads are settled, and of the end of the write. `report` has the tables; without one, the books are open because
     /// the write was given up.
-    pub(crate) fn tell_end(&self, report: Option<&WriteReport>, how: WriteEnd) {
+    pub(crate) fn report_end(&self, report: Option<&WriteReport>, how: WriteEnd) {
         let Some(observer) = self.watch.as_ref().and_then(|watch| watch.observer.as_ref()) else { return };
         match report {
             Some(report) => report.tables.iter().for_each(|table| observer.table(&table.ended())),
@@ -353,8 +364,8 @@ impl Ledger {
     }
 
     /// Tells of a table's failure. A tenant has as many tables as it likes to name.
-    fn tell(&self, table: &str, error: &str, what: &str) {
-        if let Some(Line { tenant, more }) = Line::of_table(self.tenant.as_deref()) {
+    fn log_failure(&self, table: &str, error: &str, what: &str) {
+        if let Some(Line { tenant, more }) = Line::table_failure(self.tenant.as_deref()) {
             tracing::error!(target: TABLES, tenant, more, table, error, "{what}");
         }
     }
@@ -494,9 +505,9 @@ impl Ledger {
     pub(crate) fn fail(&self, table: &Arc<str>, failure: Failure) {
         let message = failure.message.clone();
         let news = self.books().record(table, failure, true);
-        // What ends once the write is given up was cut off by us; the cause is the write's, and is told once.
+        // What ends once the write is given up was cut off by us; the cause is the write's, and is logged once.
         if news && !self.is_given_up() {
-            self.tell(table, &message, THE_TABLE_FAILED);
+            self.log_failure(table, &message, THE_TABLE_FAILED);
         }
     }
 
@@ -522,7 +533,7 @@ impl Ledger {
             books.record(table, failure, false)
         };
         if news {
-            self.tell(table, &message, "A message is refused.");
+            self.log_failure(table, &message, "A message is refused.");
         }
         Ok(())
     }
@@ -553,15 +564,9 @@ impl Ledger {
         Totals { failed_tables: books.failures, ..books.totals }
     }
 
-    /// What there is to tell of a write that came to no good end: the tables that had `failed` by themselves before it was given up, and those
-    /// with objects in the bucket. Nothing is claimed of their other rows. To be asked once every upload is settled.
+    /// Closes the books of a write that came to no good end, for [`WriteReport::landed`]. To be asked once every upload is settled.
     pub fn landed(&self, failed: &[(Arc<str>, Failure)]) -> WriteReport {
-        let mut tables = self.books().close();
-        // What failed afterwards was cut off.
-        let failed: HashMap<&str, &Failure> = failed.iter().map(|(table, failure)| (&**table, failure)).collect();
-        tables.iter_mut().for_each(|table| table.failure = failed.get(table.table.as_str()).map(|failure| (*failure).clone()));
-        tables.retain(|table| table.failure.is_some() || table.objects + table.quarantine.objects > 0);
-        WriteReport { tables }
+        WriteReport { tables: self.books().close() }.landed(failed)
     }
 
     /// The tables that were not committed before, and the rows that came in of each; one whose objects do not claim all of them has failed.
@@ -590,7 +595,7 @@ impl Ledger {
                 let message =
                     format!("the books do not add up: {rows_in} rows in, {claimed} claimed, {confirmed} confirmed{in_quarantine}");
                 if !self.is_given_up() {
-                    self.tell(&table, &message, THE_TABLE_FAILED);
+                    self.log_failure(&table, &message, THE_TABLE_FAILED);
                 }
                 books.record(&table, Failure::new(FailureClass::Unexpected, message), true);
             }

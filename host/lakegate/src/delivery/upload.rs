@@ -102,7 +102,7 @@ impl Upload {
             .map_err(|taken| refuse(FailureClass::Data, PutError::Invalid(format!("the key {:?} {taken}", put.get().key.as_str()))))?;
         let unsettled = ledger.begin_upload(table, *call);
         let watch = ledger.watch().map(|watch| watch.object(table, &key));
-        if let Some(Line { tenant, more }) = Line::detail_of(uploads.tenant().map(|tenant| &**tenant)) {
+        if let Some(Line { tenant, more }) = Line::detail(uploads.tenant().map(|tenant| &**tenant)) {
             tracing::debug!(lane, tenant, more, table = &**table, key = put.get().key.as_str(), "An object is opened.");
         }
         Ok(Self {
@@ -152,7 +152,7 @@ impl Upload {
             self.bytes += piece.len() as u64;
             self.staged.append(piece);
             if let Err(full) = self.uploads.balance().await {
-                return Err(self.refuse(FailureClass::Storage, PutError::Quota(self.uploads.words_of_staging(full))));
+                return Err(self.refuse(FailureClass::Storage, PutError::Quota(self.uploads.staging_failure(full))));
             }
         }
         let (_, ledger) = self.account();

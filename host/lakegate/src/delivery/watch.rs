@@ -1,6 +1,6 @@
-//! What is told of a write as it happens: a line of the log for each object that lands, and everything to an embedder's observer.
+//! What is reported of a write as it happens: a line of the log for each object that lands, and everything to an embedder's observer.
 //!
-//! A [`WriteWatch`] belongs to the books of a write, an [`ObjectWatch`] to an object from the moment it is opened. An object is told of once,
+//! A [`WriteWatch`] belongs to the books of a write, an [`ObjectWatch`] to an object from the moment it is opened. An object is reported once,
 //! whatever becomes of it: one that has neither landed nor failed was given up, and its watch tells of that when it is dropped.
 
 use crate::policy::metrics::RetryCounts;
@@ -31,7 +31,7 @@ pub trait WriteObserver: Debug + Send + Sync {
     /// How a table has fared. The write has come to its end, and so have all of its objects.
     fn table(&self, table: &TableEnded<'_>);
 
-    /// The last word: all tables have been told of.
+    /// The last call: all tables have been reported.
     fn end(&self, how: WriteEnd);
 }
 
@@ -184,7 +184,7 @@ impl WriteWatch {
             opened: lakegate_base::clock::now(),
             rotation: OnceLock::new(),
             retries: Arc::default(),
-            told: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
         })
     }
 }
@@ -198,7 +198,7 @@ pub(crate) struct ObjectWatch {
     opened: SystemTime,
     rotation: OnceLock<Rotation>,
     pub(crate) retries: Arc<RetryCounts>,
-    told: AtomicBool,
+    reported: AtomicBool,
 }
 
 impl ObjectWatch {
@@ -218,26 +218,26 @@ impl ObjectWatch {
                 "An object is confirmed."
             ),
             Some(_) => {
-                if let Some(Line { tenant, more }) = Line::detail_of(tenant.as_deref()) {
+                if let Some(Line { tenant, more }) = Line::detail(tenant.as_deref()) {
                     tracing::debug!(target: OBJECTS, tenant, more, table, key, rows, bytes, was_there, rotation, retries, "An object is confirmed.");
                 }
             }
         }
-        self.tell(ObjectOutcome::Stored { rows, bytes, etag, was_there });
+        self.report(ObjectOutcome::Stored { rows, bytes, etag, was_there });
     }
 
     /// The store has confirmed it, in quarantine. The log has a warning of it.
     pub(crate) fn quarantined(&self, rows: u64) {
-        self.tell(ObjectOutcome::Quarantined { rows });
+        self.report(ObjectOutcome::Quarantined { rows });
     }
 
     /// The store has not taken it.
     pub(crate) fn failed(&self, words: &str) {
-        self.tell(ObjectOutcome::Failed(words));
+        self.report(ObjectOutcome::Failed(words));
     }
 
-    fn tell(&self, outcome: ObjectOutcome<'_>) {
-        if self.told.swap(true, Ordering::Relaxed) {
+    fn report(&self, outcome: ObjectOutcome<'_>) {
+        if self.reported.swap(true, Ordering::Relaxed) {
             return;
         }
         if let Some(observer) = &self.write.observer {
@@ -255,7 +255,7 @@ impl ObjectWatch {
 
 impl Drop for ObjectWatch {
     fn drop(&mut self) {
-        self.tell(ObjectOutcome::GivenUp);
+        self.report(ObjectOutcome::GivenUp);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A line of an object that has landed may not be lost, however slowly the log is read; so whoever has one waits for room first, on the
 //! tenant's own account and on no thread. Where there is no time to wait (a denial, the end of the process) a line without room is left out
-//! and counted. [`Room::tell`] lends the room to the line; the subscriber that writes it takes it from [`take`], and gives it back by
+//! and counted. [`Room::log`] lends the room to the line; the subscriber that writes it takes it from [`take`], and gives it back by
 //! dropping it once the line is written. A subscriber that takes none has no queue to bound.
 
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct Waiting {
     room: Arc<Semaphore>,
-    /// Left out and not yet told of.
+    /// Left out and not yet reported.
     left_out: AtomicU64,
     /// Left out since the process began.
     all_left_out: AtomicU64,
@@ -78,16 +78,16 @@ impl Waiting {
 }
 
 impl Room {
-    /// Tells of something within this room.
-    pub fn tell(self, tell: impl FnOnce()) {
+    /// Logs something within this room.
+    pub fn log(self, log: impl FnOnce()) {
         LENT.set(Some(self));
-        tell();
+        log();
         // Nobody took it.
         drop(LENT.take());
     }
 }
 
-/// The room of the line that is being told on this thread, as much as its bytes need; none if it is no audit line of a tenant.
+/// The room of the line that is being written on this thread, as much as its bytes need; none if it is no audit line of a tenant.
 pub fn take(bytes: usize) -> Option<Room> {
     let mut room = LENT.take()?;
     let more = MAX_LINE_BYTES.saturating_sub(bytes);
@@ -104,7 +104,7 @@ mod tests {
         let waiting = Waiting::default();
         let mut lines = Vec::new();
         while let Some(room) = waiting.room_now() {
-            room.tell(|| lines.extend(take(1 << 10)));
+            room.log(|| lines.extend(take(1 << 10)));
         }
         // The last three quarters of a longest line have no room for one.
         assert_eq!(lines.len(), (MAX_WAITING_BYTES - MAX_LINE_BYTES) / (1 << 10) + 1);
@@ -114,7 +114,7 @@ mod tests {
         assert!(futures::poll!(next.as_mut()).is_ready());
         assert!(take(1).is_none(), "no line is being told");
         lines.clear();
-        waiting.room_now().expect("room").tell(|| {});
+        waiting.room_now().expect("room").log(|| {});
         assert_eq!(waiting.room.available_permits(), MAX_WAITING_BYTES, "a line that nobody took takes nothing");
     }
 

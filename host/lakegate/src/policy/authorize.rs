@@ -26,12 +26,12 @@ pub struct Policy {
 
 impl Policy {
     /// The policy of a single-user command: every key of the bucket that the user's own spec names.
-    pub fn of_user() -> Self {
+    pub fn for_user() -> Self {
         Self::default()
     }
 
     /// The policy of a tenant.
-    pub fn of_tenant(tenant: Arc<Tenant>) -> Self {
+    pub fn for_tenant(tenant: Arc<Tenant>) -> Self {
         Self { tenant: Some(tenant) }
     }
 
@@ -79,11 +79,11 @@ impl Policy {
     pub fn audit_denial(&self, denied: &Denied, key: Option<&str>) {
         let Some(tenant) = &self.tenant else { return };
         tenant.metrics.denied(denied);
-        if let Some(more) = tenant.tell(Instant::now()) {
+        if let Some(more) = tenant.admit_denial(Instant::now()) {
             let Some(room) = tenant.waiting.room_now() else { return tenant.waiting.leave_out() };
             let left_out = tenant.waiting.take_left_out();
             let (tenant, more) = (&*tenant.name, (more > 0).then_some(more));
-            room.tell(|| {
+            room.log(|| {
                 tracing::warn!(target: AUDIT, tenant, decision = "denied", rule = denied.rule, key, more, left_out, "{}", denied.message);
             });
         }
@@ -108,7 +108,7 @@ impl Policy {
         };
         let Some(room) = room else { return tenant.waiting.leave_out() };
         let (left_out, tenant) = (tenant.waiting.take_left_out(), &*tenant.name);
-        room.tell(|| {
+        room.log(|| {
             tracing::info!(target: AUDIT, tenant, decision = "stored", rule = "key_prefixes", key, bytes, rows, left_out, "An object has landed.");
         });
     }
@@ -123,7 +123,7 @@ mod tests {
     fn authorize(prefix: &str, key: &str) -> Result<Authorized<PutObject>, Denied> {
         let request = PutObject::parse(key, "text/csv").expect("a request");
         let grant = Grant { key_prefixes: vec![prefix.into()], content_types: vec!["text/csv".into()], ..Grant::default() };
-        Policy::of_tenant(Arc::new(Tenant::new("t", grant))).authorize(request)
+        Policy::for_tenant(Arc::new(Tenant::new("t", grant))).authorize(request)
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_user_writes_where_the_spec_says() {
         let request = PutObject::parse("any/key", "x/y").unwrap();
-        assert_eq!(Policy::of_user().authorize(request).unwrap().get().key.as_str(), "any/key");
+        assert_eq!(Policy::for_user().authorize(request).unwrap().get().key.as_str(), "any/key");
     }
 
     proptest! {
@@ -174,7 +174,7 @@ mod tests {
                         other => resolved.push(other),
                     }
                 }
-                if Policy::of_tenant(Arc::new(Tenant::new("t", grant))).authorize(request).is_ok() {
+                if Policy::for_tenant(Arc::new(Tenant::new("t", grant))).authorize(request).is_ok() {
                     prop_assert!(resolved.len() > 1 && resolved.first() == Some(&"tenant1"), "{}", key);
                 }
             }

@@ -1,4 +1,4 @@
-//! The limits on what is logged about one tenant, and the references under which an operator finds what the tenant is not told.
+//! The limits on what is logged about one tenant, and the references under which an operator finds what the tenant is not left_out.
 
 use crate::limits::MAX_LOG_LINES_PER_SECOND;
 use lakegate_base::log_limit::LogLimiter;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Log lines of one kind that a tenant's calls bring about in a second: there is no end of calls.
 pub(super) const MAX_LINES: u32 = 20;
-/// Tables whose failures are told in a second: a store that is gone fails a thousand at once, and the log is to have each.
+/// Tables whose failures are left_out in a second: a store that is gone fails a thousand at once, and the log is to have each.
 const MAX_TABLES: u32 = 200;
 /// The same of lines below warnings, which an operator asks for to look for a fault.
 const MAX_DETAILS: u32 = 200;
@@ -95,15 +95,15 @@ mod tests {
     #[test]
     fn one_cause_has_one_reference_and_many_causes_are_told_in_part() {
         let (lines, now) = (Lines::default(), Instant::now());
-        let (first, told) = lines.refer("gone", now).expect("the first");
-        assert_eq!((first.len(), told), (12, Some(0)));
+        let (first, left_out) = lines.refer("gone", now).expect("the first");
+        assert_eq!((first.len(), left_out), (12, Some(0)));
         assert_eq!(lines.refer("gone", now), Some((first.clone(), None)), "it is in the log already");
         let others: Vec<_> = (0..100).filter_map(|number| lines.refer(&number.to_string(), now)).collect();
         assert_eq!(others.len(), MAX_LINES as usize - 1);
         assert_eq!(lines.refer("more", now), None);
         let later = now + REMEMBERED;
-        let (second, told) = lines.refer("gone", later).expect("another second");
-        assert!(second != first && told == Some(82), "{told:?}");
+        let (second, left_out) = lines.refer("gone", later).expect("another second");
+        assert!(second != first && left_out == Some(82), "{left_out:?}");
         assert_eq!(lines.referred.lock().unwrap().causes.len(), 1);
     }
 }

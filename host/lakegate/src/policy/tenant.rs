@@ -14,8 +14,8 @@ use lakegate_base::log_limit::LogLimiter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Denials of a tenant in a second that are told with their words: there is no end of what a client can ask for.
-pub(super) const MAX_DENIALS_TOLD: u32 = 20;
+/// Denials of a tenant in a second that are logged one by one: there is no end of what a client can ask for.
+pub(super) const MAX_DENIALS_LOGGED: u32 = 20;
 /// A tenant: its name, its grant, the credentials its requests are signed with, and what it has used.
 #[derive(Debug)]
 pub struct Tenant {
@@ -35,8 +35,8 @@ pub struct Tenant {
     pub quarantine: Arc<Quarantine>,
     /// What it may use of the machine.
     pub share: Arc<Resources>,
-    /// Its denials that are told one by one.
-    pub(crate) told: Mutex<LogLimiter>,
+    /// How many of its denials are logged one by one.
+    pub(crate) denials: Mutex<LogLimiter>,
     /// Its audit lines that wait to be written.
     pub(crate) waiting: Arc<Waiting>,
     /// The other log lines that its calls bring about.
@@ -65,15 +65,15 @@ impl Tenant {
             metrics: Arc::default(),
             quarantine: Arc::default(),
             share: Arc::default(),
-            told: Mutex::new(LogLimiter::new(MAX_DENIALS_TOLD)),
+            denials: Mutex::new(LogLimiter::new(MAX_DENIALS_LOGGED)),
             waiting: Arc::default(),
             lines: Arc::default(),
         }
     }
 
-    /// Whether a denial is told now, and how many before it were not.
-    pub(super) fn tell(&self, now: Instant) -> Option<u64> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).admit(now).passes()
+    /// Whether a denial is logged now, and how many before it were not.
+    pub(super) fn admit_denial(&self, now: Instant) -> Option<u64> {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).admit(now).passes()
     }
 
     /// The same tenant with credentials of its own and a share of the machine.

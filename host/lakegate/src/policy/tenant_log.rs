@@ -1,4 +1,4 @@
-//! What is told of a tenant, and to whom: so many log lines a second under its name, and what its operator alone may read under a reference.
+//! What is logged of a tenant, and for whom: so many log lines a second under its name, and what its operator alone may read under a reference.
 
 use super::lines::Lines;
 use super::tenant::Tenant;
@@ -17,17 +17,17 @@ pub(crate) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// A warning or an error; [`None`] if it is to be left out.
-    pub(crate) fn of(tenant: Option<&'a Tenant>) -> Option<Self> {
+    pub(crate) fn notable(tenant: Option<&'a Tenant>) -> Option<Self> {
         Self::under(tenant, |lines| &lines.notable)
     }
 
     /// The failure of a table.
-    pub(crate) fn of_table(tenant: Option<&'a Tenant>) -> Option<Self> {
+    pub(crate) fn table_failure(tenant: Option<&'a Tenant>) -> Option<Self> {
         Self::under(tenant, |lines| &lines.tables)
     }
 
     /// A line below a warning.
-    pub(crate) fn detail_of(tenant: Option<&'a Tenant>) -> Option<Self> {
+    pub(crate) fn detail(tenant: Option<&'a Tenant>) -> Option<Self> {
         Self::under(tenant, |lines| &lines.details)
     }
 
@@ -43,8 +43,8 @@ impl Tenant {
     /// begins with `what`.
     pub(crate) fn refer(&self, said: &str, what: &str, cause: &str) -> String {
         match self.lines.refer(cause, Instant::now()) {
-            Some((reference, told)) => {
-                if let Some(left_out) = told {
+            Some((reference, left_out_before)) => {
+                if let Some(left_out) = left_out_before {
                     let left_out = (left_out > 0).then_some(left_out);
                     tracing::error!(tenant = &*self.name, reference, left_out, error = cause, "{what}");
                 }
@@ -64,14 +64,14 @@ mod tests {
     #[test]
     fn lines_of_a_tenant_are_so_many_a_second_under_its_name_and_those_of_a_user_are_all_there() {
         let (tenant, other) = (Tenant::new("acme", Grant::default()), Tenant::new("beta", Grant::default()));
-        let told = |tenant| (0..1_000).filter_map(|_| Line::of(tenant)).collect::<Vec<_>>();
-        let lines = told(Some(&tenant));
+        let lines_of = |tenant| (0..1_000).filter_map(|_| Line::notable(tenant)).collect::<Vec<_>>();
+        let lines = lines_of(Some(&tenant));
         // A second may end meanwhile, once.
         assert!((MAX_LINES as usize..=2 * MAX_LINES as usize).contains(&lines.len()), "{}", lines.len());
         assert!(lines.iter().all(|line| line.tenant == Some("acme")));
-        assert_eq!(Line::of(Some(&other)).map(|line| line.tenant), Some(Some("beta")), "each has a count of its own");
-        assert!(Line::detail_of(Some(&tenant)).is_some(), "and so has each kind");
-        assert_eq!(told(None).len(), 1_000);
+        assert_eq!(Line::notable(Some(&other)).map(|line| line.tenant), Some(Some("beta")), "each has a count of its own");
+        assert!(Line::detail(Some(&tenant)).is_some(), "and so has each kind");
+        assert_eq!(lines_of(None).len(), 1_000);
     }
 
     #[test]

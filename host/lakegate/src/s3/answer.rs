@@ -38,9 +38,9 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Reads a response. What the SDK has found in it wins.
-    pub(super) fn of(response: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Self {
+    pub(super) fn read(response: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Self {
         let header = |name| response.headers().get(name).map(str::to_owned).filter(|value| !value.is_empty());
-        let body = Body::of(response.body().bytes().unwrap_or_default());
+        let body = Body::read(response.body().bytes().unwrap_or_default());
         let own = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let message = own(message).or(body.message);
         let expected = message.as_deref().and_then(expected_region).map(str::to_owned);
@@ -70,7 +70,7 @@ pub(super) struct Body {
 }
 
 impl Body {
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(super) fn read(bytes: &[u8]) -> Self {
         let looked_at = bytes.get(..MAX_LOOKED_AT_BYTES).unwrap_or(bytes);
         let text = String::from_utf8_lossy(looked_at);
         let text = text.trim_start_matches('\u{feff}').trim();
@@ -80,7 +80,7 @@ impl Body {
             return Self { page: Some(between(text, &lower, "<title>", "</title>").unwrap_or_default()), ..Self::default() };
         }
         if text.starts_with('{') {
-            return Self::of_json(text);
+            return Self::read_json(text);
         }
         if !text.starts_with('<') {
             return Self { message: Some(text.to_owned()).filter(|text| !text.is_empty()), ..Self::default() };
@@ -97,7 +97,7 @@ impl Body {
     }
 
     /// Gateways, and Backblaze's own interface: the object itself, or one below `error`.
-    fn of_json(text: &str) -> Self {
+    fn read_json(text: &str) -> Self {
         let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else {
             return Self { message: Some(text.to_owned()), ..Self::default() };
         };
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_body_is_an_error_a_page_or_words() {
         let check = |body: &str, code: Option<&str>, message: Option<&str>, page: Option<&str>| {
-            let found = Body::of(body.as_bytes());
+            let found = Body::read(body.as_bytes());
             assert_eq!((found.code.as_deref(), found.message.as_deref(), found.page.as_deref()), (code, message, page), "{body}");
         };
         check("", None, None, None);
@@ -163,8 +163,8 @@ mod tests {
         let check = |headers: &[(&'static str, &'static str)], body: &'static str, expected: Option<&str>| {
             let mut response = HttpResponse::new(400.try_into().expect("a status"), aws_smithy_types::body::SdkBody::from(body));
             headers.iter().for_each(|(name, value)| drop(response.headers_mut().insert(*name, *value)));
-            let message = Body::of(body.as_bytes()).message;
-            assert_eq!(Answer::of(&response, None, message.as_deref()).region.as_deref(), expected, "{body}");
+            let message = Body::read(body.as_bytes()).message;
+            assert_eq!(Answer::read(&response, None, message.as_deref()).region.as_deref(), expected, "{body}");
         };
         check(&[("x-amz-bucket-region", "ap-south-1")], "<Error><Region>other</Region></Error>", Some("ap-south-1"));
         check(&[], "<Error><Code>AuthorizationHeaderMalformed</Code><Region>nl-1</Region></Error>", Some("nl-1"));
@@ -181,7 +181,7 @@ mod tests {
             let body = [&bytes[..bytes.len() / 2], mark.as_bytes(), &bytes[bytes.len() / 2..]].concat();
             let long = [&body[..], &vec![b'x'; 2 * MAX_LOOKED_AT_BYTES]].concat();
             for body in [&body, &long] {
-                let found = Body::of(body);
+                let found = Body::read(body);
                 for text in [found.code, found.message, found.page].into_iter().flatten() {
                     // An invalid byte is replaced by three.
                     prop_assert!(text.len() <= 3 * MAX_LOOKED_AT_BYTES);

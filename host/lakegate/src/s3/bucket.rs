@@ -55,7 +55,7 @@ impl Bucket {
     ) -> Result<Option<Stored>, Failure> {
         let PutObject { key, content_type, .. } = put;
         let limits = self.retry.timeouts;
-        let (progress, exchange) = (Arc::new(Progress::default()), Exchange::of(attempt));
+        let (progress, exchange) = (Arc::new(Progress::default()), Exchange::new(attempt));
         let request = self
             .sdk
             .put_object()
@@ -113,11 +113,11 @@ impl Bucket {
 
     /// What the store says of an object, with its checksum if asked to.
     pub(super) async fn info(&self, key: &str, with_checksum: bool, attempt: &Attempt) -> Result<ObjectInfo, Failure> {
-        let exchange = Exchange::of(attempt);
+        let exchange = Exchange::new(attempt);
         let mode = with_checksum.then_some(ChecksumMode::Enabled);
         let request = self.sdk.head_object().bucket(&self.place.bucket).key(key).set_checksum_mode(mode).customize();
         let request = request.interceptor(self.log(key, attempt.number)).interceptor(exchange.clone());
-        let send = async { request.send().await.map_err(|error| exchange.failed(&error, &self.place).of_head()) };
+        let send = async { request.send().await.map_err(|error| exchange.failed(&error, &self.place).for_head()) };
         let answer = self.answer_within(self.retry.timeouts.answer, send).await?;
         let etag = answer.e_tag().filter(|etag| etag.len() <= MAX_NAMED_BYTES).unwrap_or_default().to_owned();
         Ok(ObjectInfo {
@@ -156,7 +156,7 @@ impl Bucket {
     }
 
     async fn try_read(&self, key: &str, etag: &str, range: Range<u64>, attempt: Attempt) -> Result<Bytes, Failure> {
-        let exchange = Exchange::of(&attempt);
+        let exchange = Exchange::new(&attempt);
         let same = Some(etag).filter(|etag| !etag.is_empty()).map(str::to_owned);
         let bytes = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.sdk.get_object().bucket(&self.place.bucket).key(key).range(bytes).set_if_match(same);

@@ -206,7 +206,7 @@ const CODES: &[(Meaning, &[&str])] = &[
 
 impl Meaning {
     /// Of a code, if it is known.
-    pub(super) fn of(code: &str) -> Option<Self> {
+    pub(super) fn from_code(code: &str) -> Option<Self> {
         if let Some((meaning, _)) = CODES.iter().find(|(_, codes)| codes.contains(&code)) {
             return Some(*meaning);
         }
@@ -224,7 +224,7 @@ impl Meaning {
     }
 
     /// Of the store's words, where its code is one of many uses.
-    pub(super) fn of_words(words: &str) -> Option<Self> {
+    pub(super) fn from_text(words: &str) -> Option<Self> {
         let lower = words.to_ascii_lowercase();
         let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
         if says(INSECURE) {
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn families_are_known_by_their_words() {
-        let check = |code, expected| assert_eq!(Meaning::of(code), expected, "{code}");
+        let check = |code, expected| assert_eq!(Meaning::from_code(code), expected, "{code}");
         check("KMS.ThrottlingException", Some(Meaning::Throttled));
         check("KMS.DisabledException", Some(Meaning::EncryptionKey));
         check("CloudKmsDisabledKey", Some(Meaning::EncryptionKey));

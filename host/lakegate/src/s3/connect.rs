@@ -177,7 +177,7 @@ impl Sources {
         if profile.is_some() || options.credentials_file.is_some() {
             // A profile that is named wins over keys in the environment.
             let name = profile.unwrap_or(DEFAULT_PROFILE);
-            loader = loader.credentials_provider(of_profile(name, profiles::files(options), &guarded, &region, options));
+            loader = loader.credentials_provider(from_profile(name, profiles::files(options), &guarded, &region, options));
         }
         if let (Some(profile), None) = (profile, &options.credentials_file) {
             loader = loader.profile_name(profile);
@@ -205,7 +205,7 @@ async fn find(target: &StorageTarget, options: &ConnectOptions) -> Result<Found,
     };
     check_bucket_at(&target.bucket, target.path_style, endpoint.as_ref())?;
     if let Some(url) = endpoint.as_ref().and_then(|endpoint| endpoint.url().parse().ok()) {
-        Proxies::of(&options.environment).way(&url).map_err(|error| refuse(error.to_string()))?;
+        Proxies::from_env(&options.environment).way(&url).map_err(|error| refuse(error.to_string()))?;
     }
     Ok(Found { sources, shared, endpoint, strict })
 }
@@ -290,7 +290,7 @@ fn endpoint_of(name: &str, url: &str) -> Result<Endpoint, StoreError> {
 
 /// The credentials of a profile: keys, role, SSO, web identity or process.
 #[expect(deprecated, reason = "the only way to tell the provider its files; the replacement lives in a crate that is not ours to use")]
-fn of_profile(
+fn from_profile(
     profile: &str,
     files: ProfileFiles,
     client: &SharedHttpClient,
@@ -317,12 +317,12 @@ async fn chain(
     }
     let roles = profiles::roles(options, named).await.map_err(CredentialsError::invalid_configuration)?;
     let Some(Roles { base, hops }) = roles else { return Ok(checked(default()?)) };
-    let of_profile =
-        |name: &str, files| SharedCredentialsProvider::new(of_profile(name, files, &sources.guarded, &sources.region, options));
+    let with_profile =
+        |name: &str, files| SharedCredentialsProvider::new(from_profile(name, files, &sources.guarded, &sources.region, options));
     let mut provider = checked(match base {
         Base::Keys(keys) => SharedCredentialsProvider::new(keys),
-        Base::Profile(name) => of_profile(&name, profiles::files(options)),
-        Base::Content(content) => of_profile(DEFAULT_PROFILE, profiles::content(content)),
+        Base::Profile(name) => with_profile(&name, profiles::files(options)),
+        Base::Content(content) => with_profile(DEFAULT_PROFILE, profiles::content(content)),
     });
     for hop in &hops {
         let asked = AssumeRoleRequest {

@@ -30,7 +30,7 @@ struct Inner {
 }
 
 impl Exchange {
-    pub(super) fn of(attempt: &Attempt) -> Self {
+    pub(super) fn new(attempt: &Attempt) -> Self {
         Self(Arc::new(Inner { redirect: attempt.redirect.clone(), asked: Mutex::default(), success: Mutex::default() }))
     }
 
@@ -40,7 +40,7 @@ impl Exchange {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Failure::of(error, place, asked.as_ref())
+        Failure::from_sdk(error, place, asked.as_ref())
     }
 
     /// The SDK reads no body where a success needs none. One that is an error or a web page makes the answer another than it seems.

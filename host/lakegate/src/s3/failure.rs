@@ -122,7 +122,7 @@ impl Failure {
     }
 
     /// Of a HEAD, whose answer has no body and so no code: a bare 400 or 403 may stand for a token that has expired.
-    pub(super) fn of_head(mut self) -> Self {
+    pub(super) fn for_head(mut self) -> Self {
         if self.code.is_none() && matches!(self.status, Some(400 | 403)) && self.class == RetryClass::Final {
             self.class = RetryClass::Credentials;
         }
@@ -146,13 +146,13 @@ impl Failure {
     }
 
     /// Reads what the SDK says of a request to `asked`.
-    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, place: &StoreLocation, asked: Option<&Uri>) -> Self
+    pub(super) fn from_sdk<E>(error: &SdkError<E, HttpResponse>, place: &StoreLocation, asked: Option<&Uri>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
         if let Some(response) = error.raw_response() {
             let service = error.as_service_error();
-            let answer = Answer::of(response, service.and_then(|error| error.code()), service.and_then(|error| error.message()));
+            let answer = Answer::read(response, service.and_then(|error| error.code()), service.and_then(|error| error.message()));
             let mut failure = Self::answered(&answer, place, asked);
             if find::<LengthLimitError>(error).is_some() {
                 failure.text.push_str(&format!(", the answer has more than {MAX_ANSWER_BYTES} bytes and was not read"));
@@ -217,7 +217,7 @@ impl Failure {
     pub(super) fn answered(answer: &Answer, place: &StoreLocation, asked: Option<&Uri>) -> Self {
         let Answer { status, .. } = *answer;
         let code = answer.code.as_deref();
-        let redirect = asked.and_then(|asked| Redirect::of(answer, asked, place));
+        let redirect = asked.and_then(|asked| Redirect::from_answer(answer, asked, place));
         let meaning = meaning(answer, place);
         let (class, kind) = match (&redirect, meaning) {
             (Some(Redirect::Follow(url)), _) => (RetryClass::Redirected(url.clone()), StoreErrorKind::Rejected),
@@ -258,7 +258,7 @@ impl Failure {
 
     /// A success whose body says otherwise: a web page, or an error of S3. [`None`] for any other body.
     pub(super) fn in_success(status: u16, body: &[u8], place: &StoreLocation) -> Option<Self> {
-        let Body { code, message, page, is_error, .. } = Body::of(body);
+        let Body { code, message, page, is_error, .. } = Body::read(body);
         (is_error || page.is_some()).then(|| Self::answered(&Answer { status, code, message, page, ..Answer::default() }, place, None))
     }
 }
@@ -270,9 +270,9 @@ fn meaning(answer: &Answer, place: &StoreLocation) -> Option<Meaning> {
     if elsewhere && matches!(answer.status, 301 | 307 | 308 | 400 | 403) {
         return Some(Meaning::Region);
     }
-    let by_code = answer.code.as_deref().and_then(Meaning::of);
+    let by_code = answer.code.as_deref().and_then(Meaning::from_code);
     let words = answer.message.as_deref().or(answer.page.as_deref());
-    let by_words = words.and_then(Meaning::of_words).filter(|_| (400..500).contains(&answer.status));
+    let by_words = words.and_then(Meaning::from_text).filter(|_| (400..500).contains(&answer.status));
     match (by_code, by_words) {
         (None | Some(Meaning::Permission | Meaning::Lasting), Some(words)) => Some(words),
         // Said of other faults of the header, too.
@@ -298,12 +298,12 @@ fn class_of(answer: &Answer, meaning: Option<Meaning>) -> (RetryClass, StoreErro
         Some(Meaning::Clock) => (RetryClass::Clock(answer.date), StoreErrorKind::Denied),
         Some(Meaning::Signature | Meaning::Permission | Meaning::Account) => (RetryClass::Final, StoreErrorKind::Denied),
         Some(_) => (RetryClass::Final, StoreErrorKind::Rejected),
-        None => of_status(answer),
+        None => from_status(answer),
     }
 }
 
 /// What an answer means that has no code, or one that nobody knows.
-fn of_status(answer: &Answer) -> (RetryClass, StoreErrorKind) {
+fn from_status(answer: &Answer) -> (RetryClass, StoreErrorKind) {
     match answer.status {
         // A portal or a console: it will be there the next time, too.
         0..300 if answer.page.is_some() => (RetryClass::Final, StoreErrorKind::Rejected),
@@ -531,7 +531,7 @@ mod tests {
         let status = status.try_into().expect("a status");
         let mut response = HttpResponse::new(status, aws_smithy_types::body::SdkBody::from(body));
         headers.iter().for_each(|(name, value)| drop(response.headers_mut().insert(*name, *value)));
-        Answer::of(&response, None, None)
+        Answer::read(&response, None, None)
     }
 
     fn failure(answer: &Answer) -> Failure {
@@ -840,7 +840,7 @@ mod tests {
             if let Some(location) = location {
                 let _ = response.headers_mut().try_insert("location", PIECES[location]);
             }
-            let failure = failure(&Answer::of(&response, None, None));
+            let failure = failure(&Answer::read(&response, None, None));
             prop_assert!(!matches!(failure.class, RetryClass::Redirected(_)) || matches!(status, 307 | 308));
             let retried = matches!(failure.class, RetryClass::Transient | RetryClass::Throttled);
             prop_assert!(!retried || failure.code.is_some() || matches!(status, 408 | 425 | 429 | 500..), "{status}");

@@ -49,7 +49,7 @@ impl Upload {
         let token = random_token()?;
         let algorithm = bucket.checksum.map(announced);
         let attempt = |attempt: &Attempt| {
-            let exchange = Exchange::of(attempt);
+            let exchange = Exchange::new(attempt);
             let request = bucket
                 .options
                 .on_create(bucket.sdk.create_multipart_upload(), put, &token, bucket.retry.clock.now())
@@ -97,7 +97,7 @@ impl Upload {
     }
 
     pub(super) async fn try_complete(&self, parts: &CompletedMultipartUpload, attempt: &Attempt) -> Result<Stored, Failure> {
-        let (bucket, exchange) = (&*self.bucket, Exchange::of(attempt));
+        let (bucket, exchange) = (&*self.bucket, Exchange::new(attempt));
         let request = bucket
             .sdk
             .complete_multipart_upload()
@@ -173,7 +173,7 @@ impl Multipart for Upload {
         let attempt = |attempt: Attempt| {
             let (body, digest) = (&body, &digest);
             async move {
-                let (progress, exchange) = (Arc::new(Progress::default()), Exchange::of(&attempt));
+                let (progress, exchange) = (Arc::new(Progress::default()), Exchange::new(&attempt));
                 let request = with_checksum!(bucket.sdk.upload_part(), digest.checksum())
                     .bucket(&bucket.place.bucket)
                     .key(self.key())
@@ -249,7 +249,7 @@ impl Multipart for Upload {
         let mut course = bucket.retry.course();
         loop {
             let attempt = course.attempt();
-            let exchange = Exchange::of(&attempt);
+            let exchange = Exchange::new(&attempt);
             let request = bucket
                 .sdk
                 .abort_multipart_upload()

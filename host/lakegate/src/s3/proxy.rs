@@ -58,7 +58,7 @@ impl fmt::Display for ProxyError {
 impl Error for ProxyError {}
 
 impl Proxies {
-    pub(super) fn of(environment: &Env) -> Self {
+    pub(super) fn from_env(environment: &Env) -> Self {
         let proxy = |of_scheme: [&'static str; 2]| {
             let names = of_scheme.into_iter().chain(["all_proxy", "ALL_PROXY"]);
             names.into_iter().find_map(|variable| match environment.get(variable) {
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     fn proxies(environment: &[(&str, &str)]) -> Proxies {
-        Proxies::of(&Env::from_slice(environment))
+        Proxies::from_env(&Env::from_slice(environment))
     }
 
     /// The variable and the URL of the proxy that a request takes.

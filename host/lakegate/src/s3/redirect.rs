@@ -21,7 +21,7 @@ pub(super) enum Redirect {
 
 impl Redirect {
     /// Of an answer to a request that was sent to `asked`.
-    pub(super) fn of(answer: &Answer, asked: &Uri, place: &StoreLocation) -> Option<Self> {
+    pub(super) fn from_answer(answer: &Answer, asked: &Uri, place: &StoreLocation) -> Option<Self> {
         if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
             return None;
         }
@@ -104,7 +104,7 @@ mod tests {
             secrets: super::super::secrets::Secrets::default(),
         };
         let answer = Answer { status, location: Some(location.to_owned()), ..Answer::default() };
-        Redirect::of(&answer, &from.parse().expect("a URL"), &place)
+        Redirect::from_answer(&answer, &from.parse().expect("a URL"), &place)
     }
 
     #[test]

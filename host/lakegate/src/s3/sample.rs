@@ -72,7 +72,7 @@ impl ConnectOptions {
         let target = StorageTarget { credentials, skip_tls_verify: false, ..target.clone() };
         let refused = |message| StoreError { kind: StoreErrorKind::Denied, message };
         let put = TableHeaders::new(&target.tags, &target.metadata).unmade_on(put.clone());
-        let put = Policy::of_user().authorize(put).map_err(|denied| refused(denied.message))?;
+        let put = Policy::for_user().authorize(put).map_err(|denied| refused(denied.message))?;
         let client = S3Client::connect(&target, &options).await?;
         // Two objects of different bytes: what differs between them is each one's own.
         for body in [Payload::default(), Payload::new(vec![Piece::Memory(Bytes::from_static(b"\n"))])] {

@@ -73,7 +73,7 @@ pub(super) fn http_client(
         Verify::Strict => strict.clone(),
         Verify::Nothing => Arc::new(lenient_tls()?),
     };
-    let proxies = Arc::new(Proxies::of(environment));
+    let proxies = Arc::new(Proxies::from_env(environment));
     let mut tcp = Tcp::new_with_resolver(Lookups::new());
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

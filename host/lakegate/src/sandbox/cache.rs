@@ -5,7 +5,7 @@
 //! and the digest of the file's content. Files are mapped, so that only code that runs takes memory, and processes share it. Without a usable
 //! folder the component is compiled each time.
 
-use super::component_file::{ComponentError, words};
+use super::component_file::{ComponentError, one_line};
 use super::embedded::{COMPONENT_DIGEST, component_bytes};
 use crate::limits::MAX_COMPILED_BYTES;
 use lakegate_base::file;
@@ -56,7 +56,7 @@ pub(super) fn load_or_compile(
     }
     let mapped = kept.and_then(Result::ok).and_then(|path| map(engine, &path).ok());
     let made = mapped.map_or_else(|| revive(engine, &code), Ok);
-    made.map_err(|error| ComponentError::Machine(words(&format!("{error:#}"))))
+    made.map_err(|error| ComponentError::Machine(one_line(&format!("{error:#}"))))
 }
 
 /// `$LAKEGATE_CACHE_DIR`, else the user's cache directory; `None` if others may write to it.

@@ -83,7 +83,7 @@ impl Compiler {
     ///
     /// # Errors
     /// The system does not tell where the program is.
-    pub fn of_this_program() -> Result<Self, ComponentError> {
+    pub fn for_this_program() -> Result<Self, ComponentError> {
         let program =
             std::env::current_exe().map_err(|error| ComponentError::Compiler(format!("this program cannot be found: {error}")))?;
         Ok(Self::new(program, CompileLimits::default()))
@@ -149,7 +149,7 @@ impl Compiler {
             return Ok(code);
         }
         if ended.code() == Some(Ended::Refused as i32) {
-            return Err(ComponentError::Invalid(component_file::words(&String::from_utf8_lossy(&code))));
+            return Err(ComponentError::Invalid(component_file::one_line(&String::from_utf8_lossy(&code))));
         }
         if ended.signal() == Some(Signal::XCPU.as_raw()) {
             return Err(ComponentError::CompileCpu { cpu });
@@ -158,7 +158,7 @@ impl Compiler {
         if said.contains("memory allocation of") || said.contains("Cannot allocate memory") {
             return Err(ComponentError::CompileMemory { bytes: memory_bytes });
         }
-        Err(ComponentError::Compiler(component_file::words(&format!("the process ended with {ended}; it said: {said}"))))
+        Err(ComponentError::Compiler(component_file::one_line(&format!("the process ended with {ended}; it said: {said}"))))
     }
 }
 
@@ -169,7 +169,7 @@ fn up_to(from: impl Read, bytes: u64) -> Vec<u8> {
     all
 }
 
-/// What the hidden command is told.
+/// The arguments of the hidden command.
 #[derive(Debug, Clone, Copy)]
 pub struct CompileArgs {
     /// Seconds of computing: `--cpu-seconds`.
@@ -240,7 +240,7 @@ fn confine(CompileArgs { cpu_seconds, memory_bytes }: CompileArgs) -> io::Result
 
 /// In this process, without limits: for components of one's own.
 pub(super) fn in_process(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, ComponentError> {
-    precompile(engine, wasm).map_err(|error| ComponentError::Invalid(component_file::words(&error)))
+    precompile(engine, wasm).map_err(|error| ComponentError::Invalid(component_file::one_line(&error)))
 }
 
 #[cfg(test)]

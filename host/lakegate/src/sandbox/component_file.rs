@@ -115,7 +115,7 @@ fn check_size(bytes: usize) -> Result<(), ComponentError> {
 }
 
 /// Another's words on one line, cut, without control characters: they may quote names out of the component.
-pub(super) fn words(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let plain: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     let mut line = plain.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((at, _)) = line.char_indices().nth(MAX_WORDS) {
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn words_of_others_are_one_short_line() {
-        assert_eq!(words("a\n  b\u{1b}[31m\0c"), "a b [31m c");
-        assert_eq!(words(&"é".repeat(MAX_WORDS)), "é".repeat(MAX_WORDS));
-        assert_eq!(words(&"é".repeat(MAX_WORDS + 1)).chars().count(), MAX_WORDS + 1);
+        assert_eq!(one_line("a\n  b\u{1b}[31m\0c"), "a b [31m c");
+        assert_eq!(one_line(&"é".repeat(MAX_WORDS)), "é".repeat(MAX_WORDS));
+        assert_eq!(one_line(&"é".repeat(MAX_WORDS + 1)).chars().count(), MAX_WORDS + 1);
     }
 }

@@ -9,7 +9,7 @@ use super::bindings::wasi::random::random;
 use super::bindings::{Destination, DestinationPre, SyncContext};
 use super::cache;
 use super::compile::{self, Compiler};
-use super::component_file::{self, ComponentError, words};
+use super::component_file::{self, ComponentError, one_line};
 use super::embedded::{WORLD_VERSION, component_bytes, is_allowed, other_version};
 use super::imports::clock::WallClock;
 use super::imports::log::GuestLogger;
@@ -57,12 +57,12 @@ impl EngineShared {
         let guests = tokio::runtime::Builder::new_multi_thread().thread_name("lakegate-guest").enable_time().build();
         let guests = guests.map_err(|error| machine(&error))?;
         start_ticker(&engine).map_err(|error| machine(&error))?;
-        Ok(Arc::new(Self { engine, guests: Some(guests), scheduler: Scheduler::of_process() }))
+        Ok(Arc::new(Self { engine, guests: Some(guests), scheduler: Scheduler::for_process() }))
     }
 }
 
 fn machine(error: &dyn fmt::Display) -> ComponentError {
-    ComponentError::Machine(words(&format!("{error:#}")))
+    ComponentError::Machine(one_line(&format!("{error:#}")))
 }
 
 impl Drop for EngineShared {
@@ -122,16 +122,16 @@ impl Runtime {
         call_cpu: Duration,
         compile: impl FnOnce(&Engine) -> Result<Vec<u8>, ComponentError>,
     ) -> Result<Arc<Self>, ComponentError> {
-        let world = |error: wasmtime::Error| ComponentError::World(words(&format!("{error:#}")));
+        let world = |error: wasmtime::Error| ComponentError::World(one_line(&format!("{error:#}")));
         let engine = &shared.engine;
         let component = cache::load_or_compile(engine, wasm, || compile(engine))?;
         let imports = imports(engine, &component);
         if let Some(version) = imports.iter().find_map(|name| other_version(name)) {
             let reason = format!("it is made for version {version} of that world, and this program runs {WORLD_VERSION}");
-            return Err(ComponentError::World(words(&reason)));
+            return Err(ComponentError::World(one_line(&reason)));
         }
         if let Some(name) = imports.into_iter().find(|name| !is_allowed(name)) {
-            return Err(ComponentError::Import { name: words(&name) });
+            return Err(ComponentError::Import { name: one_line(&name) });
         }
         let mut linker = Linker::new(engine);
         link(&mut linker).map_err(|error| machine(&error))?;

@@ -75,7 +75,7 @@ impl Destination {
     /// The component failed, or a tenant's component may not run now.
     pub async fn spec_schema(&self) -> anyhow::Result<Arc<str>> {
         if let Some(tenant) = &self.options.tenant {
-            let audited = |denied: &Denied| Policy::of_tenant(tenant.clone()).audit_denial(denied, None);
+            let audited = |denied: &Denied| Policy::for_tenant(tenant.clone()).audit_denial(denied, None);
             tenant.may_run().inspect_err(audited)?;
         }
         self.runtime.spec_schema(self.detached(self.share())).await.inspect_err(|_| self.trapped())
@@ -196,7 +196,7 @@ impl Destination {
 
     async fn connect(&self, spec: &str, sync: SyncContext) -> Result<Connected, OpenError> {
         let attempt = random_uuid()?;
-        let policy = self.options.tenant.clone().map_or_else(Policy::of_user, Policy::of_tenant);
+        let policy = self.options.tenant.clone().map_or_else(Policy::for_user, Policy::for_tenant);
         let share = self.share();
         policy.audit_has_room().await;
         let mut room = self.enter(&share).map_err(|denied| deny(&policy, &[denied], None))?;
@@ -268,7 +268,7 @@ impl Destination {
     fn said_of_store(&self, error: StoreError) -> StoreError {
         match &self.options.tenant {
             None => error,
-            Some(tenant) => StoreError { kind: error.kind, message: tenant.refer(error.kind.words(), STORE_FAILED, &error.message) },
+            Some(tenant) => StoreError { kind: error.kind, message: tenant.refer(error.kind.message(), STORE_FAILED, &error.message) },
         }
     }
 
@@ -359,12 +359,12 @@ const NO_CREDENTIALS: &str = "the credentials of this tenant cannot be had";
 /// Warnings, so many of them, and each cut: a component may have any. A tenant can open as many sessions as it likes, one after the other.
 fn log_warnings(warnings: &[SpecProblem], tenant: Option<&Tenant>) {
     for SpecProblem { field, message } in warnings.iter().take(MAX_WARNINGS) {
-        if let Some(Line { tenant, more }) = Line::of(tenant) {
+        if let Some(Line { tenant, more }) = Line::notable(tenant) {
             tracing::warn!(tenant, more, field = cut(field), "{}", cut(message));
         }
     }
     if let Some(others) = warnings.len().checked_sub(MAX_WARNINGS).filter(|others| *others > 0)
-        && let Some(Line { tenant, more }) = Line::of(tenant)
+        && let Some(Line { tenant, more }) = Line::notable(tenant)
     {
         tracing::warn!(tenant, more, "There are {others} warnings more.");
     }

@@ -326,7 +326,7 @@ impl Actor {
                     if self.ledger.knows(&failed.table) {
                         self.fail(&failed.table.into(), failure(failed.error));
                     } else if !std::mem::replace(&mut self.reported_stranger, true)
-                        && let Some(Line { tenant, more }) = Line::of(self.tenant().map(|tenant| &**tenant))
+                        && let Some(Line { tenant, more }) = Line::notable(self.tenant().map(|tenant| &**tenant))
                     {
                         let end = failed.table.floor_char_boundary(MAX_TABLE_NAME_BYTES);
                         let (lane, table) = (self.context.lane, failed.table.get(..end));
@@ -391,7 +391,7 @@ impl Actor {
         }
         let cause = guest.store.data().explain(trap);
         let doing = during.map_or_else(String::new, |table| format!(" while it wrote the table {table:?}"));
-        if let Some(Line { tenant, more }) = Line::of(self.tenant().map(|tenant| &**tenant)) {
+        if let Some(Line { tenant, more }) = Line::notable(self.tenant().map(|tenant| &**tenant)) {
             let (lane, error) = (self.context.lane, format!("{trap:?}"));
             tracing::error!(lane, tenant, more, error, "The component trapped{doing}: {cause}");
         }

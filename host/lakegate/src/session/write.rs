@@ -67,7 +67,7 @@ impl Homes {
     }
 
     /// The lane of a table, of so many lanes. Where there is no memory to remember it, the name tells.
-    fn of(&mut self, table: &Arc<str>, lanes: usize) -> usize {
+    fn lane_of(&mut self, table: &Arc<str>, lanes: usize) -> usize {
         if let Some(lane) = self.of_table.get(table) {
             return *lane;
         }
@@ -310,7 +310,7 @@ impl Write {
             commit.conclude(&mut report).await;
         }
         let how = if self.ledger.is_given_up() { WriteEnd::GivenUp } else { WriteEnd::Finished };
-        self.ledger.tell_end(Some(&report), how);
+        self.ledger.report_end(Some(&report), how);
         self.end();
         report
     }
@@ -324,7 +324,7 @@ impl Write {
         if let Some(commit) = &self.inner.commit {
             commit.discard().await;
         }
-        self.ledger.tell_end(None, WriteEnd::GivenUp);
+        self.ledger.report_end(None, WriteEnd::GivenUp);
         self.end();
     }
 
@@ -334,7 +334,7 @@ impl Write {
         match commit.earlier(table).await {
             Ok(None) => Ok(()),
             Ok(Some(attempt)) => {
-                if let Some(Line { tenant, more }) = Line::of(self.inner.uploads.tenant().map(|tenant| &**tenant)) {
+                if let Some(Line { tenant, more }) = Line::notable(self.inner.uploads.tenant().map(|tenant| &**tenant)) {
                     tracing::info!(tenant, more, table = &**table, attempt, "The table is already committed: its rows are left out.");
                 }
                 self.ledger.skip(table, attempt)
@@ -372,7 +372,7 @@ impl Write {
     /// The lane a table lives on; tables are dealt out in turn.
     fn home(&self, table: &Arc<str>) -> Lane {
         let lanes = &self.inner.lanes;
-        lanes[self.inner.homes().of(table, lanes.len())].clone()
+        lanes[self.inner.homes().lane_of(table, lanes.len())].clone()
     }
 
     /// A lane with nothing to do that may help with a table whose home is full: only where rows of one table may go into several objects
@@ -407,7 +407,7 @@ impl Drop for Write {
             if let Some(commit) = &inner.commit {
                 commit.discard().await;
             }
-            ledger.tell_end(None, WriteEnd::GivenUp);
+            ledger.report_end(None, WriteEnd::GivenUp);
             inner.writing.store(false, Ordering::Release);
         };
         self.inner.uploads.io().spawn(aborting.in_current_span());
@@ -425,9 +425,9 @@ mod tests {
         let budget = Resources::new(NonZeroU32::MIN, Some(1_000)).budget;
         let mut homes = Homes { hold: budget.hold(), ..Homes::default() };
         let names: Vec<Arc<str>> = (0..100).map(|number| format!("table{number}").into()).collect();
-        let first: Vec<usize> = names.iter().map(|name| homes.of(name, 4)).collect();
+        let first: Vec<usize> = names.iter().map(|name| homes.lane_of(name, 4)).collect();
         assert!(homes.of_table.len() < 4 && budget.used_bytes() <= 1_000);
-        assert_eq!(names.iter().map(|name| homes.of(name, 4)).collect::<Vec<_>>(), first);
+        assert_eq!(names.iter().map(|name| homes.lane_of(name, 4)).collect::<Vec<_>>(), first);
         assert!((0..4).all(|lane| first.contains(&lane)), "{first:?}");
     }
 
@@ -438,13 +438,13 @@ mod tests {
         let name = |number: usize| -> Arc<str> { format!("{number:04096}").into() };
         let mut known = 0;
         while homes.bytes <= MAX_TABLE_NAMES_BYTES {
-            homes.of(&name(known), 2);
+            homes.lane_of(&name(known), 2);
             known += 1;
         }
         assert_eq!(known, MAX_TABLE_NAMES_BYTES / 4_096 + 1);
         homes.begin_write();
         assert_eq!((homes.of_table.len(), homes.bytes, budget.used_bytes()), (0, 0, 0));
-        homes.of(&name(0), 2);
+        homes.lane_of(&name(0), 2);
         homes.begin_write();
         assert_eq!(homes.of_table.len(), 1, "few are kept");
     }

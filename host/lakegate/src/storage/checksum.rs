@@ -50,7 +50,7 @@ impl ChecksumAlgorithm {
 }
 
 impl Checksum {
-    /// Of an object made of parts, of which each has this checksum and so many bytes, as S3 makes it unless it is told otherwise: CRC-64 as that
+    /// Of an object made of parts, of which each has this checksum and so many bytes, as S3 makes it by default: CRC-64 as that
     /// of the whole, the others as the checksum of the parts' checksums. [`None`] if one has none.
     pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = (Option<&'a Self>, u64)>) -> Option<Self> {
         let parts = parts.into_iter().map(|(sum, bytes)| Some((sum?, bytes))).collect::<Option<Vec<_>>>()?;

@@ -174,7 +174,7 @@ pub struct PutObject {
     pub key: ObjectKey,
     /// As what.
     pub content_type: ContentType,
-    /// Encoded how, if that is told.
+    /// Its `Content-Encoding`, if it has one.
     pub content_encoding: Option<ContentEncoding>,
     /// What happens to an object that is there.
     pub if_exists: IfExists,

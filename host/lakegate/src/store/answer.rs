@@ -64,7 +64,7 @@ pub enum StoreErrorKind {
 
 impl StoreErrorKind {
     /// The host's own words for it, which name nothing of whose store it is.
-    pub fn words(self) -> &'static str {
+    pub fn message(self) -> &'static str {
         match self {
             Self::Denied => "the store does not allow the object",
             Self::Unavailable => "the store did not take the object in time",

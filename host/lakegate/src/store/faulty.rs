@@ -1,4 +1,4 @@
-//! A store that fails where it is told to.
+//! A store that fails where a test says so.
 
 use super::answer::{ObjectInfo, Part, StoreError, StoreErrorKind, Stored, UploadHandle};
 use super::traits::{Connect, Multipart, Store};
@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What is asked of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub enum Fault {
     Stalls,
     /// It takes effect, and fails as [`StoreErrorKind::Unknown`].
     LosesAnswer,
+    /// It takes effect at once, and is answered after this time.
+    AnswersLate(Duration),
     /// It panics, as a bug of a store might.
     Panics,
 }
@@ -108,6 +111,11 @@ impl Plan {
             Some(Fault::LosesAnswer) => {
                 work.await?;
                 Err(StoreError { kind: StoreErrorKind::Unknown, message: format!("the answer to {operation:?} {nth} is lost as planned") })
+            }
+            Some(Fault::AnswersLate(time)) => {
+                let done = work.await;
+                tokio::time::sleep(time).await;
+                done
             }
             Some(Fault::Panics) => panic!("{operation:?} {nth} panics as planned"),
         }

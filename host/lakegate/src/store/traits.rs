@@ -44,7 +44,7 @@ pub async fn read_range(
     Ok(read.freeze())
 }
 
-/// A bucket that takes objects. It is told nothing of tenants, tables or rows, and takes only what a policy has authorised.
+/// A bucket that takes objects. It knows nothing of tenants, tables or rows, and takes only what a policy has authorised.
 ///
 /// A [`Stored`] says that the object is there, whole, and will be found by its key. What cannot be settled is
 /// [`StoreErrorKind::Unknown`](super::answer::StoreErrorKind::Unknown), never a guess. Retries are the store's: its answer is final.
@@ -106,7 +106,7 @@ pub trait Multipart: Debug + Send + Sync {
     /// never completed after it was aborted.
     ///
     /// # Errors
-    /// [`StoreError`]; `Unknown` if the outcome cannot be told, `Exists` if the key has another object.
+    /// [`StoreError`]; `Unknown` if the outcome cannot be known, `Exists` if the key has another object.
     async fn complete(&self, parts: Vec<Part>, bytes: u64) -> Result<Stored, StoreError>;
 
     /// Gives the upload up, so that the store forgets its parts. Parts on their way must have ended.

@@ -2,7 +2,7 @@
 
 use super::super::authorize::Policy;
 use super::super::denied::MAX_WORDS_BYTES;
-use super::super::tenant::{MAX_DENIALS_TOLD, RateKind, Tenant};
+use super::super::tenant::{MAX_DENIALS_LOGGED, RateKind, Tenant};
 use super::*;
 use crate::storage::target::{CommitPlan, Encryption, ManifestPlan, ObjectLock, Retention, StorageTarget};
 use serde_json::{Value, json};
@@ -114,11 +114,11 @@ fn a_tenant_of_a_new_grant_has_used_what_it_has_used() {
 #[test]
 fn a_flood_of_denials_is_told_of_in_part_and_counted_whole() {
     let (tenant, start) = (Tenant::new("acme", grant()), Instant::now());
-    let told: Vec<_> = (0..100).filter_map(|_| tenant.tell(start)).collect();
-    assert_eq!(told, [0; MAX_DENIALS_TOLD as usize]);
+    let logged: Vec<_> = (0..100).filter_map(|_| tenant.admit_denial(start)).collect();
+    assert_eq!(logged, [0; MAX_DENIALS_LOGGED as usize]);
     let later = start + std::time::Duration::from_secs(1);
-    assert_eq!((tenant.tell(later), tenant.tell(later)), (Some(100 - u64::from(MAX_DENIALS_TOLD)), Some(0)));
-    let policy = Policy::of_tenant(Arc::new(tenant));
+    assert_eq!((tenant.admit_denial(later), tenant.admit_denial(later)), (Some(100 - u64::from(MAX_DENIALS_LOGGED)), Some(0)));
+    let policy = Policy::for_tenant(Arc::new(tenant));
     (0..100).for_each(|_| policy.audit_denial(&Denied::new("formats", "no"), None));
     assert_eq!(policy.tenant().map(|tenant| tenant.metrics.read().denials["formats"]), Some(100));
 }

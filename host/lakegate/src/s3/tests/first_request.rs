@@ -23,12 +23,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn of(status: u16, body: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, body: impl Into<String>) -> Self {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 
     pub(super) fn ok() -> Self {
-        Self { headers: vec![("etag", "\"e\"".into())], ..Self::of(200, "") }
+        Self { headers: vec![("etag", "\"e\"".into())], ..Self::new(200, "") }
     }
 
     fn response(&self) -> HttpResponse {
@@ -141,7 +141,7 @@ impl Way {
         let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answers = self.answers.clone();
         let memory = Memory::new(move |method, url| {
-            let of_store = || if method == "PUT" { Answer::ok() } else { Answer::of(404, "") };
+            let of_store = || if method == "PUT" { Answer::ok() } else { Answer::new(404, "") };
             answers.iter().find(|(part, _)| url.contains(part)).map_or_else(of_store, |(_, answer)| answer.clone())
         });
         let options = ConnectOptions { answers: Some(memory.client()), clock: Clock(clock), ..options(&variables) };
@@ -157,7 +157,7 @@ const EXPIRES: &str = "2099-01-01T00:00:00Z";
 const KEYS_OF_FILE: &str = "aws_access_key_id = AKIDFILE\naws_secret_access_key = canary-secret\naws_session_token = canary-token\n";
 
 fn of_role(action: &str) -> Answer {
-    Answer::of(
+    Answer::new(
         200,
         format!(
             "<{action}Response><{action}Result><Credentials><AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>canary-secret</SecretAccessKey>\
@@ -168,7 +168,7 @@ fn of_role(action: &str) -> Answer {
 }
 
 fn of_service() -> Answer {
-    Answer::of(
+    Answer::new(
         200,
         format!(
             r#"{{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIASERVICE","SecretAccessKey":"canary-secret","Token":"canary-token",
@@ -206,16 +206,17 @@ fn ways() -> Vec<(&'static str, Way)> {
     let login = format!(r#"{{"accessToken":"canary-token","expiresAt":"{EXPIRES}"}}"#);
     let portal = || {
         let body = r#"{"roleCredentials":{"accessKeyId":"ASIASSO","secretAccessKey":"canary-secret","sessionToken":"canary-token","expiration":4070908800000}}"#;
-        vec![("/federation/credentials", Answer::of(200, body))]
+        vec![("/federation/credentials", Answer::new(200, body))]
     };
     let metadata = || {
-        let token = Answer { headers: vec![("x-aws-ec2-metadata-token-ttl-seconds", "21600".into())], ..Answer::of(200, "metadata-token") };
+        let token =
+            Answer { headers: vec![("x-aws-ec2-metadata-token-ttl-seconds", "21600".into())], ..Answer::new(200, "metadata-token") };
         vec![
             ("/latest/api/token", token),
             ("credentials/role-of-the-instance", of_service()),
             ("security-credentials-extended/role-of-the-instance", of_service()),
-            ("security-credentials-extended/", Answer::of(200, "role-of-the-instance")),
-            ("security-credentials/", Answer::of(200, "role-of-the-instance")),
+            ("security-credentials-extended/", Answer::new(200, "role-of-the-instance")),
+            ("security-credentials/", Answer::new(200, "role-of-the-instance")),
             ("sts.", of_role("AssumeRole")),
         ]
     };
@@ -538,7 +539,7 @@ fn access_points_and_directory_buckets_are_asked_for_at_their_own_hosts() {
     (way.target.endpoint, way.target.path_style) = (None, false);
     way.answers.push((
         "?session",
-        Answer::of(
+        Answer::new(
             200,
             format!(
                 "<CreateSessionResult><Credentials><SessionToken>t</SessionToken><SecretAccessKey>s</SecretAccessKey><AccessKeyId>ASIAX</AccessKeyId>\
@@ -566,7 +567,8 @@ fn access_points_and_directory_buckets_are_asked_for_at_their_own_hosts() {
 fn a_refusal_of_the_instance_is_one_line_with_a_remedy() {
     let (_, mut way) = ways().pop().expect("the instance");
     for status in [400, 401, 403, 404, 500] {
-        way.answers = vec![("/latest/", Answer { headers: vec![("server", "EC2ws".into())], ..Answer::of(status, "<html>\nno\n</html>") })];
+        way.answers =
+            vec![("/latest/", Answer { headers: vec![("server", "EC2ws".into())], ..Answer::new(status, "<html>\nno\n</html>") })];
         let home = tempfile::tempdir().expect("a folder");
         let (outcome, _) = runtime(&way).block_on(way.go(home.path(), SystemTime::now));
         let message = outcome.expect_err("refused").message;

@@ -55,7 +55,7 @@ fn taking(_: usize, request: &Seen) -> Reply {
 
 fn put_for(purpose: Purpose) -> Authorized<PutObject> {
     let put = PutObject::parse("t/a.csv", "text/csv").expect("a request").with_purpose(purpose);
-    Policy::of_user().authorize(put).expect("a user's own")
+    Policy::for_user().authorize(put).expect("a user's own")
 }
 
 fn body() -> Payload {
@@ -118,7 +118,7 @@ async fn an_encoded_object_says_how_by_put_and_by_upload() {
     let client = S3Client::connect(&target(format!("http://{address}")), &patient()).await.expect("keys are there");
     let encoded = |encoding| {
         let put = PutObject::parse("t/a.csv", "text/csv").and_then(|put| put.encoded(encoding)).expect("a request");
-        Policy::of_user().authorize(put).expect("a user's own")
+        Policy::for_user().authorize(put).expect("a user's own")
     };
     for encoding in [Some("zstd"), None] {
         client.put(&encoded(encoding), body()).await.expect("taken");
@@ -149,7 +149,7 @@ async fn a_spec_without_such_fields_sends_none_of_them() {
 async fn every_request_names_the_owner_and_who_pays() {
     let (server, address) = Server::start(taking).await;
     let client = S3Client::connect(&whole(format!("http://{address}")), &patient()).await.expect("keys are there");
-    let key = Policy::of_user().authorize_read(put_of("t/a.csv").get().key.clone()).expect("a user's own");
+    let key = Policy::for_user().authorize_read(put_of("t/a.csv").get().key.clone()).expect("a user's own");
     let found = client.head(&key).await.expect("shown").expect("there");
     client.read(&key, &found, 0..5).await.expect("read");
     client.create(&put_of("t/a.csv")).await.expect("created").abort().await.expect("aborted");
@@ -257,7 +257,7 @@ async fn each_checksum_tells_the_same_bytes_from_others() {
             let (server, address) = Server::start(script).await;
             let client = S3Client::connect(&with_algorithm(address, algorithm), &patient()).await.expect("keys are there");
             let put = PutObject::parse("t/a.csv", "text/csv").expect("a request").keeping(OnExisting::Verify);
-            let put = Policy::of_user().authorize(put).expect("a user's own");
+            let put = Policy::for_user().authorize(put).expect("a user's own");
             let answer = if multipart {
                 let upload = client.create(&put).await.expect("created");
                 let mut sent = Vec::new();

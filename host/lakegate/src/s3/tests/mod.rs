@@ -181,7 +181,7 @@ fn options(environment: &[(&str, &str)]) -> ConnectOptions {
 const KEYS: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "secret-canary")];
 
 fn put_of(key: &str) -> Authorized<PutObject> {
-    Policy::of_user().authorize(PutObject::parse(key, "text/csv").expect("a request")).expect("a user's own")
+    Policy::for_user().authorize(PutObject::parse(key, "text/csv").expect("a request")).expect("a user's own")
 }
 
 async fn put(target: &StorageTarget, options: &ConnectOptions) -> Result<Stored, StoreError> {

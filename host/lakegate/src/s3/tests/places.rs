@@ -109,10 +109,10 @@ async fn every_request_of_an_upload_goes_to_the_same_place() {
     for (path_style, base) in [(true, "http://store/c/onf/t/a.csv"), (false, "http://onf.store/c/t/a.csv")] {
         let memory = Memory::new(|method, url| match method {
             "POST" if url.contains("?uploads") => {
-                Answer::of(200, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+                Answer::new(200, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
             }
             // The completion goes unanswered, so that it is asked whether the object is there.
-            "POST" => Answer::of(500, ""),
+            "POST" => Answer::new(500, ""),
             _ => Answer::ok(),
         });
         let mut target = target("http://store/c".into());
