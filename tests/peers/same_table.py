@@ -1,7 +1,8 @@
 """Compares a table that Spark has read with where its rows come from.
 
 usage: same_table.py FOUND SOURCE FORMAT OBJECT…
-  FOUND: JSON, as Spark's job `rows` answers; SOURCE: an Arrow IPC file; FORMAT: csv, json or parquet; OBJECT: the objects of the table
+  FOUND: JSON, as Spark's job `rows` answers; SOURCE: an Arrow IPC file; FORMAT: csv, json or parquet, or csv-without-nulls where the reader has empty
+  texts for nulls; OBJECT: the objects of the table
 prints: {"rows": N, "source": columns compared with the source, "objects": columns compared with the objects,
          "different": {column: [with which, expected, found]}}
 
@@ -200,6 +201,8 @@ def main():
     found_file, source_file, format, *files = sys.argv[1:]
     with open(found_file, encoding="utf-8") as file:
         found = json.load(file)
+    has_nulls = format != "csv-without-nulls"
+    format = format.removesuffix("-without-nulls")
     source = pa.ipc.open_file(source_file).read_all()
     order = source.schema.names[0]
     in_source = columns(source)
@@ -213,11 +216,12 @@ def main():
         in_objects = {name.lower(): (None, [row.get(name) for row in rows]) for name in names}
     report = {"rows": len(found["rows"]), "source": [], "objects": [], "different": {}}
     for at, name in enumerate(found["columns"]):
-        values = [row[at] for row in found["rows"]]
+        values = [row[at] if has_nulls or row[at] != "" else None for row in found["rows"]]
         for kind, known in (("source", in_source), ("objects", in_objects)):
             if name.lower() not in known:
                 continue
             field, expected = known[name.lower()]
+            expected = [value if has_nulls or value != "" else None for value in expected]
             if name == "day" and any(isinstance(found_value, str) for found_value in values):
                 # The text of a folder, where the table has no type for it.
                 field, expected = None, [None if day is None else day.isoformat() for day in expected]

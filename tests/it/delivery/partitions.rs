@@ -115,10 +115,21 @@ fn values() -> Vec<Option<String>> {
         };
         values.push(Some((0..length).filter_map(one).collect()));
     }
-    // Hive's metastore on Derby or MySQL takes texts that differ in spaces at their ends alone for the same partition.
     let mut known = BTreeSet::new();
-    values.retain(|value| value.as_deref().is_none_or(|text| known.insert(text.trim_end_matches(' ').to_owned())));
+    values.retain(|value| known.insert(value.clone()));
     values
+}
+
+/// Deletes all but one of the folders that are one partition for Hive: those of texts that differ in spaces at their ends alone (its metastore on Derby
+/// or MySQL compares them so), and that of the text which is the name for nulls. Returns how many were deleted.
+fn delete_twins(folder: &Path) -> usize {
+    let names = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a folder in it").file_name().into_string());
+    let names: BTreeSet<String> = names.map(|name| name.expect("UTF-8")).collect();
+    let mut known = BTreeSet::new();
+    let mut is_twin = |name: &String| !known.insert(name.replace("%2E", ".").replace("%5F", "_").trim_end_matches(' ').to_owned());
+    let twins: Vec<&String> = names.iter().rev().filter(|name| is_twin(name)).collect();
+    twins.iter().for_each(|name| std::fs::remove_dir_all(folder.join(name)).expect("it goes"));
+    twins.len()
 }
 
 #[tokio::test]
@@ -138,7 +149,9 @@ async fn other_programs_read_every_value_back_from_its_folder() {
     let folder = exported.join("p/t");
     let script = include_str!("../../peers/read_partitions.py");
     let mut read: BTreeMap<String, Value> = serde_json::from_str(&python.run(script, [&folder]).await.expect("it is read")).expect("JSON");
+    let mut twins = 0;
     if let Some(spark) = tiers::live("partitions read by Spark with Hive", Spark::session()) {
+        twins = delete_twins(&folder);
         let ddl = format!("ddl t.arrow --to {to} --format parquet --omit-partition-columns --engine spark --database partitions");
         let ddl = dir.run(&format!("{ddl} --location file://{}/", exported.display()));
         let mut statements = vec!["CREATE DATABASE partitions"];
@@ -149,15 +162,19 @@ async fn other_programs_read_every_value_back_from_its_folder() {
         read.insert("spark".to_owned(), found["rows"].clone());
     }
     for (reader, rows) in &read {
-        let rows = rows.as_array().expect("rows");
-        assert_eq!(rows.len(), values.len(), "{reader}");
-        for (id, value) in values.iter().enumerate() {
+        let rows: BTreeMap<u64, &Value> =
+            rows.as_array().expect("rows").iter().map(|row| (row[0].as_u64().expect("an id"), &row[1])).collect();
+        let left_out = if reader == "spark" { twins } else { 0 };
+        let missing: Vec<_> = (0..).zip(&values).filter(|(id, _)| !rows.contains_key(id)).collect();
+        assert_eq!(missing.len(), left_out, "{reader}: {missing:?}");
+        for (id, found) in rows {
+            let value = &values[id as usize];
             // Empty is null; and the text that is the name for nulls is a null for whom unescapes first.
             let text = value.as_deref().filter(|text| !(text.is_empty() || reader != "duckdb" && *text == NULL));
-            assert_eq!(rows[id], json!([id, text]), "{reader}, {value:?}");
+            assert_eq!(found, &json!(text), "{reader}, {value:?}");
         }
     }
-    println!("{} values read back by {} programs", values.len(), read.len());
+    println!("{} values read back by {} programs, {twins} of them not by Spark", values.len(), read.len());
 }
 
 #[test]

@@ -173,31 +173,41 @@ async fn spark_reads_from_its_tables_what_was_loaded() {
     }
 }
 
+/// Of Parquet and CSV: Athena's SerDe of JSON is in no registry, and Hive's cannot read JSON within JSON.
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "figures")]
 async fn spark_with_hive_reads_from_athenas_tables_what_was_loaded() {
     let Some(spark) = tiers::live("tables of lakegate ddl for Athena, read by Spark", Spark::session()) else { return };
     let Some(python) = tiers::live("python", Python::find()) else { return };
     let batch = wide();
-    let loaded = Loaded::new(&batch, "parquet", json!({}));
-    for (name, projection, source) in [
-        ("projected", "", "t.arrow --spec spec.json"),
-        ("registered", "--no-projection", "t.arrow --spec spec.json"),
-        ("known", "", "m.json --local store"),
-    ] {
-        let database = format!("athena_{name}");
-        let mut statements = loaded.ddl(&format!("{source} --engine athena {projection} --database {database}"));
-        let is_projected = statements[0].contains("'projection.enabled' = 'true'");
-        assert_eq!(is_projected, projection.is_empty(), "{}", statements[0]);
-        statements.retain(|statement| !statement.starts_with("CREATE OR REPLACE VIEW"));
-        if is_projected {
-            statements.push(format!("MSCK REPAIR TABLE `{database}`.`t`;"));
+    // Spark does not leave out the line of names.
+    for (format, options) in [("parquet", json!({})), ("csv", json!({"skip_header": true}))] {
+        let loaded = Loaded::new(&batch, format, options);
+        for (name, projection, source) in [
+            ("projected", "", "t.arrow --spec spec.json"),
+            ("registered", "--no-projection", "t.arrow --spec spec.json"),
+            ("known", "", "m.json --local store"),
+        ] {
+            // A manifest knows no types of text objects.
+            if name == "known" && format != "parquet" {
+                continue;
+            }
+            let database = format!("athena_{format}_{name}");
+            let mut statements = loaded.ddl(&format!("{source} --engine athena {projection} --database {database}"));
+            let is_projected = statements[0].contains("'projection.enabled' = 'true'");
+            assert_eq!(is_projected, projection.is_empty(), "{}", statements[0]);
+            statements.retain(|statement| !statement.starts_with("CREATE OR REPLACE VIEW"));
+            if is_projected {
+                statements.push(format!("MSCK REPAIR TABLE `{database}`.`t`;"));
+            }
+            // Hive has no nulls in CSV.
+            let read_as = if format == "csv" { "csv-without-nulls" } else { format };
+            let same = compared(spark, &python, &loaded, read_as, &statements, &database, "t").await;
+            let columns = same.source.union(&same.objects).count();
+            println!("{database}: {columns} of {} columns", batch.num_columns());
+            // Of Parquet the times of day in milliseconds, and the lists and maps of them.
+            assert_eq!(batch.num_columns() - columns, if format == "parquet" { 12 } else { 0 }, "{database}");
         }
-        let same = compared(spark, &python, &loaded, "parquet", &statements, &database, "t").await;
-        let columns = same.source.union(&same.objects).count();
-        // The times of day in milliseconds, and the lists and maps of them.
-        assert_eq!(batch.num_columns() - columns, 12);
-        println!("{database}: {columns} of {} columns", batch.num_columns());
     }
 }
 
