@@ -9,7 +9,8 @@
 #   target/tools/jars         Hadoop's S3A committers, whose marker of success Spark reads, and Hive's SerDe of JSON
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #   target/tools/javascript-source  a source on the CloudQuery SDK for JavaScript (tests/fixtures/javascript-source), with the SDK
-#   chromium                  Debian's browser, to look at the status page; installed with apt where that is possible without asking
+#   chromium, zsh, fish, mandoc  Debian's: to look at the status page, and to read completions and manual pages; installed with apt where that is
+#                             possible without asking
 #
 # Needs python3 (3.10 or later, with venv), for MinIO, versitygw and the Go source go, for the JavaScript source node and npm, for Spark Java 17 and
 # mvn. What cannot be set up is named at the end, and the exit code is 1.
@@ -106,13 +107,17 @@ if [ ! -d "$JS_SOURCE/node_modules" ] || [ -n "$(find "$JS_FIXTURE" -newer "$JS_
     fi
 fi
 
-if ! command -v chromium >/dev/null 2>&1; then
+DEBIAN=''
+for PROGRAM in chromium zsh fish mandoc; do
+    command -v "$PROGRAM" >/dev/null 2>&1 || DEBIAN="$DEBIAN $PROGRAM"
+done
+if [ -n "$DEBIAN" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        echo 'Installing Debian'"'"'s chromium …' >&2
+        echo "Installing Debian's$DEBIAN …" >&2
         export DEBIAN_FRONTEND=noninteractive
-        { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || MISSING="$MISSING chromium"
+        { apt-get update -qq && apt-get install -qq -y --no-install-recommends $DEBIAN >/dev/null; } || MISSING="$MISSING$DEBIAN"
     else
-        MISSING="$MISSING chromium(apt-get-install-chromium)"
+        MISSING="$MISSING$DEBIAN(apt-get-install)"
     fi
 fi
 

@@ -49,6 +49,7 @@ mod program {
     mod ddl;
     mod endings;
     mod plan;
+    mod shell;
     mod telemetry;
 }
 

@@ -24,6 +24,7 @@ pub mod plan;
 mod plugins;
 pub mod policy;
 pub mod serve;
+pub mod shell;
 mod status_page;
 mod summary;
 pub mod sync;
@@ -108,6 +109,10 @@ pub enum Command {
     Schema(inspect::SchemaArgs),
     /// Write out the WebAssembly component in this program, or list its imports.
     Component(inspect::ComponentArgs),
+    /// Print the script by which a shell completes command lines of this program.
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write those of all commands.
+    Man(shell::ManArgs),
     /// The child process that compiles a user-supplied component.
     #[command(hide = true, name = compiling::SUBCOMMAND)]
     CompileComponent(CompileCommand),
@@ -238,6 +243,8 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::TestConnection(args) => inspect::test_connection(args).await,
         Command::Schema(args) => interrupt::unless(&interrupt::listen()?, inspect::schema(args)).await,
         Command::Component(args) => interrupt::unless(&interrupt::listen()?, inspect::component(args)).await,
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(&args),
         Command::CompileComponent(_) => unreachable!("it is answered in `main`"),
     }
 }
@@ -349,6 +356,10 @@ mod tests {
             ("lakegate component --imports", true),
             ("lakegate component --output f.wasm", true),
             ("lakegate component", false),
+            ("lakegate completions fish", true),
+            ("lakegate completions", false),
+            ("lakegate completions csh", false),
+            ("lakegate man --output-dir d", true),
             ("lakegate", false),
         ] {
             assert_eq!(parse(line).is_ok(), accepted, "{line}");
