@@ -243,8 +243,8 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
         Command::TestConnection(args) => inspect::test_connection(args).await,
         Command::Schema(args) => interrupt::unless(&interrupt::listen()?, inspect::schema(args)).await,
         Command::Component(args) => interrupt::unless(&interrupt::listen()?, inspect::component(args)).await,
-        Command::Completions(args) => shell::completions(args),
-        Command::Man(args) => shell::man(&args),
+        Command::Completions(args) => shell::completions(args, &Cli::command()),
+        Command::Man(args) => shell::man(&args, &Cli::command()),
         Command::CompileComponent(_) => unreachable!("it is answered in `main`"),
     }
 }

@@ -1,9 +1,8 @@
 //! `lakegate completions` and `lakegate man`: what a package installs beside the program.
 
-use super::Cli;
 use super::console::data;
 use super::exit::{CliError, Exit};
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use std::path::PathBuf;
@@ -24,25 +23,24 @@ pub struct ManArgs {
     pub output_dir: Option<PathBuf>,
 }
 
-pub(crate) fn completions(args: CompletionsArgs) -> Result<Exit, CliError> {
+pub(crate) fn completions(args: CompletionsArgs, cli: &Command) -> Result<Exit, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut shown(), "lakegate", &mut script);
+    clap_complete::generate(args.shell, &mut shown(cli), "lakegate", &mut script);
     print(script)
 }
 
-pub(crate) fn man(args: &ManArgs) -> Result<Exit, CliError> {
+pub(crate) fn man(args: &ManArgs, cli: &Command) -> Result<Exit, CliError> {
     let Some(folder) = &args.output_dir else {
         let mut page = Vec::new();
-        Man::new(shown()).render(&mut page).map_err(anyhow::Error::from)?;
+        Man::new(shown(cli)).render(&mut page).map_err(anyhow::Error::from)?;
         return print(page);
     };
-    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(shown(), folder));
+    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(shown(cli), folder));
     written.map(|()| Exit::Done).map_err(|error| CliError::new(Exit::Unexpected, format!("{}: {error}", folder.display())))
 }
 
 /// The command line without commands that are no user's: neither generator leaves them out.
-fn shown() -> Command {
-    let cli = Cli::command();
+fn shown(cli: &Command) -> Command {
     let commands: Vec<Command> = cli.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
     let mut shown = Command::new("lakegate").version(env!("CARGO_PKG_VERSION")).subcommand_required(true).subcommands(commands);
     if let Some(about) = cli.get_about() {

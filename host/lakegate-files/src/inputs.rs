@@ -3,6 +3,7 @@
 use super::compression::without_ending;
 use super::partitions::{self, HivePartitioning, Partition};
 use super::{InputError, Location};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// One input.
@@ -39,6 +40,7 @@ pub fn resolve(arguments: &[String], table: Option<&str>, hive: HivePartitioning
     let mut inputs: Vec<Input> = Vec::new();
     for argument in arguments {
         let (fixed, locations) = locations(argument)?;
+        let mut found = Vec::with_capacity(locations.len());
         for location in locations {
             let (partitions, above) = match (&location, hive) {
                 (Location::File(path), HivePartitioning::On) => partitions::from_path(path)?,
@@ -54,14 +56,39 @@ pub fn resolve(arguments: &[String], table: Option<&str>, hive: HivePartitioning
                 Some(table) => table.to_owned(),
                 None => above.or_else(|| table_name(&location)).ok_or_else(|| InputError::NoTable { file: location.name() })?,
             };
-            let after = inputs.iter().rposition(|input| input.table == table).map_or(inputs.len(), |last| last + 1);
-            inputs.insert(after, Input { location, table, partitions });
+            found.push(Input { location, table, partitions });
+        }
+        for input in once(found) {
+            let after = inputs.iter().rposition(|other| other.table == input.table).map_or(inputs.len(), |last| last + 1);
+            inputs.insert(after, input);
         }
     }
     for same in inputs.chunk_by_mut(|a, b| a.table == b.table) {
         settle(same, hive)?;
     }
     Ok(inputs)
+}
+
+/// Leaves out the files of a table that an argument finds once more behind links: their rows would be written twice. The shortest path stays.
+fn once(inputs: Vec<Input>) -> Vec<Input> {
+    let file = |input: &Input| match &input.location {
+        Location::File(path) => Some(((input.table.clone(), path.canonicalize().ok()?), path.components().count())),
+        Location::Stdin => None,
+    };
+    let files: Vec<_> = inputs.iter().map(file).collect();
+    let mut shortest: HashMap<&(String, PathBuf), (usize, usize)> = HashMap::new();
+    for (at, (file, length)) in files.iter().enumerate().filter_map(|(at, file)| Some((at, file.as_ref()?))) {
+        let known = shortest.entry(file).or_insert((*length, at));
+        *known = (*known).min((*length, at));
+    }
+    let stays =
+        |at: usize| files.get(at).and_then(Option::as_ref).is_none_or(|(file, _)| shortest.get(file).is_none_or(|(_, first)| *first == at));
+    let stays: Vec<bool> = (0..inputs.len()).map(stays).collect();
+    let (left, out): (Vec<_>, Vec<_>) = inputs.into_iter().zip(stays).partition(|(_, stays)| *stays);
+    for (input, _) in out {
+        tracing::warn!("{} is a file of {} that is read already, behind a link; it is left out", input.location.name(), input.table);
+    }
+    left.into_iter().map(|(input, _)| input).collect()
 }
 
 /// Settles which folders are columns of a table, and of which types.
@@ -213,6 +240,14 @@ mod tests {
         let expected = [("c", "a/c.csv"), ("e", "a/d/e.json.gz"), ("b", "b.csv")].map(|(table, file)| (table.to_owned(), name(file)));
         assert_eq!(found(dir.path()).unwrap(), expected);
         assert_eq!(found(&inside("a/d")).unwrap(), expected[1..2]);
+        // A pattern enters the loop, and finds each file forty times.
+        let by_pattern = found(&inside("**/[bc].csv")).unwrap();
+        assert_eq!(by_pattern, [("c", "a/c.csv"), ("b", "b.csv")].map(|(table, file)| (table.to_owned(), name(file))));
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(inside("b.csv"), inside("a/latest.csv")).unwrap();
+        assert_eq!(found(&inside("**/*b*.csv")).unwrap().len(), 1);
+        assert_eq!(found(&inside("a/latest.csv")).unwrap().len(), 1, "a link by itself is a file");
+        assert!(found(dir.path()).unwrap().iter().any(|(table, _)| table == "latest"), "and a table of its own by its name");
         let deep = (0..70).fold(inside("deep"), |path, _| path.join("d"));
         std::fs::create_dir_all(&deep).unwrap();
         assert!(found(&inside("deep")).unwrap_err().to_string().contains("more than 64 folders deep"));

@@ -178,13 +178,15 @@ fn wide_rows(table: &str, round: i64, text: &Arc<StringArray>) -> Vec<u8> {
     Table::new(table).column("id", Arc::new(ids)).column("text", text.clone()).insert_ipc().expect("two columns")
 }
 
-/// Runs the test of this name in a separate process that may open [`FEW_FILES`] files; returns `true` in that process, which should run the body.
+/// Runs the test of this path in a separate process that may open [`FEW_FILES`] files; returns `true` in that process, which should run the body.
 #[expect(clippy::print_stdout, reason = "what the other process measured")]
 fn with_few_files(test: &str) -> bool {
     const CHILD: &str = "LAKEGATE_TEST_FEW_FILES";
     if std::env::var_os(CHILD).is_some() {
         return true;
     }
+    // Without the name of the program.
+    let test = test.split_once("::").expect("a path").1;
     let program = std::env::current_exe().expect("the test's own program");
     let line = format!("ulimit -n {FEW_FILES} && exec \"$0\" --exact --nocapture \"$1\"");
     let output = std::process::Command::new("sh").args(["-c", &line]).arg(program).arg(test).env(CHILD, "1").output().expect("a shell");
@@ -276,19 +278,19 @@ async fn many_tables_with_any_part(test: &str, format: &str, extra: Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_open_tables_of_csv_stay_within_their_memory() {
-    let test = "limits::two_thousand_open_tables_of_csv_stay_within_their_memory";
+    let test = concat!(module_path!(), "::two_thousand_open_tables_of_csv_stay_within_their_memory");
     many_tables_with_any_part(test, "csv", json!({"format": "csv", "no_rotate": true})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_open_tables_of_gzip_stay_within_their_memory() {
-    let test = "limits::two_thousand_open_tables_of_gzip_stay_within_their_memory";
+    let test = concat!(module_path!(), "::two_thousand_open_tables_of_gzip_stay_within_their_memory");
     many_tables_with_any_part(test, "csv.gz", json!({"format": "csv", "compression": "gzip", "no_rotate": true})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_open_tables_of_parquet_stay_within_their_memory() {
-    let test = "limits::two_thousand_open_tables_of_parquet_stay_within_their_memory";
+    let test = concat!(module_path!(), "::two_thousand_open_tables_of_parquet_stay_within_their_memory");
     many_tables_with_any_part(test, "parquet", json!({"format": "parquet", "no_rotate": true})).await;
 }
 
