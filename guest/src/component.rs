@@ -17,8 +17,9 @@ mod bindings {
 }
 
 use crate::host::{self, Host, Level, WallTime};
+use crate::partition::Part;
 use crate::sink::{self, Sink};
-use crate::spec::{OnExisting, Settings, Spec, SyncContext, json_schema};
+use crate::spec::{Catalog, CatalogAuth, OnExisting, SecretSource, Settings, Spec, SyncContext, json_schema};
 use bindings::exports::lakegate::destination::sink as exports;
 use bindings::lakegate::destination::{log, object_store};
 use bindings::wasi::{clocks::wall_clock, random::random};
@@ -46,8 +47,9 @@ impl exports::Guest for Component {
         let settings = Settings::from_json(&settings);
         let keys = |table: String| {
             let settings = settings.as_ref().map_err(Clone::clone)?;
-            let sink::CommitKeys { manifest, symlink_list, success_marker } = sink::commit_keys(settings, &table)?;
-            Ok(exports::CommitKeys { manifest, symlink_list, success_marker })
+            let sink::CommitKeys { manifest, symlink_list, success_marker, catalog_table } = sink::commit_keys(settings, &table)?;
+            let catalog_table = catalog_table.map(|(name, folder)| exports::CatalogTable { name, folder });
+            Ok(exports::CommitKeys { manifest, symlink_list, success_marker, catalog_table })
         };
         tables.into_iter().map(keys).collect()
     }
@@ -70,7 +72,7 @@ fn problems(problems: Vec<crate::spec::SpecProblem>) -> Vec<exports::SpecProblem
 }
 
 fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::SpecProblem>> {
-    let Spec { target, test_write, settings, warnings } = spec;
+    let Spec { target, catalog, test_write, settings, warnings } = spec;
     let test_object = test_write.then(|| sink::test_object(&settings, Imports.wall_time())).transpose();
     let test_object = test_object.map_err(|message| vec![crate::spec::SpecProblem { field: "path".into(), message }])?;
     Ok(exports::Configuration {
@@ -80,6 +82,7 @@ fn configuration(spec: Spec) -> Result<exports::Configuration, Vec<crate::spec::
         content_encoding: settings.content_encoding().map(str::to_owned),
         splittable: settings.is_splittable(),
         commit: commit_plan(&settings),
+        catalog: catalog.map(|catalog| catalog_plan(catalog, &settings)),
         quarantine_rows: settings.quarantine.as_ref().map(|quarantine| quarantine.max_rows.get()),
         settings: settings.to_json(),
         warnings: problems(warnings),
@@ -101,6 +104,41 @@ fn commit_plan(settings: &Settings) -> exports::CommitPlan {
         pending: commit.deferred.then(|| sink::pending_key(settings)),
         manifest: commit.manifest.as_ref().map(|manifest| exports::ManifestPlan { extra: manifest.extra }),
         probes: probes.into_iter().map(attributes).collect(),
+    }
+}
+
+fn catalog_plan(catalog: Catalog, settings: &Settings) -> exports::CatalogPlan {
+    let secret = |source| match source {
+        SecretSource::Environment(name) => exports::SecretSource::Environment(name),
+        SecretSource::File(path) => exports::SecretSource::File(path),
+    };
+    let partition = settings.path.partition_fields().iter().map(|field| exports::PartitionSource {
+        column: field.column.clone(),
+        part: match field.part {
+            Part::Value => exports::PartitionPart::Value,
+            Part::Year => exports::PartitionPart::Year,
+            Part::Month => exports::PartitionPart::Month,
+            Part::Day => exports::PartitionPart::Day,
+            Part::Hour => exports::PartitionPart::Hour,
+            Part::Minute => exports::PartitionPart::Minute,
+        },
+    });
+    exports::CatalogPlan {
+        uri: catalog.uri,
+        warehouse: catalog.warehouse,
+        namespace: catalog.namespace,
+        auth: match catalog.auth {
+            CatalogAuth::None => exports::CatalogAuth::None,
+            CatalogAuth::Bearer(token) => exports::CatalogAuth::Bearer(secret(token)),
+            CatalogAuth::OAuth2 { credential, token_uri, scope } => {
+                exports::CatalogAuth::Oauth2(exports::Oauth2Client { credential: secret(credential), token_uri, scope })
+            }
+            CatalogAuth::SigV4(service) => exports::CatalogAuth::Sigv4(service),
+        },
+        create: catalog.create,
+        add_columns: catalog.adds_columns,
+        athena: settings.athena,
+        partition: partition.collect(),
     }
 }
 

@@ -349,6 +349,35 @@ impl PathTemplate {
         }
     }
 
+    /// The beginning of the path that is the folder of each table of a catalog, without the slash that ends it: the segments up to the one with
+    /// `{{TABLE}}`. [`None`]: another placeholder stands before its end, or nothing comes after it.
+    pub fn catalog_folder(&self) -> Option<String> {
+        let (mut folder, mut has_table) = (String::new(), false);
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => match text.find('/').filter(|_| has_table) {
+                    Some(end) => {
+                        folder.push_str(text.get(..end)?);
+                        return Some(folder);
+                    }
+                    None => folder.push_str(text),
+                },
+                Segment::Placeholder(Placeholder::Table) => {
+                    has_table = true;
+                    folder.push_str("{{TABLE}}");
+                }
+                Segment::Placeholder(_) | Segment::Field(_) | Segment::Folder(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// The values that a partition has, one for each of the [fields](Self::partition_fields), by the names of the fields.
+    pub fn partition_of_fields(&self, values: &[Option<Rc<str>>]) -> Vec<(String, Option<String>)> {
+        let value = |at: usize| values.get(at).and_then(Option::as_deref).map(str::to_owned);
+        self.fields.iter().enumerate().map(|(at, field)| (field.name(), value(at))).collect()
+    }
+
     /// Makes one object's key.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::host::{Host, Level, ObjectAttributes, ObjectFacts, ObjectRole, PutErr
 use crate::ipc::expansion::light_rows;
 use crate::ipc::{Decoder, IpcError, Rows, TableSchema};
 use crate::limits::{MAX_NUMBERING_BYTES, MAX_OPEN_FIELDS, MAX_OPEN_OBJECTS, PIECE_BYTES};
-use crate::path::KeyContext;
+use crate::path::{KeyContext, PathTemplate};
 use crate::spec::{Partitioning, Rotation, SchemaChange, Settings};
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
@@ -205,7 +205,7 @@ impl<H: Host> Sink<H> {
         };
         let encoders = if settings.commit.replay { Encoders::for_replay } else { Encoders::new };
         let mut encoders = encoders(settings.format.clone(), settings.compression);
-        if settings.commit.manifest.as_ref().is_some_and(|manifest| manifest.columns) {
+        if settings.catalog_tables.is_some() || settings.commit.manifest.as_ref().is_some_and(|manifest| manifest.columns) {
             encoders.gather_column_facts();
         }
         let batching = settings.rotation.into();
@@ -831,7 +831,10 @@ impl<H: Host> Sink<H> {
             key: key.to_owned(),
             content_type: self.settings.content_type.clone(),
             content_encoding: self.settings.content_encoding(),
-            partition: self.settings.path.partition(&partition.partition.0, &self.settings.partitioning.null_name),
+            partition: match self.settings.catalog_tables {
+                Some(_) => self.settings.path.partition_of_fields(&partition.partition.0),
+                None => self.settings.path.partition(&partition.partition.0, &self.settings.partitioning.null_name),
+            },
             role: ObjectRole::Data,
         }
     }
@@ -1009,6 +1012,8 @@ pub struct CommitKeys {
     pub symlink_list: Option<String>,
     /// The marker of success of the table's folder.
     pub success_marker: Option<String>,
+    /// The table of the catalog: its name, and the folder of its objects.
+    pub catalog_table: Option<(String, String)>,
 }
 
 /// Where the records of a commit go that concern one table.
@@ -1016,16 +1021,24 @@ pub struct CommitKeys {
 /// # Errors
 /// A key would be refused.
 pub fn commit_keys(settings: &Settings, table: &str) -> Result<CommitKeys, String> {
-    let Some(manifest) = &settings.commit.manifest else { return Ok(CommitKeys::default()) };
-    // No path of a manifest has the time in it.
+    // No path of a manifest, and no folder of a table, has the time in it.
     let context = key_context(settings, table, commit_time(settings).unwrap_or_default());
-    let key = manifest.path.render(&context).map_err(|error| error.to_string())?;
-    let symlink_list = manifest.symlink_list.then(|| {
-        let stem = key.rsplit_once('.').map_or(key.as_str(), |(stem, ending)| if ending.contains('/') { &key } else { stem });
-        format!("{stem}.symlink/manifest")
-    });
-    let folder = manifest.success_marker.then(|| settings.path.table_folder(&context)).transpose().map_err(|error| error.to_string())?;
-    Ok(CommitKeys { manifest: Some(key), symlink_list, success_marker: folder.map(|folder| format!("{folder}_SUCCESS")) })
+    let rendered = |path: &PathTemplate| path.render(&context).map_err(|error| error.to_string());
+    let catalog_table =
+        settings.catalog_tables.as_ref().map(|tables| rendered(&tables.folder).map(|folder| (tables.name_of(table), folder)));
+    let mut keys = CommitKeys { catalog_table: catalog_table.transpose()?, ..CommitKeys::default() };
+    if let Some(manifest) = &settings.commit.manifest {
+        let key = rendered(&manifest.path)?;
+        keys.symlink_list = manifest.symlink_list.then(|| {
+            let stem = key.rsplit_once('.').map_or(key.as_str(), |(stem, ending)| if ending.contains('/') { &key } else { stem });
+            format!("{stem}.symlink/manifest")
+        });
+        let folder =
+            manifest.success_marker.then(|| settings.path.table_folder(&context)).transpose().map_err(|error| error.to_string())?;
+        keys.success_marker = folder.map(|folder| format!("{folder}_SUCCESS"));
+        keys.manifest = Some(key);
+    }
+    Ok(keys)
 }
 
 /// An object's upload as the output of its encoder.

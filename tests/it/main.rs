@@ -32,6 +32,13 @@ mod formats {
     pub(crate) mod readers;
 }
 
+/// Tables of an Iceberg catalog, whoever else reads and writes them.
+mod iceberg {
+    mod commits;
+    mod lake;
+    mod program;
+}
+
 /// Files of others.
 mod inputs {
     mod bad_input;

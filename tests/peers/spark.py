@@ -13,6 +13,8 @@ import tempfile
 import time
 import traceback
 
+import pyarrow
+import pyarrow.ipc
 from pyspark.sql import Row, SparkSession, functions
 
 # Whatever else is printed goes to the log.
@@ -124,7 +126,114 @@ def options(spark, file):
     }
 
 
-JOBS = {"read": read, "success": success, "sql": sql, "rows": rows, "options": options}
+def iceberg_table(spark, catalog, store, table):
+    """A table of an Iceberg REST catalog, as it is now. STORE is ENDPOINT,KEY,SECRET."""
+    endpoint, key, secret = store.split(",")
+    name = "ice" + catalog.rpartition(":")[2]
+    for option, value in {
+        "": "org.apache.iceberg.spark.SparkCatalog",
+        ".type": "rest",
+        ".uri": catalog,
+        ".cache-enabled": "false",
+        ".io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        ".client.region": "us-east-1",
+        ".s3.endpoint": endpoint,
+        ".s3.path-style-access": "true",
+        ".s3.access-key-id": key,
+        ".s3.secret-access-key": secret,
+    }.items():
+        spark.conf.set(f"spark.sql.catalog.{name}{option}", value)
+    return spark.table(f"{name}.{table}")
+
+
+def plain(value):
+    """A value of Spark's or pyarrow's, as both have it."""
+    if isinstance(value, Row):
+        value = value.asDict()
+    if isinstance(value, dict):
+        return {name: plain(field) for name, field in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    return bytes(value) if isinstance(value, bytearray) else value
+
+
+def iceberg_rows(spark, catalog, store, table, file):
+    """Whether a table has the rows of an Arrow IPC stream, whose first column tells them apart: "equal", or what is not."""
+    with pyarrow.ipc.open_stream(file) as stream:
+        expected = stream.read_all()
+    names = expected.column_names
+    # pyarrow's maps are lists of pairs.
+    are_maps = [pyarrow.types.is_map(column.type) for column in expected.columns]
+    wanted = sorted(zip(*[column.to_pylist() for column in expected.columns]), key=lambda row: row[0])
+    wanted = [[dict(value) if is_map and value is not None else value for value, is_map in zip(row, are_maps)] for row in wanted]
+    frame = iceberg_table(spark, catalog, store, table)
+    found = sorted((tuple(row) for row in frame.select(*names).collect()), key=lambda row: row[0])
+    if sorted(frame.columns) != sorted(names):
+        return f"the columns {frame.columns}, not {names}"
+    if len(found) != len(wanted):
+        return f"{len(found)} rows, not {len(wanted)}"
+    for one, other in zip(found, wanted):
+        for name, left, right in zip(names, map(plain, one), map(plain, other)):
+            # NaN is unlike itself.
+            if left != right and not (left != left and right != right):
+                return f"{name}: {left!r}, not {right!r}"
+    return "equal"
+
+
+def iceberg_bag(spark, catalog, store, table, file):
+    """Whether a table has the rows of an Arrow IPC stream, in whatever order: "equal", or what is not."""
+    with pyarrow.ipc.open_stream(file) as stream:
+        expected = stream.read_all()
+    names = expected.column_names
+    frame = iceberg_table(spark, catalog, store, table)
+    if sorted(frame.columns) != sorted(names):
+        return f"the columns {sorted(set(frame.columns) ^ set(names))}"
+    found = sorted((tuple(repr(paired(plain(value))) for value in row) for row in frame.select(*names).collect()))
+    wanted = sorted(zip(*[[repr(paired(plain(value))) for value in column.to_pylist()] for column in expected.columns]))
+    if len(found) != len(wanted):
+        return f"{len(found)} rows, not {len(wanted)}"
+    for one, other in zip(found, wanted):
+        for name, left, right in zip(names, one, other):
+            if left != right:
+                return f"{name}: {left}, not {right}"
+    return "equal"
+
+
+def paired(value):
+    """Maps as sorted pairs: Spark's are dictionaries, pyarrow's are lists of pairs. Structs are dictionaries in both."""
+    if isinstance(value, dict):
+        return sorted((str(name), paired(item)) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        items = [paired(item) for item in value]
+        is_pairs = items and all(isinstance(item, tuple) and len(item) == 2 for item in value)
+        return sorted((str(name), item) for name, item in items) if is_pairs else items
+    return value
+
+
+def iceberg_scan(spark, catalog, store, table, filters):
+    """For each filter how many files are read, by the metrics of the plan that was carried out, and how many rows are found."""
+    found = []
+    for text in filters:
+        frame = iceberg_table(spark, catalog, store, table).where(text)
+        rows = len(frame.collect())
+        leaves = frame._jdf.queryExecution().executedPlan().collectLeaves()
+        assert leaves.size() == 1, leaves.toString()
+        found.append({"files": leaves.apply(0).metrics().get("resultDataFiles").get().value(), "rows": rows})
+    return found
+
+
+JOBS = {
+    "read": read,
+    "success": success,
+    "sql": sql,
+    "rows": rows,
+    "options": options,
+    "iceberg_rows": iceberg_rows,
+    "iceberg_bag": iceberg_bag,
+    "iceberg_scan": iceberg_scan,
+}
 
 
 def main():

@@ -1,4 +1,4 @@
-//! A fault-injecting HTTP proxy on a loopback port in front of any S3 store, with rules for what goes wrong and when.
+//! A fault-injecting HTTP proxy on a loopback port in front of any S3 store or Iceberg catalog, with rules for what goes wrong and when.
 //!
 //! Signed requests pass unchanged (including the `Host` header), so the store must accept another host name: MinIO and the embedded store do. Every
 //! request is recorded by operation, key and outcome; headers, query values and bodies are not.
@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// The operations of S3 that a client of ours may ask for.
+/// The operations that a client of ours may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// `PutObject`
@@ -40,6 +40,8 @@ pub enum Operation {
     Abort,
     /// `HeadObject`
     Head,
+    /// A commit to a table of an Iceberg catalog.
+    CommitTable,
     /// Any other operation.
     Other,
 }
@@ -58,6 +60,7 @@ impl Operation {
             (&Method::PUT, false, _) => Self::Put,
             (&Method::POST, true, _) => Self::Complete,
             (&Method::POST, false, true) => Self::Create,
+            (&Method::POST, false, false) if path.contains("/tables/") => Self::CommitTable,
             (&Method::DELETE, true, _) => Self::Abort,
             (&Method::HEAD, ..) => Self::Head,
             _ => Self::Other,
@@ -347,6 +350,8 @@ mod tests {
             (Method::POST, "/b/k.csv", Some("uploadId=u"), Operation::Complete),
             (Method::DELETE, "/b/k.csv", Some("uploadId=u"), Operation::Abort),
             (Method::HEAD, "/b/k.csv", None, Operation::Head),
+            (Method::POST, "/v1/namespaces/n/tables/t", None, Operation::CommitTable),
+            (Method::POST, "/v1/namespaces/n/tables", None, Operation::Other),
             (Method::PUT, "/b", None, Operation::Other),
             (Method::GET, "/b", Some("uploads&prefix=k"), Operation::Other),
             (Method::DELETE, "/b/k.csv", None, Operation::Other),

@@ -1,12 +1,14 @@
 //! The bodies of the host's fuzz targets, as plain functions, so that seeds can be replayed and mutated without a fuzzer.
 
-use lakegate::spec::{self as world, CommitPlan, Configuration, CredentialSource, Encryption, ObjectLock, Retention, StorageTarget};
+use lakegate::spec::{
+    self as world, CatalogPlan, CommitPlan, Configuration, CredentialSource, Encryption, ObjectLock, Retention, StorageTarget,
+};
 use lakegate::store::{ObjectKey, PutObject};
-use lakegate::{Grant, Policy, Tenant};
+use lakegate::{CatalogGrantAuth, Grant, Policy, Tenant};
 use lakegate_files::{HivePartitioning, MessageReader, ReadOptions, resolve};
 use lakegate_guest::host::WallTime;
 use lakegate_guest::path::KeyContext;
-use lakegate_guest::spec::Spec;
+use lakegate_guest::spec::{Catalog, CatalogAuth, SecretSource, Settings, Spec};
 use lakegate_guest::storage_target;
 use serde_json::Value;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub struct Reached {
     pub spec: bool,
     /// Whether the spec was admitted.
     pub admitted: bool,
+    /// Whether it was admitted with a catalog.
+    pub catalog: bool,
     /// Number of allowed keys.
     pub allowed: u64,
     /// Number of denied keys.
@@ -84,6 +88,11 @@ pub fn grant(data: &[u8]) -> Reached {
         if let Ok(target) = tenant.admit(&configuration) {
             reached.admitted = true;
             is_granted(&tenant.grant, &configuration, &target);
+            if let Some(plan) = &configuration.catalog {
+                let plan = tenant.catalog(plan).expect("a catalog of an admitted spec is granted");
+                is_granted_catalog(&tenant.grant, &plan);
+                reached.catalog = true;
+            }
         }
         // A value of the rows is as hostile as the name of their table.
         let partition = vec![Some(table.into()); spec.settings.path.partition_fields().len()];
@@ -219,9 +228,55 @@ fn configuration(spec: &Spec) -> Configuration {
         content_encoding: spec.settings.content_encoding().map(str::to_owned),
         splittable: true,
         commit: CommitPlan::default(),
+        catalog: spec.catalog.as_ref().map(|catalog| catalog_plan(catalog, &spec.settings)),
         quarantine_rows: None,
         settings: String::new(),
         warnings: Vec::new(),
         target: storage_target!(spec.target.clone(), world),
     }
+}
+
+fn catalog_plan(catalog: &Catalog, settings: &Settings) -> CatalogPlan {
+    let secret = |source: &SecretSource| match source {
+        SecretSource::Environment(name) => world::SecretSource::Environment(name.clone()),
+        SecretSource::File(path) => world::SecretSource::File(path.clone()),
+    };
+    CatalogPlan {
+        uri: catalog.uri.clone(),
+        warehouse: catalog.warehouse.clone(),
+        namespace: catalog.namespace.clone(),
+        auth: match &catalog.auth {
+            CatalogAuth::None => world::CatalogAuth::None,
+            CatalogAuth::Bearer(token) => world::CatalogAuth::Bearer(secret(token)),
+            CatalogAuth::OAuth2 { credential, token_uri, scope } => {
+                world::CatalogAuth::OAuth2 { credential: secret(credential), token_uri: token_uri.clone(), scope: scope.clone() }
+            }
+            CatalogAuth::SigV4(service) => world::CatalogAuth::SigV4(service.clone()),
+        },
+        create: catalog.create,
+        adds_columns: catalog.adds_columns,
+        athena: settings.athena,
+        partition: Vec::new(),
+    }
+}
+
+/// A catalog is reached at an address and with credentials that the grant names, whatever the spec says.
+fn is_granted_catalog(grant: &Grant, plan: &CatalogPlan) {
+    let granted = grant.catalogs.iter().find(|catalog| catalog.uri == plan.uri && catalog.warehouse == plan.warehouse);
+    let granted = granted.unwrap_or_else(|| panic!("{plan:?} under {grant:?}"));
+    assert!(grant.namespaces.contains(&plan.namespace.join(".")), "{plan:?} under {grant:?}");
+    let places = [&granted.credential_env, &granted.credential_file].map(|place| place.as_deref());
+    let is_granted = |source: &world::SecretSource| match source {
+        world::SecretSource::Environment(name) => places[0] == Some(name),
+        world::SecretSource::File(path) => places[1] == Some(path),
+    };
+    let is_granted = match &plan.auth {
+        world::CatalogAuth::None => granted.auth == CatalogGrantAuth::None,
+        world::CatalogAuth::SigV4(_) => granted.auth == CatalogGrantAuth::SigV4,
+        world::CatalogAuth::Bearer(token) => granted.auth == CatalogGrantAuth::Bearer && is_granted(token),
+        world::CatalogAuth::OAuth2 { credential, token_uri, .. } => {
+            granted.auth == CatalogGrantAuth::OAuth2 && is_granted(credential) && *token_uri == granted.token_uri
+        }
+    };
+    assert!(is_granted, "{plan:?} under {grant:?}");
 }

@@ -14,6 +14,7 @@ pub mod fake_plugin;
 pub mod faults;
 pub mod fuzz;
 pub mod generate;
+pub mod iceberg;
 pub mod layout;
 pub mod minio;
 pub mod moto;

@@ -15,8 +15,14 @@ use crate::tiers::{Unavailable, repository};
 /// Its jobs, by name.
 const SCRIPT: &str = include_str!("../peers/spark.py");
 
-/// What Spark's package lacks, of the releases that it brings the rest of: Hadoop's S3A committers, and Hive's SerDe of JSON.
-const JARS: [&str; 2] = ["target/tools/jars/hadoop-aws-3.3.4.jar", "target/tools/jars/hive-hcatalog-core-2.3.9.jar"];
+/// What Spark's package lacks: of the releases that it brings the rest of, Hadoop's S3A committers and Hive's SerDe of JSON; Iceberg's tables, and
+/// the AWS SDK that reads them, which is the catalog's.
+const JARS: [&str; 4] = [
+    "target/tools/jars/hadoop-aws-3.3.4.jar",
+    "target/tools/jars/hive-hcatalog-core-2.3.9.jar",
+    "target/tools/jars/iceberg-spark-runtime-3.5_2.12-1.11.0.jar",
+    "target/tools/iceberg-rest/lib/iceberg-aws-bundle-1.11.0.jar",
+];
 
 static SESSION: OnceLock<Result<Spark, String>> = OnceLock::new();
 

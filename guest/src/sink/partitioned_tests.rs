@@ -248,3 +248,43 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn objects_of_a_catalogs_table_have_the_values_of_its_columns_and_facts() {
+    let spec = json!({"path": "wh/{{TABLE}}/d={{YEAR:d}}-{{MONTH:d}}/c={{COLUMN:c}}/{{UUID}}", "format": "parquet", "format_spec": {},
+        "table_format": "iceberg", "iceberg": {"uri": "http://c", "namespace": "n", "table": "x_{{TABLE}}"}});
+    let settings = settings(spec, "sync".into());
+    let keys = commit_keys(&settings, "t").expect("keys");
+    assert_eq!(keys.catalog_table, Some(("x_t".to_owned(), "wh/t".to_owned())));
+    let host = FakeHost::default();
+    let mut sink = Sink::open(host.clone(), settings, LIMITS);
+    let ids = ["1", "2", "3"];
+    let metadata = HashMap::from([("cq:table_name".to_owned(), "t".to_owned())]);
+    let fields = [("c", DataType::Utf8), ("d", DataType::Date32), ("n", DataType::UInt64)];
+    let fields = fields.into_iter().zip(ids).map(|((name, kind), id)| {
+        Field::new(name, kind, true).with_metadata(HashMap::from([("PARQUET:field_id".to_owned(), id.to_owned())]))
+    });
+    let schema = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from(vec![Some("a"), None])),
+        Arc::new(Date32Array::from(vec![0, 31])),
+        Arc::new(arrow_array::UInt64Array::from(vec![7, u64::MAX])),
+    ];
+    let mut writer = StreamWriter::try_new(Vec::new(), &schema).expect("a schema");
+    writer.write(&RecordBatch::try_new(schema, columns).expect("rows")).expect("a batch");
+    sink.insert(writer.into_inner().expect("a stream"), 0).expect("rows of the table");
+    done(&mut sink);
+    let objects = host.objects();
+    let mut found: Vec<_> = objects.iter().map(|object| (object.attributes.partition.clone(), object.columns.len())).collect();
+    found.sort();
+    let partition = |month: &str, c: Option<&str>| {
+        vec![
+            ("d_year".to_owned(), Some("1970".to_owned())),
+            ("d_month".to_owned(), Some(month.to_owned())),
+            ("c".to_owned(), c.map(str::to_owned)),
+        ]
+    };
+    assert_eq!(found, [(partition("01", Some("a")), 3), (partition("02", None), 3)]);
+    let largest = objects.iter().find(|object| object.attributes.partition[2].1.is_none()).expect("the second row");
+    assert_eq!(largest.columns[2].upper, Some([&[0][..], &u64::MAX.to_be_bytes()].concat()));
+}

@@ -4,7 +4,7 @@ use super::document::preview;
 use super::fields::refuse;
 use super::headers;
 use super::problem::SpecProblem;
-use super::raw::{EXACTLY_ONCE, ON_COMMIT, RawCommit, RawManifest, RawSpec};
+use super::raw::{EXACTLY_ONCE, ICEBERG, ON_COMMIT, RawCommit, RawManifest, RawSpec};
 use crate::path::PathTemplate;
 
 /// What a sync is an attempt at, as its client says.
@@ -143,7 +143,8 @@ impl Commit {
         let is_in_path = path.is_some_and(PathTemplate::has_commit_id) || is_in_quarantine(raw);
         let is_written = raw.commit.given().is_some_and(|written| written.id.filled().is_some());
         let is_in_header = headers::field_with(raw, COMMIT_ID).is_some();
-        self.create_only.is_some() || self.deferred || self.manifest.is_some() || is_in_path || is_in_header || is_written
+        let is_in_table = raw.table_format.filled() == Some(ICEBERG);
+        self.create_only.is_some() || self.deferred || self.manifest.is_some() || is_in_path || is_in_header || is_in_table || is_written
     }
 
     /// The rules across fields.

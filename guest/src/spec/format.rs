@@ -288,6 +288,15 @@ pub struct ParquetOptions {
     pub sort_by: Vec<SortColumn>,
     /// Is there an index of the pages?
     pub page_index: bool,
+    /// Are the types those of Iceberg, and the ids of the fields those that their schema has? Timestamps have a unit then.
+    pub iceberg: Option<IcebergTypes>,
+}
+
+/// Which of Iceberg's types columns have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcebergTypes {
+    /// Are times of day and UUIDs text, as Athena wants them?
+    pub athena: bool,
 }
 
 impl ParquetOptions {
@@ -309,6 +318,7 @@ impl Default for ParquetOptions {
             bloom_filter_columns: Vec::new(),
             sort_by: Vec::new(),
             page_index: true,
+            iceberg: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! formats, `schema` says all of it as a JSON Schema. What is checked is split in two: [`Target`] goes to the host, [`Settings`] to the session,
 //! and neither holds anything of the other.
 
+mod catalog;
 mod commit;
 mod document;
 mod duration;
@@ -24,10 +25,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use catalog::{Catalog, CatalogAuth, CatalogTables, SecretSource};
 pub use commit::{Commit, Manifest, OnExisting, SyncContext};
 pub use format::{
-    Codec, CompressedExtensions, Compression, CsvOptions, FORMATS, Format, FormatFacts, JsonOptions, LineEnding, NullText, PageCompression,
-    ParquetOptions, ParquetVersion, RootRepetition, SortColumn, TimestampUnit,
+    Codec, CompressedExtensions, Compression, CsvOptions, FORMATS, Format, FormatFacts, IcebergTypes, JsonOptions, LineEnding, NullText,
+    PageCompression, ParquetOptions, ParquetVersion, RootRepetition, SortColumn, TimestampUnit,
 };
 pub use partition::Partitioning;
 pub use problem::SpecProblem;
@@ -44,6 +46,8 @@ use std::time::Duration;
 pub struct Spec {
     /// Where the objects go; the session never sees it.
     pub target: Target,
+    /// The catalog of its tables, if there is one; the session never sees it.
+    pub catalog: Option<Catalog>,
     /// Put an empty object first?
     pub test_write: bool,
     /// What a session works by.
@@ -81,6 +85,8 @@ pub struct Settings {
     pub on_schema_change: SchemaChange,
     /// Where rows go that cannot be written, if they may.
     pub quarantine: Option<Quarantine>,
+    /// The tables of a catalog that objects become part of.
+    pub catalog_tables: Option<CatalogTables>,
 }
 
 /// What becomes of rows whose columns are not those of the table's rows before.

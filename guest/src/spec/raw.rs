@@ -134,6 +134,28 @@ pub(super) const ON_COMMIT: &str = "on_commit";
 /// See [`SchemaChange`](super::SchemaChange).
 const SCHEMA_CHANGES: &[&str] = &["next_object", FAIL, "new_path"];
 
+/// What the objects of a table become part of.
+const TABLE_FORMATS: &[&str] = &["none", ICEBERG];
+pub(super) const ICEBERG: &str = "iceberg";
+
+/// Kinds of catalogs. They all speak the REST protocol; they differ in where they are and whose signatures they want.
+const CATALOGS: &[&str] = &["rest", GLUE];
+pub(super) const GLUE: &str = "glue";
+
+/// See [`CatalogAuth`](super::CatalogAuth).
+const AUTHS: &[&str] = &[AUTH_NONE, AUTH_BEARER, AUTH_OAUTH2, AUTH_SIGV4];
+pub(super) const AUTH_NONE: &str = "none";
+pub(super) const AUTH_BEARER: &str = "bearer";
+pub(super) const AUTH_OAUTH2: &str = "oauth2";
+pub(super) const AUTH_SIGV4: &str = "sigv4";
+
+/// What becomes of columns that a table of a catalog lacks.
+const TABLE_CHANGES: &[&str] = &[FAIL, ADD_COLUMNS];
+pub(super) const ADD_COLUMNS: &str = "add_columns";
+
+/// When a table of a catalog is committed to.
+const COMMIT_INTERVALS: &[&str] = &["end"];
+
 /// The list of a manifest that can be asked for.
 const SYMLINK: &str = "symlink";
 
@@ -225,6 +247,10 @@ form! {
         commit: RawCommit = object(),
         /// A file for each table and commit that names its objects, written last.
         manifest: RawManifest = object(),
+        /// What the objects of each table become part of: nothing, or a table in a catalog (`iceberg`; parquet only).
+        table_format: String = text().one_of(TABLE_FORMATS).defaults_to(TABLE_FORMATS[0]),
+        /// The catalog, and which tables of it.
+        iceberg: RawIceberg = object(),
         /// How rows are divided where `path` takes values from them.
         partition: RawPartition = object(),
         /// Rows whose columns are not those of the table's rows before: they begin the next object (`next_object`), the table does `fail`, or they
@@ -265,6 +291,41 @@ form! {
         success_marker: bool = flag(false),
         /// Lists of the objects for other readers: `symlink`, one URL a line, for Athena, Trino and BigQuery.
         lists: Vec<String> = texts(&[SYMLINK]),
+    }
+}
+
+form! {
+    /// A catalog of Iceberg tables.
+    RawIceberg as "Iceberg" {
+        /// Kind of the catalog: one with the REST interface (`rest`), or that of AWS Glue in `region` (`glue`).
+        catalog: String = text().one_of(CATALOGS).defaults_to(CATALOGS[0]),
+        /// Address of its REST interface, below which v1/config is. Not set: that of Glue.
+        uri: String = text().schema("pattern", r"^([hH][tT][tT][pP][sS]?://[^\s/?#@]+(/[^\s?#]*)?)?$"),
+        /// Which warehouse of it, where it has several; for Glue the id of the account.
+        warehouse: String = text().one_line(),
+        /// Namespace of the tables; a "." between two levels.
+        namespace: String = text().required().one_line(),
+        /// Name of each table in it, with {{TABLE}} and no other placeholder.
+        table: String = text().defaults_to("{{TABLE}}"),
+        /// How requests prove who sends them: not at all, by a token (`bearer`), by one for a client's id and secret (`oauth2`), or by AWS's
+        /// signatures (`sigv4`). Not set: `none`, for Glue `sigv4`.
+        auth: String = text().one_of(AUTHS),
+        /// Variable of the environment that holds the token, or the client's `id:secret`.
+        credential_env: String = text().one_line(),
+        /// File that does.
+        credential_file: String = text().one_line(),
+        /// Where `oauth2` asks for tokens. Not set: the catalog itself.
+        token_uri: String = text().schema("pattern", r"^([hH][tT][tT][pP][sS]?://[^\s/?#@]+(/[^\s?#]*)?)?$"),
+        /// What the tokens of `oauth2` are to be good for.
+        scope: String = text().one_line(),
+        /// Service that `sigv4` signs for. Not set: `execute-api`, for Glue `glue`.
+        signing_name: String = text().one_line(),
+        /// Create namespaces and tables that are not there.
+        create: bool = flag(true),
+        /// Columns that a table lacks: it does `fail`, or they are added (`add_columns`) and null in its rows so far.
+        on_schema_change: String = text().one_of(TABLE_CHANGES).defaults_to(TABLE_CHANGES[0]),
+        /// When a table gets its snapshot: at the `end` of the sync.
+        commit_interval: String = text().one_of(COMMIT_INTERVALS).defaults_to(COMMIT_INTERVALS[0]),
     }
 }
 

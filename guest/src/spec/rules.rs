@@ -12,9 +12,9 @@ use super::raw::{
     RawEncryption, RawJson, RawParquet, RawSpec,
 };
 use super::{
-    Codec, Compression, CsvOptions, FORMATS, Format, JsonOptions, LineEnding, NullText, PageCompression, ParquetOptions, ParquetVersion,
-    Partitioning, Quarantine, RootRepetition, Rotation, SchemaChange, Settings, SortColumn, Spec, Target, TimestampUnit, duration,
-    endpoint, headers, names,
+    Catalog, CatalogTables, Codec, Compression, CsvOptions, FORMATS, Format, JsonOptions, LineEnding, NullText, PageCompression,
+    ParquetOptions, ParquetVersion, Partitioning, Quarantine, RootRepetition, Rotation, SchemaChange, Settings, SortColumn, Spec, Target,
+    TimestampUnit, duration, endpoint, headers, names,
 };
 use crate::path::{PathProblem, PathTemplate};
 use std::num::NonZeroU64;
@@ -43,6 +43,7 @@ impl Spec {
         let parsed = raw.path.filled().map(PathTemplate::parse);
         let template = parsed.as_ref().and_then(|path| path.as_ref().ok());
         let (mut format, mut commit, mut partitioning, mut quarantine) = (None, Commit::default(), Partitioning::default(), None);
+        let mut catalog = None;
         let mut compressed = None;
         // Rules that a row of the table cannot state, each in its place among the rows.
         raw.check("", &mut problems, &mut |row, problems| match row {
@@ -68,6 +69,7 @@ impl Spec {
             "manifest" => commit = Commit::from_raw(&raw, template, &sync, problems),
             "on_schema_change" => schema_change(&raw, problems),
             "quarantine" => quarantine = Quarantine::from_raw(&raw, &sync, commit.time.is_some(), problems),
+            "iceberg" => catalog = super::catalog::from_raw(&raw, template, &mut format, problems),
             "partition" => partitioning = Partitioning::from_raw(&raw, template, problems),
             _ => {}
         });
@@ -81,7 +83,8 @@ impl Spec {
             shard: commit.shard,
         };
         let [tags, metadata] = headers::rendered(&raw, of_sync, &mut problems);
-        match checked(&raw, template, (format, compressed), &batching, sync.sync_id, (commit, partitioning, quarantine), warnings) {
+        match checked(&raw, template, (format, compressed), &batching, sync.sync_id, (commit, partitioning, quarantine), catalog, warnings)
+        {
             Some(spec) if problems.is_empty() => Ok(Self { target: Target { tags, metadata, ..spec.target }, ..spec }),
             _ => Err(problems),
         }
@@ -106,13 +109,16 @@ fn checked(
     batching: &Batching,
     sync_id: String,
     (commit, partitioning, quarantine): (Commit, Partitioning, Option<Quarantine>),
+    catalog: Option<(Catalog, CatalogTables)>,
     warnings: Vec<SpecProblem>,
 ) -> Option<Spec> {
     let format = format?;
     let codec_in_names = codec_in_names(raw, compression);
     let path = complete_path(template?, &format, raw.no_rotate.is_true())?;
+    let (catalog, catalog_tables) = catalog.unzip();
     Some(Spec {
         target: Target::from_raw(raw)?,
+        catalog,
         test_write: raw.test_write.is_true(),
         settings: Settings {
             rotation: if path.tells_objects_apart() { batching.limits(commit.replay) } else { Rotation::Never },
@@ -128,6 +134,7 @@ fn checked(
             partitioning,
             on_schema_change: raw.on_schema_change.filled().and_then(SchemaChange::parse).unwrap_or_default(),
             quarantine,
+            catalog_tables,
         },
         warnings,
     })
@@ -287,6 +294,8 @@ fn parquet(raw: &RawParquet, problems: &mut Vec<SpecProblem>) -> ParquetOptions 
         bloom_filter_columns: raw.bloom_filter_columns.given().cloned().unwrap_or_default(),
         sort_by: sort_by(raw, problems),
         page_index: raw.page_index.is_true(),
+        // A matter of `table_format`.
+        iceberg: None,
     }
 }
 

@@ -157,8 +157,18 @@ mod tests {
             assert!(problems.iter().any(|it| it.field == *name && it.message.contains("not an array")), "{name} is unknown to the reader");
         }
         assert_eq!(schema["required"], json!(["bucket", "region", "path", "format"]));
-        let nested =
-            ["Credentials", "ServerSideEncryption", "ObjectLock", "Commit", "Manifest", "Partition", "CsvSpec", "JsonSpec", "ParquetSpec"];
+        let nested = [
+            "Credentials",
+            "ServerSideEncryption",
+            "ObjectLock",
+            "Commit",
+            "Manifest",
+            "Partition",
+            "Iceberg",
+            "CsvSpec",
+            "JsonSpec",
+            "ParquetSpec",
+        ];
         for nested in nested {
             assert_eq!(schema["$defs"][nested]["additionalProperties"], json!(false), "{nested}");
         }

@@ -4,8 +4,9 @@
 
 use super::rules::{check_content_type, is_delimiter};
 use super::{
-    Codec, Commit, Compression, CsvOptions, Format, JsonOptions, LineEnding, Manifest, NullText, OnExisting, PageCompression,
-    ParquetOptions, ParquetVersion, Partitioning, Quarantine, RootRepetition, Rotation, SchemaChange, Settings, SortColumn, TimestampUnit,
+    CatalogTables, Codec, Commit, Compression, CsvOptions, Format, IcebergTypes, JsonOptions, LineEnding, Manifest, NullText, OnExisting,
+    PageCompression, ParquetOptions, ParquetVersion, Partitioning, Quarantine, RootRepetition, Rotation, SchemaChange, Settings,
+    SortColumn, TimestampUnit,
 };
 use crate::path::PathTemplate;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ struct Wire {
     partitioning: WirePartitioning,
     on_schema_change: String,
     quarantine: Option<WireQuarantine>,
+    catalog_table: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +102,8 @@ struct WireParquet {
     bloom_filter_columns: Vec<String>,
     sort_by: Vec<String>,
     page_index: bool,
+    /// Are Iceberg's types those of Athena, if they are Iceberg's?
+    iceberg: Option<bool>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -183,6 +187,7 @@ impl Settings {
                 max_rows: it.max_rows,
                 include_row: it.include_row,
             }),
+            catalog_table: self.catalog_tables.as_ref().map(|it| it.name.clone()),
         };
         serde_json::to_string(&wire).unwrap_or_default()
     }
@@ -247,6 +252,12 @@ impl Wire {
         } else {
             return Err("limits of an object, and no {{UUID}} or {{SEQ}} in the path".to_owned());
         };
+        let catalog_tables = self.catalog_table.map(|name| CatalogTables::new(name, &path)).transpose()?;
+        if catalog_tables.is_some()
+            != matches!(&format, Format::Parquet(options) if options.iceberg.is_some() && options.timestamp_unit.is_some())
+        {
+            return Err("tables of a catalog without its types, or the other way round".to_owned());
+        }
         Ok(Settings {
             path,
             sync_id: self.sync_id,
@@ -261,6 +272,7 @@ impl Wire {
             partitioning,
             on_schema_change,
             quarantine,
+            catalog_tables,
         })
     }
 }
@@ -329,6 +341,7 @@ impl From<&ParquetOptions> for WireParquet {
             bloom_filter_columns: it.bloom_filter_columns.clone(),
             sort_by: it.sort_by.iter().map(SortColumn::written).collect(),
             page_index: it.page_index,
+            iceberg: it.iceberg.map(|types| types.athena),
         }
     }
 }
@@ -352,6 +365,7 @@ impl WireParquet {
             bloom_filter_columns: self.bloom_filter_columns,
             sort_by: self.sort_by.into_iter().map(column).collect::<Result<_, _>>()?,
             page_index: self.page_index,
+            iceberg: self.iceberg.map(|athena| IcebergTypes { athena }),
         })
     }
 }
@@ -379,6 +393,7 @@ mod tests {
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","write_empty_objects_for_empty_tables":true,"content_type":"x/y","format_spec":{"version":"v1.0","root_repetition":"undefined","max_row_group_length":7}}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","format_spec":{"compression":"zstd","compression_level":9,"row_group_bytes":1048576,"timestamp_unit":"ms_truncated","field_ids":true,"bloom_filter_columns":["a b"],"sort_by":["x desc","y","z desc asc"],"page_index":false}}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"parquet","format_spec":{"compression":"none"}}"#,
+            r#"{"bucket":"b","region":"r","path":"w/{{TABLE}}/d={{DAY:t}}/{{UUID}}","format":"parquet","athena":true,"table_format":"iceberg","iceberg":{"uri":"http://c","namespace":"n","table":"t_{{TABLE}}"}}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"csv","compression":"zstd","compression_level":12,"content_encoding":"zstd"}"#,
             r#"{"bucket":"b","region":"r","path":"{{TABLE}}","format":"json","batch_size":0,"batch_size_bytes":0,"batch_timeout":"0"}"#,
             r#"{"bucket":"b","region":"r","path":"{{UUID}}","format":"json","batch_size":9223372036854775807,"batch_size_bytes":9223372036854775807,"batch_timeout":"2562047h"}"#,
@@ -390,7 +405,8 @@ mod tests {
 
     #[test]
     fn hold_nothing_of_the_target() {
-        let spec = r#"{"bucket":"canary-bucket","region":"canary-region","path":"{{TABLE}}/{{UUID}}","format":"csv","endpoint":"http://canary-host",
+        let spec = r#"{"bucket":"canary-bucket","region":"canary-region","path":"{{TABLE}}/{{UUID}}","format":"parquet","endpoint":"http://canary-host",
+            "table_format":"iceberg","iceberg":{"uri":"http://canary-catalog","namespace":"canary","auth":"bearer","credential_env":"canary"},
             "acl":"private","local_profile":"canary-profile","server_side_encryption_configuration":{"server_side_encryption":"aws:kms","sse_kms_key_id":"canary-key"}}"#;
         let json = settings(spec).to_json();
         assert!(!json.contains("canary"), "{json}");
@@ -420,7 +436,7 @@ mod tests {
         check("\"compression\":null", "\"compression\":{\"codec\":\"lz4\",\"level\":1}", "an unknown compression");
         check("\"compression\":null", "\"compression\":{\"codec\":\"gzip\",\"level\":10}", "level 10 of gzip");
         check("\"is_content_encoded\":false", "\"is_content_encoded\":true", "not compressed");
-        let parquet = r#"{"parquet":{"version":"v9","root_repetition":"repeated","max_row_group_rows":1,"row_group_bytes":null,"compression":"none","timestamp_unit":null,"field_ids":false,"bloom_filter_columns":[],"sort_by":[],"page_index":true}}"#;
+        let parquet = r#"{"parquet":{"version":"v9","root_repetition":"repeated","max_row_group_rows":1,"row_group_bytes":null,"compression":"none","timestamp_unit":null,"field_ids":false,"bloom_filter_columns":[],"sort_by":[],"page_index":true,"iceberg":null}}"#;
         check(
             r#"{"csv":{"delimiter":44,"skip_header":false,"null_value":null,"quotes_all":false,"line_ending":"lf"}}"#,
             parquet,

@@ -65,6 +65,7 @@ fn the_least_spec_has_the_defaults() {
                 checksum_algorithm: None,
                 log_requests: false,
             },
+            catalog: None,
             test_write: true,
             settings: Settings {
                 path: PathTemplate::parse("{{TABLE}}/{{UUID}}.{{FORMAT}}").unwrap(),
@@ -83,6 +84,7 @@ fn the_least_spec_has_the_defaults() {
                 commit: Commit { shard: 1, ..Commit::default() },
                 partitioning: Partitioning::default(),
                 quarantine: None,
+                catalog_tables: None,
                 on_schema_change: SchemaChange::NextObject,
             },
             warnings: vec![],
@@ -154,6 +156,7 @@ fn every_field_arrives() {
             commit: Commit { shard: 1, ..Commit::default() },
             partitioning: Partitioning::default(),
             quarantine: None,
+            catalog_tables: None,
             on_schema_change: SchemaChange::NextObject,
         }
     );
@@ -981,4 +984,133 @@ fn headers_of_objects_are_what_s3_takes() {
         );
         refused(json!({field: "a=b"}), &[&unmarshal(&format!("`{field}` must be an object of strings, not a string"))]);
     }
+}
+
+/// An Iceberg spec that is right, with members of `changes` put over `iceberg` and of `others` over the rest.
+fn iceberg(changes: Value, others: Value) -> Value {
+    let mut catalog = json!({"uri": "http://catalog:8181/api", "namespace": "sales"});
+    let mut spec = json!({"path": "wh/{{TABLE}}/data/{{UUID}}.parquet", "format": "parquet", "table_format": "iceberg"});
+    for (target, changes) in [(&mut catalog, changes), (&mut spec, others)] {
+        if let (Value::Object(target), Value::Object(changes)) = (target, changes) {
+            target.extend(changes);
+        }
+    }
+    if spec.get("iceberg").is_none() {
+        spec["iceberg"] = catalog;
+    }
+    spec
+}
+
+#[test]
+fn a_catalog_is_the_hosts_and_the_names_of_tables_are_the_sessions() {
+    let spec = accepted(iceberg(json!({"table": "raw_{{TABLE}}", "namespace": "a.b", "on_schema_change": "add_columns"}), json!({})));
+    let expected = Catalog {
+        uri: "http://catalog:8181/api".into(),
+        warehouse: None,
+        namespace: vec!["a".into(), "b".into()],
+        auth: CatalogAuth::None,
+        create: true,
+        adds_columns: true,
+    };
+    assert_eq!(spec.catalog, Some(expected));
+    let tables = spec.settings.catalog_tables.as_ref().unwrap();
+    assert_eq!(
+        (tables.name_of("t"), tables.name_of("{{TABLE}}"), tables.folder.as_str()),
+        ("raw_t".into(), "raw_{{TABLE}}".into(), "wh/{{TABLE}}")
+    );
+    let Format::Parquet(options) = &spec.settings.format else { panic!("{:?}", spec.settings.format) };
+    assert_eq!((options.iceberg, options.timestamp_unit.map(TimestampUnit::name)), (Some(IcebergTypes { athena: false }), Some("us")));
+    assert_eq!(spec.settings.commit.id, "sync-1", "the id of the sync is that of the commit");
+
+    let source = |name: &str| SecretSource::Environment(name.into());
+    let client =
+        |credential| CatalogAuth::OAuth2 { credential, token_uri: Some("https://idp/token".into()), scope: Some("catalog".into()) };
+    for (changes, uri, auth) in [
+        (json!({"auth": "bearer", "credential_env": "TOKEN"}), "http://catalog:8181/api", CatalogAuth::Bearer(source("TOKEN"))),
+        (
+            json!({"auth": "bearer", "credential_file": "/t"}),
+            "http://catalog:8181/api",
+            CatalogAuth::Bearer(SecretSource::File("/t".into())),
+        ),
+        (
+            json!({"auth": "oauth2", "credential_env": "C", "token_uri": "https://idp/token", "scope": "catalog"}),
+            "http://catalog:8181/api",
+            client(source("C")),
+        ),
+        (json!({"auth": "sigv4"}), "http://catalog:8181/api", CatalogAuth::SigV4("execute-api".into())),
+        (json!({"auth": "sigv4", "signing_name": "s3tables"}), "http://catalog:8181/api", CatalogAuth::SigV4("s3tables".into())),
+        (json!({"catalog": "glue", "uri": null}), "https://glue.r.amazonaws.com/iceberg", CatalogAuth::SigV4("glue".into())),
+    ] {
+        let catalog = accepted(iceberg(changes, json!({}))).catalog.unwrap();
+        assert_eq!((catalog.uri.as_str(), catalog.auth), (uri, auth));
+    }
+}
+
+#[test]
+fn a_catalog_has_rules_of_its_own() {
+    let with = |changes: Value, expected: &[&str]| refused(iceberg(changes, json!({})), expected);
+    let beside = |others: Value, expected: &[&str]| refused(iceberg(json!({}), others), expected);
+    beside(json!({"iceberg": null}), &["`iceberg` is required with `table_format: iceberg`: it says which catalog"]);
+    beside(json!({"table_format": "none"}), &["`iceberg` can only be used with `table_format: iceberg`"]);
+    beside(json!({"table_format": "delta"}), &["invalid `table_format` value: delta. Allowed values are none, iceberg"]);
+    beside(json!({"format": "csv"}), &["`table_format: iceberg` can only be used with `parquet` format, not with `csv`"]);
+    beside(
+        json!({"format_spec": {"field_ids": true}}),
+        &["`field_ids` cannot be used with `table_format: iceberg`: the fields have the ids of the table"],
+    );
+    beside(
+        json!({"format_spec": {"timestamp_unit": "ms"}}),
+        &["`timestamp_unit` must be `us` or `us_truncated` with `table_format: iceberg`, which counts in microseconds"],
+    );
+    beside(
+        json!({"visibility": "on_commit", "commit": {"id": "c"}}),
+        &["`visibility: on_commit` cannot be used with `table_format: iceberg`: nothing of a table is seen before its snapshot"],
+    );
+    beside(
+        json!({"manifest": {"path": "{{TABLE}}/{{SYNC_ID}}"}}),
+        &["`manifest` cannot be used with `table_format: iceberg`: the table's own metadata name its objects"],
+    );
+    beside(
+        json!({"partition": {"keep_columns": false}, "path": "wh/{{TABLE}}/{{COLUMN:c}}/{{UUID}}"}),
+        &["`partition.keep_columns: false` cannot be used with `table_format: iceberg`"],
+    );
+    let folder = "`path` should begin with the folder of each table, such as warehouse/{{TABLE}}/data/{{UUID}}.parquet, with `table_format: \
+                  iceberg`: no other placeholder before the \"/\" that ends it";
+    for path in
+        ["{{UUID}}/{{TABLE}}/x", "x/{{UUID}}", "x/{{TABLE}}-{{UUID}}", "{{COLUMN:c}}/{{TABLE}}/{{UUID}}", "x/{{TABLE_HYPHEN}}/{{UUID}}"]
+    {
+        beside(json!({"path": path}), &[folder]);
+    }
+    for (path, expected) in [
+        ("{{TABLE}}/{{UUID}}", "{{TABLE}}"),
+        ("a/x-{{TABLE}}-y/z/{{UUID}}", "a/x-{{TABLE}}-y"),
+        ("{{TABLE}}/{{TABLE}}/{{UUID}}", "{{TABLE}}"),
+    ] {
+        assert_eq!(accepted(iceberg(json!({}), json!({"path": path}))).settings.catalog_tables.unwrap().folder.as_str(), expected);
+    }
+    beside(
+        json!({"path": "wh/{{TABLE}}/{{MINUTE:t}}/{{UUID}}"}),
+        &["`path` should not contain {{MINUTE:t}} with `table_format: iceberg`, which has no such partitions"],
+    );
+    with(json!({"uri": ""}), &["`iceberg.uri` is required with `iceberg.catalog: rest`"]);
+    with(json!({"namespace": ""}), &["`iceberg.namespace` is required"]);
+    with(json!({"namespace": "a..b"}), &["`iceberg.namespace` must be 1 to 16 names with a \".\" between them, not \"a..b\""]);
+    let name = |name: &str| {
+        format!(
+            "`iceberg.table` must have {{{{TABLE}}}} in it, once, and no other placeholder, since each table has a name of its own: not {name:?}"
+        )
+    };
+    for table in ["orders", "{{TABLE}}{{TABLE}}", "{{TABLE}}_{{UUID}}", "{{TABLE}}\n"] {
+        with(json!({"table": table}), &[&name(table)]);
+    }
+    with(json!({"auth": "bearer"}), &["`iceberg.credential_env` or `iceberg.credential_file` is required with `iceberg.auth: bearer`"]);
+    with(
+        json!({"auth": "oauth2", "credential_env": "A", "credential_file": "b"}),
+        &["`iceberg.credential_file` cannot be used with `iceberg.credential_env`"],
+    );
+    with(json!({"credential_env": "A"}), &["`iceberg.credential_env` can only be used with `iceberg.auth: bearer` or `oauth2`"]);
+    with(json!({"scope": "s"}), &["`iceberg.scope` can only be used with `iceberg.auth: oauth2`"]);
+    with(json!({"signing_name": "s"}), &["`iceberg.signing_name` can only be used with `iceberg.auth: sigv4`"]);
+    with(json!({"uri": "http://me:secret@host"}), &["`iceberg.uri` must not hold a user name or password"]);
+    with(json!({"uri": "ftp://host"}), &["`iceberg.uri` must be a URL such as https://host:9000, not \"ftp://host\""]);
 }

@@ -1,5 +1,6 @@
-//! Utilities that the other crates of the host share: the clock, size-bounded file reading, hexadecimal digits, log levels, and rate-limited logging.
+//! Utilities that the other crates of the host share: the clock, panics of decoders as errors, size-bounded file reading, hexadecimal digits, log levels, and rate-limited logging.
 
+pub mod caught;
 pub mod clock;
 pub mod file;
 pub mod hex;

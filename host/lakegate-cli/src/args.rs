@@ -8,6 +8,7 @@ use lakegate::{InProcessStore, MakeBucket};
 use lakegate_base::log_level::LogLevel;
 use lakegate_cloudquery::client::LaunchOptions;
 use lakegate_files::Spool;
+use lakegate_iceberg::RestCatalogs;
 use lakegate_local_store::LocalStore;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -101,7 +102,7 @@ impl ResourceArgs {
     /// # Errors
     /// The folder of the spill file or of the embedded store cannot be used.
     pub fn options(&self) -> Result<Options, CliError> {
-        let mut options = Options::default();
+        let mut options = Options { catalogs: Some(Arc::new(RestCatalogs::default())), ..Options::default() };
         if let Some(lanes) = self.lanes {
             options.lanes = lanes;
         }

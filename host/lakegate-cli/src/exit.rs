@@ -120,6 +120,7 @@ impl From<OpenError> for CliError {
             OpenError::Connect(StoreError { kind, .. })
             | OpenError::Probe(StoreError { kind, .. })
             | OpenError::TestWrite(StoreError { kind, .. }) => (*kind).into(),
+            OpenError::Catalog(failure) => failure.class.into(),
             OpenError::Unexpected(_) => Exit::Unexpected,
         };
         Self::new(exit, error.to_string())
@@ -240,6 +241,7 @@ mod tests {
             (OpenError::Spec(Vec::new()), Exit::Spec),
             (OpenError::Denied(String::new()), Exit::Denied),
             (OpenError::Connect(store()), Exit::Storage),
+            (OpenError::Catalog(Failure::new(FailureClass::Storage, "")), Exit::Storage),
             (OpenError::TestWrite(store()), Exit::Storage),
             (OpenError::Unexpected(String::new()), Exit::Unexpected),
         ] {

@@ -205,7 +205,7 @@ fn report_error(error: &CliError) -> Exit {
 fn hush_caught_panics() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !lakegate_files::caught::panics_are_caught() {
+        if !lakegate_base::caught::panics_are_caught() {
             loud(panic);
         }
     }));

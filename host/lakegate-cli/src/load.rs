@@ -182,6 +182,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Exit, CliError> {
     };
     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
     summary.quarantined().iter().for_each(|line| console.say(line));
+    summary.in_catalog().iter().for_each(|line| console.say(line));
     if ended.is_ok() {
         console.say(&summary.line());
     }

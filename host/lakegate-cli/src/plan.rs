@@ -20,6 +20,7 @@ use clap::{Arg, ArgGroup};
 use lakegate::spec::PolicyNeeds;
 use lakegate::store::PutObject;
 use lakegate::{Destination, OpenError, Options, Runtime, SyncContext, WriteReport};
+use lakegate_iceberg::RehearsedCatalogs;
 use report::{Plan, Rehearsed};
 use serde_json::{Map, Value, json};
 use spec::{SpecText, field};
@@ -230,7 +231,7 @@ impl<'a> Planner<'a> {
 
     async fn plan(&self, subject: Subject) -> Result<Plan, CliError> {
         let store = KeyStore::new(self.options.connect.clone());
-        let options = Options { store: Some(Arc::new(store.clone())), ..self.options.clone() };
+        let options = Options { store: Some(Arc::new(store.clone())), catalogs: Some(Arc::new(RehearsedCatalogs)), ..self.options.clone() };
         let destination = Destination::new(self.runtime.clone(), options);
         let configuration = destination.check(&subject.spec, subject.sync.clone()).await.map_err(refused)?;
         let text = self.text(&destination, &subject).await?;

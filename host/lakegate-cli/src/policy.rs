@@ -111,6 +111,11 @@ fn describe(entry: &TenantEntry, options: &Options) -> Vec<String> {
             grant.max_retain_days.unwrap_or_default()
         ),
         format!(
+            "  catalogs {:?}; namespaces {:?}",
+            grant.catalogs.iter().map(|catalog| catalog.uri.as_str()).collect::<Vec<_>>(),
+            grant.namespaces
+        ),
+        format!(
             "  bytes per object: {}; objects per day: {}; bytes per day: {}",
             limit(grant.max_object_bytes),
             limit(grant.daily_objects),

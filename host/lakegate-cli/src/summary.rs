@@ -2,6 +2,7 @@
 
 use super::exit::{CliError, Exit};
 use indicatif::{HumanBytes, HumanCount};
+use lakegate::catalog::CatalogCommit;
 use lakegate::{Failure, Receipt, TableReport, WriteReport};
 use lakegate_files::SkippedFile;
 use serde::Serialize;
@@ -68,6 +69,18 @@ pub(crate) struct Table {
     /// The manifest that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     manifest: Option<String>,
+    /// The table of the catalog that it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog_table: Option<String>,
+    /// Its snapshot there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<i64>,
+    /// Objects that nothing refers to, and that stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    orphans: Vec<String>,
+    /// Objects of which that is not known, and which must not be deleted: the same commit, tried again, finds out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unsettled: Vec<String>,
     /// The attempt that has committed the table before, so that none of its rows were written; empty if nothing names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     committed_before: Option<String>,
@@ -205,6 +218,16 @@ impl Summary {
         (committed > 0).then(|| format!("Already committed: {committed} of {tables} table{}.", if tables == 1 { "" } else { "s" }))
     }
 
+    /// A line for each of the first tables with a snapshot in a catalog, or with objects that no snapshot has.
+    pub(crate) fn in_catalog(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.tables.iter().flat_map(Table::in_catalog).collect();
+        if let Some(more) = lines.len().checked_sub(FAILURES_SHOWN).filter(|more| *more > 0) {
+            lines.truncate(FAILURES_SHOWN);
+            lines.push(format!("... and {more} more lines about the catalog; `--json` has them."));
+        }
+        lines
+    }
+
     /// A line for each of the first failed tables.
     pub(crate) fn failures(&self) -> Vec<String> {
         failure_lines(self.tables.iter().filter_map(|table| Some((table.table.as_str(), table.failure.as_ref()?.message.as_str()))))
@@ -235,6 +258,7 @@ pub(crate) fn failure_lines<'a>(failures: impl Iterator<Item = (&'a str, &'a str
 impl Table {
     fn new(report: &TableReport) -> Self {
         let keys = |receipts: &[Receipt]| receipts.iter().map(|receipt| receipt.key.to_string()).collect();
+        let CatalogCommit { table: catalog_table, snapshot_id, orphans, unsettled, .. } = report.catalog.clone().unwrap_or_default();
         Self {
             table: report.table.clone(),
             rows_in: Some(report.rows_in),
@@ -244,6 +268,10 @@ impl Table {
             keys: keys(&report.receipts),
             were_there: report.receipts.iter().filter(|receipt| receipt.was_there).count() as u64,
             manifest: report.manifest.clone(),
+            catalog_table: Some(catalog_table).filter(|table| !table.is_empty()),
+            snapshot_id,
+            orphans,
+            unsettled,
             committed_before: report.committed_before.clone(),
             keys_left_out: report.objects.saturating_sub(report.receipts.len() as u64),
             rows_quarantined: report.quarantine.rows,
@@ -251,6 +279,22 @@ impl Table {
             failure: report.failure.as_ref().map(TableFailure::new),
             first_rows: report.receipts.iter().take(OBJECTS_SHOWN).map(|receipt| receipt.rows).collect(),
         }
+    }
+
+    /// Lines about the table in its catalog.
+    fn in_catalog(&self) -> Vec<String> {
+        let snapshot = self.catalog_table.as_ref().zip(self.snapshot_id);
+        let snapshot = snapshot.map(|(table, snapshot)| format!("Table {}: snapshot {snapshot} of {table}.", self.table));
+        let files = |files: &[String], what: &str| {
+            let shown: Vec<&str> = files.iter().take(OBJECTS_SHOWN).map(String::as_str).collect();
+            let more = files.len().saturating_sub(shown.len());
+            let more = if more > 0 { format!(" and {more} more; `--json` lists them") } else { String::new() };
+            (!files.is_empty()).then(|| format!("Table {}: {what}: {}{more}", self.table, shown.join(", ")))
+        };
+        let orphans = files(&self.orphans, "no snapshot refers to");
+        let unsettled =
+            files(&self.unsettled, "a snapshot may refer to, so that they must not be deleted; the same commit, tried again, finds out");
+        [snapshot, orphans, unsettled].into_iter().flatten().collect()
     }
 
     /// A line about the table's rows in quarantine.

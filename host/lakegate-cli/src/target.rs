@@ -168,7 +168,8 @@ pub struct Target {
         "part_size", "checksum_algorithm", "profile", "role_arn", "delivery", "visibility", "on_existing", "manifest", "bare_manifest", "manifest_columns", "success_marker",
         "symlink_list", "max_open_partitions", "missing_partition_column", "omit_partition_columns", "acl", "sse", "storage_class", "tags",
         "metadata", "object_lock_mode", "object_lock_days", "legal_hold", "expected_bucket_owner", "request_payer",
-        "quarantine", "quarantine_max_rows", "quarantine_without_rows",
+        "quarantine", "quarantine_max_rows", "quarantine_without_rows", "table_format", "catalog", "warehouse", "namespace", "catalog_auth",
+        "catalog_credential_env", "catalog_credential_file", "add_columns", "no_create_table",
     ])]
     pub spec: Option<PathBuf>,
     /// Bucket and path, such as `s3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}`.
@@ -274,9 +275,65 @@ pub struct Target {
     /// Leave the rows themselves out there, and write where they were and why alone.
     #[arg(long, requires = "quarantine")]
     pub quarantine_without_rows: bool,
+    /// The catalog of tables.
+    #[command(flatten)]
+    pub catalog: CatalogArgs,
     /// Headers of each object.
     #[command(flatten)]
     pub headers: HeaderArgs,
+}
+
+/// In which catalog the objects of each table become part of a table.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Catalog")]
+pub struct CatalogArgs {
+    /// What the objects of each table become part of: none, or iceberg, a table in a catalog; parquet only [default: none].
+    #[arg(long, value_name = "none|iceberg")]
+    pub table_format: Option<String>,
+    /// Address of the catalog's REST interface, such as `http://localhost:8181`, or `glue` for that of AWS Glue in the region.
+    #[arg(long, value_name = "URL|glue", requires = "table_format")]
+    pub catalog: Option<String>,
+    /// Warehouse of the catalog, where it has several; for Glue the ID of the account.
+    #[arg(long, value_name = "NAME", requires = "catalog")]
+    pub warehouse: Option<String>,
+    /// Namespace of the tables; a `.` between two levels.
+    #[arg(long, value_name = "NAME", requires = "catalog")]
+    pub namespace: Option<String>,
+    /// How requests prove who sends them: none, bearer (a token), oauth2 (a client's id and secret) or sigv4 (AWS's signatures) [default: none; sigv4
+    /// for glue].
+    #[arg(long, value_name = "WAY", requires = "catalog")]
+    pub catalog_auth: Option<String>,
+    /// Variable of the environment that holds the token, or the client's `id:secret`.
+    #[arg(long, value_name = "VARIABLE", requires = "catalog", conflicts_with = "catalog_credential_file")]
+    pub catalog_credential_env: Option<String>,
+    /// File that does.
+    #[arg(long, value_name = "FILE", requires = "catalog")]
+    pub catalog_credential_file: Option<String>,
+    /// Add columns to a table that lacks them, instead of failing it.
+    #[arg(long, requires = "catalog")]
+    pub add_columns: bool,
+    /// Fail a table that is not in the catalog, instead of creating it.
+    #[arg(long, requires = "catalog")]
+    pub no_create_table: bool,
+}
+
+impl CatalogArgs {
+    /// What is said of the catalog; nothing, if nothing is.
+    fn iceberg(&self) -> Value {
+        let Some(catalog) = &self.catalog else { return Value::Null };
+        let is_glue = catalog == "glue";
+        fields([
+            ("catalog", if is_glue { json!("glue") } else { Value::Null }),
+            ("uri", if is_glue { Value::Null } else { json!(catalog) }),
+            ("warehouse", json!(self.warehouse)),
+            ("namespace", json!(self.namespace)),
+            ("auth", json!(self.catalog_auth)),
+            ("credential_env", json!(self.catalog_credential_env)),
+            ("credential_file", json!(self.catalog_credential_file)),
+            ("on_schema_change", if self.add_columns { json!("add_columns") } else { Value::Null }),
+            ("create", if self.no_create_table { Value::Bool(false) } else { Value::Null }),
+        ])
+    }
 }
 
 impl Target {
@@ -334,6 +391,8 @@ impl Target {
         put("visibility", json!(self.visibility));
         put("commit", self.on_existing.as_ref().map_or(Value::Null, |on_existing| json!({ "on_existing": on_existing })));
         put("manifest", self.manifest.as_ref().map_or(Value::Null, |path| self.manifest(path)));
+        put("table_format", json!(self.catalog.table_format));
+        put("iceberg", self.catalog.iceberg());
         put("partition", self.partition());
         let max_rows = self.quarantine_max_rows;
         let quarantine = |path| json!({"path": path, "max_rows": max_rows, "include_row": !self.quarantine_without_rows});

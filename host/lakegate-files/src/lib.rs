@@ -5,7 +5,6 @@
 //!
 //! [`resolve`] turns arguments into [`Input`]s, [`open`] an input into rows, and [`MessageReader`] inputs into the messages that a write accepts.
 
-pub mod caught;
 mod columns;
 mod compression;
 mod csv;

@@ -1,7 +1,6 @@
 //! Reads inputs as a stream of messages. A separate thread reads and encodes, and passes messages through a small channel, so that reading overlaps
 //! with the work on them and only a few messages are in memory.
 
-use super::caught::caught;
 use super::expand::Pieces;
 use super::like::{Fit, Like};
 use super::open::open_like;
@@ -13,6 +12,7 @@ use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use bytes::Bytes;
 use lakegate_base::MAX_MESSAGE_BYTES;
+use lakegate_base::caught::caught;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;

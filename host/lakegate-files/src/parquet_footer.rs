@@ -1,7 +1,7 @@
 //! The footer of a Parquet file alone, from the file's last bytes.
 
-use super::caught::caught;
 use arrow_schema::Schema;
+use lakegate_base::caught::caught;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 

@@ -55,6 +55,7 @@
 //! with one guest. The guest's bytes come back through the object-store import, are cut into parts by an upload, decided on by the [`Policy`],
 //! sent by the store, and written down in the ledger.
 
+pub mod catalog;
 mod commit;
 mod cpu;
 mod delivery;
@@ -75,7 +76,7 @@ pub use message::InvalidMessage;
 pub use payload::spill::Spill;
 pub use policy::authorize::Policy;
 pub use policy::denied::Denied;
-pub use policy::grant::Grant;
+pub use policy::grant::{CatalogGrant, CatalogGrantAuth, Grant};
 pub use policy::resources::Resources;
 pub use policy::tenant::Tenant;
 pub use s3::options::{Checksums, ConnectOptions, InProcessStore, MakeBucket, Timeouts};
@@ -102,8 +103,8 @@ pub mod observe {
 pub mod spec {
     pub use crate::policy::least_policy::PolicyNeeds;
     pub use crate::storage::target::{
-        ColumnFacts, CommitPlan, Configuration, CredentialSource, Encryption, ManifestPlan, ObjectAttributes, ObjectFacts, ObjectLock,
-        Retention, SpecProblem, StorageTarget,
+        CatalogAuth, CatalogPlan, CatalogTable, ColumnFacts, CommitPlan, Configuration, CredentialSource, Encryption, ManifestPlan,
+        ObjectAttributes, ObjectFacts, ObjectLock, PartitionPart, PartitionSource, Retention, SecretSource, SpecProblem, StorageTarget,
     };
 }
 
@@ -120,7 +121,7 @@ pub mod serving {
 
 /// The headers of Arrow IPC streams: whose rows, and how many.
 pub mod ipc {
-    pub use crate::message::{Messages, invalid, table_of, verified};
+    pub use crate::message::{Messages, invalid, schema, table_of, verified};
 }
 
 /// The process that compiles a stranger's component: what [`Compiler`] starts, and the program it starts has to run.

@@ -146,6 +146,12 @@ pub const RECEIPT_BYTES: u64 = 64 << 20;
 /// The same where they make a manifest: some 400,000 objects of a write. A tenant's are also on its account.
 pub(crate) const MANIFEST_RECEIPT_BYTES: u64 = 256 << 20;
 
+/// Schemas of one table of a catalog whose headers are remembered. A table has one, or some when its source is changed while it runs.
+pub(crate) const MAX_OPENED_SCHEMAS: usize = 4;
+
+/// Tables of a catalog that are committed to at once.
+pub(crate) const CATALOG_COMMITS: usize = 8;
+
 /// Bytes that the host needs for an open object besides its parts: the handle, its job, and copies of its key.
 pub const OPEN_OBJECT_BYTES: u64 = 4 << 10;
 

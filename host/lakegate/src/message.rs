@@ -8,8 +8,10 @@ use crate::limits::{
 };
 use crate::policy::resources::MemoryHold;
 use arrow_ipc::{Endianness, MessageHeader};
+use arrow_schema::{Field, Schema};
 use bytes::Bytes;
 use flatbuffers::VerifierOptions;
+use lakegate_base::caught::caught;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -182,6 +184,42 @@ pub fn verified(metadata: &[u8]) -> Result<arrow_ipc::Message<'_>, InvalidMessag
     };
     let read = arrow_ipc::root_as_message_with_opts(&options, metadata);
     read.map_err(|error| invalid(format!("the Arrow IPC header is malformed: {error}")))
+}
+
+/// The schema in `metadata`, decoded.
+///
+/// # Errors
+/// It is no schema, malformed, too large, or of types that the decoder does not know.
+pub fn schema(metadata: &[u8]) -> Result<Schema, InvalidMessage> {
+    let message = verified(metadata)?;
+    let schema = message.header_as_schema().ok_or_else(|| invalid("the stream does not begin with a schema"))?;
+    if message.bodyLength() != 0 {
+        return Err(invalid("a schema has a body"));
+    }
+    if schema.endianness() != Endianness::Little {
+        return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
+    }
+    // Texts may be shared in the header, but are separate copies once it is decoded.
+    let bytes = schema.fields().into_iter().flatten().map(field_bytes).fold(pairs_bytes(schema.custom_metadata()), usize::saturating_add);
+    if bytes > MAX_HEADER_BYTES {
+        return Err(invalid(format!("the names and metadata of a schema have {bytes} bytes; at most {MAX_HEADER_BYTES} are accepted")));
+    }
+    caught(|| arrow_ipc::convert::try_fb_to_schema(schema))
+        .ok_or_else(|| invalid("the schema is corrupt: its decoder failed"))?
+        .map_err(|error| invalid(format!("the schema: {}", error.to_string().lines().next().unwrap_or_default())))
+}
+
+type Pairs<'a> = flatbuffers::Vector<'a, flatbuffers::ForwardsUOffset<arrow_ipc::KeyValue<'a>>>;
+
+fn pairs_bytes(pairs: Option<Pairs<'_>>) -> usize {
+    let text = |text: Option<&str>| text.map_or(0, str::len);
+    pairs.into_iter().flatten().map(|pair| text(pair.key()) + text(pair.value())).fold(0, usize::saturating_add)
+}
+
+/// Bytes of the texts of a field and its children. The depth is that of the verified header.
+fn field_bytes(field: arrow_ipc::Field<'_>) -> usize {
+    let own = size_of::<Field>() + field.name().map_or(0, str::len) + pairs_bytes(field.custom_metadata());
+    field.children().into_iter().flatten().map(field_bytes).fold(own, usize::saturating_add)
 }
 
 /// An error about a message, in these words.

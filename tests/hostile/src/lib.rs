@@ -219,7 +219,10 @@ impl Guest for Hostile {
     }
 
     fn commit_keys_of(_settings: String, tables: Vec<String>) -> Vec<Result<CommitKeys, String>> {
-        tables.into_iter().map(|_| Ok(CommitKeys { manifest: None, symlink_list: None, success_marker: None })).collect()
+        tables
+            .into_iter()
+            .map(|_| Ok(CommitKeys { manifest: None, symlink_list: None, success_marker: None, catalog_table: None }))
+            .collect()
     }
 
     fn configure(spec: String, _context: SyncContext) -> Result<Configuration, Vec<SpecProblem>> {
@@ -255,6 +258,7 @@ impl Guest for Hostile {
             content_encoding: None,
             splittable: false,
             commit: CommitPlan { id: String::new(), create_only: None, pending: None, manifest: None, probes: Vec::new() },
+            catalog: None,
             quarantine_rows: None,
             warnings: if spec.contains("warn.") {
                 vec![SpecProblem { field: "f".repeat(3_000), message: "m".repeat(10_000) }; 1_000]

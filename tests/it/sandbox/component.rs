@@ -6,8 +6,8 @@ use lakegate::{Runtime, allowed_imports};
 
 /// All allowed imports. A new name here is a new hole in the sandbox.
 const IMPORTS: [&str; 4] = [
-    "lakegate:destination/log@0.2.0",
-    "lakegate:destination/object-store@0.2.0",
+    "lakegate:destination/log@0.3.0",
+    "lakegate:destination/object-store@0.3.0",
     "wasi:clocks/wall-clock@0.2.6",
     "wasi:random/random@0.2.6",
 ];

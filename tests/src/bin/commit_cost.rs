@@ -228,6 +228,7 @@ fn name(operation: Operation) -> &'static str {
         Operation::Complete => "complete",
         Operation::Abort => "abort",
         Operation::Head => "head",
+        Operation::CommitTable => "commit-table",
         Operation::Other => "other",
     }
 }

@@ -41,13 +41,14 @@ fn text_bytes(text: Text, array: &dyn Array) -> u64 {
     match text {
         Text::Base64 => of_each(&|bytes| bytes.div_ceil(3) * 4),
         Text::Mac => of_each(&|bytes| (3 * bytes).max(NO_MAC_BYTES)),
-        Text::Duration(_) | Text::Interval | Text::Uuid | Text::Inet => EXPECTED_BYTES * array.len() as u64,
+        Text::Duration(_) | Text::TimeOfDay(_) | Text::Interval | Text::Uuid | Text::Inet => EXPECTED_BYTES * array.len() as u64,
     }
 }
 
 fn kind(text: Text) -> ValueKind {
     match text {
         Text::Duration(unit) => ValueKind::Duration(unit),
+        Text::TimeOfDay(unit) => ValueKind::TimeOfDay(unit),
         // The array says which unit it counts.
         Text::Interval => ValueKind::Interval,
         Text::Uuid => ValueKind::Uuid,

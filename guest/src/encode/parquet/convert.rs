@@ -2,20 +2,20 @@
 
 use super::budget::{ConversionBudget, Reason, too_large};
 use super::cells;
-use super::plan::{Column, Convert};
+use super::plan::{Column, Convert, UINT64_DIGITS, Widen};
 use crate::encode::EncodeError;
 use crate::encode::text::days_of_milliseconds;
 use crate::ipc::expansion::{Spent, weigh};
 use crate::spec::TimestampUnit;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, ByteArrayType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
-    GenericBinaryType, Time32MillisecondType, Time32SecondType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    ArrowPrimitiveType, ByteArrayType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type,
+    Float32Type, GenericBinaryType, Int64Type, Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt32Type, UInt64Type,
 };
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, GenericByteArray, GenericListArray, LargeListArray, ListArray, MapArray, OffsetSizeTrait,
-    StructArray,
+    PrimitiveArray, StructArray,
 };
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
@@ -73,6 +73,8 @@ pub(super) fn apply(convert: &Convert, array: &ArrayRef, budget: &mut Conversion
                 Err(format!("a value has more digits than its precision, and does not fit the {bytes} bytes that Parquet gives it"))
             }
         }
+        Convert::Widen(widen) => widened(*widen, array, budget),
+        Convert::TimeMicroseconds { from, truncates } => microseconds_of_day(array, *from, *truncates, budget),
         Convert::Dictionary(value) => {
             let dictionary = array.as_any_dictionary_opt().ok_or_else(unexpected)?;
             weigh(array, 0..array.len(), &mut budget.left).map_err(|Spent| too_large())?;
@@ -109,6 +111,52 @@ pub(super) fn apply(convert: &Convert, array: &ArrayRef, budget: &mut Conversion
             Ok(Arc::new(MapArray::try_new(entry.clone(), offsets, inner, map.nulls().cloned(), *sorted).map_err(reason)?))
         }
     }
+}
+
+/// Numbers in a type that has room for all of theirs.
+fn widened(widen: Widen, array: &ArrayRef, budget: &mut ConversionBudget) -> Result<ArrayRef, Reason> {
+    let bytes_each = match widen {
+        Widen::UInt32 => size_of::<i64>(),
+        Widen::UInt64 => size_of::<i128>(),
+        Widen::Float16 => size_of::<f32>(),
+    };
+    budget.take((array.len() * bytes_each) as u64)?;
+    Ok(match widen {
+        Widen::UInt32 => Arc::new(primitive::<UInt32Type>(array)?.unary::<_, Int64Type>(i64::from)),
+        Widen::UInt64 => {
+            let wide = primitive::<UInt64Type>(array)?.unary::<_, Decimal128Type>(i128::from);
+            Arc::new(wide.with_precision_and_scale(UINT64_DIGITS, 0).map_err(reason)?)
+        }
+        Widen::Float16 => Arc::new(primitive::<Float16Type>(array)?.unary::<_, Float32Type>(|value| value.to_f32())),
+    })
+}
+
+/// Times of day in microseconds.
+fn microseconds_of_day(array: &ArrayRef, from: TimeUnit, truncates: bool, budget: &mut ConversionBudget) -> Result<ArrayRef, Reason> {
+    budget.take((array.len() * size_of::<i64>()) as u64)?;
+    let thousand = i64::from(THOUSAND);
+    Ok(match from {
+        TimeUnit::Second => {
+            Arc::new(primitive::<Time32SecondType>(array)?.unary::<_, Time64MicrosecondType>(|it| i64::from(it) * thousand * thousand))
+        }
+        TimeUnit::Millisecond => {
+            Arc::new(primitive::<Time32MillisecondType>(array)?.unary::<_, Time64MicrosecondType>(|it| i64::from(it) * thousand))
+        }
+        TimeUnit::Microsecond => array.clone(),
+        TimeUnit::Nanosecond => {
+            let inexact = || {
+                "a time of day is not a whole number of microseconds, which is all that Iceberg has; `timestamp_unit: us_truncated` would cut off \
+                 what is finer"
+                    .to_owned()
+            };
+            let convert = |it: i64| if it % thousand == 0 || truncates { Ok(it.div_euclid(thousand)) } else { Err(inexact()) };
+            Arc::new(primitive::<Time64NanosecondType>(array)?.try_unary::<_, Time64MicrosecondType, _>(convert)?)
+        }
+    })
+}
+
+fn primitive<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<&PrimitiveArray<T>, Reason> {
+    array.as_primitive_opt::<T>().ok_or_else(unexpected)
 }
 
 /// Timestamps in the unit that was asked for.

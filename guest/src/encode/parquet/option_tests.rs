@@ -2,16 +2,17 @@
 
 use super::tests::Collected;
 use super::*;
-use crate::spec::{Codec, Compression, PageCompression, ParquetVersion, SortColumn, TimestampUnit};
+use crate::spec::{Codec, Compression, IcebergTypes, PageCompression, ParquetVersion, SortColumn, TimestampUnit};
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use ::parquet::basic::CompressionCodec;
+use ::parquet::basic::{CompressionCodec, LogicalType};
 use ::parquet::bloom_filter::Sbbf;
 use ::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, SortingColumn};
 use arrow_array::builder::{BinaryBuilder, Int64Builder, ListBuilder, MapBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, StructArray,
-    TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt32Array,
+    BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float16Array, Float32Array, Float64Array, Int8Array,
+    Int32Array, Int64Array, StructArray, Time32SecondArray, Time64MicrosecondArray, Time64NanosecondArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use bytes::Bytes;
@@ -577,4 +578,95 @@ fn converted_columns_are_sorted_as_they_are_written() {
     let options = ParquetOptions { sort_by: by(&["word desc"]), ..ParquetOptions::default() };
     let rows = read(&written(&options, &(schema, batch), 3).expect("written"));
     assert_eq!(rows.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["pear", "fig", "apple", "apple"]);
+}
+
+/// The schema with these ids in the metadata of its columns, as a host gives them.
+fn with_ids((schema, batch): (Rc<TableSchema>, RecordBatch), ids: &[i32]) -> (Rc<TableSchema>, RecordBatch) {
+    let fields = schema.logical.fields().iter().zip(ids).map(|(field, id)| {
+        let mut metadata = field.metadata().clone();
+        metadata.insert("PARQUET:field_id".to_owned(), id.to_string());
+        field.as_ref().clone().with_metadata(metadata)
+    });
+    let logical = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    (Rc::new(TableSchema { table: "t".into(), logical, physical: schema.physical.clone() }), batch)
+}
+
+fn iceberg_options(athena: bool) -> ParquetOptions {
+    let unit = TimestampUnit { microseconds: true, truncates: false };
+    ParquetOptions { iceberg: Some(IcebergTypes { athena }), timestamp_unit: Some(unit), ..ParquetOptions::default() }
+}
+
+/// Every type that Iceberg lacks, at the ends of its range: the type that stands in the file, and the values.
+#[test]
+fn types_that_iceberg_lacks_become_those_that_hold_their_values() {
+    let columns: Vec<(&str, ArrayRef, &str, ArrayRef)> = vec![
+        ("i8", Arc::new(Int8Array::from(vec![Some(-128), None])), "INT32", Arc::new(Int32Array::from(vec![Some(-128), None]))),
+        ("u8", Arc::new(UInt8Array::from(vec![255, 0])), "INT32", Arc::new(Int32Array::from(vec![255, 0]))),
+        ("u16", Arc::new(UInt16Array::from(vec![65_535, 0])), "INT32", Arc::new(Int32Array::from(vec![65_535, 0]))),
+        ("u32", Arc::new(UInt32Array::from(vec![u32::MAX, 0])), "INT64", Arc::new(Int64Array::from(vec![i64::from(u32::MAX), 0]))),
+        (
+            "u64",
+            Arc::new(UInt64Array::from(vec![u64::MAX, 0])),
+            "FIXED_LEN_BYTE_ARRAY DECIMAL(20,0)",
+            Arc::new(Decimal128Array::from(vec![i128::from(u64::MAX), 0]).with_precision_and_scale(20, 0).unwrap()),
+        ),
+        (
+            "f16",
+            Arc::new(Float16Array::from(vec![half::f16::MAX, half::f16::MIN_POSITIVE])),
+            "FLOAT",
+            Arc::new(Float32Array::from(vec![65_504.0, 6.103_515_6e-5])),
+        ),
+        (
+            "seconds",
+            Arc::new(Time32SecondArray::from(vec![86_399, 0])),
+            "INT64 TIME(MICROS)",
+            Arc::new(Time64MicrosecondArray::from(vec![86_399_000_000, 0])),
+        ),
+        (
+            "nanoseconds",
+            Arc::new(Time64NanosecondArray::from(vec![1_000, 0])),
+            "INT64 TIME(MICROS)",
+            Arc::new(Time64MicrosecondArray::from(vec![1, 0])),
+        ),
+        (
+            "stamp",
+            Arc::new(TimestampSecondArray::from(vec![Some(1), None])),
+            "INT64 TIMESTAMP(MICROS)",
+            Arc::new(TimestampMicrosecondArray::from(vec![Some(1_000_000), None])),
+        ),
+    ];
+    let given: Vec<(&str, ArrayRef)> = columns.iter().map(|(name, array, ..)| (*name, array.clone())).collect();
+    let ids: Vec<i32> = (0..columns.len() as i32).map(|at| 40 - at).collect();
+    let file = written(&iceberg_options(false), &with_ids(table(&given), &ids), 2).unwrap();
+    let found = read(&file);
+    for (at, (name, _, of_type, values)) in columns.iter().enumerate() {
+        let footer = metadata(&file);
+        let column = footer.file_metadata().schema_descr().column(at);
+        let basic = column.self_type().get_basic_info();
+        assert_eq!(basic.id(), ids[at], "{name}");
+        let logical = match column.logical_type_ref() {
+            None => String::new(),
+            Some(LogicalType::Decimal(it)) => format!(" DECIMAL({},{})", it.precision, it.scale),
+            Some(LogicalType::Time(it)) => format!(" TIME({:?})", it.unit),
+            Some(LogicalType::Timestamp(it)) => format!(" TIMESTAMP({:?})", it.unit),
+            Some(other) => format!(" {other:?}"),
+        };
+        assert_eq!(format!("{}{logical}", column.physical_type()), *of_type, "{name}");
+        assert_eq!(found.column(at), values, "{name}");
+    }
+}
+
+#[test]
+fn what_iceberg_cannot_hold_unchanged_is_refused_by_name() {
+    let times: ArrayRef = Arc::new(Time64NanosecondArray::from(vec![1_001]));
+    let rows = with_ids(table(&[("t", times.clone())]), &[1]);
+    let error = written(&iceberg_options(false), &rows, 1).unwrap_err().to_string();
+    assert!(error.contains("\"t\"") && error.contains("not a whole number of microseconds"), "{error}");
+    let truncating =
+        ParquetOptions { timestamp_unit: Some(TimestampUnit { microseconds: true, truncates: true }), ..iceberg_options(false) };
+    assert_eq!(read(&written(&truncating, &rows, 1).unwrap()).column(0).as_ref(), &Time64MicrosecondArray::from(vec![1]));
+    let error = written(&iceberg_options(false), &table(&[("t", times.clone())]), 1).unwrap_err().to_string();
+    assert!(error.contains("\"t\"") && error.contains("no id"), "{error}");
+    let text = read(&written(&iceberg_options(true), &rows, 1).unwrap());
+    assert_eq!(text.column(0).as_string::<i32>().value(0), "00:00:00.000001001");
 }

@@ -5,7 +5,7 @@
 
 use super::super::EncodeError;
 use crate::ipc::TableSchema;
-use crate::spec::{ParquetOptions, ParquetVersion, RootRepetition, TimestampUnit};
+use crate::spec::{IcebergTypes, ParquetOptions, ParquetVersion, RootRepetition, TimestampUnit};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{LogicalType, Repetition, TimeUnit as ParquetUnit, Type as Physical};
 use parquet::file::metadata::KeyValue;
@@ -62,6 +62,15 @@ pub(super) enum Convert {
     TimestampUnit(TimeUnit, TimestampUnit),
     /// Decimals, which must fit so many bytes.
     Decimal(usize),
+    /// Numbers become numbers of a type that Iceberg has.
+    Widen(Widen),
+    /// Any unit of the day becomes microseconds; what is finer is cut off, or fails the table.
+    TimeMicroseconds {
+        /// The unit.
+        from: TimeUnit,
+        /// Is it cut off?
+        truncates: bool,
+    },
     /// Values are looked up, then converted.
     Dictionary(Box<Convert>),
     /// Any of the three list types.
@@ -76,9 +85,10 @@ impl Convert {
     /// Are there values that it cannot be done to, however few they are?
     pub(super) fn can_fail(&self) -> bool {
         match self {
-            Self::Keep | Self::Utf8 | Self::TimestampNanos => false,
+            Self::Keep | Self::Utf8 | Self::TimestampNanos | Self::Widen(_) => false,
             Self::Text(text) => *text == Text::Inet,
             Self::DateMilliseconds | Self::TimeSeconds | Self::TimestampSeconds | Self::TimestampUnit(..) | Self::Decimal(_) => true,
+            Self::TimeMicroseconds { from, truncates } => *from == TimeUnit::Nanosecond && !truncates,
             Self::Dictionary(child) | Self::List(_, child) | Self::Map(_, child) => child.can_fail(),
             Self::Struct(fields, children) => fields.iter().any(|field| !field.is_nullable()) || children.iter().any(Self::can_fail),
         }
@@ -94,17 +104,32 @@ impl Convert {
             | Self::TimestampNanos
             | Self::TimestampUnit(..)
             | Self::Decimal(_) => false,
-            Self::Utf8 | Self::Text(_) | Self::Dictionary(_) => true,
+            Self::Utf8 | Self::Text(_) | Self::Dictionary(_) | Self::Widen(_) | Self::TimeMicroseconds { .. } => true,
             Self::List(_, child) | Self::Map(_, child) => child.grows(),
             Self::Struct(_, children) => children.iter().any(Self::grows),
         }
     }
 }
 
+/// Numbers of types that Iceberg lacks, and what they become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Widen {
+    /// 32 bits without a sign: 64 bits.
+    UInt32,
+    /// 64 bits without a sign: decimals of twenty digits.
+    UInt64,
+    /// Floats of 16 bits: of 32.
+    Float16,
+}
+
+/// Digits of the largest number of 64 bits.
+pub(super) const UINT64_DIGITS: u8 = 20;
+
 /// The types that Parquet holds as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Text {
     Duration(TimeUnit),
+    TimeOfDay(TimeUnit),
     Interval,
     Uuid,
     Inet,
@@ -120,7 +145,12 @@ pub(super) fn plan(schema: &TableSchema, options: &ParquetOptions) -> Result<Pla
     let planner = Planner {
         nanoseconds: matches!(options.version, ParquetVersion::V2_6 | ParquetVersion::V2Latest),
         timestamp_unit: options.timestamp_unit,
-        next_id: options.field_ids.then(|| Cell::new(1)),
+        ids: match (options.iceberg, options.field_ids) {
+            (Some(_), _) => Ids::Given,
+            (None, true) => Ids::Numbered(Cell::new(1)),
+            (None, false) => Ids::None,
+        },
+        iceberg: options.iceberg,
     };
     if schema.logical.fields().is_empty() {
         return Err(EncodeError::Data(format!("table {:?} has no columns; Parquet wants at least one", schema.table)));
@@ -162,9 +192,34 @@ struct Planner {
     nanoseconds: bool,
     /// The unit that they have in any case.
     timestamp_unit: Option<TimestampUnit>,
-    /// The number of the next field, if fields are numbered: those of the table, and inside them elements, keys, values and members; not the groups
-    /// that Parquet puts around them.
-    next_id: Option<Cell<i32>>,
+    ids: Ids,
+    /// Are the types those of Iceberg?
+    iceberg: Option<IcebergTypes>,
+}
+
+/// The ids of fields: those of the table, and inside them elements, keys, values and members; not the groups that Parquet puts around them.
+enum Ids {
+    None,
+    /// This is the next one.
+    Numbered(Cell<i32>),
+    /// They stand in the metadata of the fields.
+    Given,
+}
+
+/// Where the id of a field stands.
+const FIELD_ID: &str = "PARQUET:field_id";
+
+impl Ids {
+    fn next(&self, field: &Field) -> Result<Option<i32>, &'static str> {
+        match self {
+            Self::None => Ok(None),
+            Self::Numbered(next) => Ok(Some(next.replace(next.get() + 1))),
+            Self::Given => match field.metadata().get(FIELD_ID).and_then(|id| id.parse().ok()).filter(|id| *id > 0) {
+                Some(id) => Ok(Some(id)),
+                None => Err("the host has given it no id, and the tables of a catalog have one for each column"),
+            },
+        }
+    }
 }
 
 impl Planner {
@@ -181,8 +236,8 @@ impl Planner {
             let node = self.node(&value, &inner, path, nullable, name)?;
             return Ok(Node { convert: Convert::Dictionary(Box::new(node.convert)), ..node });
         }
-        let id = self.next_id.as_ref().map(|next| next.replace(next.get() + 1));
         let refuse = |reason: &str| EncodeError::Data(format!("column {path:?} of type {}: {reason}", logical.data_type()));
+        let id = self.ids.next(logical).map_err(refuse)?;
         let mismatch = || refuse("its decoded type does not fit");
         let leaf = |physical_type, logical_type: Option<LogicalType>, arrow: DataType, convert| {
             Leaf { id, physical_type, logical_type, length: -1, decimal: None }
@@ -201,6 +256,36 @@ impl Planner {
                 .map_err(|error| refuse(&error))
         };
 
+        let micros = |from, truncates| {
+            let convert = Convert::TimeMicroseconds { from, truncates };
+            leaf(Physical::INT64, Some(LogicalType::time(false, ParquetUnit::MICROS)), DataType::Time64(TimeUnit::Microsecond), convert)
+        };
+        if let Some(types) = self.iceberg {
+            match (Extension::from_field(logical), logical.data_type()) {
+                (Some(Extension::Uuid), DataType::FixedSizeBinary(16)) if !types.athena => return fixed(16, Some(LogicalType::Uuid), None),
+                (_, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16) => {
+                    return keep(Physical::INT32, None);
+                }
+                (_, DataType::Int64) => return keep(Physical::INT64, None),
+                (_, DataType::UInt32) => return leaf(Physical::INT64, None, DataType::Int64, Convert::Widen(Widen::UInt32)),
+                (_, DataType::UInt64) => {
+                    let (precision, scale) = (i32::from(UINT64_DIGITS), 0);
+                    let length = decimal_bytes(precision);
+                    let node = fixed(length, Some(LogicalType::decimal(scale, precision)), Some((precision, scale)))?;
+                    let arrow = node.arrow.with_data_type(DataType::Decimal128(UINT64_DIGITS, 0));
+                    return Ok(Node { arrow, convert: Convert::Widen(Widen::UInt64), ..node });
+                }
+                (_, DataType::Float16) => return leaf(Physical::FLOAT, None, DataType::Float32, Convert::Widen(Widen::Float16)),
+                (_, DataType::Time32(unit) | DataType::Time64(unit)) if types.athena => return text(Text::TimeOfDay(*unit)),
+                (
+                    _,
+                    DataType::Time32(unit @ (TimeUnit::Second | TimeUnit::Millisecond)) | DataType::Time64(unit @ TimeUnit::Nanosecond),
+                ) => {
+                    return micros(*unit, self.timestamp_unit.is_some_and(|unit| unit.truncates));
+                }
+                _ => {}
+            }
+        }
         match (Extension::from_field(logical), logical.data_type()) {
             (Some(Extension::Uuid), DataType::FixedSizeBinary(16)) => return text(Text::Uuid),
             (Some(Extension::Json), DataType::Binary) => return utf8(),

@@ -373,6 +373,7 @@ impl<'a> Step<'a> {
                     let summary = Summary::new(&report, elapsed);
                     summary.failures().iter().chain(&summary.landed()).for_each(|line| error_line(line));
                     summary.quarantined().iter().for_each(|line| run.console.say(line));
+                    summary.in_catalog().iter().for_each(|line| run.console.say(line));
                     if let Some(line) = summary.committed_before() {
                         run.console.say(&line);
                     }

@@ -244,7 +244,7 @@ fn every_field_that_the_page_names_is_one() {
         parse(&format!("[tenants.acme]\nlisten = {{ socket = \"s\" }}\n{entry}"))
             .is_err_and(|errors| errors.join("\n").contains("unknown field"))
     };
-    for (section, of, fields) in [("`grant`", "grant", 37), ("`machine`", "machine", 7), ("Credentials", "credentials", 9)] {
+    for (section, of, fields) in [("`grant`", "grant", 39), ("`machine`", "machine", 7), ("Credentials", "credentials", 9)] {
         assert!(is_unknown(of, "no_such_field"), "{of}");
         let named = named(section);
         let unknown: Vec<_> = named.iter().filter(|field| is_unknown(of, field)).collect();

@@ -11,16 +11,14 @@
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions, StreamWriter};
-use arrow_ipc::{BodyCompressionBuilder, Endianness, FieldNode, MessageBuilder, MessageHeader, MetadataVersion, RecordBatchBuilder};
+use arrow_ipc::{BodyCompressionBuilder, FieldNode, MessageBuilder, MessageHeader, MetadataVersion, RecordBatchBuilder};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::{BufMut, Bytes, BytesMut};
 use flatbuffers::FlatBufferBuilder;
 use lakegate::InvalidMessage;
-use lakegate::ipc::{Messages, invalid, verified};
-use lakegate::limits::{
-    MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES,
-};
-use lakegate_files::caught::caught;
+use lakegate::ipc::{Messages, invalid, schema, verified};
+use lakegate::limits::{MAX_CACHED_SCHEMA_BYTES, MAX_CACHED_SCHEMAS, MAX_MESSAGE_BYTES, MAX_STREAM_BATCHES, MAX_TABLE_NAME_BYTES};
+use lakegate_base::caught::caught;
 use lakegate_files::unpack;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -398,44 +396,13 @@ fn batches<'a>(mut messages: Messages<'a>, plan: &Plan) -> Result<Vec<Batch<'a>>
 /// There is none, or one that is unreasonable to read.
 pub fn schema_of(ipc: &[u8]) -> Result<Schema, InvalidMessage> {
     let metadata = Messages::new(ipc).next()?.ok_or_else(|| invalid("the stream has no schema"))?;
-    read_schema(&verified(metadata)?)
-}
-
-fn read_schema(message: &arrow_ipc::Message<'_>) -> Result<Schema, InvalidMessage> {
-    let schema = message.header_as_schema().ok_or_else(|| invalid("the stream does not begin with a schema"))?;
-    if message.bodyLength() != 0 {
-        return Err(invalid("a schema has a body"));
-    }
-    if schema.endianness() != Endianness::Little {
-        return Err(invalid("the Arrow IPC stream is big endian; little endian is possible"));
-    }
-    // Texts may be shared in the header, but are separate copies once it is decoded.
-    let bytes = schema.fields().into_iter().flatten().map(field_bytes).fold(pairs_bytes(schema.custom_metadata()), usize::saturating_add);
-    if bytes > MAX_HEADER_BYTES {
-        return Err(invalid(format!("the names and metadata of a schema have {bytes} bytes; at most {MAX_HEADER_BYTES} are accepted")));
-    }
-    caught(|| arrow_ipc::convert::try_fb_to_schema(schema))
-        .ok_or_else(|| invalid("the schema is corrupt: its decoder failed"))?
-        .map_err(|error| invalid(format!("the schema: {}", lakegate_files::one_line(&error))))
-}
-
-type Pairs<'a> = flatbuffers::Vector<'a, flatbuffers::ForwardsUOffset<arrow_ipc::KeyValue<'a>>>;
-
-fn pairs_bytes(pairs: Option<Pairs<'_>>) -> usize {
-    let text = |text: Option<&str>| text.map_or(0, str::len);
-    pairs.into_iter().flatten().map(|pair| text(pair.key()) + text(pair.value())).fold(0, usize::saturating_add)
-}
-
-/// Bytes of the texts of a field and its children. The depth is that of the verified header.
-fn field_bytes(field: arrow_ipc::Field<'_>) -> usize {
-    let own = size_of::<Field>() + field.name().map_or(0, str::len) + pairs_bytes(field.custom_metadata());
-    field.children().into_iter().flatten().map(field_bytes).fold(own, usize::saturating_add)
+    schema(metadata)
 }
 
 impl Plan {
     fn new(metadata: &[u8], columns: &SyncColumns) -> Result<Self, InvalidMessage> {
         let message = verified(metadata)?;
-        let schema = read_schema(&message)?;
+        let schema = schema(metadata)?;
         let table = Arc::new(table_info(&schema)?);
         let wanted = [Added::SyncTime, Added::SourceName].into_iter().chain(columns.sync_group_id.as_ref().map(|_| Added::SyncGroupId));
         let added: Vec<Added> = wanted.filter(|added| schema.field_with_name(added.name()).is_err()).collect();

@@ -587,9 +587,12 @@ fn test_answer(outcome: Result<(), OpenError>) -> test_connection::Response {
     };
     let code = match &error {
         OpenError::TestWrite(_) => "UNAUTHORIZED",
-        OpenError::Spec(_) | OpenError::Denied(_) | OpenError::Connect(_) | OpenError::Probe(_) | OpenError::Unexpected(_) => {
-            "INVALID_SPEC"
-        }
+        OpenError::Spec(_)
+        | OpenError::Denied(_)
+        | OpenError::Connect(_)
+        | OpenError::Catalog(_)
+        | OpenError::Probe(_)
+        | OpenError::Unexpected(_) => "INVALID_SPEC",
     };
     test_connection::Response { success: false, failure_code: code.to_owned(), failure_description: error.to_string() }
 }

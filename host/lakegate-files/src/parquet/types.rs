@@ -11,12 +11,12 @@
 //! Two others the crate reads as bytes, which would be written in base64: ENUM is text, and a UUID gets CloudQuery's extension type.
 
 use super::super::InputError;
-use super::super::caught::caught;
 use super::super::columns::ColumnType;
 use super::error::{corrupt_at, one_line, refused};
 use super::pages::Group;
 use arrow_array::RecordBatchReader;
 use arrow_schema::{DataType, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use lakegate_base::caught::caught;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};

@@ -128,7 +128,7 @@ impl CommitStage {
         let put = self.attributed(put_object(key, JSON)?.keeping(OnExisting::Fail));
         match self.uploads.put_record(put.clone(), json).await {
             Ok(_) => Ok(()),
-            Err(RecordError::Failed(failure)) => Err(failure),
+            Err(RecordError::Failed { failure, .. }) => Err(failure),
             Err(RecordError::Exists) => {
                 let winner = self.attempt_of(&put.key).await;
                 let url = self.info.url(key);

@@ -163,7 +163,7 @@ impl CommitStage {
         let key = put.key.clone();
         match self.uploads.put_record(put, record.bytes).await {
             Ok(_) => Ok(()),
-            Err(RecordError::Failed(Failure { class, message })) => {
+            Err(RecordError::Failed { failure: Failure { class, message }, .. }) => {
                 Err(Failure::new(class, format!("the objects are in the bucket, and {:?} could not be written: {message}", key.as_str())))
             }
             Err(RecordError::Exists) => self.unless_ours(key, table).await,
@@ -210,7 +210,7 @@ impl CommitStage {
                 let put = put_object(&record.key, "application/json")?;
                 match self.uploads.put_record(put, record.bytes).await {
                     Ok(_) => Ok(()),
-                    Err(RecordError::Failed(failure)) => Err(failure),
+                    Err(RecordError::Failed { failure, .. }) => Err(failure),
                     Err(RecordError::Exists) => Err(Failure::new(FailureClass::Unexpected, "a marker that may be replaced exists")),
                 }
             };

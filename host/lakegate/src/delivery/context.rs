@@ -15,8 +15,9 @@ use crate::policy::tenant::{RateKind, Tenant};
 use crate::storage::headers::TableHeaders;
 use crate::storage::object::{IfExists, ObjectKey, PutObject};
 use crate::storage::target::PutError;
-use crate::store::answer::{ObjectInfo, StoreError, StoreErrorKind, Stored};
-use crate::store::traits::Store;
+use crate::store::answer::{ObjectInfo, StoreError, StoreErrorKind, Stored, too_large};
+use crate::store::traits::{Store, read_range};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Semaphore;
@@ -59,7 +60,12 @@ pub(crate) enum RecordError {
     /// The key has another object.
     Exists,
     /// Anything else.
-    Failed(Failure),
+    Failed {
+        /// For the user.
+        failure: Failure,
+        /// Of the store's error, or `Denied` where the policy does not allow it.
+        kind: StoreErrorKind,
+    },
 }
 
 /// Bytes that a session holds on the host's side.
@@ -201,7 +207,7 @@ impl UploadContext {
         let key = request.key.clone();
         let denied = |denied: Denied| {
             self.policy.audit_denial(&denied, Some(key.as_str()));
-            RecordError::Failed(Failure::new(FailureClass::Denied, denied.message))
+            RecordError::Failed { failure: Failure::new(FailureClass::Denied, denied.message), kind: StoreErrorKind::Denied }
         };
         let length = bytes.len() as u64;
         let mut books = self.books.another();
@@ -223,8 +229,29 @@ impl UploadContext {
                 Ok(stored)
             }
             Err(error) if error.kind == StoreErrorKind::Exists => Err(RecordError::Exists),
-            Err(error) => Err(RecordError::Failed(Failure::new(FailureClass::Storage, self.failure_text(error)))),
+            Err(error) => {
+                let kind = error.kind;
+                Err(RecordError::Failed { failure: Failure::new(FailureClass::Storage, self.failure_text(error)), kind })
+            }
         }
+    }
+
+    /// A whole record of at most so many bytes, on the account of the tenant.
+    ///
+    /// # Errors
+    /// The policy or the store.
+    pub(crate) async fn read_record(&self, key: ObjectKey, most_bytes: u64) -> Result<Option<Bytes>, StoreError> {
+        let denied = |denied: Denied| StoreError { kind: StoreErrorKind::Denied, message: denied.message };
+        let key = self.policy.authorize_read(key).map_err(denied)?;
+        let _request = self.request().await;
+        let read = async {
+            let Some(object) = self.store.head(&key).await? else { return Ok(None) };
+            let bytes = object.bytes.filter(|bytes| *bytes <= most_bytes).ok_or_else(|| too_large(key.get(), most_bytes))?;
+            let mut books = self.books.another();
+            books.grow_for("a record of a table", bytes).map_err(denied)?;
+            read_range(&*self.store, &key, &object, 0..bytes).await.map(Some)
+        };
+        self.unless_halted(read).await.map_err(|error| StoreError { kind: error.kind, message: self.failure_text(error) })
     }
 
     /// What is known of a record of the commit.

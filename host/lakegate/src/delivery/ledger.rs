@@ -143,8 +143,27 @@ pub struct TableReport {
     pub committed_before: Option<String>,
     /// The key of the manifest that this write has made of it.
     pub manifest: Option<String>,
+    /// What became of its objects in the catalog; of a table that has failed, those of them to which nothing refers.
+    pub catalog: Option<CatalogCommit>,
     /// When the first message of it came in, and when something last happened to it.
     pub times: Option<(SystemTime, SystemTime)>,
+}
+
+/// A commit that is in the catalog.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogCommit {
+    /// The table, with its namespace.
+    pub table: String,
+    /// Its snapshot; [`None`]: there were no objects, and nothing was written.
+    pub snapshot_id: Option<i64>,
+    /// Whether it was there before: then the objects of this attempt are no part of it, unless they are the same.
+    pub was_there: bool,
+    /// Commits that were sent.
+    pub attempts: u32,
+    /// Objects to which nothing refers. They stay.
+    pub orphans: Vec<String>,
+    /// Objects of which that is not known, and which must not be deleted.
+    pub unsettled: Vec<String>,
 }
 
 /// Rows of a table that could not be written, and lie in quarantine.
@@ -429,6 +448,12 @@ impl Ledger {
         self.given_up.cancelled().await;
     }
 
+    /// False if nothing more of the table is wanted: it has failed, it was committed before, or the whole write has been given up.
+    pub(crate) fn takes_rows(&self, table: &str) -> bool {
+        let takes = |account: &Account| !account.stopped && account.committed_before.is_none();
+        !self.is_given_up() && self.books().accounts.get(table).is_none_or(takes)
+    }
+
     /// True if the table has failed, or the whole write has been given up.
     pub(crate) fn is_stopped(&self, table: &str) -> bool {
         self.is_given_up() || self.books().accounts.get(table).is_some_and(|account| account.stopped)
@@ -670,6 +695,7 @@ impl Account {
             failed_as,
             committed_before: self.committed_before,
             manifest: None,
+            catalog: None,
             times: self.times,
         }
     }

@@ -5,7 +5,7 @@ use crate::storage::checksum::ChecksumAlgorithm;
 use crate::storage::endpoint::{Endpoint, is_region};
 use crate::storage::headers::{self, LOCK_MODES, MAX_RETAIN_DAYS};
 use crate::storage::object::{ContentEncoding, ObjectKey, PutObject};
-use crate::storage::target::{Configuration, CredentialSource, ObjectLock, StorageTarget};
+use crate::storage::target::{CatalogAuth, CatalogPlan, Configuration, CredentialSource, ObjectLock, SecretSource, StorageTarget};
 use serde::Deserialize;
 
 /// Bytes of a format's name. Real ones have less than ten.
@@ -93,6 +93,13 @@ pub struct Grant {
     /// Beginnings of the keys of manifests, lists and markers, beside `key_prefixes`; unless granted, a spec may not ask for a manifest.
     #[serde(default)]
     pub manifest_prefixes: Vec<String>,
+    /// Catalogs in which a spec may keep tables; unless granted, it may not ask for `table_format: iceberg`. The role of a tenant that has one may read
+    /// its objects.
+    #[serde(default)]
+    pub catalogs: Vec<CatalogGrant>,
+    /// Namespaces of those catalogs, level by level with a `.` between.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
     /// Whether requests may be logged (`aws_debug`).
     #[serde(default)]
     pub request_log: bool,
@@ -112,6 +119,73 @@ pub struct Grant {
     pub max_sessions: Option<u64>,
     /// The largest message, in bytes; the protocol's 200 MiB unless granted less.
     pub max_message_bytes: Option<u64>,
+}
+
+/// A catalog that a tenant's spec may name, and who the operator is to it: a tenant's spec has no credentials of catalogs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogGrant {
+    /// The address of its REST interface; a spec names the same.
+    pub uri: String,
+    /// Which warehouse of it; a spec names the same, or none.
+    pub warehouse: Option<String>,
+    /// How requests prove who sends them: `none`, `bearer`, `oauth2` or `sigv4`.
+    #[serde(default)]
+    pub auth: CatalogGrantAuth,
+    /// The variable of the environment that holds the token, or the client's `id:secret`.
+    pub credential_env: Option<String>,
+    /// The file that does.
+    pub credential_file: Option<String>,
+    /// Where `oauth2` asks for tokens; [`None`]: the catalog itself.
+    pub token_uri: Option<String>,
+    /// What the tokens of `oauth2` are to be good for.
+    pub scope: Option<String>,
+    /// The service that `sigv4` signs for; [`None`]: `glue`.
+    pub signing_name: Option<String>,
+}
+
+/// How requests to a granted catalog prove who sends them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the spec's")]
+pub enum CatalogGrantAuth {
+    #[default]
+    None,
+    Bearer,
+    OAuth2,
+    SigV4,
+}
+
+impl CatalogGrant {
+    /// # Errors
+    /// What is wrong with it.
+    fn auth(&self) -> Result<CatalogAuth, String> {
+        let credential = match (&self.credential_env, &self.credential_file) {
+            (Some(name), None) => Some(SecretSource::Environment(name.clone())),
+            (None, Some(path)) => Some(SecretSource::File(path.clone())),
+            (None, None) => None,
+            (Some(_), Some(_)) => return Err("`credential_env` and `credential_file` cannot both be named".to_owned()),
+        };
+        match (self.auth, credential) {
+            (CatalogGrantAuth::None, None) => Ok(CatalogAuth::None),
+            (CatalogGrantAuth::SigV4, None) => Ok(CatalogAuth::SigV4(self.signing_name.clone().unwrap_or_else(|| "glue".to_owned()))),
+            (CatalogGrantAuth::Bearer, Some(token)) => Ok(CatalogAuth::Bearer(token)),
+            (CatalogGrantAuth::OAuth2, Some(credential)) => {
+                Ok(CatalogAuth::OAuth2 { credential, token_uri: self.token_uri.clone(), scope: self.scope.clone() })
+            }
+            (CatalogGrantAuth::None | CatalogGrantAuth::SigV4, Some(_)) => {
+                Err("`credential_env` and `credential_file` are for `auth = \"bearer\"` and `\"oauth2\"`".to_owned())
+            }
+            (CatalogGrantAuth::Bearer | CatalogGrantAuth::OAuth2, None) => {
+                Err("`auth` needs `credential_env` or `credential_file`".to_owned())
+            }
+        }
+    }
+
+    /// Whether a spec means it.
+    fn is_meant(&self, plan: &CatalogPlan) -> bool {
+        is_same_place(&self.uri, &plan.uri) && (plan.warehouse.is_none() || plan.warehouse == self.warehouse)
+    }
 }
 
 /// The spec's own default: a spec that does not speak of it must pass.
@@ -172,6 +246,16 @@ impl Grant {
         for name in self.content_encodings.iter().filter(|name| ContentEncoding::parse(name).is_err()) {
             let known = ContentEncoding::ALL.map(ContentEncoding::name).join(", ");
             problems.push(format!("`content_encodings`: {:?} is not one of {known}", cut(name, MAX_QUOTED_BYTES)));
+        }
+        for catalog in &self.catalogs {
+            let wrong = Endpoint::parse(&catalog.uri)
+                .map(|_| ())
+                .map_err(|words| format!("`uri` {words}"))
+                .and_then(|()| catalog.auth().map(|_| ()));
+            problems.extend(wrong.err().map(|words| format!("`catalogs`: {words}")));
+        }
+        if self.catalogs.is_empty() != self.namespaces.is_empty() {
+            problems.push("`catalogs` and `namespaces` go together: without the other, neither grants anything".to_owned());
         }
         self.header_problems(&mut problems);
         if self.region.is_empty() {
@@ -336,8 +420,42 @@ impl Grant {
         rules.push(if commit.pending.is_some() { is_granted("visibility", &self.visibility, "on_commit") } else { Ok(()) });
         let manifests = (commit.manifest.is_some() || commit.pending.is_some()) && self.manifest_prefixes.is_empty();
         rules.push(refuse(manifests, "manifest_prefixes", "`manifest` and `visibility: on_commit` are not granted"));
+        self.catalog_rules(configuration.catalog.as_ref(), &mut rules);
         rules.push(refuse(target.log_requests && !self.request_log, "request_log", "`aws_debug` is not granted"));
         rules.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// What a spec asks of a catalog.
+    fn catalog_rules(&self, plan: Option<&CatalogPlan>, rules: &mut Vec<Result<(), Denied>>) {
+        let Some(plan) = plan else { return };
+        if self.catalogs.is_empty() {
+            return rules.push(refuse(true, "catalogs", "`table_format: iceberg` is not granted"));
+        }
+        let granted = self.catalogs.iter().find(|catalog| catalog.is_meant(plan));
+        rules.push(refuse(
+            granted.is_none(),
+            "catalogs",
+            "the catalog (`iceberg.uri`, `iceberg.warehouse`) is none of those that are granted",
+        ));
+        // Glue's own way of signing is not a choice of credentials, where it is granted.
+        let chooses = match &plan.auth {
+            CatalogAuth::None => false,
+            CatalogAuth::SigV4(_) => granted.is_none_or(|catalog| catalog.auth != CatalogGrantAuth::SigV4),
+            CatalogAuth::Bearer(_) | CatalogAuth::OAuth2 { .. } => true,
+        };
+        rules.push(refuse(
+            chooses,
+            "catalogs",
+            "a tenant's spec does not choose credentials of catalogs: leave `iceberg.auth` and its like out",
+        ));
+        rules.push(is_granted("namespaces", &self.namespaces, &plan.namespace.join(".")));
+    }
+
+    /// The catalog of a spec that breaks no rule, reached as the operator reaches it.
+    pub(super) fn catalog(&self, plan: &CatalogPlan) -> Option<CatalogPlan> {
+        let granted = self.catalogs.iter().find(|catalog| catalog.is_meant(plan))?;
+        let auth = granted.auth().ok()?;
+        Some(CatalogPlan { uri: granted.uri.clone(), warehouse: granted.warehouse.clone(), auth, ..plan.clone() })
     }
 
     /// What a spec asks of the headers of objects and requests.

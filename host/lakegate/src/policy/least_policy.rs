@@ -66,7 +66,11 @@ impl Configuration {
         // To compare what has a key already (HeadObject).
         let objects = of_rows.iter().copied().filter(|_| self.commit.create_only == Some(OnExisting::Verify));
         let manifests = manifests.filter(|_| self.commit.manifest.is_some() && self.looks_at_manifests(needs.repeatable));
-        let read = places(&manifests.into_iter().chain(objects).collect::<Vec<_>>());
+        let mut read = places(&manifests.into_iter().chain(objects).collect::<Vec<_>>());
+        if self.catalog.is_some() {
+            // The newest list of a table's manifests, which the next one repeats.
+            read.push(format!("{}/{}*/metadata/*", objects_of(target), literal(needs.folder)));
+        }
         if !read.is_empty() {
             statements.push(allow("s3:GetObject", &read));
         }
@@ -140,7 +144,7 @@ fn key_statement(key: &str, target: &StorageTarget) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::target::{CommitPlan, CredentialSource, Encryption, ManifestPlan};
+    use crate::storage::target::{CatalogAuth, CatalogPlan, CommitPlan, CredentialSource, Encryption, ManifestPlan};
 
     fn target() -> StorageTarget {
         StorageTarget { bucket: "lake".into(), region: "eu-central-1".into(), ..StorageTarget::default() }
@@ -207,6 +211,23 @@ mod tests {
         check(&committing(Some(OnExisting::Verify), false), &needs, &[&put, &abort, &get]);
         let within = PolicyNeeds { quarantine_folder: Some("raw/_bad/"), ..RAW };
         check(&of(target()), &within, &["s3:PutObject arn:aws:s3:::lake/raw/*", "s3:AbortMultipartUpload arn:aws:s3:::lake/raw/*"]);
+    }
+
+    #[test]
+    fn the_metadata_of_tables_is_read() {
+        let catalog = CatalogPlan {
+            uri: "http://catalog".into(),
+            warehouse: None,
+            namespace: vec!["n".into()],
+            auth: CatalogAuth::None,
+            create: true,
+            adds_columns: false,
+            athena: false,
+            partition: Vec::new(),
+        };
+        let [put, abort] = ["s3:PutObject", "s3:AbortMultipartUpload"].map(|action| format!("{action} arn:aws:s3:::lake/raw/*"));
+        let read = "s3:GetObject arn:aws:s3:::lake/raw/*/metadata/*";
+        check(&Configuration { catalog: Some(catalog), ..of(target()) }, &RAW, &[&put, &abort, read]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Grant {
         if !records.is_empty() {
             statements.push(json!({"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": records}));
         }
-        if !self.delivery.is_empty() {
+        if !self.delivery.is_empty() || !self.catalogs.is_empty() {
             let read = [objects, records].concat();
             statements.push(json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": read}));
         }

@@ -9,7 +9,7 @@ use super::quarantine::Quarantine;
 use super::quota::Quota;
 use super::rate_limit::RateLimit;
 use super::resources::Resources;
-use crate::storage::target::{Configuration, CredentialSource, StorageTarget};
+use crate::storage::target::{CatalogPlan, Configuration, CredentialSource, StorageTarget};
 use lakegate_base::log_limit::LogLimiter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -144,6 +144,11 @@ impl Tenant {
             credentials: self.credentials.clone(),
             ..configuration.target.clone()
         })
+    }
+
+    /// The catalog of an admitted spec, as the grant has it.
+    pub fn catalog(&self, plan: &CatalogPlan) -> Option<CatalogPlan> {
+        self.grant.catalog(plan)
     }
 
     /// One of its guests has trapped.

@@ -133,6 +133,19 @@ pub(super) async fn client(target: &StorageTarget, options: &ConnectOptions) -> 
     })
 }
 
+/// Who signs requests of a session that go elsewhere than to its store: to a catalog that asks for AWS's signatures.
+///
+/// # Errors
+/// There are no credentials, or environment and shared files cannot be read.
+pub(crate) async fn credentials_of(target: &StorageTarget, options: &ConnectOptions) -> Result<SharedCredentialsProvider, StoreError> {
+    check_environment(options)?;
+    let strict =
+        transport::http_client(&options.environment, Verify::Strict, options.timeouts.connect, options.meter.clone()).map_err(refuse)?;
+    let strict = options.answers.clone().unwrap_or(strict);
+    let sources = Sources::read(target, options, guarded(strict)).await;
+    provider(&sources, &target.credentials, options, &Secrets::default()).await
+}
+
 /// Checks a target as [`client`] would, and sends nothing.
 pub(super) async fn check(target: &StorageTarget, options: &ConnectOptions) -> Result<(), StoreError> {
     check_target(target)?;

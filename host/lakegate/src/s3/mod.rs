@@ -10,7 +10,7 @@ mod bucket;
 pub(crate) mod client;
 pub(crate) mod clock;
 mod codes;
-mod connect;
+pub(crate) mod connect;
 mod create_only;
 mod credentials;
 mod digest;

@@ -17,7 +17,8 @@ wasmtime::component::bindgen!({
 });
 
 pub(crate) use self::exports::lakegate::destination::sink::{
-    CommitKeys, CommitPlan, Configuration, OnExisting, Progress, SessionLimits, Shard, SpecProblem, StorageTarget, SyncContext, WriteError,
+    CatalogAuth, CatalogPlan, CatalogTable, CommitKeys, CommitPlan, Configuration, OnExisting, PartitionPart, PartitionSource, Progress,
+    SecretSource, SessionLimits, Shard, SpecProblem, StorageTarget, SyncContext, WriteError,
 };
 pub(crate) use self::lakegate::destination::object_store::{ColumnFacts, ObjectAttributes, ObjectFacts, ObjectRole, PutError};
 
@@ -31,6 +32,7 @@ impl From<Configuration> for target::Configuration {
             content_encoding,
             splittable,
             commit,
+            catalog,
             quarantine_rows,
             settings,
             warnings,
@@ -43,6 +45,7 @@ impl From<Configuration> for target::Configuration {
             content_encoding,
             splittable,
             commit: commit.into(),
+            catalog: catalog.map(Into::into),
             quarantine_rows,
             settings,
             warnings: warnings.into_iter().map(Into::into).collect(),
@@ -73,8 +76,47 @@ impl From<CommitPlan> for target::CommitPlan {
 }
 
 impl From<CommitKeys> for target::CommitKeys {
-    fn from(CommitKeys { manifest, symlink_list, success_marker }: CommitKeys) -> Self {
-        Self { manifest, symlink_list, success_marker }
+    fn from(CommitKeys { manifest, symlink_list, success_marker, catalog_table }: CommitKeys) -> Self {
+        let catalog_table = catalog_table.map(|CatalogTable { name, folder }| target::CatalogTable { name, folder });
+        Self { manifest, symlink_list, success_marker, catalog_table }
+    }
+}
+
+impl From<CatalogPlan> for target::CatalogPlan {
+    fn from(CatalogPlan { uri, warehouse, namespace, auth, create, add_columns, athena, partition }: CatalogPlan) -> Self {
+        let auth = match auth {
+            CatalogAuth::None => target::CatalogAuth::None,
+            CatalogAuth::Bearer(token) => target::CatalogAuth::Bearer(token.into()),
+            CatalogAuth::Oauth2(client) => {
+                target::CatalogAuth::OAuth2 { credential: client.credential.into(), token_uri: client.token_uri, scope: client.scope }
+            }
+            CatalogAuth::Sigv4(service) => target::CatalogAuth::SigV4(service),
+        };
+        let partition = partition.into_iter().map(Into::into).collect();
+        Self { uri, warehouse, namespace, auth, create, adds_columns: add_columns, athena, partition }
+    }
+}
+
+impl From<SecretSource> for target::SecretSource {
+    fn from(source: SecretSource) -> Self {
+        match source {
+            SecretSource::Environment(name) => Self::Environment(name),
+            SecretSource::File(path) => Self::File(path),
+        }
+    }
+}
+
+impl From<PartitionSource> for target::PartitionSource {
+    fn from(PartitionSource { column, part }: PartitionSource) -> Self {
+        let part = match part {
+            PartitionPart::Value => target::PartitionPart::Value,
+            PartitionPart::Year => target::PartitionPart::Year,
+            PartitionPart::Month => target::PartitionPart::Month,
+            PartitionPart::Day => target::PartitionPart::Day,
+            PartitionPart::Hour => target::PartitionPart::Hour,
+            PartitionPart::Minute => target::PartitionPart::Minute,
+        };
+        Self { column, part }
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn is_allowed(name: &str) -> bool {
 }
 
 /// The version of the world that this program runs.
-pub(super) const WORLD_VERSION: &str = "0.2.0";
+pub(super) const WORLD_VERSION: &str = "0.3.0";
 
 /// The version of the world that an import of another one names.
 pub(super) fn other_version(name: &str) -> Option<&str> {
@@ -54,7 +54,7 @@ mod tests {
             ("wasi:random/random@0.2.0", "wasi:random/random@0.2.6", true),
             ("wasi:random/random@0.3.0", "wasi:random/random@0.2.6", false),
             ("wasi:random/insecure@0.2.6", "wasi:random/random@0.2.6", false),
-            ("lakegate:destination/log@0.2.1", "lakegate:destination/log@0.2.0", false),
+            ("lakegate:destination/log@0.3.1", "lakegate:destination/log@0.3.0", false),
         ] {
             assert_eq!(same_interface(name, allowed), same, "{name} against {allowed}");
         }

@@ -1,14 +1,17 @@
 //! A destination, which opens sessions: the spec is checked, the grant asked, the store found, the test object put, and the lanes started.
 
+use super::catalog::SessionCatalog;
 use super::commit::SessionCommit;
 use super::lane::{self, Lane, LaneShared};
 use super::options::Options;
 use super::write::{Room, Session};
+use crate::catalog::{Catalog, CatalogRequest};
 use crate::commit::stage::CommitStage;
 use crate::cpu::scheduler::HostMeter;
 use crate::delivery::context::{ObjectRules, STORE_FAILED, UploadContext};
 use crate::delivery::in_flight::InFlight;
 use crate::delivery::keys::Repetition;
+use crate::delivery::ledger::Failure;
 use crate::delivery::staging::Staging;
 use crate::delivery::watch::SessionWatch;
 use crate::limits::{MANIFEST_RECEIPT_BYTES, MAX_SETTINGS_BYTES, MAX_WARNINGS};
@@ -19,6 +22,7 @@ use crate::policy::denied::Denied;
 use crate::policy::resources::Resources;
 use crate::policy::tenant::{RateKind, Tenant};
 use crate::policy::tenant_log::Line;
+use crate::s3::connect::credentials_of;
 use crate::s3::options::ConnectOptions;
 use crate::sandbox::bindings as world;
 use crate::sandbox::imports::log::cut;
@@ -26,7 +30,7 @@ use crate::sandbox::runtime::Runtime;
 use crate::sandbox::state::LaneContext;
 use crate::storage::headers::TableHeaders;
 use crate::storage::object::{IfExists, OnExisting, Purpose, PutObject};
-use crate::storage::target::{CommitPlan, Configuration, ObjectAttributes, SpecProblem, StorageTarget, SyncContext};
+use crate::storage::target::{CatalogAuth, CommitPlan, Configuration, ObjectAttributes, SpecProblem, StorageTarget, SyncContext};
 use crate::store::answer::{StoreError, StoreErrorKind, Stored};
 use crate::store::traits::{Connect, Store};
 use bytes::Bytes;
@@ -45,6 +49,9 @@ pub enum OpenError {
     /// Credentials or connection.
     #[error(transparent)]
     Connect(StoreError),
+    /// The catalog.
+    #[error("the catalog: {0}")]
+    Catalog(Failure),
     /// The store could not be seen to create without replacing.
     #[error("the store was asked whether it creates objects without replacing any: {0}")]
     Probe(StoreError),
@@ -226,7 +233,40 @@ impl Destination {
             }
             policy.audit_object(&object.key, 0, 0, std::future::pending()).await;
         }
-        Ok(Connected { configuration, sync, attempt, target, store, policy, share, room })
+        let catalog = self.reach_catalog(&configuration, &target).await?;
+        Ok(Connected { configuration, sync, attempt, target, store, catalog, policy, share, room })
+    }
+
+    /// Reaches the catalog that the spec asks for.
+    async fn reach_catalog(&self, configuration: &Configuration, target: &StorageTarget) -> Result<Option<Arc<dyn Catalog>>, OpenError> {
+        let plan = match (&configuration.catalog, &self.options.tenant) {
+            (None, _) => return Ok(None),
+            (Some(plan), None) => plan.clone(),
+            // Admitted before; the address and the credentials are the operator's.
+            (Some(plan), Some(tenant)) => {
+                tenant.catalog(plan).ok_or_else(|| OpenError::Denied("`table_format: iceberg` is not granted".to_owned()))?
+            }
+        };
+        let Some(catalogs) = &self.options.catalogs else {
+            let message = "`table_format: iceberg` needs a program that reaches catalogs, and this one does not".to_owned();
+            return Err(OpenError::Spec(vec![SpecProblem { field: "table_format".to_owned(), message }]));
+        };
+        let credentials = match plan.auth {
+            CatalogAuth::SigV4(_) => {
+                let found = credentials_of(target, &self.connect_options()).await;
+                Some(found.map_err(|error| self.not_connected(error))?)
+            }
+            CatalogAuth::None | CatalogAuth::Bearer(_) | CatalogAuth::OAuth2 { .. } => None,
+        };
+        let request = CatalogRequest { plan, bucket: target.bucket.clone(), region: target.region.clone(), credentials };
+        let said = |failure: Failure| match &self.options.tenant {
+            None => failure,
+            Some(tenant) => {
+                let words = tenant.refer("it cannot be reached", "A tenant's catalog cannot be reached.", &failure.message);
+                Failure::new(failure.class, words)
+            }
+        };
+        catalogs.connect(request).await.map(Some).map_err(|failure| OpenError::Catalog(said(failure)))
     }
 
     /// Sees whether the store creates without replacing, where the spec depends on it.
@@ -303,7 +343,7 @@ impl Destination {
     }
 
     async fn start(&self, connected: Connected) -> anyhow::Result<Session> {
-        let Connected { configuration, sync, attempt, target, store, policy, share, room } = connected;
+        let Connected { configuration, sync, attempt, target, store, catalog, policy, share, room } = connected;
         let options = &self.options;
         let books = || share.budget.hold();
         let staging = Staging::within(options.memory_bytes, options.spill.clone(), options.spill_bytes, books());
@@ -317,7 +357,8 @@ impl Destination {
         let headers = TableHeaders::new(&target.tags, &target.metadata);
         let rules = ObjectRules { repetition, if_exists, deferred: plan.pending.is_some(), headers };
         let uploads = UploadContext::new(store, policy, staging, in_flight, rules, books(), io);
-        let receipt_bytes = if plan.manifest.is_some() || plan.pending.is_some() { MANIFEST_RECEIPT_BYTES } else { options.receipt_bytes };
+        let keeps_receipts = plan.manifest.is_some() || plan.pending.is_some() || catalog.is_some();
+        let receipt_bytes = if keeps_receipts { MANIFEST_RECEIPT_BYTES } else { options.receipt_bytes };
         let watch = SessionWatch {
             sync_id: cut(&sync.sync_id).to_owned(),
             bucket: target.bucket.clone(),
@@ -325,6 +366,14 @@ impl Destination {
             tenant: options.tenant.clone(),
             observer: options.observer.clone(),
         };
+        let catalog = catalog.map(|catalog| SessionCatalog {
+            runtime: self.runtime.clone(),
+            settings: configuration.settings.clone(),
+            context: self.detached(share.clone()),
+            catalog,
+            commit_id: catalog_commit_id(&plan.id, &attempt, sync.shard),
+            uploads: uploads.clone(),
+        });
         let commit = (plan.manifest.is_some() || plan.pending.is_some()).then(|| SessionCommit {
             runtime: self.runtime.clone(),
             settings: configuration.settings.clone(),
@@ -349,8 +398,15 @@ impl Destination {
         let lanes = futures::future::try_join_all(contexts.map(|context| lane::start(shared.clone(), context))).await?;
         let _ = shared.lanes.set(lanes.iter().map(Lane::peer).collect());
         let bounds = (receipt_bytes, configuration.quarantine_rows.unwrap_or_default());
-        Ok(Session::new(lanes, configuration.splittable, uploads, bounds, commit, watch, room))
+        Ok(Session::new(lanes, configuration.splittable, uploads, bounds, (commit, catalog), watch, room))
     }
+}
+
+/// What a commit to a catalog is called: as the sync's, if that has a name, so that another attempt finds it; else as this attempt. Each shard makes
+/// a commit of its own.
+fn catalog_commit_id(commit_id: &str, attempt: &str, shard: Option<(u32, u32)>) -> String {
+    let id = if commit_id.is_empty() { attempt } else { commit_id };
+    shard.map_or_else(|| id.to_owned(), |(number, count)| format!("{id}/{number}-of-{count}"))
 }
 
 /// What a tenant hears of its operator's credentials.
@@ -377,6 +433,7 @@ struct Connected {
     attempt: String,
     target: StorageTarget,
     store: Arc<dyn Store>,
+    catalog: Option<Arc<dyn Catalog>>,
     policy: Policy,
     share: Arc<Resources>,
     room: Room,

@@ -1,5 +1,6 @@
 //! How a destination uses the machine.
 
+use crate::catalog::ConnectCatalog;
 use crate::delivery::watch::Observer;
 use crate::limits::{GUEST_MEMORY_BYTES, LANE_QUEUE_BYTES, MAX_MESSAGE_BYTES, RECEIPT_BYTES};
 use crate::payload::spill::Spill;
@@ -35,6 +36,8 @@ pub struct Options {
     pub connect: ConnectOptions,
     /// Stores of another kind, instead of S3: [`MemoryStore`](crate::MemoryStore), or one of an embedder's own.
     pub store: Option<Arc<dyn Connect>>,
+    /// Reaches the catalogs that specs ask for; [`None`]: such a spec is refused.
+    pub catalogs: Option<Arc<dyn ConnectCatalog>>,
     /// Hears of every write, for traces and metrics.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -67,6 +70,7 @@ impl Default for Options {
             tenant: None,
             connect: ConnectOptions::default(),
             store: None,
+            catalogs: None,
             observer: None,
         }
     }

@@ -1,7 +1,9 @@
 //! A session and its writes: messages are routed to lanes, and the books are closed at the end.
 
+use super::catalog::{Found, OpenTables, SessionCatalog};
 use super::commit::SessionCommit;
 use super::lane::{Lane, Work};
+use crate::catalog::with_schema;
 use crate::delivery::context::{MemoryUsage, UploadContext};
 use crate::delivery::ledger::{Failure, FailureClass, Ledger, Totals, WriteReport};
 use crate::delivery::watch::{SessionWatch, WriteEnd};
@@ -40,6 +42,7 @@ struct Inner {
     receipt_bytes: u64,
     quarantine_rows: u64,
     commit: Option<SessionCommit>,
+    catalog: Option<SessionCatalog>,
     watch: Arc<SessionWatch>,
     writing: AtomicBool,
     room: Room,
@@ -102,13 +105,13 @@ impl Session {
         splittable: bool,
         uploads: Arc<UploadContext>,
         (receipt_bytes, quarantine_rows): (u64, u64),
-        commit: Option<SessionCommit>,
+        (commit, catalog): (Option<SessionCommit>, Option<SessionCatalog>),
         watch: SessionWatch,
         room: Room,
     ) -> Self {
         let homes = Mutex::new(Homes { hold: room.memory.another(), ..Homes::default() });
         let (watch, writing) = (Arc::new(watch), AtomicBool::new(false));
-        let inner = Inner { lanes, splittable, uploads, homes, receipt_bytes, quarantine_rows, commit, watch, writing, room };
+        let inner = Inner { lanes, splittable, uploads, homes, receipt_bytes, quarantine_rows, commit, catalog, watch, writing, room };
         Self { inner: Arc::new(inner) }
     }
 
@@ -127,7 +130,8 @@ impl Session {
         for lane in &self.inner.lanes {
             lane.send(Work::Begin(ledger.clone()));
         }
-        Ok(Write { inner: self.inner.clone(), ledger, inspector: Inspector::new(books()), last: None, ended: false })
+        let (inspector, tables) = (Inspector::new(books()), OpenTables::new(books()));
+        Ok(Write { inner: self.inner.clone(), ledger, inspector, tables, last: None, ended: false })
     }
 
     /// Ends the session. A write has ended before (its end waits for the store), so nothing is left to wait for but the lanes.
@@ -148,6 +152,7 @@ pub struct Write {
     inner: Arc<Inner>,
     ledger: Arc<Ledger>,
     inspector: Inspector,
+    tables: OpenTables,
     last: Option<Kind>,
     ended: bool,
 }
@@ -204,7 +209,9 @@ impl Write {
         let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Migrate);
         self.skip_if_committed(&header.table).await?;
+        let schema = self.open_in_catalog(&header.table, &ipc).await?;
         if self.ledger.admit_message(&header.table, 0, ipc.len() as u64)? {
+            let ipc = schema.map_or_else(|| Ok(ipc.clone()), |schema| with_schema(&ipc, &schema))?;
             let lane = self.home(&header.table);
             let message = lane.message(&header.table, ipc).await;
             lane.send(Work::Migrate(message));
@@ -221,9 +228,11 @@ impl Write {
         let header = self.inspector.inspect(&ipc).await?;
         self.turn_to(Kind::Insert);
         self.skip_if_committed(&header.table).await?;
+        let schema = self.open_in_catalog(&header.table, &ipc).await?;
         if !self.ledger.admit_message(&header.table, header.rows, ipc.len() as u64)? {
             return Ok(());
         }
+        let ipc = schema.map_or_else(|| Ok(ipc.clone()), |schema| with_schema(&ipc, &schema))?;
         let home = self.home(&header.table);
         let (lane, message) = match home.try_message(&header.table, ipc) {
             Ok(message) => (home, message),
@@ -261,7 +270,7 @@ impl Write {
     /// # Errors
     /// As [`Write::refuse`].
     pub async fn fall_short(&mut self, table: &str, reason: &str) -> Result<(), InvalidMessage> {
-        if self.inner.commit.is_none() {
+        if self.inner.commit.is_none() && self.inner.catalog.is_none() {
             return Ok(());
         }
         if table.len() > MAX_TABLE_NAME_BYTES {
@@ -309,6 +318,11 @@ impl Write {
         {
             commit.conclude(&mut report).await;
         }
+        if let Some(catalog) = &self.inner.catalog
+            && !self.ledger.is_given_up()
+        {
+            catalog.commit(&self.tables, &mut report).await;
+        }
         let how = if self.ledger.is_given_up() { WriteEnd::GivenUp } else { WriteEnd::Finished };
         self.ledger.report_end(Some(&report), how);
         self.end();
@@ -343,6 +357,26 @@ impl Write {
                 self.ledger.admit(table, 0)?;
                 self.ledger.fail(table, failure);
                 Ok(())
+            }
+        }
+    }
+
+    /// Opens a table in the catalog, where there is one: what is to take the place of the schema of the message. A table that cannot be opened has
+    /// failed, and one that has the commit is skipped.
+    async fn open_in_catalog(&mut self, table: &Arc<str>, ipc: &Bytes) -> Result<Option<Bytes>, InvalidMessage> {
+        let Some(catalog) = self.inner.catalog.as_ref().filter(|_| self.ledger.takes_rows(table)) else { return Ok(None) };
+        match catalog.open(&mut self.tables, table, ipc).await {
+            Ok(Found::Takes(schema)) => Ok(Some(schema)),
+            Ok(Found::Committed(snapshot)) => {
+                if let Some(Line { tenant, more }) = Line::notable(self.inner.uploads.tenant().map(|tenant| &**tenant)) {
+                    tracing::info!(tenant, more, table = &**table, snapshot, "The table has this commit already: its rows are left out.");
+                }
+                self.ledger.skip(table, format!("snapshot {snapshot}")).map(|()| None)
+            }
+            Err(failure) => {
+                self.ledger.admit(table, 0)?;
+                self.ledger.fail(table, failure);
+                Ok(None)
             }
         }
     }

@@ -148,6 +148,8 @@ pub struct Configuration {
     pub splittable: bool,
     /// How the objects become one commit.
     pub commit: CommitPlan,
+    /// The catalog in which the objects of each table become a snapshot; [`None`] if there is none.
+    pub catalog: Option<CatalogPlan>,
     /// Rows of a table that may be in quarantine in one write; [`None`] if none may.
     pub quarantine_rows: Option<u64>,
     /// What the component opens a session with; the host does not look into it.
@@ -187,6 +189,89 @@ pub struct CommitKeys {
     pub symlink_list: Option<String>,
     /// The marker of success, which several tables may share.
     pub success_marker: Option<String>,
+    /// The table of a catalog that the objects become part of.
+    #[serde(default)]
+    pub catalog_table: Option<CatalogTable>,
+}
+
+/// The catalog of a sync's tables, as a spec asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogPlan {
+    /// The address of its REST interface.
+    pub uri: String,
+    /// Which warehouse of it.
+    pub warehouse: Option<String>,
+    /// The levels of the namespace.
+    pub namespace: Vec<String>,
+    /// How requests prove who sends them.
+    pub auth: CatalogAuth,
+    /// Whether tables are created that are not there.
+    pub create: bool,
+    /// Whether columns are added that a table lacks; else it fails.
+    pub adds_columns: bool,
+    /// Whether times of day and UUIDs are text.
+    pub athena: bool,
+    /// What keys take from rows, in the order of the path.
+    pub partition: Vec<PartitionSource>,
+}
+
+/// How requests to a catalog prove who sends them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogAuth {
+    /// Not at all.
+    None,
+    /// A token.
+    Bearer(SecretSource),
+    /// A client's id and secret, with a colon between, for which there is a token (OAuth2 client credentials).
+    OAuth2 {
+        /// Where they are.
+        credential: SecretSource,
+        /// Where tokens are given; [`None`]: the catalog itself.
+        token_uri: Option<String>,
+        /// What the token is to be good for.
+        scope: Option<String>,
+    },
+    /// AWS's signatures, for the service of this name.
+    SigV4(String),
+}
+
+/// Where a secret is. No spec holds one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a variable of the environment.
+    Environment(String),
+    /// In a file.
+    File(String),
+}
+
+/// What a key takes from rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionSource {
+    /// The column.
+    pub column: String,
+    /// What of its values.
+    pub part: PartitionPart,
+}
+
+/// What of a column's value tells partitions apart. Times are in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it all")]
+pub enum PartitionPart {
+    Value,
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+}
+
+/// A table of a catalog.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogTable {
+    /// Its name in the namespace.
+    pub name: String,
+    /// The folder in which all its objects lie, without a slash at its end.
+    pub folder: String,
 }
 
 /// What a sync is an attempt at.

@@ -4,7 +4,9 @@ use super::super::authorize::Policy;
 use super::super::denied::MAX_WORDS_BYTES;
 use super::super::tenant::{MAX_DENIALS_LOGGED, RateKind, Tenant};
 use super::*;
-use crate::storage::target::{CommitPlan, Encryption, ManifestPlan, ObjectLock, Retention, StorageTarget};
+use crate::storage::target::{
+    CatalogAuth, CatalogPlan, CommitPlan, Encryption, ManifestPlan, ObjectLock, Retention, SecretSource, StorageTarget,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,6 +58,7 @@ fn configuration() -> Configuration {
         content_encoding: None,
         splittable: true,
         commit: CommitPlan::default(),
+        catalog: None,
         quarantine_rows: None,
         settings: String::new(),
         warnings: Vec::new(),
@@ -482,4 +485,68 @@ fn a_commit_is_granted_by_its_parts() {
     assert!(granted.session_policy().contains("s3:GetObject") && !bare.session_policy().contains("s3:GetObject"));
     let wrong = Grant { delivery: vec!["twice".into()], visibility: vec!["later".into()], manifest_prefixes: vec!["m".into()], ..bare };
     assert_eq!(wrong.problems().len(), 3, "{:?}", wrong.problems());
+}
+
+#[test]
+fn a_catalog_is_granted_by_its_address_and_reached_as_the_operator_reaches_it() {
+    let plan = |uri: &str, namespace: &str, auth: CatalogAuth| CatalogPlan {
+        uri: uri.into(),
+        warehouse: None,
+        namespace: namespace.split('.').map(str::to_owned).collect(),
+        auth,
+        create: true,
+        adds_columns: false,
+        athena: false,
+        partition: Vec::new(),
+    };
+    let granted = Grant {
+        catalogs: vec![
+            CatalogGrant {
+                uri: "https://catalog.example/api".into(),
+                warehouse: Some("w".into()),
+                auth: CatalogGrantAuth::Bearer,
+                credential_env: Some("TOKEN".into()),
+                ..CatalogGrant::default()
+            },
+            CatalogGrant { uri: "https://glue.example".into(), auth: CatalogGrantAuth::SigV4, ..CatalogGrant::default() },
+        ],
+        namespaces: vec!["a.b".into()],
+        ..grant()
+    };
+    assert_eq!(granted.problems(), [""; 0]);
+    let own = CatalogAuth::Bearer(SecretSource::Environment("AWS_SECRET_ACCESS_KEY".into()));
+    let signed = || CatalogAuth::SigV4("glue".into());
+    let check = |grant: &Grant, plan: CatalogPlan, expected: &[&str]| {
+        let denials = grant.denials(&Configuration { catalog: Some(plan.clone()), ..configuration() });
+        assert_eq!(denials.iter().map(|denied| denied.rule).collect::<Vec<_>>(), expected, "{plan:?}");
+    };
+    check(&grant(), plan("https://catalog.example/api", "a.b", CatalogAuth::None), &["catalogs"]);
+    check(&granted, plan("https://catalog.example/api/", "a.b", CatalogAuth::None), &[]);
+    check(&granted, plan("https://catalog.example/api", "a", CatalogAuth::None), &["namespaces"]);
+    check(&granted, plan("https://catalog.example/api", "a.b", own.clone()), &["catalogs"]);
+    check(&granted, plan("https://catalog.example/api", "a.b", signed()), &["catalogs"]);
+    check(&granted, plan("https://glue.example", "a.b", signed()), &[]);
+    check(&granted, plan("https://catalog.example", "a.b", CatalogAuth::None), &["catalogs"]);
+    check(&granted, plan("https://elsewhere.example", "c", own), &["catalogs", "catalogs", "namespaces"]);
+    let other = CatalogPlan { warehouse: Some("v".into()), ..plan("https://catalog.example/api", "a.b", CatalogAuth::None) };
+    check(&granted, other, &["catalogs"]);
+
+    let reached = granted.catalog(&plan("https://catalog.example/api/", "a.b", CatalogAuth::None)).unwrap();
+    let token = CatalogAuth::Bearer(SecretSource::Environment("TOKEN".into()));
+    assert_eq!((reached.uri.as_str(), reached.warehouse.as_deref(), reached.auth), ("https://catalog.example/api", Some("w"), token));
+    assert!(granted.session_policy().contains("s3:GetObject"));
+
+    for (change, expected) in [
+        ((|it| it.uri = "catalog".into()) as fn(&mut CatalogGrant), "`uri`"),
+        (|it| it.credential_env = None, "needs `credential_env`"),
+        (|it| it.credential_file = Some("f".into()), "cannot both"),
+        (|it| it.auth = CatalogGrantAuth::None, "are for"),
+    ] {
+        let mut wrong = granted.clone();
+        change(&mut wrong.catalogs[0]);
+        let problems = wrong.problems();
+        assert!(problems.len() == 1 && problems[0].contains(expected), "{problems:?}");
+    }
+    let alone = Grant { namespaces: Vec::new(), ..granted };
+    assert!(alone.problems().len() == 1 && alone.problems()[0].contains("go together"), "{:?}", alone.problems());
 }
