@@ -1,5 +1,5 @@
 # Everything a newcomer types. Each target does its own set-up; rustup, make and a C compiler must be there.
-.PHONY: demo demo-iceberg test lint bench cost commit-cost peaks partition-memory tenants chaos kills dist setup peers
+.PHONY: demo demo-iceberg test lint bench cost commit-cost iceberg-cost peaks partition-memory tenants chaos kills dist setup peers
 
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
@@ -47,6 +47,11 @@ cost: setup peers
 commit-cost: setup
 	$(CARGO) build --release --workspace --bin commit_cost
 	target/release/commit_cost $(ARGS)
+
+## What tables of an Iceberg catalog cost: requests and time of a table beside the same objects alone. ARGS='--repeats 3'
+iceberg-cost: setup peers
+	$(CARGO) build --release --workspace --bin iceberg_cost
+	target/release/iceberg_cost $(ARGS)
 
 ## Peak memory of the plugin under loads of unusual shape. ARGS='parquet'
 peaks: setup

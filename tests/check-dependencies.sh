@@ -23,6 +23,8 @@ found=$(crates lakegate-cloudquery)
 refuse lakegate-cloudquery 'clap|indicatif|serde-saphyr|toml|jsonschema|s3s|lakegate-(cli|local-store|guest)' tonic
 found=$(crates lakegate-telemetry)
 refuse lakegate-telemetry 'clap|indicatif|serde-saphyr|toml|jsonschema|tonic|s3s|parquet|opentelemetry.*|lakegate-(cli|cloudquery|files|local-store|guest)' prost
+found=$(crates lakegate-iceberg)
+refuse lakegate-iceberg "$program|wasmtime|parquet|arrow-(array|ipc)|lakegate" arrow-schema
 found=$(crates lakegate-cli)
 refuse lakegate-cli 'lakegate-guest' lakegate-local-store
 echo 'dependencies: the guest is pure, guest and host do not link each other, and each crate of the host keeps its place'

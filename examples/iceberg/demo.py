@@ -16,9 +16,11 @@ import urllib.error
 import urllib.request
 
 import boto3
-import duckdb
 
 TOOLS = pathlib.Path("target/tools")
+# The duckdb that has its extension for Iceberg beside it.
+sys.path.insert(0, str(TOOLS / "duckdb-1.5.5"))
+import duckdb
 KEY, SECRET, BUCKET, NAMESPACE = "demo", "demo-secret", "lake", "demo"
 
 

@@ -35,6 +35,7 @@ mod formats {
 /// Tables of an Iceberg catalog, whoever else reads and writes them.
 mod iceberg {
     mod commits;
+    mod hostile;
     mod lake;
     mod program;
 }

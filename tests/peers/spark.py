@@ -152,8 +152,8 @@ def plain(value):
         value = value.asDict()
     if isinstance(value, dict):
         return {name: plain(field) for name, field in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(item) for item in value)
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         return value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
     return bytes(value) if isinstance(value, bytearray) else value

@@ -79,6 +79,8 @@ pub enum Fault {
     Stall(Duration),
     /// The store carries the request out; its answer is thrown away and the connection reset.
     DropAnswer,
+    /// The store carries the request out; nothing is answered for this long, then the connection is reset.
+    Withhold(Duration),
     /// The request is passed on with this delay.
     Delay(Duration),
 }
@@ -255,12 +257,15 @@ impl State {
                 return hang(reset).await;
             }
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-            Some(Fault::DropAnswer) | None => {}
+            Some(Fault::DropAnswer | Fault::Withhold(_)) | None => {}
         }
         let Ok(answer) = self.forward(request).await else { return hang(reset).await };
-        if fault == Some(Fault::DropAnswer) {
+        if let Some(Fault::DropAnswer | Fault::Withhold(_)) = fault {
             // Read to its end, so that the store has surely done its work.
             let _ = answer.into_body().collect().await;
+            if let Some(Fault::Withhold(time)) = fault {
+                tokio::time::sleep(time).await;
+            }
             return hang(reset).await;
         }
         answer.map(|body| body.boxed_unsync())
@@ -385,6 +390,7 @@ mod tests {
             ("reset", Fault::Reset, false),
             ("stall", Fault::Stall(Duration::from_millis(20)), false),
             ("dropped", Fault::DropAnswer, true),
+            ("withheld", Fault::Withhold(Duration::from_millis(20)), true),
         ] {
             proxy.set_rules([Rule::on(Operation::Put, When::First(1), fault)]);
             let error = put(key).await.expect_err("no answer");
@@ -394,7 +400,7 @@ mod tests {
         }
         proxy.set_rules([Rule::on(Operation::Head, When::Always, Fault::Answer(StatusCode::FORBIDDEN))]);
         assert!(client.head_object().bucket("faulty").key("1").send().await.is_err());
-        assert_eq!((proxy.count(Operation::Put), proxy.count(Operation::Head), proxy.faults()), (9, 1, 5));
+        assert_eq!((proxy.count(Operation::Put), proxy.count(Operation::Head), proxy.faults()), (11, 1, 6));
         assert_eq!(proxy.seen()[2].path, "/faulty/3");
         store.stop().await;
     }

@@ -5,7 +5,9 @@ use super::endpoint;
 use super::fields::refuse;
 use super::format::{Format, IcebergTypes, TimestampUnit};
 use super::problem::SpecProblem;
-use super::raw::{ADD_COLUMNS, AUTH_BEARER, AUTH_NONE, AUTH_OAUTH2, AUTH_SIGV4, GLUE, ICEBERG, ON_COMMIT, RawIceberg, RawSpec};
+use super::raw::{
+    ADD_COLUMNS, AUTH_BEARER, AUTH_NONE, AUTH_OAUTH2, AUTH_SIGV4, EXACTLY_ONCE, GLUE, ICEBERG, ON_COMMIT, RawIceberg, RawSpec,
+};
 use crate::limits::MAX_NAME_BYTES;
 use crate::partition::Part;
 use crate::path::PathTemplate;
@@ -98,7 +100,8 @@ pub(super) fn from_raw(
     match (is_asked_for, written) {
         (false, None) => return None,
         (false, Some(_)) => {
-            if !raw.table_format.is_wrong() {
+            // Any other format was reported.
+            if !raw.table_format.is_wrong() && raw.table_format.filled().is_none_or(|format| format == "none") {
                 refuse(problems, "iceberg", "`iceberg` can only be used with `table_format: iceberg`");
             }
             return None;
@@ -108,7 +111,7 @@ pub(super) fn from_raw(
     let before = problems.len();
     check_rest_of_spec(raw, problems);
     types(raw, format, problems);
-    let folder = path.map(|path| check_path(path, problems));
+    let folder = path.map(|path| check_path(path, raw.delivery.filled() == Some(EXACTLY_ONCE), problems));
     let Some(written) = written else {
         if !raw.iceberg.is_wrong() {
             refuse(problems, "iceberg", "`iceberg` is required with `table_format: iceberg`: it says which catalog");
@@ -169,7 +172,13 @@ fn types(raw: &RawSpec, format: &mut Option<Format>, problems: &mut Vec<SpecProb
 }
 
 /// The folder of each table, if the path begins with one.
-fn check_path(path: &PathTemplate, problems: &mut Vec<SpecProblem>) -> Option<String> {
+fn check_path(path: &PathTemplate, is_exact: bool, problems: &mut Vec<SpecProblem>) -> Option<String> {
+    // An object that takes the place of another would change a snapshot that is there, or one that is on its way.
+    if !path.has_uuid() && !(is_exact && path.has_commit_id()) {
+        let message = "`path` should contain {{UUID}}, or {{COMMIT_ID}} with `delivery: exactly_once`, with `table_format: iceberg`: the objects of a \
+                       table are never replaced";
+        refuse(problems, "path", message);
+    }
     if let Some(field) = path.partition_fields().iter().find(|field| field.part == Part::Minute) {
         let message =
             format!("`path` should not contain {{{{MINUTE:{}}}}} with `table_format: iceberg`, which has no such partitions", field.column);

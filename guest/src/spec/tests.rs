@@ -1088,6 +1088,12 @@ fn a_catalog_has_rules_of_its_own() {
     ] {
         assert_eq!(accepted(iceberg(json!({}), json!({"path": path}))).settings.catalog_tables.unwrap().folder.as_str(), expected);
     }
+    let replaces = "`path` should contain {{UUID}}, or {{COMMIT_ID}} with `delivery: exactly_once`, with `table_format: iceberg`: the objects of a \
+                    table are never replaced";
+    beside(json!({"path": "wh/{{TABLE}}/{{SEQ}}"}), &[replaces]);
+    beside(json!({"path": "wh/{{TABLE}}/x", "no_rotate": true}), &[replaces]);
+    beside(json!({"path": "wh/{{TABLE}}/{{COMMIT_ID}}/{{SEQ}}", "commit": {"id": "c"}}), &[replaces]);
+    accepted(iceberg(json!({}), json!({"path": "wh/{{TABLE}}/{{COMMIT_ID}}/{{SEQ}}", "commit": {"id": "c"}, "delivery": "exactly_once"})));
     beside(
         json!({"path": "wh/{{TABLE}}/{{MINUTE:t}}/{{UUID}}"}),
         &["`path` should not contain {{MINUTE:t}} with `table_format: iceberg`, which has no such partitions"],
@@ -1101,7 +1107,7 @@ fn a_catalog_has_rules_of_its_own() {
         )
     };
     for table in ["orders", "{{TABLE}}{{TABLE}}", "{{TABLE}}_{{UUID}}", "{{TABLE}}\n"] {
-        with(json!({"table": table}), &[&name(table)]);
+        with(json!({"table": table}), &[&name(&super::document::preview(table))]);
     }
     with(json!({"auth": "bearer"}), &["`iceberg.credential_env` or `iceberg.credential_file` is required with `iceberg.auth: bearer`"]);
     with(

@@ -13,6 +13,7 @@ mod console;
 pub mod ddl;
 mod destination_write;
 pub mod exit;
+pub mod init;
 pub mod inspect;
 mod interrupt;
 pub mod load;
@@ -66,6 +67,10 @@ Exit codes: 0 done, 1 unexpected, 2 usage, 3 spec or component refused, 4 denied
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a first configuration: files into a bucket, with comments.
+    ///
+    /// What options do not say is asked, if this is a terminal. Nothing is sent.
+    Init(Box<init::InitArgs>),
     /// Write files to a bucket: Parquet, CSV, NDJSON, Arrow IPC.
     ///
     /// A table is named after its file (`orders.csv.gz` becomes `orders`), or by --table. Column types of CSV and NDJSON are inferred from the first
@@ -215,6 +220,7 @@ async fn run(command: Command, unknown: &[String]) -> Result<Exit, CliError> {
     // With a handler, a file that reaches `ulimit -f` fails its write instead of killing the process.
     let _file_size = signal(SignalKind::from_raw(libc::SIGXFSZ)).map_err(anyhow::Error::from)?;
     match command {
+        Command::Init(args) => init::run(*args).await,
         Command::Load(args) => load::run(*args).await,
         Command::Plan(args) => plan::run(*args).await,
         Command::Ddl(args) => ddl::run(*args).await,

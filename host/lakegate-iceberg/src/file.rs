@@ -265,7 +265,8 @@ pub(crate) mod tests {
             change(&mut file);
             checker().check(&file).unwrap_err()
         };
-        let cases: [(fn(&mut DataFile), &str); 13] = [
+        type Change = fn(&mut DataFile);
+        let cases: [(Change, &str); 13] = [
             (|it| it.location = "s3://lake/other/1.parquet".into(), "does not lie in the table's location s3://lake/t"),
             (|it| it.location = "s3://lake/t".into(), "does not lie"),
             (|it| it.location = "s3://lake/t/../u/1.parquet".into(), "`..`"),

@@ -337,7 +337,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_strangers_table_is_refused_by_what_is_wrong_with_it() {
-        let cases: [(fn(&mut Json), &str); 9] = [
+        type Change = fn(&mut Json);
+        let cases: [(Change, &str); 9] = [
             (|it| it["format-version"] = json!(3), "format version 3, and version 2"),
             (|it| it["table-uuid"] = json!(7), "cannot be used"),
             (|it| it["table-uuid"] = json!(""), "no UUID"),

@@ -110,26 +110,21 @@ impl SessionCatalog for RestCatalog {
         let objects = Arc::new(BucketObjects { objects: request.objects, bucket: self.bucket.clone() });
         let iceberg = Iceberg::with_catalog(self.catalog.clone(), objects, self.retries);
         let table = iceberg.open(table_request(&self.plan, request.table.name.clone(), request.columns, &folder, request.commit_id));
-        let table = table.await.map_err(|error| match error.kind {
-            // What the catalog says of the table's place is the path's to match.
-            ErrorKind::Rejected if error.message.contains("which is not in") => {
-                failed(Error::new(ErrorKind::Incompatible, format!("{}; `path` has to begin with the folder of the table", error.message)))
-            }
-            _ => failed(error),
-        })?;
+        let table = table.await.map_err(failed)?;
         if table.location().as_str().split_once("://").map(|(_, place)| place) != folder.split_once("://").map(|(_, place)| place) {
             let message = format!(
-                "the table {} lies at {}, and the path puts its objects into {folder}: `path` has to begin with the folder of the table",
+                "the catalog says that the table {} lies at {}, and the path puts its objects into {folder}: `path` has to begin with the folder of the table",
                 table.name(),
                 table.location()
             );
-            return Err(Failure::new(FailureClass::Data, message));
+            return Err(failed(Error::rejected(message)));
         }
         Ok(Arc::new(RestTable {
             table,
             placeholders: placeholders(&self.plan),
             bucket: self.bucket.clone(),
             commit_id: request.commit_id.to_owned(),
+            objects_repeat: request.objects_repeat,
         }))
     }
 }
@@ -166,6 +161,7 @@ struct RestTable {
     placeholders: Vec<Placeholder>,
     bucket: String,
     commit_id: String,
+    objects_repeat: bool,
 }
 
 #[async_trait]
@@ -186,14 +182,22 @@ impl OpenTable for RestTable {
             unsettled: Vec::new(),
         })?;
         match self.table.commit(&self.commit_id, &files).await {
-            Ok(commit) => Ok(CatalogCommit {
-                table: self.table.name().to_string(),
-                snapshot_id: commit.snapshot_id,
-                was_there: commit.already,
-                attempts: commit.attempts,
-                orphans: commit.orphans,
-                unsettled: commit.unsettled,
-            }),
+            Ok(commit) => {
+                let mut made = CatalogCommit {
+                    table: self.table.name().to_string(),
+                    snapshot_id: commit.snapshot_id,
+                    was_there: commit.already || commit.is_own == Some(false),
+                    attempts: commit.attempts,
+                    orphans: commit.orphans,
+                    unsettled: commit.unsettled,
+                };
+                // Another attempt has made the commit. Where its objects have keys of their own, ours are no part of it.
+                if commit.is_own != Some(true) && commit.snapshot_id.is_some() && !self.objects_repeat {
+                    let lost = objects.iter().map(|receipt| self.location(receipt));
+                    if commit.is_own == Some(false) { made.orphans.extend(lost) } else { made.unsettled.extend(lost) }
+                }
+                Ok(made)
+            }
             Err(CommitError { error, orphans, unsettled, .. }) => Err(CatalogCommitError { failure: failed(error), orphans, unsettled }),
         }
     }

@@ -303,6 +303,9 @@ pub struct Commit {
     /// The table had the commit before anything was sent. The files of this call were not looked at: either they are those of the commit, or
     /// nothing refers to them.
     pub already: bool,
+    /// Whether the snapshot is of metadata that this call has written: its files are in the table. If not, another attempt has made the commit, with
+    /// its own files; they may be the same. [`None`]: the catalog does not say which metadata it is of.
+    pub is_own: Option<bool>,
     /// Commits that were sent.
     pub attempts: u32,
     /// Metadata files of this call to which nothing refers.
@@ -369,7 +372,7 @@ impl Table {
         let checked =
             self.check(commit_id, files).map_err(|error| CommitError { error, attempts: 0, orphans: all(), unsettled: Vec::new() })?;
         if checked.is_empty() {
-            return Ok(Commit { snapshot_id: None, already: false, attempts: 0, orphans: Vec::new(), unsettled: Vec::new() });
+            return Ok(Commit { snapshot_id: None, already: false, is_own: None, attempts: 0, orphans: Vec::new(), unsettled: Vec::new() });
         }
         let mut run = Run {
             table: self,
@@ -382,11 +385,11 @@ impl Table {
             lists: Vec::new(),
             cause: Error::new(ErrorKind::Unavailable, "nothing was tried"),
         };
-        let (end, attempts) = run.to_its_end().await;
+        let (end, attempts) = run.finish().await;
         match end {
             End::Committed { snapshot, already } => {
                 let (orphans, unsettled) = run.left_over(snapshot);
-                Ok(Commit { snapshot_id: Some(snapshot), already, attempts, orphans, unsettled })
+                Ok(Commit { snapshot_id: Some(snapshot), already, is_own: run.is_own(snapshot), attempts, orphans, unsettled })
             }
             End::Failed => {
                 let orphans = files.iter().map(|file| file.location.clone()).chain(run.written()).collect();
@@ -447,7 +450,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_its_end(&mut self) -> (End, u32) {
+    async fn finish(&mut self) -> (End, u32) {
         let retries = self.table.iceberg.retries;
         let limits = Limits { commits: retries.commits, loads: retries.requests };
         let (mut attempt, mut action) = Attempt::new();
@@ -650,6 +653,12 @@ impl Run<'_> {
     /// Metadata files of this call.
     fn written(&self) -> impl Iterator<Item = String> {
         self.manifest_files.iter().chain(&self.lists).cloned()
+    }
+
+    /// Whether a snapshot's list of manifests is one that this call has written.
+    fn is_own(&self, snapshot: i64) -> Option<bool> {
+        let list = self.now.as_ref()?.manifest_list(snapshot)?;
+        Some(self.lists.iter().any(|it| it == list))
     }
 
     /// Of a commit that is in the table: files to which nothing refers, and those of which that is not known.

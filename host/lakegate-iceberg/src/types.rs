@@ -215,10 +215,10 @@ fn named(name: &str) -> Type {
         return kind.clone();
     }
     let inner = |start: &str, end: char| name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
-    if let Some((precision, scale)) = inner("decimal(", ')').and_then(|inner| inner.split_once(',')) {
-        if let (Ok(precision @ 1..=MAX_PRECISION), Ok(scale)) = (precision.trim().parse(), scale.trim().parse()) {
-            return Type::Decimal { precision, scale };
-        }
+    if let Some((precision, scale)) = inner("decimal(", ')').and_then(|inner| inner.split_once(','))
+        && let (Ok(precision @ 1..=MAX_PRECISION), Ok(scale)) = (precision.trim().parse(), scale.trim().parse())
+    {
+        return Type::Decimal { precision, scale };
     }
     match inner("fixed[", ']').and_then(|bytes| bytes.trim().parse().ok()) {
         Some(bytes) => Type::Fixed(bytes),
@@ -268,7 +268,7 @@ pub(crate) mod tests {
     #[test]
     fn ids_go_to_the_fields_of_a_struct_before_what_is_within_them() {
         let inner = Type::Struct(vec![field("x", Type::Int), field("y", Type::Int)]);
-        let mut fields = vec![
+        let mut fields = [
             field("a", Type::Map(Box::new(field("key", Type::String)), Box::new(field("value", inner.clone())))),
             field("b", Type::List(Box::new(field("element", inner)))),
             field("c", Type::Int),

@@ -61,6 +61,8 @@ pub struct OpenRequest<'a> {
     pub columns: &'a Schema,
     /// What will be committed, under a name that is the same in every attempt if the sync has one.
     pub commit_id: &'a str,
+    /// Whether every attempt at the commit has the same objects.
+    pub objects_repeat: bool,
     /// Where the table's metadata may be put and read: under the session's policy, and nothing there that must not be replaced by the same.
     pub objects: Arc<dyn TableObjects>,
 }

@@ -3,19 +3,23 @@
 use anyhow::Context as _;
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
-use lakegate_iceberg::{Auth, Catalog, CatalogOptions, Http, Iceberg, Retries};
+use bytes::Bytes;
+use lakegate_iceberg::{Auth, Catalog, CatalogOptions, Http, Iceberg, Retries, Transport as _};
 use lakegate_tests::iceberg::{RestCatalog, S3Objects};
 use lakegate_tests::minio;
 use lakegate_tests::python::Python;
 use lakegate_tests::s3::Store;
 use lakegate_tests::spark::Spark;
-use lakegate_tests::tiers::live;
+use lakegate_tests::tiers::{live, repository};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const BUCKET: &str = "lake";
 const SCRIPT: &str = include_str!("../../peers/iceberg.py");
+
+/// The duckdb that has its extension for Iceberg beside it; the other tests have the newest.
+const DUCKDB: &str = "target/tools/duckdb-1.5.5";
 
 /// A catalog, a store and readers.
 pub(super) struct Lake {
@@ -56,8 +60,24 @@ impl Lake {
     pub(super) async fn peer(&self, name: &str, command: &str, more: &[&str]) -> anyhow::Result<Value> {
         let (catalog, store, table) = (self.catalog.uri(), self.keys(), format!("sales.{name}"));
         let arguments = [&[command, &catalog, &store, &table], more].concat();
-        let printed = self.python.run(SCRIPT, arguments).await?;
+        let duckdb = repository().join(DUCKDB);
+        let printed = self.python.run(&format!("import sys\nsys.path.insert(0, {duckdb:?})\n{SCRIPT}"), arguments).await?;
         serde_json::from_str(&printed).with_context(|| printed)
+    }
+
+    /// What the catalog says of the table `sales.NAME`: its snapshots, and the rows of the newest. None: there is no table.
+    pub(super) async fn counts(&self, name: &str) -> anyhow::Result<Option<(usize, u64)>> {
+        let uri = format!("{}/v1/namespaces/sales/tables/{name}", self.catalog.uri());
+        let answer = Http::new(Duration::from_secs(60)).expect("TLS").send(http::Request::get(uri).body(Bytes::new())?, 16 << 20).await?;
+        if answer.status() == http::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let table: Value = serde_json::from_slice(answer.body())?;
+        let metadata = &table["metadata"];
+        let snapshots = metadata["snapshots"].as_array().context("snapshots")?;
+        let newest = snapshots.iter().find(|snapshot| snapshot["snapshot-id"] == metadata["current-snapshot-id"]);
+        let rows = newest.and_then(|it| it["summary"]["total-records"].as_str()).map_or(Ok(0), str::parse)?;
+        Ok(Some((snapshots.len(), rows)))
     }
 
     /// Gives Spark a job, for the table `sales.NAME`.

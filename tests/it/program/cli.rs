@@ -522,3 +522,23 @@ mod interrupt {
         assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     }
 }
+
+/// A stranger's first minutes: a configuration from options, which is valid and runs as it is.
+#[test]
+fn init_writes_a_configuration_that_runs() {
+    let dir = test_dir();
+    dir.file("orders.csv", "id,name\n1,a\n2,b\n");
+    let init = "init --input orders.csv --to s3://demo/raw/{{TABLE}}/{{UUID}}.{{FORMAT}} --format json";
+    dir.run(init).ended(0, &["Wrote lakegate.yml. Next:", "lakegate plan lakegate.yml"]);
+    dir.run("validate-config lakegate.yml").ended(0, &[]);
+    dir.run("sync lakegate.yml --local store").ended(0, &["Resources: 2, Errors: 0"]);
+    dir.run(init).ended(2, &["lakegate.yml is there already; --force replaces it"]);
+    dir.run(&format!("{init} --force")).ended(0, &[]);
+    let printed = dir.run(&init.replace("init ", "init - "));
+    let written = std::fs::read_to_string(dir.path().join("lakegate.yml")).expect("the file");
+    assert_eq!(printed.ended(0, &[]).stdout, written);
+    dir.run("init other.yml --to s3://demo/x").ended(2, &["give --input, --to and --format; without a terminal nothing can be asked"]);
+    dir.run(&init.replace("json", "xml").replace("init ", "init other.yml ")).ended(3, &["xml"]);
+    dir.run(&init.replace("s3://demo/raw", "demo/raw").replace("init ", "init other.yml ")).ended(2, &["is not s3://BUCKET/PATH"]);
+    assert!(!dir.path().join("other.yml").exists(), "nothing is written that is wrong");
+}

@@ -78,7 +78,7 @@ async fn a_table_is_created_and_committed_to_and_found_again() {
     // Of another process.
     let (again, others) = opened(&catalog).await;
     let found = again.commit("one", &[file(&table, 9)]).await.unwrap();
-    assert_eq!(found, Commit { already: true, attempts: 0, ..first });
+    assert_eq!(found, Commit { already: true, is_own: Some(false), attempts: 0, ..first });
     assert_eq!((others.locations(), objects.locations()), (vec![], written));
     assert_ne!(second.snapshot_id, found.snapshot_id);
     let summary = catalog.with(|model| model.tables["orders"]["snapshots"][1]["summary"].clone());
@@ -284,7 +284,8 @@ async fn what_the_catalog_says_is_not_believed_without_a_look() {
     let error = iceberg.open(request()).await.unwrap_err();
     assert!(error.message.contains("lies at s3://other/warehouse/sales/orders, which is not in s3://lake/warehouse"), "{error}");
     // The same with its newest manifest list, and with a table that is another one by now.
-    let changes: [(fn(&mut Json), &str); 6] = [
+    type Change = fn(&mut Json);
+    let changes: [(Change, &str); 6] = [
         (|it| it["snapshots"][0]["manifest-list"] = json!("s3://other/l.avro"), "which is not in s3://lake/warehouse"),
         (|it| it["snapshots"][0]["manifest-list"] = json!("s3://lake/warehouse/none.avro"), "is not where the catalog says"),
         (|it| drop(it["snapshots"][0].as_object_mut().unwrap().remove("manifest-list")), "is not named by the catalog"),

@@ -2,7 +2,7 @@
 
 use super::session_policy::{in_latin, is_at_aws, literal, partition, use_of_keys};
 use crate::storage::object::OnExisting;
-use crate::storage::target::{Configuration, StorageTarget};
+use crate::storage::target::{CatalogAuth, CatalogPlan, Configuration, StorageTarget};
 use serde_json::{Value, json};
 
 /// What a policy depends on beside the checked spec.
@@ -47,6 +47,15 @@ impl Configuration {
             target.encryption.as_ref().filter(|it| is_at_aws(target.endpoint.as_deref()) && it.algorithm.starts_with("aws:kms"));
         if let Some(encryption) = encryption {
             statements.push(key_statement(encryption.kms_key_id.as_deref().unwrap_or_default(), target));
+        }
+        if let Some(CatalogPlan { auth: CatalogAuth::SigV4(service), create, .. }) = &self.catalog
+            && service == "glue"
+        {
+            let made: &[&str] = if *create { &["glue:CreateDatabase", "glue:CreateTable"] } else { &[] };
+            let actions = ["glue:GetCatalog", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable"].iter().chain(made);
+            let place = |kind: &str| format!("arn:{}:glue:{}:*:{kind}", partition_of(target), target.region);
+            let places = [place("catalog"), place("database/*"), place("table/*")];
+            statements.push(json!({"Effect": "Allow", "Action": actions.collect::<Vec<_>>(), "Resource": places}));
         }
         if let Some(role) = &target.credentials.role_arn {
             statements.push(allow("sts:AssumeRole", std::slice::from_ref(role)));
@@ -144,7 +153,7 @@ fn key_statement(key: &str, target: &StorageTarget) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::target::{CatalogAuth, CatalogPlan, CommitPlan, CredentialSource, Encryption, ManifestPlan};
+    use crate::storage::target::{CommitPlan, CredentialSource, Encryption, ManifestPlan};
 
     fn target() -> StorageTarget {
         StorageTarget { bucket: "lake".into(), region: "eu-central-1".into(), ..StorageTarget::default() }
@@ -227,7 +236,11 @@ mod tests {
         };
         let [put, abort] = ["s3:PutObject", "s3:AbortMultipartUpload"].map(|action| format!("{action} arn:aws:s3:::lake/raw/*"));
         let read = "s3:GetObject arn:aws:s3:::lake/raw/*/metadata/*";
-        check(&Configuration { catalog: Some(catalog), ..of(target()) }, &RAW, &[&put, &abort, read]);
+        check(&Configuration { catalog: Some(catalog.clone()), ..of(target()) }, &RAW, &[&put, &abort, read]);
+        let glue = CatalogPlan { auth: CatalogAuth::SigV4("glue".into()), create: false, ..catalog };
+        let of_glue = "glue:GetCatalog glue:GetDatabase glue:GetTable glue:UpdateTable arn:aws:glue:eu-central-1:*:catalog \
+                       arn:aws:glue:eu-central-1:*:database/* arn:aws:glue:eu-central-1:*:table/*";
+        check(&Configuration { catalog: Some(glue), ..of(target()) }, &RAW, &[&put, &abort, read, of_glue]);
     }
 
     #[test]

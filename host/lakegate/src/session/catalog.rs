@@ -23,14 +23,18 @@ pub(super) struct SessionCatalog {
     /// Of the instance that is asked for the names of tables.
     pub(super) context: LaneContext,
     pub(super) catalog: Arc<dyn Catalog>,
-    /// What the commits of this session are called.
+    /// What the commits of the session's first write are called.
     pub(super) commit_id: String,
+    /// Whether every attempt has the same objects.
+    pub(super) objects_repeat: bool,
     pub(super) uploads: Arc<UploadContext>,
 }
 
 /// A write's tables, as they are in the catalog.
 #[derive(Debug)]
 pub(super) struct OpenTables {
+    /// Which write of its session it is, from 1.
+    write: u64,
     tables: HashMap<Arc<str>, Opened>,
     /// Of the tenant's memory, for schemas.
     hold: MemoryHold,
@@ -55,8 +59,8 @@ pub(super) enum Found {
 }
 
 impl OpenTables {
-    pub(super) fn new(hold: MemoryHold) -> Self {
-        Self { tables: HashMap::new(), hold }
+    pub(super) fn new(write: u64, hold: MemoryHold) -> Self {
+        Self { write, tables: HashMap::new(), hold }
     }
 }
 
@@ -80,7 +84,8 @@ impl SessionCatalog {
         let request = OpenRequest {
             table: &place,
             columns: &columns,
-            commit_id: &self.commit_id,
+            commit_id: &self.commit_id_of(tables.write),
+            objects_repeat: self.objects_repeat,
             objects: Arc::new(SessionObjects(self.uploads.clone())),
         };
         let opened = self.catalog.open(request).await.map_err(|failure| self.said(failure))?;
@@ -100,6 +105,11 @@ impl SessionCatalog {
             entry.messages.pop_front();
         }
         Ok(Found::Takes(message))
+    }
+
+    /// What the commits of a write are called. A write after the first brings rows of its own, and is no other attempt at the first.
+    fn commit_id_of(&self, write: u64) -> String {
+        if write > 1 { format!("{}/write-{write}", self.commit_id) } else { self.commit_id.clone() }
     }
 
     /// The name and the folder of a table.

@@ -372,6 +372,7 @@ impl Destination {
             context: self.detached(share.clone()),
             catalog,
             commit_id: catalog_commit_id(&plan.id, &attempt, sync.shard),
+            objects_repeat: plan.create_only.is_some() && sync.repeatable,
             uploads: uploads.clone(),
         });
         let commit = (plan.manifest.is_some() || plan.pending.is_some()).then(|| SessionCommit {

@@ -15,7 +15,7 @@ use crate::policy::tenant_log::Line;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -45,6 +45,8 @@ struct Inner {
     catalog: Option<SessionCatalog>,
     watch: Arc<SessionWatch>,
     writing: AtomicBool,
+    /// Writes so far.
+    writes: AtomicU64,
     room: Room,
 }
 
@@ -110,8 +112,9 @@ impl Session {
         room: Room,
     ) -> Self {
         let homes = Mutex::new(Homes { hold: room.memory.another(), ..Homes::default() });
-        let (watch, writing) = (Arc::new(watch), AtomicBool::new(false));
-        let inner = Inner { lanes, splittable, uploads, homes, receipt_bytes, quarantine_rows, commit, catalog, watch, writing, room };
+        let (watch, writing, writes) = (Arc::new(watch), AtomicBool::new(false), AtomicU64::new(0));
+        let inner =
+            Inner { lanes, splittable, uploads, homes, receipt_bytes, quarantine_rows, commit, catalog, watch, writing, writes, room };
         Self { inner: Arc::new(inner) }
     }
 
@@ -130,7 +133,8 @@ impl Session {
         for lane in &self.inner.lanes {
             lane.send(Work::Begin(ledger.clone()));
         }
-        let (inspector, tables) = (Inspector::new(books()), OpenTables::new(books()));
+        let number = self.inner.writes.fetch_add(1, Ordering::Relaxed) + 1;
+        let (inspector, tables) = (Inspector::new(books()), OpenTables::new(number, books()));
         Ok(Write { inner: self.inner.clone(), ledger, inspector, tables, last: None, ended: false })
     }
 
