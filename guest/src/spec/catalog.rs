@@ -174,7 +174,7 @@ fn types(raw: &RawSpec, format: &mut Option<Format>, problems: &mut Vec<SpecProb
 /// The folder of each table, if the path begins with one.
 fn check_path(path: &PathTemplate, is_exact: bool, problems: &mut Vec<SpecProblem>) -> Option<String> {
     // An object that takes the place of another would change a snapshot that is there, or one that is on its way.
-    if !path.has_uuid() && !(is_exact && path.has_commit_id()) {
+    if !(path.has_uuid() || is_exact && path.has_commit_id()) {
         let message = "`path` should contain {{UUID}}, or {{COMMIT_ID}} with `delivery: exactly_once`, with `table_format: iceberg`: the objects of a \
                        table are never replaced";
         refuse(problems, "path", message);

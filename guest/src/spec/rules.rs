@@ -83,7 +83,7 @@ impl Spec {
             shard: commit.shard,
         };
         let [tags, metadata] = headers::rendered(&raw, of_sync, &mut problems);
-        match checked(&raw, template, (format, compressed), &batching, sync.sync_id, (commit, partitioning, quarantine), catalog, warnings)
+        match checked(&raw, template, (format, compressed), &batching, sync.sync_id, (commit, partitioning, quarantine, catalog), warnings)
         {
             Some(spec) if problems.is_empty() => Ok(Self { target: Target { tags, metadata, ..spec.target }, ..spec }),
             _ => Err(problems),
@@ -108,8 +108,7 @@ fn checked(
     (format, compression): (Option<Format>, Option<Compression>),
     batching: &Batching,
     sync_id: String,
-    (commit, partitioning, quarantine): (Commit, Partitioning, Option<Quarantine>),
-    catalog: Option<(Catalog, CatalogTables)>,
+    (commit, partitioning, quarantine, catalog): (Commit, Partitioning, Option<Quarantine>, Option<(Catalog, CatalogTables)>),
     warnings: Vec<SpecProblem>,
 ) -> Option<Spec> {
     let format = format?;

@@ -43,21 +43,15 @@ pub struct TargetArgs {
     /// Format of the objects: csv, json or parquet.
     #[arg(long)]
     pub format: Option<String>,
-    /// The bucket's region [default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1].
-    #[arg(long)]
-    pub region: Option<String>,
-    /// URL of a store other than AWS, such as `http://localhost:9000`.
-    #[arg(long, value_name = "URL")]
-    pub endpoint: Option<String>,
-    /// Put the bucket into the path of the URL; required by MinIO and most other stores.
-    #[arg(long)]
-    pub path_style: bool,
+    /// Which store, and as whom.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   lakegate init
-  lakegate init orders.yml --input 'orders-*.csv' --to 's3://bucket/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}' --format parquet
+  lakegate init my.yml --input orders.csv --to 's3://bucket/{{TABLE}}/{{UUID}}' --format csv
 
 What options do not say is asked, if this is a terminal.";
 
@@ -139,25 +133,22 @@ fn ask(inputs: &mut Vec<String>, target: &mut TargetArgs, answers: &mut impl Buf
     if target.format.is_none() {
         target.format = Some(question("Format: csv, json or parquet", "parquet")?);
     }
-    if target.endpoint.is_none() {
-        target.endpoint = Some(question("URL of the store, if it is not AWS", "")?).filter(|url| !url.is_empty());
-        target.path_style |= target.endpoint.is_some();
+    if target.store.endpoint.is_none() {
+        target.store.endpoint = Some(question("URL of the store, if it is not AWS", "")?).filter(|url| !url.is_empty());
+        target.store.path_style |= target.store.endpoint.is_some();
     }
-    if target.region.is_none() {
-        let usual = StoreArgs::default().region(|name| std::env::var(name).ok());
+    if target.store.region.is_none() {
+        let usual = target.store.region(|name| std::env::var(name).ok());
         let usual = usual.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.message))?;
-        target.region = Some(question("Region of the bucket", &usual)?);
+        target.store.region = Some(question("Region of the bucket", &usual)?);
     }
     Ok(())
 }
 
 /// The spec of the destination, as `load` would compose it.
 fn spec(target: &TargetArgs) -> Result<Map<String, Value>, CliError> {
-    let TargetArgs { to, format, region, endpoint, path_style } = target.clone();
-    let mut composed = Target { to, format, ..Target::default() };
-    composed.store.region = region;
-    composed.store.endpoint = endpoint;
-    composed.store.path_style = path_style;
+    let TargetArgs { to, format, store } = target.clone();
+    let composed = Target { to, format, store, ..Target::default() };
     let json = composed.spec_json(true, |name| std::env::var(name).ok())?;
     let mut spec: Map<String, Value> = serde_json::from_str(&json).map_err(anyhow::Error::from)?;
     // As it is anyway.
@@ -245,8 +236,8 @@ mod tests {
         let (mut inputs, mut target, mut said) = (Vec::new(), TargetArgs::default(), Vec::new());
         ask(&mut inputs, &mut target, &mut Cursor::new("\ns3://lake\n\nhttp://localhost:9000\neu-central-1\n"), &mut said).unwrap();
         assert_eq!((inputs, target.to.as_deref()), (vec!["*.csv".to_owned()], Some("s3://lake/raw/{{TABLE}}/{{UUID}}.{{FORMAT}}")));
-        assert_eq!((target.format.as_deref(), target.region.as_deref()), (Some("parquet"), Some("eu-central-1")));
-        assert!(target.path_style && target.endpoint.is_some());
+        assert_eq!((target.format.as_deref(), target.store.region.as_deref()), (Some("parquet"), Some("eu-central-1")));
+        assert!(target.store.path_style && target.store.endpoint.is_some());
         assert_eq!(String::from_utf8(said).unwrap().matches(": ").count(), 6, "five questions, one of them with a list");
 
         let (mut inputs, mut target) = (vec!["a.csv".to_owned()], TargetArgs { to: Some("s3://b/x".into()), ..TargetArgs::default() });
@@ -259,8 +250,7 @@ mod tests {
         let spec = spec(&TargetArgs {
             to: Some("s3://b/a: #b\"c/{{TABLE}}".into()),
             format: Some("csv".into()),
-            region: Some("r".into()),
-            ..TargetArgs::default()
+            store: StoreArgs { region: Some("r".into()), ..StoreArgs::default() },
         });
         let text = configuration(&["it's: [a] # b".to_owned()], &spec.unwrap()).unwrap();
         assert!(text.contains("      - \"it's: [a] # b\"\n") && text.contains("    path: \"a: #b\\\"c/{{TABLE}}\"\n"), "{text}");

@@ -386,7 +386,7 @@ mod tests {
         let examples: Vec<Vec<&str>> = lines
             .map(|(_, line)| std::iter::once("lakegate").chain(line.split(' ').map(|word| word.trim_matches('\''))).collect())
             .collect();
-        assert_eq!(examples.len(), 13, "{examples:?}");
+        assert_eq!(examples.len(), 15, "{examples:?}");
         for example in examples {
             assert!(Cli::try_parse_from(&example).is_ok(), "{example:?}");
         }

@@ -2,17 +2,16 @@
 
 use super::lake::{BUCKET, Lake, all_equal, arrow_file};
 use crate::fixtures::proxied_store::PLUGIN;
-use crate::fixtures::support::runtime;
+use crate::fixtures::support::{runtime, sdk_test_table};
 use crate::tenancy::tenants::grant;
 use anyhow::Context as _;
-use arrow_array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use lakegate::{CatalogGrant, Destination, Grant, Options, Tenant};
 use lakegate_iceberg::RestCatalogs;
 use lakegate_tests::faults::{Fault, Proxy, Rule, When};
-use lakegate_tests::golden_folder;
 use lakegate_tests::run::Run;
 use lakegate_tests::tables::ids;
 use lakegate_tests::test_dir::TestDir;
@@ -22,10 +21,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Columns of the SDK's test table.
-const WIDE_COLUMNS: usize = 231;
-
-/// Rows of it: each partition has some.
+/// Rows of the SDK's test table: each partition has some.
 const WIDE_ROWS: usize = 24;
 
 /// The first of three days.
@@ -60,21 +56,16 @@ impl Loads {
     }
 }
 
-/// The SDK's test table, five ordinary rows and one of nulls over and over, with a number for each row, a country and a day.
+/// The SDK's test table with a number for each row, a country and a day.
 fn wide() -> RecordBatch {
-    let file = std::fs::File::open(golden_folder().join("cases/sdk_test_table/input.arrows")).expect("the golden table");
-    let reader = arrow_ipc::reader::StreamReader::try_new(file, None).expect("a stream");
-    let (schema, batches) = (reader.schema(), reader.collect::<Result<Vec<_>, _>>().expect("rows"));
-    let batch = arrow_select::concat::concat_batches(&schema, &batches).expect("batches of one schema");
-    assert_eq!(batch.num_columns(), WIDE_COLUMNS);
-    let indices = UInt64Array::from_iter_values((0..WIDE_ROWS as u64).map(|row| row % 6));
+    let batch = sdk_test_table(WIDE_ROWS);
     let mut fields = vec![Field::new("id", DataType::Int64, false)];
     let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(0..WIDE_ROWS as i64))];
     // The table has a column of that name, which is an integer, too.
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let name = if field.name() == "id" { "id_of_sdk" } else { field.name() };
         fields.push(field.as_ref().clone().with_name(name));
-        columns.push(arrow_select::take::take(column, &indices, None).expect("indices"));
+        columns.push(column.clone());
     }
     fields.push(Field::new("country", DataType::Utf8, false));
     columns.push(Arc::new(StringArray::from_iter_values((0..WIDE_ROWS).map(|row| ["DE", "FR"][row % 2]))));
@@ -102,7 +93,7 @@ async fn loaded_tables_are_read_equal_by_pyiceberg_duckdb_and_spark() -> anyhow:
     assert_eq!(lake.spark("lineitem", rows)?, "equal");
 
     let wide = wide();
-    loads.write("wide.arrow", &[wide.clone()]);
+    loads.write("wide.arrow", std::slice::from_ref(&wide));
     let partitioned = "data/country={{COLUMN:country}}/day={{YEAR:day}}-{{MONTH:day}}-{{DAY:day}}/{{UUID}}";
     loads.load("wide.arrow", partitioned, "").await.ended(0, &["of sales.wide."]);
     let files: usize = 6;

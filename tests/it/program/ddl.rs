@@ -4,22 +4,20 @@
 //! partitions are registered; and no SerDe of OpenX, in whose place Hive's own reads the JSON.
 
 use crate::fixtures::proxied_store::{BUCKET, KEY, PLUGIN, SECRET};
-use arrow_array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use crate::fixtures::support::sdk_test_table;
+use arrow_array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use chrono::{Datelike, NaiveDate};
 use lakegate_local_store::LocalStore;
 use lakegate_tests::python::Python;
 use lakegate_tests::spark::Spark;
 use lakegate_tests::test_dir::TestDir;
-use lakegate_tests::{golden_folder, tiers};
+use lakegate_tests::tiers;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Columns of the SDK's test table.
-const WIDE_COLUMNS: usize = 231;
 
 /// Rows: each of its own, and each partition has some.
 const ROWS: usize = 24;
@@ -39,19 +37,14 @@ fn write(path: &Path, batch: &RecordBatch) {
     writer.write(batch).and_then(|()| writer.finish()).expect("rows");
 }
 
-/// The SDK's test table, five ordinary rows and one of nulls over and over, with a number for each row, a country and a day.
+/// The SDK's test table with a number for each row, a country and a day.
 fn wide() -> RecordBatch {
-    let file = std::fs::File::open(golden_folder().join("cases/sdk_test_table/input.arrows")).expect("the golden table");
-    let reader = arrow_ipc::reader::StreamReader::try_new(file, None).expect("a stream");
-    let (schema, batches) = (reader.schema(), reader.collect::<Result<Vec<_>, _>>().expect("rows"));
-    let batch = arrow_select::concat::concat_batches(&schema, &batches).expect("batches of one schema");
-    assert_eq!(batch.num_columns(), WIDE_COLUMNS);
-    let indices = UInt64Array::from_iter_values((0..ROWS as u64).map(|row| row % 6));
+    let batch = sdk_test_table(ROWS);
     let mut fields = vec![Field::new("row_number", DataType::Int64, false)];
     let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(0..ROWS as i64))];
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         fields.push(field.as_ref().clone());
-        columns.push(arrow_select::take::take(column, &indices, None).expect("indices"));
+        columns.push(column.clone());
     }
     fields.push(Field::new("country", DataType::Utf8, false));
     columns.push(Arc::new(StringArray::from_iter_values((0..ROWS).map(|row| COUNTRIES[row % 2]))));
