@@ -6,6 +6,7 @@ usage: iceberg.py read CATALOG STORE TABLE FILE    prints what each reader made 
        iceberg.py same CATALOG STORE TABLE [FILE]  prints what each reader made of the rows that are in the table's files: as read, and {"rows"};
                                                    writes those rows to FILE (Arrow IPC)
        iceberg.py duckdb_scan CATALOG STORE TABLE FILTER…  as scan, by DuckDB's own account
+       iceberg.py create CATALOG STORE TABLE LOCATION  makes a table of one column
        iceberg.py append CATALOG STORE TABLE N     appends N times a row whose id is negative
        iceberg.py history CATALOG STORE TABLE      prints {"snapshots", "ancestors", "rows", "ids", "commits": [id, …]}
 
@@ -233,6 +234,16 @@ def append():
     return {"appended": int(MORE[0])}
 
 
+def create():
+    """A table with a column `id`, at a location."""
+    catalog = load_catalog("ice", type="rest", uri=CATALOG, **{
+        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.endpoint": ENDPOINT, "s3.access-key-id": KEY,
+        "s3.secret-access-key": SECRET, "s3.region": "us-east-1"})
+    catalog.create_namespace_if_not_exists(TABLE.split(".")[0])
+    catalog.create_table(TABLE, pyarrow.schema([("id", pyarrow.int64())]), location=MORE[0])
+    return {}
+
+
 def history():
     table = load_table()
     by_id = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
@@ -246,4 +257,4 @@ def history():
 
 
 print(json.dumps({
-    "read": read, "files": files, "scan": scan, "same": same, "duckdb_scan": duckdb_scan, "append": append, "history": history}[COMMAND](), default=str))
+    "read": read, "files": files, "scan": scan, "same": same, "duckdb_scan": duckdb_scan, "append": append, "create": create, "history": history}[COMMAND](), default=str))

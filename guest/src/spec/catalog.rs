@@ -6,7 +6,7 @@ use super::fields::refuse;
 use super::format::{Format, IcebergTypes, TimestampUnit};
 use super::problem::SpecProblem;
 use super::raw::{
-    ADD_COLUMNS, AUTH_BEARER, AUTH_NONE, AUTH_OAUTH2, AUTH_SIGV4, EXACTLY_ONCE, GLUE, ICEBERG, ON_COMMIT, RawIceberg, RawSpec,
+    ADD_COLUMNS, AUTH_BEARER, AUTH_NONE, AUTH_OAUTH2, AUTH_SIGV4, EXACTLY_ONCE, GLUE, ICEBERG, ON_COMMIT, RawIceberg, RawSpec, S3_TABLES,
 };
 use crate::limits::MAX_NAME_BYTES;
 use crate::partition::Part;
@@ -193,12 +193,21 @@ fn check_path(path: &PathTemplate, is_exact: bool, problems: &mut Vec<SpecProble
     folder
 }
 
+/// The service of AWS that keeps the catalog, by the name for which requests are signed.
+fn aws_service(written: &RawIceberg) -> Option<&'static str> {
+    match written.catalog.filled() {
+        Some(GLUE) => Some("glue"),
+        Some(S3_TABLES) => Some("s3tables"),
+        _ => None,
+    }
+}
+
 fn catalog(raw: &RawSpec, written: &RawIceberg, problems: &mut Vec<SpecProblem>) -> Catalog {
-    let is_glue = written.catalog.filled() == Some(GLUE);
-    let uri = match (written.uri.filled(), is_glue) {
+    let service = aws_service(written);
+    let uri = match (written.uri.filled(), service) {
         (Some(uri), _) => uri.to_owned(),
-        (None, true) => format!("https://glue.{}.amazonaws.com/iceberg", raw.region.filled().unwrap_or_default()),
-        (None, false) => {
+        (None, Some(service)) => format!("https://{service}.{}.amazonaws.com/iceberg", raw.region.filled().unwrap_or_default()),
+        (None, None) => {
             refuse(problems, "iceberg.uri", "`iceberg.uri` is required with `iceberg.catalog: rest`");
             String::new()
         }
@@ -207,6 +216,20 @@ fn catalog(raw: &RawSpec, written: &RawIceberg, problems: &mut Vec<SpecProblem>)
         if let Some(Err(message)) = uri.map(endpoint::check) {
             let message = message.replace("`endpoint`", &format!("`{field}`"));
             refuse(problems, field, message.replace("; credentials come from the default chain or `credentials`", ""));
+        }
+    }
+    if written.catalog.filled() == Some(S3_TABLES) {
+        if written.create.given() != Some(&false) {
+            let message =
+                "`iceberg.create: false` is required with `iceberg.catalog: s3_tables`: a new table has a bucket that no spec can know";
+            refuse(problems, "iceberg.create", message);
+        }
+        if written.warehouse.filled().is_none() {
+            refuse(
+                problems,
+                "iceberg.warehouse",
+                "`iceberg.warehouse` is required with `iceberg.catalog: s3_tables`: the ARN of the table bucket",
+            );
         }
     }
     let namespace = written.namespace.filled().unwrap_or_default();
@@ -221,14 +244,14 @@ fn catalog(raw: &RawSpec, written: &RawIceberg, problems: &mut Vec<SpecProblem>)
         uri,
         warehouse: written.warehouse.filled().map(str::to_owned),
         namespace: levels,
-        auth: auth(written, is_glue, problems),
+        auth: auth(written, service, problems),
         create: written.create.is_true(),
         adds_columns: written.on_schema_change.filled() == Some(ADD_COLUMNS),
     }
 }
 
-fn auth(written: &RawIceberg, is_glue: bool, problems: &mut Vec<SpecProblem>) -> CatalogAuth {
-    let usual = if is_glue { AUTH_SIGV4 } else { AUTH_NONE };
+fn auth(written: &RawIceberg, service: Option<&str>, problems: &mut Vec<SpecProblem>) -> CatalogAuth {
+    let usual = if service.is_some() { AUTH_SIGV4 } else { AUTH_NONE };
     let name = written.auth.filled().unwrap_or(usual);
     let has_credential = matches!(name, AUTH_BEARER | AUTH_OAUTH2);
     let fields = [("iceberg.credential_env", &written.credential_env), ("iceberg.credential_file", &written.credential_file)];
@@ -265,9 +288,7 @@ fn auth(written: &RawIceberg, is_glue: bool, problems: &mut Vec<SpecProblem>) ->
     match name {
         AUTH_BEARER => CatalogAuth::Bearer(credential),
         AUTH_OAUTH2 => CatalogAuth::OAuth2 { credential, token_uri: text(&written.token_uri), scope: text(&written.scope) },
-        AUTH_SIGV4 => {
-            CatalogAuth::SigV4(text(&written.signing_name).unwrap_or_else(|| if is_glue { GLUE } else { "execute-api" }.to_owned()))
-        }
+        AUTH_SIGV4 => CatalogAuth::SigV4(text(&written.signing_name).unwrap_or_else(|| service.unwrap_or("execute-api").to_owned())),
         _ => CatalogAuth::None,
     }
 }

@@ -139,8 +139,9 @@ const TABLE_FORMATS: &[&str] = &["none", ICEBERG];
 pub(super) const ICEBERG: &str = "iceberg";
 
 /// Kinds of catalogs. They all speak the REST protocol; they differ in where they are and whose signatures they want.
-const CATALOGS: &[&str] = &["rest", GLUE];
+const CATALOGS: &[&str] = &["rest", GLUE, S3_TABLES];
 pub(super) const GLUE: &str = "glue";
+pub(super) const S3_TABLES: &str = "s3_tables";
 
 /// See [`CatalogAuth`](super::CatalogAuth).
 const AUTHS: &[&str] = &[AUTH_NONE, AUTH_BEARER, AUTH_OAUTH2, AUTH_SIGV4];
@@ -297,18 +298,19 @@ form! {
 form! {
     /// A catalog of Iceberg tables.
     RawIceberg as "Iceberg" {
-        /// Kind of the catalog: one with the REST interface (`rest`), or that of AWS Glue in `region` (`glue`).
+        /// Kind of the catalog: one with the REST interface (`rest`), that of AWS Glue in `region` (`glue`), or that of S3 Tables there (`s3_tables`),
+        /// where `bucket` is the one that a table has for itself.
         catalog: String = text().one_of(CATALOGS).defaults_to(CATALOGS[0]),
-        /// Address of its REST interface, below which v1/config is. Not set: that of Glue.
+        /// Address of its REST interface, below which v1/config is. Not set: that of Glue or S3 Tables.
         uri: String = text().schema("pattern", r"^([hH][tT][tT][pP][sS]?://[^\s/?#@]+(/[^\s?#]*)?)?$"),
-        /// Which warehouse of it, where it has several; for Glue the id of the account.
+        /// Which warehouse of it, where it has several; for Glue the id of the account, for S3 Tables the ARN of the table bucket.
         warehouse: String = text().one_line(),
         /// Namespace of the tables; a "." between two levels.
         namespace: String = text().required().one_line(),
         /// Name of each table in it, with {{TABLE}} and no other placeholder.
         table: String = text().defaults_to("{{TABLE}}"),
         /// How requests prove who sends them: not at all, by a token (`bearer`), by one for a client's id and secret (`oauth2`), or by AWS's
-        /// signatures (`sigv4`). Not set: `none`, for Glue `sigv4`.
+        /// signatures (`sigv4`). Not set: `none`, for Glue and S3 Tables `sigv4`.
         auth: String = text().one_of(AUTHS),
         /// Variable of the environment that holds the token, or the client's `id:secret`.
         credential_env: String = text().one_line(),
@@ -318,7 +320,7 @@ form! {
         token_uri: String = text().schema("pattern", r"^([hH][tT][tT][pP][sS]?://[^\s/?#@]+(/[^\s?#]*)?)?$"),
         /// What the tokens of `oauth2` are to be good for.
         scope: String = text().one_line(),
-        /// Service that `sigv4` signs for. Not set: `execute-api`, for Glue `glue`.
+        /// Service that `sigv4` signs for. Not set: `execute-api`, for Glue `glue`, for S3 Tables `s3tables`.
         signing_name: String = text().one_line(),
         /// Create namespaces and tables that are not there.
         create: bool = flag(true),

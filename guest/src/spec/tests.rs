@@ -1040,6 +1040,11 @@ fn a_catalog_is_the_hosts_and_the_names_of_tables_are_the_sessions() {
         (json!({"auth": "sigv4"}), "http://catalog:8181/api", CatalogAuth::SigV4("execute-api".into())),
         (json!({"auth": "sigv4", "signing_name": "s3tables"}), "http://catalog:8181/api", CatalogAuth::SigV4("s3tables".into())),
         (json!({"catalog": "glue", "uri": null}), "https://glue.r.amazonaws.com/iceberg", CatalogAuth::SigV4("glue".into())),
+        (
+            json!({"catalog": "s3_tables", "uri": null, "create": false, "warehouse": "arn:aws:s3tables:r:1:bucket/b"}),
+            "https://s3tables.r.amazonaws.com/iceberg",
+            CatalogAuth::SigV4("s3tables".into()),
+        ),
     ] {
         let catalog = accepted(iceberg(changes, json!({}))).catalog.unwrap();
         assert_eq!((catalog.uri.as_str(), catalog.auth), (uri, auth));
@@ -1097,6 +1102,13 @@ fn a_catalog_has_rules_of_its_own() {
     beside(
         json!({"path": "wh/{{TABLE}}/{{MINUTE:t}}/{{UUID}}"}),
         &["`path` should not contain {{MINUTE:t}} with `table_format: iceberg`, which has no such partitions"],
+    );
+    with(
+        json!({"catalog": "s3_tables"}),
+        &[
+            "`iceberg.create: false` is required with `iceberg.catalog: s3_tables`: a new table has a bucket that no spec can know",
+            "`iceberg.warehouse` is required with `iceberg.catalog: s3_tables`: the ARN of the table bucket",
+        ],
     );
     with(json!({"uri": ""}), &["`iceberg.uri` is required with `iceberg.catalog: rest`"]);
     with(json!({"namespace": ""}), &["`iceberg.namespace` is required"]);

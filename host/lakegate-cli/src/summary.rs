@@ -78,7 +78,7 @@ pub(crate) struct Table {
     /// Objects that nothing refers to, and that stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     orphans: Vec<String>,
-    /// Objects of which that is not known, and which must not be deleted: the same commit, tried again, finds out.
+    /// Objects of which that is not known, and which must not be deleted unseen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unsettled: Vec<String>,
     /// The attempt that has committed the table before, so that none of its rows were written; empty if nothing names it.
@@ -292,8 +292,7 @@ impl Table {
             (!files.is_empty()).then(|| format!("Table {}: {what}: {}{more}", self.table, shown.join(", ")))
         };
         let orphans = files(&self.orphans, "no snapshot refers to");
-        let unsettled =
-            files(&self.unsettled, "a snapshot may refer to, so that they must not be deleted; the same commit, tried again, finds out");
+        let unsettled = files(&self.unsettled, "a snapshot may refer to, so that they must not be deleted unseen");
         [snapshot, orphans, unsettled].into_iter().flatten().collect()
     }
 

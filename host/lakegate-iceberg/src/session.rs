@@ -20,6 +20,9 @@ use std::time::Duration;
 /// How long a request to a catalog may take, connecting included. A commit of a large table takes a slow catalog a while.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 
+/// The service of AWS whose tables have a bucket each.
+const S3_TABLES: &str = "s3tables";
+
 /// The content type of Avro's container files.
 const AVRO: &str = "avro/binary";
 
@@ -109,9 +112,12 @@ impl SessionCatalog for RestCatalog {
         let folder = format!("s3://{}/{}", self.bucket, request.table.folder);
         let objects = Arc::new(BucketObjects { objects: request.objects, bucket: self.bucket.clone() });
         let iceberg = Iceberg::with_catalog(self.catalog.clone(), objects, self.retries);
-        let table = iceberg.open(table_request(&self.plan, request.table.name.clone(), request.columns, &folder, request.commit_id));
+        // A table of S3 Tables has a bucket for itself, which is its location.
+        let has_own_bucket = matches!(&self.plan.auth, CatalogAuth::SigV4(service) if service == S3_TABLES);
+        let place = if has_own_bucket { format!("s3://{}", self.bucket) } else { folder.clone() };
+        let table = iceberg.open(table_request(&self.plan, request.table.name.clone(), request.columns, &place, request.commit_id));
         let table = table.await.map_err(failed)?;
-        if table.location().as_str().split_once("://").map(|(_, place)| place) != folder.split_once("://").map(|(_, place)| place) {
+        if !Location::parse(&place).is_ok_and(|place| place.is_within(table.location())) {
             let message = format!(
                 "the catalog says that the table {} lies at {}, and the path puts its objects into {folder}: `path` has to begin with the folder of the table",
                 table.name(),
@@ -186,15 +192,15 @@ impl OpenTable for RestTable {
                 let mut made = CatalogCommit {
                     table: self.table.name().to_string(),
                     snapshot_id: commit.snapshot_id,
-                    was_there: commit.already || commit.is_own == Some(false),
+                    was_there: commit.snapshot_id.is_some() && !commit.is_own,
                     attempts: commit.attempts,
                     orphans: commit.orphans,
                     unsettled: commit.unsettled,
                 };
-                // Another attempt has made the commit. Where its objects have keys of their own, ours are no part of it.
-                if commit.is_own != Some(true) && commit.snapshot_id.is_some() && !self.objects_repeat {
-                    let lost = objects.iter().map(|receipt| self.location(receipt));
-                    if commit.is_own == Some(false) { made.orphans.extend(lost) } else { made.unsettled.extend(lost) }
+                // Another attempt has made the commit. Where its objects have keys of their own, ours are no part of it; but for a catalog that writes
+                // lists of manifests itself, so that nobody is told to delete them.
+                if made.was_there && !self.objects_repeat {
+                    made.unsettled.extend(objects.iter().map(|receipt| self.location(receipt)));
                 }
                 Ok(made)
             }

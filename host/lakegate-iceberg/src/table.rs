@@ -303,9 +303,9 @@ pub struct Commit {
     /// The table had the commit before anything was sent. The files of this call were not looked at: either they are those of the commit, or
     /// nothing refers to them.
     pub already: bool,
-    /// Whether the snapshot is of metadata that this call has written: its files are in the table. If not, another attempt has made the commit, with
-    /// its own files; they may be the same. [`None`]: the catalog does not say which metadata it is of.
-    pub is_own: Option<bool>,
+    /// Whether the files of this call are in the table: the catalog has taken its commit, or the snapshot is of metadata that it has written. If not,
+    /// another attempt has made the commit, with files of its own, which may be the same.
+    pub is_own: bool,
     /// Commits that were sent.
     pub attempts: u32,
     /// Metadata files of this call to which nothing refers.
@@ -372,7 +372,14 @@ impl Table {
         let checked =
             self.check(commit_id, files).map_err(|error| CommitError { error, attempts: 0, orphans: all(), unsettled: Vec::new() })?;
         if checked.is_empty() {
-            return Ok(Commit { snapshot_id: None, already: false, is_own: None, attempts: 0, orphans: Vec::new(), unsettled: Vec::new() });
+            return Ok(Commit {
+                snapshot_id: None,
+                already: false,
+                is_own: false,
+                attempts: 0,
+                orphans: Vec::new(),
+                unsettled: Vec::new(),
+            });
         }
         let mut run = Run {
             table: self,
@@ -383,6 +390,7 @@ impl Table {
             prepared: None,
             manifest_files: Vec::new(),
             lists: Vec::new(),
+            is_taken: false,
             cause: Error::new(ErrorKind::Unavailable, "nothing was tried"),
         };
         let (end, attempts) = run.finish().await;
@@ -446,6 +454,8 @@ struct Run<'a> {
     /// The manifests and the manifest lists that were put.
     manifest_files: Vec<String>,
     lists: Vec<String>,
+    /// Has the catalog said that it took the commit?
+    is_taken: bool,
     cause: Error,
 }
 
@@ -634,7 +644,7 @@ impl Run<'_> {
         let (event, cause) = match iceberg.catalog.commit(name, &prepared.body, Some(&prepared.key)).await {
             CommitAnswer::Taken(metadata) => match metadata.find_commit(self.commit_id).filter(|_| metadata.uuid == self.table.uuid) {
                 Some(snapshot) => {
-                    self.now = Some(metadata);
+                    (self.now, self.is_taken) = (Some(metadata), true);
                     return Event::Committed { snapshot };
                 }
                 None => (
@@ -655,10 +665,10 @@ impl Run<'_> {
         self.manifest_files.iter().chain(&self.lists).cloned()
     }
 
-    /// Whether a snapshot's list of manifests is one that this call has written.
-    fn is_own(&self, snapshot: i64) -> Option<bool> {
-        let list = self.now.as_ref()?.manifest_list(snapshot)?;
-        Some(self.lists.iter().any(|it| it == list))
+    /// Whether the commit of this snapshot is that of this call.
+    fn is_own(&self, snapshot: i64) -> bool {
+        let list = self.now.as_ref().and_then(|now| now.manifest_list(snapshot));
+        self.is_taken || list.is_some_and(|list| self.lists.iter().any(|it| it == list))
     }
 
     /// Of a commit that is in the table: files to which nothing refers, and those of which that is not known.

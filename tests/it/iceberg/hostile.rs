@@ -99,7 +99,7 @@ fn table(location: &str) -> Value {
 }
 
 /// Memory of the program itself, beside what a catalog's answer may take: its guests, buffers and libraries, in an unoptimised build.
-const PROGRAM_MIB: u64 = 420;
+const PROGRAM_MIB: u64 = 512;
 
 /// A table of lies: the answer is an error that names what was asked of whom, in bounded memory, and nobody else hears of it.
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +133,8 @@ async fn a_lying_catalog_costs_bounded_memory_and_a_clear_error() {
         ("a file", Lie::Says(200, table("file:///etc/passwd")), "is not one of S3"),
         ("a refusal", Lie::Says(403, json!({"error": {"type": "Forbidden", "message": "no\u{1b}[31m"}})), "403"),
     ];
+    // Compiled now, and kept by this machine: that takes more memory than any answer.
+    let _compiled = runtime();
     let cases = lies.len();
     for (what, lie, expected) in lies {
         let (address, _) = catalog(lie).await;

@@ -291,7 +291,7 @@ async fn loads_killed_at_every_request_are_in_the_table_once() -> anyhow::Result
     Ok(())
 }
 
-/// Of two attempts at one commit that run at the same time, one makes it; the objects of the other are named as superfluous.
+/// Of two attempts at one commit that run at the same time, one makes it; the objects of the other are named.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_attempts_at_once_the_objects_of_one_are_in_the_table() -> anyhow::Result<()> {
     let Some(lake) = Lake::start("two loads into one Iceberg table", false).await else { return Ok(()) };
@@ -299,14 +299,14 @@ async fn of_two_attempts_at_once_the_objects_of_one_are_in_the_table() -> anyhow
     loads.write("t.arrow", &[orders(0..10, false)]);
     // The table is there, so that both come to their commit.
     loads.load("t.arrow", "data/{{UUID}}", " --commit-id before").await.ended(0, &[]);
-    let mut orphans = 0;
+    let mut left = 0;
     for round in 0..4 {
         let more = format!(" --commit-id race-{round}");
         let (one, other) = tokio::join!(loads.load("t.arrow", "data/{{UUID}}", &more), loads.load("t.arrow", "data/{{UUID}}", &more));
         for run in [&one, &other] {
             run.ended(0, &[]);
             let table = &run.json()["tables"][0];
-            orphans += table["orphans"]
+            left += table["unsettled"]
                 .as_array()
                 .map_or(0, |files| files.iter().filter(|file| file.as_str().unwrap().ends_with(".parquet")).count());
         }
@@ -315,7 +315,32 @@ async fn of_two_attempts_at_once_the_objects_of_one_are_in_the_table() -> anyhow
     }
     // Every object is in the table, or is named.
     let listed = lake.store.client().list_objects_v2().bucket(BUCKET).prefix("wh/t/data/").send().await?;
-    assert_eq!(listed.contents().len(), 5 + orphans);
+    assert_eq!(listed.contents().len(), 5 + left);
+    Ok(())
+}
+
+/// As S3 Tables have it: a table whose location is a bucket of its own. The requests are signed; this catalog does not look at that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_a_bucket_of_its_own_is_written_if_it_is_that_of_the_spec() -> anyhow::Result<()> {
+    let Some(lake) = Lake::start("an Iceberg table with a bucket of its own", false).await else { return Ok(()) };
+    let loads = Loads::new(&lake);
+    loads.write("t.arrow", &[orders(0..10, false)]);
+    lake.peer("t", "create", &[&format!("s3://{BUCKET}")]).await?;
+    let spec = |bucket: &str| {
+        json!({
+            "bucket": bucket, "region": "us-east-1", "endpoint": lake.store.endpoint, "use_path_style": true, "format": "parquet",
+            "path": "{{TABLE}}/data/{{UUID}}", "table_format": "iceberg",
+            "iceberg": {"catalog": "s3_tables", "uri": lake.catalog.uri(), "namespace": "sales", "create": false, "warehouse": "arn:aws:s3tables:r:1:bucket/b"},
+        })
+    };
+    loads.dir.file("own.json", &spec(BUCKET).to_string());
+    lakegate_tests::run::to_end(loads.dir.command("load t.arrow --spec own.json")).await.ended(0, &["of sales.t."]);
+    let found = lake.peer("t", "history", &[]).await?;
+    assert_eq!((&found["rows"], &found["ids"]), (&json!(10), &json!(10)), "{found}");
+    lake.store.client().create_bucket().bucket("other").send().await?;
+    loads.dir.file("other.json", &spec("other").to_string());
+    let run = lakegate_tests::run::to_end(loads.dir.command("load t.arrow --spec other.json")).await;
+    run.ended(5, &["the table sales.t lies at s3://lake, which is not in s3://other"]);
     Ok(())
 }
 

@@ -78,7 +78,7 @@ async fn a_table_is_created_and_committed_to_and_found_again() {
     // Of another process.
     let (again, others) = opened(&catalog).await;
     let found = again.commit("one", &[file(&table, 9)]).await.unwrap();
-    assert_eq!(found, Commit { already: true, is_own: Some(false), attempts: 0, ..first });
+    assert_eq!(found, Commit { already: true, is_own: false, attempts: 0, ..first });
     assert_eq!((others.locations(), objects.locations()), (vec![], written));
     assert_ne!(second.snapshot_id, found.snapshot_id);
     let summary = catalog.with(|model| model.tables["orders"]["snapshots"][1]["summary"].clone());
